@@ -1,1 +1,1 @@
-
+"""The run folder: every path spelled once, state, provenance, snapshot of the code."""

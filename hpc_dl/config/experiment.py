@@ -1,0 +1,167 @@
+"""One YAML file is one experiment: its sections, read strictly, every fault reported at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpc_dl import models
+from hpc_dl.config import overrides as override_words
+from hpc_dl.config import yaml
+from hpc_dl.config.checkpoint import CheckpointConfig
+from hpc_dl.config.resources import Resources
+from hpc_dl.config.trainer import TrainerConfig
+from hpc_dl.data.config import DataConfig
+from hpc_dl.errors import ConfigError, Fault
+from hpc_dl.learning.optimizers import OPTIMIZERS, OptimizerConfig
+from hpc_dl.learning.schedules import SCHEDULES, ScheduleConfig
+from hpc_dl.learning.task import LossConfig
+from hpc_dl.models.base import ModelConfig
+from hpc_dl.models.custom import CustomModelConfig
+from hpc_dl.schema import Section, join, parse, parse_named, unknown_key
+from hpc_dl.tracking.config import WandbConfig
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides what a training computes and asks for. A site's needs are in its profile instead."""
+
+    name: str
+    seed: int
+    data: DataConfig
+    model: ModelConfig
+    loss: LossConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    trainer: TrainerConfig
+    checkpoint: CheckpointConfig
+    resources: Resources
+    wandb: WandbConfig
+
+    @classmethod
+    def load(cls, path: Path, overrides: Iterable[str] = ()) -> Experiment:
+        """Read a YAML file, lay ``key=value`` words over it.
+
+        Raises:
+            ConfigError: with every fault found, each at its dotted path.
+        """
+        return cls.from_dict(override_words.apply(yaml.load(path), overrides), default_name=path.stem)
+
+    @classmethod
+    def from_dict(cls, raw: Any, default_name: str | None = None) -> Experiment:
+        """Build from the mapping that a YAML file holds.
+
+        Raises:
+            ConfigError: with every fault found, each at its dotted path.
+        """
+        if not isinstance(raw, Mapping):
+            raise ConfigError.at("the experiment", "must be a mapping of sections", value=raw, allowed=", ".join(_PARSERS))
+        faults: list[Fault] = [unknown_key("", str(key), _PARSERS) for key in raw if key not in _PARSERS]
+        sections: dict[str, Any] = {}
+        for key, parser in _PARSERS.items():
+            value = raw.get(key)
+            if key == "name" and value is None:
+                value = default_name
+            try:
+                sections[key] = parser(value)
+            except ConfigError as error:
+                faults.extend(error.faults)
+        faults.extend(_impossible_combinations(sections))
+        if faults:
+            raise ConfigError(*faults)
+        return cls(**sections)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The experiment with every default spelled out, ready for YAML; :meth:`from_dict` gives it back."""
+        plain: dict[str, Any] = {}
+        for key in _PARSERS:
+            value = getattr(self, key)
+            plain[key] = value.model_dump(mode="json", by_alias=True) if isinstance(value, Section) else value
+        if isinstance(self.model, CustomModelConfig):
+            del plain["model"]["name"]
+        return plain
+
+    @property
+    def batch_size_per_device(self) -> int:
+        """Samples in a batch on each device."""
+        if self.data.global_batch_size is not None:
+            return self.data.global_batch_size // self.resources.world_size
+        return self.data.batch_size or 64
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise ConfigError.at(
+            "name",
+            "must be a word that is safe as a folder's name",
+            value=value,
+            allowed="letters, digits, '.', '_', '-', beginning with a letter or digit, at most 80",
+        )
+    return value
+
+
+def _seed(value: object) -> int:
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**32:
+        raise ConfigError.at("seed", "must be an integer", value=value, allowed=f"0 to {2**32 - 1}")
+    return value
+
+
+def _model(value: object) -> ModelConfig:
+    if isinstance(value, Mapping) and "class" in value:
+        return parse(CustomModelConfig, value, "model")
+    if isinstance(value, Mapping) and value.get("name") in models.names():
+        name = str(value["name"])
+        return parse(models.config_class(name), value, "model")
+    # The name is missing or unknown: told against all names, whose files need not be imported for that.
+    return parse_named(dict.fromkeys(models.names(), ModelConfig), value if value is not None else {}, "model")
+
+
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "name": _name,
+    "seed": _seed,
+    "data": lambda value: parse(DataConfig, value, "data"),
+    "model": _model,
+    "loss": lambda value: parse(LossConfig, value, "loss"),
+    "optimizer": lambda value: parse_named(OPTIMIZERS, value, "optimizer", default="adam"),
+    "schedule": lambda value: parse_named(SCHEDULES, value, "schedule", default="constant"),
+    "trainer": lambda value: parse(TrainerConfig, value, "trainer"),
+    "checkpoint": lambda value: parse(CheckpointConfig, value, "checkpoint"),
+    "resources": lambda value: parse(Resources, value, "resources"),
+    "wandb": lambda value: parse(WandbConfig, value, "wandb"),
+}
+
+
+def _impossible_combinations(sections: Mapping[str, Any]) -> list[Fault]:
+    """Faults that need more than one section to be seen; a section that is itself at fault is passed over."""
+    faults: list[Fault] = []
+    data: DataConfig | None = sections.get("data")
+    resources: Resources | None = sections.get("resources")
+    trainer: TrainerConfig | None = sections.get("trainer")
+    if data and resources and data.global_batch_size and data.global_batch_size % resources.world_size:
+        faults.append(
+            Fault(
+                "data.global_batch_size",
+                f"cannot be shared evenly by {resources.world_size} ranks (resources: {resources.nodes} nodes × "
+                f"{resources.ranks_per_node})",
+                value=data.global_batch_size,
+                allowed=f"a multiple of {resources.world_size}",
+            )
+        )
+    if trainer and resources and trainer.accelerator == "gpu" and resources.gpus_per_node == 0:
+        faults.append(
+            Fault(
+                join("trainer", "accelerator"),
+                "needs a GPU, but resources.gpus_per_node is 0",
+                value="gpu",
+                allowed="auto, cpu",
+                remedy="ask for GPUs with resources.gpus_per_node",
+            )
+        )
+    return faults

@@ -1,0 +1,57 @@
+"""``key=value`` words of the command line, laid over what the YAML file says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from hpc_dl.config import yaml
+from hpc_dl.errors import ConfigError, Fault
+
+
+def apply(raw: Any, overrides: Iterable[str]) -> Any:
+    """Return a copy of ``raw`` with each ``dotted.key=value`` set; values are parsed as YAML.
+
+    Setting ``model.name`` (or ``optimizer.name``, ``schedule.name``) to another name drops that section's other keys, which
+    belong to the old one.
+
+    Raises:
+        ConfigError: a word without ``=``, an empty key, or a path through something that is not a mapping.
+    """
+    faults: list[Fault] = []
+    result = _copy(raw if raw is not None else {})
+    for word in overrides:
+        key, equals, text = word.partition("=")
+        if not equals or not all(key.split(".")):
+            faults.append(Fault(word, "is not an override", allowed="key=value, for example optimizer.lr=1e-3"))
+            continue
+        try:
+            _set(result, key.split("."), yaml.loads(text, f"override {word}"))
+        except ConfigError as error:
+            faults.extend(error.faults)
+    if faults:
+        raise ConfigError(*faults)
+    return result
+
+
+def _set(root: Any, path: list[str], value: Any) -> None:
+    node = root
+    for depth, key in enumerate(path):
+        if not isinstance(node, dict):
+            raise ConfigError.at(".".join(path), f"{'.'.join(path[:depth])} is not a section", value=node)
+        if depth == len(path) - 1:
+            if key == "name" and len(path) == 2 and "name" in node and node["name"] != value:
+                node.clear()
+            node[key] = value
+        else:
+            if node.get(key) is None:
+                node[key] = {}
+            node = node[key]
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copy(item) for item in value]
+    return value

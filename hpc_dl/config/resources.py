@@ -1,0 +1,96 @@
+"""The ``resources`` section: what a job asks of the cluster, in Slurm's terms."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from hpc_dl.schema import Section, Unit
+
+_TIME = re.compile(
+    r"(?:(?P<days>\d+)-(?P<h1>\d+)(?::(?P<m1>\d+)(?::(?P<s1>\d+))?)?)"  # D-HH[:MM[:SS]]
+    r"|(?:(?P<h2>\d+):(?P<m2>\d+):(?P<s2>\d+))"  # HH:MM:SS
+    r"|(?:(?P<m3>\d+)(?::(?P<s3>\d+))?)"  # MM[:SS]
+)
+_MEMORY = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[MGT])(?:i?B)?", re.IGNORECASE)
+_GIB = {"M": 1 / 1024, "G": 1.0, "T": 1024.0}
+
+
+def parse_minutes(text: str) -> int:
+    """Minutes of a Slurm time (``90``, ``30:00``, ``12:00:00``, ``2-00:00:00``), rounded up.
+
+    Raises:
+        ValueError: not one of Slurm's formats, or zero.
+    """
+    match = _TIME.fullmatch(text.strip())
+    if not match:
+        raise ValueError("must be a Slurm time: minutes, MM:SS, HH:MM:SS or D-HH:MM:SS")
+    part = {key: int(value) for key, value in match.groupdict(default="0").items()}
+    hours = part["days"] * 24 + part["h1"] + part["h2"]
+    minutes = hours * 60 + part["m1"] + part["m2"] + part["m3"]
+    seconds = part["s1"] + part["s2"] + part["s3"]
+    total = minutes + (seconds + 59) // 60
+    if total == 0:
+        raise ValueError("must be longer than zero")
+    return total
+
+
+def parse_gib(text: str) -> float:
+    """GiB of a Slurm memory size (``512M``, ``16G``, ``16GB``, ``1T``; Slurm's units are binary).
+
+    Raises:
+        ValueError: not a size with a unit, or zero.
+    """
+    match = _MEMORY.fullmatch(text.strip())
+    if not match or float(match["amount"]) == 0:
+        raise ValueError("must be a size with its unit, for example 16G or 800M")
+    return float(match["amount"]) * _GIB[match["unit"].upper()]
+
+
+class Resources(Section):
+    """Nodes, GPUs, CPUs, memory and time. Devices and ranks follow from these and are stated nowhere else."""
+
+    nodes: Annotated[int, Field(ge=1), Unit("nodes")] = 1
+    """Number of nodes."""
+    gpus_per_node: Annotated[int, Field(ge=0), Unit("GPUs")] = 1
+    """GPUs on each node, one rank for each; 0 trains one rank per node on CPUs."""
+    cpus_per_gpu: Annotated[int, Field(ge=1), Unit("CPU cores")] = 4
+    """CPU cores for each rank (its training thread, its loader workers)."""
+    memory: Annotated[str, Unit("per node")] = "16G"
+    """Main memory on each node, with its unit (``16G``)."""
+    time: Annotated[str | int, Unit("minutes, HH:MM:SS or D-HH:MM:SS")] = "01:00:00"
+    """Time limit, in Slurm's formats; a bare number is minutes."""
+
+    @field_validator("time")
+    @classmethod
+    def _time(cls, value: str | int) -> str | int:
+        parse_minutes(str(value))
+        return value
+
+    @field_validator("memory")
+    @classmethod
+    def _memory(cls, value: str) -> str:
+        parse_gib(value)
+        return value
+
+    @property
+    def ranks_per_node(self) -> int:
+        """Processes on each node: one for each GPU, or one where no GPU is asked for."""
+        return max(1, self.gpus_per_node)
+
+    @property
+    def world_size(self) -> int:
+        """Processes over all nodes."""
+        return self.nodes * self.ranks_per_node
+
+    @property
+    def minutes(self) -> int:
+        """Time limit in minutes."""
+        return parse_minutes(str(self.time))
+
+    @property
+    def memory_gib(self) -> float:
+        """Memory of each node in GiB."""
+        return parse_gib(self.memory)

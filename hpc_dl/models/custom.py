@@ -1,0 +1,91 @@
+"""A user's own LightningModule: ``model: {class: package.module.Class, args: {…}}``."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+from pydantic import Field, field_validator
+
+from hpc_dl.data.spec import DataSpec
+from hpc_dl.errors import ConfigError, nearest
+from hpc_dl.learning.supervised import Learning
+from hpc_dl.models.base import ModelConfig
+
+
+class CustomModelConfig(ModelConfig):
+    """A LightningModule of the user's own, found by its import path."""
+
+    name: Literal["custom"] = "custom"
+    """Always ``custom``; not written in the YAML."""
+    class_path: str = Field(alias="class")
+    """Import path of the class, ``package.module.Class``; the current folder is searched too."""
+    args: dict[str, Any] = {}
+    """Keyword arguments of its ``__init__``. A parameter called ``data`` gets the :class:`DataSpec` (shapes, classes)."""
+
+    @field_validator("class_path")
+    @classmethod
+    def _dotted(cls, value: str) -> str:
+        if not all(part.isidentifier() for part in value.split(".")) or "." not in value:
+            raise ValueError("must be an import path such as my_package.my_module.MyModel")
+        return value
+
+    def build(self, data: DataSpec, learning: Learning) -> pl.LightningModule:
+        """The user's module; its own losses and optimizers are used, ``learning`` is not.
+
+        Raises:
+            ConfigError: the class cannot be imported, is no LightningModule, or refuses its arguments.
+        """
+        found = self.import_class()
+        signature = inspect.signature(found)
+        args = dict(self.args)
+        if "data" in signature.parameters and "data" not in args:
+            args["data"] = data
+        try:
+            signature.bind(**args)
+        except TypeError as error:
+            raise ConfigError.at(
+                "model.args",
+                f"do not fit {self.class_path}: {error}",
+                value=self.args,
+                allowed=", ".join(signature.parameters),
+            ) from None
+        return found(**args)
+
+    def import_class(self) -> type[pl.LightningModule]:
+        """The class itself.
+
+        Raises:
+            ConfigError: it cannot be imported, or is no LightningModule.
+        """
+        module_name, _, class_name = self.class_path.rpartition(".")
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
+        try:
+            module = importlib.import_module(module_name)
+        except Exception as error:  # a user's module may raise anything while it is imported
+            raise ConfigError.at(
+                "model.class",
+                f"cannot import {module_name}: {type(error).__name__}: {error}",
+                value=self.class_path,
+                remedy="start hpc-dl in the folder that holds your package, or install it",
+            ) from error
+        found = getattr(module, class_name, None)
+        if not (isinstance(found, type) and issubclass(found, pl.LightningModule)):
+            modules = [
+                name
+                for name, value in vars(module).items()
+                if isinstance(value, type) and issubclass(value, pl.LightningModule)
+            ]
+            raise ConfigError.at(
+                "model.class",
+                f"is not a LightningModule of {module_name}",
+                value=self.class_path,
+                allowed=", ".join(modules) or "none is there",
+                remedy=nearest(class_name, modules),
+            )
+        return found

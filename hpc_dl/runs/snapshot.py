@@ -1,0 +1,46 @@
+"""A copy of the code in the run folder, so that an edit while the job waits in the queue changes nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import site
+import sysconfig
+from pathlib import Path
+
+import hpc_dl
+from hpc_dl.runs.folder import RunFolder
+
+_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".venv", "*.h5", "*.hdf5", "*.ckpt")
+
+
+def take(folder: RunFolder, user_module: str | None = None) -> None:
+    """Copy this package, and the user's own one, into ``RUN/code``, which the job puts first on its path.
+
+    Args:
+        folder: the run.
+        user_module: import path of a user's LightningModule's module; its top-level package or file is copied unless it
+            is an installed one (in site-packages), which an edit does not touch.
+    """
+    folder.code.mkdir(exist_ok=True)
+    _copy(Path(hpc_dl.__file__).parent, folder.code)
+    if user_module is not None:
+        top = user_module.partition(".")[0]
+        spec = importlib.util.find_spec(top)
+        origin = Path(spec.origin) if spec and spec.origin else None
+        if spec and spec.submodule_search_locations:
+            origin = Path(next(iter(spec.submodule_search_locations)))
+        if origin is not None and not _installed(origin):
+            _copy(origin, folder.code)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target / source.name, ignore=_IGNORED, dirs_exist_ok=True)
+    else:
+        shutil.copy2(source, target / source.name)
+
+
+def _installed(path: Path) -> bool:
+    roots = [*site.getsitepackages(), site.getusersitepackages(), sysconfig.get_path("stdlib")]
+    return any(path.resolve().is_relative_to(Path(root).resolve()) for root in roots)
