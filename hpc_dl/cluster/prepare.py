@@ -1,0 +1,68 @@
+"""From an experiment to a filled run folder; the same for ``train`` and ``submit``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from hpc_dl.config import yaml
+from hpc_dl.config.experiment import Experiment
+from hpc_dl.data import sources
+from hpc_dl.data.opening import open_spec
+from hpc_dl.data.spec import DataSpec
+from hpc_dl.models.custom import CustomModelConfig
+from hpc_dl.runs import provenance, snapshot
+from hpc_dl.runs.files import write_json, write_text
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.training.preflight import preflight
+
+
+def check(
+    experiment: Experiment, *, data_dir: Path | None, say: Callable[[str], None]
+) -> tuple[Experiment, DataSpec, int]:
+    """Make the data if it is missing, and check all that can be checked before a job waits.
+
+    Args:
+        experiment: as the user wrote it.
+        data_dir: where shipped data sources are kept; ``None`` for the default.
+        say: tells the user one line.
+
+    Returns:
+        The experiment with its data source resolved to an absolute file, what the data are, and the number of trainable
+        parameters.
+
+    Raises:
+        HpcDlError: with all faults found.
+    """
+    source = experiment.data.source
+    if source in sources.names() and not sources.path_of(source, data_dir).exists():
+        say(f"Making the data set {source} (once)")
+    data = open_spec(experiment.data, data_dir)
+    section = experiment.data.model_copy(update={"source": None, "file": data.file})
+    resolved = dataclasses.replace(experiment, data=section)
+    return resolved, data, preflight(resolved, data)
+
+
+def prepare(
+    experiment: Experiment, *, runs: Path, data_dir: Path | None, command: list[str], say: Callable[[str], None]
+) -> RunFolder:
+    """Check the experiment, then make and fill its run folder.
+
+    Args:
+        experiment: as the user wrote it.
+        runs: folder of all runs.
+        data_dir: where shipped data sources are kept; ``None`` for the default.
+        command: the command line, for the provenance.
+        say: tells the user one line.
+
+    Raises:
+        HpcDlError: with all faults found; no folder is left then.
+    """
+    resolved, data, _ = check(experiment, data_dir=data_dir, say=say)
+    run = RunFolder.create(runs, experiment.name)
+    write_text(run.config, yaml.dumps(resolved.to_dict()))
+    write_json(run.provenance, provenance.collect(command, data))
+    own = experiment.model
+    snapshot.take(run, own.class_path.rpartition(".")[0] if isinstance(own, CustomModelConfig) else None)
+    return run

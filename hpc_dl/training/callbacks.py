@@ -1,0 +1,123 @@
+"""What is watched while a network trains: its loss, its speed, its progress, and the metrics of each checkpoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+
+class TrainingMetrics(Callback):
+    """Write ``train/loss``, ``train/lr`` and ``train/samples_per_s`` every ``log_every_n_steps`` optimizer steps.
+
+    The loss is added up on the device and read back only when a row is written: no synchronisation in a step. Over
+    several ranks a row holds the mean of all of them. The loss is the mean since the row before.
+    """
+
+    def __init__(self) -> None:
+        self._sum: torch.Tensor | None = None
+        self._batches = 0
+        self._samples = 0
+        self._since = 0.0
+        self._logged_step = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to count."""
+        self._logged_step = trainer.global_step
+        self._reset()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add a batch; write a row when one is due."""
+        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        if isinstance(loss, torch.Tensor):
+            self._sum = loss.detach().clone() if self._sum is None else self._sum.add_(loss.detach())
+            self._batches += 1
+        self._samples += _batch_size(batch)
+        due = trainer.global_step - self._logged_step >= trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if due or (trainer.is_last_batch and trainer.global_step > self._logged_step):
+            self._write(trainer)
+
+    def _write(self, trainer: pl.Trainer) -> None:
+        elapsed = time.perf_counter() - self._since
+        row = {
+            "epoch": float(trainer.current_epoch),
+            "train/samples_per_s": self._samples * trainer.world_size / max(elapsed, 1e-9),
+        }
+        if self._sum is not None:
+            # Lightning divides by accumulate_grad_batches what training_step returned, and gives that back here.
+            mean = trainer.strategy.reduce(self._sum / self._batches, reduce_op="mean") * trainer.accumulate_grad_batches
+            row["train/loss"] = float(mean)
+            trainer.callback_metrics["train/loss"] = torch.tensor(row["train/loss"])
+        if trainer.optimizers:
+            row["train/lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+        for logger in trainer.loggers:
+            logger.log_metrics(row, step=trainer.global_step)
+        self._logged_step = trainer.global_step
+        self._reset()
+
+    def _reset(self) -> None:
+        self._sum = None
+        self._batches = self._samples = 0
+        self._since = time.perf_counter()
+
+
+class PlainProgress(Callback):
+    """One line after each epoch, and at least every half minute within one: progress for a log file."""
+
+    INTERVAL_S = 30.0
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._epoch_began = self._last_line = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to count."""
+        self._epoch_began = self._last_line = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Say where the epoch stands, if it was silent for long."""
+        if time.monotonic() - self._last_line > self.INTERVAL_S:
+            self._last_line = time.monotonic()
+            self._say(f"{_epoch(trainer)}  batch {batch_idx + 1}/{trainer.num_training_batches}{_metrics(trainer)}")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say how the epoch went; validation is done by now."""
+        seconds = time.monotonic() - self._epoch_began
+        self._say(f"{_epoch(trainer)}  step {trainer.global_step}{_metrics(trainer)}  {seconds:.1f} s")
+
+
+class CheckpointMetrics(Callback):
+    """Put the metrics of the moment into each checkpoint, so that it says by itself how good it is."""
+
+    KEY = "metrics"
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add ``{"metrics": {"val/loss": 0.1, …}}``."""
+        checkpoint[self.KEY] = {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def _batch_size(batch: Any) -> int:
+    first = batch
+    while isinstance(first, (tuple, list, dict)) and first:
+        first = next(iter(first.values())) if isinstance(first, dict) else first[0]
+    return len(first) if isinstance(first, torch.Tensor) and first.ndim else 1
+
+
+def _epoch(trainer: pl.Trainer) -> str:
+    last = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+    return f"epoch {trainer.current_epoch + 1}{last}"
+
+
+def _metrics(trainer: pl.Trainer) -> str:
+    shown = {name: float(value) for name, value in trainer.callback_metrics.items() if name.endswith(("loss", "accuracy"))}
+    return "".join(f"  {name} {value:.4g}" for name, value in sorted(shown.items()) if "balanced" not in name)

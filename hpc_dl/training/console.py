@@ -1,0 +1,66 @@
+"""What a rank says: to the terminal, and to its log in the run folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+import warnings
+
+from hpc_dl.runs.folder import RunFolder
+
+_log = logging.getLogger("hpc_dl")
+
+# Advice of Lightning and torch that does not apply here.
+_NOISE = (
+    r".*does not have many workers.*",
+    r".*srun. command is available.*",
+    r".*Checkpoint directory .* exists and is not empty.*",
+    r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
+    r".*treespec.*",
+    r".*number of training batches .* is smaller than the logging interval.*",
+    r".*GPU available but not used.*",
+    r".*It is recommended to use .self.log.*sync_dist=True.*",
+)
+
+
+def set_up(run: RunFolder, rank: int) -> None:
+    """Send this rank's messages to stderr (rank zero) and to its log, unless stderr already is that log."""
+    handlers: list[logging.Handler] = []
+    log = run.log(rank)
+    redirected = log.exists() and os.path.samestat(os.fstat(sys.stderr.fileno()), log.stat())
+    if rank == 0 or redirected:
+        handlers.append(logging.StreamHandler(sys.stderr))
+    if not redirected:
+        handlers.append(logging.FileHandler(log, encoding="utf-8"))
+    _log.handlers = handlers
+    _log.setLevel(logging.INFO)
+    _log.propagate = False
+    for handler in handlers:
+        if redirected or isinstance(handler, logging.FileHandler):
+            handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message=message)
+
+
+def say(message: str) -> None:
+    """One line of progress."""
+    _log.info(message)
+
+
+def on_terminal() -> bool:
+    """Whether somebody watches, so that a progress bar makes sense."""
+    return sys.stderr.isatty() and sys.stdout.isatty()
+
+
+def elapsed(since: float) -> str:
+    """The time since a ``time.monotonic()``, for people."""
+    seconds = time.monotonic() - since
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02} min"

@@ -1,0 +1,125 @@
+"""Everything that can be checked before a job waits in the queue for hours; needs no GPU and no memory to speak of."""
+
+from __future__ import annotations
+
+import math
+
+import pytorch_lightning as pl
+import torch
+
+from hpc_dl.config.experiment import Experiment
+from hpc_dl.data.spec import DataSpec
+from hpc_dl.errors import ConfigError, Fault, HpcDlError
+from hpc_dl.learning.supervised import Learning, Supervised
+from hpc_dl.learning.task import Task
+
+
+def batches_per_epoch(experiment: Experiment, data: DataSpec) -> int:
+    """Training batches of each rank in an epoch, after ``limit_train_batches``."""
+    limit = experiment.trainer.limit_train_batches
+    batches = data.sizes["train"] // (experiment.batch_size_per_device * experiment.resources.world_size)
+    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+
+
+def total_steps(experiment: Experiment, data: DataSpec) -> int:
+    """Optimizer steps of the whole training."""
+    config = experiment.trainer
+    steps = config.max_steps or math.inf
+    if config.epochs != -1:
+        assert config.epochs is not None
+        epoch = math.ceil(batches_per_epoch(experiment, data) / config.accumulate_grad_batches)
+        steps = min(steps, config.epochs * epoch)
+    return int(steps)
+
+
+def build_model(experiment: Experiment, data: DataSpec) -> pl.LightningModule:
+    """The experiment's module for this data, with fresh weights.
+
+    Raises:
+        ConfigError: the architecture or the loss does not fit the data.
+    """
+    learning = Learning(
+        Task(experiment.loss, data), experiment.optimizer, experiment.schedule, total_steps(experiment, data)
+    )
+    return experiment.model.build(data, learning)
+
+
+def preflight(experiment: Experiment, data: DataSpec) -> int:
+    """Check the experiment against its data, and the model on torch's meta device (no memory, no computation).
+
+    Returns:
+        The number of trainable parameters.
+
+    Raises:
+        ConfigError: with all faults found.
+    """
+    faults: list[Fault] = [*_split_faults(experiment, data), *_monitor_faults(experiment, data)]
+    parameters = 0
+    try:
+        # The meta device knows shapes only. A user's own module may compute with values in __init__: on the CPU then.
+        own = isinstance(experiment.model.__class__, type) and experiment.model.name == "custom"
+        with torch.device("cpu" if own else "meta"):
+            model = build_model(experiment, data)
+            if isinstance(model, Supervised):
+                _try_shapes(model, data)
+        parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    except HpcDlError as error:
+        faults.extend(error.faults)
+    if faults:
+        raise ConfigError(*faults)
+    return parameters
+
+
+def _try_shapes(model: Supervised, data: DataSpec) -> None:
+    model.eval()
+    outputs = model(torch.empty(2, *data.input_shape))
+    assert outputs.shape == (2, data.num_outputs), f"{type(model).__name__} gives {tuple(outputs.shape)}"
+
+
+def _split_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
+    faults = []
+    ranks = experiment.resources.world_size
+    size = experiment.batch_size_per_device
+    if data.sizes["train"] < size * ranks:
+        faults.append(
+            Fault(
+                "data.global_batch_size" if experiment.data.global_batch_size else "data.batch_size",
+                f"the training split of {data.file} has {data.sizes['train']} samples, too few for one batch of {size} "
+                f"on each of {ranks} ranks",
+                value=size,
+                allowed=f"at most {data.sizes['train'] // ranks}",
+            )
+        )
+    elif batches_per_epoch(experiment, data) == 0:
+        faults.append(
+            Fault(
+                "trainer.limit_train_batches",
+                "leaves no batch to train on",
+                value=experiment.trainer.limit_train_batches,
+                remedy="raise it, or lower data.batch_size",
+            )
+        )
+    for split in ("val", "test"):
+        if 0 < data.sizes.get(split, ranks) < ranks:
+            faults.append(
+                Fault(
+                    "resources",
+                    f"the {split} split of {data.file} has {data.sizes[split]} samples, fewer than the {ranks} ranks",
+                    remedy="ask for fewer GPUs, or make the split larger",
+                )
+            )
+    return faults
+
+
+def _monitor_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
+    monitor = experiment.checkpoint.monitor
+    if experiment.model.name == "custom" or "val" not in data.sizes:
+        return []
+    try:
+        task = Task(experiment.loss, data)
+    except ConfigError:
+        return []  # told when the model is built
+    known = ["val/loss", *task.metrics("val/")]
+    if monitor in known:
+        return []
+    return [Fault("checkpoint.monitor", "is not a metric of this task", value=monitor, allowed=", ".join(known))]

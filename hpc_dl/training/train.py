@@ -1,0 +1,239 @@
+"""The training of one rank, from the run folder to the result. Reads top-down: train, fit, evaluate, conclude."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+
+from hpc_dl.config import yaml
+from hpc_dl.config.experiment import Experiment
+from hpc_dl.data.datamodule import HDF5DataModule
+from hpc_dl.data.opening import open_spec
+from hpc_dl.data.spec import DataSpec
+from hpc_dl.errors import ClusterError, HpcDlError
+from hpc_dl.learning.supervised import Supervised
+from hpc_dl.runs.files import read_json, write_json
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.provenance import slurm_facts
+from hpc_dl.runs.state import read_state, write_state
+from hpc_dl.tracking.logger import JournalLogger
+from hpc_dl.tracking.wandb import WandbTracker
+from hpc_dl.training.callbacks import CheckpointMetrics, PlainProgress, TrainingMetrics
+from hpc_dl.training.console import elapsed, on_terminal, say, set_up
+from hpc_dl.training.preflight import build_model
+from hpc_dl.training.ranks import Ranks, cpus_per_rank
+
+
+def train(run: RunFolder) -> None:
+    """Train, test and conclude; this process is one of the ranks.
+
+    Args:
+        run: a prepared run folder.
+
+    Raises:
+        Exception: whatever ended the training, after it was written to the run's state.
+    """
+    ranks = Ranks.from_environment()
+    set_up(run, ranks.rank)
+    attempt = len(list(run.journal.glob("attempt-*.jsonl")))
+    if ranks.rank == 0:
+        write_state(run, "running", attempt=attempt, **slurm_facts())
+    try:
+        _train(run, ranks, attempt)
+    except BaseException as error:
+        _tell_failure(run, ranks, error)
+        raise
+
+
+def _train(run: RunFolder, ranks: Ranks, attempt: int) -> None:
+    began = time.monotonic()
+    experiment = Experiment.from_dict(yaml.load(run.config))
+    torch.set_num_threads(cpus_per_rank(experiment.resources.ranks_per_node))
+    torch.set_float32_matmul_precision("high")  # TF32 where the GPU has it; the CPU is not touched
+    data = open_spec(experiment.data)
+    pl.seed_everything(experiment.seed, workers=True, verbose=False)
+    model = build_model(experiment, data)
+    batches = HDF5DataModule.from_config(experiment.data, data, seed=experiment.seed)
+    journal = JournalLogger(run.journal, attempt)
+    tracker = _wandb(run, experiment, data)
+    trainer = _trainer(run, experiment, data, ranks, [journal, *([tracker] if tracker else [])])
+    _introduce(experiment, data, model, trainer)
+    status = 1
+    metrics: dict[str, float] = {}
+    try:
+        metrics = _fit_and_test(run, trainer, model, batches, data, experiment.seed)
+        if trainer.is_global_zero:
+            _conclude(run, experiment, model, trainer, metrics, began)
+        status = 0
+    finally:
+        with suppress(OSError):
+            journal.close()
+        if tracker is not None:
+            tracker.finish(exit_code=status, summary=metrics)
+
+
+def _fit_and_test(
+    run: RunFolder, trainer: pl.Trainer, model: pl.LightningModule, batches: HDF5DataModule, data: DataSpec, seed: int
+) -> dict[str, float]:
+    """Fit, then test the best weights; the metrics of both by their full names."""
+    # Each rank its own dropout masks; the weights are already drawn, from the same seed on all.
+    pl.seed_everything(seed + trainer.global_rank, workers=True, verbose=False)
+    trainer.fit(model, batches)
+    if not run.best_checkpoint.exists():  # no validation split, or the training ended before the first validation
+        trainer.save_checkpoint(run.best_checkpoint)
+    metrics: dict[str, float] = torch.load(run.best_checkpoint, weights_only=True, mmap=True)[CheckpointMetrics.KEY]
+    if "test" in data.sizes and _has_test(model):
+        trainer.test(model, batches, ckpt_path=str(run.best_checkpoint), weights_only=True, verbose=False)
+        metrics |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return dict(sorted(metrics.items()))
+
+
+def _trainer(
+    run: RunFolder, experiment: Experiment, data: DataSpec, ranks: Ranks, loggers: list[pl.loggers.Logger]
+) -> pl.Trainer:
+    config = experiment.trainer
+    resources = experiment.resources
+    accelerator = _accelerator(experiment)
+    strategy = config.strategy
+    if strategy == "auto" and resources.world_size > 1:
+        strategy = "ddp"
+    options: dict[str, Any] = config.model_dump(
+        exclude={"max_epochs", "max_steps", "accelerator", "strategy"}, exclude_none=True
+    )
+    checkpoints = ModelCheckpoint(
+        dirpath=run.checkpoints,
+        filename=run.best_checkpoint.stem,
+        monitor=experiment.checkpoint.monitor if "val" in data.sizes else None,
+        mode=experiment.checkpoint.mode,
+        save_last=True,
+        auto_insert_metric_name=False,
+        enable_version_counter=False,
+    )
+    callbacks: list[Callback] = [TrainingMetrics(), CheckpointMetrics(), checkpoints]
+    callbacks.append(RichProgressBar(refresh_rate=10) if on_terminal() and ranks.rank == 0 else PlainProgress(say))
+    return pl.Trainer(
+        **options,
+        max_epochs=config.epochs,
+        max_steps=config.max_steps or -1,
+        accelerator=accelerator,
+        strategy=strategy,
+        devices=resources.ranks_per_node,
+        num_nodes=resources.nodes,
+        plugins=[ranks.lightning_environment()],
+        use_distributed_sampler=False,  # our batches already know their rank
+        logger=loggers,
+        callbacks=callbacks,
+        default_root_dir=run.path,
+        enable_model_summary=False,
+        enable_progress_bar=on_terminal(),
+    )
+
+
+def _accelerator(experiment: Experiment) -> str:
+    """``gpu`` or ``cpu``; never the CPU in silence where GPUs were asked for.
+
+    Raises:
+        ClusterError: a GPU is required and there is none, or fewer than asked for.
+    """
+    wanted, per_node = experiment.trainer.accelerator, experiment.resources.gpus_per_node
+    if wanted == "cpu" or per_node == 0:
+        return "cpu"
+    visible = torch.cuda.device_count()
+    if visible >= per_node:
+        return "gpu"
+    if visible or wanted == "gpu":
+        raise ClusterError.at(
+            "resources.gpus_per_node",
+            f"torch sees {visible} GPUs here (torch {torch.__version__})",
+            value=per_node,
+            remedy="ask for fewer, or install a torch that is built for these GPUs",
+        )
+    say(f"No GPU is visible to torch {torch.__version__}: training on the CPU instead.")
+    return "cpu"
+
+
+def _wandb(run: RunFolder, experiment: Experiment, data: DataSpec) -> WandbTracker | None:
+    if experiment.wandb.mode == "disabled":
+        return None
+    return WandbTracker(
+        experiment.wandb,
+        run_id=run.name,
+        name=experiment.name,
+        folder=run.path,
+        run_config=experiment.to_dict(),
+        metadata={**slurm_facts(), "host": os.uname().nodename, "run": str(run.path), "data": data.checksum},
+        say=say,
+    )
+
+
+def _has_test(model: pl.LightningModule) -> bool:
+    return isinstance(model, Supervised) or type(model).test_step is not pl.LightningModule.test_step
+
+
+def _introduce(experiment: Experiment, data: DataSpec, model: pl.LightningModule, trainer: pl.Trainer) -> None:
+    if not trainer.is_global_zero:
+        return
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    sizes = ", ".join(f"{size:,} {split}" for split, size in data.sizes.items())
+    devices = f"{trainer.world_size} × {trainer.strategy.root_device.type}"
+    say(f"{type(model).__name__} with {parameters:,} parameters on {data.name} ({sizes}), {devices}, seed {experiment.seed}")
+
+
+def _conclude(
+    run: RunFolder,
+    experiment: Experiment,
+    model: pl.LightningModule,
+    trainer: pl.Trainer,
+    metrics: dict[str, float],
+    began: float,
+) -> None:
+    """Write the result, then the state: who reads ``finished`` finds the result there."""
+    write_json(
+        run.result,
+        {
+            "run": run.name,
+            "dir": str(run.path),
+            "state": "finished",
+            "metrics": {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()},
+            "epochs": trainer.current_epoch,
+            "steps": trainer.global_step,
+            "seconds": round(time.monotonic() - began, 3),
+            "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            "world_size": trainer.world_size,
+            "device": trainer.strategy.root_device.type,
+            "seed": experiment.seed,
+        },
+    )
+    write_state(run, "finished", **{k: v for k, v in read_state(run).items() if k == "attempt"}, step=trainer.global_step)
+    say(f"Finished after {trainer.global_step} steps in {elapsed(began)}.")
+
+
+def _tell_failure(run: RunFolder, ranks: Ranks, error: BaseException) -> None:
+    """Write ``failed`` with its reason. The first rank that fails is the cause; the others follow from it."""
+    before = read_state(run)
+    if before["state"] == "failed":
+        return
+    reason = str(error) if isinstance(error, HpcDlError) else f"{type(error).__name__}: {error}"
+    with suppress(OSError):  # a full disk may be the very failure
+        write_state(
+            run,
+            "failed",
+            reason=" ".join(reason.split()),
+            rank=ranks.rank,
+            log=str(run.log(ranks.rank)),
+            attempt=before.get("attempt", 0),
+        )
+
+
+def load_result(run: RunFolder) -> dict[str, Any] | None:
+    """The outcome of a finished run, or ``None``."""
+    result: dict[str, Any] | None = read_json(Path(run.result))
+    return result
