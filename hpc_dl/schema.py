@@ -143,9 +143,9 @@ def _section_at(section: type[BaseModel], loc: tuple[Any, ...]) -> type[BaseMode
 
 
 def _sections_in(annotation: Any) -> typing.Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        if issubclass(annotation, BaseModel):
-            yield annotation
+    plain_class = isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias)
+    if plain_class and issubclass(annotation, BaseModel):
+        yield annotation
     for argument in typing.get_args(annotation):
         yield from _sections_in(argument)
 

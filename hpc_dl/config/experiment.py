@@ -60,7 +60,9 @@ class Experiment:
             ConfigError: with every fault found, each at its dotted path.
         """
         if not isinstance(raw, Mapping):
-            raise ConfigError.at("the experiment", "must be a mapping of sections", value=raw, allowed=", ".join(_PARSERS))
+            raise ConfigError.at(
+                "the experiment", "must be a mapping of sections", value=raw, allowed=", ".join(_PARSERS)
+            )
         faults: list[Fault] = [unknown_key("", str(key), _PARSERS) for key in raw if key not in _PARSERS]
         sections: dict[str, Any] = {}
         for key, parser in _PARSERS.items():
@@ -119,8 +121,9 @@ def _model(value: object) -> ModelConfig:
     if isinstance(value, Mapping) and value.get("name") in models.names():
         name = str(value["name"])
         return parse(models.config_class(name), value, "model")
-    # The name is missing or unknown: told against all names, whose files need not be imported for that.
-    return parse_named(dict.fromkeys(models.names(), ModelConfig), value if value is not None else {}, "model")
+    # The name is missing or unknown: told against all names, none of whose files needs to be imported for that.
+    known: dict[str, type[ModelConfig]] = dict.fromkeys(models.names(), CustomModelConfig)
+    return parse_named(known, value if value is not None else {}, "model")
 
 
 _PARSERS: dict[str, Callable[[Any], Any]] = {

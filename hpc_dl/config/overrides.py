@@ -12,8 +12,8 @@ from hpc_dl.errors import ConfigError, Fault
 def apply(raw: Any, overrides: Iterable[str]) -> Any:
     """Return a copy of ``raw`` with each ``dotted.key=value`` set; values are parsed as YAML.
 
-    Setting ``model.name`` (or ``optimizer.name``, ``schedule.name``) to another name drops that section's other keys, which
-    belong to the old one.
+    Setting ``model.name`` (or ``optimizer.name``, ``schedule.name``) to another name drops that section's other keys,
+    which belong to the old one.
 
     Raises:
         ConfigError: a word without ``=``, an empty key, or a path through something that is not a mapping.

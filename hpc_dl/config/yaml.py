@@ -16,7 +16,7 @@ from hpc_dl.errors import ConfigError
 def _yaml() -> YAML:
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # keep the order of the sections
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # keep the order of the sections
     yaml.width = 120
     return yaml
 

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from hpc_dl.schema import Section, Unit
 
+# What a file of the user's own may need to have told, and a shipped source never does.
+_FILE_ONLY = ("inputs", "targets", "splits", "channels")
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -85,6 +88,12 @@ class DataConfig(Section):
     """Path of the dataset with the targets, likewise."""
     splits: Splits = Splits()
     """How the file is divided into train, val and test."""
+    task: Literal["auto", "classification", "regression"] = "auto"
+    """What the targets are for; ``auto`` takes the file's attribute ``task``, else classification for integer targets
+    and regression for others. Whole numbers that are not classes (an age, a count) need ``regression``."""
+    channels: Literal["auto", "first", "last", "none"] = "auto"
+    """Axis of the channels in the stored inputs: ``first`` (N, C, …), ``last`` (N, …, C), or ``none``, where a channel
+    is added. ``auto`` is ``first``, except that (N, H, W) in a file not written by hpc_dl means images without one."""
     batch_size: Annotated[int | None, Field(ge=1), Unit("samples per device")] = None
     """Samples in a batch on each device; 64 when neither this nor ``global_batch_size`` is given."""
     global_batch_size: Annotated[int | None, Field(ge=1), Unit("samples over all devices")] = None
@@ -92,8 +101,9 @@ class DataConfig(Section):
     num_workers: Annotated[int, Field(ge=0), Unit("processes per device")] = 0
     """Loader worker processes; 0 reads in the training process, which is fastest for most HDF5 files."""
     scaling: Literal["auto", "none", "unit", "standardize"] = "auto"
-    """Scaling of the inputs: ``unit`` to [0, 1] by the range of the training split, ``standardize`` to mean 0 and standard
-    deviation 1 per channel on the training split; ``auto`` is ``unit`` for integer inputs, else ``standardize``."""
+    """Scaling of the inputs: ``unit`` to [0, 1] by the range of the training split (of all its values for integers, of
+    each channel for others), ``standardize`` to mean 0 and standard deviation 1 per channel on the training split;
+    ``auto`` is ``unit`` for integer inputs, else ``standardize``."""
 
     @model_validator(mode="after")
     def _one_of(self) -> DataConfig:
@@ -101,6 +111,11 @@ class DataConfig(Section):
             raise ValueError("give exactly one of `source` (a name from `hpc-dl data list`) and `file` (a path)")
         if self.batch_size is not None and self.global_batch_size is not None:
             raise ValueError("`batch_size` and `global_batch_size` exclude each other; keep one of them")
-        if self.source is not None and self.splits != Splits():
-            raise ValueError("`splits` is for files of your own; a shipped source brings its splits, leave it out")
+        if self.source is not None:
+            own = [name for name in _FILE_ONLY if getattr(self, name) != type(self).model_fields[name].default]
+            if own:
+                names = ", ".join(f"`{name}`" for name in own)
+                raise ValueError(
+                    f"{names}: only for files of your own; a shipped source knows its layout, leave it out"
+                )
         return self

@@ -1,4 +1,4 @@
-"""The ``schedule`` section: the learning rate over the optimizer steps. All schedules count steps, none counts epochs."""
+"""The ``schedule`` section: the learning rate over the optimizer steps. No schedule counts epochs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The task: what is predicted, by which loss it is learned (the ``loss`` section), by which metrics it is judged.
 
-The task comes from the data (``data.task``), not from the architecture: a network only gives ``num_outputs`` numbers for
-each sample.
+The task comes from the data (``data.task``), not from the architecture: a network only gives ``num_outputs`` numbers
+for each sample.
 """
 
 from __future__ import annotations

@@ -19,9 +19,7 @@ _NOT_ARCHITECTURES = {"base", "custom"}
 
 def names() -> list[str]:
     """The names of all architectures, sorted; imports none of them."""
-    return sorted(
-        module.name for module in pkgutil.iter_modules(__path__) if module.name not in _NOT_ARCHITECTURES
-    )
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _NOT_ARCHITECTURES)
 
 
 def summary(name: str) -> str:

@@ -35,7 +35,7 @@ class ModelConfig(Section):
         if len(data.input_shape) != 3:
             raise ConfigError.at(
                 "model.name",
-                f"needs images of shape (channels, height, width), but the inputs of {data.file} are {data.input_shape}",
+                f"needs images (channels, height, width), but the inputs of {data.file} are {data.input_shape}",
                 value=self.name,
                 remedy="choose an architecture for such inputs, for example mlp",
             )

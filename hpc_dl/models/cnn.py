@@ -21,7 +21,10 @@ class CNNConfig(ModelConfig):
 
     name: Literal["cnn"] = "cnn"
     """Which architecture."""
-    channels: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), Unit("feature maps per block")] = [32, 64]
+    channels: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), Unit("feature maps per block")] = [
+        32,
+        64,
+    ]
     """Feature maps of each block; the number of entries is the number of blocks."""
     kernel_size: Annotated[int, Field(ge=1), Unit("pixels")] = 3
     """Width and height of the convolution kernels; odd, so that the padding keeps the image's size."""
@@ -62,9 +65,7 @@ class CNN(Supervised):
         channels, height, width = data.input_shape
         blocks: list[nn.Module] = []
         for num_out in config.channels:
-            blocks.append(
-                nn.Conv2d(channels, num_out, config.kernel_size, padding="same", bias=not config.batch_norm)
-            )
+            blocks.append(nn.Conv2d(channels, num_out, config.kernel_size, padding="same", bias=not config.batch_norm))
             if config.batch_norm:
                 blocks.append(nn.BatchNorm2d(num_out))
             blocks += [activation(config.activation), nn.MaxPool2d(2)]

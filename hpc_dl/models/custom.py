@@ -25,7 +25,7 @@ class CustomModelConfig(ModelConfig):
     class_path: str = Field(alias="class")
     """Import path of the class, ``package.module.Class``; the current folder is searched too."""
     args: dict[str, Any] = {}
-    """Keyword arguments of its ``__init__``. A parameter called ``data`` gets the :class:`DataSpec` (shapes, classes)."""
+    """Keyword arguments of its ``__init__``; a parameter called ``data`` gets the shapes and classes (``DataSpec``)."""
 
     @field_validator("class_path")
     @classmethod

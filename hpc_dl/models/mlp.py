@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Annotated, Literal
 
@@ -44,7 +45,7 @@ class MLP(Supervised):
         super().__init__(learning)
         sizes = [math.prod(data.input_shape), *[config.width] * config.depth]
         layers: list[nn.Module] = []
-        for num_in, num_out in zip(sizes, sizes[1:], strict=False):
+        for num_in, num_out in itertools.pairwise(sizes):
             layers += [nn.Linear(num_in, num_out, bias=config.bias), activation(config.activation)]
             if config.dropout:
                 layers.append(nn.Dropout(config.dropout))

@@ -56,7 +56,9 @@ class RunFolder:
                 part.mkdir(parents=True)
         except OSError as error:
             raise RunError.at(
-                runs, f"a run folder cannot be made here: {error.strerror}", remedy="choose another folder with --runs DIR"
+                runs,
+                f"a run folder cannot be made here: {error.strerror}",
+                remedy="choose another folder with --runs DIR",
             ) from None
         return folder
 

@@ -51,7 +51,9 @@ class TrainingMetrics(Callback):
         }
         if self._sum is not None:
             # Lightning divides by accumulate_grad_batches what training_step returned, and gives that back here.
-            mean = trainer.strategy.reduce(self._sum / self._batches, reduce_op="mean") * trainer.accumulate_grad_batches
+            mean = (
+                trainer.strategy.reduce(self._sum / self._batches, reduce_op="mean") * trainer.accumulate_grad_batches
+            )
             row["train/loss"] = float(mean)
             trainer.callback_metrics["train/loss"] = torch.tensor(row["train/loss"])
         if trainer.optimizers:
@@ -119,5 +121,7 @@ def _epoch(trainer: pl.Trainer) -> str:
 
 
 def _metrics(trainer: pl.Trainer) -> str:
-    shown = {name: float(value) for name, value in trainer.callback_metrics.items() if name.endswith(("loss", "accuracy"))}
+    shown = {
+        name: float(value) for name, value in trainer.callback_metrics.items() if name.endswith(("loss", "accuracy"))
+    }
     return "".join(f"  {name} {value:.4g}" for name, value in sorted(shown.items()) if "balanced" not in name)

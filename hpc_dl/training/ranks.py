@@ -29,9 +29,7 @@ class Ranks:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Ranks:
         """Read our launcher's variables (those of torchrun), else srun's, else one process alone."""
         if "WORLD_SIZE" in environment and "RANK" in environment:
-            return cls(
-                int(environment["RANK"]), int(environment["LOCAL_RANK"]), int(environment["WORLD_SIZE"]), False
-            )
+            return cls(int(environment["RANK"]), int(environment["LOCAL_RANK"]), int(environment["WORLD_SIZE"]), False)
         # SLURM_STEP_ID is there in srun's tasks only, not in a batch script or an salloc shell.
         if "SLURM_STEP_ID" in environment and "SLURM_PROCID" in environment:
             return cls(

@@ -184,7 +184,8 @@ def _introduce(experiment: Experiment, data: DataSpec, model: pl.LightningModule
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     sizes = ", ".join(f"{size:,} {split}" for split, size in data.sizes.items())
     devices = f"{trainer.world_size} × {trainer.strategy.root_device.type}"
-    say(f"{type(model).__name__} with {parameters:,} parameters on {data.name} ({sizes}), {devices}, seed {experiment.seed}")
+    network = f"{type(model).__name__} with {parameters:,} parameters"
+    say(f"{network} on {data.name} ({sizes}), {devices}, seed {experiment.seed}")
 
 
 def _conclude(
@@ -212,7 +213,9 @@ def _conclude(
             "seed": experiment.seed,
         },
     )
-    write_state(run, "finished", **{k: v for k, v in read_state(run).items() if k == "attempt"}, step=trainer.global_step)
+    write_state(
+        run, "finished", **{k: v for k, v in read_state(run).items() if k == "attempt"}, step=trainer.global_step
+    )
     say(f"Finished after {trainer.global_step} steps in {elapsed(began)}.")
 
 

@@ -1,0 +1,57 @@
+# make demo    the main job, end to end, on this machine
+# make test    every test, on a real Slurm where it can be set up here
+# make check   what a change must pass: formatting, types, docs, tests
+# make bench   the benchmarks
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test quick check lint docs bench clean
+
+help:
+	@sed -n 's/^# make /make /p' $(firstword $(MAKEFILE_LIST))
+
+# The package is installed editable, so that only a change of its requirements needs another install.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "hpc_dl needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+	  echo "Cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+	@echo "Installing hpc_dl and its pinned dependencies into $(VENV) (once; torch is large) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed
+	@$(BIN)/hpc-dl submit configs/cnn-digits.yaml --site local --wait
+	@echo
+	@echo "Next:"
+	@echo "  source $(BIN)/activate                        # so that hpc-dl is found"
+	@echo "  hpc-dl status                                  # all runs so far"
+	@echo "  hpc-dl logs latest                             # what the last one said"
+	@echo "  hpc-dl train configs/mlp-digits.yaml model.width=64 optimizer.lr=3e-3"
+	@echo "  hpc-dl submit configs/cnn-fashion_mnist.yaml --dry-run   # the very batch script for Slurm"
+
+test: $(VENV)/.installed
+	@slurm/dev-cluster/cluster up || echo "No Slurm could be set up here: its tests will be skipped, or fail under CI=true." >&2
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+quick: $(VENV)/.installed
+	$(BIN)/pytest -m "not slurm and not container and not slow" $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+docs: $(VENV)/.installed
+	$(BIN)/python docs/reference.py
+
+check: lint test
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/startup.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,147 @@
+"""``hpc-dl data``: list and make data sources, look into HDF5 files, check their content."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+# h5py, NumPy and rich are imported where they are used: `--help` answers without them.
+if TYPE_CHECKING:
+    from rich.table import Table
+
+app = typer.Typer(
+    help="Data sets: list and make the shipped ones; inspect and verify HDF5 files.", no_args_is_help=True
+)
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Folder of the data files; else $HPC_DL_DATA or ./data."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="An HDF5 file, of hpc_dl or of any other origin.")]
+
+
+@app.command("list")
+def list_sources(data: DataDir = None, as_json: AsJson = False) -> None:
+    """List the data sources that `data make` knows."""
+    from hpc_dl.data import sources
+
+    rows = []
+    for source in map(sources.load, sources.names()):
+        path = sources.path_of(source.name, data)
+        rows.append(
+            {
+                "name": source.name,
+                "title": source.title,
+                "task": source.task,
+                "size": source.size,
+                "licence": source.licence,
+                "shared": source.shared,
+                "fetched": source.fetched,
+                "file": str(path.absolute()) if path.exists() else None,
+            }
+        )
+    if as_json:
+        _print_json(rows)
+        return
+    _show(_table("", [{key: row[key] for key in ("name", "title", "size", "fetched", "file")} for row in rows]))
+
+
+@app.command()
+def make(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A name from `data list`.")],
+    given: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="PATH", exists=True, help="A file or folder that you fetched yourself."),
+    ] = None,
+    data: DataDir = None,
+    force: Annotated[bool, typer.Option("--force", help="Make it again even if it is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make the HDF5 file of a data source: fetch, verify by SHA-256, convert."""
+    from hpc_dl.data import sources
+
+    found = sources.load(source)
+    path = sources.path_of(source, data)
+    made = force or given is not None or not path.exists()
+    if made:
+        found.make(path, given)
+    sources.ensure(source, data)
+    if as_json:
+        _print_json({"source": source, "file": str(path.absolute()), "made": made})
+    else:
+        print(f"{path}: {'made' if made else 'was there already (--force makes it again)'}, {found.size}")
+
+
+@app.command()
+def inspect(file: File, as_json: AsJson = False) -> None:
+    """Show a file's splits, shapes, types, layout, classes and attributes."""
+    from hpc_dl.data import examine
+
+    found = examine.inspect(file)
+    if as_json:
+        _print_json(found)
+        return
+    _show(
+        _table(
+            f"{found['file']}: {found['bytes']:,} bytes, format {found['format'] or 'of other origin'}",
+            [
+                {key: dataset[key] for key in ("path", "shape", "dtype", "layout", "bytes")}
+                | {"units": dataset["attributes"].get("units")}
+                for dataset in found["datasets"]
+            ],
+        ),
+        _table("", [{"attribute": name, "value": value} for name, value in found["attributes"].items()]),
+    )
+    if spec := found["spec"]:
+        sizes = ", ".join(f"{split} {size:,}" for split, size in spec["sizes"].items())
+        print(f"{spec['task']}: inputs {tuple(spec['input_shape'])} {spec['input_dtype']}; samples: {sizes}")
+        if spec["class_names"]:
+            print(f"{spec['num_outputs']} classes: {', '.join(spec['class_names'])}")
+    else:
+        print("Not ready for training as it is; `data.inputs`, `data.targets` and `data.splits` tell how to read it:")
+        print("\n".join(f"  {fault}" for fault in found["faults"]))
+
+
+@app.command()
+def verify(file: File, as_json: AsJson = False) -> None:
+    """Read all of a file: checksum, labels, NaN and infinite values. Exit status 2 when something is wrong."""
+    from hpc_dl.data import examine
+
+    found = examine.verify(file)
+    if as_json:
+        _print_json(found)
+        return
+    print(f"{found['file']}: {found['num_datasets']} datasets were read in full")
+    print(f"content matches {found['checksum']}" if found["checksum"] else "the file has no checksum to compare with")
+    for name, count in found["nonfinite"].items():
+        print(f"{name}: {count} NaN or infinite values")
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> Table:
+    """A table with a column for each key of the rows."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in rows[0] if rows else ():
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        # Text, not markup: a path or an attribute may hold square brackets.
+        table.add_row(*(Text(f"{value:,}" if isinstance(value, int) else str(value or "")) for value in row.values()))
+    return table
+
+
+def _show(*tables: Table) -> None:
+    from rich.console import Console
+
+    for table in tables:
+        if table.row_count:
+            Console().print(table)

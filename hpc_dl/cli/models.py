@@ -1,0 +1,78 @@
+"""``hpc-dl models``: the architectures and their parameters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hpc_dl.cli.train import AsJson
+
+if TYPE_CHECKING:
+    from hpc_dl.schema import Section
+
+
+def models(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this architecture's parameters.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the architectures, or the parameters of one with defaults, units and meaning."""
+    from hpc_dl import models as room
+    from hpc_dl.cli.output import emit, table
+    from hpc_dl.errors import ConfigError, nearest
+
+    if name is None:
+        listed = [{"name": known, "summary": room.summary(known)} for known in room.names()]
+        if as_json:
+            emit(listed)
+        else:
+            table(["name", "architecture"], [[row["name"], row["summary"]] for row in listed])
+        return
+    if name not in room.names():
+        known = room.names()
+        raise ConfigError.at(
+            "NAME", "no such architecture", value=name, allowed=", ".join(known), remedy=nearest(name, known)
+        )
+    parameters = [row for row in describe(room.config_class(name)) if row["parameter"] != "name"]
+    if as_json:
+        emit({"name": name, "summary": room.summary(name), "parameters": parameters})
+        return
+    print(f"{name}: {room.summary(name)}\n")
+    columns = ["parameter", "type", "default", "unit", "meaning"]
+    table([f"model.{columns[0]}", *columns[1:]], [[str(row[key]) for key in columns] for row in parameters])
+
+
+def describe(section: type[Section]) -> list[dict[str, Any]]:
+    """The keys of a section, each with ``parameter``, ``type``, ``default``, ``unit`` and ``meaning``."""
+    from hpc_dl.schema import unit_of
+
+    return [
+        {
+            "parameter": field.alias or key,
+            "type": _type_name(field.annotation),
+            "default": "(required)" if field.is_required() else field.default,
+            "unit": unit_of(section, key),
+            "meaning": " ".join((field.description or "").split()),
+        }
+        for key, field in section.model_fields.items()
+    ]
+
+
+def _type_name(annotation: Any) -> str:
+    """A type in a user's words: ``integer``, ``list of number``, ``relu | tanh``."""
+    import types
+    import typing
+
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _type_name(arguments[0])
+    if origin is list:
+        return f"list of {_type_name(arguments[0])}"
+    if origin is typing.Literal:
+        return " | ".join(map(str, arguments))
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(_type_name(argument) for argument in arguments)
+    if hasattr(annotation, "model_fields"):
+        return "section"
+    names = {int: "integer", float: "number", str: "text", bool: "true | false", dict: "mapping", type(None): "none"}
+    return names.get(origin or annotation, str(annotation))

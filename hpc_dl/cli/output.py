@@ -1,0 +1,53 @@
+"""Where output goes: messages to stderr, data to stdout, and with ``--json`` one JSON document and nothing else."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def say(message: str) -> None:
+    """A message for a person, on stderr, so that stdout stays clean for data."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def emit(data: Any) -> None:
+    """One JSON document on stdout."""
+    print(json.dumps(data, indent=2, default=str))
+
+
+def table(columns: list[str], rows: list[list[str]], title: str = "") -> None:
+    """A table on stdout; its cells are shown as they are, whatever brackets they hold."""
+    shown = Table(title=title or None, title_justify="left")
+    for column in columns:
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*[_plain(cell) for cell in row])
+    # Piped output is not cut to a narrow default width: a run's path must stay whole.
+    console = Console()
+    Console(width=None if console.is_terminal else 200).print(shown)
+
+
+def _plain(cell: str) -> Any:
+    from rich.text import Text
+
+    return Text(cell)
+
+
+def result_table(result: dict[str, Any]) -> None:
+    """The metrics of a finished run, one row for each metric, one column for each split."""
+    splits = ["train", "val", "test"]
+    names: dict[str, dict[str, float]] = {}
+    for full, value in result["metrics"].items():
+        split, _, name = full.partition("/")
+        if split in splits:
+            names.setdefault(name, {})[split] = value
+    rows = [
+        [name, *[f"{by[s]:.4g}" if isinstance(by.get(s), float) else str(by.get(s, "")) for s in splits]]
+        for name, by in names.items()
+    ]
+    table(["metric", *splits], rows, title=result["run"])

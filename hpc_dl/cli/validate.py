@@ -1,0 +1,52 @@
+"""``hpc-dl validate``: all that can be checked before a job waits in the queue."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hpc_dl.cli.train import AsJson, Config, DataDir, Overrides
+
+
+def validate(
+    config: Config,
+    overrides: Overrides = None,
+    site: Annotated[
+        str | None, typer.Option("--site", metavar="NAME|FILE", help="Check the site's limits too.")
+    ] = None,
+    data: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the YAML, the data file, the model on the data's shapes, and a site's limits. Makes the data if missing.
+
+    Exit status: 0 nothing to object to, 2 with every fault found.
+    """
+    from hpc_dl.cli.output import emit, say, table
+    from hpc_dl.cluster import site as sites
+    from hpc_dl.cluster.prepare import check
+    from hpc_dl.config.experiment import Experiment
+    from hpc_dl.training.preflight import batches_per_epoch, total_steps
+
+    experiment = Experiment.load(config, overrides or [])
+    sites.load(site).check(experiment)
+    _, spec, parameters = check(experiment, data_dir=data, say=say)
+    resources = experiment.resources
+    facts = {
+        "name": experiment.name,
+        "model": experiment.model.name,
+        "parameters": parameters,
+        "data": spec.file,
+        "task": spec.task,
+        "input_shape": list(spec.input_shape),
+        "num_outputs": spec.num_outputs,
+        "sizes": spec.sizes,
+        "ranks": resources.world_size,
+        "global_batch_size": experiment.batch_size_per_device * resources.world_size,
+        "batches_per_epoch": batches_per_epoch(experiment, spec),
+        "total_steps": total_steps(experiment, spec),
+    }
+    if as_json:
+        emit(facts)
+    else:
+        table(["", "value"], [[key, str(value)] for key, value in facts.items()], title=f"{config}: valid")

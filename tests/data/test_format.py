@@ -1,0 +1,108 @@
+"""The writer: atomic, plain, with a checksum of the content."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from hpc_dl.data.checksum import content_checksum, file_checksum
+from hpc_dl.data.format import Samples, write
+from hpc_dl.errors import DataError
+
+from .conftest import samples
+
+ABOUT = {"source": "x", "task": "classification", "licence": "MIT"}
+
+
+def test_written_file_is_plain(own_file: Path) -> None:
+    with h5py.File(own_file) as file:
+        assert dict(file.attrs) | {"sha256": ""} == {
+            "format": "hpc_dl",
+            "format_version": 1,
+            "source": "own",
+            "task": "classification",
+            "licence": "CC0-1.0",
+            "description": "",
+            "url": "",
+            "provenance": "",
+            "shared": "",
+            "sha256": "",
+        }
+        assert f"sha256:{file.attrs['sha256']}" == content_checksum(file)
+        inputs = file["train/inputs"]
+        assert inputs.chunks is None and inputs.id.get_offset()
+        assert list(file["train/targets"].attrs["class_names"]) == ["a", "b", "c"]
+
+
+def test_same_content_same_bytes(tmp_path: Path) -> None:
+    checksums = {write(tmp_path / f"{i}.h5", {"train": samples(9)}, **ABOUT) for i in range(2)}
+    assert len(checksums) == 1
+    assert (tmp_path / "0.h5").read_bytes() == (tmp_path / "1.h5").read_bytes()
+
+
+def test_repacking_keeps_the_checksum(own_file: Path, tmp_path: Path) -> None:
+    with h5py.File(own_file) as old, h5py.File(tmp_path / "packed.h5", "w") as new:
+        for split in old:
+            for name in old[split]:
+                new.create_dataset(f"{split}/{name}", data=old[split][name], chunks=True, compression="gzip")
+        assert content_checksum(new) == content_checksum(old)
+
+
+class Interrupted:
+    """An array that Ctrl-C meets while it is written."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __len__(self) -> int:
+        return 9
+
+    def __array__(self, *_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+
+def test_nothing_is_left_of_an_interrupted_write(own_file: Path) -> None:
+    before = own_file.read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        write(own_file, {"train": Samples(Interrupted(), np.zeros(9, np.uint8))}, **ABOUT)  # type: ignore[arg-type]
+    assert own_file.read_bytes() == before
+    assert [path.name for path in own_file.parent.iterdir()] == [own_file.name]
+
+
+def test_unwritable_place_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot be written"):
+        write(tmp_path / "file" / "x.h5", {"train": samples(9)}, **ABOUT)
+
+
+def test_all_faults_of_the_splits_at_once(tmp_path: Path) -> None:
+    good = samples(9)
+    with pytest.raises(DataError) as caught:
+        write(
+            tmp_path / "x.h5",
+            {
+                "validation": good,
+                "val": Samples(good.inputs, good.targets[:5]),
+                "test": Samples(good.inputs[:0], good[1][:0]),
+            },
+            **ABOUT,
+        )
+    text = str(caught.value)
+    for part in (":/validation: is not a split", ":/train: is missing", "9 inputs but 5 targets", ":/test: is empty"):
+        assert part in text
+    assert not list(tmp_path.iterdir())
+
+
+def test_checksum_of_a_large_file_is_a_sample(tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    with path.open("wb") as file:
+        file.truncate((64 << 20) + 1)
+    before = file_checksum(path)
+    assert before.startswith("sampled-sha256:")
+    with path.open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"x")
+    assert file_checksum(path) != before
+    with path.open("wb") as file:
+        file.write(b"abc")
+    assert file_checksum(path) == "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
