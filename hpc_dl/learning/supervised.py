@@ -95,4 +95,9 @@ class Supervised(pl.LightningModule):
         values = {f"{split}/loss": loss.compute(), **metrics.compute()}  # type: ignore[operator]
         loss.reset()  # type: ignore[operator]
         metrics.reset()  # type: ignore[operator]
-        self.log_dict(values, rank_zero_only=False)
+        # To the loggers by hand: Lightning would give the row the number of the step before.
+        self.log_dict(values, logger=False)
+        if not self.trainer.sanity_checking:
+            row = {"epoch": float(self.current_epoch), **{name: float(value) for name, value in values.items()}}
+            for logger in self.loggers:
+                logger.log_metrics(row, step=self.global_step)

@@ -1,0 +1,132 @@
+"""As much of a W&B server as wandb needs to run online, on the loopback interface, from the standard library."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+ENTITY = "somebody"
+
+
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Clients that are killed reset their connections, which is nothing to report."""
+
+
+class FakeWandb:
+    """Records what is reported to it.
+
+    Attributes:
+        rows: the history of each run id, in order of arrival.
+        summaries: the last summary of each run id.
+        upserts: the variables of each ``UpsertBucket``, in which a run describes itself.
+        exit_codes: of the runs that ended.
+        authorized: every ``Authorization`` header that a query came with.
+        refuse: answer everything with this HTTP status instead.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[str, list[dict[str, Any]]] = {}
+        self.summaries: dict[str, dict[str, Any]] = {}
+        self.upserts: list[dict[str, Any]] = []
+        self.exit_codes: dict[str, int] = {}
+        self.authorized: set[str] = set()
+        self.refuse: int | None = None
+        self._server = _QuietServer(("127.0.0.1", 0), self._handler())
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> FakeWandb:
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.die()
+
+    def die(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self.refuse = 503  # for the connections that are still open
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """How a run described itself: its variables put together, with the config as a plain mapping."""
+        merged: dict[str, Any] = {}
+        for variables in self.upserts:
+            if variables.get("name") == run_id:
+                merged.update({key: value for key, value in variables.items() if value is not None})
+        config = json.loads(merged.get("config", "{}"))
+        merged["config"] = {key: entry["value"] for key, entry in config.items()}
+        return merged
+
+    def _graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        if "UpsertBucket" in query:
+            self.upserts.append(variables)
+            run_id = variables["name"]
+            bucket = {
+                "id": f"id-{run_id}",
+                "name": run_id,
+                "displayName": variables.get("displayName") or run_id,
+                "description": "",
+                "config": variables.get("config") or "{}",
+                "sweepName": None,
+                "historyLineCount": len(self.rows.get(run_id, [])),
+                "project": {"id": "p", "name": variables["project"], "entity": {"id": "e", "name": ENTITY}},
+            }
+            return {"upsertBucket": {"bucket": bucket, "inserted": True}}
+        if "RunResumeStatus" in query:
+            return {"model": {"id": "p", "name": "p", "entity": {"id": "e", "name": ENTITY}, "bucket": None}}
+        if "ServerFeaturesQuery" in query:
+            return {"serverInfo": {"features": []}}
+        if "CreateRunFiles" in query:
+            files = [{"name": name, "uploadUrl": f"{self.url}/upload/{name}"} for name in variables["files"]]
+            return {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": files}}
+        if "Viewer" in query:
+            return {"viewer": {"id": "v", "entity": ENTITY, "username": ENTITY, "flags": "{}", "teams": {"edges": []}}}
+        return {}
+
+    def _file_stream(self, run_id: str, body: dict[str, Any]) -> dict[str, Any]:
+        for name, chunk in (body.get("files") or {}).items():
+            if name == "wandb-history.jsonl":
+                history = self.rows.setdefault(run_id, [])
+                del history[chunk["offset"] :]  # a retry sends the same lines again
+                history.extend(json.loads(line) for line in chunk["content"])
+            elif name == "wandb-summary.json":
+                self.summaries[run_id] = json.loads(chunk["content"][-1])
+        if body.get("complete"):
+            self.exit_codes[run_id] = body["exitcode"]
+        return {"exitcode": None, "limits": {}}
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                if fake.refuse is not None:
+                    return self._answer(fake.refuse, {"errors": [{"message": "refused"}]})
+                if self.path == "/graphql":
+                    fake.authorized.add(self.headers.get("Authorization", ""))
+                    request = json.loads(body)
+                    return self._answer(200, {"data": fake._graphql(request["query"], request.get("variables") or {})})
+                *_, run_id, last = self.path.split("/")
+                return self._answer(200, fake._file_stream(run_id, json.loads(body)) if last == "file_stream" else {})
+
+            do_PUT = do_POST
+
+            def _answer(self, status: int, document: dict[str, Any]) -> None:
+                payload = json.dumps(document).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(payload)))
+                self.end_headers()
+                self.wfile.write(payload)
+
+        return Handler
