@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-# h5py, NumPy and rich are imported where they are used: `--help` answers without them.
-if TYPE_CHECKING:
-    from rich.table import Table
+from hpc_dl.cli.output import emit, table
+
+# h5py and NumPy are imported where they are used: `--help` answers without them.
 
 app = typer.Typer(
     help="Data sets: list and make the shipped ones; inspect and verify HDF5 files.", no_args_is_help=True
@@ -45,9 +44,10 @@ def list_sources(data: DataDir = None, as_json: AsJson = False) -> None:
             }
         )
     if as_json:
-        _print_json(rows)
+        emit(rows)
         return
-    _show(_table("", [{key: row[key] for key in ("name", "title", "size", "fetched", "file")} for row in rows]))
+    columns = ["name", "title", "size", "fetched", "file"]
+    table(columns, [[row[key] for key in columns] for row in rows])
 
 
 @app.command()
@@ -71,7 +71,7 @@ def make(
         found.make(path, given)
     sources.ensure(source, data)
     if as_json:
-        _print_json({"source": source, "file": str(path.absolute()), "made": made})
+        emit({"source": source, "file": str(path.absolute()), "made": made})
     else:
         print(f"{path}: {'made' if made else 'was there already (--force makes it again)'}, {found.size}")
 
@@ -83,19 +83,13 @@ def inspect(file: File, as_json: AsJson = False) -> None:
 
     found = examine.inspect(file)
     if as_json:
-        _print_json(found)
+        emit(found)
         return
-    _show(
-        _table(
-            f"{found['file']}: {found['bytes']:,} bytes, format {found['format'] or 'of other origin'}",
-            [
-                {key: dataset[key] for key in ("path", "shape", "dtype", "layout", "bytes")}
-                | {"units": dataset["attributes"].get("units")}
-                for dataset in found["datasets"]
-            ],
-        ),
-        _table("", [{"attribute": name, "value": value} for name, value in found["attributes"].items()]),
-    )
+    columns = ["path", "shape", "dtype", "layout", "bytes"]
+    rows = [[d[key] for key in columns] + [d["attributes"].get("units")] for d in found["datasets"]]
+    origin = found["format"] or "of other origin"
+    table([*columns, "units"], rows, title=f"{found['file']}: {found['bytes']:,} bytes, format {origin}")
+    table(["attribute", "value"], [list(pair) for pair in found["attributes"].items()])
     if spec := found["spec"]:
         sizes = ", ".join(f"{split} {size:,}" for split, size in spec["sizes"].items())
         print(f"{spec['task']}: inputs {tuple(spec['input_shape'])} {spec['input_dtype']}; samples: {sizes}")
@@ -113,35 +107,9 @@ def verify(file: File, as_json: AsJson = False) -> None:
 
     found = examine.verify(file)
     if as_json:
-        _print_json(found)
+        emit(found)
         return
     print(f"{found['file']}: {found['num_datasets']} datasets were read in full")
     print(f"content matches {found['checksum']}" if found["checksum"] else "the file has no checksum to compare with")
     for name, count in found["nonfinite"].items():
         print(f"{name}: {count} NaN or infinite values")
-
-
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, indent=2, ensure_ascii=False))
-
-
-def _table(title: str, rows: list[dict[str, Any]]) -> Table:
-    """A table with a column for each key of the rows."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in rows[0] if rows else ():
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        # Text, not markup: a path or an attribute may hold square brackets.
-        table.add_row(*(Text(f"{value:,}" if isinstance(value, int) else str(value or "")) for value in row.values()))
-    return table
-
-
-def _show(*tables: Table) -> None:
-    from rich.console import Console
-
-    for table in tables:
-        if table.row_count:
-            Console().print(table)

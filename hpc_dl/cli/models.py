@@ -39,7 +39,7 @@ def models(
         return
     print(f"{name}: {room.summary(name)}\n")
     columns = ["parameter", "type", "default", "unit", "meaning"]
-    table([f"model.{columns[0]}", *columns[1:]], [[str(row[key]) for key in columns] for row in parameters])
+    table(columns, [[str(row[key]) for key in columns] for row in parameters])
 
 
 def describe(section: type[Section]) -> list[dict[str, Any]]:

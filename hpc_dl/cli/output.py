@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def say(message: str) -> None:
@@ -17,25 +18,33 @@ def say(message: str) -> None:
 
 def emit(data: Any) -> None:
     """One JSON document on stdout."""
-    print(json.dumps(data, indent=2, default=str))
+    print(json.dumps(data, indent=2, ensure_ascii=False))
 
 
-def table(columns: list[str], rows: list[list[str]], title: str = "") -> None:
-    """A table on stdout; its cells are shown as they are, whatever brackets they hold."""
-    shown = Table(title=title or None, title_justify="left")
+def table(columns: list[str], rows: list[list[Any]], title: str = "") -> None:
+    """A table on stdout; nothing when it has no rows.
+
+    Args:
+        columns: the headings.
+        rows: cells, shown as they are whatever brackets they hold; ``None`` is left empty, integers get separators.
+        title: one line above.
+    """
+    if not rows:
+        return
+    shown = Table(title=title or None, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         shown.add_column(column, overflow="fold")
     for row in rows:
-        shown.add_row(*[_plain(cell) for cell in row])
+        shown.add_row(*[_cell(cell) for cell in row])
     # Piped output is not cut to a narrow default width: a run's path must stay whole.
     console = Console()
-    Console(width=None if console.is_terminal else 200).print(shown)
+    (console if console.is_terminal else Console(width=200)).print(shown)
 
 
-def _plain(cell: str) -> Any:
-    from rich.text import Text
-
-    return Text(cell)
+def _cell(value: Any) -> Text:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Text(f"{value:,}")
+    return Text("" if value is None else str(value))
 
 
 def result_table(result: dict[str, Any]) -> None:

@@ -49,4 +49,4 @@ def validate(
     if as_json:
         emit(facts)
     else:
-        table(["", "value"], [[key, str(value)] for key, value in facts.items()], title=f"{config}: valid")
+        table(["fact", "value"], [[key, str(value)] for key, value in facts.items()], title=f"{config}: valid")

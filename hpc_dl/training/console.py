@@ -40,7 +40,7 @@ def set_up(run: RunFolder, rank: int) -> None:
     for handler in handlers:
         if redirected or isinstance(handler, logging.FileHandler):
             handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "submitit"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in _NOISE:
         warnings.filterwarnings("ignore", message=message)
