@@ -50,6 +50,6 @@ def train(
         result_table(outcome)
         print(f"\nRun folder: {run.path}")
     if exit_status:
-        say(f"hpc-dl: the run failed: {outcome.get('reason', 'no reason was recorded')}")
+        say(f"hpc-dl: the run {outcome['state']}: {outcome.get('reason', 'no reason was recorded')}")
         say(f"hpc-dl: its log: {run.log(int(outcome.get('rank') or 0))}")
         raise typer.Exit(1)

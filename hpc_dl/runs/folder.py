@@ -50,7 +50,7 @@ class RunFolder:
             RunError: the folder cannot be made there.
         """
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        folder = cls(runs.absolute() / f"{name}-{stamp}-{secrets.token_hex(2)}")
+        folder = cls(Path(os.path.abspath(runs)) / f"{name}-{stamp}-{secrets.token_hex(2)}")
         try:
             for part in (folder.journal, folder.checkpoints, folder.logs, folder.submitit):
                 part.mkdir(parents=True)

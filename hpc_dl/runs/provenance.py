@@ -45,7 +45,7 @@ def collect(command: list[str], data: DataSpec) -> dict[str, Any]:
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": [redact(word) for word in command],
-        "user": getpass.getuser(),
+        "user": user(),
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "python": sys.version.split()[0],
@@ -54,6 +54,14 @@ def collect(command: list[str], data: DataSpec) -> dict[str, Any]:
         "git": git_state(Path.cwd()),
         "data": {"file": data.file, "name": data.name, "checksum": data.checksum, "sizes": data.sizes},
     }
+
+
+def user() -> str:
+    """Who runs this; the number where the machine has no name for it, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def packages() -> dict[str, str]:

@@ -1,0 +1,101 @@
+"""``hpc-dl submit``: send an experiment to Slurm."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hpc_dl.cli.train import AsJson, Config, DataDir, Overrides, Runs
+
+if TYPE_CHECKING:
+    from hpc_dl.runs.folder import RunFolder
+
+Site = Annotated[
+    str | None,
+    typer.Option(
+        "--site", metavar="NAME|FILE", help="Site profile: slurm/sites/NAME.yaml or a file; else $HPC_DL_SITE."
+    ),
+]
+
+
+def submit(
+    config: Config,
+    overrides: Overrides = None,
+    site: Site = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the batch script and submit nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
+    runs: Runs = None,
+    data: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send the experiment to Slurm; where there is none, run it in the background of this machine.
+
+    Exit status: 0 submitted (with --wait: finished), 1 the run failed, 2 something to mend, or refused by Slurm.
+    """
+    from hpc_dl.cli.output import emit, say
+
+    say("Loading torch and Lightning …")
+    from hpc_dl.cluster import site as sites
+    from hpc_dl.cluster import submit as room
+    from hpc_dl.config.experiment import Experiment
+    from hpc_dl.runs.folder import default_runs
+
+    experiment = Experiment.load(config, overrides or [])
+    profile = sites.load(site)
+    profile.check(experiment)
+    runs_dir = runs or profile.runs() or default_runs()
+    data_dir = data or profile.data()
+    if dry_run:
+        text = room.script(runs_dir, experiment, profile, data_dir)
+        emit({"script": text}) if as_json else print(text, end="")
+        return
+    from hpc_dl.cluster.prepare import prepare
+
+    if not room.uses_slurm(profile):
+        reason = "The site profile says so" if profile.scheduler == "local" else "There is no Slurm here (no sbatch)"
+        say(f"{reason}: the run goes on in the background of this machine.")
+    run = prepare(experiment, runs=runs_dir, data_dir=data_dir, command=sys.argv, say=say)
+    facts = room.submit(run, experiment, profile, data_dir)
+    job = f"Slurm job {facts['job_id']}" if "job_id" in facts else f"process {facts['pid']}"
+    say(f"Submitted {run.name} ({job})\nRun folder: {run.path}")
+    word = run.name if runs_dir.absolute() == default_runs().absolute() else str(run.path)
+    if wait:
+        _wait(run, word, as_json)
+    elif as_json:
+        from hpc_dl.cluster.status import status
+
+        emit(status(run))
+    else:
+        say(f"Next: hpc-dl logs {word} --follow | hpc-dl status {word} | hpc-dl cancel {word}")
+
+
+def _wait(run: RunFolder, word: str, as_json: bool) -> None:
+    """Show the run's states and rank 0's log until it ends; leaves with status 1 unless it finished."""
+    from hpc_dl.cli.output import emit, result_table, say
+    from hpc_dl.cluster.watch import watch
+    from hpc_dl.runs.files import read_json
+
+    last: dict[str, Any] = {}
+    try:
+        for news in watch(run):
+            if isinstance(news, str):
+                say(news)
+            else:
+                last = news
+                say(f"[{news['state']}] {news.get('reason', '')}".rstrip())
+    except KeyboardInterrupt:
+        say(f"\nThe run goes on. Follow it with `hpc-dl logs {word} --follow`, stop it with `hpc-dl cancel {word}`.")
+        raise typer.Exit(130) from None
+    outcome = {"metrics": {}, **last, **(read_json(run.result) or {} if last["state"] == "finished" else {})}
+    if as_json:
+        emit(outcome)
+    elif last["state"] == "finished":
+        result_table(outcome)
+        print(f"\nRun folder: {run.path}")
+    if last["state"] != "finished":
+        say(f"hpc-dl: the run {last['state']}: {last.get('reason', 'no reason was recorded')}")
+        if "log" in last:
+            say(f"hpc-dl: its log: {last['log']}")
+        raise typer.Exit(1)

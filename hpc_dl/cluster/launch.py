@@ -1,0 +1,189 @@
+"""From one process to all ranks of a run: in this process, as processes of this machine, or through srun."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import psutil
+
+from hpc_dl.cluster import environment as environments
+from hpc_dl.cluster.job import KEEP_TERMINAL, run_rank
+from hpc_dl.cluster.processes import LAUNCHER_PID, Command, run_together
+from hpc_dl.errors import ClusterError
+from hpc_dl.runs.files import write_json
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.state import read_state, write_state
+
+if TYPE_CHECKING:
+    from hpc_dl.config.experiment import Experiment
+
+# Slurm numbers ordinary steps from 0; the shell of an salloc is a step too, with one of the reserved numbers.
+_FIRST_RESERVED_STEP = 0xFFFFFFF0
+# srun takes its defaults from these; ours come from the experiment, and the two may contradict each other.
+_SRUN_DEFAULTS = (
+    "SLURM_NTASKS",
+    "SLURM_NPROCS",
+    "SLURM_NTASKS_PER_NODE",
+    "SLURM_TASKS_PER_NODE",
+    "SLURM_CPUS_PER_TASK",
+    "SLURM_CPUS_PER_GPU",
+    "SLURM_DISTRIBUTION",
+    "SLURM_EXPORT_ENV",
+)
+
+
+def launch(run: RunFolder, experiment: Experiment, *, foreground: bool) -> int:
+    """Train with all ranks that the experiment's resources ask for, and wait for the end.
+
+    Args:
+        run: a prepared run folder.
+        experiment: what it was prepared from.
+        foreground: whether somebody watches: rank 0 then keeps the terminal, else all output goes to the logs.
+
+    Returns:
+        0, or 1 when the run failed; its state then says why.
+
+    Raises:
+        ClusterError: the ranks cannot be started from here.
+    """
+    if foreground:
+        _sign(run)
+    try:
+        _refuse_several_tasks(os.environ)
+        if in_batch_script(os.environ):
+            return _with_srun(run, experiment, foreground)
+        resources = experiment.resources
+        if resources.nodes > 1:
+            raise ClusterError.at(
+                "resources.nodes",
+                "several nodes can only be reached inside a Slurm job",
+                value=resources.nodes,
+                remedy="use `hpc-dl submit` or `sbatch slurm/train.sbatch`, or set resources.nodes=1",
+            )
+    except ClusterError as error:
+        write_state(run, "failed", reason=str(error))
+        raise
+    if resources.world_size > 1:
+        return _with_local_ranks(run, experiment, foreground)
+    # stdout belongs to the answer of the command (--json); what is printed during the training is for people.
+    with contextlib.redirect_stdout(sys.stderr) if foreground else contextlib.nullcontext():
+        return run_rank(run, redirect=not foreground)
+
+
+def in_batch_script(environ: Mapping[str, str]) -> bool:
+    """Whether this is the shell of a Slurm allocation (sbatch's script, salloc), from which srun starts the ranks."""
+    step = int(environ.get("SLURM_STEP_ID", _FIRST_RESERVED_STEP))
+    return "SLURM_JOB_ID" in environ and step >= _FIRST_RESERVED_STEP and shutil.which("srun") is not None
+
+
+def allocation_overrides(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """What a Slurm allocation has already decided, as ``resources.…=`` overrides; nothing outside of one.
+
+    So ``sbatch --nodes=2 slurm/train.sbatch CONFIG`` trains on two nodes, whatever the YAML says.
+
+    Raises:
+        ClusterError: srun has started us several times.
+    """
+    _refuse_several_tasks(environ)
+    if "SLURM_JOB_ID" not in environ:
+        return []
+    # Inside of `srun --pty` only this node is ours, however many the job has.
+    nodes = int(environ.get("SLURM_JOB_NUM_NODES", "1")) if in_batch_script(environ) else 1
+    gpus = int(environ.get("SLURM_GPUS_ON_NODE") or environ.get("SLURM_GPUS_PER_NODE", "0").rpartition(":")[2])
+    overrides = [f"resources.nodes={nodes}", f"resources.gpus_per_node={gpus}"]
+    if cpus := int(environ.get("SLURM_CPUS_ON_NODE", "0")):
+        overrides.append(f"resources.cpus_per_gpu={max(1, cpus // max(1, gpus))}")
+    if mebibytes := int(environ.get("SLURM_MEM_PER_NODE", "0")):
+        overrides.append(f"resources.memory={mebibytes}M")
+    return overrides
+
+
+def _sign(run: RunFolder) -> None:
+    """Write ``job.json`` for a run that nobody submitted, so that its state can be told and it can be cancelled."""
+    if in_batch_script(os.environ):
+        facts: dict[str, object] = {"launcher": "sbatch", "job_id": os.environ["SLURM_JOB_ID"]}
+    else:
+        facts = {"launcher": "train", "pid": os.getpid(), "process_started": psutil.Process().create_time()}
+    time_now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    write_json(run.job, {**facts, "host": socket.gethostname(), "submitted": time_now})
+
+
+def _refuse_several_tasks(environ: Mapping[str, str]) -> None:
+    if int(environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        raise ClusterError.at(
+            "srun",
+            "hpc-dl was started several times",
+            value=f"{environ['SLURM_STEP_NUM_TASKS']} tasks",
+            remedy="run hpc-dl train without srun: it starts its own ranks",
+        )
+
+
+def _with_srun(run: RunFolder, experiment: Experiment, foreground: bool) -> int:
+    resources = experiment.resources
+    print(
+        f"Slurm job {os.environ['SLURM_JOB_ID']}: {resources.nodes} nodes × {resources.ranks_per_node} ranks with "
+        f"{resources.cpus_per_gpu} CPU cores each, as allocated",
+        file=sys.stderr,
+        flush=True,
+    )
+    options = [
+        "--kill-on-bad-exit=1",
+        "--export=ALL",
+        f"--nodes={resources.nodes}",
+        f"--ntasks-per-node={resources.ranks_per_node}",
+        f"--cpus-per-task={resources.cpus_per_gpu}",
+    ]
+    environment = environments.for_python(os.environ, run, experiment)
+    for name in _SRUN_DEFAULTS:
+        environment.pop(name, None)
+    command = Command(["srun", *options, *_rank_command(run, foreground)], environment)
+    failure = run_together([command])
+    if failure:
+        _record(run, f"srun {failure}", rank=None)
+    return 1 if failure else 0
+
+
+def _with_local_ranks(run: RunFolder, experiment: Experiment, foreground: bool) -> int:
+    world_size = experiment.resources.world_size
+    shared = environments.for_python(os.environ, run, experiment) | {
+        "WORLD_SIZE": str(world_size),
+        "LOCAL_WORLD_SIZE": str(world_size),
+        "NODE_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        LAUNCHER_PID: str(os.getpid()),
+    }
+    commands = [
+        Command(_rank_command(run, foreground), shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank in range(world_size)
+    ]
+    failure = run_together(commands)
+    if failure:
+        # A rank that raised has told so itself, better than its exit status can.
+        killed = failure.returncode < 0 and read_state(run)["state"] == "failed"
+        _record(run, f"rank {failure.index} {failure}", rank=failure.index, even_if_told=killed)
+    return 1 if failure else 0
+
+
+def _rank_command(run: RunFolder, foreground: bool) -> list[str]:
+    return [sys.executable, "-m", "hpc_dl.cluster.job", str(run.path), *([KEEP_TERMINAL] if foreground else [])]
+
+
+def _record(run: RunFolder, reason: str, rank: int | None, even_if_told: bool = False) -> None:
+    """Write the failure down, unless a rank has: with its own, better reason."""
+    if even_if_told or read_state(run)["state"] != "failed":
+        write_state(run, "failed", reason=reason, rank=rank, log=str(run.log(rank or 0)))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
