@@ -47,7 +47,9 @@ def executor(run: RunFolder, experiment: Experiment, site: SiteProfile, data_dir
         ClusterError: the run's path cannot be written into a batch script.
         ConfigError: a path of the profile holds a variable that is not set.
     """
-    if bad := set("\n\r%\"'\\") & set(str(run.path)):
+    # Patterns and quotes of #SBATCH lines; the separators of apptainer's --bind.
+    forbidden = "\n\r%\"'\\" + (",:" if site.container else "")
+    if bad := set(forbidden) & set(str(run.path)):
         raise ClusterError.at(
             run.path.parent,
             f"a runs folder for Slurm cannot have {' or '.join(map(repr, sorted(bad)))} in its path",
@@ -120,4 +122,7 @@ def _in_container(container: Container, run: RunFolder, experiment: Experiment, 
         command.append("--nv")
     for bind in dict.fromkeys(binds):
         command += ["--bind", bind]
+    # Not the PYTHONPATH outside: what a site's modules put there was built for another Python.
+    first, last = import_folders(run, experiment)
+    command += ["--env", f"PYTHONPATH={first}:{last}" if last else f"PYTHONPATH={first}"]
     return [*command, *container.args, str(expand("container.image", container.image)), "python"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, RichProgressBar
 
 
 class TrainingMetrics(Callback):
@@ -96,6 +96,20 @@ class PlainProgress(Callback):
         self._say(f"{_epoch(trainer)}  step {trainer.global_step}{_metrics(trainer)}  {seconds:.1f} s")
 
 
+class TerminalProgress(RichProgressBar):
+    """Lightning's progress bar with our metrics, and epochs counted as in the log."""
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=10)
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """Losses and accuracies of the moment."""
+        return _shown_metrics(trainer)
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return _epoch(self.trainer)
+
+
 class CheckpointMetrics(Callback):
     """Put the metrics of the moment into each checkpoint, so that it says by itself how good it is."""
 
@@ -121,7 +135,9 @@ def _epoch(trainer: pl.Trainer) -> str:
 
 
 def _metrics(trainer: pl.Trainer) -> str:
-    shown = {
-        name: float(value) for name, value in trainer.callback_metrics.items() if name.endswith(("loss", "accuracy"))
-    }
-    return "".join(f"  {name} {value:.4g}" for name, value in sorted(shown.items()) if "balanced" not in name)
+    return "".join(f"  {name} {value:.4g}" for name, value in _shown_metrics(trainer).items())
+
+
+def _shown_metrics(trainer: pl.Trainer) -> dict[str, float]:
+    names = sorted(name for name in trainer.callback_metrics if name.endswith(("/loss", "/accuracy", "/r2")))
+    return {name: float(trainer.callback_metrics[name]) for name in names}

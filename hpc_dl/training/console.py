@@ -35,11 +35,13 @@ def set_up(run: RunFolder, rank: int) -> None:
     if not redirected:
         handlers.append(logging.FileHandler(log, encoding="utf-8"))
     _log.handlers = handlers
-    _log.setLevel(logging.INFO)
+    _log.setLevel(logging.DEBUG)
     _log.propagate = False
     for handler in handlers:
         if redirected or isinstance(handler, logging.FileHandler):
             handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+        else:
+            handler.setLevel(logging.INFO)
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "submitit"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in _NOISE:
@@ -47,8 +49,13 @@ def set_up(run: RunFolder, rank: int) -> None:
 
 
 def say(message: str) -> None:
-    """One line of progress."""
+    """One line, on the terminal and in the log."""
     _log.info(message)
+
+
+def note(message: str) -> None:
+    """One line in the log only, for what a terminal shows as a progress bar."""
+    _log.debug(message)
 
 
 def on_terminal() -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
@@ -26,8 +26,8 @@ from hpc_dl.runs.provenance import slurm_facts
 from hpc_dl.runs.state import read_state, write_state
 from hpc_dl.tracking.logger import JournalLogger
 from hpc_dl.tracking.wandb import WandbTracker
-from hpc_dl.training.callbacks import CheckpointMetrics, PlainProgress, TrainingMetrics
-from hpc_dl.training.console import elapsed, on_terminal, say, set_up
+from hpc_dl.training.callbacks import CheckpointMetrics, PlainProgress, TerminalProgress, TrainingMetrics
+from hpc_dl.training.console import elapsed, note, on_terminal, say, set_up
 from hpc_dl.training.preflight import build_model
 from hpc_dl.training.ranks import Ranks, cpus_per_rank
 
@@ -118,7 +118,10 @@ def _trainer(
         enable_version_counter=False,
     )
     callbacks: list[Callback] = [TrainingMetrics(), CheckpointMetrics(), checkpoints]
-    callbacks.append(RichProgressBar(refresh_rate=10) if on_terminal() and ranks.rank == 0 else PlainProgress(say))
+    if on_terminal():
+        callbacks += [TerminalProgress(), PlainProgress(note)]
+    else:
+        callbacks.append(PlainProgress(say))
     return pl.Trainer(
         **options,
         max_epochs=config.epochs,
