@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -48,7 +49,7 @@ def parse(section: type[S], raw: object, where: str) -> S:
     try:
         return section.model_validate(dict(raw))
     except ValidationError as error:
-        raise ConfigError(*(_fault(section, where, detail) for detail in error.errors())) from None
+        raise ConfigError(*_one_for_each_key(_fault(section, where, detail) for detail in error.errors())) from None
 
 
 def parse_named(sections: Mapping[str, type[S]], raw: object, where: str, default: str | None = None) -> S:
@@ -117,6 +118,17 @@ def _fault(section: type[Section], where: str, detail: Any) -> Fault:
         )
     message = detail["msg"].removeprefix("Input ").replace("should", "must", 1)
     return Fault(path, message, value=detail["input"])
+
+
+def _one_for_each_key(faults: Iterable[Fault]) -> list[Fault]:
+    """Pydantic tells of each member of a union by itself that the value is not one: a user made one mistake."""
+    by_key: dict[str, Fault] = {}
+    for fault in faults:
+        if before := by_key.get(fault.where):
+            problem = f"{before.problem} or {fault.problem.removeprefix('must be ').removeprefix('is not ')}"
+            fault = dataclasses.replace(before, problem=problem, allowed=before.allowed or fault.allowed)
+        by_key[fault.where] = fault
+    return list(by_key.values())
 
 
 def field_names(section: type[BaseModel]) -> list[str]:

@@ -89,7 +89,7 @@ def allocation_overrides(environ: Mapping[str, str] = os.environ) -> list[str]:
     So ``sbatch --nodes=2 slurm/train.sbatch CONFIG`` trains on two nodes, whatever the YAML says.
 
     Raises:
-        ClusterError: srun has started us several times.
+        ClusterError: srun has started us several times, or the allocation has fewer CPU cores than GPUs.
     """
     _refuse_several_tasks(environ)
     if "SLURM_JOB_ID" not in environ:
@@ -99,7 +99,13 @@ def allocation_overrides(environ: Mapping[str, str] = os.environ) -> list[str]:
     gpus = int(environ.get("SLURM_GPUS_ON_NODE") or environ.get("SLURM_GPUS_PER_NODE", "0").rpartition(":")[2])
     overrides = [f"resources.nodes={nodes}", f"resources.gpus_per_node={gpus}"]
     if cpus := int(environ.get("SLURM_CPUS_ON_NODE", "0")):
-        overrides.append(f"resources.cpus_per_gpu={max(1, cpus // max(1, gpus))}")
+        if cpus < gpus:
+            raise ClusterError.at(
+                "Slurm",
+                f"the allocation has {cpus} CPU cores on this node, fewer than its {gpus} GPUs, which have a rank each",
+                remedy="ask for it with --cpus-per-gpu=4",
+            )
+        overrides.append(f"resources.cpus_per_gpu={cpus // max(1, gpus)}")
     if mebibytes := int(environ.get("SLURM_MEM_PER_NODE", "0")):
         overrides.append(f"resources.memory={mebibytes}M")
     return overrides

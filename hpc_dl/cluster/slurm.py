@@ -30,6 +30,7 @@ _REASONS = (
     ("JobArrayTaskLimit", "enough tasks of its array run already"),
     ("PartitionTimeLimit", "it asks for more time than the partition allows; it will never start"),
     ("PartitionNodeLimit", "it asks for more nodes than the partition allows; it will never start"),
+    ("PartitionConfig", "it asks for more than any node of the partition has; it will never start"),
     ("PartitionDown", "the partition is closed"),
     ("PartitionInactive", "the partition is closed"),
     ("ReqNodeNotAvail", "nodes that it needs are down, or reserved before it could end (maintenance)"),

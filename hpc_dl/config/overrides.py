@@ -8,12 +8,15 @@ from typing import Any
 from hpc_dl.config import yaml
 from hpc_dl.errors import ConfigError, Fault
 
+# The key that decides which other keys a section has.
+_CHOOSING = ("name", "class")
+
 
 def apply(raw: Any, overrides: Iterable[str]) -> Any:
     """Return a copy of ``raw`` with each ``dotted.key=value`` set; values are parsed as YAML.
 
-    Setting ``model.name`` (or ``optimizer.name``, ``schedule.name``) to another name drops that section's other keys,
-    which belong to the old one.
+    Setting ``model.name`` (or ``model.class``, ``optimizer.name``, ``schedule.name``) to another one drops that
+    section's other keys, which belong to the old one.
 
     Raises:
         ConfigError: a word without ``=``, an empty key, or a path through something that is not a mapping.
@@ -40,7 +43,8 @@ def _set(root: Any, path: list[str], value: Any) -> None:
         if not isinstance(node, dict):
             raise ConfigError.at(".".join(path), f"{'.'.join(path[:depth])} is not a section", value=node)
         if depth == len(path) - 1:
-            if key == "name" and len(path) == 2 and "name" in node and node["name"] != value:
+            chosen = next((known for known in _CHOOSING if known in node), None)
+            if key in _CHOOSING and len(path) == 2 and chosen is not None and (chosen, node[chosen]) != (key, value):
                 node.clear()
             node[key] = value
         else:

@@ -29,10 +29,16 @@ def loads(text: str, where: str) -> Any:
         where: what the text is, for the error (a file's path, an override).
 
     Raises:
-        ConfigError: not valid YAML, or a key given twice; names line and column.
+        ConfigError: not valid YAML, a key given twice, or an alias inside of what it names; names line and column.
     """
     try:
-        return _yaml().load(text)
+        data = _yaml().load(text)
+        _walk(data)
+        return data
+    except RecursionError:
+        raise ConfigError.at(
+            where, "not valid YAML: an alias (*name) that holds itself, or too deep a nesting"
+        ) from None
     except DuplicateKeyError as error:
         mark = error.problem_mark
         place = f"{where}, line {mark.line + 1}" if mark else where
@@ -63,6 +69,13 @@ def load(path: Path) -> Any:
     except OSError as error:
         raise ConfigError.at(path, f"cannot be read: {error.strerror}") from None
     return loads(text, str(path))
+
+
+def _walk(data: Any) -> None:
+    """Visit everything; does not come back from data that hold themselves."""
+    if isinstance(data, dict | list):
+        for item in data.values() if isinstance(data, dict) else data:
+            _walk(item)
 
 
 def dumps(data: Any) -> str:

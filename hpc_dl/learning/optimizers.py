@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn, optim
 
 from hpc_dl.schema import Section
@@ -41,6 +41,12 @@ class SGD(OptimizerConfig):
     """Share of the previous update that is kept."""
     nesterov: bool = False
     """Look ahead along the momentum (Nesterov, 1983)."""
+
+    @model_validator(mode="after")
+    def _momentum_to_look_along(self) -> SGD:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("`nesterov` needs a `momentum` above 0, for example 0.9")
+        return self
 
     def build(self, parameters: Parameters) -> optim.Optimizer:
         """The torch optimizer over these parameters."""

@@ -78,10 +78,17 @@ class Task:
                 },
                 prefix=prefix,
             )
-        return MetricCollection({"mse": MeanSquaredError(), "mae": MeanAbsoluteError(), "r2": R2Score()}, prefix=prefix)
+        return MetricCollection({"mse": MeanSquaredError(), "mae": MeanAbsoluteError(), "r2": _R2()}, prefix=prefix)
 
     def update(self, metrics: MetricCollection, outputs: torch.Tensor, targets: torch.Tensor) -> None:
         """Add a batch to the metrics."""
         if self.name == "regression":
             targets = targets.reshape(outputs.shape)
         metrics.update(outputs, targets)
+
+
+class _R2(R2Score):
+    """NaN, rather than an error at the training's end, for a single sample: it has no variance to explain."""
+
+    def compute(self) -> torch.Tensor:
+        return super().compute() if self.total >= 2 else torch.tensor(float("nan"), device=self.device)

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.errors import ConfigError
+from hpc_dl.errors import ConfigError, Fault
 from hpc_dl.learning.supervised import Learning, Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName, activation
@@ -41,19 +41,24 @@ class CNNConfig(ModelConfig):
         """The module for images.
 
         Raises:
-            ConfigError: the inputs are no images, or too small for so many poolings.
+            ConfigError: the inputs are no images, or too small for so many poolings, or the kernel is even.
         """
         _, height, width = self.require_image(data)
+        faults = []
         if self.kernel_size % 2 == 0:
-            raise ConfigError.at("model.kernel_size", "must be odd", value=self.kernel_size)
+            faults.append(Fault("model.kernel_size", "must be odd", value=self.kernel_size))
         if min(height, width) >> len(self.channels) < 1:
             most = min(height, width).bit_length() - 1
-            raise ConfigError.at(
-                "model.channels",
-                f"each block halves the image, and {height}×{width} pixels can be halved {most} times only",
-                value=self.channels,
-                allowed=f"at most {most} blocks",
+            faults.append(
+                Fault(
+                    "model.channels",
+                    f"each block halves the image, and {height}×{width} pixels can be halved {most} times only",
+                    value=self.channels,
+                    allowed=f"at most {most} blocks",
+                )
             )
+        if faults:
+            raise ConfigError(*faults)
         return CNN(self, data, learning)
 
 

@@ -6,13 +6,14 @@ import importlib
 import inspect
 import os
 import sys
+import traceback
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 from pydantic import Field, field_validator
 
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.errors import ConfigError, nearest
+from hpc_dl.errors import ConfigError, HpcDlError, nearest
 from hpc_dl.learning.supervised import Learning
 from hpc_dl.models.base import ModelConfig
 
@@ -38,7 +39,7 @@ class CustomModelConfig(ModelConfig):
         """The user's module; its own losses and optimizers are used, ``learning`` is not.
 
         Raises:
-            ConfigError: the class cannot be imported, is no LightningModule, or refuses its arguments.
+            ConfigError: the class cannot be imported, is no LightningModule, refuses its arguments, or raises.
         """
         found = self.import_class()
         signature = inspect.signature(found)
@@ -54,7 +55,17 @@ class CustomModelConfig(ModelConfig):
                 value=self.args,
                 allowed=", ".join(signature.parameters),
             ) from None
-        return found(**args)
+        try:
+            return found(**args)
+        except HpcDlError:
+            raise
+        except Exception as error:  # a user's __init__ may raise anything
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            raise ConfigError.at(
+                "model.args",
+                f"{self.class_path} raised {type(error).__name__}: {error}, in {last.filename} line {last.lineno}",
+                value=self.args,
+            ) from error
 
     def import_class(self) -> type[pl.LightningModule]:
         """The class itself.

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 
 from hpc_dl.config.experiment import Experiment
+from hpc_dl.data.order import BatchOrder
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, Fault, HpcDlError
 from hpc_dl.learning.supervised import Learning, Supervised
@@ -57,7 +58,7 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
     parameters = 0
     try:
         # The meta device knows shapes only. A user's own module may compute with values in __init__: on the CPU then.
-        own = isinstance(experiment.model.__class__, type) and experiment.model.name == "custom"
+        own = experiment.model.name == "custom"
         with torch.device("cpu" if own else "meta"):
             model = build_model(experiment, data)
             if isinstance(model, Supervised):
@@ -99,8 +100,23 @@ def _split_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
                 remedy="raise it, or lower data.batch_size",
             )
         )
+    interval = experiment.trainer.val_check_interval
+    most = batches_per_epoch(experiment, data)
+    if isinstance(interval, int) and interval > most > 0:
+        faults.append(
+            Fault(
+                "trainer.val_check_interval",
+                f"an epoch has {most} batches only",
+                value=interval,
+                allowed=f"at most {most} batches, or a fraction of an epoch",
+            )
+        )
     for split in ("val", "test"):
-        if 0 < data.sizes.get(split, ranks) < ranks:
+        if split not in data.sizes:
+            continue
+        if data.sizes[split] >= ranks:
+            faults.extend(_limit_faults(experiment, split, data.sizes[split]))
+        else:
             faults.append(
                 Fault(
                     "resources",
@@ -109,6 +125,24 @@ def _split_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
                 )
             )
     return faults
+
+
+def _limit_faults(experiment: Experiment, split: str, size: int) -> list[Fault]:
+    """Lightning refuses a fraction that leaves no batch, and that only when the split's turn comes."""
+    batches = len(
+        BatchOrder(size, experiment.batch_size_per_device, shuffle=False, num_ranks=experiment.resources.world_size)
+    )
+    limit = getattr(experiment.trainer, f"limit_{split}_batches")
+    if isinstance(limit, int) or limit == 0 or batches * limit >= 1:
+        return []
+    return [
+        Fault(
+            f"trainer.limit_{split}_batches",
+            f"leaves none of the {batches} {split} batches",
+            value=limit,
+            allowed=f"0 for none, at least {1 / batches:.2g}, or an integer number of batches",
+        )
+    ]
 
 
 def _monitor_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:

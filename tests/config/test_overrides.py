@@ -1,0 +1,74 @@
+"""``key=value`` words laid over the YAML."""
+
+import pytest
+
+from hpc_dl.config import overrides
+from hpc_dl.errors import ConfigError
+
+
+def test_values_are_yaml_and_paths_are_made() -> None:
+    before = {"seed": 0, "model": {"name": "cnn", "channels": [1]}, "wandb": None}
+    after = overrides.apply(
+        before,
+        [
+            "seed=3",
+            "optimizer.lr=1e-3",
+            "model.channels=[8, 16]",
+            "resources.time=12:30:00",
+            "name=no",
+            "wandb.tags=[a=b, c]",
+            "data.splits.fractions={train: 0.5, val: 0.5}",
+            "trainer.max_steps=",
+            "seed=4",
+        ],
+    )
+    assert after == {
+        "seed": 4,
+        "model": {"name": "cnn", "channels": [8, 16]},
+        "wandb": {"tags": ["a=b", "c"]},
+        "optimizer": {"lr": 1e-3},
+        "resources": {"time": "12:30:00"},
+        "name": "no",
+        "data": {"splits": {"fractions": {"train": 0.5, "val": 0.5}}},
+        "trainer": {"max_steps": None},
+    }
+    assert before == {"seed": 0, "model": {"name": "cnn", "channels": [1]}, "wandb": None}, "the original was changed"
+
+
+@pytest.mark.parametrize(
+    ("words", "model"),
+    [
+        (["model.name=mlp"], {"name": "mlp"}),
+        (["model.name=mlp", "model.width=8"], {"name": "mlp", "width": 8}),
+        (["model.name=cnn"], {"name": "cnn", "channels": [1]}),
+        (["model.class=my.Net"], {"class": "my.Net"}),
+        (["model.class=my.Net", "model.args={a: 1}"], {"class": "my.Net", "args": {"a": 1}}),
+        (["model.class=my.Net", "model.args={a: 1}", "model.name=mlp"], {"name": "mlp"}),
+        (["model.class=my.Net", "model.args={a: 1}", "model.class=my.Other"], {"class": "my.Other"}),
+    ],
+)
+def test_another_model_drops_the_parameters_of_the_old_one(words: list[str], model: dict[str, object]) -> None:
+    assert overrides.apply({"model": {"name": "cnn", "channels": [1]}}, words) == {"model": model}
+
+
+def test_another_optimizer_drops_the_parameters_of_the_old_one_but_the_name_of_the_run_drops_nothing() -> None:
+    raw = {"name": "a", "optimizer": {"name": "adam", "beta1": 0.5}}
+    assert overrides.apply(raw, ["optimizer.name=sgd"]) == {"name": "a", "optimizer": {"name": "sgd"}}
+    assert overrides.apply(raw, ["name=b"]) == {**raw, "name": "b"}
+
+
+def test_all_wrong_words_are_told_at_once() -> None:
+    allowed = "(allowed: key=value, for example optimizer.lr=1e-3)"
+    with pytest.raises(ConfigError) as caught:
+        overrides.apply(
+            {"seed": 7}, ["lr", "=3", "optimizer.=1", "a..b=1", "--epochs", "seed.x=3", "optimizer.lr=[1", "good=1"]
+        )
+    assert str(caught.value).splitlines() == [
+        f"lr: is not an override {allowed}",
+        f"=3: is not an override {allowed}",
+        f"optimizer.=1: is not an override {allowed}",
+        f"a..b=1: is not an override {allowed}",
+        f"--epochs: is not an override {allowed}",
+        "seed.x: seed is not a section (got 7)",
+        "override optimizer.lr=[1, line 1, column 3: not valid YAML: expected ',' or ']', but got '<stream end>'",
+    ]

@@ -1,0 +1,50 @@
+"""Fixtures that need the real thing, and skip (in CI: fail) with the reason when it cannot be had."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+_CLUSTER = PROJECT / "slurm" / "dev-cluster" / "cluster"
+
+
+def _missing_for_slurm() -> str:
+    if sys.platform != "linux":
+        return "Slurm runs on Linux only"
+    if os.geteuid() != 0:
+        return "the development cluster's daemons need root"
+    if not (Path("/usr/bin/apt-get").exists() or Path("/usr/sbin/slurmctld").exists()):
+        return "the development cluster is installed with apt-get (Debian, Ubuntu)"
+    return ""
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster() -> Iterator[dict[str, str]]:
+    """The development cluster, up; yields the variables by which Slurm's commands find it.
+
+    A cluster that was up before stays up.
+    """
+    if reason := _missing_for_slurm():
+        if os.environ.get("CI"):
+            pytest.fail(f"no Slurm in CI: {reason}")
+        pytest.skip(reason)
+
+    def cluster(action: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(_CLUSTER), action], capture_output=True, text=True, timeout=timeout_s
+        )
+
+    was_up = cluster("status", 60).returncode == 0
+    if not was_up:
+        started = cluster("up", 600)
+        assert started.returncode == 0, f"`{_CLUSTER} up` failed:\n{started.stdout}{started.stderr}"
+    exports = cluster("env", 60).stdout
+    yield dict(re.findall(r"export (\w+)=(\S+)", exports.replace("'", "").replace('"', "").replace(";", "")))
+    # Parallel test workers share the cluster: the first to end must not take it from the others.
+    if not was_up and "PYTEST_XDIST_WORKER" not in os.environ:
+        cluster("down", 120)

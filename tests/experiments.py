@@ -1,0 +1,106 @@
+"""Tiny real experiments for the tests: an HDF5 file that can be learned from, the YAML for it, a prepared run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpc_dl.cluster.prepare import prepare
+from hpc_dl.config.experiment import Experiment
+from hpc_dl.data.format import Samples, write
+from hpc_dl.data.spec import DataSpec
+from hpc_dl.learning.optimizers import OPTIMIZERS
+from hpc_dl.learning.schedules import SCHEDULES
+from hpc_dl.learning.supervised import Learning
+from hpc_dl.learning.task import LossConfig, Task
+from hpc_dl.runs.folder import RunFolder
+
+SIZES = {"train": 48, "val": 13, "test": 11}
+IMAGE = (1, 8, 8)
+
+
+def classes(num_samples: int, seed: int, shape: tuple[int, ...] = IMAGE, num_classes: int = 3) -> Samples:
+    """Noisy bytes whose brightness tells the class."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(num_samples) % num_classes
+    values = 40 + 60 * labels.reshape(-1, *[1] * len(shape)) + generator.normal(0, 25, (num_samples, *shape))
+    return Samples(values.clip(0, 255).astype(np.uint8), labels.astype(np.int64))
+
+
+def values(num_samples: int, seed: int, num_features: int = 5, num_outputs: int = 1) -> Samples:
+    """A linear function of some features, with noise."""
+    x = np.random.default_rng(seed).normal(size=(num_samples, num_features)).astype(np.float32)
+    weights = np.random.default_rng(99).normal(size=(num_features, num_outputs))
+    noise = np.random.default_rng(seed + 1000).normal(0, 0.05, (num_samples, num_outputs))
+    return Samples(x, (x @ weights + noise).astype(np.float32))
+
+
+def classification_file(folder: Path, sizes: dict[str, int] | None = None, shape: tuple[int, ...] = IMAGE) -> Path:
+    """An HDF5 file with images (or other shapes) of three classes."""
+    path = folder / "classes.h5"
+    splits = {split: classes(size, seed, shape) for seed, (split, size) in enumerate((sizes or SIZES).items())}
+    write(path, splits, source="tiny", task="classification", licence="CC0-1.0", class_names=["dark", "grey", "light"])
+    return path
+
+
+def regression_file(folder: Path, num_outputs: int = 1) -> Path:
+    """An HDF5 file with vectors and values."""
+    path = folder / "values.h5"
+    splits = {split: values(size, seed, num_outputs=num_outputs) for seed, (split, size) in enumerate(SIZES.items())}
+    write(path, splits, source="line", task="regression", licence="CC0-1.0")
+    return path
+
+
+def raw(file: Path, **sections: Any) -> dict[str, Any]:
+    """The mapping of a YAML file: a small MLP for one epoch on the CPU, without W&B.
+
+    Args:
+        file: the HDF5 file.
+        sections: laid over it, a mapping key by key (``trainer={"max_steps": 3}``), anything else as a whole.
+    """
+    base: dict[str, Any] = {
+        "name": "tiny",
+        "seed": 7,
+        "data": {"file": str(file), "batch_size": 8},
+        "model": {"name": "mlp", "width": 8, "depth": 1},
+        "optimizer": {"name": "sgd", "lr": 0.1},
+        "trainer": {"max_epochs": 1, "num_sanity_val_steps": 0, "log_every_n_steps": 1},
+        "resources": {"gpus_per_node": 0},
+        "wandb": {"mode": "disabled"},
+    }
+    for key, value in sections.items():
+        named = key in ("model", "optimizer", "schedule", "loss")
+        base[key] = {**base.get(key, {}), **value} if isinstance(value, dict) and not named else value
+    return base
+
+
+def prepared(folder: Path, content: dict[str, Any]) -> RunFolder:
+    """The run folder that ``hpc-dl train`` would make of the experiment."""
+    experiment = Experiment.from_dict(content)
+    return prepare(experiment, runs=folder / "runs", data_dir=None, command=["hpc-dl", "train"], say=lambda _: None)
+
+
+def spec(
+    task: str = "classification", input_shape: tuple[int, ...] = IMAGE, num_outputs: int = 3, **sizes: int
+) -> DataSpec:
+    """What a model is told of data that exist on paper only."""
+    return DataSpec(
+        input_shape=input_shape,
+        input_dtype="float32",
+        task=task,  # type: ignore[arg-type]
+        num_outputs=num_outputs,
+        class_names=tuple(map(str, range(num_outputs))) if task == "classification" else (),
+        sizes=sizes or dict(SIZES),
+        file="/data/paper.h5",
+        checksum="sha256:0",
+        name="paper",
+    )
+
+
+def learning(data: DataSpec, total_steps: int = 10) -> Learning:
+    """Adam at a constant rate, with the loss that fits the data."""
+    return Learning(
+        Task(LossConfig(), data), OPTIMIZERS["adam"](name="adam"), SCHEDULES["constant"](name="constant"), total_steps
+    )

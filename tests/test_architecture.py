@@ -1,0 +1,85 @@
+"""The house's rules: imports go downwards, rooms have names of their own, files stay readable."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import hpc_dl
+
+PACKAGE = Path(hpc_dl.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+# From the ground up; a room imports from itself and from what stands before it.
+ROOMS = (
+    "errors", "schema", "nn", "data", "learning", "models", "tracking", "config", "runs", "training", "cluster", "cli",
+)  # fmt: skip
+
+
+def imported_modules(path: Path, root: Path) -> Iterator[tuple[int, str]]:
+    """Every ``hpc_dl.…`` that a file imports, wherever in the file, with the line."""
+    package = path.relative_to(root.parent).with_suffix("").parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = [*package[: len(package) - node.level]] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            # `from hpc_dl import models` imports a room just as `import hpc_dl.models` does.
+            names = [f"{module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from ((node.lineno, name) for name in names if name == "hpc_dl" or name.startswith("hpc_dl."))
+
+
+def upward_imports(root: Path) -> list[str]:
+    found = []
+    for path in sorted(root.rglob("*.py")):
+        own = path.relative_to(root).parts[0].removesuffix(".py")
+        if own == "__init__":
+            continue
+        for line, name in imported_modules(path, root):
+            room = name.split(".")[1] if "." in name else ""
+            if room in ROOMS and ROOMS.index(room) > ROOMS.index(own):
+                found.append(f"{path.relative_to(root)}:{line} imports {name}")
+    return found
+
+
+def test_every_room_is_in_the_list() -> None:
+    there = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.name != "__pycache__"}
+    assert there - {"__init__", "py.typed"} == set(ROOMS)
+
+
+def test_imports_go_downwards_only() -> None:
+    assert upward_imports(PACKAGE) == []
+
+
+def test_an_upward_import_would_be_found(tmp_path: Path) -> None:
+    root = tmp_path / "hpc_dl"
+    (root / "data").mkdir(parents=True)
+    (root / "cli").mkdir()
+    (root / "cli" / "main.py").write_text(
+        "from hpc_dl.data import spec\nimport hpc_dl.errors\nfrom hpc_dl import runs\n"
+    )
+    (root / "data" / "a.py").write_text(
+        "from typing import TYPE_CHECKING\n"
+        "from hpc_dl.errors import Fault\n"
+        "if TYPE_CHECKING:\n    from hpc_dl.models.base import ModelConfig\n"
+        "def f():\n    from hpc_dl import cli\n    import hpc_dl.runs.folder\n    from ..training import train\n"
+    )
+    assert upward_imports(root) == [
+        "data/a.py:4 imports hpc_dl.models.base.ModelConfig",
+        "data/a.py:6 imports hpc_dl.cli",
+        "data/a.py:7 imports hpc_dl.runs.folder",
+        "data/a.py:8 imports hpc_dl.training.train",
+    ]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_is_one_room_of_readable_size(path: Path) -> None:
+    assert path.stem not in {"utils", "util", "common", "core", "helpers", "helper", "misc"}
+    assert path.parent.name not in {"utils", "common", "core", "helpers"}
+    source = path.read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= 400
+    if path != PACKAGE / "__init__.py" or source.strip():
+        assert ast.get_docstring(ast.parse(source)), "the file does not say what it is for"
