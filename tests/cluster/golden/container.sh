@@ -1,0 +1,24 @@
+#!/bin/bash
+
+# Parameters
+#SBATCH --cpus-per-task=8
+#SBATCH --gpus-per-node=4
+#SBATCH --job-name=golden
+#SBATCH --mem=1572864M
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=4
+#SBATCH --open-mode=append
+#SBATCH --output=/runs/golden-YYYYMMDD-HHMMSS-xxxx/submitit/%j_0_log.out
+#SBATCH --signal=USR2@90
+#SBATCH --time=2160
+
+# setup
+module load 'gcc; echo no' || exit 1
+export WORDS='it'"'"'s $HOME; rm -rf /'
+export PYTHONPATH=/runs/golden-YYYYMMDD-HHMMSS-xxxx/code${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONSAFEPATH=1  # the current folder, with its edits, is not imported from
+export HDF5_USE_FILE_LOCKING="${HDF5_USE_FILE_LOCKING:-FALSE}"
+
+# command
+export SUBMITIT_EXECUTOR=slurm
+srun --unbuffered --output /runs/golden-YYYYMMDD-HHMMSS-xxxx/submitit/%j_%t_log.out --cpus-per-task=8 --kill-on-bad-exit=1 --export=ALL apptainer exec --nv --bind /runs/golden-YYYYMMDD-HHMMSS-xxxx --bind /data --bind /scratch --env PYTHONPATH=/runs/golden-YYYYMMDD-HHMMSS-xxxx/code --writable-tmpfs '/images/hpc dl.sif' python -u -m submitit.core._submit /runs/golden-YYYYMMDD-HHMMSS-xxxx/submitit

@@ -1,0 +1,35 @@
+"""A user's own module for the tests: small, and able to fail or to take long, in training and on one rank only."""
+
+import math
+import time
+
+import pytorch_lightning as pl
+import torch
+from torch.nn.functional import cross_entropy
+
+WHICH = "as submitted"
+
+
+class Own(pl.LightningModule):
+    def __init__(self, data, fail_on_rank=None, hang_on_rank=None):
+        super().__init__()
+        self.fail_on_rank, self.hang_on_rank = fail_on_rank, hang_on_rank
+        self.layer = torch.nn.Linear(math.prod(data.input_shape), data.num_outputs)
+
+    def training_step(self, batch, batch_idx):
+        if batch_idx == 0:
+            print(f"{WHICH}: rank {self.global_rank} begins", flush=True)
+        if self.global_rank == self.fail_on_rank:
+            raise RuntimeError("deliberate")
+        if self.global_rank == self.hang_on_rank:
+            print("hangs", flush=True)
+            time.sleep(600)
+        x, y = batch
+        return cross_entropy(self.layer(x.flatten(1)), y)
+
+    def validation_step(self, batch, batch_idx):
+        x, y = batch
+        self.log("val/loss", cross_entropy(self.layer(x.flatten(1)), y), sync_dist=True)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)

@@ -1,0 +1,96 @@
+"""The batch script, compared as a whole with a golden one, and where a golden one cannot tell."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpc_dl.cluster import site
+from hpc_dl.cluster.submit import script
+from hpc_dl.config.experiment import Experiment
+from hpc_dl.errors import ClusterError
+from tests.conftest import PROJECT
+
+GOLDEN = Path(__file__).parent / "golden"
+EXPERIMENT = {
+    "name": "golden",
+    "data": {"source": "digits"},
+    "model": {"name": "linear"},
+    "resources": {"nodes": 2, "gpus_per_node": 4, "cpus_per_gpu": 8, "memory": "1.5T", "time": "1-12:00:00"},
+}
+CONTAINER = site.SiteProfile(
+    environment={"WORDS": "it's $HOME; rm -rf /"},
+    modules=["gcc; echo no"],
+    container=site.Container(image="/images/hpc dl.sif", binds=["/scratch"], args=["--writable-tmpfs"]),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "profile"),
+    [("plain", site.SiteProfile()), ("example", None), ("container", CONTAINER)],
+)
+def test_golden_script(name: str, profile: site.SiteProfile | None) -> None:
+    profile = profile or site.load(str(PROJECT / "slurm" / "sites" / "example.yaml"))
+    text = script(Path("/runs"), Experiment.from_dict(EXPERIMENT), profile, Path("/data"))
+    text = text.replace(shlex.quote(sys.executable), "PYTHON")
+    golden = GOLDEN / f"{name}.sh"
+    if os.environ.get("HPC_DL_REGENERATE"):
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(text, encoding="utf-8")
+    wanted = golden.read_text(encoding="utf-8") if golden.exists() else ""
+    assert text == wanted, f"if this is meant: HPC_DL_REGENERATE=1 pytest {Path(__file__).relative_to(PROJECT)}"
+
+
+def test_what_the_shell_makes_of_hostile_words(tmp_path: Path) -> None:
+    profile = site.SiteProfile(environment={"WORDS": "it's $HOME; `touch pwned` $(touch pwned)"})
+    text = script(tmp_path / "a b; touch pwned", Experiment.from_dict(EXPERIMENT), profile)
+    setup = text.split("# setup\n")[1].split("# command")[0]
+    printed = subprocess.run(
+        ["bash", "-c", f'{setup}\nprintf "%s\\n" "$WORDS" "$PYTHONPATH" "$HDF5_USE_FILE_LOCKING"'],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": "/mine"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert printed[0] == profile.environment["WORDS"]
+    assert printed[1].endswith("/code:/mine") and printed[1].startswith(str(tmp_path / "a b; touch pwned"))
+    assert printed[2] == "FALSE"
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("folder", ["50%j", "it's", 'say "x"', "new\nline", "back\\slash"])
+def test_paths_that_sbatch_would_misread_are_refused(tmp_path: Path, folder: str) -> None:
+    with pytest.raises(ClusterError, match="a runs folder for Slurm cannot have"):
+        script(tmp_path / folder, Experiment.from_dict(EXPERIMENT), site.SiteProfile())
+
+
+def test_separators_of_binds_are_refused_for_a_container(tmp_path: Path) -> None:
+    script(tmp_path / "a,b", Experiment.from_dict(EXPERIMENT), site.SiteProfile())
+    with pytest.raises(ClusterError, match="cannot have ','"):
+        script(tmp_path / "a,b", Experiment.from_dict(EXPERIMENT), CONTAINER)
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
+    script(tmp_path / "runs", Experiment.from_dict(EXPERIMENT), site.SiteProfile(), tmp_path / "data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_gpus_none_is_asked_for() -> None:
+    resources = {"gpus_per_node": 0, "cpus_per_gpu": 4}
+    text = script(Path("/runs"), Experiment.from_dict({**EXPERIMENT, "resources": resources}), CONTAINER)
+    assert "--gpus" not in text and "--nv" not in text
+    assert "--ntasks-per-node=1" in text and "--cpus-per-task=4" in text
+
+
+def test_the_current_folder_is_importable_last_and_only_for_an_own_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = {**EXPERIMENT, "model": {"class": "own_model.Own"}}
+    text = script(Path("/runs"), Experiment.from_dict(own), site.SiteProfile())
+    assert f"/code${{PYTHONPATH:+:$PYTHONPATH}}:{tmp_path}\n" in text
+    assert str(tmp_path) not in script(Path("/runs"), Experiment.from_dict(EXPERIMENT), site.SiteProfile())

@@ -1,0 +1,100 @@
+"""Site profiles: found by name, read strictly, checked against an experiment."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from hpc_dl.cluster import site
+from hpc_dl.config.experiment import Experiment
+from hpc_dl.errors import ConfigError
+from tests.conftest import PROJECT
+
+EXPERIMENT = {"name": "x", "data": {"source": "digits"}, "model": {"name": "linear"}}
+
+
+@pytest.fixture
+def sites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HPC_DL_SITES", str(tmp_path))
+    monkeypatch.delenv("HPC_DL_SITE", raising=False)
+    return tmp_path
+
+
+def test_keys_never_overlap_those_of_an_experiment() -> None:
+    assert not set(site.SiteProfile.model_fields) & {field.name for field in dataclasses.fields(Experiment)}
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "slurm" / "sites").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_profiles_are_valid(path: Path) -> None:
+    assert site.load(str(path)).description
+
+
+def test_the_example_explains_every_key() -> None:
+    text = (PROJECT / "slurm" / "sites" / "example.yaml").read_text()
+    for section in (site.SiteProfile, site.Limits, site.Container):
+        for key in section.model_fields:
+            assert f"{key}:" in text, key
+
+
+def test_a_name_is_looked_up_in_the_folder_of_the_environment_first(sites: Path) -> None:
+    (sites / "local.yaml").write_text("partition: mine\n")
+    assert site.load("local").partition == "mine"
+
+
+def test_the_environment_names_the_default(sites: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert site.load(None) == site.SiteProfile()
+    (sites / "home.yaml").write_text("account: me\n")
+    monkeypatch.setenv("HPC_DL_SITE", "home")
+    assert site.load(None).account == "me"
+
+
+def test_an_unknown_name_is_told_with_the_nearest(sites: Path) -> None:
+    (sites / "juwels.yaml").write_text("{}\n")
+    with pytest.raises(
+        ConfigError, match=r"site: is not known \(got 'juwel'; allowed: .*juwels.*\). Did you mean 'juwels'"
+    ):
+        site.load("juwel")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("partitoin: gpu", "partitoin: unknown key"),
+        ("partition: 'a b'", "partition: "),
+        ('account: "x\\nrm -rf /"', "account: "),
+        ("environment: {A-B: '1'}", "'A-B' is not the name of an environment variable"),
+        ("environment: {WANDB_API_KEY: '1'}", "WANDB_API_KEY looks like a secret"),
+        ("limits: {memory: much}", "limits.memory: must be a size"),
+        ("limits: {time: soon}", "limits.time: must be a Slurm time"),
+        ("container: {}", "container.image: is required"),
+        ("scheduler: pbs", "scheduler: is not one of the allowed values"),
+    ],
+)
+def test_faults_name_file_and_key(sites: Path, text: str, told: str) -> None:
+    path = sites / "bad.yaml"
+    path.write_text(text + "\n")
+    with pytest.raises(ConfigError) as caught:
+        site.load("bad")
+    assert str(path) in str(caught.value)
+    assert told in str(caught.value)
+
+
+def test_folders_are_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRATCH", "/scratch/me")
+    monkeypatch.setenv("HOME", "/home/me")
+    profile = site.SiteProfile(runs_dir="$SCRATCH/runs", data_dir="~/data")
+    assert (profile.runs(), profile.data()) == (Path("/scratch/me/runs"), Path("/home/me/data"))
+    monkeypatch.delenv("SCRATCH")
+    with pytest.raises(ConfigError, match="holds a variable that is not set here"):
+        profile.runs()
+
+
+def test_all_exceeded_limits_are_told_at_once() -> None:
+    limits = {"nodes": 2, "gpus_per_node": 4, "cpus_per_node": 8, "memory": "8G", "time": "01:00:00"}
+    profile = site.SiteProfile.model_validate({"limits": limits})
+    resources = {"nodes": 3, "gpus_per_node": 5, "cpus_per_gpu": 2, "memory": "9G", "time": 61}
+    with pytest.raises(ConfigError) as caught:
+        profile.check(Experiment.from_dict({**EXPERIMENT, "resources": resources}))
+    told = [fault.where for fault in caught.value.faults]
+    assert told == [f"resources.{key}" for key in ("nodes", "gpus_per_node", "cpus_per_gpu", "memory", "time")]
+    profile.check(Experiment.from_dict({**EXPERIMENT, "resources": {"nodes": 2, "cpus_per_gpu": 8, "memory": "8G"}}))
