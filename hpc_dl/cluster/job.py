@@ -17,7 +17,7 @@ from pathlib import Path
 from hpc_dl.cluster.processes import die_with_launcher
 from hpc_dl.errors import HpcDlError
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.runs.state import ENDED, read_state, write_state
+from hpc_dl.runs.state import record_failure
 
 KEEP_TERMINAL = "--keep-terminal"
 
@@ -59,7 +59,7 @@ def run_rank(run: RunFolder, *, redirect: bool) -> int:
 
         train(run)
     except BaseException as error:  # SystemExit too: Lightning answers SIGTERM with one that has status 0
-        _record_failure(run, rank, error, redirected=redirect)
+        _tell_failure(run, rank, error, redirected=redirect)
         return 1
     return 0
 
@@ -103,16 +103,13 @@ def _redirect_output(log: Path, rank: int) -> None:
     print(f"=== {time.strftime('%Y-%m-%dT%H:%M:%S%z')} rank {rank} on {where}", file=sys.stderr, flush=True)
 
 
-def _record_failure(run: RunFolder, rank: int, error: BaseException, *, redirected: bool) -> None:
+def _tell_failure(run: RunFolder, rank: int, error: BaseException, *, redirected: bool) -> None:
     told = f"{error}\n" if isinstance(error, HpcDlError) else traceback.format_exc()
     sys.stderr.write(told)
-    with suppress(OSError):  # a full disk may be the very failure
-        if not redirected:
-            with run.log(rank).open("a", encoding="utf-8") as log:
-                log.write(told)
-        if read_state(run)["state"] not in ENDED:
-            reason = str(error) if isinstance(error, HpcDlError) else f"{type(error).__name__}: {error}"
-            write_state(run, "failed", reason=" ".join(reason.split()), rank=rank, log=str(run.log(rank)))
+    if not redirected:
+        with suppress(OSError), run.log(rank).open("a", encoding="utf-8") as log:
+            log.write(told)
+    record_failure(run, error, rank)
 
 
 def main() -> None:

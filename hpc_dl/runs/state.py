@@ -6,11 +6,13 @@ or the operating system can tell (``hpc_dl.cluster.status`` puts the three toget
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
 from typing import Any, Literal
 
+from hpc_dl.errors import HpcDlError
 from hpc_dl.runs.files import read_json, write_json
 from hpc_dl.runs.folder import RunFolder
 
@@ -18,7 +20,7 @@ State = Literal["created", "pending", "running", "finished", "failed", "cancelle
 ENDED: frozenset[State] = frozenset({"finished", "failed", "cancelled", "lost"})
 
 
-def write_state(folder: RunFolder, state: State, **details: Any) -> None:
+def write_state(folder: RunFolder, state: State, /, **details: Any) -> None:
     """Replace the state.
 
     Args:
@@ -26,16 +28,29 @@ def write_state(folder: RunFolder, state: State, **details: Any) -> None:
         state: the new state.
         details: further facts, such as ``reason`` and ``rank`` of a failure, ``attempt``, ``step``.
     """
-    write_json(
-        folder.state,
-        {
-            "state": state,
-            **details,
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-        },
-    )
+    now = {
+        "state": state,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+    }
+    write_json(folder.state, now | details | now)  # what is new comes first, and wins
+
+
+def end_state(folder: RunFolder, state: State, /, **details: Any) -> None:
+    """Write how the run ended, and keep what its earlier state said of the attempt and its Slurm job."""
+    write_state(folder, state, **(read_state(folder) | details))
+
+
+def record_failure(folder: RunFolder, error: BaseException, rank: int) -> None:
+    """Write ``failed`` with its reason, unless the run has ended: the first failure is the cause, the others follow.
+
+    Never raises OSError: a full disk may be the very failure.
+    """
+    with contextlib.suppress(OSError):
+        if read_state(folder)["state"] not in ENDED:
+            reason = str(error) if isinstance(error, HpcDlError) else f"{type(error).__name__}: {error}"
+            end_state(folder, "failed", reason=" ".join(reason.split()), rank=rank, log=str(folder.log(rank)))
 
 
 def read_state(folder: RunFolder) -> dict[str, Any]:

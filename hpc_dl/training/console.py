@@ -42,7 +42,7 @@ def set_up(run: RunFolder, rank: int) -> None:
             handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
         else:
             handler.setLevel(logging.INFO)
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "submitit"):
+    for name in ("pytorch_lightning", "lightning_fabric", "submitit"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in _NOISE:
         warnings.filterwarnings("ignore", message=message)

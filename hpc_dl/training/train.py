@@ -6,7 +6,6 @@ import math
 import os
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,12 +17,12 @@ from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.opening import open_spec
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.errors import ClusterError, HpcDlError
+from hpc_dl.errors import ClusterError
 from hpc_dl.learning.supervised import Supervised
-from hpc_dl.runs.files import read_json, write_json
+from hpc_dl.runs.files import write_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.provenance import slurm_facts
-from hpc_dl.runs.state import read_state, write_state
+from hpc_dl.runs.state import end_state, record_failure, write_state
 from hpc_dl.tracking.logger import JournalLogger
 from hpc_dl.tracking.wandb import WandbTracker
 from hpc_dl.training.callbacks import CheckpointMetrics, PlainProgress, TerminalProgress, TrainingMetrics
@@ -49,7 +48,7 @@ def train(run: RunFolder) -> None:
     try:
         _train(run, ranks, attempt)
     except BaseException as error:
-        _tell_failure(run, ranks, error)
+        record_failure(run, error, ranks.rank)
         raise
 
 
@@ -216,30 +215,5 @@ def _conclude(
             "seed": experiment.seed,
         },
     )
-    write_state(
-        run, "finished", **{k: v for k, v in read_state(run).items() if k == "attempt"}, step=trainer.global_step
-    )
+    end_state(run, "finished", step=trainer.global_step)
     say(f"Finished after {trainer.global_step} steps in {elapsed(began)}.")
-
-
-def _tell_failure(run: RunFolder, ranks: Ranks, error: BaseException) -> None:
-    """Write ``failed`` with its reason. The first rank that fails is the cause; the others follow from it."""
-    before = read_state(run)
-    if before["state"] == "failed":
-        return
-    reason = str(error) if isinstance(error, HpcDlError) else f"{type(error).__name__}: {error}"
-    with suppress(OSError):  # a full disk may be the very failure
-        write_state(
-            run,
-            "failed",
-            reason=" ".join(reason.split()),
-            rank=ranks.rank,
-            log=str(run.log(ranks.rank)),
-            attempt=before.get("attempt", 0),
-        )
-
-
-def load_result(run: RunFolder) -> dict[str, Any] | None:
-    """The outcome of a finished run, or ``None``."""
-    result: dict[str, Any] | None = read_json(Path(run.result))
-    return result
