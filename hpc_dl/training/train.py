@@ -107,16 +107,16 @@ def _trainer(
     options: dict[str, Any] = config.model_dump(
         exclude={"max_epochs", "max_steps", "accelerator", "strategy"}, exclude_none=True
     )
-    checkpoints = ModelCheckpoint(
-        dirpath=run.checkpoints,
-        filename=run.best_checkpoint.stem,
-        monitor=experiment.checkpoint.monitor if "val" in data.sizes else None,
-        mode=experiment.checkpoint.mode,
-        save_last=True,
-        auto_insert_metric_name=False,
-        enable_version_counter=False,
-    )
-    callbacks: list[Callback] = [TrainingMetrics(), CheckpointMetrics(), checkpoints]
+    # Two callbacks: with `save_last` one alone would write last.ckpt only where best.ckpt is written, too.
+    checkpoints: dict[str, Any] = {"dirpath": run.checkpoints, "enable_version_counter": False}
+    last = ModelCheckpoint(filename=run.last_checkpoint.stem, save_on_train_epoch_end=True, **checkpoints)
+    callbacks: list[Callback] = [TrainingMetrics(), CheckpointMetrics(), last]
+    if "val" in data.sizes:
+        choice = experiment.checkpoint
+        best = ModelCheckpoint(
+            filename=run.best_checkpoint.stem, monitor=choice.monitor, mode=choice.mode, **checkpoints
+        )
+        callbacks.append(best)
     if on_terminal():
         callbacks += [TerminalProgress(), PlainProgress(note)]
     else:

@@ -1,0 +1,88 @@
+"""Where a result comes from, and that no secret comes along."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import hpc_dl
+from hpc_dl.runs import provenance
+from hpc_dl.runs.files import read_json
+from tests import experiments
+from tests.experiments import spec
+
+SECRET = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A git repository with one commit, as the current folder."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    (folder / "code.py").write_text("x = 1\n")
+    git = ["git", "-C", str(folder), "-c", "user.name=T", "-c", "user.email=t@example.org"]
+    for command in (["init", "-q"], ["add", "code.py"], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *command], check=True)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_secrets_are_kept_out_of_command_and_diff(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", SECRET)
+    monkeypatch.setenv("MY_GitHub_Token", "ghp_12345678")
+    monkeypatch.setenv("DB_PASSWORD", "short")
+    (repository / "code.py").write_text(f"x = 2\nkey = '{SECRET}'\ntoken = 'ghp_12345678'\n")
+    found = provenance.collect(["hpc-dl", "train", f"wandb.project={SECRET}"], spec())
+    text = json.dumps(found)
+    assert SECRET not in text
+    assert "ghp_12345678" not in text
+    assert found["command"] == ["hpc-dl", "train", "wandb.project=<WANDB_API_KEY>"]
+    assert "+key = '<WANDB_API_KEY>'" in found["git"]["diff"]
+    assert "+token = '<MY_GitHub_Token>'" in found["git"]["diff"]
+    assert "+x = 2" in found["git"]["diff"], "the diff itself is kept"
+
+
+def test_what_is_recorded(repository: Path) -> None:
+    found = provenance.collect(["hpc-dl", "train", "a.yaml"], spec(train=10, val=3))
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    assert found["git"] == {"commit": commit, "diff": ""}
+    assert found["hpc_dl"] == hpc_dl.__version__
+    assert {"torch", "pytorch-lightning", "h5py", "wandb"} <= set(found["packages"])
+    assert found["data"] == {
+        "file": "/data/paper.h5", "name": "paper", "checksum": "sha256:0", "sizes": {"train": 10, "val": 3},
+    }  # fmt: skip
+
+
+def test_outside_of_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert provenance.git_state(tmp_path) is None
+
+
+def test_without_git(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert provenance.git_state(repository) is None
+
+
+def test_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 54321)
+    assert provenance.collect([], spec())["user"] == "54321"
+
+
+def test_of_slurms_environment_only_the_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_JWT": SECRET, "HOME": "/root"}
+    assert provenance.slurm_facts(environment) == {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}
+
+
+def test_no_file_of_a_prepared_run_holds_the_key(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", SECRET)
+    (repository / "code.py").write_text(f"key = '{SECRET}'\n")
+    run = experiments.prepared(tmp_path, experiments.raw(experiments.classification_file(tmp_path)))
+    for path in run.path.rglob("*"):
+        if path.is_file():
+            assert SECRET.encode() not in path.read_bytes(), path
+    assert "<WANDB_API_KEY>" in read_json(run.provenance)["git"]["diff"]

@@ -1,0 +1,76 @@
+"""The copy of the code in the run folder."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hpc_dl
+from hpc_dl.runs import snapshot
+from hpc_dl.runs.folder import RunFolder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder.create(tmp_path / "runs", "a")
+
+
+@pytest.fixture
+def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on Python's path."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    return folder
+
+
+def test_the_package_is_copied_whole_and_without_leftovers(run: RunFolder) -> None:
+    snapshot.take(run)
+    source = Path(hpc_dl.__file__).parent
+    wanted = {
+        path.relative_to(source) for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    }
+    copied = {path.relative_to(run.code / "hpc_dl") for path in (run.code / "hpc_dl").rglob("*") if path.is_file()}
+    assert copied == wanted
+    assert [path.name for path in run.code.iterdir()] == ["hpc_dl"]
+
+
+def test_a_job_imports_the_copy(run: RunFolder, tmp_path: Path) -> None:
+    snapshot.take(run)
+    code = "import hpc_dl.errors; print(hpc_dl.errors.__file__)"
+    found = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(run.code), "PYTHONSAFEPATH": "1"}, cwd=tmp_path,
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert found.strip() == str(run.code / "hpc_dl" / "errors.py")
+
+
+def test_an_edit_after_the_snapshot_does_not_change_it(run: RunFolder, importable: Path) -> None:
+    package = importable / "mynets"
+    (package / "deep").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "deep" / "net.py").write_text("before")
+    (package / "weights.ckpt").write_text("large")
+    (package / "data.h5").write_text("large")
+    snapshot.take(run, "mynets.deep.net")
+    (package / "deep" / "net.py").write_text("after")
+    copy = run.code / "mynets"
+    assert (copy / "deep" / "net.py").read_text() == "before"
+    assert {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()} == {"__init__.py", "deep/net.py"}
+
+
+def test_a_package_without_an_init_file_and_a_single_file(run: RunFolder, importable: Path) -> None:
+    (importable / "namespaced").mkdir()
+    (importable / "namespaced" / "net.py").write_text("x")
+    (importable / "single_file_net.py").write_text("y")
+    snapshot.take(run, "namespaced.net")
+    snapshot.take(run, "single_file_net")
+    assert (run.code / "namespaced" / "net.py").read_text() == "x"
+    assert (run.code / "single_file_net.py").read_text() == "y"
+
+
+@pytest.mark.parametrize("module", ["torchmetrics.classification", "json", "unittest.mock", "hpc_dl.models.mlp"])
+def test_installed_modules_are_not_copied(run: RunFolder, module: str) -> None:
+    snapshot.take(run, module)
+    assert [path.name for path in run.code.iterdir()] == ["hpc_dl"]

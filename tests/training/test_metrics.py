@@ -1,0 +1,123 @@
+"""The rows of the journal against a training loop written by hand."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from hpc_dl.config import yaml
+from hpc_dl.config.experiment import Experiment
+from hpc_dl.data.opening import open_spec
+from hpc_dl.data.order import epoch_order
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.tracking.journal import read_journal
+from hpc_dl.training.preflight import build_model
+from hpc_dl.training.train import train
+from tests import experiments
+
+SEED, BATCH, LR = 7, 8, 0.5
+
+
+def by_hand(
+    run: RunFolder, file: Path, *, epochs: int, accumulate: int = 1, batches: int = 6, max_steps: int = 10**9
+) -> tuple[list[float], list[int], torch.nn.Module]:
+    """Plain SGD: the loss of each batch, the optimizer step that each batch is part of, the network at the end."""
+    with h5py.File(file) as data:
+        x, y = data["train/inputs"][()].astype(np.float32), torch.from_numpy(data["train/targets"][()])
+    inputs = torch.from_numpy((x - x.min()) / (x.max() - x.min()))
+    experiment = Experiment.from_dict(yaml.load(run.config))
+    pl.seed_everything(SEED, verbose=False)
+    model = build_model(experiment, open_spec(experiment.data))
+    losses, steps, step = [], [], 0
+    for epoch in range(epochs):
+        order = torch.from_numpy(epoch_order(len(y), SEED, epoch))
+        for batch in range(batches):
+            rows = order[batch * BATCH : (batch + 1) * BATCH]
+            loss = torch.nn.functional.cross_entropy(model(inputs[rows]), y[rows])
+            (loss / accumulate).backward()
+            losses.append(loss.item())
+            steps.append(step + 1)
+            if (batch + 1) % accumulate == 0 or batch + 1 == batches:
+                step += 1
+                with torch.no_grad():
+                    for parameter in model.parameters():
+                        parameter -= LR * parameter.grad
+                model.zero_grad()
+                if step == max_steps:
+                    return losses, steps, model
+    return losses, steps, model
+
+
+def rows_by_hand(losses: list[float], steps: list[int], at: list[int]) -> list[float]:
+    """The mean over the batches since the row before, for rows written at these steps."""
+    return [
+        float(np.mean([loss for loss, step in zip(losses, steps, strict=True) if after < step <= until]))
+        for after, until in zip([0, *at], at, strict=False)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("trainer", "hand", "at"),
+    [
+        ({"max_epochs": 2, "log_every_n_steps": 1}, {"epochs": 2}, list(range(1, 13))),
+        # every four steps, and at the end of each epoch
+        ({"max_epochs": 2, "log_every_n_steps": 4}, {"epochs": 2}, [4, 6, 10, 12]),
+        ({"max_epochs": 2, "log_every_n_steps": 50}, {"epochs": 2}, [6, 12]),
+        # six batches in steps of four: the second step of an epoch has but two
+        (
+            {"max_epochs": 2, "log_every_n_steps": 1, "accumulate_grad_batches": 4},
+            {"epochs": 2, "accumulate": 4},
+            [1, 2, 3, 4],
+        ),
+        (
+            {"max_epochs": 2, "log_every_n_steps": 2, "accumulate_grad_batches": 2},
+            {"epochs": 2, "accumulate": 2},
+            [2, 3, 5, 6],
+        ),
+        (
+            {"max_epochs": 2, "log_every_n_steps": 3, "limit_train_batches": 4},
+            {"epochs": 2, "batches": 4},
+            [3, 4, 7, 8],
+        ),
+        ({"max_epochs": None, "max_steps": 8, "log_every_n_steps": 3}, {"epochs": 2, "max_steps": 8}, [3, 6]),
+        ({"max_epochs": None, "max_steps": 9, "log_every_n_steps": 3}, {"epochs": 2, "max_steps": 9}, [3, 6, 9]),
+    ],
+)
+def test_the_training_loss_of_each_row(
+    tmp_path: Path, image_file: Path, trainer: dict[str, Any], hand: dict[str, Any], at: list[int]
+) -> None:
+    content = experiments.raw(image_file, optimizer={"name": "sgd", "lr": LR}, trainer=trainer, seed=SEED)
+    run = experiments.prepared(tmp_path, content)
+    train(run)
+    rows = [row for row in read_journal(run.journal) if "train/loss" in row]
+    losses, steps, model = by_hand(run, image_file, **hand)
+    assert [row["step"] for row in rows] == at
+    assert [row["train/loss"] for row in rows] == pytest.approx(rows_by_hand(losses, steps, at), rel=1e-4)
+    assert {row["train/lr"] for row in rows} == {LR}
+    assert all(row["train/samples_per_s"] > 0 for row in rows)
+    last = torch.load(run.last_checkpoint, weights_only=True)["state_dict"]
+    for key, value in model.named_parameters():
+        torch.testing.assert_close(last[key], value.detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_validation_shares_the_row_of_its_step_and_the_rate_is_that_of_the_schedule(
+    tmp_path: Path, image_file: Path
+) -> None:
+    schedule = {"name": "cosine", "warmup_steps": 2}
+    run = experiments.prepared(
+        tmp_path,
+        experiments.raw(image_file, optimizer={"name": "sgd", "lr": LR}, schedule=schedule, trainer={"max_epochs": 2}),
+    )
+    train(run)
+    rows = read_journal(run.journal)
+    assert [row["step"] for row in rows] == [*range(1, 13)], "steps are counted from 1, a row for each"
+    assert [row["step"] for row in rows if "val/loss" in row] == [6, 12]
+    assert [row["epoch"] for row in rows[:-1]] == [0] * 6 + [1] * 5  # the test's row has the last step, too
+    # After step n a row tells the rate of the next one.
+    wanted = [LR * 2 / 3] + [LR * (1 + math.cos(math.pi * step / 10)) / 2 for step in range(11)]
+    assert [row["train/lr"] for row in rows] == pytest.approx(wanted, abs=1e-12)

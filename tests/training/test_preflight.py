@@ -1,0 +1,69 @@
+"""What is checked before a job waits; the faults are in the table of tests/config/test_bad_configs.py."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hpc_dl import models
+from hpc_dl.config.experiment import Experiment
+from hpc_dl.data.opening import open_spec
+from hpc_dl.errors import ConfigError
+from hpc_dl.training.preflight import batches_per_epoch, build_model, preflight, total_steps
+from tests import experiments
+from tests.experiments import spec
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_it_counts_the_parameters_without_making_them(image_file: Path, name: str) -> None:
+    experiment = Experiment.from_dict(experiments.raw(image_file, model={"name": name}))
+    data = open_spec(experiment.data)
+    before = torch.random.get_rng_state()
+    found = preflight(experiment, data)
+    assert torch.equal(torch.random.get_rng_state(), before), "it drew random numbers"
+    assert found == sum(parameter.numel() for parameter in build_model(experiment, data).parameters())
+
+
+def test_a_network_larger_than_the_memory_is_no_problem(image_file: Path) -> None:
+    experiment = Experiment.from_dict(experiments.raw(image_file, model={"name": "mlp", "width": 2_000_000}))
+    assert preflight(experiment, open_spec(experiment.data)) > 4e12
+
+
+@pytest.mark.parametrize(
+    ("sections", "batches", "steps"),
+    [
+        ({"data": {"batch_size": 10}}, 10, 20),
+        ({"data": {"batch_size": 33}}, 3, 6),
+        ({"data": {"batch_size": 10}, "resources": {"nodes": 2, "gpus_per_node": 2}}, 2, 4),
+        ({"data": {"batch_size": None, "global_batch_size": 20}, "resources": {"gpus_per_node": 2}}, 5, 10),
+        ({"data": {"batch_size": 10}, "trainer": {"accumulate_grad_batches": 3}}, 10, 8),
+        ({"data": {"batch_size": 10}, "trainer": {"max_steps": 7}}, 10, 7),
+        ({"data": {"batch_size": 10}, "trainer": {"max_epochs": None, "max_steps": 70}}, 10, 70),
+        ({"data": {"batch_size": 10}, "trainer": {"limit_train_batches": 0.25}}, 2, 4),
+    ],
+)
+def test_steps_of_an_epoch_and_of_the_training(sections: dict[str, Any], batches: int, steps: int) -> None:
+    sections["trainer"] = {"max_epochs": 2, **sections.get("trainer", {})}
+    experiment = Experiment.from_dict(experiments.raw(Path("/data/paper.h5"), **sections))
+    data = spec(train=105, val=10)
+    assert (batches_per_epoch(experiment, data), total_steps(experiment, data)) == (batches, steps)
+
+
+def test_a_users_own_module_is_built_for_real_and_may_monitor_what_it_likes(image_file: Path, own_module: Any) -> None:
+    net = own_module("    def on_fit_start(self):\n        pass\n")
+    content = experiments.raw(image_file, model={"class": net}, checkpoint={"monitor": "mine"})
+    experiment = Experiment.from_dict(content)
+    assert preflight(experiment, open_spec(experiment.data)) == 64 * 3 + 3
+
+
+def test_a_loss_and_an_architecture_that_do_not_fit_are_told_with_the_rest(tmp_path: Path) -> None:
+    file = experiments.regression_file(tmp_path)
+    content = experiments.raw(
+        file, model={"name": "cnn"}, data={"batch_size": 100}, checkpoint={"monitor": "val/accuracy"}
+    )
+    experiment = Experiment.from_dict(content)
+    with pytest.raises(ConfigError) as caught:
+        preflight(experiment, open_spec(experiment.data))
+    assert [fault.where for fault in caught.value.faults] == ["data.batch_size", "checkpoint.monitor", "model.name"]
+    assert caught.value.faults[1].allowed == "val/loss, val/mae, val/mse, val/r2"
