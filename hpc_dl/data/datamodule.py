@@ -143,7 +143,9 @@ class HDF5DataModule(pl.LightningDataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Convert and scale a batch on the device."""
         x, y = batch
-        return self.scaling(x), y
+        x = self.scaling(x)
+        # Lightning fits floats to `precision` before the transfer, when images are still bytes.
+        return (x if self.trainer is None else self.trainer.precision_plugin.convert_input(x)), y
 
     def state_dict(self) -> dict[str, Any]:
         """The scaling, kept in the checkpoint so that a model always meets the inputs that it learned from."""

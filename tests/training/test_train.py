@@ -294,15 +294,7 @@ def test_a_users_own_module_with_nothing_but_a_training_step(
     assert run.best_checkpoint.exists() and run.last_checkpoint.exists()
 
 
-_ONLY_FLOAT32 = pytest.mark.xfail(
-    raises=RuntimeError, strict=True, reason="HDF5DataModule gives float32 whatever the precision"
-)
-
-
-@pytest.mark.parametrize(
-    "precision",
-    ["bf16-mixed", pytest.param("64-true", marks=_ONLY_FLOAT32), pytest.param("bf16-true", marks=_ONLY_FLOAT32)],
-)
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true", "bf16-true"])
 def test_precisions(tmp_path: Path, image_file: Path, precision: str) -> None:
     run = trained(tmp_path, image_file, trainer={"precision": precision, "max_epochs": 2})
     kept = weights(run.best_checkpoint)["hidden.0.weight"].dtype
