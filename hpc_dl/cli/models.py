@@ -39,7 +39,7 @@ def models(
         return
     print(f"{name}: {room.summary(name)}\n")
     columns = ["parameter", "type", "default", "unit", "meaning"]
-    table(columns, [[str(row[key]) for key in columns] for row in parameters])
+    table(columns, [[_as_yaml(row[key]) for key in columns] for row in parameters])
 
 
 def describe(section: type[Section]) -> list[dict[str, Any]]:
@@ -56,6 +56,10 @@ def describe(section: type[Section]) -> list[dict[str, Any]]:
         }
         for key, field in section.model_fields.items()
     ]
+
+
+def _as_yaml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _type_name(annotation: Any) -> str:

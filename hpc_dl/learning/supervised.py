@@ -98,6 +98,8 @@ class Supervised(pl.LightningModule):
         # To the loggers by hand: Lightning would give the row the number of the step before.
         self.log_dict(values, logger=False)
         if not self.trainer.sanity_checking:
-            row = {"epoch": float(self.current_epoch), **{name: float(value) for name, value in values.items()}}
+            row = {name: float(value) for name, value in values.items()}
+            if split == "val":  # the test comes after the last epoch, and belongs to none
+                row["epoch"] = float(self.current_epoch)
             for logger in self.loggers:
                 logger.log_metrics(row, step=self.global_step)

@@ -163,6 +163,8 @@ def find(word: str, runs: Path) -> RunFolder:
     """
     if (Path(word) / "config.yaml").is_file():
         return RunFolder(Path(word).absolute())
+    if not word:
+        raise RunError.at("RUN", "is empty", allowed="a run's name, the beginning of one, its folder, or 'latest'")
     known = list(all_runs(runs))
     if word == "latest" and known:
         return known[-1]

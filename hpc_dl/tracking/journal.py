@@ -60,7 +60,7 @@ class JournalWriter:
 
         Args:
             metrics: values by name, for example ``train/loss``.
-            step: index of the optimizer step that the values describe.
+            step: optimizer steps done when the values were measured.
             epoch: index of the epoch; ``None`` outside of training.
 
         Raises:
@@ -97,9 +97,9 @@ class JournalWriter:
 def read_journal(folder: Path) -> list[dict[str, Any]]:
     """The one history of a run, from all its attempts.
 
-    An attempt that went on from a checkpoint replays the steps after it. So the rows that earlier attempts logged at
-    its ``from_step`` or later are dropped, and everything logged at one step is one row, in which a later value
-    replaces an earlier one. Safe to call while the run is writing.
+    A row's ``step`` counts the optimizer steps done. An attempt that went on from a checkpoint replays the steps after
+    it: the rows that earlier attempts logged after its ``from_step`` are dropped. Everything logged at one step is one
+    row, in which a later value replaces an earlier one. Safe to call while the run is writing.
 
     Args:
         folder: the run's journal folder.
@@ -117,10 +117,10 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
         header = next(lines, None)
         if header is None:  # killed before even the header was out
             continue
-        rows = {step: row for step, row in rows.items() if step < header["from_step"]}
+        rows = {step: row for step, row in rows.items() if step <= header["from_step"]}
         for record in lines:
             row = rows.setdefault(record["step"], {})
-            row.update((key, _from_json(value)) for key, value in record.items())
+            row.update((key, _from_json(value)) for key, value in record.items() if not (value is None and key in row))
     return [rows[step] for step in sorted(rows)]
 
 

@@ -11,13 +11,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.opening import open_spec
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.errors import ClusterError
+from hpc_dl.errors import ClusterError, ConfigError
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.runs.files import write_json
 from hpc_dl.runs.folder import RunFolder
@@ -85,7 +86,17 @@ def _fit_and_test(
     """Fit, then test the best weights; the metrics of both by their full names."""
     # Each rank its own dropout masks; the weights are already drawn, from the same seed on all.
     pl.seed_everything(seed + trainer.global_rank, workers=True, verbose=False)
-    trainer.fit(model, batches)
+    try:
+        trainer.fit(model, batches)
+    except MisconfigurationException as error:
+        if "ModelCheckpoint(monitor=" not in str(error):
+            raise
+        raise ConfigError.at(
+            "checkpoint.monitor",
+            f"was not logged by {type(model).__name__} in its first validation",
+            allowed=", ".join(sorted(trainer.callback_metrics)),
+            remedy="name one of these, or log it with self.log in validation_step",
+        ) from None
     if not run.best_checkpoint.exists():  # no validation split, or the training ended before the first validation
         trainer.save_checkpoint(run.best_checkpoint)
     metrics: dict[str, float] = torch.load(run.best_checkpoint, weights_only=True, mmap=True)[CheckpointMetrics.KEY]

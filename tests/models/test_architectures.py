@@ -95,3 +95,15 @@ def test_as_many_blocks_as_the_image_can_be_halved() -> None:
         data = spec(input_shape=shape)
         model = CNNConfig(channels=[2, 2, 2], kernel_size=1).build(data, learning(data)).eval()
         assert model(torch.rand(2, *shape)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("kind", [MLPConfig, CNNConfig])
+def test_the_activation_is_the_one_asked_for(kind: type[MLPConfig] | type[CNNConfig]) -> None:
+    outputs = []
+    for name in ("tanh", "none", "relu", "relu"):
+        torch.manual_seed(0)
+        model = kind(activation=name).build(IMAGES, learning(IMAGES)).eval()  # type: ignore[arg-type]
+        outputs.append(model(torch.linspace(-2, 2, 64).reshape(1, 1, 8, 8)))
+    tanh, none, relu, same = outputs
+    assert torch.equal(relu, same)
+    assert not torch.allclose(relu, none) and not torch.allclose(relu, tanh) and not torch.allclose(tanh, none)

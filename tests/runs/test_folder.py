@@ -86,7 +86,7 @@ def test_a_word_that_fits_several_runs_or_none(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("word", ["latest", "a", ""])
+@pytest.mark.parametrize("word", ["latest", "a"])
 def test_there_are_no_runs_at_all(tmp_path: Path, word: str) -> None:
     assert list(all_runs(tmp_path / "none")) == []
     with pytest.raises(RunError, match="no such run in"):
@@ -108,3 +108,9 @@ def test_the_state_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert {"state": "running", "attempt": 1, "pid": os.getpid()}.items() <= state.items()
     assert set(state) == {"state", "attempt", "time", "host", "pid"}
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}", state["time"])
+
+
+def test_an_empty_word_means_no_run(tmp_path: Path) -> None:
+    make(tmp_path, "only", 1)
+    with pytest.raises(RunError, match="RUN: is empty"):
+        find("", tmp_path)

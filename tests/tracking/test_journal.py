@@ -58,29 +58,29 @@ def test_what_is_logged_at_one_step_is_one_row(tmp_path):
 
 
 def test_replayed_steps_replace_those_of_lost_attempts(tmp_path):
-    write(tmp_path, 0, 0, range(0, 30), lost=1.0)
-    write(tmp_path, 1, 20, range(20, 25))  # 10 steps of attempt 0 were lost
-    write(tmp_path, 2, 10, range(10, 40))  # its checkpoint was damaged: the one before it, of step 10, was used
+    write(tmp_path, 0, 0, range(1, 31), lost=1.0)
+    write(tmp_path, 1, 20, range(21, 26))  # 10 steps of attempt 0 were lost
+    write(tmp_path, 2, 10, range(11, 41))  # its checkpoint was damaged: the one before it, of step 10, was used
     rows = read_journal(tmp_path)
-    assert [row["step"] for row in rows] == list(range(40))
-    assert [row["train/loss"] for row in rows] == [step / 100 for step in range(10)] + [
-        2 + step / 100 for step in range(10, 40)
+    assert [row["step"] for row in rows] == list(range(1, 41))
+    assert [row["train/loss"] for row in rows] == [step / 100 for step in range(1, 11)] + [
+        2 + step / 100 for step in range(11, 41)
     ]
     assert not any("lost" in row for row in rows[10:])
 
 
 def test_steps_that_are_lost_and_not_replayed_yet_are_no_history(tmp_path):
-    write(tmp_path, 0, 0, range(30))
-    write(tmp_path, 1, 20, range(20, 20))
-    assert [row["step"] for row in read_journal(tmp_path)] == list(range(20))
+    write(tmp_path, 0, 0, range(1, 31))
+    write(tmp_path, 1, 20, range(0))
+    assert [row["step"] for row in read_journal(tmp_path)] == list(range(1, 21))
 
 
 def test_a_validation_replayed_at_the_step_of_the_checkpoint_replaces_the_lost_one(tmp_path):
-    # The checkpoint was written after step 9 (10 steps done) and before the validation that is logged at step 9 too.
+    # The checkpoint was written with 10 steps done and before the validation, which is logged at step 10 too.
     first = JournalWriter(tmp_path, attempt=0)
-    first.write({"train/loss": 1.0}, step=9)
-    first.write({"val/loss": 5.0}, step=9)
-    JournalWriter(tmp_path, attempt=1, from_step=10).write({"val/loss": 6.0}, step=9)
+    first.write({"train/loss": 1.0}, step=10)
+    first.write({"val/loss": 5.0}, step=10)
+    JournalWriter(tmp_path, attempt=1, from_step=10).write({"val/loss": 6.0}, step=10)
     (row,) = read_journal(tmp_path)
     assert (row["train/loss"], row["val/loss"]) == (1.0, 6.0)
 

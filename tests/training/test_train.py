@@ -13,6 +13,7 @@ from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.opening import open_spec
+from hpc_dl.errors import ConfigError
 from hpc_dl.runs.files import read_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import read_state
@@ -308,3 +309,14 @@ def test_the_journal_of_each_attempt_is_a_file_of_its_own(tmp_path: Path, image_
     assert [path.name for path in sorted(run.journal.iterdir())] == ["attempt-000.jsonl", "attempt-001.jsonl"]
     assert read_state(run)["attempt"] == 1
     assert read_json(run.result)["steps"] == 6
+
+
+def test_a_monitor_that_a_users_own_module_does_not_log(
+    tmp_path: Path, image_file: Path, own_module: Callable[[str], str]
+) -> None:
+    net = own_module(
+        "    def training_step(self, batch, batch_idx):\n        return self.loss(batch)\n\n"
+        "    def validation_step(self, batch, batch_idx):\n        self.log('val_loss', self.loss(batch))\n"
+    )
+    with pytest.raises(ConfigError, match=r"checkpoint\.monitor: was not logged .* \(allowed: train/loss, val_loss\)"):
+        trained(tmp_path, image_file, model={"class": net})
