@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
 
 _ABSENT = object()
 
@@ -58,7 +59,7 @@ class HpcDlError(Exception):
         return "\n".join(map(str, self.faults))
 
     @classmethod
-    def at(cls, where: object, problem: str, **details: object) -> HpcDlError:
+    def at(cls, where: object, problem: str, **details: object) -> Self:
         """The error with a single fault; ``details`` are the other fields of :class:`Fault`."""
         return cls(Fault(str(where), problem, **details))  # type: ignore[arg-type]
 
@@ -77,6 +78,12 @@ class RunError(HpcDlError):
 
 class ClusterError(HpcDlError):
     """Slurm, or this machine, cannot do what was asked."""
+
+
+class Stopped(HpcDlError):
+    """A training was told to stop: by Ctrl-C, at its time limit, by preemption or cancellation."""
+
+    exit_status = 1
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -41,11 +41,17 @@ def find_runs(words: list[str] | None, runs: Path | None) -> list[RunFolder]:
     Raises:
         RunError: a word means no run, or several.
     """
+    from hpc_dl.cli.output import say
     from hpc_dl.cluster import site
     from hpc_dl.runs.folder import all_runs, default_runs, find
 
     folder = runs or site.load(None).runs() or default_runs()
-    return [find(word, folder) for word in words] if words else list(all_runs(folder))
+    if words:
+        return [find(word, folder) for word in words]
+    found = list(all_runs(folder))
+    if not found:
+        say(f"There are no runs in {folder.absolute()}.")
+    return found
 
 
 def _row(facts: dict[str, Any]) -> list[str]:

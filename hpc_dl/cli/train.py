@@ -32,6 +32,7 @@ def train(
     from hpc_dl.cli.output import emit, result_table, say
 
     say("Loading torch and Lightning …")
+    from hpc_dl.cluster import site
     from hpc_dl.cluster.launch import allocation_overrides, launch
     from hpc_dl.cluster.prepare import prepare
     from hpc_dl.cluster.status import status
@@ -40,7 +41,9 @@ def train(
     from hpc_dl.runs.folder import default_runs
 
     experiment = Experiment.load(config, [*(overrides or []), *allocation_overrides()])
-    run = prepare(experiment, runs=runs or default_runs(), data_dir=data, command=sys.argv, say=say)
+    profile = site.load(None)  # only its folders matter here
+    runs_dir = runs or profile.runs() or default_runs()
+    run = prepare(experiment, runs=runs_dir, data_dir=data or profile.data(), command=sys.argv, say=say)
     say(f"Run folder: {run.path}")
     exit_status = launch(run, experiment, foreground=True)
     outcome = read_json(run.result) or status(run)
@@ -52,4 +55,4 @@ def train(
     if exit_status:
         say(f"hpc-dl: the run {outcome['state']}: {outcome.get('reason', 'no reason was recorded')}")
         say(f"hpc-dl: its log: {run.log(int(outcome.get('rank') or 0))}")
-        raise typer.Exit(1)
+        raise typer.Exit(130 if outcome["state"] == "cancelled" else 1)

@@ -29,8 +29,9 @@ def validate(
     from hpc_dl.training.preflight import batches_per_epoch, total_steps
 
     experiment = Experiment.load(config, overrides or [])
-    sites.load(site).check(experiment)
-    _, spec, parameters = check(experiment, data_dir=data, say=say)
+    profile = sites.load(site)
+    profile.check(experiment)
+    _, spec, parameters = check(experiment, data_dir=data or profile.data(), say=say)
     resources = experiment.resources
     facts = {
         "name": experiment.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hpc_dl.config.experiment import Experiment
 from hpc_dl.data import sources
 from hpc_dl.data.opening import open_spec
 from hpc_dl.data.spec import DataSpec
+from hpc_dl.errors import RunError
 from hpc_dl.models.custom import CustomModelConfig
 from hpc_dl.runs import provenance, snapshot
 from hpc_dl.runs.files import write_json, write_text
@@ -61,8 +63,25 @@ def prepare(
     """
     resolved, data, _ = check(experiment, data_dir=data_dir, say=say)
     run = RunFolder.create(runs, experiment.name)
-    write_text(run.config, yaml.dumps(resolved.to_dict()))
-    write_json(run.provenance, provenance.collect(command, data))
     own = experiment.model
-    snapshot.take(run, own.class_path.rpartition(".")[0] if isinstance(own, CustomModelConfig) else None)
+    try:
+        write_text(run.config, yaml.dumps(resolved.to_dict()))
+        write_json(run.provenance, provenance.collect(command, data))
+        snapshot.take(run, own.class_path.rpartition(".")[0] if isinstance(own, CustomModelConfig) else None)
+    except BaseException as error:
+        shutil.rmtree(run.path, ignore_errors=True)
+        if isinstance(error, (OSError, shutil.Error)):
+            raise RunError.at(
+                runs,
+                f"the run folder cannot be written: {_why(error)}",
+                remedy="make room, or name another with --runs",
+            ) from error
+        raise
     return run
+
+
+def _why(error: OSError) -> str:
+    """The system's word for it (No space left on device); copytree gathers such errors in a list."""
+    if isinstance(error, shutil.Error) and isinstance(error.args[0], list):
+        return str(error.args[0][0][-1])
+    return error.strerror or str(error)

@@ -98,7 +98,7 @@ def _joined(run: RunFolder, job: dict[str, Any], told: dict[str, slurm.JobInfo])
     elif run.cancelled.exists() and (own["state"] == "failed" or word != "running"):
         # A cancelled job fails in passing (SIGTERM); that it was asked to is the better reason.
         facts |= {"state": "cancelled", "reason": f"by {read_json(run.cancelled)['by']}"}
-    elif own["state"] == "failed":
+    elif own["state"] in ENDED:
         facts |= {key: own[key] for key in ("reason", "rank", "log") if own.get(key) is not None}
     else:
         facts["state"] = word or own["state"]

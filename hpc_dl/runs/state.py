@@ -55,4 +55,7 @@ def record_failure(folder: RunFolder, error: BaseException, rank: int) -> None:
 
 def read_state(folder: RunFolder) -> dict[str, Any]:
     """The last written state; ``created`` for a run whose job has not begun."""
-    return read_json(folder.state) or {"state": "created"}
+    try:
+        return read_json(folder.state) or {"state": "created"}
+    except ValueError:
+        return {"state": "lost", "reason": f"{folder.state} is damaged"}

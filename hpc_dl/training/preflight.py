@@ -6,6 +6,8 @@ import math
 
 import pytorch_lightning as pl
 import torch
+from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.order import BatchOrder
@@ -45,6 +47,11 @@ def build_model(experiment: Experiment, data: DataSpec) -> pl.LightningModule:
     return experiment.model.build(data, learning)
 
 
+def num_parameters(model: nn.Module) -> int:
+    """Trainable parameters; those of lazy layers count only once their shape is known."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad and not isinstance(p, UninitializedParameter))
+
+
 def preflight(experiment: Experiment, data: DataSpec) -> int:
     """Check the experiment against its data, and the model on torch's meta device (no memory, no computation).
 
@@ -63,7 +70,7 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
             model = build_model(experiment, data)
             if isinstance(model, Supervised):
                 _try_shapes(model, data)
-        parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        parameters = num_parameters(model)
     except HpcDlError as error:
         faults.extend(error.faults)
     if faults:

@@ -11,14 +11,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.opening import open_spec
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.errors import ClusterError, ConfigError
+from hpc_dl.errors import ClusterError, ConfigError, Stopped
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.runs.files import write_json
 from hpc_dl.runs.folder import RunFolder
@@ -28,8 +28,10 @@ from hpc_dl.tracking.logger import JournalLogger
 from hpc_dl.tracking.wandb import WandbTracker
 from hpc_dl.training.callbacks import CheckpointMetrics, PlainProgress, TerminalProgress, TrainingMetrics
 from hpc_dl.training.console import elapsed, note, on_terminal, say, set_up
-from hpc_dl.training.preflight import build_model
+from hpc_dl.training.preflight import build_model, num_parameters
 from hpc_dl.training.ranks import Ranks, cpus_per_rank
+
+_LIMIT_MARGIN_S = 60.0  # between the job's start, as Slurm counts, and that of this process
 
 
 def train(run: RunFolder) -> None:
@@ -41,20 +43,45 @@ def train(run: RunFolder) -> None:
     Raises:
         Exception: whatever ended the training, after it was written to the run's state.
     """
+    began = time.monotonic()
     ranks = Ranks.from_environment()
     set_up(run, ranks.rank)
     attempt = len(list(run.journal.glob("attempt-*.jsonl")))
     if ranks.rank == 0:
         write_state(run, "running", attempt=attempt, **slurm_facts())
     try:
-        _train(run, ranks, attempt)
+        _train(run, ranks, attempt, began)
+    except KeyboardInterrupt as error:
+        raise _interrupted(run) from error
+    except SIGTERMException as error:
+        stopped = _terminated(run, began)
+        record_failure(run, stopped, ranks.rank)
+        raise stopped from error
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning's way to end after a Ctrl-C
+            raise _interrupted(run) from error
+        record_failure(run, error, ranks.rank)
+        raise
     except BaseException as error:
         record_failure(run, error, ranks.rank)
         raise
 
 
-def _train(run: RunFolder, ranks: Ranks, attempt: int) -> None:
-    began = time.monotonic()
+def _interrupted(run: RunFolder) -> Stopped:
+    end_state(run, "cancelled", reason="interrupted by Ctrl-C")
+    return Stopped.at("training", "was interrupted by Ctrl-C")
+
+
+def _terminated(run: RunFolder, began: float) -> Stopped:
+    """Slurm says SIGTERM for everything; how long the job ran tells the time limit from the rest."""
+    resources = Experiment.from_dict(yaml.load(run.config)).resources
+    if time.monotonic() - began > 60 * resources.minutes - _LIMIT_MARGIN_S:
+        limit = f"reached its time limit (resources.time={resources.time})"
+        return Stopped.at("training", limit, remedy="ask for more time, or train for fewer epochs")
+    return Stopped.at("training", "was ended by SIGTERM: cancelled, preempted, or its node shut down")
+
+
+def _train(run: RunFolder, ranks: Ranks, attempt: int, began: float) -> None:
     experiment = Experiment.from_dict(yaml.load(run.config))
     torch.set_num_threads(cpus_per_rank(experiment.resources.ranks_per_node))
     torch.set_float32_matmul_precision("high")  # TF32 where the GPU has it; the CPU is not touched
@@ -194,7 +221,7 @@ def _has_test(model: pl.LightningModule) -> bool:
 def _introduce(experiment: Experiment, data: DataSpec, model: pl.LightningModule, trainer: pl.Trainer) -> None:
     if not trainer.is_global_zero:
         return
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    parameters = num_parameters(model)
     sizes = ", ".join(f"{size:,} {split}" for split, size in data.sizes.items())
     devices = f"{trainer.world_size} × {trainer.strategy.root_device.type}"
     network = f"{type(model).__name__} with {parameters:,} parameters"
@@ -220,7 +247,7 @@ def _conclude(
             "epochs": trainer.current_epoch,
             "steps": trainer.global_step,
             "seconds": round(time.monotonic() - began, 3),
-            "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            "parameters": num_parameters(model),
             "world_size": trainer.world_size,
             "device": trainer.strategy.root_device.type,
             "seed": experiment.seed,

@@ -42,7 +42,7 @@ def test_a_single_task(slurm_desk: Desk) -> None:
 
 def test_two_nodes_with_two_tasks_equal_one_process(slurm_desk: Desk) -> None:
     batches = ("data={source: digits, global_batch_size: 64}", "trainer.limit_test_batches=1.0")
-    four = slurm_desk.json("submit", "tiny.yaml", *FOUR_RANKS, *batches, "--wait")
+    four = slurm_desk.json("submit", "tiny.yaml", *FOUR_RANKS, *batches, "--site", "dev", "--wait")
     one = slurm_desk.json("train", "tiny.yaml", *batches)
     assert (four["world_size"], one["world_size"]) == (4, 1)
     assert four["metrics"]["test/loss"] == pytest.approx(one["metrics"]["test/loss"], rel=1e-4)

@@ -13,6 +13,7 @@
 #SBATCH --output=/runs/golden-YYYYMMDD-HHMMSS-xxxx/submitit/%j_0_log.out
 #SBATCH --partition=gpu
 #SBATCH --qos=normal
+#SBATCH --reservation=course
 #SBATCH --signal=USR2@90
 #SBATCH --time=2160
 
