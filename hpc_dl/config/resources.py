@@ -69,10 +69,10 @@ class Resources(Section):
         parse_minutes(str(value))
         return value
 
-    @field_validator("memory")
+    @field_validator("memory", mode="before")
     @classmethod
-    def _memory(cls, value: str) -> str:
-        parse_gib(value)
+    def _memory(cls, value: object) -> object:
+        parse_gib(str(value))  # a bare number, too, is told that its unit is missing
         return value
 
     @property

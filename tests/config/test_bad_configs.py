@@ -124,7 +124,7 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
         {"trainer": {"limit_train_batches": "x"}},
         "trainer.limit_train_batches: must be a valid integer or a valid number (got 'x')",
     ),
-    ({"resources": {"memory": 16}}, "resources.memory: must be a valid string (got 16)"),
+    ({"resources": {"memory": 16}}, "resources.memory: must be a size with its unit, for example 16G or 800M (got 16)"),
     ({"resources": {"time": 1.5}}, "resources.time: must be a valid string or a valid integer (got 1.5)"),
     ({"wandb": {"tags": "x"}}, "wandb.tags: must be a valid list (got 'x')"),
     (
