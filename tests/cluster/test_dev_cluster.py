@@ -142,8 +142,7 @@ def test_two_nodes_with_two_tasks_and_gpus(cluster: Cluster) -> None:
 
 def test_the_accounting_knows_how_a_job_ended(cluster: Cluster) -> None:
     good, bad = cluster.submit("exit 0"), cluster.submit("exit 3")
-    for job in (good, bad):
-        wait_until(lambda job=job: cluster.state(job) in ("COMPLETED", "FAILED"), f"job {job} ends")
+    wait_until(lambda: (cluster.state(good), cluster.state(bad)) == ("COMPLETED", "FAILED"), "both jobs end")
     wait_until(lambda: cluster.accounted(good) == ["COMPLETED"], "sacct tells of the good job", 5)
     wait_until(lambda: cluster.accounted(bad) == ["FAILED"], "sacct tells of the bad job", 5)
     assert cluster.slurm("sacct", "-X", "-n", "-P", "-j", bad, "-o", "ExitCode") == "3:0"
@@ -242,8 +241,38 @@ def test_a_running_cluster_keeps_its_settings(second: Cluster) -> None:
     told = second.run("up", "--gpus", "7", status=2)
     assert "other settings (gpus)" in told
     assert "down` first" in told
+    configuration = second.folder / "slurm.conf"
+    text = configuration.read_text()
+    configuration.write_text(text + "# as an older version of the script wrote it\n")
+    assert "another version" in second.run("up")
     assert second.pids() == before
-    second.run("up")
+    configuration.write_text(text)
+    assert "another version" not in second.run("up")
+
+
+def test_a_faulty_setting_is_told_at_once(folder: Path) -> None:
+    faulty = Cluster(folder / "faulty")
+    try:
+        told = faulty.run("up", "--set", "KillWait=soon", status=2)
+        assert 'KillWait value "soon" is not a valid number' in told
+        assert faulty.pids() == {}
+        assert str(faulty.folder) not in HOSTS.read_text()
+    finally:
+        faulty.run("down", "--purge")
+    assert not faulty.folder.exists()
+
+
+def test_a_daemon_that_cannot_start_is_told_with_its_log(folder: Path) -> None:
+    broken = Cluster(folder / "broken")
+    try:
+        told = broken.run("up", "--prefix", f"w{os.getpid()}x", "--set", "SchedulerType=sched/none-such", status=1)
+        assert "slurmctld ended at once" in told
+        assert "sched/none-such" in told
+        assert {"munged", "slurmdbd"} <= broken.pids().keys()
+        assert "not all is up" in broken.run("status", status=3)
+    finally:
+        broken.run("down", "--purge")
+    assert not broken.folder.exists()
 
 
 def test_down_stops_all_of_its_own_and_nothing_else(folder: Path) -> None:
@@ -302,7 +331,7 @@ def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, loader.name, module)
     loader.exec_module(module)
-    module.HOSTS_FILE = tmp_path / "hosts"
+    monkeypatch.setattr(module, "HOSTS_FILE", tmp_path / "hosts")
     return module
 
 
