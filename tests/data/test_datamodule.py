@@ -139,7 +139,7 @@ class TwoRanks(Recorder):
         torch.save(self.layer.weight.detach(), f"{{out}}/weight{{self.global_rank}}.pt")
 if __name__ == "__main__":
     pl.seed_everything(0)
-    trainer(max_epochs=2, devices=2, strategy="ddp_spawn", use_distributed_sampler=distributed == "True").fit(
+    trainer(max_epochs=2, devices=2, strategy="ddp", use_distributed_sampler=distributed == "True").fit(
         TwoRanks(), HDF5DataModule(file, global_batch_size=8, seed=1))
 """
 
