@@ -81,9 +81,9 @@ class ClusterError(HpcDlError):
 
 
 class Stopped(HpcDlError):
-    """A training was told to stop: by Ctrl-C, at its time limit, by preemption or cancellation."""
+    """A training was told to stop, and did so after its last whole step, with a checkpoint to go on from."""
 
-    exit_status = 1
+    exit_status = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -63,6 +63,9 @@ class Resources(Section):
     time: Annotated[str | int, Unit("minutes, HH:MM:SS or D-HH:MM:SS")] = "01:00:00"
     """Time limit, in Slurm's formats; a bare number is minutes."""
 
+    max_requeues: Annotated[int, Field(ge=0), Unit("times")] = 20
+    """How often a job that reached its time limit is put back into the queue; each time it must have come further."""
+
     @field_validator("time")
     @classmethod
     def _time(cls, value: str | int) -> str | int:

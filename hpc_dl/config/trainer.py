@@ -56,6 +56,8 @@ class TrainerConfig(Section):
     """Validation batches tried before training, to meet a fault there early."""
     log_every_n_steps: Annotated[int, Field(ge=1), Unit("optimizer steps")] = 50
     """Write a row of training metrics every so many steps."""
+    stall_timeout: Annotated[float | None, Field(gt=0), Unit("minutes")] = 10.0
+    """End the job, naming the rank, when a rank makes no progress for so long; ``null`` waits for ever."""
     deterministic: bool | Literal["warn"] = False
     """Use deterministic GPU kernels only (slower); CPU training is deterministic anyway."""
     benchmark: bool = False

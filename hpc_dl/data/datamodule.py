@@ -94,6 +94,7 @@ class HDF5DataModule(pl.LightningDataModule):
         self._data: DataFile | None = None
         self._scaling: Scaling | None = None
         self._readers: list[SplitReader] = []
+        self._start = (0, 0)
 
     @classmethod
     def from_config(cls, config: DataConfig, spec: DataSpec, seed: int = 0) -> HDF5DataModule:
@@ -124,6 +125,17 @@ class HDF5DataModule(pl.LightningDataModule):
                 self._scaling = fit_scaling(reader, self.spec, self.config.scaling)
         return self._scaling
 
+    def start_at(self, epoch: int, batch: int) -> None:
+        """Begin the training batches in the middle, to go on from a checkpoint; in constant time.
+
+        To be called before the training. The Trainer must know the same: nothing is left out of ``len(loader)``.
+
+        Args:
+            epoch: index of the epoch, from 0.
+            batch: batches of that epoch to leave out, on each device.
+        """
+        self._start = (epoch, batch)
+
     def setup(self, stage: str) -> None:
         """Check the file and fit the scaling, before anything is built on them."""
         _ = self.scaling
@@ -139,6 +151,12 @@ class HDF5DataModule(pl.LightningDataModule):
     def test_dataloader(self) -> DataLoader[Batch]:
         """All test samples, each once."""
         return self._loader("test", shuffle=False)
+
+    def any_batch(self) -> Batch:
+        """A training batch of the usual size, outside of the order: its first samples, as they are stored."""
+        num_ranks = self.trainer.world_size if self.trainer else 1
+        with self._opened().reader("train") as reader:
+            return _Batches(reader)[np.arange(self._batch_size(num_ranks))]
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Convert and scale a batch on the device."""
@@ -180,6 +198,8 @@ class HDF5DataModule(pl.LightningDataModule):
             num_ranks=num_ranks,
             where=f"{self.spec.file}:{self._opened().parts[split].inputs}",
         )
+        if shuffle:
+            order.epoch, order.start_batch = self._start
         num_workers = self.config.num_workers
         return DataLoader(
             _Batches(reader),
@@ -188,6 +208,8 @@ class HDF5DataModule(pl.LightningDataModule):
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             worker_init_fn=leave_signals_to_parent,
+            # Else each epoch's start would draw from torch's global generator.
+            generator=torch.Generator().manual_seed(self.seed),
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
         )
 

@@ -11,7 +11,11 @@
       state.json         what it is doing, written by the job itself
       cancelled.json     who asked to stop it, and when
       journal/           metrics of each attempt, append-only
-      checkpoints/       last.ckpt to go on from, best.ckpt to keep
+      attempts.jsonl     each start of the run: when, where, from which step, and how it ended
+      timings.json       how long steps, checkpoints and the graceful stop took
+      requeue            marker: the stopped job is to be put back into the queue
+      heartbeats/        how far each rank is, for the others to see who hangs
+      checkpoints/       step-N.ckpt to go on from, best-N.ckpt to keep; last.ckpt and best.ckpt link to them
       logs/              rank-N.log, one file for each rank
       submitit/          Slurm's script and its own output
       wandb/             W&B's local files
@@ -101,6 +105,26 @@ class RunFolder:
     def cancelled(self) -> Path:
         """Marks that somebody asked to stop the run."""
         return self.path / "cancelled.json"
+
+    @property
+    def requeue(self) -> Path:
+        """Marker for the batch script: put the stopped job back into the queue."""
+        return self.path / "requeue"
+
+    @property
+    def attempts(self) -> Path:
+        """History of the run's starts and ends."""
+        return self.path / "attempts.jsonl"
+
+    @property
+    def timings(self) -> Path:
+        """How long steps, checkpoints and the graceful stop took."""
+        return self.path / "timings.json"
+
+    @property
+    def heartbeats(self) -> Path:
+        """Folder of the ranks' signs of life."""
+        return self.path / "heartbeats"
 
     @property
     def journal(self) -> Path:

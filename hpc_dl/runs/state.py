@@ -16,8 +16,10 @@ from hpc_dl.errors import HpcDlError
 from hpc_dl.runs.files import read_json, write_json
 from hpc_dl.runs.folder import RunFolder
 
-State = Literal["created", "pending", "running", "finished", "failed", "cancelled", "lost"]
-ENDED: frozenset[State] = frozenset({"finished", "failed", "cancelled", "lost"})
+State = Literal["created", "pending", "running", "stopped", "finished", "failed", "cancelled", "lost"]
+#: States in which no process of the run is at work any more. A ``stopped`` run has a checkpoint and goes on when it is
+#: started again, by Slurm or by ``hpc-dl resume``.
+ENDED: frozenset[State] = frozenset({"stopped", "finished", "failed", "cancelled", "lost"})
 
 
 def write_state(folder: RunFolder, state: State, /, **details: Any) -> None:

@@ -54,6 +54,7 @@ class JournalWriter:
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
         self._size = 0
         self._append({"attempt": attempt, "from_step": from_step, "time": time.time()})
+        _sync_folder(folder)  # the file's name; its content is for sync()
 
     def write(self, metrics: Mapping[str, float], step: int, epoch: int | None = None) -> None:
         """Append one row.
@@ -75,10 +76,19 @@ class JournalWriter:
         row = {name: _to_json(value) for name, value in metrics.items()}
         self._append({"step": step, "epoch": epoch, "time": time.time(), **row})
 
+    def sync(self) -> None:
+        """Put the rows so far on the disk itself: a checkpoint that outlives its node needs the history before it.
+
+        Raises:
+            OSError: the disk is full or gone.
+        """
+        if self._descriptor >= 0:
+            os.fsync(self._descriptor)
+
     def close(self) -> None:
         """Put the file on the disk itself and close it; a second call does nothing."""
         if self._descriptor >= 0:
-            os.fsync(self._descriptor)
+            self.sync()
             os.close(self._descriptor)
             self._descriptor = -1
 
@@ -122,6 +132,14 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
             row = rows.setdefault(record["step"], {})
             row.update((key, _from_json(value)) for key, value in record.items() if not (value is None and key in row))
     return [rows[step] for step in sorted(rows)]
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _attempt_number(path: Path) -> int:

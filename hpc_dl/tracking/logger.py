@@ -69,6 +69,16 @@ class JournalLogger(Logger):
         """Nothing to do: the run folder holds the resolved configuration."""
 
     @rank_zero_only
+    def sync(self) -> None:
+        """Put the rows so far on the disk itself, before a checkpoint is declared done.
+
+        Raises:
+            OSError: the disk is full or gone.
+        """
+        if self._writer is not None:
+            self._writer.sync()
+
+    @rank_zero_only
     def close(self) -> None:
         """Put the journal on the disk, at the very end.
 

@@ -1,4 +1,4 @@
-"""What is watched while a network trains: its loss, its speed, its progress, and the metrics of each checkpoint."""
+"""What is watched while a network trains: its loss, its speed, its progress."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class TrainingMetrics(Callback):
     """
 
     def __init__(self) -> None:
-        self._sum: torch.Tensor | None = None
-        self._batches = 0
-        self._samples = 0
+        self._sum: torch.Tensor | None = None  # of each batch's loss times its samples
+        self._weight = 0  # samples in it
+        self._samples = 0  # since `_since`, when this attempt began or the last row was written
         self._since = 0.0
         self._logged_step = 0
 
@@ -30,15 +30,36 @@ class TrainingMetrics(Callback):
         self._logged_step = trainer.global_step
         self._reset()
 
+    def rank_state(self) -> dict[str, Any]:
+        """What this rank has added up since the last row, for a checkpoint between two rows."""
+        total = None if self._sum is None else self._sum.detach().cpu().clone()
+        return {"sum": total, "weight": self._weight, "logged_step": self._logged_step}
+
+    def load_rank_state(self, state: dict[str, Any]) -> None:
+        """Go on adding to what :meth:`rank_state` gave."""
+        self._reset()
+        self._sum, self._weight, self._logged_step = state["sum"], state["weight"], state["logged_step"]
+
+    @staticmethod
+    def share(states: list[dict[str, Any]], rank: int) -> dict[str, Any]:
+        """The states of some ranks for another number of ranks: the first gets all, the others begin with nothing."""
+        sums = [state["sum"] for state in states if state["sum"] is not None]
+        if rank or not sums:
+            return {"sum": None, "weight": 0, "logged_step": states[0]["logged_step"]}
+        weight = sum(state["weight"] for state in states)
+        return {"sum": torch.stack(sums).sum(), "weight": weight, "logged_step": states[0]["logged_step"]}
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add a batch; write a row when one is due."""
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        size = _batch_size(batch)
         if isinstance(loss, torch.Tensor):
-            self._sum = loss.detach().clone() if self._sum is None else self._sum.add_(loss.detach())
-            self._batches += 1
-        self._samples += _batch_size(batch)
+            before = torch.zeros_like(loss.detach()) if self._sum is None else self._sum.to(loss.device)
+            self._sum = before.add_(loss.detach(), alpha=size)
+            self._weight += size
+        self._samples += size
         due = trainer.global_step - self._logged_step >= trainer.log_every_n_steps  # type: ignore[attr-defined]
         if due or (trainer.is_last_batch and trainer.global_step > self._logged_step):
             self._write(trainer)
@@ -50,11 +71,10 @@ class TrainingMetrics(Callback):
             "train/samples_per_s": self._samples * trainer.world_size / max(elapsed, 1e-9),
         }
         if self._sum is not None:
+            total = torch.stack([self._sum, torch.full_like(self._sum, self._weight)])
+            total = trainer.strategy.reduce(total, reduce_op="sum")
             # Lightning divides by accumulate_grad_batches what training_step returned, and gives that back here.
-            mean = (
-                trainer.strategy.reduce(self._sum / self._batches, reduce_op="mean") * trainer.accumulate_grad_batches
-            )
-            row["train/loss"] = float(mean)
+            row["train/loss"] = float(total[0] / total[1] * trainer.accumulate_grad_batches)
             trainer.callback_metrics["train/loss"] = torch.tensor(row["train/loss"])
         if trainer.optimizers:
             row["train/lr"] = trainer.optimizers[0].param_groups[0]["lr"]
@@ -65,7 +85,7 @@ class TrainingMetrics(Callback):
 
     def _reset(self) -> None:
         self._sum = None
-        self._batches = self._samples = 0
+        self._weight = self._samples = 0
         self._since = time.perf_counter()
 
 
@@ -108,18 +128,6 @@ class TerminalProgress(RichProgressBar):
 
     def _get_train_description(self, current_epoch: int) -> str:
         return _epoch(self.trainer)
-
-
-class CheckpointMetrics(Callback):
-    """Put the metrics of the moment into each checkpoint, so that it says by itself how good it is."""
-
-    KEY = "metrics"
-
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Add ``{"metrics": {"val/loss": 0.1, …}}``."""
-        checkpoint[self.KEY] = {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
 def _batch_size(batch: Any) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import time
 import warnings
 
 from hpc_dl.runs.folder import RunFolder
@@ -63,9 +62,8 @@ def on_terminal() -> bool:
     return sys.stderr.isatty() and sys.stdout.isatty()
 
 
-def elapsed(since: float) -> str:
-    """The time since a ``time.monotonic()``, for people."""
-    seconds = time.monotonic() - since
+def duration(seconds: float) -> str:
+    """A time in seconds, for people."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, seconds = divmod(int(seconds), 60)

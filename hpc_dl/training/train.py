@@ -2,45 +2,54 @@
 
 from __future__ import annotations
 
-import math
+import datetime
 import os
 import time
-from contextlib import suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.strategies import DDPStrategy
 
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.opening import open_spec
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.errors import ClusterError, ConfigError, Stopped
+from hpc_dl.errors import ClusterError, Stopped
 from hpc_dl.learning.supervised import Supervised
+from hpc_dl.runs import attempts, checkpoints
+from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.runs.files import write_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.provenance import slurm_facts
-from hpc_dl.runs.state import end_state, record_failure, write_state
+from hpc_dl.runs.state import record_failure, write_state
 from hpc_dl.tracking.logger import JournalLogger
 from hpc_dl.tracking.wandb import WandbTracker
-from hpc_dl.training.callbacks import CheckpointMetrics, PlainProgress, TerminalProgress, TrainingMetrics
-from hpc_dl.training.console import elapsed, note, on_terminal, say, set_up
+from hpc_dl.training.callbacks import PlainProgress, TerminalProgress, TrainingMetrics
+from hpc_dl.training.checkpointing import Checkpointing, Left
+from hpc_dl.training.console import note, on_terminal, say, set_up
+from hpc_dl.training.entry import examine
+from hpc_dl.training.group import RankGroup
+from hpc_dl.training.outcome import finished, stopped_early
 from hpc_dl.training.preflight import build_model, num_parameters
 from hpc_dl.training.ranks import Ranks, cpus_per_rank
-
-_LIMIT_MARGIN_S = 60.0  # between the job's start, as Slurm counts, and that of this process
+from hpc_dl.training.watchdog import Watchdog
 
 
 def train(run: RunFolder) -> None:
     """Train, test and conclude; this process is one of the ranks.
 
+    A run that was begun before goes on from its newest whole checkpoint, exactly.
+
     Args:
         run: a prepared run folder.
 
     Raises:
+        Stopped: it was asked to stop, and did so with a checkpoint to go on from; the run's state says so.
         Exception: whatever ended the training, after it was written to the run's state.
     """
     began = time.monotonic()
@@ -51,114 +60,159 @@ def train(run: RunFolder) -> None:
         write_state(run, "running", attempt=attempt, **slurm_facts())
     try:
         _train(run, ranks, attempt, began)
-    except KeyboardInterrupt as error:
-        raise _interrupted(run) from error
-    except SIGTERMException as error:
-        stopped = _terminated(run, began)
-        record_failure(run, stopped, ranks.rank)
-        raise stopped from error
-    except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning's way to end after a Ctrl-C
-            raise _interrupted(run) from error
-        record_failure(run, error, ranks.rank)
+    except Stopped:
         raise
     except BaseException as error:
+        if ranks.rank == 0:
+            with suppress(OSError):
+                attempts.record(run, "ended", attempt=attempt, state="failed")
         record_failure(run, error, ranks.rank)
         raise
-
-
-def _interrupted(run: RunFolder) -> Stopped:
-    end_state(run, "cancelled", reason="interrupted by Ctrl-C")
-    return Stopped.at("training", "was interrupted by Ctrl-C")
-
-
-def _terminated(run: RunFolder, began: float) -> Stopped:
-    """Slurm says SIGTERM for everything; how long the job ran tells the time limit from the rest."""
-    resources = Experiment.from_dict(yaml.load(run.config)).resources
-    if time.monotonic() - began > 60 * resources.minutes - _LIMIT_MARGIN_S:
-        limit = f"reached its time limit (resources.time={resources.time})"
-        return Stopped.at("training", limit, remedy="ask for more time, or train for fewer epochs")
-    return Stopped.at("training", "was ended by SIGTERM: cancelled, preempted, or its node shut down")
 
 
 def _train(run: RunFolder, ranks: Ranks, attempt: int, began: float) -> None:
     experiment = Experiment.from_dict(yaml.load(run.config))
     torch.set_num_threads(cpus_per_rank(experiment.resources.ranks_per_node))
     torch.set_float32_matmul_precision("high")  # TF32 where the GPU has it; the CPU is not touched
-    data = open_spec(experiment.data)
-    pl.seed_everything(experiment.seed, workers=True, verbose=False)
-    model = build_model(experiment, data)
-    batches = HDF5DataModule.from_config(experiment.data, data, seed=experiment.seed)
-    journal = JournalLogger(run.journal, attempt)
-    tracker = _wandb(run, experiment, data)
-    trainer = _trainer(run, experiment, data, ranks, [journal, *([tracker] if tracker else [])])
-    _introduce(experiment, data, model, trainer)
-    status = 1
-    metrics: dict[str, float] = {}
-    try:
-        metrics = _fit_and_test(run, trainer, model, batches, data, experiment.seed)
-        if trainer.is_global_zero:
-            _conclude(run, experiment, model, trainer, metrics, began)
-        status = 0
-    finally:
-        with suppress(OSError):
-            journal.close()
-        if tracker is not None:
-            tracker.finish(exit_code=status, summary=metrics)
+    minutes = experiment.trainer.stall_timeout
+    stall_s = None if minutes is None else 60 * minutes
+    # W&B may take its time at the end: not under the eyes of the watchdog
+    with ExitStack() as afterwards:  # noqa: SIM117
+        with Watchdog(run, ranks.rank, ranks.world_size, stall_s) as watchdog:
+            with watchdog.phase("opening the data"):
+                data = open_spec(experiment.data)
+            pl.seed_everything(experiment.seed, workers=True, verbose=False)
+            model = build_model(experiment, data)
+            batches = HDF5DataModule.from_config(experiment.data, data, seed=experiment.seed)
+            start = None
+            if ranks.rank == 0:
+                with watchdog.phase("verifying the newest checkpoint"):
+                    start = _newest_checkpoint(run)
+            from_step = start.step if start else 0
+            journal = JournalLogger(run.journal, attempt, from_step)
+            afterwards.callback(_close, journal)
+            loggers: list[pl.loggers.Logger] = [journal]
+            finish: dict[str, Any] = {"exit_code": 1}
+            if experiment.wandb.mode != "disabled":
+                tracker = _wandb(run, experiment, data, from_step)
+                afterwards.callback(lambda: tracker.finish(**finish))
+                loggers.append(tracker)
+            checkpointing = Checkpointing(
+                run,
+                experiment.checkpoint,
+                facts=_facts(experiment, data),
+                say=say,
+                writing=lambda: watchdog.phase("writing a checkpoint"),
+                before_save=journal.sync,
+                ends_at=_job_end(os.environ),
+            )
+            trainer = _trainer(run, experiment, ranks, loggers, [watchdog, TrainingMetrics(), checkpointing])
+            trainer.strategy.setup_environment()  # the ranks must know each other before they agree on where to begin
+            group = RankGroup(timeout_s=None if stall_s is None else 2 * stall_s)
+            checkpointing.attach(trainer, group)
+            start = group.from_rank_0(start)
+            if trainer.is_global_zero:
+                facts = {"from_step": from_step, "world_size": group.size, **slurm_facts()}
+                attempts.record(run, "started", attempt=attempt, **facts)
+                afterwards.callback(_keep_timings, run, checkpointing)
+            _introduce(experiment, data, model, trainer, start)
+            try:
+                metrics = _fit_and_test(trainer, model, batches, data, experiment, checkpointing, start)
+                if trainer.is_global_zero:
+                    finished(run, model, trainer, metrics, attempt, time.monotonic() - began, experiment.seed)
+                finish |= {"exit_code": 0, "summary": metrics}
+            except Left as left:
+                told = Stopped.at("training", f"stopped after step {left.step}")
+                if trainer.is_global_zero:
+                    told = stopped_early(run, experiment.resources, left, attempt, from_step)
+                finish |= {"exit_code": Stopped.exit_status, "preempted": True}
+                group.wait_for_all()  # a rank that left earlier could take the others with it
+                raise told from None
+
+
+def _newest_checkpoint(run: RunFolder) -> Checkpoint | None:
+    """What to go on from; what a lost attempt wrote after it is gone then."""
+    start = checkpoints.newest_whole(run.checkpoints, say)
+    checkpoints.forget_after(run.checkpoints, start.step if start else -1)
+    return start
+
+
+def _job_end(environment: Mapping[str, str]) -> float | None:
+    """When Slurm ends this job at the latest, in seconds since the epoch; ``None`` where nobody says."""
+    told = environment.get("SLURM_JOB_END_TIME", "")
+    return float(told) if told.isdigit() else None
+
+
+def _close(journal: JournalLogger) -> None:
+    with suppress(OSError):
+        journal.close()
+
+
+def _keep_timings(run: RunFolder, checkpointing: Checkpointing) -> None:
+    with suppress(OSError):
+        write_json(run.timings, checkpointing.timings())
+
+
+def _facts(experiment: Experiment, data: DataSpec) -> dict[str, Any]:
+    """What a checkpoint must have in common with the run that goes on from it."""
+    return {
+        "data": data.checksum,
+        "seed": experiment.seed,
+        "global_batch_size": experiment.batch_size_per_device * experiment.resources.world_size,
+        "max_epochs": experiment.trainer.epochs,
+        "max_steps": experiment.trainer.max_steps,
+    }
 
 
 def _fit_and_test(
-    run: RunFolder, trainer: pl.Trainer, model: pl.LightningModule, batches: HDF5DataModule, data: DataSpec, seed: int
+    trainer: pl.Trainer,
+    model: pl.LightningModule,
+    batches: HDF5DataModule,
+    data: DataSpec,
+    experiment: Experiment,
+    checkpointing: Checkpointing,
+    start: Checkpoint | None,
 ) -> dict[str, float]:
     """Fit, then test the best weights; the metrics of both by their full names."""
     # Each rank its own dropout masks; the weights are already drawn, from the same seed on all.
-    pl.seed_everything(seed + trainer.global_rank, workers=True, verbose=False)
-    try:
-        trainer.fit(model, batches)
-    except MisconfigurationException as error:
-        if "ModelCheckpoint(monitor=" not in str(error):
-            raise
-        raise ConfigError.at(
-            "checkpoint.monitor",
-            f"was not logged by {type(model).__name__} in its first validation",
-            allowed=", ".join(sorted(trainer.callback_metrics)),
-            remedy="name one of these, or log it with self.log in validation_step",
-        ) from None
-    if not run.best_checkpoint.exists():  # no validation split, or the training ended before the first validation
-        trainer.save_checkpoint(run.best_checkpoint)
-    metrics: dict[str, float] = torch.load(run.best_checkpoint, weights_only=True, mmap=True)[CheckpointMetrics.KEY]
+    pl.seed_everything(experiment.seed + trainer.global_rank, workers=True, verbose=False)
+    entry = None if start is None else examine(start, _facts(experiment, data), model)
+    if entry is not None:
+        batches.start_at(entry.position.epoch, entry.position.batch)
+        trainer.num_sanity_val_steps = 0  # it was done in the first attempt
+    if entry is None or not entry.complete:
+        trainer.fit(model, batches, ckpt_path=None if start is None else str(start.path), weights_only=False)
+    else:
+        checkpointing.skip_training(entry)
+    best = checkpointing.best
+    assert best is not None
+    metrics: dict[str, float] = torch.load(best.path, weights_only=True, mmap=True)["metrics"]
     if "test" in data.sizes and _has_test(model):
-        trainer.test(model, batches, ckpt_path=str(run.best_checkpoint), weights_only=True, verbose=False)
+        trainer.test(model, batches, ckpt_path=str(best.path), weights_only=True, verbose=False)
         metrics |= {name: float(value) for name, value in trainer.callback_metrics.items()}
     return dict(sorted(metrics.items()))
 
 
 def _trainer(
-    run: RunFolder, experiment: Experiment, data: DataSpec, ranks: Ranks, loggers: list[pl.loggers.Logger]
+    run: RunFolder,
+    experiment: Experiment,
+    ranks: Ranks,
+    loggers: list[pl.loggers.Logger],
+    callbacks: list[Callback],
 ) -> pl.Trainer:
     config = experiment.trainer
     resources = experiment.resources
     accelerator = _accelerator(experiment)
-    strategy = config.strategy
-    if strategy == "auto" and resources.world_size > 1:
-        strategy = "ddp"
+    strategy: str | DDPStrategy = config.strategy
+    if resources.world_size > 1:
+        options_of_ddp: dict[str, Any] = {"find_unused_parameters": strategy == "ddp_find_unused_parameters_true"}
+        if config.stall_timeout is not None:  # the watchdog comes first, with a better reason
+            options_of_ddp["timeout"] = datetime.timedelta(minutes=2 * config.stall_timeout)
+        strategy = DDPStrategy(**options_of_ddp)
     options: dict[str, Any] = config.model_dump(
-        exclude={"max_epochs", "max_steps", "accelerator", "strategy"}, exclude_none=True
+        exclude={"max_epochs", "max_steps", "accelerator", "strategy", "stall_timeout"}, exclude_none=True
     )
-    # Two callbacks: with `save_last` one alone would write last.ckpt only where best.ckpt is written, too.
-    checkpoints: dict[str, Any] = {"dirpath": run.checkpoints, "enable_version_counter": False}
-    last = ModelCheckpoint(filename=run.last_checkpoint.stem, save_on_train_epoch_end=True, **checkpoints)
-    callbacks: list[Callback] = [TrainingMetrics(), CheckpointMetrics(), last]
-    if "val" in data.sizes:
-        choice = experiment.checkpoint
-        best = ModelCheckpoint(
-            filename=run.best_checkpoint.stem, monitor=choice.monitor, mode=choice.mode, **checkpoints
-        )
-        callbacks.append(best)
-    if on_terminal():
-        callbacks += [TerminalProgress(), PlainProgress(note)]
-    else:
-        callbacks.append(PlainProgress(say))
+    progress: list[Callback] = [TerminalProgress(), PlainProgress(note)] if on_terminal() else [PlainProgress(say)]
     return pl.Trainer(
         **options,
         max_epochs=config.epochs,
@@ -170,7 +224,8 @@ def _trainer(
         plugins=[ranks.lightning_environment()],
         use_distributed_sampler=False,  # our batches already know their rank
         logger=loggers,
-        callbacks=callbacks,
+        callbacks=[*callbacks, *progress],
+        enable_checkpointing=False,  # ours
         default_root_dir=run.path,
         enable_model_summary=False,
         enable_progress_bar=on_terminal(),
@@ -200,9 +255,7 @@ def _accelerator(experiment: Experiment) -> str:
     return "cpu"
 
 
-def _wandb(run: RunFolder, experiment: Experiment, data: DataSpec) -> WandbTracker | None:
-    if experiment.wandb.mode == "disabled":
-        return None
+def _wandb(run: RunFolder, experiment: Experiment, data: DataSpec, from_step: int) -> WandbTracker:
     return WandbTracker(
         experiment.wandb,
         run_id=run.name,
@@ -211,6 +264,8 @@ def _wandb(run: RunFolder, experiment: Experiment, data: DataSpec) -> WandbTrack
         run_config=experiment.to_dict(),
         metadata={**slurm_facts(), "host": os.uname().nodename, "run": str(run.path), "data": data.checksum},
         say=say,
+        journal=run.journal,
+        from_step=from_step,
     )
 
 
@@ -218,7 +273,13 @@ def _has_test(model: pl.LightningModule) -> bool:
     return isinstance(model, Supervised) or type(model).test_step is not pl.LightningModule.test_step
 
 
-def _introduce(experiment: Experiment, data: DataSpec, model: pl.LightningModule, trainer: pl.Trainer) -> None:
+def _introduce(
+    experiment: Experiment,
+    data: DataSpec,
+    model: pl.LightningModule,
+    trainer: pl.Trainer,
+    start: Checkpoint | None,
+) -> None:
     if not trainer.is_global_zero:
         return
     parameters = num_parameters(model)
@@ -226,32 +287,5 @@ def _introduce(experiment: Experiment, data: DataSpec, model: pl.LightningModule
     devices = f"{trainer.world_size} × {trainer.strategy.root_device.type}"
     network = f"{type(model).__name__} with {parameters:,} parameters"
     say(f"{network} on {data.name} ({sizes}), {devices}, seed {experiment.seed}")
-
-
-def _conclude(
-    run: RunFolder,
-    experiment: Experiment,
-    model: pl.LightningModule,
-    trainer: pl.Trainer,
-    metrics: dict[str, float],
-    began: float,
-) -> None:
-    """Write the result, then the state: who reads ``finished`` finds the result there."""
-    write_json(
-        run.result,
-        {
-            "run": run.name,
-            "dir": str(run.path),
-            "state": "finished",
-            "metrics": {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()},
-            "epochs": trainer.current_epoch,
-            "steps": trainer.global_step,
-            "seconds": round(time.monotonic() - began, 3),
-            "parameters": num_parameters(model),
-            "world_size": trainer.world_size,
-            "device": trainer.strategy.root_device.type,
-            "seed": experiment.seed,
-        },
-    )
-    end_state(run, "finished", step=trainer.global_step)
-    say(f"Finished after {trainer.global_step} steps in {elapsed(began)}.")
+    if start is not None:
+        say(f"Going on from step {start.step} ({start.path.name})")

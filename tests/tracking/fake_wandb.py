@@ -24,7 +24,8 @@ class FakeWandb:
         rows: the history of each run id, in order of arrival.
         summaries: the last summary of each run id.
         upserts: the variables of each ``UpsertBucket``, in which a run describes itself.
-        exit_codes: of the runs that ended.
+        exit_codes: of the runs that ended, and did not begin again.
+        preempting: the runs that said so.
         authorized: every ``Authorization`` header that a query came with.
         refuse: answer everything with this HTTP status instead.
     """
@@ -34,6 +35,7 @@ class FakeWandb:
         self.summaries: dict[str, dict[str, Any]] = {}
         self.upserts: list[dict[str, Any]] = []
         self.exit_codes: dict[str, int] = {}
+        self.preempting: set[str] = set()
         self.authorized: set[str] = set()
         self.refuse: int | None = None
         self._server = _QuietServer(("127.0.0.1", 0), self._handler())
@@ -77,7 +79,8 @@ class FakeWandb:
             }
             return {"upsertBucket": {"bucket": bucket, "inserted": True}}
         if "RunResumeStatus" in query:
-            return {"model": {"id": "p", "name": "p", "entity": {"id": "e", "name": ENTITY}, "bucket": None}}
+            bucket = self._resumed(variables["name"])
+            return {"model": {"id": "p", "name": "p", "entity": {"id": "e", "name": ENTITY}, "bucket": bucket}}
         if "ServerFeaturesQuery" in query:
             return {"serverInfo": {"features": []}}
         if "CreateRunFiles" in query:
@@ -87,6 +90,28 @@ class FakeWandb:
             return {"viewer": {"id": "v", "entity": ENTITY, "username": ENTITY, "flags": "{}", "teams": {"edges": []}}}
         return {}
 
+    def _resumed(self, run_id: str) -> dict[str, Any] | None:
+        """What a run that goes on is told of its past."""
+        if all(variables["name"] != run_id for variables in self.upserts):
+            return None
+        history = self.rows.get(run_id, [])
+        self.exit_codes.pop(run_id, None)
+        self.preempting.discard(run_id)
+        return {
+            "id": f"id-{run_id}",
+            "name": run_id,
+            "displayName": run_id,
+            "summaryMetrics": json.dumps(self.summaries.get(run_id, {})),
+            "logLineCount": 0,
+            "historyLineCount": len(history),
+            "eventsLineCount": 0,
+            "historyTail": json.dumps([json.dumps(row) for row in history[-1:]]),
+            "eventsTail": "[]",
+            "config": "{}",
+            "tags": [],
+            "wandbConfig": json.dumps({"t": {}}),
+        }
+
     def _file_stream(self, run_id: str, body: dict[str, Any]) -> dict[str, Any]:
         for name, chunk in (body.get("files") or {}).items():
             if name == "wandb-history.jsonl":
@@ -95,6 +120,8 @@ class FakeWandb:
                 history.extend(json.loads(line) for line in chunk["content"])
             elif name == "wandb-summary.json":
                 self.summaries[run_id] = json.loads(chunk["content"][-1])
+        if body.get("preempting"):
+            self.preempting.add(run_id)
         if body.get("complete"):
             self.exit_codes[run_id] = body["exitcode"]
         return {"exitcode": None, "limits": {}}

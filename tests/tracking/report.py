@@ -5,39 +5,63 @@ the last line of standard error.
 """
 
 import json
+import signal
 import sys
 import time
 from itertools import pairwise
 from pathlib import Path
 
 from hpc_dl.tracking.config import WandbConfig
+from hpc_dl.tracking.logger import JournalLogger
 from hpc_dl.tracking.wandb import WandbTracker
 
 
 def main() -> None:
     task = json.load(sys.stdin)
+    signal.signal(signal.SIGTERM, lambda *_: None)  # a rank of a run only notes it
     said: list[str] = []
+    folder = Path(task["folder"])
+    from_step = task.get("from_step", 0)
     tracker = WandbTracker(
         WandbConfig(**task["config"]),
         run_id="abc123",
         name="a run",
-        folder=Path(task["folder"]),
+        folder=folder,
         run_config={"model": {"name": "mlp", "width": 64}},
         metadata={"slurm_job_id": "4711"},
         say=said.append,
+        journal=folder / "journal" if "attempt" in task else None,
+        from_step=from_step,
     )
-    half_way = Path(task["folder"], "half-way")
+    loggers = [JournalLogger(folder / "journal", task["attempt"], from_step)] if "attempt" in task else []
+    loggers.append(tracker)
+
+    def log(metrics: dict[str, float], step: int) -> None:
+        for logger in loggers:
+            logger.log_metrics({**metrics, "epoch": 0}, step)
+
+    def validate(step: int) -> None:
+        if (step + 1) % 5 == 0 and "attempt" in task:
+            log({"val/loss": 2.0 / (step + 1)}, step)
+
     times = [time.monotonic()]
-    _ = tracker.experiment  # as Lightning does before it restores or trains anything
+    for logger in loggers:
+        _ = logger.experiment  # as Lightning does before it restores or trains anything
     times.append(time.monotonic())
-    for step in range(task["num_rows"]):
-        if step == task.get("pause_at"):
+    if task.get("from_validation"):
+        validate(from_step - 1)
+    for step in range(from_step, task["num_rows"]):
+        if step in task.get("pauses_at", []):
+            half_way = folder / f"half-way-{step}"
             half_way.touch()
             while half_way.exists():
                 time.sleep(0.02)
-        tracker.log_metrics({"train/loss": 1.0 / (step + 1), "epoch": 0}, step)
+        log({"train/loss": 1.0 / (step + 1)}, step)
+        if not (task.get("to_validation") and step + 1 == task["num_rows"]):
+            validate(step)
     times.append(time.monotonic())
-    tracker.finish(exit_code=task.get("exit_code", 0), summary={"test/accuracy": 0.5})
+    summary = {"test/accuracy": 0.5}
+    tracker.finish(exit_code=task.get("exit_code", 0), summary=summary, preempted=task.get("preempted", False))
     times.append(time.monotonic())
     seconds = dict(zip(("start", "log", "finish"), (b - a for a, b in pairwise(times)), strict=True))
     print(json.dumps({"said": said, "seconds": seconds, "imported": "wandb" in sys.modules}), file=sys.stderr)

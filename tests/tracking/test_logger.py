@@ -98,17 +98,21 @@ def test_only_rank_zero_writes(tmp_path, monkeypatch):
     journal = JournalLogger(tmp_path / "journal")
     journal.experiment.write({"a": 1.0}, 0)
     journal.log_metrics({"a": 1.0}, 0)
+    journal.sync()
     journal.close()
     assert not (tmp_path / "journal").exists()
 
 
 def test_epoch_becomes_a_whole_number_and_closing_twice_is_fine(tmp_path):
     journal = JournalLogger(tmp_path, attempt=3)
+    journal.sync()  # a checkpoint before the first row
     journal.log_metrics({"train/loss": 1.0, "epoch": 2.0}, step=5)
+    journal.sync()
     journal.finalize("success")
     journal.log_metrics({"test/loss": 1.0}, step=6)
     journal.close()
     journal.close()
+    journal.sync()
     first, second = read_journal(tmp_path)
     assert (first["epoch"], second["epoch"], journal.version) == (2, None, 3)
     assert isinstance(first["epoch"], int)

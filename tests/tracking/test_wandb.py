@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from typing import Any
 
 import psutil
 import pytest
+
+from hpc_dl.tracking.journal import read_journal
 
 from .fake_wandb import FakeWandb
 
@@ -57,15 +60,43 @@ class Report:
         return [record["history"] for record in map(json.loads, lines) if record["type"] == "history"]
 
 
+def wait(condition: Callable[[], bool], timeout_s: float = 20) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def signal_all(process: psutil.Process, number: int) -> None:
+    """As Slurm does: to every process of the step, wandb's own among them, which then ends."""
+    children = process.children(recursive=True)
+    for one in [*children, process]:
+        one.send_signal(number)
+    wait(lambda: not any(runs(child) for child in children))
+
+
+def runs(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 @pytest.fixture
 def report(tmp_path) -> Callable[..., Report]:
-    def run(url: str, mode: str = "auto", meanwhile: Callable[[int], None] | None = None, **task: Any) -> Report:
+    def run(
+        url: str, mode: str = "auto", meanwhile: dict[int, Callable[[psutil.Process], None]] | None = None, **task: Any
+    ) -> Report:
+        """Have report.py do a task; ``meanwhile`` has what to do with its process before it logs a step."""
+        meanwhile = meanwhile or {}
+        task["pauses_at"] = list(meanwhile)
         folder, home = tmp_path / "run", tmp_path / "home"
         home.mkdir(exist_ok=True)
         folder.mkdir(exist_ok=True)
         config = {"mode": mode, "group": "seeds", "tags": ["a", "b"]}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
         environment |= {"WANDB_BASE_URL": url, "WANDB_API_KEY": KEY, "HOME": str(home), "NO_PROXY": "127.0.0.1"}
+        environment["WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL"] = "0.2"  # 15 s else
         environment["PYTHONPATH"] = str(Path(__file__).parents[2])
         start = time.monotonic()
         process = subprocess.Popen(
@@ -80,12 +111,11 @@ def report(tmp_path) -> Callable[..., Report]:
         process.stdin.write(json.dumps({"config": config, "folder": str(folder), "num_rows": 20, **task}))
         process.stdin.close()
         process.stdin = None  # communicate() would flush it
-        if meanwhile is not None:
-            while not (folder / "half-way").exists():
-                assert process.poll() is None, process.communicate()
-                time.sleep(0.02)
-            meanwhile(process.pid)
-            (folder / "half-way").unlink()
+        for step, act in meanwhile.items():
+            wait(lambda half_way=folder / f"half-way-{step}": half_way.exists() or process.poll() is not None)
+            assert process.poll() is None, process.communicate()
+            act(psutil.Process(process.pid))
+            (folder / f"half-way-{step}").unlink()
         stdout, stderr = process.communicate(timeout=60)
         completed = subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
         return Report(folder, home, completed, time.monotonic() - start)
@@ -123,21 +153,111 @@ def test_offline_every_row_is_in_the_file(report):
     assert done.outcome["seconds"]["finish"] < 3
 
 
-@pytest.mark.slow
-def test_the_command_that_is_said_uploads_all_attempts(report, monkeypatch):
-    report(NOWHERE, num_rows=15).check()
-    time.sleep(1)  # wandb names the folders of its runs by the second
-    done = report(NOWHERE, num_rows=10)
-    done.check()
+def sync(done: Report, server: FakeWandb) -> None:
+    """Run the command that was said."""
     _, command = done.said[-1].split("network: ")
+    login_node = done.folder.with_name("home-of-the-login-node")
+    environment = os.environ | {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY, "HOME": str(login_node)}
+    environment["WANDB_ERROR_REPORTING"] = "false"
+    command = command.replace("wandb sync", shlex.join([sys.executable, "-m", "wandb", "sync"]))
+    subprocess.run(command, shell=True, check=True, capture_output=True, timeout=60, env=environment)
+
+
+def check_one_history(done: Report, server: FakeWandb, num_steps: int = 30) -> None:
+    """W&B has the journal's history row by row: each step once, in order, none missing, all values in it."""
+    journal = [{name: row[name] for name in row if name != "time"} for row in read_journal(done.folder / "journal")]
+    assert [row["step"] for row in journal] == list(range(num_steps))
+    assert [row["step"] for row in journal if "val/loss" in row] == list(range(4, num_steps, 5))
+    rows = server.rows["abc123"]
+    assert [row["_step"] for row in rows] == [row["trainer/global_step"] for row in rows]
+    times = [row["_timestamp"] for row in rows]
+    assert times == sorted(times)
+    own = {"_step", "_timestamp", "_runtime", "trainer/global_step"}
+    shown = [{"step": row["_step"], **{name: row[name] for name in row if name not in own}} for row in rows]
+    assert shown == journal
+
+
+def flushed(folder: Path) -> bool:
+    """Whether wandb has put rows into the file, which it does each second."""
+    return any(path.stat().st_size > 4000 for path in folder.glob("run/wandb/*/*.wandb"))
+
+
+def kill(process: psutil.Process) -> None:
+    signal_all(process, signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_online_a_killed_run_that_goes_on_has_one_history(report):
     with FakeWandb() as server:
-        monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        monkeypatch.setenv("WANDB_API_KEY", KEY)
-        monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-        monkeypatch.setenv("HOME", str(done.home))
-        subprocess.run([sys.executable, "-m", *shlex.split(command)], check=True, capture_output=True, timeout=60)
-        steps = [row["trainer/global_step"] for row in server.rows["abc123"]]
-    assert steps == [*range(15), *range(10)]
+
+        def cut_off(_: psutil.Process) -> None:
+            wait(lambda: len(server.rows.get("abc123", [])) >= 9)
+            server.refuse = 503
+
+        report(server.url, attempt=0, meanwhile={10: cut_off, 19: kill})
+        server.refuse = None
+        assert 9 <= len(server.rows["abc123"]) <= 10
+        done = report(server.url, attempt=1, from_step=5, num_rows=30)
+        done.check()
+        check_one_history(done, server)
+        assert server.exit_codes == {"abc123": 0}
+
+
+@pytest.mark.slow
+def test_offline_a_killed_run_that_goes_on_has_one_history(report, tmp_path):
+    with FakeWandb() as server:
+        killed = report(NOWHERE, attempt=0, meanwhile={10: lambda _: wait(lambda: flushed(tmp_path)), 19: kill})
+        assert killed.process.returncode == -signal.SIGKILL
+        report(NOWHERE, attempt=1, from_step=18, num_rows=25, preempted=True).check()
+        done = report(NOWHERE, attempt=2, from_step=23, num_rows=30)
+        done.check()
+        sync(done, server)
+        check_one_history(done, server)
+
+
+@pytest.mark.slow
+def test_a_run_that_was_offline_and_is_online_again_has_one_history(report):
+    with FakeWandb() as server:
+        report(server.url, attempt=0, num_rows=8, exit_code=1).check()
+        assert server.exit_codes == {"abc123": 1}
+        report(NOWHERE, attempt=1, from_step=6, num_rows=22).check()
+        done = report(server.url, attempt=2, from_step=20, num_rows=30)
+        done.check()
+        check_one_history(done, server)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_a_stopped_run_is_preempted_and_goes_on(report, mode, tmp_path):
+    """Stopped by SIGTERM, which wandb's own process does not survive, between the training and its validation."""
+    with FakeWandb() as server:
+        stopped = report(
+            server.url,
+            mode,
+            attempt=0,
+            num_rows=20,
+            to_validation=True,
+            preempted=True,
+            meanwhile={
+                10: lambda _: wait(lambda: flushed(tmp_path)),
+                18: lambda process: signal_all(process, signal.SIGTERM),
+            },
+        )
+        assert stopped.process.returncode == 0, stopped.process.stderr
+        assert stopped.outcome["seconds"]["finish"] < 20
+        if mode == "offline":
+            sync(stopped, server)
+        assert server.preempting == {"abc123"}
+        assert server.exit_codes == {"abc123": os.EX_TEMPFAIL}
+        assert server.summaries["abc123"]["train/loss"] == 1 / 20
+        assert [row["_step"] for row in server.rows["abc123"]] == list(range(19))
+        done = report(server.url, mode, attempt=1, from_step=20, from_validation=True, num_rows=30)
+        done.check()
+        if mode == "offline":
+            sync(done, server)
+        check_one_history(done, server)
+        assert server.exit_codes == {"abc123": 0}
+        assert server.preempting == set()
 
 
 @pytest.mark.parametrize("mode", ["auto", "online"])
@@ -175,7 +295,7 @@ def test_a_server_that_never_answers_means_offline_within_the_bound(report):
 @pytest.mark.slow
 def test_a_server_that_dies_does_not_hold_up_the_run(report):
     with FakeWandb() as server:
-        done = report(server.url, pause_at=10, meanwhile=lambda _: server.die())
+        done = report(server.url, meanwhile={10: lambda _: server.die()})
     done.check()
     assert done.outcome["seconds"]["log"] < 3
     assert done.outcome["seconds"]["finish"] < 9
@@ -186,19 +306,31 @@ def test_a_server_that_dies_does_not_hold_up_the_run(report):
 
 @pytest.mark.slow
 def test_the_death_of_wandbs_own_process_is_said_once(report):
-    def kill_core(pid: int) -> None:
-        children = psutil.Process(pid).children(recursive=True)
+    def kill_core(process: psutil.Process) -> None:
+        children = process.children(recursive=True)
         for child in children:
             child.kill()
         psutil.wait_procs(children, timeout=5)
 
-    done = report(NOWHERE, mode="offline", num_rows=500, pause_at=100, meanwhile=kill_core)
+    done = report(NOWHERE, mode="offline", num_rows=500, meanwhile={100: kill_core})
     assert done.process.returncode == 0, done.process.stderr
     assert done.process.stdout == ""
     assert done.outcome["seconds"]["log"] < 10
     assert done.outcome["seconds"]["finish"] < 9
     told = [line for line in done.said if "training goes on" in line]
     assert len(told) == 1
+
+
+def test_a_server_that_refuses_half_way_is_said(report):
+    with FakeWandb() as server:
+
+        def refuse(_: psutil.Process) -> None:
+            server.refuse = 403
+
+        done = report(server.url, meanwhile={10: refuse})
+    done.check()
+    assert [line.split(" (")[0] for line in done.said[1:-1]] == ["W&B: the server has refused rows"]
+    assert "wandb sync --include-online " in done.said[-1]
 
 
 def test_disabled_does_not_even_import_wandb(report):

@@ -1,0 +1,92 @@
+"""How a training ended, written down for those who look at the run folder; rank 0's business."""
+
+from __future__ import annotations
+
+import math
+
+import pytorch_lightning as pl
+
+from hpc_dl.config.resources import Resources
+from hpc_dl.errors import Stopped
+from hpc_dl.runs import attempts
+from hpc_dl.runs.files import write_json, write_text
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.state import State, end_state
+from hpc_dl.training.checkpointing import Left
+from hpc_dl.training.console import duration, say
+from hpc_dl.training.preflight import num_parameters
+
+
+def finished(
+    run: RunFolder,
+    model: pl.LightningModule,
+    trainer: pl.Trainer,
+    metrics: dict[str, float],
+    attempt: int,
+    seconds: float,
+    seed: int,
+) -> None:
+    """Write the result, then the state: who reads ``finished`` finds the result there.
+
+    Args:
+        run: the run.
+        model: what was trained.
+        trainer: after its test.
+        metrics: final metrics by name.
+        attempt: number of the attempt, from 0.
+        seconds: duration of this attempt.
+        seed: the experiment's.
+    """
+    write_json(
+        run.result,
+        {
+            "run": run.name,
+            "dir": str(run.path),
+            "state": "finished",
+            "metrics": {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()},
+            "epochs": trainer.current_epoch,
+            "steps": trainer.global_step,
+            "seconds": round(seconds, 3),
+            "parameters": num_parameters(model),
+            "world_size": trainer.world_size,
+            "device": trainer.strategy.root_device.type,
+            "seed": seed,
+        },
+    )
+    attempts.record(run, "ended", attempt=attempt, state="finished", step=trainer.global_step)
+    end_state(run, "finished", step=trainer.global_step)
+    say(f"Finished after {trainer.global_step} steps in {duration(seconds)}.")
+
+
+def stopped_early(run: RunFolder, resources: Resources, left: Left, attempt: int, from_step: int) -> Stopped:
+    """Write down that the run stopped, and leave word for the batch script whether to put it back into the queue.
+
+    Args:
+        run: the run.
+        resources: for the limit of requeues.
+        left: why and where the training was left.
+        attempt: number of the attempt, from 0.
+        from_step: where it began.
+
+    Returns:
+        What to raise.
+    """
+    reason = {
+        "limit": f"its time limit is near (resources.time={resources.time})",
+        "interrupt": "interrupted by Ctrl-C",
+        "term": "asked to end (SIGTERM): cancelled, preempted, or its node shuts down",
+    }[left.cause]
+    requeue = left.cause != "interrupt" and not run.cancelled.exists()
+    if requeue and left.step <= from_step:
+        requeue = False
+        reason += "; it made no step since it was started, so starting it again would not help"
+    elif requeue and (done := attempts.requeues(run)) >= resources.max_requeues:
+        requeue = False
+        reason += f"; it was put back into the queue {done} times (resources.max_requeues)"
+    state: State = "cancelled" if run.cancelled.exists() else "stopped"
+    attempts.record(run, "ended", attempt=attempt, state=state, step=left.step, cause=left.cause, requeue=requeue)
+    end_state(run, state, reason=reason, step=left.step, cause=left.cause)
+    if requeue:
+        write_text(run.requeue, f"{left.cause}\n")
+    say(f"Stopped after step {left.step}: {reason}.")
+    return Stopped.at("training", f"stopped after step {left.step}: {reason}")
