@@ -19,12 +19,15 @@ def logs(
     rank: Annotated[int, typer.Option("--rank", metavar="N", min=0, help="Whose log.")] = 0,
     runs: Runs = None,
 ) -> None:
-    """Show the log of a rank; before there is one, what Slurm and Python have printed."""
+    """Show the log of a rank; before there is one, what Slurm and Python have printed.
+
+    Exit status: 0; with --follow 75 when the run stopped and waits for `hpc-dl resume`.
+    """
     from hpc_dl.cli.output import say
     from hpc_dl.cli.status import find_runs
     from hpc_dl.cluster.status import log_of
     from hpc_dl.cluster.watch import LogReader, watch
-    from hpc_dl.errors import RunError
+    from hpc_dl.errors import RunError, Stopped
 
     run = find_runs([word], runs)[0]
     there = sorted(int(path.stem.removeprefix("rank-")) for path in run.logs.glob("rank-*.log"))
@@ -33,14 +36,18 @@ def logs(
             "--rank", "has no log in this run", value=rank, allowed=", ".join(map(str, there)), remedy=f"see {run.logs}"
         )
     if follow:
+        state = ""
         try:
             for news in watch(run, rank):
                 if isinstance(news, str):
                     print(news, flush=True)
                 else:
+                    state = news["state"]
                     say(f"[{news['state']}] {news.get('reason', '')}".rstrip())
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
+        if state == "stopped":
+            raise typer.Exit(Stopped.exit_status)
         return
     log = log_of(run, rank)
     if log is None:

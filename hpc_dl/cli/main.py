@@ -14,6 +14,7 @@ from hpc_dl.cli.logs import logs
 from hpc_dl.cli.models import models
 from hpc_dl.cli.output import say
 from hpc_dl.cli.results import results
+from hpc_dl.cli.resume import resume
 from hpc_dl.cli.status import status
 from hpc_dl.cli.submit import submit
 from hpc_dl.cli.train import train
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (train, submit, status, logs, cancel, results, validate, models):
+for command in (train, submit, status, logs, cancel, resume, results, validate, models):
     app.command()(command)
 app.add_typer(data.app, name="data")
 

@@ -32,7 +32,8 @@ def submit(
 ) -> None:
     """Send the experiment to Slurm; where there is none, run it in the background of this machine.
 
-    Exit status: 0 submitted (with --wait: finished), 1 the run failed, 2 something to mend, or refused by Slurm.
+    Exit status: 0 submitted (with --wait: finished), 1 the run failed, 2 something to mend, or refused by Slurm, 75 the
+    run stopped with a checkpoint and is not in the queue any more: `hpc-dl resume` goes on.
     """
     from hpc_dl.cli.output import emit, say
 
@@ -58,9 +59,25 @@ def submit(
         say(f"{reason}: the run goes on in the background of this machine.")
     run = prepare(experiment, runs=runs_dir, data_dir=data_dir, command=sys.argv, say=say)
     facts = room.submit(run, experiment, profile, data_dir)
+    say(f"Run folder: {run.path}")
+    tell(run, facts, wait=wait, as_json=as_json)
+
+
+def tell(run: RunFolder, facts: dict[str, Any], *, wait: bool, as_json: bool) -> None:
+    """Tell of a run that was handed over, and follow it to its end if wanted.
+
+    Args:
+        run: the run.
+        facts: the content of its ``job.json``.
+        wait: whether to follow it; leaves with its exit status then.
+        as_json: whether stdout gets one JSON document.
+    """
+    from hpc_dl.cli.output import emit, say
+    from hpc_dl.runs.folder import default_runs
+
     job = f"Slurm job {facts['job_id']}" if "job_id" in facts else f"process {facts['pid']}"
-    say(f"Submitted {run.name} ({job})\nRun folder: {run.path}")
-    word = run.name if runs_dir.absolute() == default_runs().absolute() else str(run.path)
+    say(f"Submitted {run.name} ({job})")
+    word = run.name if run.path.parent == default_runs().absolute() else str(run.path)
     if wait:
         _wait(run, word, as_json)
     elif as_json:
@@ -75,6 +92,7 @@ def _wait(run: RunFolder, word: str, as_json: bool) -> None:
     """Show the run's states and rank 0's log until it ends; leaves with status 1 unless it finished."""
     from hpc_dl.cli.output import emit, result_table, say
     from hpc_dl.cluster.watch import watch
+    from hpc_dl.errors import Stopped
     from hpc_dl.runs.files import read_json
 
     last: dict[str, Any] = {}
@@ -98,4 +116,4 @@ def _wait(run: RunFolder, word: str, as_json: bool) -> None:
         say(f"hpc-dl: the run {last['state']}: {last.get('reason', 'no reason was recorded')}")
         if "log" in last:
             say(f"hpc-dl: its log: {last['log']}")
-        raise typer.Exit(1)
+        raise typer.Exit(Stopped.exit_status if last["state"] == "stopped" else 1)

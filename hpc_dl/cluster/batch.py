@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import submitit
 
+from hpc_dl.cluster import requeue
 from hpc_dl.cluster.environment import import_folders
 from hpc_dl.cluster.site import Container, SiteProfile, expand
 from hpc_dl.data.sources import path_of
@@ -34,7 +35,13 @@ class ScriptExecutor(submitit.SlurmExecutor):
         return str(self._make_submission_file_text(self._submitit_command_str, ""))
 
 
-def executor(run: RunFolder, experiment: Experiment, site: SiteProfile, data_dir: Path | None) -> ScriptExecutor:
+def executor(
+    run: RunFolder,
+    experiment: Experiment,
+    site: SiteProfile,
+    data_dir: Path | None,
+    lead_s: int = requeue.DEFAULT_LEAD_S,
+) -> ScriptExecutor:
     """The executor that submits this run, or writes its script; makes no folder.
 
     Args:
@@ -42,6 +49,7 @@ def executor(run: RunFolder, experiment: Experiment, site: SiteProfile, data_dir
         experiment: what to train, as the user wrote it or with its data resolved.
         site: what the cluster needs.
         data_dir: where shipped data sources are kept; ``None`` for the default.
+        lead_s: seconds between Slurm's warning and the time limit; at most half of the limit is used.
 
     Raises:
         ClusterError: the run's path cannot be written into a batch script.
@@ -56,11 +64,11 @@ def executor(run: RunFolder, experiment: Experiment, site: SiteProfile, data_dir
             remedy="choose another folder with --runs DIR",
         )
     slurm = ScriptExecutor(folder=run.submitit, python=_python(run, experiment, site, data_dir))
-    slurm.update_parameters(**_parameters(run, experiment, site))
+    slurm.update_parameters(**_parameters(run, experiment, site, lead_s))
     return slurm
 
 
-def _parameters(run: RunFolder, experiment: Experiment, site: SiteProfile) -> dict[str, Any]:
+def _parameters(run: RunFolder, experiment: Experiment, site: SiteProfile, lead_s: int) -> dict[str, Any]:
     resources = experiment.resources
     parameters: dict[str, Any] = {
         "job_name": experiment.name,
@@ -77,8 +85,11 @@ def _parameters(run: RunFolder, experiment: Experiment, site: SiteProfile) -> di
         "qos": site.qos,
         "constraint": site.constraint,
         "exclusive": site.exclusive or None,
-        "additional_parameters": {"reservation": site.reservation} if site.reservation else None,
-        "setup": _setup(run, experiment, site),
+        # Many sites have JobRequeue=0; without --requeue Slurm then refuses what the end of the script asks for.
+        "additional_parameters": {"requeue": True} | ({"reservation": site.reservation} if site.reservation else {}),
+        "signal_delay_s": requeue.lead_seconds(resources.minutes, lead_s),
+        "setup": [*_setup(run, experiment, site), *requeue.before(run)],
+        "teardown": requeue.after(),
         # srun does not take --cpus-per-task over from sbatch in many versions of Slurm; --export, because SBATCH_EXPORT
         # in a user's shell would keep the lines above from the ranks.
         "srun_args": [f"--cpus-per-task={resources.cpus_per_gpu}", "--kill-on-bad-exit=1", "--export=ALL"],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import sys
 import time
@@ -15,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpc_dl.cluster.processes import die_with_launcher
-from hpc_dl.errors import HpcDlError
+from hpc_dl.errors import HpcDlError, Stopped
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import record_failure
+from hpc_dl.training import signals
 
 KEEP_TERMINAL = "--keep-terminal"
 
@@ -33,9 +33,9 @@ class Job:
     run_dir: str
 
     def __call__(self) -> None:
-        """Run the rank that Slurm's environment describes; leaves the process with status 1 when it fails."""
+        """Run the rank that Slurm's environment describes; leaves the process when it fails or stops."""
         logging.getLogger("submitit").setLevel(logging.WARNING)  # its bookkeeping would end up in the rank's log
-        leave_if_failed(run_rank(RunFolder(Path(self.run_dir)), redirect=True))
+        leave_as_rank(run_rank(RunFolder(Path(self.run_dir)), redirect=True))
 
 
 def run_rank(run: RunFolder, *, redirect: bool) -> int:
@@ -46,9 +46,10 @@ def run_rank(run: RunFolder, *, redirect: bool) -> int:
         redirect: whether all output goes to the rank's log instead of where it went so far.
 
     Returns:
-        0, or 1 when the training failed; never raises an exception of the training.
+        0 when it finished, 75 when it stopped with a checkpoint, 1 when it failed; never raises an exception of the
+        training.
     """
-    _take_signals_back()
+    signals.install()  # over submitit's, which would requeue without a checkpoint
     rank = rank_of(os.environ)
     if redirect:
         _redirect_output(run.log(rank), rank)
@@ -58,7 +59,10 @@ def run_rank(run: RunFolder, *, redirect: bool) -> int:
         from hpc_dl.training.train import train  # torch: seconds, and a failing import belongs into the log
 
         train(run)
-    except BaseException as error:  # SystemExit too: Lightning answers SIGTERM with one that has status 0
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr, flush=True)
+        return stopped.exit_status
+    except BaseException as error:  # SystemExit too: code of a user may call sys.exit
         _tell_failure(run, rank, error, redirected=redirect)
         return 1
     return 0
@@ -69,11 +73,14 @@ def rank_of(environment: Mapping[str, str]) -> int:
     return int(environment.get("RANK", environment.get("SLURM_PROCID", "0")))
 
 
-def leave_if_failed(status: int) -> None:
-    """End this process at once when its rank failed.
+def leave(status: int) -> None:
+    """End this process at once, unless its rank finished.
 
     Not through ``sys.exit``: torch's cleanup may wait for ranks that wait for this one, and only the end of the process
     makes srun (``--kill-on-bad-exit``) or our launcher end them.
+
+    Args:
+        status: what :func:`run_rank` returned.
     """
     if status:
         sys.stdout.flush()
@@ -81,12 +88,13 @@ def leave_if_failed(status: int) -> None:
         os._exit(status)
 
 
-def _take_signals_back() -> None:
-    # submitit's handlers would requeue without a checkpoint and pickle an error that nobody reads.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGCONT, signal.SIG_DFL)
-    # Slurm sends USR2 ahead of the time limit (submitit asks for it); by default it would kill us early.
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+def leave_as_rank(status: int) -> None:
+    """As :func:`leave`, for one of several: stopping is no failure that would have the others killed as they save."""
+    if status == Stopped.exit_status:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)  # whoever started us reads the run's state
+    leave(status)
 
 
 def _redirect_output(log: Path, rank: int) -> None:
@@ -120,7 +128,7 @@ def main() -> None:
     die_with_launcher()
     run_dir, *options = sys.argv[1:]
     watched = KEEP_TERMINAL in options and rank_of(os.environ) == 0
-    leave_if_failed(run_rank(RunFolder(Path(run_dir)), redirect=not watched))
+    leave_as_rank(run_rank(RunFolder(Path(run_dir)), redirect=not watched))
 
 
 if __name__ == "__main__":

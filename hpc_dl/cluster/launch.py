@@ -8,22 +8,26 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
 from hpc_dl.cluster import environment as environments
+from hpc_dl.cluster import requeue
 from hpc_dl.cluster.job import KEEP_TERMINAL, run_rank
 from hpc_dl.cluster.processes import LAUNCHER_PID, Command, run_together
-from hpc_dl.errors import ClusterError
-from hpc_dl.runs.files import write_json
-from hpc_dl.runs.folder import RunFolder
-from hpc_dl.runs.state import read_state, write_state
+from hpc_dl.errors import ClusterError, Stopped
+from hpc_dl.runs.files import read_json, write_json
+from hpc_dl.runs.folder import RunFolder, all_runs
+from hpc_dl.runs.provenance import redact
+from hpc_dl.runs.state import ENDED, end_state, read_state, write_state
 
 if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
 
+_INTERRUPTED = 130  # as shells tell an end by SIGINT
 # Slurm numbers ordinary steps from 0; the shell of an salloc is a step too, with one of the reserved numbers.
 _FIRST_RESERVED_STEP = 0xFFFFFFF0
 # srun takes its defaults from these; ours come from the experiment, and the two may contradict each other.
@@ -39,22 +43,27 @@ _SRUN_DEFAULTS = (
 )
 
 
-def launch(run: RunFolder, experiment: Experiment, *, foreground: bool) -> int:
+def launch(run: RunFolder, experiment: Experiment, *, foreground: bool, in_process: bool = True) -> int:
     """Train with all ranks that the experiment's resources ask for, and wait for the end.
 
     Args:
         run: a prepared run folder.
         experiment: what it was prepared from.
         foreground: whether somebody watches: rank 0 then keeps the terminal, else all output goes to the logs.
+        in_process: whether a single rank may be this process, with the code that it has imported; otherwise it is
+            another one, with the run's snapshot of the code.
 
     Returns:
-        0, or 1 when the run failed; its state then says why.
+        0 when it finished, 75 when it stopped with a checkpoint, 130 after a second Ctrl-C, 1 when it failed; the run's
+        state says more.
 
     Raises:
         ClusterError: the ranks cannot be started from here.
     """
     if foreground:
         _sign(run)
+    for left_over in (run.requeue, requeue.refusal(run)):
+        left_over.unlink(missing_ok=True)  # by an earlier attempt that was killed
     try:
         _refuse_several_tasks(os.environ)
         if in_batch_script(os.environ):
@@ -70,8 +79,12 @@ def launch(run: RunFolder, experiment: Experiment, *, foreground: bool) -> int:
     except ClusterError as error:
         write_state(run, "failed", reason=str(error))
         raise
-    if resources.world_size > 1:
-        return _with_local_ranks(run, experiment, foreground)
+    if resources.world_size > 1 or not in_process:
+        try:
+            return _with_local_ranks(run, experiment, foreground)
+        except KeyboardInterrupt:
+            end_state(run, "cancelled", reason="interrupted by a second Ctrl-C")
+            return _INTERRUPTED
     # stdout belongs to the answer of the command (--json); what is printed during the training is for people.
     with contextlib.redirect_stdout(sys.stderr) if foreground else contextlib.nullcontext():
         return run_rank(run, redirect=not foreground)
@@ -109,6 +122,25 @@ def allocation_overrides(environ: Mapping[str, str] = os.environ) -> list[str]:
     if mebibytes := int(environ.get("SLURM_MEM_PER_NODE", "0")):
         overrides.append(f"resources.memory={mebibytes}M")
     return overrides
+
+
+def begun_by_this_job(runs: Path, command: Sequence[str], environ: Mapping[str, str] = os.environ) -> RunFolder | None:
+    """The run that this Slurm job began before it was requeued: it goes on there, instead of beginning another.
+
+    Args:
+        runs: folder of all runs.
+        command: our command line; a batch script may train several experiments, one after the other.
+        environ: the job's environment.
+    """
+    if int(environ.get("SLURM_RESTART_COUNT", "0")) == 0 or not in_batch_script(environ):
+        return None
+    for run in reversed(list(all_runs(runs))):
+        job = read_json(run.job) or {}
+        if job.get("launcher") == "sbatch" and job.get("job_id") == environ["SLURM_JOB_ID"]:
+            began_with = (read_json(run.provenance) or {}).get("command")
+            if began_with == [redact(word) for word in command]:
+                return run
+    return None
 
 
 def _sign(run: RunFolder) -> None:
@@ -149,11 +181,15 @@ def _with_srun(run: RunFolder, experiment: Experiment, foreground: bool) -> int:
     environment = environments.for_python(os.environ, run, experiment)
     for name in _SRUN_DEFAULTS:
         environment.pop(name, None)
-    command = Command(["srun", *options, *_rank_command(run, foreground)], environment)
-    failure = run_together([command])
+    failure = run_together([Command(["srun", *options, *_rank_command(run, foreground)], environment)])
+    # Through run_together again, so that a signal that comes now does not end us before Slurm is asked.
+    last = run_together([Command(requeue.conclusion(run, failure.status if failure else 0), os.environ)])
+    status = last.status if last else 0
+    if status in (0, Stopped.exit_status):
+        return status
     if failure:
         _record(run, f"srun {failure}", rank=None)
-    return 1 if failure else 0
+    return 1
 
 
 def _with_local_ranks(run: RunFolder, experiment: Experiment, foreground: bool) -> int:
@@ -171,11 +207,16 @@ def _with_local_ranks(run: RunFolder, experiment: Experiment, foreground: bool) 
         for rank in range(world_size)
     ]
     failure = run_together(commands)
+    state = read_state(run)["state"]
+    if state == "finished":
+        return 0
+    if state == "stopped":
+        return Stopped.exit_status  # the ranks themselves leave with 0
     if failure:
         # A rank that raised has told so itself, better than its exit status can.
-        killed = failure.returncode < 0 and read_state(run)["state"] == "failed"
+        killed = failure.returncode < 0 and state == "failed"
         _record(run, f"rank {failure.index} {failure}", rank=failure.index, even_if_told=killed)
-    return 1 if failure else 0
+    return 1
 
 
 def _rank_command(run: RunFolder, foreground: bool) -> list[str]:
@@ -184,7 +225,7 @@ def _rank_command(run: RunFolder, foreground: bool) -> list[str]:
 
 def _record(run: RunFolder, reason: str, rank: int | None, even_if_told: bool = False) -> None:
     """Write the failure down, unless a rank has: with its own, better reason."""
-    if even_if_told or read_state(run)["state"] != "failed":
+    if even_if_told or read_state(run)["state"] not in ENDED:
         write_state(run, "failed", reason=reason, rank=rank, log=str(run.log(rank or 0)))
 
 

@@ -1,7 +1,8 @@
 """Without Slurm: a run in the background of this machine, which outlives the terminal that started it.
 
 A small process in a session of its own (this module's ``main``) hands the run to submitit's local executor, which keeps
-the time limit, waits for it, and writes down an end that the run could not tell itself.
+the time limit. It waits for it, starts it again when it stopped at its time limit, as Slurm's queue would, and writes
+down an end that the run could not tell itself.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from hpc_dl.cluster import environment as environments
+from hpc_dl.cluster.requeue import lead_seconds
 from hpc_dl.config import yaml
 from hpc_dl.config.resources import Resources
 from hpc_dl.runs.files import write_json
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
 
 _STOP_GRACE_S = 60.0
-_WARNING_S = 30  # between submitit's signal ahead of the time limit and the limit
 
 
 def start(run: RunFolder, experiment: Experiment, site: SiteProfile) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def run_in_background(run_dir: str, visible_gpus: str | None) -> None:
         run_dir: the run folder.
         visible_gpus: the user's own CUDA_VISIBLE_DEVICES; submitit numbers the machine's GPUs from 0 instead.
     """
-    from hpc_dl.cluster.job import leave_if_failed
+    from hpc_dl.cluster.job import leave
     from hpc_dl.cluster.launch import launch
     from hpc_dl.config.experiment import Experiment
 
@@ -82,7 +82,7 @@ def run_in_background(run_dir: str, visible_gpus: str | None) -> None:
     if visible_gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpus
     run = RunFolder(Path(run_dir))
-    leave_if_failed(launch(run, Experiment.from_dict(yaml.load(run.config)), foreground=False))
+    leave(launch(run, Experiment.from_dict(yaml.load(run.config)), foreground=False))
 
 
 def main() -> None:
@@ -96,30 +96,54 @@ def main() -> None:
     run = RunFolder(Path(sys.argv[1]))
     resources = parse(Resources, yaml.load(run.config)["resources"], "resources")
     executor = submitit.LocalExecutor(folder=run.submitit)
-    executor.update_parameters(timeout_min=resources.minutes, signal_delay_s=_WARNING_S, stderr_to_stdout=True)
-    job = executor.submit(task, str(run.path), os.environ.get("CUDA_VISIBLE_DEVICES"))
-    assert isinstance(job, LocalJob) and job._process is not None
-    controller = job._process
+    executor.update_parameters(
+        timeout_min=resources.minutes, signal_delay_s=lead_seconds(resources.minutes), stderr_to_stdout=True
+    )
     stop_by: list[float] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        controller.send_signal(signal.SIGTERM)  # it passes the signal on to the task, and that to the ranks
-        stop_by.append(time.monotonic() + _STOP_GRACE_S)
-
-    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGTERM, lambda number, frame: stop_by.append(time.monotonic() + _STOP_GRACE_S))
     began = time.monotonic()
-    while controller.poll() is None:
-        if stop_by and time.monotonic() > stop_by[0]:
-            os.killpg(os.getpid(), signal.SIGKILL)  # ranks have their own groups, and die with their launcher
-        time.sleep(0.2)
+    while True:
+        job = executor.submit(task, str(run.path), os.environ.get("CUDA_VISIBLE_DEVICES"))
+        assert isinstance(job, LocalJob) and job._process is not None
+        _wait(job._process, stop_by)
+        if stop_by or run.cancelled.exists() or not _wants_to_go_on(run):
+            break
+        began = time.monotonic()
     if read_state(run)["state"] not in ENDED and not run.cancelled.exists():
         over = time.monotonic() - began >= 60 * resources.minutes
         reason = (
             f"it ran past its time limit of {resources.minutes} min; ask for more with resources.time"
             if over
-            else "it ended without a word; see submitit/ in the run folder"
+            else f"it ended without a word; see submitit/ in the run folder, and go on with `hpc-dl resume {run.name}`"
         )
         write_state(run, "failed", reason=reason, log=str(run.log(0)))
+
+
+def _wait(controller: subprocess.Popen[bytes], stop_by: list[float]) -> None:
+    """Wait for submitit's process, and pass a SIGTERM on that we got; whoever does not answer it in time is killed.
+
+    Args:
+        controller: it passes the signal on to the task, and that to the ranks.
+        stop_by: where our handler writes the time until which to be patient (``time.monotonic()``).
+    """
+    told = False
+    while controller.poll() is None:
+        if stop_by and not told:
+            controller.send_signal(signal.SIGTERM)
+            told = True
+        if stop_by and time.monotonic() > stop_by[0]:
+            os.killpg(os.getpid(), signal.SIGKILL)  # ranks have their own groups, and die with their launcher
+        time.sleep(0.2)
+
+
+def _wants_to_go_on(run: RunFolder) -> bool:
+    """Whether the run stopped at its time limit; takes the marker away."""
+    try:
+        word = run.requeue.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return False
+    run.requeue.unlink()
+    return word == "limit"
 
 
 if __name__ == "__main__":

@@ -43,6 +43,11 @@ class Failure:
     index: int
     returncode: int
 
+    @property
+    def status(self) -> int:
+        """Exit status as a shell would tell it: 128 and the number of a killing signal."""
+        return self.returncode if self.returncode >= 0 else 128 - self.returncode
+
     def __str__(self) -> str:
         if self.returncode >= 0:
             return f"ended with status {self.returncode}"
@@ -55,7 +60,8 @@ def run_together(
 ) -> Failure | None:
     """Run all commands at once, wait for all, and leave none behind. To be called in the main thread.
 
-    SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 are passed on to the children; a second SIGTERM or SIGINT kills them.
+    SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 are passed on to the children; a second SIGINT (Ctrl-C) kills them at once. A
+    second SIGTERM does not: Slurm sends one to every process of a job, and another when its patience ends.
 
     Args:
         commands: what to run; each child is the leader of its own process group, so that a Ctrl-C of the terminal
@@ -65,6 +71,9 @@ def run_together(
 
     Returns:
         The first failure, or ``None`` when all ended with status 0.
+
+    Raises:
+        KeyboardInterrupt: a second SIGINT came, and all children are gone.
     """
     received: list[int] = []
 
@@ -75,6 +84,7 @@ def run_together(
     children: list[subprocess.Popen[bytes]] = []
     failure: Failure | None = None
     kill_at = float("inf")
+    interrupted = False
     try:
         for command in commands:
             # What a rank prints is for people (2 is stderr); stdout belongs to the launcher's answer (--json).
@@ -82,10 +92,12 @@ def run_together(
         while alive := [child for child in children if child.poll() is None]:
             while received:
                 number = received.pop(0)
+                if number == signal.SIGINT and interrupted:
+                    raise KeyboardInterrupt
                 _send(alive, number)
+                interrupted = interrupted or number == signal.SIGINT
                 if number in (signal.SIGTERM, signal.SIGINT):
-                    now = time.monotonic()
-                    kill_at = now if kill_at < float("inf") else now + stop_grace_s
+                    kill_at = min(kill_at, time.monotonic() + stop_grace_s)
             failure = failure or _first_failure(children)
             if failure and kill_at == float("inf"):
                 _send(alive, signal.SIGTERM)

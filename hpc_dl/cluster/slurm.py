@@ -49,12 +49,12 @@ _REASONS = (
 
 # What an end means that the job itself could not tell, and what to do about it.
 _ENDS = {
-    "OUT_OF_MEMORY": "it needed more main memory than it asked for; raise resources.memory or use fewer loader workers",
-    "TIMEOUT": "it reached its time limit; raise resources.time",
+    "OUT_OF_MEMORY": "it needed more main memory than it asked for; use fewer loader workers or raise resources.memory",
+    "TIMEOUT": "it reached its time limit before it could stop with a checkpoint",
     "DEADLINE": "it could not end before its deadline",
-    "NODE_FAIL": "a node failed; submit it again",
-    "BOOT_FAIL": "a node did not start; submit it again",
-    "PREEMPTED": "a more urgent job took its nodes; submit it again",
+    "NODE_FAIL": "a node failed",
+    "BOOT_FAIL": "a node did not start",
+    "PREEMPTED": "a more urgent job took its nodes",
     "FAILED": "it failed before it could say why; see its log",
     "COMPLETED": "it ended without a result; see its log",
     FORGOTTEN: "Slurm no longer knows it, so it has ended; see its log",

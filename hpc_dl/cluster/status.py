@@ -6,22 +6,31 @@ decide what the run's folder says tomorrow.
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from hpc_dl.cluster import slurm
+from hpc_dl.cluster.requeue import refusal
 from hpc_dl.errors import ClusterError, RunError
 from hpc_dl.runs.files import read_json, write_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.provenance import user
 from hpc_dl.runs.state import ENDED, read_state
 
-_STOP_S = 10.0
+_STOP_S = 30.0  # for the running step and the checkpoint; Slurm's own patience (KillWait) is as long by default
+
+# Failures that say nothing against the training itself: a rank or its node died, or the others saw it vanish.
+_OTHERS_DIED = re.compile(r"gloo|NCCL|Connection (closed|reset)|was killed by|status 137")
+
+#: Why a state may be out of date.
+SILENCE = "Slurm did not answer; this is the run's own last word"
 
 
 def status(run: RunFolder) -> dict[str, Any]:
@@ -36,12 +45,13 @@ def statuses(runs: Iterable[RunFolder]) -> list[dict[str, Any]]:
         runs: the runs.
 
     Returns:
-        For each run ``run``, ``dir``, ``state`` (created, pending, running, finished, failed, cancelled, lost), ``job``
-        (in words), ``submitted``; where known ``reason``, ``rank`` and ``log`` of a failure, ``epoch`` and ``step``
-        reached, and ``metrics`` of a finished run.
+        For each run ``run``, ``dir``, ``state`` (created, pending, running, stopped, finished, failed, cancelled,
+        lost), ``job`` (in words), ``submitted``; where known ``reason``, ``rank`` and ``log`` of a failure, ``epoch``
+        and ``step`` reached, and ``metrics`` of a finished run.
     """
     found = [(run, _job_of(run)) for run in runs]
-    ended = {run for run, _ in found if read_state(run)["state"] in ENDED}
+    # A stopped run may be in the queue again.
+    ended = {run for run, _ in found if read_state(run)["state"] in ENDED - {"stopped"}}
     # Slurm first, the run's own word after it: a run that ends in between is then finished, not lost.
     told = slurm.ask(job["job_id"] for run, job in found if run not in ended and "job_id" in job)
     return [_joined(run, job, told) for run, job in found]
@@ -95,16 +105,22 @@ def _joined(run: RunFolder, job: dict[str, Any], told: dict[str, slurm.JobInfo])
     facts["submitted"] = job.get("submitted") or own.get("time")
     if own["state"] == "finished":
         facts["metrics"] = (read_json(run.result) or {}).get("metrics", {})
-    elif run.cancelled.exists() and (own["state"] == "failed" or word != "running"):
-        # A cancelled job fails in passing (SIGTERM); that it was asked to is the better reason.
-        facts |= {"state": "cancelled", "reason": f"by {read_json(run.cancelled)['by']}"}
+    elif run.cancelled.exists() and (own["state"] in ("failed", "cancelled") or word != "running"):
+        # A job may fail while it is cancelled; that it was asked to end is the better reason.
+        facts |= {"state": "cancelled", "reason": _by(run, own)}
+    elif own["state"] == "stopped":
+        facts |= _stopped(run, job, own, word, reason)
     elif own["state"] in ENDED:
         facts |= {key: own[key] for key in ("reason", "rank", "log") if own.get(key) is not None}
+        if _OTHERS_DIED.search(facts.get("reason", "")):
+            facts["reason"] += f"; {_how_to_go_on(run)}"
     else:
         facts["state"] = word or own["state"]
-        facts |= {"reason": reason} if reason else {}
-        if facts["state"] == "lost" and (log := log_of(run)):
-            facts["log"] = str(log)
+        if facts["state"] == "lost":
+            facts["reason"] = f"{reason}; {_how_to_go_on(run)}"
+            facts |= {"log": str(log)} if (log := log_of(run)) else {}
+        elif reason:
+            facts["reason"] = reason
     return facts | _progress(run)
 
 
@@ -113,7 +129,7 @@ def _launcher_word(job: dict[str, Any], told: dict[str, slurm.JobInfo], began: b
     if "job_id" in job:
         info = told.get(job["job_id"])
         if info is None:
-            return "", "Slurm did not answer; this is the run's own last word"
+            return "", SILENCE
         if info.waits:
             return "pending", info.explanation
         if info.alive:
@@ -128,6 +144,32 @@ def _launcher_word(job: dict[str, Any], told: dict[str, slurm.JobInfo], began: b
     if _process(job):
         return "running", "" if began else "the job is starting"
     return "lost", "its process is gone without a word (killed, or the machine was restarted); see its log"
+
+
+def _stopped(run: RunFolder, job: dict[str, Any], own: dict[str, Any], word: str, reason: str) -> dict[str, Any]:
+    """State and reason of a run whose own last word is that it stopped with a checkpoint."""
+    if word == "pending":
+        return {"state": word, "reason": f"requeued, goes on at step {own['step']}: {reason}"}
+    if word == "running" and job.get("launcher") != "train":  # that one starts nothing again
+        return {"state": word}
+    if word == "cancelled":
+        return {"state": word, "reason": reason}
+    if reason == SILENCE:
+        return {"state": "stopped", "reason": reason}
+    why = str(own.get("reason", "it was asked to"))
+    with suppress(FileNotFoundError):
+        said = " ".join(refusal(run).read_text(encoding="utf-8", errors="replace").split())
+        why += f"; Slurm refused to requeue it: {said}"
+    return {"state": "stopped", "reason": f"{why}; {_how_to_go_on(run)}"}
+
+
+def _by(run: RunFolder, own: dict[str, Any]) -> str:
+    by = f"by {read_json(run.cancelled)['by']}"
+    return f"{by}, with a checkpoint at step {own['step']}" if own.get("step") is not None else by
+
+
+def _how_to_go_on(run: RunFolder) -> str:
+    return f"go on with `hpc-dl resume {run.name}`"
 
 
 def _job_of(run: RunFolder) -> dict[str, Any]:

@@ -42,8 +42,8 @@ def submit(run: RunFolder, experiment: Experiment, site: SiteProfile, data_dir: 
         The content of ``job.json``: launcher (``slurm`` or ``local``), job or process id, host, time.
 
     Raises:
-        ClusterError: Slurm refuses the job, with Slurm's own sentence; the run folder is gone then, or, where nobody
-            can know whether Slurm took the job, marked as failed.
+        ClusterError: Slurm refuses the job, with Slurm's own sentence; the folder of a run that never began is gone
+            then, or, where nobody can know whether Slurm took the job, marked as failed.
     """
     write_text(run.site, yaml.dumps(site.model_dump(mode="json", exclude_defaults=True)))
     if not uses_slurm(site):
@@ -103,14 +103,20 @@ def _sbatch(run: RunFolder, experiment: Experiment, site: SiteProfile, data_dir:
     except (FailedJobError, FailedSubmissionError) as error:
         said = _last_sentence(str(error))
     except BaseException:
-        shutil.rmtree(run.path, ignore_errors=True)
+        _discard(run)
         raise
     if "timed out" in said:
         reason = f"sbatch had no answer ({said}); the job may be queued all the same"
         write_state(run, "failed", reason=reason)
         raise ClusterError.at("sbatch", reason, remedy=f"look with `squeue --me`; the run folder is {run.path}")
-    shutil.rmtree(run.path, ignore_errors=True)
+    _discard(run)
     raise ClusterError.at("sbatch", said, remedy=_remedy(said, experiment, site))
+
+
+def _discard(run: RunFolder) -> None:
+    """Delete the folder of a run that never began; one that is to be resumed keeps its checkpoints."""
+    if not run.state.exists():
+        shutil.rmtree(run.path, ignore_errors=True)
 
 
 @contextlib.contextmanager

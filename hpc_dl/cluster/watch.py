@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hpc_dl.cluster.status import log_of, status
+from hpc_dl.cluster.status import SILENCE, log_of, status
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import ENDED, read_state
 
@@ -43,7 +43,7 @@ class LogReader:
 
 
 def watch(run: RunFolder, rank: int = 0) -> Iterator[str | dict[str, Any]]:
-    """Follow a run until it ends.
+    """Follow a run until it ends, also when it is requeued on the way.
 
     Args:
         run: the run.
@@ -63,11 +63,11 @@ def watch(run: RunFolder, rank: int = 0) -> Iterator[str | dict[str, Any]]:
         if changed or now >= ask_at:
             ask_at = now + _ASK_S
             seen = status(run)
-            if seen["state"] == "lost":
+            if seen["state"] in ("lost", "stopped"):
                 # On a shared file system the last word of the job may be seconds behind Slurm's.
                 time.sleep(_ASK_S)
                 seen = status(run)
-            ended = seen["state"] in ENDED
+            ended = seen["state"] in ENDED and seen.get("reason") != SILENCE
             if ended:
                 yield from _last_lines(run, rank, log)
             if ended or told != (seen["state"], seen.get("reason")):

@@ -21,8 +21,9 @@ from hpc_dl.config.checkpoint import CheckpointConfig
 from hpc_dl.errors import ConfigError
 from hpc_dl.runs import checkpoints
 from hpc_dl.runs.checkpoints import Checkpoint
+from hpc_dl.runs.files import read_json
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.training import rank_state, signals
+from hpc_dl.training import rank_state, rehearsal, signals
 from hpc_dl.training.callbacks import TrainingMetrics
 from hpc_dl.training.entry import KEY, Entry
 from hpc_dl.training.epoch_loop import EpochLoop, Position
@@ -98,6 +99,7 @@ class Checkpointing(Callback):
         self._saved_time = time.monotonic()
         self._before_validation: tuple[Position, dict[str, Any], dict[str, Any]] | None = None
         self._boundary_time: float | None = None
+        self._hold_at: int | None = None
         self._cost_s = 0.0
         self._began = time.monotonic()
         self.checkpoint_s = 0.0
@@ -126,8 +128,14 @@ class Checkpointing(Callback):
         return LEAD_MARGIN_S + 2 * (self.boundary_s + self.checkpoint_s)
 
     def timings(self) -> dict[str, float]:
-        """What was measured, in seconds; for the next submission."""
+        """What was measured, in seconds; for the next submission.
+
+        ``stop_s``, from a signal until now, is there when a signal came: in this attempt, or else in an earlier one.
+        """
+        asked = signals.requested()
+        stop_s = (read_json(self._run.timings) or {}).get("stop_s") if asked is None else time.monotonic() - asked.time
         return {
+            **({} if stop_s is None else {"stop_s": round(stop_s, 3)}),
             "boundary_s": round(self.boundary_s, 3),
             "checkpoint_s": round(self.checkpoint_s, 3),
             "checkpoint_share": round(self.cost_share, 5),
@@ -166,6 +174,7 @@ class Checkpointing(Callback):
         """Begin to count the time."""
         self._saved_time = self._began = time.monotonic()
         self._boundary_time = None
+        self._hold_at = rehearsal.hold_at(self._run, trainer.global_step)
 
     def on_validation_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Leave in the middle of a validation when asked to."""
@@ -205,8 +214,11 @@ class Checkpointing(Callback):
         batches = self._loop.batch_progress.current.completed
         # Lightning has counted the epoch as processed, even one that was ended by max_steps.
         epoch = trainer.current_epoch
-        whole = batches >= trainer.num_training_batches
-        self._save(trainer, Position(epoch, 0) if whole else Position(epoch - 1, batches), complete=True)
+        if batches >= trainer.num_training_batches:
+            self._loop.reset()  # where another epoch would begin
+            self._save(trainer, Position(epoch, 0), complete=True)
+        else:
+            self._save(trainer, Position(epoch - 1, batches), complete=True)
 
     # Between two batches
 
@@ -214,7 +226,14 @@ class Checkpointing(Callback):
         """Called before each batch. Gradients that are still being gathered are in no checkpoint: not in between."""
         word = self._word(trainer)
         position = self._loop.position
-        if word == _NOTHING or position.batch % trainer.accumulate_grad_batches:
+        if position.batch % trainer.accumulate_grad_batches:
+            return
+        if self._hold_at is not None and trainer.global_step >= self._hold_at:
+            self._hold_at = None
+            rehearsal.hold(self._run, self._group, trainer.global_step, self._say)
+            self._boundary_time = None  # it was no long step
+            word = max(word, self._word(trainer))
+        if word == _NOTHING:
             return
         if word == _SAVE:
             self._save(trainer, position)

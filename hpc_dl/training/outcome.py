@@ -88,5 +88,4 @@ def stopped_early(run: RunFolder, resources: Resources, left: Left, attempt: int
     end_state(run, state, reason=reason, step=left.step, cause=left.cause)
     if requeue:
         write_text(run.requeue, f"{left.cause}\n")
-    say(f"Stopped after step {left.step}: {reason}.")
     return Stopped.at("training", f"stopped after step {left.step}: {reason}")

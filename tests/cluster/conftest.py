@@ -91,17 +91,25 @@ def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the command of the code under test, whether or not it is installed."""
+    folder = tmp_path_factory.mktemp("command")
+    path = folder / "hpc-dl"
+    path.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -c "from hpc_dl.cli.main import main; main()" "$@"\n', encoding="utf-8"
+    )
+    path.chmod(0o755)
+    return folder
+
+
 @pytest.fixture
-def desk(tmp_path: Path, digits_folder: Path) -> Iterator[Desk]:
+def desk(tmp_path: Path, digits_folder: Path, command: Path) -> Iterator[Desk]:
     """A user's folder on a machine without Slurm."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    # The command of the code under test, whether or not it is installed; Slurm's commands are hidden.
-    command = programs / "hpc-dl"
-    command.write_text(
-        f'#!/bin/sh\nexec {sys.executable} -c "from hpc_dl.cli.main import main; main()" "$@"\n', encoding="utf-8"
-    )
-    command.chmod(0o755)
+    # Slurm's commands are hidden.
+    shutil.copy(command / "hpc-dl", programs)
     for program in ("sh", "bash", "env", "git", "uname", "hostname", "cat"):
         if found := shutil.which(program):
             (programs / program).symlink_to(found)

@@ -2,6 +2,7 @@
 
 import math
 import time
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -11,8 +12,9 @@ WHICH = "as submitted"
 
 
 class Own(pl.LightningModule):
-    def __init__(self, data, fail_on_rank=None, hang_on_rank=None):
+    def __init__(self, data, fail_on_rank=None, hang_on_rank=None, slow_until=None):
         super().__init__()
+        self.slow_until = slow_until
         self.fail_on_rank, self.hang_on_rank = fail_on_rank, hang_on_rank
         self.layer = torch.nn.Linear(math.prod(data.input_shape), data.num_outputs)
 
@@ -24,6 +26,8 @@ class Own(pl.LightningModule):
         if self.global_rank == self.hang_on_rank:
             print("hangs", flush=True)
             time.sleep(600)
+        if self.slow_until and not Path(self.slow_until).exists():
+            time.sleep(0.2)
         x, y = batch
         return cross_entropy(self.layer(x.flatten(1)), y)
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from hpc_dl.cluster import site
+from hpc_dl.cluster import requeue, site
 from hpc_dl.cluster.submit import script
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ClusterError
+from hpc_dl.runs.files import read_json, write_json
+from hpc_dl.runs.folder import RunFolder
 from tests.conftest import PROJECT
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -105,3 +107,116 @@ def test_the_current_folder_is_importable_last_and_only_for_an_own_model(
     text = script(Path("/runs"), Experiment.from_dict(own), site.SiteProfile())
     assert f"/code${{PYTHONPATH:+:$PYTHONPATH}}:{tmp_path}\n" in text
     assert str(tmp_path) not in script(Path("/runs"), Experiment.from_dict(EXPERIMENT), site.SiteProfile())
+
+
+# ---- the end of the script: what Slurm says of the job (as measured) decides
+
+_RUNNING = "JobState=RUNNING Reason=None Restarts=0"
+_REFUSAL = "Requested operation is presently disabled for job 7"
+
+
+def last_words(
+    run: RunFolder,
+    says: str,
+    *,
+    word: str | None,
+    state: str = "stopped",
+    status: int = 0,
+    answer: str = "",
+    restarts: int = 0,
+) -> tuple[int, bool]:
+    """Run the end of the script with a ``scontrol`` that says this of the job.
+
+    Returns its exit status, and whether it asked for a requeue.
+    """
+    if word:
+        run.requeue.write_text(f"{word}\n")
+    write_json(run.state, {"state": state})
+    programs = run.path / "bin"
+    programs.mkdir()
+    (programs / "scontrol").write_text(
+        f"#!/bin/bash\nif [[ $1 == requeue ]]; then echo $2 >{shlex.quote(str(run.path / 'asked'))}; {answer}\n"
+        f"else echo JobId=7 {shlex.quote(says)} Dependency=none; fi\n"
+    )
+    (programs / "scontrol").chmod(0o755)
+    environment = {"PATH": f"{programs}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+    environment |= {"SLURM_RESTART_COUNT": str(restarts)} if restarts else {}
+    done = subprocess.run(requeue.conclusion(run, status), env=environment, capture_output=True, text=True, timeout=30)
+    assert done.stderr == ""
+    assert not run.requeue.exists()
+    return done.returncode, (run.path / "asked").exists()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder.create(tmp_path / "it's $HOME; a b", "x")
+
+
+@pytest.mark.parametrize(
+    ("says", "word", "asked", "cancelled"),
+    [
+        (_RUNNING, "limit", True, False),
+        (_RUNNING, "term", False, False),
+        (f"{_RUNNING} PreemptTime=None", "term", False, False),
+        (f"{_RUNNING} PreemptTime=2026-01-01T00:00:00", "term", True, False),
+        ("JobState=COMPLETING Reason=None Restarts=1", "term", False, False),
+        ("JobState=COMPLETING Reason=None Restarts=1", "limit", False, False),
+        ("JobState=COMPLETING Reason=None Restarts=0", "term", False, True),
+        ("JobState=COMPLETING Reason=None Restarts=0", "limit", False, True),
+        ("JobState=COMPLETING Reason=TimeLimit Restarts=0", "limit", True, False),
+        ("JobState=COMPLETING Reason=TimeLimit Restarts=0", "term", True, False),
+        ("", "limit", True, False),
+        ("", "term", False, False),
+        (_RUNNING, None, False, False),
+    ],
+)
+def test_who_is_put_back_into_the_queue(
+    run: RunFolder, says: str, word: str | None, asked: bool, cancelled: bool
+) -> None:
+    assert last_words(run, says, word=word) == (75, asked)
+    assert run.cancelled.exists() is cancelled
+    if cancelled:
+        assert read_json(run.cancelled)["by"] == "scancel"
+
+
+def test_restarts_are_counted_from_our_own(run: RunFolder) -> None:
+    said = "JobState=RUNNING Reason=None Restarts=3"
+    assert last_words(run, said, word="limit", restarts=3) == (75, True)
+
+
+@pytest.mark.parametrize(
+    ("says", "asked", "cancelled"),
+    [
+        (_RUNNING, False, False),
+        (f"{_RUNNING} PreemptTime=2026-01-01T00:00:00", True, False),
+        ("JobState=COMPLETING Reason=None Restarts=0", False, True),
+        ("JobState=COMPLETING Reason=TimeLimit Restarts=0", False, False),
+    ],
+)
+def test_ranks_killed_before_they_could_answer(run: RunFolder, says: str, asked: bool, cancelled: bool) -> None:
+    status = 75 if asked else 143
+    assert last_words(run, says, word=None, state="running", status=143) == (status, asked)
+    assert run.cancelled.exists() is cancelled
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "told"), [("failed", 1, 1), ("finished", 0, 0), ("finished", 140, 0), ("cancelled", 0, 0)]
+)
+def test_an_end_is_an_end(run: RunFolder, state: str, status: int, told: int) -> None:
+    preempted = f"{_RUNNING} PreemptTime=2026-01-01T00:00:00"
+    assert last_words(run, preempted, word=None, state=state, status=status) == (told, False)
+
+
+def test_a_refusal_is_kept(run: RunFolder) -> None:
+    assert last_words(run, _RUNNING, word="limit", answer=f"echo '{_REFUSAL}' >&2; exit 1") == (75, True)
+    assert requeue.refusal(run).read_text() == f"{_REFUSAL}\n"
+
+
+def test_slurm_may_be_faster(run: RunFolder) -> None:
+    last_words(run, _RUNNING, word="limit", answer="echo 'Job is pending execution for job 7' >&2; exit 1")
+    assert not requeue.refusal(run).exists()
+
+
+@pytest.mark.parametrize(("minutes", "lead"), [(1, 30), (3, 90), (4, 120), (60, 120)])
+def test_a_short_job_is_not_warned_at_its_start(minutes: int, lead: int) -> None:
+    assert requeue.lead_seconds(minutes) == lead

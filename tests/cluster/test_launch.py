@@ -1,6 +1,7 @@
 """Ranks without Slurm, and what an allocation of Slurm decides."""
 
 import re
+import signal
 import time
 
 import psutil
@@ -8,6 +9,8 @@ import pytest
 
 from hpc_dl.cluster.launch import allocation_overrides
 from hpc_dl.errors import ClusterError
+from hpc_dl.runs.state import read_state
+from hpc_dl.tracking.journal import read_journal
 from tests.cluster.conftest import Desk, wait_until
 
 TWO_RANKS = ("tiny.yaml", "resources.gpus_per_node=2")
@@ -62,6 +65,43 @@ def test_a_killed_rank_is_told_by_the_launcher(desk: Desk) -> None:
     assert (facts["state"], facts["rank"]) == ("failed", 1)
     assert "rank 1 was killed by SIGKILL" in facts["reason"]
     assert ranks_of(desk) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("ranks", "sent", "status", "state"),
+    [
+        (1, [signal.SIGINT], 75, "stopped"),
+        (1, [signal.SIGUSR1], 75, "stopped"),
+        (2, [signal.SIGTERM], 75, "stopped"),
+        (2, [signal.SIGUSR2, signal.SIGINT], 75, "stopped"),
+        (2, [signal.SIGINT, signal.SIGINT], 130, "cancelled"),
+    ],
+)
+def test_signals_stop_a_training_with_a_checkpoint(
+    desk: Desk, ranks: int, sent: list[signal.Signals], status: int, state: str
+) -> None:
+    slow = (
+        "model.args={slow_until: never}",
+        "trainer.limit_train_batches=1.0",
+        "trainer.max_epochs=1000",
+        "trainer.log_every_n_steps=1",
+    )
+    training = desk.start("train", "tiny.yaml", *OWN, *slow, f"resources.gpus_per_node={ranks}")
+    wait_until(lambda: list(desk.runs.glob("*/logs/*")) or list(desk.runs.glob("*/journal/*")), "it has begun")
+    run = desk.only_run()
+    wait_until(lambda: read_journal(run.journal), "it trains")
+    for number in sent:
+        training.send_signal(number)
+        time.sleep(0.06)  # the launcher looks every 0.05 s; two of the same at once are one
+    told = training.communicate(timeout=60)[1]
+    assert training.returncode == status
+    assert read_state(run)["state"] == state
+    assert desk.json("status", run.name)[0]["state"] == state
+    assert ranks_of(desk) == []
+    if state == "stopped":
+        assert run.last_checkpoint.exists()
+        assert f"it goes on with `hpc-dl resume {run.name}`" in told and "Traceback" not in told
 
 
 @pytest.mark.slow

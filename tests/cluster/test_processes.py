@@ -73,6 +73,34 @@ def test_signals_are_passed_on_once(tmp_path: Path, number: signal.Signals) -> N
     assert launcher.communicate(timeout=20)[0].split() == ["got", str(int(number)), "None"]
 
 
+def test_only_a_second_ctrl_c_ends_children_that_take_their_time(tmp_path: Path) -> None:
+    child = (
+        "import signal, sys, time, pathlib\n"
+        "for n in (2, 15): signal.signal(n, lambda n, f: print('got', n, flush=True))\n"
+        f"pathlib.Path({str(tmp_path / 'ready')!r}).touch()\nwhile True: time.sleep(60)"
+    )
+    launcher = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import os, sys; from hpc_dl.cluster.processes import *\n"
+            f"try: run_together([Command([sys.executable, '-c', {child!r}], os.environ)])\n"
+            "except KeyboardInterrupt: print('interrupted')",
+        ],
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    wait_until((tmp_path / "ready").exists, "the child is ready")
+    assert launcher.stderr
+    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+        launcher.send_signal(number)
+        assert launcher.stderr.readline() == f"got {int(number)}\n"
+    launcher.send_signal(signal.SIGINT)
+    assert launcher.communicate(timeout=20)[0] == "interrupted\n"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux to end children with their parent")
 def test_children_die_with_a_killed_launcher(tmp_path: Path) -> None:
     child = (

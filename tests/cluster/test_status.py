@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from hpc_dl.cluster import slurm
-from hpc_dl.cluster.status import cancel, log_of, status, statuses
+from hpc_dl.cluster.requeue import refusal
+from hpc_dl.cluster.status import SILENCE, cancel, log_of, status, statuses
 from hpc_dl.cluster.watch import LogReader, watch
 from hpc_dl.errors import RunError
 from hpc_dl.runs.files import write_json
@@ -23,6 +24,11 @@ from tests.cluster.conftest import Desk, wait_until
 from tests.conftest import PROJECT
 
 JOB = {"launcher": "slurm", "job_id": "7", "host": "login", "submitted": "2026-01-01T00:00:00+0000"}
+
+_DETAILS: dict[str, dict[str, Any]] = {
+    "failed": {"reason": "ValueError: x", "rank": 2, "log": "l"},
+    "stopped": {"reason": "its time limit is near", "step": 7},
+}
 
 
 @pytest.fixture
@@ -48,12 +54,18 @@ def slurm_says(monkeypatch: pytest.MonkeyPatch, *info: slurm.JobInfo) -> None:
         (None, "CANCELLED", "", "cancelled", "scancel"),
         (None, "FAILED", "NonZeroExitCode", "lost", "failed before it could say why"),
         ("running", "RUNNING", "", "running", ""),
-        ("running", "TIMEOUT", "", "lost", "TIMEOUT: it reached its time limit; raise resources.time"),
+        ("running", "TIMEOUT", "", "lost", "TIMEOUT: it reached its time limit before it could stop"),
         ("running", "OUT_OF_MEMORY", "", "lost", "raise resources.memory"),
-        ("running", "NODE_FAIL", "", "lost", "a node failed; submit it again"),
+        ("running", "NODE_FAIL", "", "lost", "a node failed; go on with `hpc-dl resume x-"),
         ("running", "COMPLETED", "", "lost", "it ended without a result"),
         ("running", "PENDING", "BeginTime", "pending", "a requeued job waits about two minutes"),
         ("running", slurm.FORGOTTEN, "", "lost", "Slurm no longer knows it"),
+        ("stopped", "PENDING", "BeginTime", "pending", "requeued, goes on at step 7: its start time is not reached"),
+        ("stopped", "COMPLETING", "", "running", ""),
+        ("stopped", "RUNNING", "", "running", ""),
+        ("stopped", "CANCELLED", "", "cancelled", "scancel"),
+        ("stopped", "FAILED", "", "stopped", "its time limit is near; go on with `hpc-dl resume x-"),
+        ("stopped", slurm.FORGOTTEN, "", "stopped", "go on with `hpc-dl resume x-"),
         ("failed", "COMPLETED", "", "failed", "ValueError: x"),
         ("finished", "FAILED", "", "finished", ""),
     ],
@@ -63,12 +75,46 @@ def test_both_words_make_a_state(
 ) -> None:
     write_json(run.job, JOB)
     if own:
-        write_state(run, own, **({"reason": "ValueError: x", "rank": 2, "log": "l"} if own == "failed" else {}))
+        write_state(run, own, **_DETAILS.get(own, {}))
     slurm_says(monkeypatch, slurm.JobInfo(word, reason))
     facts = status(run)
     assert facts["state"] == state
     assert told in facts.get("reason", "")
     assert facts["job"] == "Slurm job 7"
+
+
+def test_why_slurm_refused_a_requeue_is_told(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(run.job, JOB)
+    write_state(run, "stopped", reason="its time limit is near", step=7)
+    refusal(run).write_text("Requested operation is presently disabled for job 7\n")
+    slurm_says(monkeypatch, slurm.JobInfo("FAILED"))
+    assert status(run)["reason"] == (
+        "its time limit is near; Slurm refused to requeue it: Requested operation is presently disabled for job 7; "
+        f"go on with `hpc-dl resume {run.name}`"
+    )
+
+
+def test_a_run_that_others_took_down_can_go_on(run: RunFolder) -> None:
+    write_state(run, "failed", reason="rank 1 was killed by SIGKILL (often: out of memory)")
+    assert status(run)["reason"].endswith(f"; go on with `hpc-dl resume {run.name}`")
+
+
+def test_a_follower_waits_while_slurm_is_silent_about_a_stopped_run(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpc_dl.cluster.watch._ASK_S", 0.01)
+    write_json(run.job, JOB)
+    write_state(run, "stopped", reason="its time limit is near", step=7)
+    slurm_says(monkeypatch)
+    news = watch(run)
+    first = next(news)
+    assert isinstance(first, dict) and (first["state"], first["reason"]) == ("stopped", SILENCE)
+    slurm_says(monkeypatch, slurm.JobInfo("PENDING", "BeginTime"))
+    second = next(news)
+    assert isinstance(second, dict) and second["state"] == "pending"
+    slurm_says(monkeypatch, slurm.JobInfo("FAILED"))
+    (last,) = news
+    assert isinstance(last, dict) and last["state"] == "stopped"
 
 
 def test_silence_of_slurm_changes_nothing(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,261 @@
+"""Attempts of a run that are ended by real signals at chosen points, and the comparison of what two runs left."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from hpc_dl.config import yaml
+from hpc_dl.errors import Stopped
+from hpc_dl.runs.files import read_json
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.tracking.journal import read_journal
+from hpc_dl.training import signals
+from hpc_dl.training.callbacks import PlainProgress
+from hpc_dl.training.train import train
+
+WAIT_S = 120.0
+_TIMED = ("time", "train/samples_per_s")
+_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT, signal.SIGCONT)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Signals that a rank sends to itself.
+
+    Attributes:
+        step: as soon as so many optimizer steps are done …
+        hook: … and Lightning comes to this hook …
+        batch: … with this batch, where it matters.
+        numbers: the signals, one after the other.
+        rank: which rank gets them.
+    """
+
+    step: int
+    hook: str = "on_train_batch_end"
+    batch: int | None = None
+    numbers: tuple[int, ...] = (signal.SIGUSR2,)
+    rank: int = 0
+
+
+class _Tripwire(PlainProgress):
+    """Progress, and the signals."""
+
+    armed: list[Stop] = []
+
+    def _pass(self, hook: str, trainer: pl.Trainer, batch: int | None = None) -> None:
+        for stop in list(self.armed):
+            here = stop.hook == hook and trainer.global_step >= stop.step and stop.batch in (None, batch)
+            if here and trainer.global_rank == stop.rank:
+                self.armed.remove(stop)
+                for number in stop.numbers:
+                    os.kill(os.getpid(), number)
+
+
+def _hook(name: str, position_of_batch: int | None = None) -> Callable[..., None]:
+    def hook(self: _Tripwire, trainer: pl.Trainer, module: pl.LightningModule, *rest: Any) -> None:
+        if (own := getattr(PlainProgress, name, None)) is not None:
+            own(self, trainer, module, *rest)
+        self._pass(name, trainer, None if position_of_batch is None else rest[position_of_batch])
+
+    return hook
+
+
+for _name in ("fit_start", "sanity_check_start", "train_start", "train_epoch_start", "train_epoch_end", "train_end",
+              "validation_start", "validation_end", "test_start"):  # fmt: skip
+    setattr(_Tripwire, f"on_{_name}", _hook(f"on_{_name}"))
+for _name in ("train", "validation", "test"):
+    setattr(_Tripwire, f"on_{_name}_batch_start", _hook(f"on_{_name}_batch_start", 1))
+    setattr(_Tripwire, f"on_{_name}_batch_end", _hook(f"on_{_name}_batch_end", 2))
+
+
+@contextmanager
+def signals_of_this_process() -> Iterator[None]:
+    """Gives the test process its own handlers back."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def attempt(run: RunFolder, *stops: Stop) -> int:
+    """Start, or go on with, a run in this process.
+
+    Returns:
+        0 when it finished, 75 when it stopped.
+    """
+    with pytest.MonkeyPatch.context() as patch, signals_of_this_process():
+        patch.setattr("hpc_dl.training.train.PlainProgress", _Tripwire)
+        patch.setattr("hpc_dl.training.train.on_terminal", lambda: False)
+        patch.setattr(_Tripwire, "armed", list(stops))
+        signals.install()
+        try:
+            train(run)
+        except Stopped as stopped:
+            return stopped.exit_status
+    return 0
+
+
+def finish(run: RunFolder, *stops: Stop) -> RunFolder:
+    """A run that is stopped at each of the points in turn and then goes on to its end, in this process."""
+    for stop in stops:
+        assert attempt(run, stop) == Stopped.exit_status, f"was not stopped by {stop}"
+    assert attempt(run) == 0
+    return run
+
+
+# --- processes of their own -------------------------------------------------------------------------------------------
+
+
+def _server() -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # torch is imported once, not by each process
+    return context
+
+
+def _in_process(run: Path, stops: tuple[Stop, ...], environment: dict[str, str], before: Any, folder: str) -> None:
+    os.setsid()  # so that the loader's workers can be killed along
+    os.environ.update(environment)
+    os.chdir(folder)
+    output = os.open(run / f"output-{environment.get('RANK', '0')}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    status = 1
+    try:
+        if before is not None:
+            before()
+        status = attempt(RunFolder(run), *stops)
+    except BaseException as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def start(run: RunFolder, *stops: Stop, before: Callable[[], None] | None = None) -> list[Any]:
+    """Start an attempt of a run, each of its ranks in a process of its own.
+
+    Args:
+        run: the run; its configuration tells the number of ranks.
+        stops: the signals that the ranks send to themselves.
+        before: called in each process before the training.
+    """
+    resources = yaml.load(run.config)["resources"]
+    per_node = max(1, resources["gpus_per_node"])
+    ranks = resources["nodes"] * per_node
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+    processes = []
+    for rank in range(ranks):
+        own = {"RANK": str(rank), "LOCAL_RANK": str(rank % per_node), "NODE_RANK": str(rank // per_node)}
+        environment = shared | own | {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(per_node)}
+        processes.append(
+            _server().Process(
+                target=_in_process,
+                args=(run.path, stops, environment if ranks > 1 else {}, before, os.getcwd()),
+            )
+        )
+        processes[-1].start()
+    return processes
+
+
+def wait(processes: list[Any]) -> int:
+    """The highest exit status of the ranks; those that do not end in time are killed, and fail the test."""
+    try:
+        for process in processes:
+            process.join(WAIT_S)
+        assert all(process.exitcode is not None for process in processes), "a rank did not end"
+        return max(int(process.exitcode) for process in processes)
+    finally:
+        kill(processes)
+
+
+def kill(processes: list[Any]) -> None:
+    """SIGKILL for each, and for its loader workers."""
+    for process in processes:
+        if process.exitcode is None:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:  # not yet a group of its own
+                process.kill()
+            process.join(WAIT_S)
+
+
+def finish_in_processes(run: RunFolder, *stops: Stop) -> RunFolder:
+    """As :func:`finish`, each attempt in processes of its own."""
+    for stop in stops:
+        assert wait(start(run, stop)) == Stopped.exit_status, f"{stop}: {output(run)}"
+    assert wait(start(run)) == 0, output(run)
+    return run
+
+
+def output(run: RunFolder) -> str:
+    """All that the processes printed."""
+    return "".join(path.read_text() for path in sorted(run.path.glob("output-*")))
+
+
+# --- what two runs left -----------------------------------------------------------------------------------------------
+
+
+def rows(run: RunFolder) -> list[dict[str, Any]]:
+    """The journal, without what depends on the clock; NaN as a word that equals itself."""
+    told = []
+    for row in read_journal(run.journal):
+        told.append({k: str(v) if v != v else v for k, v in row.items() if k not in _TIMED})
+    return told
+
+
+def differences(a: Any, b: Any, path: str = "") -> list[str]:
+    """Where two nested values differ, to the bit; NaN equals itself."""
+    if type(a) is not type(b):
+        return [f"{path}: {type(a).__name__} and {type(b).__name__}"]
+    if isinstance(a, dict):
+        found = [f"{path}.{key}: only in one" for key in a.keys() ^ b.keys()]
+        return found + [each for key in a.keys() & b.keys() for each in differences(a[key], b[key], f"{path}.{key}")]
+    if isinstance(a, (list, tuple)):
+        if len(a) != len(b):
+            return [f"{path}: {len(a)} and {len(b)} items"]
+        return [each for i, (x, y) in enumerate(zip(a, b, strict=True)) for each in differences(x, y, f"{path}[{i}]")]
+    if isinstance(a, torch.Tensor):
+        same = a.dtype == b.dtype and a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())
+        return [] if same else [path]
+    return [] if a == b or (a != a and b != b) else [f"{path}: {a!r} and {b!r}"]
+
+
+def unlike(run: RunFolder, reference: RunFolder) -> list[str]:
+    """Where the outcome of a run differs from that of another: checkpoints, journal, result; empty when nowhere."""
+    found = []
+    for kind in ("last", "best"):
+        ours, theirs = ((r.checkpoints / f"{kind}.ckpt").resolve() for r in (run, reference))
+        if ours.name != theirs.name:
+            found.append(f"{kind} is {ours.name}, not {theirs.name}")
+        ours_content, theirs_content = (
+            torch.load(path, weights_only=False, map_location="cpu") for path in (ours, theirs)
+        )
+        found += differences(ours_content, theirs_content, kind)
+    found += differences(rows(run), rows(reference), "journal")
+    ours_result, theirs_result = (read_json(r.result) for r in (run, reference))
+    for key in ("metrics", "steps", "epochs"):
+        found += differences(ours_result[key], theirs_result[key], key)
+    return found
+
+
+def with_hook(stop: Stop, hook: str) -> Stop:
+    """The same at another hook."""
+    return replace(stop, hook=hook)
