@@ -2,13 +2,15 @@
 # make test    every test, on a real Slurm where it can be set up here
 # make check   what a change must pass: formatting, types, docs, tests
 # make bench   the benchmarks
+# make soak    kill trainings at random moments and compare, for SOAK_SECONDS; SEED repeats the faults
 
 PYTHON ?= python3
+SOAK_SECONDS ?= 300
 VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check lint docs bench clean
+.PHONY: help demo test quick check lint docs bench soak clean
 
 help:
 	@sed -n 's/^# make /make /p' $(firstword $(MAKEFILE_LIST))
@@ -51,7 +53,11 @@ docs: $(VENV)/.installed
 check: lint test
 
 bench: $(VENV)/.installed
-	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.preemption
+
+soak: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.soak --seconds $(SOAK_SECONDS) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

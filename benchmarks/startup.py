@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+from benchmarks.page import machine, table, told, write_section
+
 REPEATS = 15
 COMMANDS = ["--help", "train --help", "submit --help", "status --help", "models", "data list", "results --help"]
 
@@ -25,7 +25,8 @@ def seconds(arguments: list[str]) -> float:
 
 
 def main() -> None:
-    """Measure, and write docs/benchmarks.md."""
+    """Measure, and write the section of docs/benchmarks.md."""
+    facts = machine()
     hpc_dl = str(Path(sys.executable).with_name("hpc-dl"))
     bare = seconds([sys.executable, "-c", "pass"])
     rows = [("python -c pass", bare, 1.0)]
@@ -35,28 +36,15 @@ def main() -> None:
     torch = seconds([sys.executable, "-c", "import torch"])
     rows.append(("python -c 'import torch', for comparison", torch, torch / bare))
     lines = [
-        "# Benchmarks",
+        f"Median of {REPEATS}, wall time, warm cache. {told(facts)}",
         "",
-        "*Made by `make bench`.*",
-        "",
-        "## Start-up",
-        "",
-        f"Median of {REPEATS}, wall time, warm cache. Python {platform.python_version()}, {platform.system()} "
-        f"{platform.machine()}, {_cores()}.",
-        "",
-        "| command | ms | times bare Python |",
-        "| --- | ---: | ---: |",
-        *[f"| `{name}` | {1000 * median:.0f} | {ratio:.1f} |" for name, median, ratio in rows],
+        *table(
+            ["command", "ms", "times bare Python"],
+            [[f"`{name}`", f"{1000 * median:.0f}", f"{ratio:.1f}"] for name, median, ratio in rows],
+        ),
     ]
-    PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_section("Start-up", lines)
     print("\n".join(lines))
-
-
-def _cores() -> str:
-    names = [
-        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    return f"{len(names)} cores of {names[0]}" if names else "unknown processor"
 
 
 if __name__ == "__main__":

@@ -61,8 +61,8 @@ def shortage(minutes: int, lead_s: int) -> str:
     if (given := lead_seconds(minutes, lead_s)) == lead_s:
         return ""
     return (
-        f"Of {minutes} min of resources.time only {given} s are kept for the last checkpoint, which may need {lead_s} s. "
-        f"Ask for at least {math.ceil(lead_s / 30)} min."
+        f"Of {minutes} min of resources.time only {given} s are kept for the last checkpoint, but it may need "
+        f"{lead_s} s. Ask for at least {math.ceil(lead_s / 30)} min."
     )
 
 
@@ -108,8 +108,8 @@ def _newest(runs: Path, experiment_name: str) -> dict[str, Any]:
     return found[max(found)] if found else {}
 
 
-def _wanted(timings: Mapping[str, Any]) -> int:
-    return math.ceil(max(LEAST_S, timings["lead_s"], 2 * timings.get("stop_s", 0)))
+def _wanted(timings: Mapping[str, float]) -> int:
+    return math.ceil(max(float(LEAST_S), timings["lead_s"], 2 * timings.get("stop_s", 0)))
 
 
 def _stop_s(timings: Mapping[str, Any]) -> float:

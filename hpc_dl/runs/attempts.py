@@ -18,26 +18,30 @@ def record(run: RunFolder, event: str, /, **facts: Any) -> None:
         event: ``started``, ``ended``, or ``resumed`` (a user changed something and starts it again).
         facts: plain values: ``attempt``, ``from_step``, ``state``, ``step``, ``reason``, …
     """
-    line = {"event": event, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **facts}
-    descriptor = os.open(run.attempts, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    line = json.dumps({"event": event, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **facts}).encode() + b"\n"
+    descriptor = os.open(run.attempts, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     try:
-        os.write(descriptor, json.dumps(line).encode() + b"\n")
+        size = os.fstat(descriptor).st_size
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"  # a kill, or a full disk, in an earlier record
+        os.write(descriptor, b"\n" + line if torn else line)
     finally:
         os.close(descriptor)
 
 
 def history(run: RunFolder) -> list[dict[str, Any]]:
-    """All lines, oldest first; one that a kill has torn is left out."""
+    """All lines, oldest first; one that a kill has torn, or a disk has damaged, is left out."""
     try:
-        text = run.attempts.read_text(encoding="utf-8")
+        content = run.attempts.read_bytes()
     except FileNotFoundError:
         return []
     lines = []
-    for line in text.splitlines():
+    for text in content.split(b"\n"):
         try:
-            lines.append(json.loads(line))
+            line = json.loads(text)
         except ValueError:
             continue
+        if isinstance(line, dict) and "event" in line:
+            lines.append(line)
     return lines
 
 

@@ -28,6 +28,7 @@ from typing import BinaryIO, Literal
 Kind = Literal["step", "best"]
 
 _NAME = re.compile(r"(?P<kind>step|best)-(?P<step>\d{8,})\.ckpt")
+_CHECKSUM = re.compile(rb"([0-9a-f]{64})  \S+\n")
 _KEPT = 2
 
 
@@ -98,28 +99,30 @@ def write(folder: Path, kind: Kind, step: int, save: Callable[[BinaryIO], None])
 def problem_of(checkpoint: Checkpoint) -> str:
     """What is wrong with a file, in words; empty when it is whole."""
     try:
-        told = checkpoint.checksum_file.read_text().split()
-    except FileNotFoundError:
-        told = []
-    except OSError as error:
-        return f"its checksum cannot be read: {error.strerror}"
+        told = _CHECKSUM.fullmatch(checkpoint.checksum_file.read_bytes())
+    except OSError:
+        told = None
     try:
         if told:
-            return "" if _sha256(checkpoint.path) == told[0] else "its content does not match its checksum"
-        # Killed before the checksum was written; torch's files are zip archives with checksums of their own.
+            return "" if _sha256(checkpoint.path) == told[1].decode() else "its content does not match its checksum"
+        # Killed before the checksum was written, or the checksum itself is damaged; torch's files are zip archives with
+        # checksums of their own.
         with zipfile.ZipFile(checkpoint.path) as archive:
             return "" if archive.testzip() is None else "its content is damaged"
-    except (OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # what zipfile raises depends on which byte is wrong
         return f"it cannot be read: {error}"
 
 
 def newest_whole(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
     """The newest checkpoint that can be gone on from, or ``None``. Damaged ones on the way are renamed, and told."""
-    for checkpoint in reversed(listed(folder, "step")):
+    there = listed(folder, "step")
+    while there:
+        checkpoint = there.pop()
         problem = problem_of(checkpoint)
         if not problem:
             return checkpoint
-        say(f"{checkpoint.path} is damaged ({problem}): it is renamed to *.damaged and the one before it is used")
+        instead = "the one before it is used" if there else "none is left: the training begins anew"
+        say(f"{checkpoint.path} is damaged ({problem}): it is renamed to *.damaged, and {instead}")
         os.replace(checkpoint.path, checkpoint.path.with_name(f"{checkpoint.path.name}.damaged"))
         checkpoint.checksum_file.unlink(missing_ok=True)
     return None
@@ -205,10 +208,14 @@ def _link(link: Path, target: Path) -> None:
     temporary = link.with_name(f".{link.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     try:
-        os.symlink(target.name, temporary)
-    except OSError:  # a file system without links
-        shutil.copy2(target, temporary)
-    os.replace(temporary, link)
+        try:
+            os.symlink(target.name, temporary)
+        except OSError:  # a file system without links
+            shutil.copy2(target, temporary)
+        os.replace(temporary, link)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _delete(checkpoint: Checkpoint) -> None:

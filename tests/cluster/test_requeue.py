@@ -184,7 +184,7 @@ def test_followers_go_on_through_a_requeue(fleet: Fleet, slurm_desk: Desk) -> No
     out, told = follower.communicate(timeout=60)
     assert follower.returncode == 0
     assert re.search(r"\[pending\] requeued, goes on at step \d+: .*\n(.*\n)*\[running\].*\n(.*\n)*\[finished\]", told)
-    assert "Stopped after step" in out and "Finished after" in out
+    assert "stopped after step" in out and "Finished after" in out
 
 
 def test_scancel_is_a_cancellation_with_a_checkpoint(fleet: Fleet) -> None:

@@ -17,9 +17,10 @@ from hpc_dl.cluster.requeue import refusal
 from hpc_dl.cluster.status import SILENCE, cancel, log_of, status, statuses
 from hpc_dl.cluster.watch import LogReader, watch
 from hpc_dl.errors import RunError
+from hpc_dl.runs.attempts import history
 from hpc_dl.runs.files import write_json
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.runs.state import State, write_state
+from hpc_dl.runs.state import State, read_state, write_state
 from tests.cluster.conftest import Desk, wait_until
 from tests.conftest import PROJECT
 
@@ -284,6 +285,23 @@ def test_a_background_run_survives_and_is_cancelled(desk: Desk) -> None:
     assert "asked to stop" in desk.run("cancel", run.name).stderr
     wait_until(lambda: desk.json("status", run.name)[0]["state"] == "cancelled", "the run is cancelled", 30)
     assert "had already ended (cancelled)" in desk.run("cancel", run.name).stderr
+
+
+@pytest.mark.slow
+def test_a_background_run_goes_on_after_its_time_limit(desk: Desk) -> None:
+    desk.run(
+        "submit", "tiny.yaml", "model={class: own_model.Own, args: {slow_until: never}}", "optimizer={}",
+        "trainer.max_epochs=1000", "trainer.limit_train_batches=1.0", "resources.time=1",
+    )  # fmt: skip
+    run = desk.only_run()
+    wait_until(lambda: len(history(run)) >= 3, "it was stopped and started again", 90)
+    _, ended, started = history(run)[:3]
+    assert (ended["state"], ended["cause"]) == ("stopped", "limit")
+    assert started["from_step"] == ended["step"] > 0
+    assert desk.json("status", run.name)[0]["state"] == "running"
+    desk.run("cancel", run.name)
+    assert desk.json("status", run.name)[0]["state"] == "cancelled"
+    assert read_state(run)["step"] >= ended["step"], "cancelled with a checkpoint"
 
 
 # ---- what needs no torch

@@ -12,8 +12,8 @@ SECTIONS = "name, seed, data, model, loss, optimizer, schedule, trainer, checkpo
 TRAINER = (
     "max_epochs, max_steps, precision, accelerator, strategy, gradient_clip_val, gradient_clip_algorithm, "
     "accumulate_grad_batches, limit_train_batches, limit_val_batches, limit_test_batches, val_check_interval, "
-    "check_val_every_n_epoch, num_sanity_val_steps, log_every_n_steps, deterministic, benchmark, sync_batchnorm, "
-    "detect_anomaly"
+    "check_val_every_n_epoch, num_sanity_val_steps, log_every_n_steps, stall_timeout, deterministic, benchmark, "
+    "sync_batchnorm, detect_anomaly"
 )
 DATA = "source, file, inputs, targets, splits, task, channels, batch_size, global_batch_size, num_workers, scaling"
 ACTIVATIONS = "none, relu, leaky_relu, elu, gelu, tanh, sigmoid"
@@ -27,6 +27,7 @@ MAPPING = "must be a mapping of keys to values"
 SEED = "must be an integer (got {}; allowed: 0 to 4294967295)"
 CHOICE = "is not one of the allowed values"
 SLURM_TIME = "must be a Slurm time: minutes, MM:SS, HH:MM:SS or D-HH:MM:SS"
+INTERVAL = "must be `auto` or an interval with its unit: `500 steps`, `30 s`, `10 min`, `1 h`"
 SIZE = "must be a size with its unit, for example 16G or 800M"
 
 # (what is laid over a good experiment, the line or lines that must be told)
@@ -54,7 +55,7 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
     ),
     (
         {"resources": {"gpus": 1}},
-        "resources.gpus: unknown key (allowed: nodes, gpus_per_node, cpus_per_gpu, memory, time)",
+        "resources.gpus: unknown key (allowed: nodes, gpus_per_node, cpus_per_gpu, memory, time, max_requeues)",
     ),
     ({"wandb": {"api_key": "s3cr3t"}}, "wandb.api_key: unknown key (allowed: project, entity, mode, group, tags)"),
     # Unknown names
@@ -93,6 +94,12 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
         {"data": {"task": "regresion"}},
         f"data.task: {CHOICE} (got 'regresion'; allowed: auto, classification, regression). Did you mean 'regression'?",
     ),
+    ({"checkpoint": {"every": "5 parsecs"}}, f"checkpoint.every: {INTERVAL} (got '5 parsecs')"),
+    ({"checkpoint": {"every": "0 min"}}, f"checkpoint.every: {INTERVAL} (got '0 min')"),
+    ({"checkpoint": {"every": "1.5 steps"}}, "checkpoint.every: must be a whole number of steps (got '1.5 steps')"),
+    ({"checkpoint": {"every": 30}}, "checkpoint.every: must be a valid string (got 30)"),
+    ({"resources": {"max_requeues": -1}}, "resources.max_requeues: must be greater than or equal to 0 (got -1)"),
+    ({"trainer": {"stall_timeout": 0}}, "trainer.stall_timeout: must be greater than 0 (got 0)"),
     (
         {"checkpoint": {"mode": "maximum"}},
         f"checkpoint.mode: {CHOICE} (got 'maximum'; allowed: min, max). Did you mean 'max'?",

@@ -71,7 +71,7 @@ def test_every_default_is_spelled_out_in_the_written_config() -> None:
         "name": "mlp", "depth": 2, "width": 256, "activation": "relu", "dropout": 0.0, "bias": True,
     }  # fmt: skip
     assert written["trainer"]["precision"] == "32-true"
-    assert written["checkpoint"] == {"monitor": "val/loss", "mode": "min"}
+    assert written["checkpoint"] == {"every": "auto", "monitor": "val/loss", "mode": "min"}
 
 
 def test_a_custom_model_is_written_as_it_is_read() -> None:

@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 
 from hpc_dl.config import yaml
 from hpc_dl.errors import Stopped
+from hpc_dl.runs.checkpoints import listed
 from hpc_dl.runs.files import read_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import read_journal
@@ -102,6 +103,7 @@ def attempt(run: RunFolder, *stops: Stop) -> int:
         patch.setattr("hpc_dl.training.train.PlainProgress", _Tripwire)
         patch.setattr("hpc_dl.training.train.on_terminal", lambda: False)
         patch.setattr(_Tripwire, "armed", list(stops))
+        patch.setenv("SLURM_CPUS_PER_TASK", "1")  # one thread: several of them only wait for each other here
         signals.install()
         try:
             train(run)
@@ -111,11 +113,20 @@ def attempt(run: RunFolder, *stops: Stop) -> int:
 
 
 def finish(run: RunFolder, *stops: Stop) -> RunFolder:
-    """A run that is stopped at each of the points in turn and then goes on to its end, in this process."""
+    """A run that is stopped at each of the points in turn and then goes on to its end, in this process.
+
+    A point that lies behind the one at which the training was left is passed over.
+    """
     for stop in stops:
-        assert attempt(run, stop) == Stopped.exit_status, f"was not stopped by {stop}"
+        if stop.step >= done(run):
+            assert attempt(run, stop) == Stopped.exit_status, f"was not stopped by {stop}"
     assert attempt(run) == 0
     return run
+
+
+def done(run: RunFolder) -> int:
+    """Optimizer steps in the newest checkpoint."""
+    return max((checkpoint.step for checkpoint in listed(run.checkpoints, "step")), default=0)
 
 
 # --- processes of their own -------------------------------------------------------------------------------------------
@@ -200,6 +211,8 @@ def kill(processes: list[Any]) -> None:
 def finish_in_processes(run: RunFolder, *stops: Stop) -> RunFolder:
     """As :func:`finish`, each attempt in processes of its own."""
     for stop in stops:
+        if stop.step < done(run):
+            continue
         assert wait(start(run, stop)) == Stopped.exit_status, f"{stop}: {output(run)}"
     assert wait(start(run)) == 0, output(run)
     return run
@@ -255,7 +268,3 @@ def unlike(run: RunFolder, reference: RunFolder) -> list[str]:
         found += differences(ours_result[key], theirs_result[key], key)
     return found
 
-
-def with_hook(stop: Stop, hook: str) -> Stop:
-    """The same at another hook."""
-    return replace(stop, hook=hook)

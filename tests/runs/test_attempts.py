@@ -1,0 +1,57 @@
+"""The history of a run's attempts."""
+
+from pathlib import Path
+
+import pytest
+
+from hpc_dl.runs.attempts import history, record, requeues
+from hpc_dl.runs.folder import RunFolder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path)
+
+
+def test_each_event_is_a_line(run: RunFolder) -> None:
+    assert history(run) == []
+    record(run, "started", attempt=0, from_step=0)
+    record(run, "ended", attempt=0, state="stopped", step=7)
+    started, ended = history(run)
+    assert (started["event"], started["attempt"], started["from_step"]) == ("started", 0, 0)
+    assert (ended["event"], ended["state"], ended["step"]) == ("ended", "stopped", 7)
+    assert started["time"] <= ended["time"]
+    assert len(run.attempts.read_text().splitlines()) == 2
+
+
+def test_a_torn_line_is_left_out_and_spoils_no_other(run: RunFolder) -> None:
+    record(run, "started", attempt=0)
+    with run.attempts.open("a") as file:
+        file.write('{"event": "ended", "sta')
+    assert [line["attempt"] for line in history(run)] == [0]
+    record(run, "started", attempt=1)
+    record(run, "ended", attempt=1)
+    assert [(line["event"], line["attempt"]) for line in history(run)] == [("started", 0), ("started", 1), ("ended", 1)]
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe\n", b"\0\0\0\0\n", b"[]\n", b"17\n", b"{}\n"])
+def test_a_damaged_line_is_left_out(run: RunFolder, damage: bytes) -> None:
+    record(run, "ended", requeue=True)
+    with run.attempts.open("ab") as file:
+        file.write(damage)
+    record(run, "ended", requeue=True)
+    assert [line["event"] for line in history(run)] == ["ended", "ended"]
+    assert requeues(run) == 2
+
+
+def test_requeues_are_counted_since_the_last_start_by_hand(run: RunFolder) -> None:
+    assert requeues(run) == 0
+    for requeue in (True, False, True):
+        record(run, "started")
+        record(run, "ended", requeue=requeue)
+    assert requeues(run) == 2
+    record(run, "resumed")
+    assert requeues(run) == 0
+    record(run, "ended", requeue=True)
+    record(run, "ended", state="finished")
+    assert requeues(run) == 1

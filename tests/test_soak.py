@@ -1,0 +1,44 @@
+"""Kills at random moments cost no more than is promised and change no bit of the outcome; `make soak` does more."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PROJECT
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(290)
+@pytest.mark.skipif(sys.platform != "linux", reason="sessions and limits of other processes are Linux's")
+def test_a_soak_leaves_every_run_identical(tmp_path: Path) -> None:
+    report = tmp_path / "soak.json"
+    command = [sys.executable, "-m", "benchmarks.soak", "--seconds", "45", "--seed", "11", "--json", str(report)]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(report.read_text())
+    assert told["trials"], done.stdout
+    for trial in told["trials"]:
+        assert trial["survived"] and trial["identical"], trial
+    stops = [row for row in told["faults"] if row["fault"].startswith(("SIGUSR", "SIGTERM", "SIGINT"))]
+    assert sum(row["tries"] for row in stops) > 0
+    assert not any(row["most_steps_lost"] for row in stops), stops
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(sys.platform != "linux", reason="sessions and limits of other processes are Linux's")
+def test_the_seed_fixes_the_faults() -> None:
+    code = (
+        "import itertools, sys; from benchmarks.soak import plans\n"
+        "print(list(itertools.islice(plans(int(sys.argv[1])), 20)))"
+    )
+
+    def planned(seed: int) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", code, str(seed)], cwd=PROJECT, capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+
+    assert planned(1) == planned(1) != planned(2)
