@@ -53,7 +53,8 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "1 rank": {"data": {"batch_size": 8}, "trainer": {"log_every_n_steps": 1}},
     "1 rank, 2 workers": {
         "data": {"batch_size": 4, "num_workers": 2},
-        "trainer": {"accumulate_grad_batches": 2, "val_check_interval": 18, "log_every_n_steps": 3},
+        # Every other validation falls between two batches whose gradients are added up.
+        "trainer": {"accumulate_grad_batches": 2, "val_check_interval": 9, "log_every_n_steps": 2},
     },
     "2 ranks, 2 workers each": {
         "data": {"batch_size": 4, "num_workers": 2},
@@ -725,10 +726,10 @@ def _come(attempt: Attempt, shot: Shot, left: int, configuration: str, seconds: 
 def _validations(configuration: str) -> list[int]:
     """The steps after which it validates."""
     trainer = CONFIGURATIONS[configuration]["trainer"]
-    epoch = STEPS // 3
-    batches = trainer.get("val_check_interval")
-    every = batches // trainer.get("accumulate_grad_batches", 1) if batches else epoch
-    return [begin + step for begin in range(0, STEPS, epoch) for step in range(every, epoch + 1, every)]
+    epoch, batches_in_step = STEPS // 3, trainer.get("accumulate_grad_batches", 1)
+    every = trainer.get("val_check_interval", epoch * batches_in_step)
+    batches = range(every, epoch * batches_in_step + 1, every)
+    return [begin + batch // batches_in_step for begin in range(0, STEPS, epoch) for batch in batches]
 
 
 # --- comparing --------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from pathlib import Path
 from hpc_dl.cluster.processes import die_with_launcher
 from hpc_dl.errors import HpcDlError, Stopped
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.runs.state import record_failure
+from hpc_dl.runs.state import end_state, record_failure
 from hpc_dl.training import signals
 
 KEEP_TERMINAL = "--keep-terminal"
@@ -49,7 +49,8 @@ def run_rank(run: RunFolder, *, redirect: bool) -> int:
         0 when it finished, 75 when it stopped with a checkpoint, 1 when it failed; never raises an exception of the
         training.
     """
-    signals.install()  # over submitit's, which would requeue without a checkpoint
+    # Over submitit's handlers, which would requeue without a checkpoint.
+    signals.install(lambda: end_state(run, "cancelled", reason="interrupted by a second Ctrl-C"))
     rank = rank_of(os.environ)
     if redirect:
         _redirect_output(run.log(rank), rank)

@@ -6,13 +6,12 @@ on it. So it is tried there, before the real run relies on it, and the times are
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import signal
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from hpc_dl.cluster import lead, slurm, status
+from hpc_dl.cluster import compare, lead, slurm, status
 from hpc_dl.cluster.requeue import refusal
 from hpc_dl.cluster.submit import submit, uses_slurm
 from hpc_dl.config.experiment import Experiment
@@ -31,7 +30,6 @@ from hpc_dl.runs import attempts
 from hpc_dl.runs.files import read_json, write_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import ENDED, read_state
-from hpc_dl.tracking.journal import read_journal
 from hpc_dl.training.rehearsal import PATIENCE_S, file
 
 if TYPE_CHECKING:
@@ -44,8 +42,6 @@ _MINUTES = 30  # a short job waits less; and whatever hangs does not hang for lo
 _BATCHES = 2  # of each validation, and of the test
 _SIGNAL = "USR2"  # as `sbatch --signal` has it
 _LOOK_S, _ASK_S = 0.3, 5.0  # at the run's files, at Slurm
-_SPEED = "train/samples_per_s"  # in the journal's row of each step
-_CLOCK = ("time", "step", _SPEED)  # what differs between any two runs, or is told anyway
 
 
 class Failed(Exception):
@@ -318,8 +314,8 @@ def _durations(mine: RunFolder, other: RunFolder | None, moments: dict[str, floa
     queued, started, sent, requeued, restarted = map(
         moments.get, ("queued", "started", "signal", "requeued", "restarted")
     )
-    steps = [row["time"] for row in _rows(mine) if _is_step(row)]
-    alone = [row["time"] for row in _rows(other) if _is_step(row)] if other else []
+    steps = [row["time"] for row in compare.step_rows(mine)]
+    alone = [row["time"] for row in compare.step_rows(other)] if other else []
     timings = lead.timings_of(mine)
     pairs = {
         "queue_wait": (queued, started),
@@ -342,16 +338,12 @@ def _durations(mine: RunFolder, other: RunFolder | None, moments: dict[str, floa
 
 def _compare(mine: RunFolder, other: RunFolder, report: Report, experiment: Experiment) -> None:
     """Whether the interrupted run did the steps of the other one, each once, and with the same outcome."""
-    steps, wanted = ([row["step"] for row in _rows(run) if _is_step(row)] for run in (mine, other))
-    for problem, which in (
-        ("lost", set(wanted) - set(steps)),
-        ("added", set(steps) - set(wanted)),
-        ("done twice", {step for step in steps if steps.count(step) > 1}),
-    ):
-        if which:
-            report.problems.append(f"steps {problem} by the interruption: {', '.join(map(str, sorted(which)))}")
+    report.problems += [
+        f"steps {what} by the interruption: {', '.join(map(str, steps))}"
+        for what, steps in compare.step_differences(mine, other).items()
+    ]
     report.device = str(read_json(mine.result)["device"])
-    differences = dict(_differences({**_metrics(mine), **_weights(mine)}, {**_metrics(other), **_weights(other)}))
+    differences = compare.differences(mine, other)
     report.largest_difference = max(differences.values(), default=0.0)
     exact = report.device == "cpu" or experiment.trainer.deterministic is True
     if differences and (exact or math.isinf(report.largest_difference)):
@@ -360,47 +352,6 @@ def _compare(mine: RunFolder, other: RunFolder, report: Report, experiment: Expe
             f"{len(differences)} metrics or weights are not those of the run that was left alone, most of all {where} "
             f"(by {differences[where]:.3g})"
         )
-
-
-def _metrics(run: RunFolder) -> dict[str, Any]:
-    logged = {
-        f"{name} at step {row['step']}": value
-        for row in read_journal(run.journal)
-        for name, value in row.items()
-        if name not in _CLOCK
-    }
-    final = read_json(run.result)["metrics"]
-    return logged | {f"final {name}": final[name] for name in final.keys() - {_SPEED}}
-
-
-def _weights(run: RunFolder) -> dict[str, Any]:
-    import torch
-
-    # Our own file, read as when it is gone on from.
-    content = torch.load(run.last_checkpoint, map_location="cpu", mmap=True, weights_only=False)
-    weights: dict[str, Any] = content["state_dict"]
-    return weights
-
-
-def _differences(mine: dict[str, Any], other: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """What is not bit for bit the same, and by how much; infinity where no number can say."""
-    import torch
-
-    for name in sorted(mine.keys() | other.keys()):
-        a, b = mine.get(name), other.get(name)
-        if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor):
-            # repr: bit for bit, and a NaN is a NaN
-            if repr(a) != repr(b):
-                numbers = isinstance(a, float) and isinstance(b, float)
-                yield name, _size(abs(a - b)) if numbers else math.inf  # type: ignore[operator]
-        elif a.dtype != b.dtype or a.shape != b.shape:
-            yield name, math.inf
-        elif not torch.equal(a.flatten().view(torch.uint8), b.flatten().view(torch.uint8)):
-            yield name, _size((a.double() - b.double()).abs().max().item())
-
-
-def _size(distance: float) -> float:
-    return math.inf if math.isnan(distance) else distance
 
 
 # What the run's own files tell
@@ -421,25 +372,6 @@ def _line(run: RunFolder, event: str, attempt: int) -> dict[str, Any] | None:
     """The history's line of an attempt, or of a later one if a node took it down."""
     fitting = (line for line in attempts.history(run) if line["event"] == event and line["attempt"] >= attempt)
     return next(fitting, None)
-
-
-def _rows(run: RunFolder) -> list[dict[str, Any]]:
-    """The journal's rows as they were written; of an attempt that was killed, those that counted."""
-    answered = {line["attempt"] for line in attempts.history(run) if line["event"] == "ended"}
-    rows: list[dict[str, Any]] = []
-    for number, path in enumerate(sorted(run.journal.glob("attempt-*.jsonl"))):
-        whole_lines = path.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
-        if not whole_lines:
-            continue
-        header, *own = map(json.loads, whole_lines)
-        if number - 1 not in answered:
-            rows = [row for row in rows if row["step"] <= header["from_step"]]
-        rows += own
-    return rows
-
-
-def _is_step(row: dict[str, Any]) -> bool:
-    return _SPEED in row
 
 
 def _queued(run: RunFolder) -> float | None:

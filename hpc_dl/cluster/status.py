@@ -50,8 +50,7 @@ def statuses(runs: Iterable[RunFolder]) -> list[dict[str, Any]]:
         and ``step`` reached, and ``metrics`` of a finished run.
     """
     found = [(run, _job_of(run)) for run in runs]
-    # A stopped run may be in the queue again.
-    ended = {run for run, _ in found if read_state(run)["state"] in ENDED - {"stopped"}}
+    ended = {run for run, _ in found if _ended_for_good(read_state(run))}
     # Slurm first, the run's own word after it: a run that ends in between is then finished, not lost.
     told = slurm.ask(job["job_id"] for run, job in found if run not in ended and "job_id" in job)
     return [_joined(run, job, told) for run, job in found]
@@ -110,6 +109,9 @@ def _joined(run: RunFolder, job: dict[str, Any], told: dict[str, slurm.JobInfo])
         facts |= {"state": "cancelled", "reason": _by(run, own)}
     elif own["state"] == "stopped":
         facts |= _stopped(run, job, own, word, reason)
+    elif not _ended_for_good(own) and own["state"] == "failed" and "job_id" in job and word in ("pending", "running"):
+        lost = "it lost a rank" + ("; Slurm is finding out whether a node failed" if word == "running" else "")
+        facts |= {"state": word, "reason": f"{lost}: {reason}" if reason else lost}
     elif own["state"] in ENDED:
         facts |= {key: own[key] for key in ("reason", "rank", "log") if own.get(key) is not None}
         if _OTHERS_DIED.search(facts.get("reason", "")):
@@ -122,6 +124,13 @@ def _joined(run: RunFolder, job: dict[str, Any], told: dict[str, slurm.JobInfo])
         elif reason:
             facts["reason"] = reason
     return facts | _progress(run)
+
+
+def _ended_for_good(own: dict[str, Any]) -> bool:
+    """Whether a run's own word is the last: not where Slurm may have put its job back into the queue."""
+    if own["state"] == "failed" and _OTHERS_DIED.search(str(own.get("reason", ""))):
+        return False  # a failed node, perhaps
+    return own["state"] in ENDED - {"stopped"}
 
 
 def _launcher_word(job: dict[str, Any], told: dict[str, slurm.JobInfo], began: bool) -> tuple[str, str]:

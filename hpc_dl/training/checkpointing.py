@@ -179,10 +179,12 @@ class Checkpointing(Callback):
     def on_validation_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Leave in the middle of a validation when asked to."""
         word = self._word(trainer)
-        if word >= _LIMIT and self._before_validation is not None:
-            self._leave(trainer, word, *self._before_validation)
-        if word >= _LIMIT:  # in the sanity check: nothing was done that could be lost
+        if word < _LIMIT:
+            return
+        if self._before_validation is None:  # in the sanity check: nothing was done that could be lost
             raise Left(_CAUSES[word], trainer.global_step)
+        if self._between_steps(trainer, self._before_validation[0]):
+            self._leave(trainer, word, *self._before_validation)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the weights if they are the best so far."""
@@ -204,7 +206,7 @@ class Checkpointing(Callback):
     def on_test_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Leave in the middle of the test when asked to; the training is done and saved by now."""
         if (word := self._word(trainer)) >= _LIMIT:
-            raise Left(_CAUSES[word], self._saved_step)
+            raise Left(_CAUSES[word], trainer.global_step)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the finished training: to test it, and to go on from when more epochs are wanted."""
@@ -226,7 +228,7 @@ class Checkpointing(Callback):
         """Called before each batch. Gradients that are still being gathered are in no checkpoint: not in between."""
         word = self._word(trainer)
         position = self._loop.position
-        if position.batch % trainer.accumulate_grad_batches:
+        if not self._between_steps(trainer, position):
             return
         if self._hold_at is not None and trainer.global_step >= self._hold_at:
             self._hold_at = None
@@ -239,6 +241,10 @@ class Checkpointing(Callback):
             self._save(trainer, position)
         else:
             self._leave(trainer, word, position)
+
+    def _between_steps(self, trainer: pl.Trainer, position: Position) -> bool:
+        """Whether no gradients are being gathered; Lightning makes a step after the last batch of an epoch as well."""
+        return position.batch % trainer.accumulate_grad_batches == 0 or position.batch >= trainer.num_training_batches
 
     def _note_state(self, trainer: pl.Trainer) -> None:
         """A validation that is broken off is done again, from its beginning: remember how it was."""

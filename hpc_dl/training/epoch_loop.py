@@ -16,6 +16,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loops.fetchers import _DataFetcher
+from pytorch_lightning.loops.fit_loop import _FitLoop
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 
@@ -56,7 +57,7 @@ class EpochLoop(_TrainingEpochLoop):
         self._before_validation = before_validation
         self._entry: tuple[Position, dict[str, Any], Callable[[], None]] | None = None
         self._validation_due = False
-        trainer.fit_loop.epoch_loop = self
+        trainer.fit_loop = _Epochs(trainer, self)
         trainer._signal_connector = _NoSignals(trainer)
 
     @property
@@ -87,6 +88,11 @@ class EpochLoop(_TrainingEpochLoop):
         """Count as after a training that is over, where only its test is left to do."""
         self.trainer.fit_loop.epoch_progress.load_state_dict(progress["epoch_progress"])
         self._count(progress)
+
+    @property
+    def validation_due(self) -> bool:
+        """Whether a validation is still to be done, now or where the training is entered."""
+        return self._validation_due or (self._entry is not None and self._entry[0].validation_due)
 
     @property
     def done(self) -> bool:
@@ -132,6 +138,19 @@ class EpochLoop(_TrainingEpochLoop):
         # Lightning would infer from these what it believes was interrupted.
         for loop in (self, self.val_loop, self.automatic_optimization, self.manual_optimization):
             loop._restarting = loop._loaded_from_state_dict = loop._resuming_from_checkpoint = False
+
+
+class _Epochs(_FitLoop):
+    """Lightning's, except that a validation that is due belongs to the training, even after its last step."""
+
+    def __init__(self, trainer: pl.Trainer, epoch_loop: EpochLoop) -> None:
+        super().__init__(trainer, trainer.fit_loop.min_epochs, trainer.fit_loop.max_epochs)
+        self.epoch_loop: EpochLoop = epoch_loop
+
+    @property
+    def done(self) -> bool:
+        """Whether the training is over."""
+        return not self.epoch_loop.validation_due and super().done
 
 
 class _NoSignals(_SignalConnector):

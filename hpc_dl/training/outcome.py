@@ -76,16 +76,18 @@ def stopped_early(run: RunFolder, resources: Resources, left: Left, attempt: int
         "interrupt": "interrupted by Ctrl-C",
         "term": "asked to end (SIGTERM): cancelled, preempted, or its node shuts down",
     }[left.cause]
-    requeue = left.cause != "interrupt" and not run.cancelled.exists()
+    cancelled = run.cancelled.exists()
+    requeue = left.cause == "limit" and not cancelled
     if requeue and left.step <= from_step:
         requeue = False
         reason += "; it made no step since it was started, so starting it again would not help"
     elif requeue and (done := attempts.requeues(run)) >= resources.max_requeues:
         requeue = False
         reason += f"; it was put back into the queue {done} times (resources.max_requeues)"
-    state: State = "cancelled" if run.cancelled.exists() else "stopped"
+    state: State = "cancelled" if cancelled else "stopped"
     attempts.record(run, "ended", attempt=attempt, state=state, step=left.step, cause=left.cause, requeue=requeue)
     end_state(run, state, reason=reason, step=left.step, cause=left.cause)
-    if requeue:
+    # What SIGTERM meant, Slurm knows: a preempted job goes on whatever it has done, a cancelled one does not.
+    if requeue or (left.cause == "term" and not cancelled):
         write_text(run.requeue, f"{left.cause}\n")
     return Stopped.at("training", f"stopped after step {left.step}: {reason}")

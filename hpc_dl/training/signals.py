@@ -6,10 +6,12 @@ no torch, so that the handlers are in place seconds before a training can begin.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 from typing import Literal
@@ -43,12 +45,17 @@ class StopRequest:
 
 _request: StopRequest | None = None
 _owner: int | None = None
+_last_words: Callable[[], None]
 
 
-def install() -> None:
-    """Begin to take note of USR1, USR2, TERM and INT in this process; forked loader workers do not."""
-    global _owner, _request
-    _owner, _request = os.getpid(), None
+def install(last_words: Callable[[], None] = lambda: None) -> None:
+    """Begin to take note of USR1, USR2, TERM and INT in this process; forked loader workers do not.
+
+    Args:
+        last_words: called before the process leaves at once, because of a second Ctrl-C.
+    """
+    global _owner, _request, _last_words
+    _owner, _request, _last_words = os.getpid(), None, last_words
     for number in _CAUSES:
         signal.signal(number, _note)
     signal.signal(signal.SIGCONT, signal.SIG_DFL)  # Slurm sends it along with TERM; submitit had it ignored
@@ -73,5 +80,7 @@ def _note(number: int, frame: FrameType | None) -> None:
     if number == signal.SIGINT and _request is not None and _request.signal_name == "SIGINT":
         sys.stderr.write("\nLeaving at once; the run goes on from its newest checkpoint with `hpc-dl resume`.\n")
         sys.stderr.flush()
+        with contextlib.suppress(Exception):
+            _last_words()
         os._exit(130)
     request(_CAUSES[number], signal.Signals(number).name)

@@ -60,20 +60,20 @@ def stopped_by(number: int, config: Path) -> None:
     assert "it goes on with `hpc-dl resume" in Path("told").read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR2])
 def test_a_run_that_was_stopped_ends_like_one_that_was_not(
     hpc_dl: HpcDl, config: Callable[..., Path], number: int
 ) -> None:
-    path = config(**LEARNING, trainer={"max_epochs": 400, "check_val_every_n_epoch": 50})
+    path = config(**LEARNING, trainer={"max_epochs": 100, "check_val_every_n_epoch": 20})
     stopped_by(number, path)
     run = the_run()
     stopped = read_state(run)
-    assert (stopped["state"], 0 < stopped["step"] < 2400) == ("stopped", True)
+    assert (stopped["state"], 0 < stopped["step"] < 600) == ("stopped", True)
     answer = hpc_dl("status", "--json")
     assert [(row["state"], row["run"]) for row in answer.json] == [("stopped", run.name)]
     answer = hpc_dl("resume", "latest", "--json")
     assert answer.status == 0, answer.err
-    assert (answer.json["state"], answer.json["steps"], answer.json["dir"]) == ("finished", 2400, str(run.path))
+    assert (answer.json["state"], answer.json["steps"], answer.json["dir"]) == ("finished", 600, str(run.path))
     assert f"goes on from step {stopped['step']}" in answer.err
     assert [line["event"] for line in history(run)] == ["started", "ended", "resumed", "started", "ended"]
     assert hpc_dl("train", path, "--runs", "whole").status == 0
@@ -130,7 +130,7 @@ def test_a_data_file_with_another_content_is_refused(hpc_dl: HpcDl, tmp_path: Pa
     assert hpc_dl("train", path).status == 0
     with h5py.File(file, "r+") as opened:
         # As if somebody had made the file anew from other samples.
-        opened.attrs["checksum"] = "sha256:" + "0" * 64
+        opened.attrs["sha256"] = "0" * 64
     answer = hpc_dl("resume", "latest", "trainer.max_epochs=2")
     assert (answer.status, "has another content than when the run began" in answer.err) == (2, True)
 

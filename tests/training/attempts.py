@@ -267,4 +267,3 @@ def unlike(run: RunFolder, reference: RunFolder) -> list[str]:
     for key in ("metrics", "steps", "epochs"):
         found += differences(ours_result[key], theirs_result[key], key)
     return found
-

@@ -114,6 +114,19 @@ def many_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return experiments.classification_file(tmp_path_factory.mktemp("many"), {"train": 192, "val": 29, "test": 27})
 
 
+@pytest.fixture(scope="session")
+def uninterrupted(many_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RunFolder]:
+    """The run of an experiment that nothing happened to; each is made once."""
+    runs: dict[str, RunFolder] = {}
+
+    def run(**sections: Any) -> RunFolder:
+        if repr(sections) not in runs:
+            runs[repr(sections)] = finish(prepared(tmp_path_factory.mktemp("whole"), many_images, **sections))
+        return runs[repr(sections)]
+
+    return run
+
+
 def prepared(folder: Path, file: Path, **sections: Any) -> RunFolder:
     merged = {key: {**CNN[key], **sections.pop(key, {})} if key == "trainer" else CNN[key] for key in CNN}
     return experiments.prepared(folder, experiments.raw(file, **(merged | sections)))
@@ -145,12 +158,17 @@ def seeded_stops(steps: int, count: int = 10) -> list[Stop]:
     ids=lambda value: "-".join(value) or "plain" if isinstance(value, dict) else "",
 )
 def test_stopped_at_arbitrary_steps(
-    tmp_path: Path, many_images: Path, trainer: dict[str, Any], steps: int, stops: int
+    tmp_path: Path,
+    many_images: Path,
+    trainer: dict[str, Any],
+    steps: int,
+    stops: int,
+    uninterrupted: Callable[..., RunFolder],
 ) -> None:
     points = seeded_stops(steps, stops)
     if trainer.get("limit_val_batches") == 0:
         points = [Stop(stop.step) for stop in points]
-    reference = finish(prepared(tmp_path, many_images, trainer=trainer))
+    reference = uninterrupted(trainer=trainer)
     run = finish(prepared(tmp_path, many_images, trainer=trainer), *points)
     assert unlike(run, reference) == []
     assert read_json(run.result)["steps"] == steps
@@ -204,10 +222,10 @@ def test_the_comparison_sees_a_single_bit(tmp_path: Path, many_images: Path) -> 
 
 @pytest.mark.parametrize("hook", ["on_fit_start", "on_sanity_check_start", "on_train_start", "on_train_epoch_start"])
 def test_a_stop_before_the_first_step_saves_nothing_and_starts_again(
-    tmp_path: Path, many_images: Path, hook: str
+    tmp_path: Path, many_images: Path, hook: str, uninterrupted: Callable[..., RunFolder]
 ) -> None:
     trainer = {"max_epochs": 1, "num_sanity_val_steps": 2}
-    reference = finish(prepared(tmp_path, many_images, trainer=trainer))
+    reference = uninterrupted(trainer=trainer)
     run = prepared(tmp_path, many_images, trainer=trainer)
     assert attempt(run, Stop(0, hook)) == Stopped.exit_status
     assert list(run.checkpoints.iterdir()) == []
@@ -235,8 +253,10 @@ def test_a_stop_before_the_first_step_saves_nothing_and_starts_again(
     ],
     ids=lambda value: f"{value.hook}-{value.step}" if isinstance(value, Stop) else "",
 )
-def test_a_stop_at_a_delicate_point(tmp_path: Path, many_images: Path, stop: Stop, saved: int) -> None:
-    reference = finish(prepared(tmp_path, many_images, trainer={"max_epochs": 2}))
+def test_a_stop_at_a_delicate_point(
+    tmp_path: Path, many_images: Path, stop: Stop, saved: int, uninterrupted: Callable[..., RunFolder]
+) -> None:
+    reference = uninterrupted(trainer={"max_epochs": 2})
     run = prepared(tmp_path, many_images, trainer={"max_epochs": 2})
     assert attempt(run, stop) == Stopped.exit_status
     assert {"state": "stopped", "step": saved, "cause": "limit"}.items() <= read_state(run).items()
@@ -252,11 +272,11 @@ def test_a_stop_after_the_last_test_batch_comes_too_late(tmp_path: Path, many_im
 
 
 def test_stopped_in_each_validation_at_a_training_that_max_steps_ends_there(
-    tmp_path: Path, many_images: Path
+    tmp_path: Path, many_images: Path, uninterrupted: Callable[..., RunFolder]
 ) -> None:
     # The step that is the last one is done, its validation is not.
     trainer = {"max_epochs": None, "max_steps": 10, "val_check_interval": 5}
-    reference = finish(prepared(tmp_path, many_images, trainer=trainer))
+    reference = uninterrupted(trainer=trainer)
     stops = [Stop(step, "on_validation_batch_end", batch=1) for step in (5, 10, 10)]
     run = finish(prepared(tmp_path, many_images, trainer=trainer), *stops)
     assert unlike(run, reference) == []
@@ -288,9 +308,11 @@ def test_what_the_signals_mean(
     assert history.history(run)[-1]["cause"] == cause
 
 
-def test_a_second_ctrl_c_leaves_at_once_and_the_run_goes_on_exactly(tmp_path: Path, many_images: Path) -> None:
+def test_a_second_ctrl_c_leaves_at_once_and_the_run_goes_on_exactly(
+    tmp_path: Path, many_images: Path, uninterrupted: Callable[..., RunFolder]
+) -> None:
     checkpoint = {"every": "5 steps"}
-    reference = finish(prepared(tmp_path, many_images, trainer={"max_epochs": 1}, checkpoint=checkpoint))
+    reference = uninterrupted(trainer={"max_epochs": 1}, checkpoint=checkpoint)
     run = prepared(tmp_path, many_images, trainer={"max_epochs": 1}, checkpoint=checkpoint)
     assert wait(start(run, Stop(8, numbers=(signal.SIGINT, signal.SIGINT)))) == 130
     assert "goes on from its newest checkpoint" in output(run)
@@ -300,11 +322,11 @@ def test_a_second_ctrl_c_leaves_at_once_and_the_run_goes_on_exactly(tmp_path: Pa
 
 @pytest.mark.parametrize("step", [7, BATCHES, 2 * BATCHES], ids=["mid-epoch", "validation-due", "in-the-test"])
 def test_a_stop_right_after_a_resume_writes_nothing_and_asks_for_no_requeue(
-    tmp_path: Path, many_images: Path, step: int
+    tmp_path: Path, many_images: Path, step: int, uninterrupted: Callable[..., RunFolder]
 ) -> None:
     hook = "on_test_batch_start" if step == 2 * BATCHES else "on_train_batch_end"
     trainer = {"max_epochs": 2}
-    reference = finish(prepared(tmp_path, many_images, trainer=trainer))
+    reference = uninterrupted(trainer=trainer)
     run = prepared(tmp_path, many_images, trainer=trainer)
     assert attempt(run, Stop(step, hook)) == Stopped.exit_status
     run.requeue.unlink()  # as the batch script does

@@ -14,6 +14,7 @@ from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.opening import open_spec
 from hpc_dl.errors import ConfigError
+from hpc_dl.runs.attempts import history
 from hpc_dl.runs.files import read_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import read_state
@@ -139,11 +140,22 @@ def test_the_result_and_the_state_tell_the_whole_story(tmp_path: Path, image_fil
     log = run.log(0).read_text()
     assert "MLP with 547 parameters on tiny (48 train, 13 val, 11 test), 1 × cpu, seed 7" in log
     assert "epoch 2/2" in log
-    assert {path.name for path in run.checkpoints.iterdir()} == {"best.ckpt", "last.ckpt"}
+    best = run.best_checkpoint.resolve().name
+    assert {path.name for path in run.checkpoints.iterdir()} == {
+        "step-00000012.ckpt", "step-00000012.ckpt.sha256", "last.ckpt", best, f"{best}.sha256", "best.ckpt",
+    }  # fmt: skip
+    assert run.last_checkpoint.resolve().name == "step-00000012.ckpt"
+    assert best in ("best-00000006.ckpt", "best-00000012.ckpt")
     assert {path.name for path in run.path.iterdir()} == {
         "config.yaml", "provenance.json", "code", "state.json", "journal", "checkpoints", "logs", "submitit",
-        "result.json",
+        "result.json", "attempts.jsonl", "timings.json",
     }  # fmt: skip
+    started, ended = history(run)
+    assert (started["event"], started["attempt"], started["from_step"], started["world_size"]) == ("started", 0, 0, 1)
+    assert (ended["event"], ended["attempt"], ended["state"], ended["step"]) == ("ended", 0, "finished", 12)
+    timings = read_json(run.timings)
+    assert {"boundary_s", "checkpoint_s", "checkpoint_share", "lead_s"} <= set(timings)
+    assert 0 < timings["checkpoint_s"] < timings["lead_s"] and 0 < timings["checkpoint_share"] < 1
 
 
 @pytest.mark.parametrize(
@@ -318,5 +330,5 @@ def test_a_monitor_that_a_users_own_module_does_not_log(
         "    def training_step(self, batch, batch_idx):\n        return self.loss(batch)\n\n"
         "    def validation_step(self, batch, batch_idx):\n        self.log('val_loss', self.loss(batch))\n"
     )
-    with pytest.raises(ConfigError, match=r"checkpoint\.monitor: was not logged .* \(allowed: train/loss, val_loss\)"):
+    with pytest.raises(ConfigError, match=r"checkpoint\.monitor: was not logged .*; allowed: train/loss, val_loss\)"):
         trained(tmp_path, image_file, model={"class": net})
