@@ -110,7 +110,7 @@ class Attempt:
             TimeoutError: it did not; it is killed by now.
         """
         until = time.monotonic() + seconds
-        while self.poll() or any(os.getpgid(p.pid) == p.pid for p in self.processes()):
+        while self.poll() or any(map(_leads, self.processes())):
             if time.monotonic() > until:
                 left = [f"{p.pid} ({p.status()})" for p in self.processes()]
                 self.kill()
@@ -177,6 +177,13 @@ class Attempt:
         with suppress(FileNotFoundError):
             return next((entry.name for entry in os.scandir(self.run.checkpoints) if _is_temporary(entry.name)), None)
         return None
+
+
+def _leads(process: psutil.Process) -> bool:
+    """Whether it leads its process group: launcher and ranks do, loader workers do not."""
+    with suppress(ProcessLookupError):
+        return os.getpgid(process.pid) == process.pid
+    return False
 
 
 def _is_temporary(name: str) -> bool:
@@ -623,8 +630,8 @@ class Soak:
         run = self._prepare(configuration)
         trials: list[Trial] = []
         problem = ""
+        attempt = Attempt(run, cold=shots[0].cold)
         try:
-            attempt = Attempt(run, cold=shots[0].cold)
             for left, shot in zip(range(len(shots), 0, -1), shots, strict=True):
                 if time.monotonic() >= until:
                     break
@@ -649,8 +656,10 @@ class Soak:
                     trial.survived, trial.identical = True, not problem
             else:
                 problem = f"never came to its end: {read_state(run).get('reason')}"
-        except TimeoutError as error:
-            problem = str(error)
+        except (OSError, ValueError, LookupError, RuntimeError) as error:  # TimeoutError is an OSError
+            problem = f"{type(error).__name__}: {error}"
+        finally:
+            attempt.kill()
         for trial in trials:
             fault = FAULTS[trial.shot.fault]
             allowed = promised(fault, configuration)

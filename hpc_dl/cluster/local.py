@@ -24,6 +24,7 @@ from hpc_dl.runs.files import write_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import ENDED, read_state, write_state
 from hpc_dl.schema import parse
+from hpc_dl.training import signals
 
 if TYPE_CHECKING:
     from hpc_dl.cluster.site import SiteProfile
@@ -74,6 +75,7 @@ def run_in_background(run_dir: str, visible_gpus: str | None) -> None:
         run_dir: the run folder.
         visible_gpus: the user's own CUDA_VISIBLE_DEVICES; submitit numbers the machine's GPUs from 0 instead.
     """
+    signals.install()  # before torch is imported, which takes seconds
     from hpc_dl.cluster.job import leave
     from hpc_dl.cluster.launch import launch
     from hpc_dl.config.experiment import Experiment

@@ -18,7 +18,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from hpc_dl.config.checkpoint import CheckpointConfig
-from hpc_dl.errors import ConfigError
+from hpc_dl.errors import ConfigError, RunError
 from hpc_dl.runs import checkpoints
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.runs.files import read_json
@@ -100,6 +100,7 @@ class Checkpointing(Callback):
         self._before_validation: tuple[Position, dict[str, Any], dict[str, Any]] | None = None
         self._boundary_time: float | None = None
         self._hold_at: int | None = None
+        self._asked_time: float | None = None
         self._cost_s = 0.0
         self._began = time.monotonic()
         self.checkpoint_s = 0.0
@@ -110,12 +111,23 @@ class Checkpointing(Callback):
         self._group = group
         self._loop = EpochLoop(trainer, lambda: self._at_boundary(trainer), lambda: self._note_state(trainer))
 
-    @property
-    def best(self) -> Checkpoint | None:
-        """The best weights so far; ``None`` before the first validation."""
-        if self._best_step is None:
-            return None
-        return next((c for c in checkpoints.listed(self._run.checkpoints, "best") if c.step == self._best_step), None)
+    def whole_best(self) -> Checkpoint:
+        """The best weights so far, verified; to be called by all ranks.
+
+        Raises:
+            RunError: they are damaged or gone: another result must not take their place in silence.
+        """
+        name = f"best-{self._best_step:08d}.ckpt"
+        problem = ""
+        if self._group.rank == 0:
+            problem = checkpoints.problem_of(Checkpoint(self._best_step or 0, self._run.checkpoints / name))
+        if problem := self._group.from_rank_0(problem):
+            raise RunError.at(
+                self._run.checkpoints / name,
+                f"the best weights are damaged ({problem})",
+                remedy="put the file back from a copy, or begin a new run",
+            )
+        return Checkpoint(self._best_step or 0, self._run.checkpoints / name)
 
     @property
     def cost_share(self) -> float:
@@ -132,8 +144,10 @@ class Checkpointing(Callback):
 
         ``stop_s``, from a signal until now, is there when a signal came: in this attempt, or else in an earlier one.
         """
-        asked = signals.requested()
-        stop_s = (read_json(self._run.timings) or {}).get("stop_s") if asked is None else time.monotonic() - asked.time
+        if self._asked_time is None:
+            stop_s = (read_json(self._run.timings) or {}).get("stop_s")
+        else:
+            stop_s = time.monotonic() - self._asked_time
         return {
             **({} if stop_s is None else {"stop_s": round(stop_s, 3)}),
             "boundary_s": round(self.boundary_s, 3),
@@ -259,7 +273,7 @@ class Checkpointing(Callback):
         if self._ends_at is not None and time.time() >= self._ends_at - self.lead_s:
             signals.request("limit", "time limit")
         if (asked := signals.requested()) is not None:
-            word = _WORDS[asked.cause]
+            word, self._asked_time = _WORDS[asked.cause], asked.time
         else:
             word = _SAVE if self._group.rank == 0 and self._due(trainer, now) else _NOTHING
         return self._group.highest(word)
@@ -268,7 +282,8 @@ class Checkpointing(Callback):
         if not trainer.training:
             return False
         if (steps := self._config.every_steps) is not None:
-            return trainer.global_step - self._saved_step >= steps
+            lag = self._group.size > 1  # the others hear of it one batch later
+            return trainer.global_step - self._saved_step >= steps - lag
         seconds = self._config.every_seconds or max(FIRST_AUTO_S, self.checkpoint_s / LARGEST_SHARE)
         return now - self._saved_time >= seconds
 
@@ -300,7 +315,7 @@ class Checkpointing(Callback):
         """Save on all ranks at once.
 
         Raises:
-            OSError: it could not be written, and the training is about to end; otherwise that is only told, and tried
+            RunError: it could not be written, and the training is about to end; otherwise that is only told, and tried
                 again.
         """
         step = trainer.global_step
@@ -310,11 +325,15 @@ class Checkpointing(Callback):
             checkpoint["loops"]["fit_loop"] = progress
         checkpoint[KEY] = {**self._facts, "position": vars(position), "complete": complete, "ranks": ranks}
         problem = self._write("step", step, checkpoint)
-        self._saved_time = time.monotonic()
+        self._saved_time, self._saved_step = time.monotonic(), step  # one that failed is not tried again in each step
         if problem is None:
-            self._saved, self._saved_step = (step, position), step
+            self._saved = (step, position)
         elif leaving or complete:
-            raise problem
+            raise RunError.at(
+                self._run.checkpoints,
+                f"the checkpoint of step {step} could not be written: {problem.strerror or problem}",
+                remedy="make room there, then go on from the one before with `hpc-dl resume`",
+            ) from problem
         else:
             self._say(f"The checkpoint of step {step} could not be written ({problem}); training goes on.")
 

@@ -51,11 +51,15 @@ _last_words: Callable[[], None]
 def install(last_words: Callable[[], None] = lambda: None) -> None:
     """Begin to take note of USR1, USR2, TERM and INT in this process; forked loader workers do not.
 
+    A second call keeps what was noted since the first.
+
     Args:
         last_words: called before the process leaves at once, because of a second Ctrl-C.
     """
     global _owner, _request, _last_words
-    _owner, _request, _last_words = os.getpid(), None, last_words
+    if _owner != os.getpid():
+        _owner, _request = os.getpid(), None
+    _last_words = last_words
     for number in _CAUSES:
         signal.signal(number, _note)
     signal.signal(signal.SIGCONT, signal.SIG_DFL)  # Slurm sends it along with TERM; submitit had it ignored
@@ -64,6 +68,12 @@ def install(last_words: Callable[[], None] = lambda: None) -> None:
 def requested() -> StopRequest | None:
     """What this process was asked for, or ``None``."""
     return _request
+
+
+def answered() -> None:
+    """Forget the request: the training that it was meant for has left."""
+    global _request
+    _request = None
 
 
 def request(cause: Cause, name: str) -> None:

@@ -29,6 +29,7 @@ from hpc_dl.runs.provenance import slurm_facts
 from hpc_dl.runs.state import record_failure, write_state
 from hpc_dl.tracking.logger import JournalLogger
 from hpc_dl.tracking.wandb import WandbTracker
+from hpc_dl.training import signals
 from hpc_dl.training.callbacks import PlainProgress, TerminalProgress, TrainingMetrics
 from hpc_dl.training.checkpointing import Checkpointing, Left
 from hpc_dl.training.console import note, on_terminal, say, set_up
@@ -122,6 +123,7 @@ def _train(run: RunFolder, ranks: Ranks, attempt: int, began: float) -> None:
                     finished(run, model, trainer, metrics, attempt, time.monotonic() - began, experiment.seed)
                 finish |= {"exit_code": 0, "summary": metrics}
             except Left as left:
+                signals.answered()
                 told = Stopped.at("training", f"stopped after step {left.step}")
                 if trainer.is_global_zero:
                     told = stopped_early(run, experiment.resources, left, attempt, from_step)
@@ -184,8 +186,7 @@ def _fit_and_test(
         trainer.fit(model, batches, ckpt_path=None if start is None else str(start.path), weights_only=False)
     else:
         checkpointing.skip_training(entry)
-    best = checkpointing.best
-    assert best is not None
+    best = checkpointing.whole_best()
     metrics: dict[str, float] = torch.load(best.path, weights_only=True, mmap=True)["metrics"]
     if "test" in data.sizes and _has_test(model):
         trainer.test(model, batches, ckpt_path=str(best.path), weights_only=True, verbose=False)

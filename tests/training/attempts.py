@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from hpc_dl.tracking.journal import read_journal
 from hpc_dl.training import signals
 from hpc_dl.training.callbacks import PlainProgress
 from hpc_dl.training.train import train
+from tests.conftest import PROJECT
 
 WAIT_S = 120.0
 _TIMED = ("time", "train/samples_per_s")
@@ -133,8 +135,12 @@ def done(run: RunFolder) -> int:
 
 
 def _server() -> Any:
+    """Forks processes that have torch imported already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # torch is imported once, not by each process
+    context.set_forkserver_preload([__name__])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep))
+        forkserver.ensure_running()  # it looks there for what it imports, not in our sys.path
     return context
 
 

@@ -142,11 +142,12 @@ _SAMPLES = """
     def __init__(self, data):
         super().__init__()
         self.layer = torch.nn.Linear(64, data.num_outputs)
-    def training_step(self, batch, batch_idx):
+    def on_train_batch_start(self, batch, batch_idx):
         import json
         with open(f"samples-{self.global_rank}.jsonl", "a") as file:
             sums = [round(float(x), 3) for x in (batch[0].double().flatten(1) ** 2).sum(1)]
             file.write(json.dumps([self.current_epoch, batch_idx, sums]) + "\\n")
+    def training_step(self, batch, batch_idx):
         return self.loss(batch)
     def validation_step(self, batch, batch_idx):
         self.log("val/loss", self.loss(batch), sync_dist=True)
