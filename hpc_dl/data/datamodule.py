@@ -159,11 +159,16 @@ class HDF5DataModule(pl.LightningDataModule):
             return _Batches(reader)[np.arange(self._batch_size(num_ranks))]
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Convert and scale a batch on the device."""
+        """Convert and scale a batch on the device; then the LightningModule's own hook of this name has its turn."""
         x, y = batch
         x = self.scaling(x)
+        if self.trainer is None:
+            return x, y
         # Lightning fits floats to `precision` before the transfer, when images are still bytes.
-        return (x if self.trainer is None else self.trainer.precision_plugin.convert_input(x)), y
+        batch = self.trainer.precision_plugin.convert_input(x), y
+        # Lightning calls either the data module's hook or the module's: an augmentation there would be left out.
+        finished: Batch = self.trainer.lightning_module.on_after_batch_transfer(batch, dataloader_idx)
+        return finished
 
     def state_dict(self) -> dict[str, Any]:
         """The scaling, kept in the checkpoint so that a model always meets the inputs that it learned from."""

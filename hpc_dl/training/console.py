@@ -20,6 +20,7 @@ _NOISE = (
     r".*treespec.*",
     r".*number of training batches .* is smaller than the logging interval.*",
     r".*GPU available but not used.*",
+    r".*have overridden .on_after_batch_transfer. in both.*",
     r".*It is recommended to use .self.log.*sync_dist=True.*",
 )
 

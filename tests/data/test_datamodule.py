@@ -80,6 +80,23 @@ def test_two_epochs(own_file: Path, num_workers: int) -> None:
     assert again.inputs("train0") == first
 
 
+class Doubling(Recorder):
+    """Changes its batches on the device, as augmentations do."""
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        x, y = batch
+        return 2 * x, y
+
+
+def test_a_module_that_changes_its_batches_gets_them_scaled_and_has_the_last_word(own_file: Path) -> None:
+    plain, doubling = Recorder(), Doubling()
+    for module in (plain, doubling):
+        trainer(max_epochs=1).fit(module, HDF5DataModule(own_file, batch_size=8, seed=1))
+    for key in ("train0", "val0"):
+        for (x, _), (twice, _) in zip(plain.seen[key], doubling.seen[key], strict=True):
+            assert torch.equal(2 * x, twice)
+
+
 def test_without_validation_split(foreign_file: MakeFile) -> None:
     x, y = samples(20)
     path = foreign_file(inputs=x, targets=y)
