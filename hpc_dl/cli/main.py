@@ -13,6 +13,7 @@ from hpc_dl.cli.cancel import cancel
 from hpc_dl.cli.logs import logs
 from hpc_dl.cli.models import models
 from hpc_dl.cli.output import say
+from hpc_dl.cli.rehearse import rehearse
 from hpc_dl.cli.results import results
 from hpc_dl.cli.resume import resume
 from hpc_dl.cli.status import status
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (train, submit, status, logs, cancel, resume, results, validate, models):
+for command in (train, submit, rehearse, status, logs, cancel, resume, results, validate, models):
     app.command()(command)
 app.add_typer(data.app, name="data")
 

@@ -38,6 +38,7 @@ def submit(
     from hpc_dl.cli.output import emit, say
 
     say("Loading torch and Lightning …")
+    from hpc_dl.cluster import lead
     from hpc_dl.cluster import site as sites
     from hpc_dl.cluster import submit as room
     from hpc_dl.config.experiment import Experiment
@@ -58,6 +59,8 @@ def submit(
         reason = "The site profile says so" if profile.scheduler == "local" else "There is no Slurm here (no sbatch)"
         say(f"{reason}: the run goes on in the background of this machine.")
     run = prepare(experiment, runs=runs_dir, data_dir=data_dir, command=sys.argv, say=say)
+    if warning := lead.shortage(experiment.resources.minutes, lead.lead_s(runs_dir, experiment.name)):
+        say(f"hpc-dl: {warning}")
     facts = room.submit(run, experiment, profile, data_dir)
     say(f"Run folder: {run.path}")
     tell(run, facts, wait=wait, as_json=as_json)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpc_dl.cluster import environment as environments
+from hpc_dl.cluster.lead import lead_s
 from hpc_dl.cluster.requeue import lead_seconds
 from hpc_dl.config import yaml
 from hpc_dl.config.resources import Resources
@@ -96,11 +97,11 @@ def main() -> None:
     from hpc_dl.cluster.local import run_in_background as task
 
     run = RunFolder(Path(sys.argv[1]))
-    resources = parse(Resources, yaml.load(run.config)["resources"], "resources")
+    config = yaml.load(run.config)
+    resources = parse(Resources, config["resources"], "resources")
+    lead = lead_seconds(resources.minutes, lead_s(run.path.parent, config["name"], run))
     executor = submitit.LocalExecutor(folder=run.submitit)
-    executor.update_parameters(
-        timeout_min=resources.minutes, signal_delay_s=lead_seconds(resources.minutes), stderr_to_stdout=True
-    )
+    executor.update_parameters(timeout_min=resources.minutes, signal_delay_s=lead, stderr_to_stdout=True)
     stop_by: list[float] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stop_by.append(time.monotonic() + _STOP_GRACE_S))
     began = time.monotonic()

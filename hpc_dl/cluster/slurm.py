@@ -131,6 +131,34 @@ def cancel(job_ids: Iterable[str]) -> None:
         raise ClusterError.at("scancel", _sentence(done.stderr), remedy="see `squeue --me`")
 
 
+def send_signal(job_id: str, name: str) -> None:
+    """Send a signal to the ranks of a job, not to its batch script.
+
+    Raises:
+        ClusterError: Slurm refuses, or does not answer.
+    """
+    done = _run("scancel", f"--signal={name}", job_id)
+    if done is None or done.returncode:
+        raise ClusterError.at("scancel", _sentence(done.stderr) if done else "Slurm does not answer")
+
+
+def job_facts(job_id: str) -> dict[str, str]:
+    """What the controller says of a job (``StartTime``, ``SubmitTime``, …); empty where it does not answer."""
+    return next(iter(_shown("job", job_id)), {})
+
+
+def partition_facts() -> list[dict[str, str]]:
+    """What the controller says of each partition; empty where it does not answer."""
+    return _shown("partition")
+
+
+def configuration() -> dict[str, str]:
+    """Slurm's settings (``KillWait``, …); empty where the controller does not answer."""
+    done = _run("scontrol", "show", "config")
+    lines = done.stdout.splitlines() if done and not done.returncode else []
+    return {key.strip(): value.strip() for key, equals, value in (line.partition("=") for line in lines) if equals}
+
+
 def partitions() -> list[str]:
     """Names of the partitions; empty when Slurm does not answer."""
     done = _run("sinfo", "--noheader", "--format=%R")
@@ -154,8 +182,18 @@ def _scontrol(job_id: str) -> JobInfo | None:
         return None
     if done.returncode:
         return JobInfo(FORGOTTEN) if "Invalid job id" in done.stderr else None
-    fields = dict(word.partition("=")[::2] for word in done.stdout.split() if "=" in word)
+    fields = _fields(done.stdout)
     return JobInfo(fields["JobState"], _reason(fields.get("Reason", ""))) if "JobState" in fields else None
+
+
+def _shown(*words: str) -> list[dict[str, str]]:
+    done = _run("scontrol", "--oneliner", "show", *words)
+    lines = done.stdout.splitlines() if done and not done.returncode else []
+    return [_fields(line) for line in lines]
+
+
+def _fields(line: str) -> dict[str, str]:
+    return {key: value for key, equals, value in (word.partition("=") for word in line.split()) if equals}
 
 
 def _table(text: str, job_ids: list[str]) -> dict[str, JobInfo]:

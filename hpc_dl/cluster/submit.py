@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hpc_dl.cluster import local, slurm
 from hpc_dl.cluster.environment import outside_of_jobs
 from hpc_dl.cluster.job import Job
+from hpc_dl.cluster.lead import lead_s
 from hpc_dl.config import yaml
 from hpc_dl.errors import ClusterError
 from hpc_dl.runs.files import write_json, write_text
@@ -73,7 +74,7 @@ def script(runs: Path, experiment: Experiment, site: SiteProfile, data_dir: Path
     from hpc_dl.cluster.batch import executor
 
     run = RunFolder(runs.absolute() / f"{experiment.name}-{_NAME_IN_A_DRY_RUN}")
-    return executor(run, experiment, site, data_dir).script()
+    return executor(run, experiment, site, data_dir, lead_s(runs, experiment.name)).script()
 
 
 def uses_slurm(site: SiteProfile) -> bool:
@@ -96,7 +97,7 @@ def _sbatch(run: RunFolder, experiment: Experiment, site: SiteProfile, data_dir:
     from hpc_dl.cluster.batch import executor
 
     try:
-        sender = executor(run, experiment, site, data_dir)
+        sender = executor(run, experiment, site, data_dir, lead_s(run.path.parent, experiment.name, run))
         # submitit prints what sbatch says of a refusal; it is told below, once.
         with _outside_of_jobs(), contextlib.redirect_stderr(io.StringIO()):
             return str(sender.submit(Job(str(run.path))).job_id)

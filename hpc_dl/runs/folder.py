@@ -13,6 +13,7 @@
       journal/           metrics of each attempt, append-only
       attempts.jsonl     each start of the run: when, where, from which step, and how it ended
       timings.json       how long steps, checkpoints and the graceful stop took
+      rehearsal.json     only in a rehearsal: where the training waits for its signal
       requeue            marker: the stopped job is to be put back into the queue
       heartbeats/        how far each rank is, for the others to see who hangs
       checkpoints/       step-N.ckpt to go on from, best-N.ckpt to keep; last.ckpt and best.ckpt link to them

@@ -46,11 +46,12 @@ def ended(desk: Desk) -> bool:
 
 @pytest.mark.slurm
 @pytest.mark.slow
+@pytest.mark.timeout(700)  # other tests may be before it in the queue
 def test_two_nodes_with_two_ranks_on_slurm(slurm_desk: Desk) -> None:
     began = time.monotonic()
     words = ("rehearse", "tiny.yaml", *FOUR_RANKS, "--site", "dev", "--json")
-    done = slurm_desk.run(*words, timeout_s=280)
-    assert time.monotonic() - began < 120
+    done = slurm_desk.run(*words, timeout_s=600)
+    seconds = time.monotonic() - began
     assert "Sending a real SIGUSR2" in done.stderr and "[pending] requeued, goes on at step" in done.stderr
     report = json.loads(done.stdout)
     assert report["passed"] and report["identical"] and report["problems"] == []
@@ -60,7 +61,8 @@ def test_two_nodes_with_two_ranks_on_slurm(slurm_desk: Desk) -> None:
         "queue_wait", "start_to_first_step", "step", "checkpoint", "signal_to_end_of_training", "signal_to_requeue",
         "requeue_wait", "restart_to_first_step",
     }  # fmt: skip
-    assert 5 <= report["seconds"]["requeue_wait"] < 60
+    assert report["seconds"]["requeue_wait"] >= 5
+    assert seconds - report["seconds"]["queue_wait"] - report["seconds"]["requeue_wait"] < 120
     run = RunFolder(Path(report["interrupted"]))
     starts = [line for line in attempts.history(run) if line["event"] == "started"]
     assert [(line["from_step"], line["world_size"]) for line in starts] == [(0, 4), (report["step"], 4)]

@@ -146,6 +146,7 @@ def _server() -> Any:
 
 def _in_process(run: Path, stops: tuple[Stop, ...], environment: dict[str, str], before: Any, folder: str) -> None:
     os.setsid()  # so that the loader's workers can be killed along
+    multiprocessing.set_start_method("fork", force=True)  # for the loader's workers, as in a job
     os.environ.update(environment)
     os.chdir(folder)
     output = os.open(run / f"output-{environment.get('RANK', '0')}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -375,18 +375,18 @@ def test_a_finished_run_that_is_started_again_only_tests_again(tmp_path: Path, m
 # --- processes of their own: several ranks, loader workers ------------------------------------------------------------
 
 _RANKS = [
-    # nodes, GPUs per node, workers
-    (1, 1, 2),
-    (1, 2, 0),
-    (2, 2, 0),
-    (2, 2, 2),
+    # nodes, GPUs per node, loader workers, stops
+    (1, 1, 2, 10),
+    (1, 2, 0, 10),
+    (2, 2, 0, 5),
+    (2, 2, 2, 3),
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("nodes", "per_node", "workers"), _RANKS)
-def test_several_ranks_stopped_at_ten_arbitrary_steps(
-    tmp_path: Path, many_images: Path, nodes: int, per_node: int, workers: int
+@pytest.mark.parametrize(("nodes", "per_node", "workers", "stops"), _RANKS)
+def test_several_ranks_stopped_at_arbitrary_steps(
+    tmp_path: Path, many_images: Path, nodes: int, per_node: int, workers: int, stops: int
 ) -> None:
     ranks = nodes * per_node
     draw = random.Random(ranks)
@@ -399,8 +399,8 @@ def test_several_ranks_stopped_at_ten_arbitrary_steps(
     reference = finish_in_processes(prepared(tmp_path, many_images, **sections))
     run = prepared(tmp_path, many_images, **sections)
     # Whichever rank is told: all leave at the same point.
-    stops = [Stop(stop.step, stop.hook, rank=draw.randrange(ranks)) for stop in seeded_stops(3 * BATCHES - 3)]
-    finish_in_processes(run, *stops)
+    points = [Stop(stop.step, stop.hook, rank=draw.randrange(ranks)) for stop in seeded_stops(3 * BATCHES - 3, stops)]
+    finish_in_processes(run, *points)
     assert unlike(run, reference) == []
 
 
