@@ -71,11 +71,14 @@ def test_a_short_training_writes_one_and_the_best(tmp_path: Path, file: Path, mo
     assert written(tmp_path, file, monkeypatch) == [("best", BATCHES), ("step", BATCHES)]
 
 
-def decides(every: str, *, since_s: float, cost_s: float = 0.0, steps: int = 7, training: bool = True) -> bool:
+def decides(
+    every: str, *, since_s: float, cost_s: float = 0.0, steps: int = 7, training: bool = True, ranks: int = 1
+) -> bool:
     """Whether one is due so long after the last, where the slowest so far took ``cost_s``."""
     made = Checkpointing(
         RunFolder(Path("/nowhere")), CheckpointConfig(every=every), facts={}, say=lambda line: pytest.fail(line)
     )
+    made._group = SimpleNamespace(size=ranks, rank=0)  # type: ignore[assignment]
     made.checkpoint_s = cost_s
     return made._due(SimpleNamespace(training=training, global_step=steps), made._saved_time + since_s)  # type: ignore[arg-type]
 
@@ -102,6 +105,8 @@ def test_the_interval_in_time(every: str, cost_s: float, interval_s: float) -> N
 
 def test_the_interval_in_steps() -> None:
     assert [decides("7 steps", since_s=1e9, steps=steps) for steps in (6, 7, 8)] == [False, True, True]
+    # The other ranks hear of it one batch later.
+    assert [decides("7 steps", since_s=1e9, steps=steps, ranks=2) for steps in (5, 6, 7)] == [False, True, True]
 
 
 def test_auto_follows_the_measured_cost(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

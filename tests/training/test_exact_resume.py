@@ -144,16 +144,16 @@ def seeded_stops(steps: int, count: int = 10) -> list[Stop]:
     ("trainer", "steps", "stops"),
     [
         ({}, 3 * BATCHES, 10),
-        ({"accumulate_grad_batches": 5, "max_epochs": 2}, 2 * 5, 4),
-        ({"val_check_interval": 7}, 3 * BATCHES, 6),
+        pytest.param({"accumulate_grad_batches": 5, "max_epochs": 2}, 2 * 5, 4, marks=pytest.mark.slow),
+        pytest.param({"val_check_interval": 7}, 3 * BATCHES, 6, marks=pytest.mark.slow),
         ({"val_check_interval": 0.25, "accumulate_grad_batches": 4}, 3 * 6, 6),
-        ({"limit_train_batches": 11, "limit_val_batches": 2}, 3 * 11, 5),
+        pytest.param({"limit_train_batches": 11, "limit_val_batches": 2}, 3 * 11, 5, marks=pytest.mark.slow),
         ({"limit_train_batches": 0.5, "val_check_interval": 0.5}, 3 * 12, 5),
-        ({"max_epochs": None, "max_steps": 59}, 59, 5),
+        pytest.param({"max_epochs": None, "max_steps": 59}, 59, 5, marks=pytest.mark.slow),
         ({"max_epochs": 5, "max_steps": 50, "val_check_interval": 5}, 50, 6),
-        ({"max_epochs": 4, "check_val_every_n_epoch": 2}, 4 * BATCHES, 5),
+        pytest.param({"max_epochs": 4, "check_val_every_n_epoch": 2}, 4 * BATCHES, 5, marks=pytest.mark.slow),
         ({"precision": "bf16-mixed", "gradient_clip_val": 0.5, "num_sanity_val_steps": 2}, 3 * BATCHES, 5),
-        ({"limit_val_batches": 0}, 3 * BATCHES, 4),
+        pytest.param({"limit_val_batches": 0}, 3 * BATCHES, 4, marks=pytest.mark.slow),
     ],
     ids=lambda value: "-".join(value) or "plain" if isinstance(value, dict) else "",
 )
@@ -179,12 +179,14 @@ def test_stopped_at_arbitrary_steps(
 @pytest.mark.parametrize(
     ("body", "trainer", "steps"),
     [
-        (LOGGING, {}, 3 * BATCHES),
+        pytest.param(LOGGING, {}, 3 * BATCHES, marks=pytest.mark.slow),
         (LOGGING, {"accumulate_grad_batches": 3, "val_check_interval": 7}, 3 * 8),
         (TWO_OPTIMIZERS, {"max_epochs": 2}, 2 * 36),
-        (TWO_OPTIMIZERS, {"max_epochs": None, "max_steps": 50, "val_check_interval": 5}, 50),
+        pytest.param(
+            TWO_OPTIMIZERS, {"max_epochs": None, "max_steps": 50, "val_check_interval": 5}, 50, marks=pytest.mark.slow
+        ),
         (PLATEAU_AND_EARLY_STOPPING, {"max_epochs": 40, "val_check_interval": 5}, 40),
-        (PLATEAU_AND_EARLY_STOPPING, {"max_epochs": 40}, 60),
+        pytest.param(PLATEAU_AND_EARLY_STOPPING, {"max_epochs": 40}, 60, marks=pytest.mark.slow),
     ],
     ids=["logging", "logging-accumulating", "two-optimizers", "two-optimizers-max-steps", "early-mid-epoch", "early"],
 )
