@@ -8,6 +8,8 @@ PYTHON ?= python3
 SOAK_SECONDS ?= 300
 VENV := .venv
 BIN := $(VENV)/bin
+# Many tests wait for processes and for Slurm: more workers than cores.
+PARALLEL ?= -n 4 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick check lint docs bench soak clean
@@ -37,10 +39,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	@slurm/dev-cluster/cluster up || echo "No Slurm could be set up here: its tests will be skipped, or fail under CI=true." >&2
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest $(PARALLEL) $(PYTEST_ARGS)
 
 quick: $(VENV)/.installed
-	$(BIN)/pytest -m "not slurm and not container and not slow" $(PYTEST_ARGS)
+	$(BIN)/pytest $(PARALLEL) -m "not slurm and not container and not slow" $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .

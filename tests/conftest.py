@@ -13,6 +13,13 @@ PROJECT = Path(__file__).parent.parent
 _CLUSTER = PROJECT / "slurm" / "dev-cluster" / "cluster"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Parallel workers: all that shares the development cluster stays in one, for some of it takes nodes down."""
+    for item in items:
+        if item.get_closest_marker("slurm"):
+            item.add_marker(pytest.mark.xdist_group("slurm"))
+
+
 def _missing_for_slurm() -> str:
     if sys.platform != "linux":
         return "Slurm runs on Linux only"

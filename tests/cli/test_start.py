@@ -13,7 +13,10 @@ from hpc_dl import models
 from tests.cli.conftest import HpcDl
 
 PROJECT = Path(__file__).parents[2]
-COMMANDS = ("train", "submit", "status", "logs", "cancel", "results", "validate", "models", "data")
+COMMANDS = (
+    *("train", "submit", "rehearse", "status", "logs", "cancel", "resume"),
+    *("results", "validate", "models", "data"),
+)
 
 _HELP_OF_ALL = """
 import contextlib, io, json, sys
@@ -83,6 +86,8 @@ def test_version(hpc_dl: HpcDl) -> None:
             ["results", "nosuch", "--runs", "other"],
             "hpc-dl: nosuch: no such run in {here}/other (allowed: a run's name,",
         ),
+        (["resume", "nosuch"], "hpc-dl: nosuch: no such run in {here}/runs (allowed: a run's name,"),
+        (["rehearse", "none.yaml"], "hpc-dl: none.yaml: no such file\n"),
         (["train"], "Missing argument 'CONFIG'"),
         (["nosuch"], "No such command 'nosuch'"),
         (["train", "a.yaml", "--epochs", "3"], "No such option: --epochs"),
