@@ -10,6 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+#: How a sentence tells that a run ended in a state.
+ENDINGS = {"cancelled": "was cancelled", "lost": "was lost", "failed": "failed", "stopped": "stopped"}
+
 
 def say(message: str) -> None:
     """A message for a person, on stderr, so that stdout stays clean for data."""

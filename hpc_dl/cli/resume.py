@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -27,8 +28,8 @@ def resume(
 ) -> None:
     """Go on with a stopped, cancelled or failed run, from its newest checkpoint, in the same folder and W&B run.
 
-    It goes where it was: to Slurm, to the background of this machine, or here. Resources may change, and how long to
-    train (trainer.max_epochs, trainer.max_steps; a finished run goes on then, too).
+    It goes where it was: to Slurm, to the background of this machine, or here; --site sends it elsewhere. Resources
+    may change, and how long to train (trainer.max_epochs, trainer.max_steps; a finished run goes on then, too).
 
     Exit status: as `hpc-dl train` and `hpc-dl submit`.
     """
@@ -40,12 +41,19 @@ def resume(
     facts = check_resumable(run)
     say("Loading torch and Lightning …")
     from hpc_dl.cluster import site as sites
-    from hpc_dl.cluster.launch import allocation_overrides
+    from hpc_dl.cluster.launch import allocation_overrides, in_batch_script
+    from hpc_dl.errors import RunError
     from hpc_dl.runs.files import read_json
     from hpc_dl.runs.state import write_state
 
     launcher = (read_json(run.job) or {}).get("launcher", "train")
-    foreground = here or launcher in ("train", "sbatch")
+    foreground = here or in_batch_script(os.environ) or (launcher == "train" and site is None)
+    if launcher == "sbatch" and not foreground and site is None and "HPC_DL_SITE" not in os.environ:
+        raise RunError.at(
+            run.name,
+            "was started by slurm/train.sbatch, which has no site profile to submit it again with",
+            remedy="name one with --site NAME, or train here with --here",
+        )
     experiment = changed(run, [*(words or []), *(allocation_overrides() if foreground else [])])
     profile = sites.load(site or (str(run.site) if run.site.exists() else None))
     if not foreground:
@@ -55,4 +63,4 @@ def resume(
         write_state(run, "created")  # what it was no longer counts
         train_here(run, experiment, as_json, in_process=False)
     else:
-        tell(run, submit_again(run, experiment, profile), wait=wait, as_json=as_json)
+        tell(run, submit_again(run, experiment, profile), wait=wait, as_json=as_json, from_now=True)

@@ -55,7 +55,8 @@ def find_runs(words: list[str] | None, runs: Path | None) -> list[RunFolder]:
 
 
 def _row(facts: dict[str, Any]) -> list[str]:
-    reached = [f"{key} {facts[key]}" for key in ("epoch", "step") if key in facts]
+    # Epochs are counted from 0 in data, from 1 for people, as in the log.
+    reached = [f"{key} {facts[key] + (key == 'epoch')}" for key in ("epoch", "step") if key in facts]
     remark = str(facts.get("reason", ""))
     if "rank" in facts:
         remark = f"rank {facts['rank']}: {remark}"

@@ -66,7 +66,7 @@ def submit(
     tell(run, facts, wait=wait, as_json=as_json)
 
 
-def tell(run: RunFolder, facts: dict[str, Any], *, wait: bool, as_json: bool) -> None:
+def tell(run: RunFolder, facts: dict[str, Any], *, wait: bool, as_json: bool, from_now: bool = False) -> None:
     """Tell of a run that was handed over, and follow it to its end if wanted.
 
     Args:
@@ -74,40 +74,40 @@ def tell(run: RunFolder, facts: dict[str, Any], *, wait: bool, as_json: bool) ->
         facts: the content of its ``job.json``.
         wait: whether to follow it; leaves with its exit status then.
         as_json: whether stdout gets one JSON document.
+        from_now: leave out what earlier attempts have said.
     """
     from hpc_dl.cli.output import emit, say
-    from hpc_dl.runs.folder import default_runs
 
     job = f"Slurm job {facts['job_id']}" if "job_id" in facts else f"process {facts['pid']}"
     say(f"Submitted {run.name} ({job})")
-    word = run.name if run.path.parent == default_runs().absolute() else str(run.path)
     if wait:
-        _wait(run, word, as_json)
+        _wait(run, as_json, from_now)
     elif as_json:
         from hpc_dl.cluster.status import status
 
         emit(status(run))
     else:
-        say(f"Next: hpc-dl logs {word} --follow | hpc-dl status {word} | hpc-dl cancel {word}")
+        say(f"Next: hpc-dl logs {run.word} --follow | hpc-dl status {run.word} | hpc-dl cancel {run.word}")
 
 
-def _wait(run: RunFolder, word: str, as_json: bool) -> None:
+def _wait(run: RunFolder, as_json: bool, from_now: bool) -> None:
     """Show the run's states and rank 0's log until it ends; leaves with status 1 unless it finished."""
-    from hpc_dl.cli.output import emit, result_table, say
+    from hpc_dl.cli.output import ENDINGS, emit, result_table, say
     from hpc_dl.cluster.watch import watch
     from hpc_dl.errors import Stopped
     from hpc_dl.runs.files import read_json
 
     last: dict[str, Any] = {}
     try:
-        for news in watch(run):
+        for news in watch(run, from_now=from_now):
             if isinstance(news, str):
                 say(news)
             else:
                 last = news
                 say(f"[{news['state']}] {news.get('reason', '')}".rstrip())
     except KeyboardInterrupt:
-        say(f"\nThe run goes on. Follow it with `hpc-dl logs {word} --follow`, stop it with `hpc-dl cancel {word}`.")
+        follow, stop = f"hpc-dl logs {run.word} --follow", f"hpc-dl cancel {run.word}"
+        say(f"\nThe run goes on. Follow it with `{follow}`, stop it with `{stop}`.")
         raise typer.Exit(130) from None
     outcome = {"metrics": {}, **last, **(read_json(run.result) or {} if last["state"] == "finished" else {})}
     if as_json:
@@ -116,7 +116,7 @@ def _wait(run: RunFolder, word: str, as_json: bool) -> None:
         result_table(outcome)
         print(f"\nRun folder: {run.path}")
     if last["state"] != "finished":
-        say(f"hpc-dl: the run {last['state']}: {last.get('reason', 'no reason was recorded')}")
+        say(f"hpc-dl: the run {ENDINGS[last['state']]}: {last.get('reason', 'no reason was recorded')}")
         if "log" in last:
             say(f"hpc-dl: its log: {last['log']}")
         raise typer.Exit(Stopped.exit_status if last["state"] == "stopped" else 1)

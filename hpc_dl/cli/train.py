@@ -67,7 +67,7 @@ def train_here(run: RunFolder, experiment: Experiment, as_json: bool, in_process
         as_json: whether stdout gets one JSON document.
         in_process: whether the code of this process is that of the run.
     """
-    from hpc_dl.cli.output import emit, result_table, say
+    from hpc_dl.cli.output import ENDINGS, emit, result_table, say
     from hpc_dl.cluster.launch import in_batch_script, launch
     from hpc_dl.cluster.status import status
     from hpc_dl.errors import Stopped
@@ -88,9 +88,10 @@ def train_here(run: RunFolder, experiment: Experiment, as_json: bool, in_process
         result_table(outcome)
         print(f"\nRun folder: {run.path}")
     if exit_status:
-        say(f"hpc-dl: the run {outcome['state']}: {outcome.get('reason', 'no reason was recorded')}")
+        ending = ENDINGS.get(outcome["state"], outcome["state"])
+        say(f"hpc-dl: the run {ending}: {outcome.get('reason', 'no reason was recorded')}")
         say(f"hpc-dl: its log: {run.log(int(outcome.get('rank') or 0))}")
         if outcome["state"] == "stopped":
             by_itself = "when Slurm starts the job again, or " if in_batch_script(os.environ) else ""
-            say(f"hpc-dl: it goes on {by_itself}with `hpc-dl resume {run.name}`")
+            say(f"hpc-dl: it goes on {by_itself}with `hpc-dl resume {run.word}`")
         raise typer.Exit(130 if outcome["state"] == "cancelled" else exit_status)

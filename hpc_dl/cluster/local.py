@@ -117,7 +117,7 @@ def main() -> None:
         reason = (
             f"it ran past its time limit of {resources.minutes} min; ask for more with resources.time"
             if over
-            else f"it ended without a word; see submitit/ in the run folder, and go on with `hpc-dl resume {run.name}`"
+            else f"it ended without a word; see submitit/ in the run folder, and go on with `hpc-dl resume {run.word}`"
         )
         write_state(run, "failed", reason=reason, log=str(run.log(0)))
 

@@ -20,8 +20,10 @@ from hpc_dl.models.custom import CustomModelConfig
 from hpc_dl.runs import attempts, checkpoints, snapshot
 from hpc_dl.runs.files import read_json, write_text
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.lock import holder_of
 from hpc_dl.runs.provenance import redact
-from hpc_dl.runs.state import write_state
+from hpc_dl.runs.state import read_state, write_state
+from hpc_dl.tracking.journal import read_journal
 
 # What may change between two attempts of one run, because it does not change what is learned, or only how long.
 _CHANGEABLE = (
@@ -58,10 +60,12 @@ def check_resumable(run: RunFolder) -> dict[str, Any]:
     """
     facts = status(run)
     state = facts["state"]
+    if state not in ("pending", "running") and (holder := holder_of(run)) is not None:
+        raise RunError.at(run.name, f"is still at work in {holder}", remedy="wait for it, or end that process")
     if state in ("pending", "running"):
         unsure = "; nobody can tell whether it still is" if "did not answer" in facts.get("reason", "") else ""
         raise RunError.at(
-            run.name, f"is {state} ({facts['job']}){unsure}", remedy=f"stop it first: hpc-dl cancel {run.name}"
+            run.name, f"is {state} ({facts['job']}){unsure}", remedy=f"stop it first: hpc-dl cancel {run.word}"
         )
     return facts
 
@@ -104,6 +108,10 @@ def changed(run: RunFolder, words: list[str]) -> Experiment:
     if reached and new.trainer.max_steps is not None and new.trainer.max_steps < reached[-1].step:
         faults.append(
             Fault("trainer.max_steps", f"the run has done {reached[-1].step} steps", value=new.trainer.max_steps)
+        )
+    if new.trainer.max_epochs is not None and new.trainer.max_epochs < (begun := _epochs_begun(run)):
+        faults.append(
+            Fault("trainer.max_epochs", f"the run is in epoch {begun + 1} already", value=new.trainer.max_epochs)
         )
     if faults:
         raise ConfigError(*faults)
@@ -170,7 +178,13 @@ def prepare_again(
     where = f"step {newest[-1].step}" if newest else "the beginning: it has no checkpoint"
     say(f"{run.name} ({facts['state']}) goes on from {where}")
     for key, before, value in differences:
-        say(f"  {key}: {before} → {value}")
+        if key not in _ADJUSTED:
+            say(f"  {key}: {before} → {value}")
+    longer = any(key.startswith("trainer.max_") for key, _, _ in differences)
+    if longer and experiment.schedule.name != "constant":
+        say(
+            f"  The {experiment.schedule.name} schedule now ends with the new last step: the learning rate moves there."
+        )
 
 
 def submit_again(run: RunFolder, experiment: Experiment, site: SiteProfile) -> dict[str, Any]:
@@ -190,6 +204,14 @@ def submit_again(run: RunFolder, experiment: Experiment, site: SiteProfile) -> d
         if before is not None:
             write_text(run.state, before)
         raise
+
+
+def _epochs_begun(run: RunFolder) -> int:
+    """Whole epochs before the checkpoint that the run goes on from, as far as the journal tells."""
+    newest = checkpoints.listed(run.checkpoints, "step")
+    rows = [row for row in read_journal(run.journal) if newest and row["step"] <= newest[-1].step]
+    epochs = [int(row["epoch"]) for row in rows if row.get("epoch") is not None]
+    return int(max(epochs, default=0) + (read_state(run)["state"] == "finished"))
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "") -> list[tuple[str, Any, Any]]:

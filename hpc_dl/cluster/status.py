@@ -21,6 +21,7 @@ from hpc_dl.cluster.requeue import refusal
 from hpc_dl.errors import ClusterError, RunError
 from hpc_dl.runs.files import read_json, write_json
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.lock import holder_of
 from hpc_dl.runs.provenance import user
 from hpc_dl.runs.state import ENDED, read_state
 
@@ -99,7 +100,7 @@ def log_of(run: RunFolder, rank: int = 0) -> Path | None:
 
 def _joined(run: RunFolder, job: dict[str, Any], told: dict[str, slurm.JobInfo]) -> dict[str, Any]:
     own = read_state(run)
-    word, reason = _launcher_word(job, told, began=own["state"] != "created")
+    word, reason = _launcher_word(run, job, told, began=own["state"] != "created")
     facts: dict[str, Any] = {"run": run.name, "dir": str(run.path), "state": own["state"], "job": _in_words(job)}
     facts["submitted"] = job.get("submitted") or own.get("time")
     if own["state"] == "finished":
@@ -133,7 +134,7 @@ def _ended_for_good(own: dict[str, Any]) -> bool:
     return own["state"] in ENDED - {"stopped"}
 
 
-def _launcher_word(job: dict[str, Any], told: dict[str, slurm.JobInfo], began: bool) -> tuple[str, str]:
+def _launcher_word(run: RunFolder, job: dict[str, Any], told: dict[str, slurm.JobInfo], began: bool) -> tuple[str, str]:
     """State and reason as Slurm or this machine sees them; an empty state where neither knows."""
     if "job_id" in job:
         info = told.get(job["job_id"])
@@ -152,6 +153,8 @@ def _launcher_word(job: dict[str, Any], told: dict[str, slurm.JobInfo], began: b
         return "", f"it runs on {job['host']}; look there whether it is alive"
     if _process(job):
         return "running", "" if began else "the job is starting"
+    if (holder := holder_of(run)) is not None:
+        return "running", f"its launcher is gone, but it is still at work in {holder}"
     return "lost", "its process is gone without a word (killed, or the machine was restarted); see its log"
 
 
@@ -174,11 +177,13 @@ def _stopped(run: RunFolder, job: dict[str, Any], own: dict[str, Any], word: str
 
 def _by(run: RunFolder, own: dict[str, Any]) -> str:
     by = f"by {read_json(run.cancelled)['by']}"
-    return f"{by}, with a checkpoint at step {own['step']}" if own.get("step") is not None else by
+    if own.get("step") is None:
+        return by
+    return f"{by}, with a checkpoint at step {own['step']}; {_how_to_go_on(run)}"
 
 
 def _how_to_go_on(run: RunFolder) -> str:
-    return f"go on with `hpc-dl resume {run.name}`"
+    return f"go on with `hpc-dl resume {run.word}`"
 
 
 def _job_of(run: RunFolder) -> dict[str, Any]:

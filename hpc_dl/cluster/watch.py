@@ -42,18 +42,21 @@ class LogReader:
         return [*lines, self._torn.decode(errors="replace")] if self._torn else lines
 
 
-def watch(run: RunFolder, rank: int = 0) -> Iterator[str | dict[str, Any]]:
+def watch(run: RunFolder, rank: int = 0, *, from_now: bool = False) -> Iterator[str | dict[str, Any]]:
     """Follow a run until it ends, also when it is requeued on the way.
 
     Args:
         run: the run.
         rank: whose log to follow.
+        from_now: leave out what the log has already.
 
     Yields:
         The log's lines as strings, and the run's status (see ``hpc_dl.cluster.status``) at first and whenever its state
         or its reason changed. The last status is that of the ended run.
     """
     log = LogReader(run.log(rank))
+    if from_now:
+        log.rest()
     told: tuple[Any, Any] | None = None
     ask_at = 0.0
     own = ""

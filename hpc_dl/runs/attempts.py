@@ -54,3 +54,8 @@ def requeues(run: RunFolder) -> int:
         elif line["event"] == "ended" and line.get("requeue"):
             count += 1
     return count
+
+
+def seconds(run: RunFolder) -> float:
+    """How long the attempts were that have told their end; those that were killed have not."""
+    return float(sum(line.get("seconds", 0) for line in history(run) if line["event"] == "ended"))

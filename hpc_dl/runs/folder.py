@@ -14,6 +14,7 @@
       attempts.jsonl     each start of the run: when, where, from which step, and how it ended
       timings.json       how long steps, checkpoints and the graceful stop took
       rehearsal.json     only in a rehearsal: where the training waits for its signal
+      lock               held by the training that is at work here
       requeue            marker: the stopped job is to be put back into the queue
       heartbeats/        how far each rank is, for the others to see who hangs
       checkpoints/       step-N.ckpt to go on from, best-N.ckpt to keep; last.ckpt and best.ckpt link to them
@@ -73,6 +74,11 @@ class RunFolder:
         return self.path.name
 
     @property
+    def word(self) -> str:
+        """What a user types to name this run: its name where that is enough, else its folder."""
+        return self.name if self.path.parent == default_runs().absolute() else str(self.path)
+
+    @property
     def config(self) -> Path:
         """The resolved experiment."""
         return self.path / "config.yaml"
@@ -111,6 +117,11 @@ class RunFolder:
     def requeue(self) -> Path:
         """Marker for the batch script: put the stopped job back into the queue."""
         return self.path / "requeue"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the training that is at work here."""
+        return self.path / "lock"
 
     @property
     def attempts(self) -> Path:

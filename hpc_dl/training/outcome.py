@@ -46,19 +46,25 @@ def finished(
             "metrics": {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()},
             "epochs": trainer.current_epoch,
             "steps": trainer.global_step,
-            "seconds": round(seconds, 3),
+            "seconds": round(seconds + attempts.seconds(run), 3),
             "parameters": num_parameters(model),
             "world_size": trainer.world_size,
             "device": trainer.strategy.root_device.type,
             "seed": seed,
         },
     )
-    attempts.record(run, "ended", attempt=attempt, state="finished", step=trainer.global_step)
+    attempts.record(
+        run, "ended", attempt=attempt, state="finished", step=trainer.global_step, seconds=round(seconds, 3)
+    )
     end_state(run, "finished", step=trainer.global_step)
-    say(f"Finished after {trainer.global_step} steps in {duration(seconds)}.")
+    whole = attempts.seconds(run)
+    in_all = f", {duration(whole)} with the attempts before" if whole > seconds + 1 else ""
+    say(f"Finished after {trainer.global_step} steps in {duration(seconds)}{in_all}.")
 
 
-def stopped_early(run: RunFolder, resources: Resources, left: Left, attempt: int, from_step: int) -> Stopped:
+def stopped_early(
+    run: RunFolder, resources: Resources, left: Left, attempt: int, from_step: int, seconds: float
+) -> Stopped:
     """Write down that the run stopped, and leave word for the batch script whether to put it back into the queue.
 
     Args:
@@ -67,12 +73,13 @@ def stopped_early(run: RunFolder, resources: Resources, left: Left, attempt: int
         left: why and where the training was left.
         attempt: number of the attempt, from 0.
         from_step: where it began.
+        seconds: duration of this attempt.
 
     Returns:
         What to raise.
     """
     reason = {
-        "limit": f"its time limit is near (resources.time={resources.time})",
+        "limit": "warned of its time limit",
         "interrupt": "interrupted by Ctrl-C",
         "term": "asked to end (SIGTERM): cancelled, preempted, or its node shuts down",
     }[left.cause]
@@ -85,7 +92,8 @@ def stopped_early(run: RunFolder, resources: Resources, left: Left, attempt: int
         requeue = False
         reason += f"; it was put back into the queue {done} times (resources.max_requeues)"
     state: State = "cancelled" if cancelled else "stopped"
-    attempts.record(run, "ended", attempt=attempt, state=state, step=left.step, cause=left.cause, requeue=requeue)
+    ended = {"state": state, "step": left.step, "cause": left.cause, "requeue": requeue, "seconds": round(seconds, 3)}
+    attempts.record(run, "ended", attempt=attempt, **ended)
     end_state(run, state, reason=reason, step=left.step, cause=left.cause)
     # What SIGTERM meant, Slurm knows: a preempted job goes on whatever it has done, a cancelled one does not.
     if requeue or (left.cause == "term" and not cancelled):

@@ -88,9 +88,11 @@ def _note(number: int, frame: FrameType | None) -> None:
     if os.getpid() != _owner:  # a forked child that has not installed its own handlers yet
         return
     if number == signal.SIGINT and _request is not None and _request.signal_name == "SIGINT":
-        sys.stderr.write("\nLeaving at once; the run goes on from its newest checkpoint with `hpc-dl resume`.\n")
+        sys.stderr.write("\nLeaving at once; `hpc-dl resume` goes on from the newest checkpoint.\n")
         sys.stderr.flush()
         with contextlib.suppress(Exception):
             _last_words()
         os._exit(130)
+    if number == signal.SIGINT and _request is None:
+        os.write(2, b"\nStopping after the running step, with a checkpoint. Ctrl-C again leaves at once.\n")
     request(_CAUSES[number], signal.Signals(number).name)

@@ -6,7 +6,7 @@ import datetime
 import os
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from typing import Any
 
 import pytorch_lightning as pl
@@ -21,7 +21,7 @@ from hpc_dl.data.opening import open_spec
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ClusterError, Stopped
 from hpc_dl.learning.supervised import Supervised
-from hpc_dl.runs import attempts, checkpoints
+from hpc_dl.runs import attempts, checkpoints, lock
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.runs.files import write_json
 from hpc_dl.runs.folder import RunFolder
@@ -56,6 +56,11 @@ def train(run: RunFolder) -> None:
     began = time.monotonic()
     ranks = Ranks.from_environment()
     set_up(run, ranks.rank)
+    with lock.held(run) if ranks.rank == 0 else nullcontext():
+        _attempt(run, ranks, began)
+
+
+def _attempt(run: RunFolder, ranks: Ranks, began: float) -> None:
     attempt = len(list(run.journal.glob("attempt-*.jsonl")))
     if ranks.rank == 0:
         write_state(run, "running", attempt=attempt, **slurm_facts())
@@ -126,7 +131,7 @@ def _train(run: RunFolder, ranks: Ranks, attempt: int, began: float) -> None:
                 signals.answered()
                 told = Stopped.at("training", f"stopped after step {left.step}")
                 if trainer.is_global_zero:
-                    told = stopped_early(run, experiment.resources, left, attempt, from_step)
+                    told = stopped_early(run, experiment.resources, left, attempt, from_step, time.monotonic() - began)
                 finish |= {"exit_code": Stopped.exit_status, "preempted": True}
                 group.wait_for_all()  # a rank that left earlier could take the others with it
                 raise told from None

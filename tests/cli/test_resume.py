@@ -13,7 +13,10 @@ import h5py
 import pytest
 import torch
 
+from hpc_dl.cluster.status import status
 from hpc_dl.config import yaml
+from hpc_dl.errors import RunError
+from hpc_dl.runs import lock
 from hpc_dl.runs.attempts import history
 from hpc_dl.runs.files import read_json, write_json
 from hpc_dl.runs.folder import RunFolder, all_runs
@@ -105,7 +108,7 @@ def test_a_finished_run_trains_on_as_if_it_had_been_meant_so_from_the_beginning(
 def test_what_would_be_another_experiment_is_refused_and_nothing_is_changed(
     hpc_dl: HpcDl, config: Callable[..., Path]
 ) -> None:
-    assert hpc_dl("train", config(**LEARNING)).status == 0
+    assert hpc_dl("train", config(**LEARNING, trainer={"max_epochs": 2})).status == 0
     run = the_run()
     before = {path: path.read_bytes() for path in run.path.glob("*.*") if path.is_file()}
     for words, told in (
@@ -113,8 +116,9 @@ def test_what_would_be_another_experiment_is_refused_and_nothing_is_changed(
         (["model.width=9", "seed=8"], ["model.width: cannot change", "seed: cannot change"]),
         (["data.batch_size=4"], ["data.batch_size: changes the 8 samples of a batch over all ranks (got 4)"]),
         (["resources.gpus_per_node=3"], ["data.global_batch_size: cannot be shared evenly by 3 ranks"]),
-        (["trainer.max_steps=2"], ["trainer.max_steps: the run has done 6 steps (got 2)"]),
+        (["trainer.max_steps=2"], ["trainer.max_steps: the run has done 12 steps (got 2)"]),
         (["trainer.max_epoch=2"], ["trainer.max_epoch: unknown key"]),
+        (["trainer.max_epochs=1"], ["trainer.max_epochs: the run is in epoch 3 already (got 1)"]),
     ):
         answer = hpc_dl("resume", run.name, "trainer.max_epochs=9", *words)
         assert answer.status == 2
@@ -147,6 +151,33 @@ def test_a_run_at_work_is_refused(hpc_dl: HpcDl, config: Callable[..., Path]) ->
     assert answer.status == 2
     assert f"is running (process {os.getpid()} on" in answer.err
     assert f"hpc-dl cancel {run.name}" in answer.err
+
+
+def test_a_training_whose_launcher_was_killed_keeps_others_out(hpc_dl: HpcDl, config: Callable[..., Path]) -> None:
+    assert hpc_dl("train", config()).status == 0
+    run = the_run()
+    with lock.held(run):
+        assert status(run)["state"] == "finished"
+        write_state(run, "running")
+        write_json(run.job, {**read_json(run.job), "pid": 2**22 + 1})  # there is no such process
+        told = f"is still at work in process {os.getpid()} on this machine"
+        facts = status(run)
+        assert (facts["state"], told.removeprefix("is ") in facts["reason"]) == ("running", True)
+        write_state(run, "stopped", step=3)
+        answer = hpc_dl("resume", run.name, "trainer.max_epochs=2")
+        assert (answer.status, told in answer.err) == (2, True)
+        with pytest.raises(RunError, match="is at work in process"), lock.held(run):
+            pass
+    assert hpc_dl("resume", run.name, "trainer.max_epochs=2").status == 0
+
+
+def test_a_run_of_sbatch_is_not_trained_on_the_login_node(hpc_dl: HpcDl, config: Callable[..., Path]) -> None:
+    assert hpc_dl("train", config()).status == 0
+    run = the_run()
+    write_json(run.job, {"launcher": "sbatch", "job_id": "7", "host": "elsewhere"})
+    answer = hpc_dl("resume", run.name, "trainer.max_epochs=2")
+    assert (answer.status, "name one with --site" in answer.err.lower()) == (2, True)
+    assert read_state(run)["state"] == "finished"
 
 
 def test_the_code_of_the_first_start_goes_on_unless_told_otherwise(hpc_dl: HpcDl, config: Callable[..., Path]) -> None:

@@ -208,7 +208,7 @@ def test_our_cancel_is_one_too(fleet: Fleet) -> None:
 def test_a_bare_sigterm_stops_and_tells_how_to_go_on(fleet: Fleet, slurm_desk: Desk) -> None:
     run = fleet["sigterm"]
     wait_until(lambda: status(run)["state"] == "stopped", "it has stopped", 60)
-    assert f"hpc-dl resume {run.name}" in status(run)["reason"]
+    assert f"hpc-dl resume {run.word}" in status(run)["reason"]
     assert not run.cancelled.exists()
     assert "ExitCode=75:0" in slurm("scontrol", "show", "job", job_id(run))
     slurm_desk.run("logs", str(run.path), "--follow", status=75)

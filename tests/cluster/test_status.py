@@ -57,7 +57,7 @@ def slurm_says(monkeypatch: pytest.MonkeyPatch, *info: slurm.JobInfo) -> None:
         ("running", "RUNNING", "", "running", ""),
         ("running", "TIMEOUT", "", "lost", "TIMEOUT: it reached its time limit before it could stop"),
         ("running", "OUT_OF_MEMORY", "", "lost", "raise resources.memory"),
-        ("running", "NODE_FAIL", "", "lost", "a node failed; go on with `hpc-dl resume x-"),
+        ("running", "NODE_FAIL", "", "lost", "a node failed; go on with `hpc-dl resume /"),
         ("running", "COMPLETED", "", "lost", "it ended without a result"),
         ("running", "PENDING", "BeginTime", "pending", "a requeued job waits about two minutes"),
         ("running", slurm.FORGOTTEN, "", "lost", "Slurm no longer knows it"),
@@ -65,8 +65,8 @@ def slurm_says(monkeypatch: pytest.MonkeyPatch, *info: slurm.JobInfo) -> None:
         ("stopped", "COMPLETING", "", "running", ""),
         ("stopped", "RUNNING", "", "running", ""),
         ("stopped", "CANCELLED", "", "cancelled", "scancel"),
-        ("stopped", "FAILED", "", "stopped", "its time limit is near; go on with `hpc-dl resume x-"),
-        ("stopped", slurm.FORGOTTEN, "", "stopped", "go on with `hpc-dl resume x-"),
+        ("stopped", "FAILED", "", "stopped", "its time limit is near; go on with `hpc-dl resume /"),
+        ("stopped", slurm.FORGOTTEN, "", "stopped", "go on with `hpc-dl resume /"),
         ("failed", "COMPLETED", "", "failed", "ValueError: x"),
         ("finished", "FAILED", "", "finished", ""),
     ],
@@ -91,13 +91,13 @@ def test_why_slurm_refused_a_requeue_is_told(run: RunFolder, monkeypatch: pytest
     slurm_says(monkeypatch, slurm.JobInfo("FAILED"))
     assert status(run)["reason"] == (
         "its time limit is near; Slurm refused to requeue it: Requested operation is presently disabled for job 7; "
-        f"go on with `hpc-dl resume {run.name}`"
+        f"go on with `hpc-dl resume {run.word}`"
     )
 
 
 def test_a_run_that_others_took_down_can_go_on(run: RunFolder) -> None:
     write_state(run, "failed", reason="rank 1 was killed by SIGKILL (often: out of memory)")
-    assert status(run)["reason"].endswith(f"; go on with `hpc-dl resume {run.name}`")
+    assert status(run)["reason"].endswith(f"; go on with `hpc-dl resume {run.word}`")
 
 
 def test_a_follower_waits_while_slurm_is_silent_about_a_stopped_run(
