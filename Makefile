@@ -8,8 +8,9 @@ PYTHON ?= python3
 SOAK_SECONDS ?= 300
 VENV := .venv
 BIN := $(VENV)/bin
-# Many tests wait for processes and for Slurm: more workers than cores.
-PARALLEL ?= -n 4 --dist loadgroup
+# Many tests wait for processes and for Slurm: more workers than cores. Threads that wait must then not spin.
+PARALLEL ?= -n 3 --dist loadgroup
+export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick check lint docs bench soak clean

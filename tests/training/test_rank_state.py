@@ -92,13 +92,6 @@ class Net(pl.LightningModule):
         self.losses["mean"].reset()
         self.curves.reset()
 
-    def on_validation_model_zero_grad(self) -> None:
-        super().on_validation_model_zero_grad()
-        self.before_validation()
-
-    def before_validation(self) -> None:
-        """Lightning's last hook before the validation's DataLoader draws a random number."""
-
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self.log("val/loss", torch.nn.functional.cross_entropy(self.layers(batch[0]), batch[1]), sync_dist=True)
         self.log("val/least", self.extremes.compute()["min"])
@@ -224,8 +217,7 @@ def fit(
         enable_model_summary=False,
         callbacks=[record],
     )
-    loop = EpochLoop(trainer, at_boundary)
-    net.before_validation = at_boundary
+    loop = EpochLoop(trainer, at_boundary, before_validation=at_boundary)
     if entry is not None:
         checkpoint = torch.load(io.BytesIO(entry[1]), weights_only=True)
         net.load_state_dict(checkpoint["weights"])
