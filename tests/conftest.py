@@ -13,6 +13,7 @@ PROJECT = Path(__file__).parent.parent
 _CLUSTER = PROJECT / "slurm" / "dev-cluster" / "cluster"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Parallel workers: all that shares the development cluster stays in one, for some of it takes nodes down."""
     for item in items:

@@ -6,10 +6,16 @@ import contextlib
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
+
+import psutil
 
 from hpc_dl.errors import RunError
 from hpc_dl.runs.folder import RunFolder
+
+# The loader workers of a training that was killed share its lock until they notice, seconds later.
+_PATIENCE_S = 10.0
 
 
 @contextlib.contextmanager
@@ -21,14 +27,17 @@ def held(run: RunFolder) -> Iterator[None]:
     """
     descriptor = os.open(run.lock, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        if not _taken(descriptor):
+        until = time.monotonic() + _PATIENCE_S
+        while not _taken(descriptor) and time.monotonic() < until:
             if (holder := holder_of(run)) is not None:
                 raise RunError.at(run.name, f"is at work in {holder}", remedy="wait for it, or end that process")
-        else:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{socket.gethostname()} {os.getpid()}\n".encode(), 0)
+            time.sleep(0.1)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{socket.gethostname()} {os.getpid()}\n".encode(), 0)
         yield
     finally:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # also for forked loader workers, which share it
         os.close(descriptor)
 
 
@@ -45,7 +54,9 @@ def holder_of(run: RunFolder) -> str | None:
         if _taken(descriptor):
             return None
         host, _, pid = os.pread(descriptor, 300, 0).decode(errors="replace").strip().partition(" ")
-        return f"process {pid} on this machine" if host == socket.gethostname() else None
+        if host != socket.gethostname() or not pid.isdigit() or not psutil.pid_exists(int(pid)):
+            return None
+        return f"process {pid} on this machine"
     finally:
         os.close(descriptor)
 

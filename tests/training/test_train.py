@@ -147,7 +147,7 @@ def test_the_result_and_the_state_tell_the_whole_story(tmp_path: Path, image_fil
     assert run.last_checkpoint.resolve().name == "step-00000012.ckpt"
     assert best in ("best-00000006.ckpt", "best-00000012.ckpt")
     assert {path.name for path in run.path.iterdir()} == {
-        "config.yaml", "provenance.json", "code", "state.json", "journal", "checkpoints", "logs", "submitit",
+        "config.yaml", "provenance.json", "code", "lock", "state.json", "journal", "checkpoints", "logs", "submitit",
         "result.json", "attempts.jsonl", "timings.json",
     }  # fmt: skip
     started, ended = history(run)
