@@ -63,11 +63,10 @@ def prepare(
     """
     resolved, data, _ = check(experiment, data_dir=data_dir, say=say)
     run = RunFolder.create(runs, experiment.name)
-    own = experiment.model
     try:
         write_text(run.config, yaml.dumps(resolved.to_dict()))
         write_json(run.provenance, provenance.collect(command, data))
-        snapshot.take(run, own.class_path.rpartition(".")[0] if isinstance(own, CustomModelConfig) else None)
+        take_code(run, experiment)
     except BaseException as error:
         shutil.rmtree(run.path, ignore_errors=True)
         if isinstance(error, (OSError, shutil.Error)):
@@ -78,6 +77,12 @@ def prepare(
             ) from error
         raise
     return run
+
+
+def take_code(run: RunFolder, experiment: Experiment) -> None:
+    """Copy the code of now into the run folder: this package, and the user's own one where the model is theirs."""
+    own = experiment.model
+    snapshot.take(run, own.class_path.rpartition(".")[0] if isinstance(own, CustomModelConfig) else None)
 
 
 def _why(error: OSError) -> str:

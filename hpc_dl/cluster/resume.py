@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from hpc_dl.cluster import requeue
-from hpc_dl.cluster.prepare import check
+from hpc_dl.cluster.prepare import check, take_code
 from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.cluster.status import status
 from hpc_dl.cluster.submit import submit
 from hpc_dl.config import overrides, yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ClusterError, ConfigError, Fault, RunError
-from hpc_dl.models.custom import CustomModelConfig
-from hpc_dl.runs import attempts, checkpoints, snapshot
+from hpc_dl.runs import attempts, checkpoints
 from hpc_dl.runs.files import read_json, write_text
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.lock import holder_of
@@ -159,8 +158,7 @@ def prepare_again(
         )
     if update_code:
         _keep(run.code, f"code-until-{time.strftime('%Y%m%d-%H%M%S')}")
-        own = experiment.model
-        snapshot.take(run, own.class_path.rpartition(".")[0] if isinstance(own, CustomModelConfig) else None)
+        take_code(run, experiment)
     if run.result.exists():
         _keep(run.result, f"result-until-{time.strftime('%Y%m%d-%H%M%S')}.json")
     attempts.record(

@@ -50,6 +50,11 @@ class Checkpoint:
         return self.path.with_name(f"{self.path.name}.sha256")
 
 
+def at(folder: Path, kind: Kind, step: int) -> Checkpoint:
+    """The checkpoint of a step, whether it is there or not."""
+    return Checkpoint(step, folder / f"{kind}-{step:08d}.ckpt")
+
+
 def listed(folder: Path, kind: Kind) -> list[Checkpoint]:
     """The checkpoints of one kind, oldest first; whether they are whole is not looked at."""
     found = []
@@ -72,7 +77,7 @@ def write(folder: Path, kind: Kind, step: int, save: Callable[[BinaryIO], None])
         OSError: the disk is full or gone, or gives back other bytes than were written; nothing of the attempt is left,
             and what was there before is untouched.
     """
-    checkpoint = Checkpoint(step, folder / f"{kind}-{step:08d}.ckpt")
+    checkpoint = at(folder, kind, step)
     temporary = folder / f".{checkpoint.path.name}.{os.getpid()}.tmp"
     try:
         with temporary.open("wb") as file:

@@ -91,13 +91,6 @@ def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
     return text
 
 
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user without an entry in passwd, as in many containers
-        return str(os.getuid())
-
-
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(

@@ -117,17 +117,16 @@ class Checkpointing(Callback):
         Raises:
             RunError: they are damaged or gone: another result must not take their place in silence.
         """
-        name = f"best-{self._best_step:08d}.ckpt"
-        problem = ""
-        if self._group.rank == 0:
-            problem = checkpoints.problem_of(Checkpoint(self._best_step or 0, self._run.checkpoints / name))
+        assert self._best_step is not None, "each training that ended has kept some weights"
+        best = checkpoints.at(self._run.checkpoints, "best", self._best_step)
+        problem = checkpoints.problem_of(best) if self._group.rank == 0 else ""
         if problem := self._group.from_rank_0(problem):
             raise RunError.at(
-                self._run.checkpoints / name,
+                best.path,
                 f"the best weights are damaged ({problem})",
                 remedy="put the file back from a copy, or begin a new run",
             )
-        return Checkpoint(self._best_step or 0, self._run.checkpoints / name)
+        return best
 
     @property
     def cost_share(self) -> float:

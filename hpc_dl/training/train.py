@@ -106,7 +106,7 @@ def _train(run: RunFolder, ranks: Ranks, attempt: int, began: float) -> None:
             checkpointing = Checkpointing(
                 run,
                 experiment.checkpoint,
-                facts=_facts(experiment, data),
+                facts=(facts := _facts(experiment, data)),
                 say=say,
                 writing=lambda: watchdog.phase("writing a checkpoint"),
                 before_save=journal.sync,
@@ -118,12 +118,12 @@ def _train(run: RunFolder, ranks: Ranks, attempt: int, began: float) -> None:
             checkpointing.attach(trainer, group)
             start = group.from_rank_0(start)
             if trainer.is_global_zero:
-                facts = {"from_step": from_step, "world_size": group.size, **slurm_facts()}
-                attempts.record(run, "started", attempt=attempt, **facts)
+                began_with = {"from_step": from_step, "world_size": group.size, **slurm_facts()}
+                attempts.record(run, "started", attempt=attempt, **began_with)
                 afterwards.callback(_keep_timings, run, checkpointing)
             _introduce(experiment, data, model, trainer, start)
             try:
-                metrics = _fit_and_test(trainer, model, batches, data, experiment, checkpointing, start)
+                metrics = _fit_and_test(trainer, model, batches, data, experiment, checkpointing, start, facts)
                 if trainer.is_global_zero:
                     finished(run, model, trainer, metrics, attempt, time.monotonic() - began, experiment.seed)
                 finish |= {"exit_code": 0, "summary": metrics}
@@ -179,11 +179,12 @@ def _fit_and_test(
     experiment: Experiment,
     checkpointing: Checkpointing,
     start: Checkpoint | None,
+    facts: dict[str, Any],
 ) -> dict[str, float]:
     """Fit, then test the best weights; the metrics of both by their full names."""
     # Each rank its own dropout masks; the weights are already drawn, from the same seed on all.
     pl.seed_everything(experiment.seed + trainer.global_rank, workers=True, verbose=False)
-    entry = None if start is None else examine(start, _facts(experiment, data), model)
+    entry = None if start is None else examine(start, facts, model)
     if entry is not None:
         batches.start_at(entry.position.epoch, entry.position.batch)
         trainer.num_sanity_val_steps = 0  # it was done in the first attempt
