@@ -51,13 +51,13 @@ FSIZE_LIMITS = (0, 64 * 1024)  # bytes: nothing can be written any more; journal
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "1 rank": {"data": {"batch_size": 8}, "trainer": {"log_every_n_steps": 1}},
-    "1 rank, 2 workers": {
-        "data": {"batch_size": 4, "num_workers": 2},
+    "1 rank, gzip": {
+        "data": {"batch_size": 4, "shuffle_buffer": 0.01},
         # Every other validation falls between two batches whose gradients are added up.
         "trainer": {"accumulate_grad_batches": 2, "val_check_interval": 9, "log_every_n_steps": 2},
     },
-    "2 ranks, 2 workers each": {
-        "data": {"batch_size": 4, "num_workers": 2},
+    "2 ranks, gzip": {
+        "data": {"batch_size": 4, "shuffle_buffer": 0.01},
         "trainer": {"val_check_interval": 10, "log_every_n_steps": 1},
         "resources": {"gpus_per_node": 2},
     },
@@ -116,7 +116,7 @@ class Attempt:
                 self.kill()
                 raise TimeoutError(f"did not end within {seconds:.0f} s; left: {', '.join(left)}")
             time.sleep(0.005)
-        self.kill()  # loader workers whose rank was killed look for it every 5 s only
+        self.kill()
 
     def kill(self) -> None:
         """Kill all that is left of it, at once."""
@@ -128,7 +128,7 @@ class Attempt:
                 time.sleep(0.001)
 
     def processes(self) -> list[psutil.Process]:
-        """All living processes of the session: launcher, ranks, loader workers."""
+        """All living processes of the session: launcher and ranks."""
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.NoSuchProcess, ProcessLookupError, PermissionError):
@@ -142,14 +142,6 @@ class Attempt:
             launcher = psutil.Process(self.pid)
             return [launcher] if _world_size(self.run) == 1 else _alive(launcher.children())
         return []
-
-    def workers(self) -> list[psutil.Process]:
-        """The loader workers of all ranks."""
-        found = []
-        for rank in self.ranks():
-            with suppress(psutil.NoSuchProcess):
-                found += [c for c in rank.children() if not any("resource_tracker" in part for part in c.cmdline())]
-        return _alive(found)
 
     @property
     def from_step(self) -> int | None:
@@ -180,7 +172,7 @@ class Attempt:
 
 
 def _leads(process: psutil.Process) -> bool:
-    """Whether it leads its process group: launcher and ranks do, loader workers do not."""
+    """Whether it leads its process group: launcher and ranks do."""
     with suppress(ProcessLookupError):
         return os.getpgid(process.pid) == process.pid
     return False
@@ -346,7 +338,7 @@ class Fault:
         ends: the attempt ends by it.
         backups: damaged checkpoints: each may cost another interval. ``None``: nothing is promised, since nothing
             can be saved.
-        needs: ``ranks``: several; ``workers``: loader workers.
+        needs: ``ranks``: several.
         moments: when it makes sense; any when empty.
     """
 
@@ -393,13 +385,6 @@ def _kill_all(attempt: Attempt, shot: Shot) -> None:
     attempt.kill()
 
 
-def _kill_worker(attempt: Attempt, shot: Shot) -> None:
-    if workers := attempt.workers():
-        _kill(workers[int(shot.target * len(workers))])
-    else:
-        attempt.kill()  # none is there at this moment
-
-
 def _truncate(attempt: Attempt, shot: Shot) -> None:
     attempt.kill()
     if path := _newest(attempt.run):
@@ -434,10 +419,7 @@ def _fill_disk_for_a_while(attempt: Attempt, shot: Shot) -> None:
 
 
 def _limit_files(attempt: Attempt, size: int) -> None:
-    """No file of the ranks can grow beyond a size: the nearest to a full disk that needs no root.
-
-    Loader workers are left alone: the memory that they share with their rank would count as files.
-    """
+    """No file of the ranks can grow beyond a size: the nearest to a full disk that needs no root."""
     for process in {psutil.Process(attempt.pid), *attempt.ranks()} if attempt.poll() else ():
         with suppress(ProcessLookupError):
             _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
@@ -471,7 +453,6 @@ FAULTS: dict[str, Fault] = {
     "SIGKILL of all processes": Fault(_kill_all),
     "SIGKILL while saving": Fault(_kill_all, moments=("save",)),
     "SIGKILL of the launcher": Fault(_kill_launcher, needs="ranks"),
-    "SIGKILL of a loader worker": Fault(_kill_worker, needs="workers"),
     "newest checkpoint truncated": Fault(_truncate, backups=1, moments=("step", "validation", "test")),
     "one bit of it flipped": Fault(_flip_byte, backups=1, moments=("step", "validation", "test")),
     "SIGSTOP, SIGCONT": Fault(_suspend, ends=False),
@@ -496,7 +477,7 @@ def plans(seed: int) -> Iterator[tuple[str, list[Shot]]]:
     while True:
         dice.shuffle(order)
         for configuration in order:
-            has = {"": True, "ranks": not configuration.startswith("1 "), "workers": "workers" in configuration}
+            has = {"": True, "ranks": not configuration.startswith("1 ")}
             hand: list[str] = []
             wanted = dice.randint(2, 6)
             while len(hand) < wanted:
@@ -605,7 +586,9 @@ class Soak:
 
         file = self.folder / "classes.h5"
         if not file.exists():
-            experiments.classification_file(self.folder, SIZES)
+            experiments.compressed(experiments.classification_file(self.folder, SIZES))
+        if "gzip" in configuration:
+            file = file.with_name(f"compressed-{file.name}")
         sections = CONFIGURATIONS[configuration]
         own = {**_EXPERIMENT, **sections, "trainer": {**_TRAINER, **sections["trainer"]}}
         raw = experiments.raw(file, **own)

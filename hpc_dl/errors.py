@@ -32,6 +32,9 @@ class Fault:
     allowed: str = ""
     remedy: str = ""
 
+    def __hash__(self) -> int:
+        return hash(str(self))  # a value may be a list
+
     def __str__(self) -> str:
         line = f"{self.where}: {self.problem}"
         details = []

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from hpc_dl.cluster.prepare import prepare
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.format import Samples, write
-from hpc_dl.data.spec import DataSpec
+from hpc_dl.data.spec import DataSpec, FieldSpec
 from hpc_dl.learning.optimizers import OPTIMIZERS
 from hpc_dl.learning.schedules import SCHEDULES
 from hpc_dl.learning.supervised import Learning
@@ -43,6 +44,18 @@ def classification_file(folder: Path, sizes: dict[str, int] | None = None, shape
     splits = {split: classes(size, seed, shape) for seed, (split, size) in enumerate((sizes or SIZES).items())}
     write(path, splits, source="tiny", task="classification", licence="CC0-1.0", class_names=["dark", "grey", "light"])
     return path
+
+
+def compressed(path: Path) -> Path:
+    """The same file with its inputs in gzip chunks of four samples."""
+    target = path.with_name(f"compressed-{path.name}")
+    with h5py.File(path) as file, h5py.File(target, "w") as new:
+        new.attrs.update(file.attrs)
+        for split, group in file.items():
+            x = group["inputs"][()]
+            new.create_dataset(f"{split}/inputs", data=x, chunks=(4, *x.shape[1:]), compression="gzip")
+            file.copy(group["targets"], new[split])
+    return target
 
 
 def regression_file(folder: Path, num_outputs: int = 1) -> Path:
@@ -86,9 +99,10 @@ def spec(
     task: str = "classification", input_shape: tuple[int, ...] = IMAGE, num_outputs: int = 3, **sizes: int
 ) -> DataSpec:
     """What a model is told of data that exist on paper only."""
+    target = FieldSpec("targets", () if task == "classification" else (num_outputs,), "float32")
     return DataSpec(
-        input_shape=input_shape,
-        input_dtype="float32",
+        inputs=(FieldSpec("inputs", input_shape, "float32"),),
+        targets=(target,),
         task=task,  # type: ignore[arg-type]
         num_outputs=num_outputs,
         class_names=tuple(map(str, range(num_outputs))) if task == "classification" else (),

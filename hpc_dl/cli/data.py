@@ -1,4 +1,4 @@
-"""``hpc-dl data``: list and make data sources, look into HDF5 files, check their content."""
+"""``hpc-dl data``: list and make data sources, look into HDF5 files, check their content; pack and measure them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from typing import Annotated
 
 import typer
 
+from hpc_dl.cli.data_pack import bench, pack
 from hpc_dl.cli.output import emit, table
 
 # h5py and NumPy are imported where they are used: `--help` answers without them.
 
 app = typer.Typer(
-    help="Data sets: list and make the shipped ones; inspect and verify HDF5 files.", no_args_is_help=True
+    help="Data sets: list and make the shipped ones; inspect and verify HDF5 files; pack data of any kind, measure.",
+    no_args_is_help=True,
 )
+for command in (pack, bench):
+    app.command()(command)
 
 DataDir = Annotated[
     Path | None,
@@ -85,7 +89,7 @@ def inspect(file: File, as_json: AsJson = False) -> None:
     if as_json:
         emit(found)
         return
-    columns = ["path", "shape", "dtype", "layout", "bytes"]
+    columns = ["path", "shape", "dtype", "layout", "reading", "bytes"]
     rows = [[d[key] for key in columns] + [d["attributes"].get("units")] for d in found["datasets"]]
     origin = found["format"] or "of other origin"
     table([*columns, "units"], rows, title=f"{found['file']}: {found['bytes']:,} bytes, format {origin}")
@@ -113,3 +117,5 @@ def verify(file: File, as_json: AsJson = False) -> None:
     print(f"content matches {found['checksum']}" if found["checksum"] else "the file has no checksum to compare with")
     for name, count in found["nonfinite"].items():
         print(f"{name}: {count} NaN or infinite values")
+    if found["unprotected"]:
+        print(f"without checksums, where a flipped bit cannot be seen: {', '.join(found['unprotected'])}")

@@ -28,7 +28,7 @@ from hpc_dl.tracking.journal import read_journal
 _CHANGEABLE = (
     "resources.",
     "checkpoint.every",
-    "data.num_workers",
+    "data.device_resident",
     "trainer.max_epochs",
     "trainer.max_steps",
     "trainer.accelerator",

@@ -49,7 +49,7 @@ _REASONS = (
 
 # What an end means that the job itself could not tell, and what to do about it.
 _ENDS = {
-    "OUT_OF_MEMORY": "it needed more main memory than it asked for; use fewer loader workers or raise resources.memory",
+    "OUT_OF_MEMORY": "it needed more main memory than it asked for; raise resources.memory",
     "TIMEOUT": "it reached its time limit before it could stop with a checkpoint",
     "DEADLINE": "it could not end before its deadline",
     "NODE_FAIL": "a node failed",

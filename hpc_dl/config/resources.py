@@ -57,7 +57,7 @@ class Resources(Section):
     gpus_per_node: Annotated[int, Field(ge=0), Unit("GPUs")] = 1
     """GPUs on each node, one rank for each; 0 trains one rank per node on CPUs."""
     cpus_per_gpu: Annotated[int, Field(ge=1), Unit("CPU cores")] = 4
-    """CPU cores for each rank (its training thread, its loader workers)."""
+    """CPU cores for each rank (its training, and the threads that decode data)."""
     memory: Annotated[str, Unit("per node")] = "16G"
     """Main memory on each node, with its unit (``16G``)."""
     time: Annotated[str | int, Unit("minutes, HH:MM:SS or D-HH:MM:SS")] = "01:00:00"

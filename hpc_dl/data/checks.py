@@ -2,50 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Literal
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.config import DataConfig
-from hpc_dl.data.hdf5 import attribute, where
+from hpc_dl.data.hdf5 import attribute, type_name, where
 from hpc_dl.data.rows import RowReader
-from hpc_dl.data.spec import TaskName
+from hpc_dl.data.spec import TASKS, TaskName
+from hpc_dl.data.splits import offsets_of
 from hpc_dl.errors import DataError
 
-_BLOCK_ROWS = 1 << 20
 _MAX_COLOUR_CHANNELS = 4
 
 
-def check_pair(inputs: h5py.Dataset, targets: h5py.Dataset) -> None:
-    """Check that both hold numbers, that there are some, and one target for each input.
+def check_numbers(dataset: h5py.Dataset, remedy: str) -> None:
+    """Check that a dataset holds numbers, and some.
+
+    Args:
+        dataset: any.
+        remedy: what a dataset of its role should hold.
 
     Raises:
-        DataError: they do not.
+        DataError: it does not.
     """
-    for dataset, remedy in (
-        (inputs, "store the inputs as an array of numbers"),
-        (targets, "store classes as integers 0, 1, … and their names in the attribute `class_names`"),
-    ):
-        if dataset.shape is None or dataset.dtype.kind not in "biuf" or dataset.dtype.itemsize > 8:
-            raise DataError.at(
-                where(dataset),
-                "must hold numbers",
-                value=str(dataset.dtype),
-                allowed="bool, integers and floats of up to 64 bits",
-                remedy=remedy,
-            )
-        if dataset.size == 0 or dataset.ndim == 0:
-            raise DataError.at(
-                where(dataset), "holds no samples", value=dataset.shape, remedy="fill it, or name another dataset"
-            )
-    if len(inputs) != len(targets):
+    if dataset.shape is not None and (dataset.dtype.kind not in "biuf" or dataset.dtype.itemsize > 8):
         raise DataError.at(
-            where(targets),
-            f"has {len(targets)} targets for {len(inputs)} inputs in {inputs.name}",
-            remedy="name datasets with one target for each input (`data.inputs`, `data.targets`)",
+            where(dataset),
+            "must hold numbers",
+            value=type_name(dataset),
+            allowed="bool, integers and floats of up to 64 bits",
+            remedy=remedy,
+        )
+    if not dataset.shape or dataset.size == 0:
+        raise DataError.at(
+            where(dataset), "holds no samples", value=dataset.shape, remedy="fill it, or name another dataset"
         )
 
 
@@ -81,17 +75,28 @@ def infer_task(targets: h5py.Dataset, config: DataConfig) -> TaskName:
         DataError: the targets are not of a type and shape for that task.
     """
     integral = targets.dtype.kind in "biu"
+    by_step = config.windows is not None or offsets_of(targets) is not None
     said = config.task if config.task != "auto" else attribute(targets.file, "task")
-    task: TaskName = (
-        said if said in ("classification", "regression") else "classification" if integral else "regression"
-    )
+    if said in TASKS:
+        task: TaskName = said
+    elif integral:
+        task = "labelling" if by_step else "classification"
+    else:
+        task = "regression"
+    if task != "regression" and not integral:
+        raise DataError.at(
+            where(targets),
+            "class numbers must be integers",
+            value=str(targets.dtype),
+            remedy="store them as integers, or set `data.task: regression`",
+        )
     if task == "classification":
-        if not integral:
+        if by_step:
             raise DataError.at(
                 where(targets),
-                "class numbers must be integers",
-                value=str(targets.dtype),
-                remedy="store them as integers, or set `data.task: regression`",
+                "has one class for each step of a sample",
+                value=task,
+                remedy="set `data.task: labelling`",
             )
         if targets.ndim > 1 and targets.size != len(targets):
             raise DataError.at(
@@ -99,22 +104,23 @@ def infer_task(targets: h5py.Dataset, config: DataConfig) -> TaskName:
                 "must hold one class number for each sample",
                 value=targets.shape,
                 allowed="(N,) or (N, 1)",
-                remedy="store the class number instead of a row of zeros and ones",
+                remedy="store the class number instead of a row of zeros and ones; one class for each pixel or step is "
+                "`data.task: labelling`",
             )
-    elif targets.ndim > 2:
+    elif task == "regression" and targets.ndim > 2 and not by_step:
         raise DataError.at(
             where(targets), "must hold a row of values for each sample", value=targets.shape, allowed="(N,) or (N, K)"
         )
     return task
 
 
-def check_labels(place: str, reader: RowReader, rows: NDArray[np.intp], num_classes: int | None) -> int:
-    """Read all labels of a split and check their range.
+def check_labels(place: str, reader: RowReader, pieces: Iterable[NDArray[np.intp]], num_classes: int | None) -> int:
+    """Read the labels of a split and check their range.
 
     Args:
         place: what a fault names, ``FILE:/dataset``.
         reader: gives the labels.
-        rows: the rows of the split.
+        pieces: the rows to check, so many at a time as fit in memory.
         num_classes: number of class names; None when there are none.
 
     Returns:
@@ -124,39 +130,35 @@ def check_labels(place: str, reader: RowReader, rows: NDArray[np.intp], num_clas
         DataError: a label is negative, or has no class name.
     """
     largest = 0
-    for start, block in _blocks(reader, rows):
-        labels = block.reshape(-1).astype(np.int64)
-        wrong = labels < 0 if num_classes is None else (labels < 0) | (labels >= num_classes)
-        if wrong.any():
-            first = int(np.flatnonzero(wrong)[0])
+    most = np.inf if num_classes is None else num_classes - 1
+    for rows in pieces:
+        labels = reader.take(rows)
+        largest = max(largest, int(labels.max()))
+        if labels.min() < 0 or largest > most:
+            values = labels.reshape(len(rows), -1)
+            first, column = np.argwhere((values < 0) | (values > most))[0]
             raise DataError.at(
                 place,
-                f"label out of range in row {rows[start + first]}",
-                value=int(labels[first]),
+                f"label out of range in row {rows[first]}",
+                value=int(values[first, column]),
                 allowed="0 and above" if num_classes is None else f"0 to {num_classes - 1} (`class_names`)",
                 remedy="number the classes from 0 and give each a name, or leave these rows out",
             )
-        largest = max(largest, int(labels.max()))
     return largest
 
 
-def check_values(place: str, reader: RowReader, rows: NDArray[np.intp]) -> None:
-    """Read all target values of a split and check that they are finite.
+def check_values(place: str, reader: RowReader, pieces: Iterable[NDArray[np.intp]]) -> None:
+    """Read target values of a split and check that they are finite; arguments as of :func:`check_labels`.
 
     Raises:
         DataError: a value is NaN or infinite.
     """
-    for start, values in _blocks(reader, rows):
+    for rows in pieces:
+        values = reader.take(rows)
         bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
         if bad.any():
             raise DataError.at(
                 place,
-                f"NaN or infinite target in row {rows[start + int(np.flatnonzero(bad)[0])]}",
+                f"NaN or infinite target in row {rows[int(np.flatnonzero(bad)[0])]}",
                 remedy="leave these samples out (`data.splits.indices`) or mend them",
             )
-
-
-def _blocks(reader: RowReader, rows: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[Any]]]:
-    for start in range(0, len(rows), _BLOCK_ROWS):
-        values = reader.take(rows[start : start + _BLOCK_ROWS])
-        yield start, values

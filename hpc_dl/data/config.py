@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 from hpc_dl.schema import Section, Unit
 
 # What a file of the user's own may need to have told, and a shipped source never does.
-_FILE_ONLY = ("inputs", "targets", "splits", "channels")
+_FILE_ONLY = ("inputs", "targets", "windows", "splits", "channels")
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Names = str | Annotated[list[str], Field(min_length=1)]
 
 
 class SplitFractions(Section):
@@ -75,6 +76,17 @@ class Splits(Section):
         return self
 
 
+class Windows(Section):
+    """Samples that are windows of one long stream (T, …): of tokens, or of a recording."""
+
+    length: Annotated[int, Field(ge=1), Unit("steps")]
+    """Steps of the stream in one sample."""
+    stride: Annotated[int | None, Field(ge=1), Unit("steps")] = None
+    """Steps from the beginning of one sample to that of the next; ``length`` when left out: no step is seen twice."""
+    ahead: Annotated[int, Field(ge=0), Unit("steps")] = 1
+    """Without ``targets`` a sample's targets are the inputs so many steps later: 1 for the next token."""
+
+
 class DataConfig(Section):
     """Which samples to learn from, and in batches of how many."""
 
@@ -82,15 +94,23 @@ class DataConfig(Section):
     """Name of a shipped data source (``hpc-dl data list``); it is made once, then read from the data folder."""
     file: str | None = None
     """Path of an HDF5 file; in place of ``source``. A relative path is taken from the current folder."""
-    inputs: str = "inputs"
-    """Path of the dataset with the inputs (inside each split's group where the split is by groups)."""
-    targets: str = "targets"
-    """Path of the dataset with the targets, likewise."""
+    inputs: Names = "inputs"
+    """Path of the dataset with the inputs (inside each split's group where the split is by groups), or a list of them:
+    batches are then mappings of these names to tensors. Samples of different lengths lie one after another in
+    ``NAME``, and where each begins in ``NAME_offsets`` (N + 1 integers)."""
+    targets: Names | None = "targets"
+    """Path of the dataset with the targets, or a list, likewise; null with ``windows``, where the stream itself is."""
+    windows: Windows | None = None
+    """Cut samples from one long stream."""
+    crop: Annotated[list[Annotated[int, Field(ge=1)]] | None, Field(min_length=1), Unit("pixels")] = None
+    """Give crops of this size, from the last axes of inputs and (``labelling``) of targets: at random places in
+    training, from the middle in evaluation."""
     splits: Splits = Splits()
     """How the file is divided into train, val and test."""
-    task: Literal["auto", "classification", "regression"] = "auto"
+    task: Literal["auto", "classification", "regression", "labelling"] = "auto"
     """What the targets are for; ``auto`` takes the file's attribute ``task``, else classification for integer targets
-    and regression for others. Whole numbers that are not classes (an age, a count) need ``regression``."""
+    and regression for others. Whole numbers that are not classes (an age, a count) need ``regression``; ``labelling``
+    is one class for each step, pixel or voxel of a sample."""
     channels: Literal["auto", "first", "last", "none"] = "auto"
     """Axis of the channels in the stored inputs: ``first`` (N, C, …), ``last`` (N, …, C), or ``none``, where a channel
     is added. ``auto`` is ``first``, except that (N, H, W) in a file not written by hpc_dl means images without one."""
@@ -98,12 +118,29 @@ class DataConfig(Section):
     """Samples in a batch on each device; 64 when neither this nor ``global_batch_size`` is given."""
     global_batch_size: Annotated[int | None, Field(ge=1), Unit("samples over all devices")] = None
     """Samples in a batch over all devices together; in place of ``batch_size``."""
-    num_workers: Annotated[int, Field(ge=0), Unit("processes per device")] = 0
-    """Loader worker processes; 0 reads in the training process, which is fastest for most HDF5 files."""
+    shuffle: Literal["auto", "exact", "blocks"] = "auto"
+    """How training samples are put in random order. ``exact``: all orders are equally likely. ``blocks``: what lies
+    together in the file is read together, and a buffer of it is shuffled; compressed chunks are then decoded once in
+    an epoch, and disks read in long pieces. ``auto``: ``exact`` for contiguous data up to 8 GiB, else ``blocks``."""
+    shuffle_buffer: Annotated[float, Field(gt=0), Unit("MiB")] = 16.0
+    """What is shuffled among each other with ``blocks``, and decoded at once. Two such buffers are in memory."""
+    device_resident: Literal["auto", True, False] = "auto"
+    """Keep all samples in the memory of the device and gather batches there; ``auto``: on a GPU, where they take at
+    most a quarter of its free memory."""
     scaling: Literal["auto", "none", "unit", "standardize"] = "auto"
     """Scaling of the inputs: ``unit`` to [0, 1] by the range of the training split (of all its values for integers, of
     each channel for others), ``standardize`` to mean 0 and standard deviation 1 per channel on the training split;
     ``auto`` is ``unit`` for integer inputs, else ``standardize``."""
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The datasets of ``inputs``, one or several."""
+        return _listed(self.inputs)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The datasets of ``targets``; those of the inputs where the targets are later steps of them."""
+        return _listed(self.inputs if self.targets is None else self.targets)
 
     @model_validator(mode="after")
     def _one_of(self) -> DataConfig:
@@ -111,6 +148,10 @@ class DataConfig(Section):
             raise ValueError("give exactly one of `source` (a name from `hpc-dl data list`) and `file` (a path)")
         if self.batch_size is not None and self.global_batch_size is not None:
             raise ValueError("`batch_size` and `global_batch_size` exclude each other; keep one of them")
+        if self.targets is None and self.windows is None:
+            raise ValueError("`targets: null` goes with `windows` only; name the dataset with the targets")
+        if self.windows is not None and self.crop is not None:
+            raise ValueError("`windows` and `crop` exclude each other; keep one of them")
         if self.source is not None:
             own = [name for name in _FILE_ONLY if getattr(self, name) != type(self).model_fields[name].default]
             if own:
@@ -119,3 +160,7 @@ class DataConfig(Section):
                     f"{names}: only for files of your own; a shipped source knows its layout, leave it out"
                 )
         return self
+
+
+def _listed(names: Names) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)

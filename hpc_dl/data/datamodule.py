@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import psutil
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from torch.utils.data.distributed import DistributedSampler
+from torch.utils.data import DataLoader
 
-from hpc_dl.data.config import DataConfig, Splits
+from hpc_dl.data.config import DataConfig, Splits, Windows
+from hpc_dl.data.loader import Batch, BatchLoader, ResidentLoader, tensors
 from hpc_dl.data.opening import DataFile, open_data
-from hpc_dl.data.order import BatchOrder
+from hpc_dl.data.order import BatchOrder, Blocks
 from hpc_dl.data.reader import SplitReader
 from hpc_dl.data.scaling import Method, Scaling, fit_scaling
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.data.workers import leave_signals_to_parent
+from hpc_dl.data.transform import transforming
 from hpc_dl.errors import ConfigError
 from hpc_dl.schema import parse
 
 DEFAULT_BATCH_SIZE = 64
-# Types that torch lacks or hardly supports, and the next that holds all their values; float64 to halve the transfer.
-_TORCH_TYPES = {"bool": "uint8", "uint16": "int32", "uint32": "int64", "uint64": "float32", "float64": "float32"}
+_LARGEST_EXACT_BYTES = 8 << 30
+_RESIDENT_SHARE = 0.25
 
-Batch = tuple[Tensor, Tensor]
+Loader = BatchLoader | ResidentLoader | DataLoader[Batch]
 
 
 class HDF5DataModule(pl.LightningDataModule):
     """Train, validation and test batches ``(x, y)`` of one HDF5 file.
 
     In the LightningModule's steps x is float32 (B, *spec.input_shape), scaled; y is int64 (B,) for classification,
-    float32 (B, spec.num_outputs) for regression. Inputs travel to the device as stored (bytes, for images) and are
-    converted and scaled there. Each process of a distributed run gets its own part of every batch, whether or not
-    the Trainer has ``use_distributed_sampler=False``.
+    float32 (B, spec.num_outputs) for regression, int64 (B, steps, or height and width) for labelling. Samples of
+    different lengths come as a ``Ragged``; numbers of tokens stay int64. A file with several inputs or targets gives
+    mappings of their names to these. Inputs travel to the device as stored (bytes, for images) and are converted and
+    scaled there. Each process of a distributed run gets its own part of every batch, whether or not the Trainer has
+    ``use_distributed_sampler=False``.
 
     Attributes:
         config: the ``data`` section this was built from.
@@ -49,11 +51,17 @@ class HDF5DataModule(pl.LightningDataModule):
         *,
         batch_size: int | None = None,
         global_batch_size: int | None = None,
-        inputs: str = "inputs",
-        targets: str = "targets",
+        inputs: str | Sequence[str] = "inputs",
+        targets: str | Sequence[str] | None = "targets",
+        windows: Windows | dict[str, int] | None = None,
+        crop: Sequence[int] | None = None,
         splits: Splits | dict[str, Any] | None = None,
-        task: Literal["auto", "classification", "regression"] = "auto",
+        task: Literal["auto", "classification", "regression", "labelling"] = "auto",
         channels: Literal["auto", "first", "last", "none"] = "auto",
+        shuffle: Literal["auto", "exact", "blocks"] = "auto",
+        shuffle_buffer: float = 16,
+        device_resident: Literal["auto", True, False] = "auto",
+        transform: Callable[[Any], Any] | None = None,
         num_workers: int = 0,
         scaling: Method = "auto",
         seed: int = 0,
@@ -64,12 +72,20 @@ class HDF5DataModule(pl.LightningDataModule):
             file: path of the HDF5 file.
             batch_size: samples in a batch on each device; 64 when neither size is given.
             global_batch_size: samples in a batch over all devices, in place of ``batch_size``.
-            inputs: path of the inputs' dataset (within each split's group).
-            targets: path of the targets' dataset, likewise.
+            inputs: path of the inputs' dataset (within each split's group), or paths of several.
+            targets: path of the targets' dataset, likewise; None with ``windows``: later steps of the stream.
+            windows: cut samples from one long stream: ``{"length": 128, "stride": 64, "ahead": 1}``.
+            crop: size of crops from the last axes, at random places in training.
             splits: how the file is divided, as in the YAML: ``{"fractions": {"train": 0.8, "val": 0.2, "test": 0}}``.
             task: what the targets are for.
             channels: axis of the channels in the stored inputs.
-            num_workers: loader processes for each device.
+            shuffle: ``exact``, or by ``blocks`` of what lies together in the file.
+            shuffle_buffer: MiB that are shuffled among each other with ``blocks``, and decoded at once.
+            device_resident: keep all samples in the memory of the device; ``auto``: on a GPU, where they take at most a
+                quarter of its free memory.
+            transform: applied to each training batch on the host, as stored, before it is scaled; what it draws from
+                Python's, NumPy's and torch's generators depends on seed, epoch and batch alone.
+            num_workers: processes that apply the transform; 0 for the training process itself. Reading needs none.
             scaling: scaling of the inputs, fitted on the training split.
             seed: seed of the order of the training samples.
 
@@ -81,18 +97,31 @@ class HDF5DataModule(pl.LightningDataModule):
             file=str(file),
             batch_size=batch_size,
             global_batch_size=global_batch_size,
-            inputs=inputs,
-            targets=targets,
+            inputs=_as_lists(inputs),
+            targets=_as_lists(targets),
+            windows=windows,
+            crop=None if crop is None else list(crop),
             splits=Splits() if splits is None else splits,
             task=task,
             channels=channels,
-            num_workers=num_workers,
+            shuffle=shuffle,
+            shuffle_buffer=float(shuffle_buffer),
+            device_resident=device_resident,
             scaling=scaling,
         )
+        if num_workers and transform is None:
+            raise ConfigError.at(
+                "HDF5DataModule.num_workers",
+                "have nothing to do without a `transform`",
+                value=num_workers,
+                remedy="leave it out: reading needs no worker processes",
+            )
+        self._num_workers = num_workers
         self.config = parse(DataConfig, section, "HDF5DataModule")
         self.seed = seed
         self._data: DataFile | None = None
-        self._scaling: Scaling | None = None
+        self._transform = transform
+        self._scalings: tuple[Scaling, ...] = ()
         self._readers: list[SplitReader] = []
         self._start = (0, 0)
 
@@ -118,12 +147,18 @@ class HDF5DataModule(pl.LightningDataModule):
         return self._opened().spec
 
     @property
+    def scalings(self) -> tuple[Scaling, ...]:
+        """The scaling of each input, fitted on the training split at first use or restored from a checkpoint."""
+        if not self._scalings:
+            with self._opened().reader("train", threads=torch.get_num_threads()) as reader:
+                numbers = range(len(self.spec.inputs))
+                self._scalings = tuple(fit_scaling(reader, number, self.config.scaling) for number in numbers)
+        return self._scalings
+
+    @property
     def scaling(self) -> Scaling:
-        """The scaling of the inputs, fitted on the training split at first use or restored from a checkpoint."""
-        if self._scaling is None:
-            with self._opened().reader("train") as reader:
-                self._scaling = fit_scaling(reader, self.spec, self.config.scaling)
-        return self._scaling
+        """The scaling of the first input."""
+        return self.scalings[0]
 
     def start_at(self, epoch: int, batch: int) -> None:
         """Begin the training batches in the middle, to go on from a checkpoint; in constant time.
@@ -138,17 +173,17 @@ class HDF5DataModule(pl.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Check the file and fit the scaling, before anything is built on them."""
-        _ = self.scaling
+        _ = self.scalings
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> Loader:
         """Shuffled batches of equal size; the last incomplete one is left out."""
         return self._loader("train", shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+    def val_dataloader(self) -> Loader | list[Loader]:
         """All validation samples, each once; no loader where the file has no such split."""
         return self._loader("val", shuffle=False) if "val" in self.spec.sizes else []
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> Loader:
         """All test samples, each once."""
         return self._loader("test", shuffle=False)
 
@@ -156,27 +191,35 @@ class HDF5DataModule(pl.LightningDataModule):
         """A training batch of the usual size, outside of the order: its first samples, as they are stored."""
         num_ranks = self.trainer.world_size if self.trainer else 1
         with self._opened().reader("train") as reader:
-            return _Batches(reader)[np.arange(self._batch_size(num_ranks))]
+            found: Batch = self.spec.batch(tensors(reader.read(np.arange(self._batch_size(num_ranks)))))
+            return found
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Convert and scale a batch on the device; then the LightningModule's own hook of this name has its turn."""
-        x, y = batch
-        x = self.scaling(x)
-        if self.trainer is None:
-            return x, y
+        trainer = self.trainer
         # Lightning fits floats to `precision` before the transfer, when images are still bytes.
-        batch = self.trainer.precision_plugin.convert_input(x), y
+        convert = trainer.precision_plugin.convert_input if trainer is not None else lambda x: x
+        if isinstance(batch, dict):
+            names = (field.name for field in self.spec.inputs)
+            batch = batch | {
+                name: convert(scale(batch[name])) for name, scale in zip(names, self.scalings, strict=True)
+            }
+        else:
+            x, y = batch
+            batch = convert(self.scaling(x)), y
+        if trainer is None:
+            return batch
         # Lightning calls either the data module's hook or the module's: an augmentation there would be left out.
-        finished: Batch = self.trainer.lightning_module.on_after_batch_transfer(batch, dataloader_idx)
+        finished: Batch = trainer.lightning_module.on_after_batch_transfer(batch, dataloader_idx)
         return finished
 
     def state_dict(self) -> dict[str, Any]:
-        """The scaling, kept in the checkpoint so that a model always meets the inputs that it learned from."""
-        return {"scaling": self.scaling.state_dict()}
+        """The scalings, kept in the checkpoint so that a model always meets the inputs that it learned from."""
+        return {"scalings": [scaling.state_dict() for scaling in self.scalings]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the scaling from a checkpoint instead of fitting it."""
-        self._scaling = Scaling.from_state_dict(state_dict["scaling"])
+        """Take the scalings from a checkpoint instead of fitting them."""
+        self._scalings = tuple(map(Scaling.from_state_dict, state_dict["scalings"]))
 
     def teardown(self, stage: str) -> None:
         """Close the file."""
@@ -190,33 +233,65 @@ class HDF5DataModule(pl.LightningDataModule):
             self._data = open_data(Path(self.config.file).expanduser().absolute(), self.config)
         return self._data
 
-    def _loader(self, split: str, *, shuffle: bool) -> DataLoader[Batch]:
-        reader = self._opened().reader(split)
+    def _loader(self, split: str, *, shuffle: bool) -> Loader:
+        config, data = self.config, self._opened()
+        reader = data.reader(split, seed=self.seed, threads=torch.get_num_threads(), window_mib=config.shuffle_buffer)
         self._readers.append(reader)
         rank, num_ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        order = _RankedOrder(
+        order = BatchOrder(
             len(reader),
             self._batch_size(num_ranks),
             shuffle=shuffle,
             seed=self.seed,
             rank=rank,
             num_ranks=num_ranks,
-            where=f"{self.spec.file}:{self._opened().parts[split].inputs}",
+            blocks=self._blocks(reader, shuffle),
+            where=f"{self.spec.file}:{data.parts[split].inputs[0]}",
         )
         if shuffle:
             order.epoch, order.start_batch = self._start
-        num_workers = self.config.num_workers
-        return DataLoader(
-            _Batches(reader),
-            sampler=order,
-            batch_size=None,  # the sampler gives whole batches: one read for each, nothing to collate
-            num_workers=num_workers,
-            persistent_workers=num_workers > 0,
-            worker_init_fn=leave_signals_to_parent,
-            # Else each epoch's start would draw from torch's global generator.
-            generator=torch.Generator().manual_seed(self.seed),
-            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
-        )
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        transform = self._transform if shuffle else None
+        if transform is None and (resident := self._resident(reader, order, device)) is not None:
+            return resident
+        loader = BatchLoader(reader, order, pin_memory=device.type == "cuda" and transform is None)
+        if transform is None:
+            return loader
+        return transforming(loader, transform, self._num_workers, self.seed, pin_memory=device.type == "cuda")
+
+    def _blocks(self, reader: SplitReader, shuffle: bool) -> Blocks | None:
+        """What is read together. It follows from file and configuration alone: the order must be the same anywhere."""
+        wanted = self.config.shuffle if shuffle else "auto"
+        small = not shuffle or len(reader) * reader.bytes_per_sample <= _LARGEST_EXACT_BYTES
+        if wanted == "exact" or (wanted == "auto" and reader.one_by_one and small):
+            return None
+        return reader.blocks()
+
+    def _resident(self, reader: SplitReader, order: BatchOrder, device: torch.device) -> ResidentLoader | None:
+        """The whole split on the device, if that is wanted and possible."""
+        wanted = self.config.device_resident
+        kept = reader.spec.is_dense and not reader.spec.inputs[0].crop
+        if wanted is True and not kept:
+            raise ConfigError.at(
+                "data.device_resident",
+                "only single inputs of one shape can be kept on the device: no crops, no samples of different lengths",
+                value=True,
+                remedy="leave it out",
+            )
+        num_bytes = len(reader) * reader.bytes_per_sample
+        if wanted == "auto" and (device.type != "cuda" or not kept):
+            return None
+        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+        if wanted is True and num_bytes > free:
+            raise ConfigError.at(
+                "data.device_resident",
+                f"{self.spec.file} takes {num_bytes / 2**30:.1f} GiB, {device} has {free / 2**30:.1f} GiB left",
+                value=True,
+                remedy="leave it out",
+            )
+        if wanted is False or (wanted == "auto" and num_bytes > _RESIDENT_SHARE * free):
+            return None
+        return ResidentLoader(reader, order, device)
 
     def _batch_size(self, num_ranks: int) -> int:
         """Samples in a batch on one device."""
@@ -233,23 +308,5 @@ class HDF5DataModule(pl.LightningDataModule):
         return whole // num_ranks
 
 
-class _RankedOrder(BatchOrder, DistributedSampler):  # type: ignore[type-arg]
-    """A BatchOrder that Lightning knows to be dealt to the ranks already.
-
-    Under DDP Lightning wraps every sampler that is no DistributedSampler, which would deal the batches a second time.
-    Only the type is used: all methods are BatchOrder's.
-    """
-
-
-class _Batches(Dataset[Batch]):
-    """The samples of one split, indexed by whole batches of rows."""
-
-    def __init__(self, reader: SplitReader) -> None:
-        self._reader = reader
-
-    def __getitem__(self, samples: NDArray[np.intp]) -> Batch:
-        x, y = self._reader.read(samples)
-        return torch.from_numpy(x.astype(_TORCH_TYPES.get(x.dtype.name, x.dtype), copy=False)), torch.from_numpy(y)
-
-    def __len__(self) -> int:
-        return len(self._reader)
+def _as_lists(names: str | Sequence[str] | None) -> str | list[str] | None:
+    return names if names is None or isinstance(names, str) else list(names)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
-from hpc_dl.data.checksum import blocks, content_checksum, datasets
+from hpc_dl.data.checksum import content_checksum, datasets
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.format import FORMAT, FORMAT_VERSION
 from hpc_dl.data.hdf5 import attribute, open_file, where
 from hpc_dl.data.opening import is_own_format, open_data
-from hpc_dl.data.rows import is_mappable
+from hpc_dl.data.rows import RowReader, open_rows
 from hpc_dl.errors import DataError, Fault
+
+_STRETCH_BYTES = 8 << 20
+_NUM_LISTED = 8
 
 
 def inspect(path: str | Path) -> dict[str, Any]:
@@ -36,13 +42,14 @@ def inspect(path: str | Path) -> dict[str, Any]:
             "bytes": os.path.getsize(path),
             "format": f"{FORMAT} {FORMAT_VERSION}" if is_own_format(file) else None,
             "attributes": _attributes(file),
-            "datasets": [_describe(name, dataset) for name, dataset in datasets(file)],
+            "datasets": [_describe(name, dataset, _reading(path, dataset)) for name, dataset in datasets(file)],
         }
     try:
         spec = open_data(path, DataConfig(file=str(path))).spec
     except DataError as error:
         return found | {"spec": None, "faults": [str(fault) for fault in error.faults]}
-    return found | {"spec": asdict(spec), "faults": []}
+    first = {"input_shape": spec.input_shape, "input_dtype": spec.input_dtype}
+    return found | {"spec": first | asdict(spec), "faults": []}
 
 
 def verify(path: str | Path) -> dict[str, Any]:
@@ -52,8 +59,9 @@ def verify(path: str | Path) -> dict[str, Any]:
     file every dataset is read; its NaN and infinite values are counted, since they may be meant.
 
     Returns:
-        ``file``, ``checksum`` (that of the file, or None where it has none), ``num_datasets`` and ``nonfinite``: the
-        number of NaN and infinite values by dataset, of a foreign file.
+        ``file``, ``checksum`` (that of the file, or None where it has none), ``num_datasets``, ``nonfinite``: the
+        number of NaN and infinite values by dataset, of a foreign file, and ``unprotected``: datasets in which a
+        flipped bit cannot be seen, as neither they nor the file have a checksum.
 
     Raises:
         DataError: with every fault found.
@@ -61,16 +69,18 @@ def verify(path: str | Path) -> dict[str, Any]:
     path = Path(path).absolute()
     faults: list[Fault] = []
     nonfinite: dict[str, int] = {}
+    unprotected: list[str] = []
     checksum = None
     with open_file(path) as file:
         own_format = is_own_format(file)
         num_datasets = 0
         for name, dataset in datasets(file):
             num_datasets += 1
-            try:
-                count = _count_nonfinite(dataset)
-            except OSError as error:
-                faults.append(Fault(where(dataset), f"cannot be read: {error}", remedy="copy or make the file again"))
+            if not own_format and not _has_checksum(dataset):
+                unprotected.append(name)
+            count, damaged = _read_all(path, dataset)
+            faults += damaged
+            if damaged:
                 continue
             if count and own_format and name.endswith("/inputs"):
                 faults.append(Fault(where(dataset), f"holds {count} NaN or infinite values", remedy="mend them"))
@@ -94,29 +104,48 @@ def verify(path: str | Path) -> dict[str, Any]:
         except DataError as error:
             faults += error.faults
     if faults:
-        raise DataError(*faults)
-    return {"file": str(path), "checksum": checksum, "num_datasets": num_datasets, "nonfinite": nonfinite}
+        raise DataError(*dict.fromkeys(faults))
+    return {
+        "file": str(path),
+        "checksum": checksum,
+        "num_datasets": num_datasets,
+        "nonfinite": nonfinite,
+        "unprotected": unprotected,
+    }
 
 
-def _describe(name: str, dataset: h5py.Dataset) -> dict[str, Any]:
+def _describe(name: str, dataset: h5py.Dataset, reading: str) -> dict[str, Any]:
     return {
         "path": name,
         "shape": None if dataset.shape is None else list(dataset.shape),
         "dtype": str(dataset.dtype),
-        "layout": _layout(dataset),
+        "layout": _layout(dataset) + (", mapped" if reading == "mapped" else ""),
+        "reading": reading,
         "bytes": dataset.id.get_storage_size(),
         "attributes": _attributes(dataset),
     }
 
 
+def _reading(path: Path, dataset: h5py.Dataset) -> str:
+    """How a training would read a dataset, or why it cannot."""
+    if not dataset.shape:
+        return "as a whole"
+    try:
+        reader = open_rows(path, dataset.name)
+    except DataError as error:
+        return "; ".join(fault.problem for fault in error.faults)
+    reader.close()
+    return reader.reading
+
+
 def _layout(dataset: h5py.Dataset) -> str:
-    """``contiguous``, or ``chunks (64, 1, 28, 28) gzip``; ``, mapped`` when batches come from a memory map."""
+    """``contiguous``, or ``chunks (64, 1, 28, 28) gzip``."""
     if dataset.shape is None:
         return "empty"
     if dataset.is_virtual:
         return "virtual"
     if dataset.chunks is None:
-        return "contiguous, mapped" if is_mappable(dataset) else "contiguous"
+        return "contiguous"
     creation = dataset.id.get_create_plist()
     filters = [creation.get_filter(number)[3].decode() for number in range(creation.get_nfilters())]
     return " ".join([f"chunks {dataset.chunks}", *(name or "unnamed filter" for name in filters)])
@@ -131,9 +160,48 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | list | None) else str(value)
 
 
-def _count_nonfinite(dataset: h5py.Dataset) -> int:
-    """Read a dataset in full, and count the NaN and infinite values of a numeric one."""
-    if dataset.shape is None:
-        return 0
-    numeric = dataset.dtype.kind == "f"
-    return sum(int(np.count_nonzero(~np.isfinite(block))) if numeric else 0 for block in blocks(dataset))
+def _has_checksum(dataset: h5py.Dataset) -> bool:
+    """Whether a flipped bit in the values is noticed: Fletcher-32, or the Adler-32 that is part of gzip."""
+    creation = dataset.id.get_create_plist()
+    filters = {creation.get_filter(number)[0] for number in range(creation.get_nfilters())}
+    return dataset.size == 0 or bool(filters & {h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_DEFLATE})
+
+
+def _read_all(path: Path, dataset: h5py.Dataset) -> tuple[int, list[Fault]]:
+    """Read a dataset in full, and count the NaN and infinite values of a numeric one; go on after damaged parts."""
+    if not dataset.shape:
+        return 0, []
+    count = 0
+    faults: list[Fault] = []
+    try:
+        with closing(open_rows(path, dataset.name, threads=len(os.sched_getaffinity(0)))) as reader:
+            together = reader.rows_together
+            for rows in _stretches(dataset, together):
+                try:
+                    count += _count_nonfinite(reader, rows)
+                except DataError:
+                    for block in np.split(rows, range(together, len(rows), together)):
+                        try:
+                            count += _count_nonfinite(reader, block)
+                        except DataError as error:
+                            faults += error.faults
+    except DataError as error:
+        faults += error.faults
+    if len(faults) > _NUM_LISTED:
+        more = Fault(where(dataset), f"{len(faults) - _NUM_LISTED} more parts of it are damaged")
+        faults = [*faults[:_NUM_LISTED], more]
+    return count, faults
+
+
+def _stretches(dataset: h5py.Dataset, together: int) -> Iterator[NDArray[np.intp]]:
+    """The rows of a dataset in pieces of about 8 MiB of whole chunks."""
+    row_bytes = max(1, dataset.dtype.itemsize * dataset.size // len(dataset))
+    step = max(1, _STRETCH_BYTES // (row_bytes * together)) * together
+    for start in range(0, len(dataset), step):
+        yield np.arange(start, min(start + step, len(dataset)))
+
+
+def _count_nonfinite(reader: RowReader, rows: NDArray[np.intp]) -> int:
+    reader.expect(rows)
+    values = reader.take(rows)
+    return int(np.count_nonzero(~np.isfinite(values))) if values.dtype.kind == "f" else 0

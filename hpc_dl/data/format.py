@@ -15,6 +15,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,7 @@ _PAGE_BYTES = 4096
 
 
 class Samples(NamedTuple):
-    """The samples of one split.
+    """Samples of one split: all, or a block of them.
 
     Attributes:
         inputs: (N, channels, …) numbers, channels first.
@@ -40,6 +41,66 @@ class Samples(NamedTuple):
 
     inputs: NDArray[Any]
     targets: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class About:
+    """What a data file says of itself.
+
+    Attributes:
+        source: name of the data set.
+        task: what the targets are for: ``classification``, ``regression``, or ``labelling`` for masks.
+        licence: SPDX name of the data's licence.
+        description: one sentence on what the samples are.
+        url: where the data set is described or was had from.
+        provenance: how the file was made: package, version, conversion.
+        shared: what samples of different splits have in common (a subject, an image), ``none`` when nothing.
+        class_names: names of the classes 0, 1, …; empty for regression.
+        input_units: unit of the input values.
+        target_units: unit of the target values.
+    """
+
+    source: str
+    task: str
+    licence: str
+    description: str = ""
+    url: str = ""
+    provenance: str = ""
+    shared: str = ""
+    class_names: tuple[str, ...] = ()
+    input_units: str = ""
+    target_units: str = ""
+
+
+def create(path: Path) -> h5py.File:
+    """A new file to write to; datasets of a page or more start on a page of it.
+
+    Their maps are aligned arrays then, and direct reads stay possible.
+    """
+    return h5py.File(path, "x", alignment_threshold=_PAGE_BYTES, alignment_interval=_PAGE_BYTES)
+
+
+def describe(file: h5py.File, about: About) -> None:
+    """Write the attributes of the file itself; the checksum is added when the content is there."""
+    file.attrs.update(
+        format=FORMAT,
+        format_version=FORMAT_VERSION,
+        source=about.source,
+        task=about.task,
+        licence=about.licence,
+        description=about.description,
+        url=about.url,
+        provenance=about.provenance,
+        shared=about.shared,
+    )
+
+
+def describe_split(inputs: h5py.Dataset, targets: h5py.Dataset, about: About) -> None:
+    """Write the attributes of a split's two datasets."""
+    inputs.attrs["units"] = about.input_units
+    targets.attrs["units"] = about.target_units
+    if about.class_names:
+        targets.attrs["class_names"] = list(about.class_names)
 
 
 def write(
@@ -80,35 +141,28 @@ def write(
         DataError: the splits do not fit the format, or the file cannot be written.
     """
     path = Path(path)
+    about = About(
+        source=source,
+        task=task,
+        licence=licence,
+        description=description,
+        url=url,
+        provenance=provenance,
+        shared=shared,
+        class_names=tuple(class_names),
+        input_units=input_units,
+        target_units=target_units,
+    )
     _check_splits(path, splits)
-    with (
-        _staged(path) as temporary,
-        h5py.File(
-            # Datasets of a page or more start on a page: their maps are aligned arrays, and direct reads stay possible.
-            temporary,
-            "x",
-            alignment_threshold=_PAGE_BYTES,
-            alignment_interval=_PAGE_BYTES,
-        ) as file,
-    ):
-        file.attrs.update(
-            format=FORMAT,
-            format_version=FORMAT_VERSION,
-            source=source,
-            task=task,
-            licence=licence,
-            description=description,
-            url=url,
-            provenance=provenance,
-            shared=shared,
-        )
-        for split, (inputs, targets) in splits.items():
+    with _staged(path) as temporary, create(temporary) as file:
+        describe(file, about)
+        for split, samples in splits.items():
             group = file.create_group(split)
-            group.create_dataset("inputs", data=inputs).attrs["units"] = input_units
-            target = group.create_dataset("targets", data=targets)
-            target.attrs["units"] = target_units
-            if class_names:
-                target.attrs["class_names"] = list(class_names)
+            describe_split(
+                group.create_dataset("inputs", data=samples.inputs),
+                group.create_dataset("targets", data=samples.targets),
+                about,
+            )
         checksum = content_checksum(file)
         file.attrs["sha256"] = checksum.removeprefix("sha256:")
     return checksum
@@ -141,9 +195,7 @@ def _staged(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        _sync(temporary)
-        os.replace(temporary, path)
-        _sync(path.parent)
+        publish(temporary, path)
     except OSError as error:
         raise DataError.at(
             path, f"cannot be written: {error}", remedy="check the disk's space and the folder's permissions"
@@ -154,7 +206,14 @@ def _staged(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def _sync(path: Path) -> None:
+def publish(temporary: Path, path: Path) -> None:
+    """Give a finished file its name, after its content is on the disk; the name is, too, on return."""
+    sync(temporary)
+    os.replace(temporary, path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
     """Have the system put a file or a folder's entries on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -8,13 +8,18 @@ from typing import Any
 import h5py
 
 from hpc_dl.data.checksum import datasets
+from hpc_dl.data.storage.links import check_links
 from hpc_dl.errors import DataError, nearest
 
 _NUM_LISTED = 12
 
 
-def open_file(path: str | Path) -> h5py.File:
+def open_file(path: str | Path, *, chunk_cache_bytes: int | None = None) -> h5py.File:
     """Open a file for reading; use it as a context manager.
+
+    Args:
+        path: the file.
+        chunk_cache_bytes: size of HDF5's cache of decoded chunks, for each dataset; HDF5's own default when None.
 
     Raises:
         DataError: the file is missing, a folder, empty, unreadable, truncated, or not HDF5.
@@ -27,7 +32,7 @@ def open_file(path: str | Path) -> h5py.File:
             raise DataError.at(path, "is empty (0 bytes)", remedy="copy or make the file again")
         # h5py names no reason for a plain refusal, the system does.
         path.open("rb").close()
-        return h5py.File(path, "r")
+        return h5py.File(path, "r", rdcc_nbytes=chunk_cache_bytes)
     except FileNotFoundError:
         raise DataError.at(
             path, "there is no such file", remedy="check `data.file`, or make the file first (`hpc-dl data make`)"
@@ -61,11 +66,13 @@ def find_dataset(file: h5py.File, name: str, option: str) -> h5py.Dataset:
         option: key of the configuration that named it, for the remedy: ``data.inputs``.
 
     Raises:
-        DataError: there is no dataset at this path; the message lists those that are there.
+        DataError: there is no dataset at this path (the message lists those that are there), or a link, external
+            storage or a virtual dataset leads out of the folder of the file.
     """
     name = f"/{name.strip('/')}"
     found = file.get(name)
     if isinstance(found, h5py.Dataset):
+        check_links(found, where(file, name), file.filename)
         return found
     problem = "there is no such dataset"
     if isinstance(found, h5py.Group):
@@ -84,6 +91,20 @@ def find_dataset(file: h5py.File, name: str, option: str) -> h5py.Dataset:
 def where(item: h5py.File | h5py.Dataset, name: str | None = None) -> str:
     """``FILE:/dataset``, the place that a fault names."""
     return f"{item.file.filename}:{item.name if name is None else name}"
+
+
+def type_name(dataset: h5py.Dataset) -> str:
+    """The type of a dataset's values, where NumPy's name says nothing to the user in HDF5's words."""
+    dtype = dataset.dtype
+    if h5py.check_string_dtype(dtype):
+        return "texts"
+    if h5py.check_ref_dtype(dtype):
+        return "references"
+    if (element := h5py.check_vlen_dtype(dtype)) is not None:
+        return f"rows of {element} of any length"
+    if dtype.names:
+        return f"compound of {', '.join(dtype.names)}"
+    return "opaque bytes" if dtype.kind == "V" else str(dtype)
 
 
 def listed(names: list[str]) -> str:

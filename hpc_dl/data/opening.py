@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from hpc_dl.data import sources
-from hpc_dl.data.checks import channel_axis, check_labels, check_pair, check_values, infer_task
+from hpc_dl.data.checks import check_labels, check_values
 from hpc_dl.data.checksum import file_checksum
 from hpc_dl.data.config import DataConfig
+from hpc_dl.data.describing import describe
+from hpc_dl.data.fields import Field, open_targets
 from hpc_dl.data.format import FORMAT, FORMAT_VERSION
 from hpc_dl.data.hdf5 import attribute, find_dataset, open_file, where
 from hpc_dl.data.reader import SplitReader
-from hpc_dl.data.rows import open_rows
-from hpc_dl.data.spec import DataSpec
-from hpc_dl.data.splits import Part, locate_splits
+from hpc_dl.data.spec import DataSpec, FieldSpec, TaskName
+from hpc_dl.data.splits import Part, locate_splits, num_samples_of
 from hpc_dl.errors import DataError, Fault
+
+_CHECKED_BYTES = 1 << 30
+_PIECE_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +39,14 @@ class DataFile:
     spec: DataSpec
     parts: dict[str, Part]
 
-    def reader(self, split: str) -> SplitReader:
+    def reader(self, split: str, *, seed: int = 0, threads: int = 1, window_mib: float = 16) -> SplitReader:
         """A reader of one split; opens nothing yet.
+
+        Args:
+            split: ``train``, ``val`` or ``test``.
+            seed: see :class:`SplitReader`.
+            threads: likewise.
+            window_mib: likewise.
 
         Raises:
             DataError: the file has no such split.
@@ -46,7 +58,9 @@ class DataFile:
                 allowed=", ".join(self.parts),
                 remedy=f"name one under `data.splits`, or leave out what needs {split} samples",
             )
-        return SplitReader(self.spec, self.parts[split], self.spec.sizes[split])
+        return SplitReader(
+            self.spec, self.parts[split], self.spec.sizes[split], seed=seed, threads=threads, window_mib=window_mib
+        )
 
 
 def open_spec(config: DataConfig, data_dir: str | Path | None = None) -> DataSpec:
@@ -82,25 +96,24 @@ def open_data(path: str | Path, config: DataConfig) -> DataFile:
     """
     with open_file(path) as file:
         own_format = is_own_format(file)
-        parts = _checked_parts(file, locate_splits(file, config), config, own_format)
-        inputs = find_dataset(file, parts["train"].inputs, "data.inputs")
-        targets = find_dataset(file, parts["train"].targets, "data.targets")
-        task = infer_task(targets, config)
-        class_names = _class_names(targets) if task == "classification" else ()
+        parts = locate_splits(file, config)
+        inputs, targets, task = _described(file, parts, config, own_format)
+        first = find_dataset(file, parts["train"].targets[0], "data.targets")
+        class_names = () if task == "regression" else _class_names(first)
         spec = DataSpec(
-            input_shape=_input_shape(inputs.shape[1:], parts["train"].channels),
-            input_dtype=inputs.dtype.newbyteorder("=").name,
+            inputs=inputs,
+            targets=targets,
             task=task,
-            num_outputs=len(class_names) or targets.size // len(targets),
+            num_outputs=len(class_names) or int(np.prod(targets[0].shape)),
             class_names=class_names,
-            sizes={split: _num_samples(file, part) for split, part in parts.items()},
+            sizes={split: _num_samples(file, part, config) for split, part in parts.items()},
             file=str(Path(path).absolute()),
             checksum=f"sha256:{attribute(file, 'sha256')}" if own_format else file_checksum(path),
             name=str(attribute(file, "source")) if own_format else Path(path).stem,
         )
     largest_label = _check_targets(spec, parts)
-    if task == "classification" and not class_names:
-        spec = _with_numbered_classes(spec, largest_label + 1, parts["train"].targets)
+    if task != "regression" and not class_names:
+        spec = _with_numbered_classes(spec, largest_label + 1, parts["train"].targets[0])
     return DataFile(spec, parts)
 
 
@@ -124,61 +137,80 @@ def is_own_format(file: h5py.File) -> bool:
     return True
 
 
-def _checked_parts(file: h5py.File, parts: dict[str, Part], config: DataConfig, own_format: bool) -> dict[str, Part]:
-    """The parts with the axis of their channels, after shapes and types were checked; all faults at once."""
+def _described(
+    file: h5py.File, parts: dict[str, Part], config: DataConfig, own_format: bool
+) -> tuple[tuple[FieldSpec, ...], tuple[FieldSpec, ...], TaskName]:
+    """What the datasets give for a sample, in all splits alike; the faults of all splits at once."""
     faults: list[Fault] = []
-    checked: dict[str, Part] = {}
-    kinds: dict[str, str] = {}
+    found = {}
     for split, part in parts.items():
         try:
-            inputs = find_dataset(file, part.inputs, "data.inputs")
-            targets = find_dataset(file, part.targets, "data.targets")
-            check_pair(inputs, targets)
-            checked[split] = replace(part, channels=channel_axis(inputs, config, own_format))
-            infer_task(targets, config)
+            found[split] = describe(file, part, config, own_format)
             # All splits are one data set: what a model learned from one must fit the others.
-            kind = f"inputs {inputs.dtype} {inputs.shape[1:]}, targets {targets.dtype} {targets.shape[1:]}"
-            if kind != kinds.setdefault("first", kind):
+            first = next(iter(found.values()))
+            if found[split] != first:
+                inputs = find_dataset(file, part.inputs[0], "data.inputs")
                 raise DataError.at(
                     where(inputs),
                     "shapes and types differ from those of the first split",
-                    value=kind,
-                    allowed=kinds["first"],
+                    value=_told(found[split]),
+                    allowed=_told(first),
                     remedy="store all splits alike",
                 )
         except DataError as error:
             faults += error.faults
     if faults:
         raise DataError(*dict.fromkeys(faults))
-    return checked
+    return next(iter(found.values()))
+
+
+def _told(described: tuple[tuple[FieldSpec, ...], tuple[FieldSpec, ...], TaskName]) -> str:
+    inputs, targets, _ = described
+    kinds = [
+        f"{name} {field.dtype} {field.shape}"
+        for name, fs in zip(("inputs", "targets"), (inputs, targets), strict=True)
+        for field in fs
+    ]
+    return ", ".join(kinds)
 
 
 def _check_targets(spec: DataSpec, parts: dict[str, Part]) -> int:
-    """Check every target of every split, and return the largest label (0 for regression)."""
+    """Check the targets of every split, and return the largest label (0 for regression)."""
     faults: list[Fault] = []
     largest = 0
     for split, part in parts.items():
-        place = f"{spec.file}:{part.targets}"
-        rows = part.rows_at(np.arange(spec.sizes[split]))
-        reader = open_rows(spec.file, part.targets)
-        try:
-            if spec.task == "classification":
-                largest = max(largest, check_labels(place, reader, rows, len(spec.class_names) or None))
-            else:
-                check_values(place, reader, rows)
-        except DataError as error:
-            faults += error.faults
-        finally:
-            reader.close()
+        for number, field in enumerate(open_targets(spec, part)):
+            place = f"{spec.file}:{part.targets[number]}"
+            try:
+                samples = _checked_samples(spec.sizes[split], field, part)
+                pieces = filter(len, (field.rows_of(part.rows_at(some)) for some in samples))
+                if number == 0 and spec.task != "regression":
+                    largest = max(largest, check_labels(place, field.rows, pieces, len(spec.class_names) or None))
+                else:
+                    check_values(place, field.rows, pieces)
+            except DataError as error:
+                faults += error.faults
+            finally:
+                field.rows.close()
     if faults:
         raise DataError(*faults)
     return largest
 
 
+def _checked_samples(size: int, field: Field, part: Part) -> Iterator[NDArray[np.intp]]:
+    """All samples, in pieces of some MiB; of masks and other large targets about 1 GiB, evenly spread."""
+    few = part.rows_at(np.linspace(0, size - 1, min(size, 64)).astype(np.intp))
+    num_bytes = max(8, len(field.rows_of(few)) * field.rows.layout.row_bytes // len(few))
+    every = max(1, size * num_bytes // _CHECKED_BYTES)
+    step = every * max(1, _PIECE_BYTES // num_bytes)
+    for start in range(0, size, step):
+        yield np.arange(start, min(start + step, size), every)
+
+
 def _with_numbered_classes(spec: DataSpec, num_classes: int, targets: str) -> DataSpec:
     """The spec of a file that names no classes: they are called by their numbers."""
     num_samples = sum(spec.sizes.values())
-    if num_classes > num_samples:
+    if num_classes > num_samples and spec.task == "classification":
         raise DataError.at(
             f"{spec.file}:{targets}",
             f"labels up to {num_classes - 1} among {num_samples} samples do not look like class numbers",
@@ -187,8 +219,11 @@ def _with_numbered_classes(spec: DataSpec, num_classes: int, targets: str) -> Da
     return replace(spec, num_outputs=num_classes, class_names=tuple(map(str, range(num_classes))))
 
 
-def _num_samples(file: h5py.File, part: Part) -> int:
-    return len(part.rows) if part.rows is not None else len(file[part.inputs])
+def _num_samples(file: h5py.File, part: Part, config: DataConfig) -> int:
+    if part.rows is not None:
+        return len(part.rows)
+    ahead = config.windows.ahead if config.windows is not None and config.targets is None else 0
+    return num_samples_of(find_dataset(file, part.inputs[0], "data.inputs"), config.windows, ahead)
 
 
 def _class_names(targets: h5py.Dataset) -> tuple[str, ...]:
@@ -203,10 +238,3 @@ def _class_names(targets: h5py.Dataset) -> tuple[str, ...]:
             remedy="write one name for each class",
         )
     return tuple(names)
-
-
-def _input_shape(stored: tuple[int, ...], channels: str) -> tuple[int, ...]:
-    """Shape of one input with the channels first, from its shape in the file."""
-    if channels == "last":
-        return (stored[-1], *stored[:-1])
-    return (1, *stored) if channels == "none" else stored

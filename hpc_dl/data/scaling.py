@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hpc_dl.data.fields import stretches
+from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.reader import SplitReader
-from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import DataError
 
 Method = Literal["auto", "none", "unit", "standardize"]
@@ -30,21 +31,27 @@ class Scaling:
         method: how it was fitted.
         offset: one number for each channel, or a single one for all.
         divisor: likewise; never 0.
+        axis: of the channels in a batch.
     """
 
     method: str
-    offset: tuple[float, ...]
-    divisor: tuple[float, ...]
+    offset: tuple[float, ...] = (0.0,)
+    divisor: tuple[float, ...] = (1.0,)
+    axis: int = 1
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Any) -> Any:
         """Scale a batch.
 
         Args:
-            x: (B, C, …) of any numeric type; left as it is.
+            x: (B, C, …) of any numeric type, or a ``Ragged`` of steps; left as it is.
 
         Returns:
-            float32 of the same shape, on the same device.
+            float32 of the same shape, on the same device; numbers of tokens become int64 instead.
         """
+        if isinstance(x, Ragged):
+            return Ragged(self(x.values), x.offsets)
+        if self.method == "tokens":
+            return x.to(torch.int64)
         if self.method == "none":
             return x.to(torch.float32)
         offset, divisor = _tensors(self, x.ndim, x.device)
@@ -58,42 +65,50 @@ class Scaling:
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> Scaling:
         """The scaling that :meth:`state_dict` described."""
-        return cls(state["method"], tuple(state["offset"]), tuple(state["divisor"]))
+        return cls(state["method"], tuple(state["offset"]), tuple(state["divisor"]), state["axis"])
 
 
 @functools.lru_cache(maxsize=16)
 def _tensors(scaling: Scaling, num_axes: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Offset and divisor along axis 1 of a batch; kept on the device, since a copy for each batch would wait for it."""
-    shape = (-1, *[1] * (num_axes - 2))
+    """Offset and divisor for a batch; kept on the device, since a copy for each batch would wait for it."""
+    shape = [1] * num_axes
+    if len(scaling.offset) > 1:
+        shape[scaling.axis] = -1
     offset = torch.tensor(scaling.offset, dtype=torch.float32, device=device).view(shape)
     return offset, torch.tensor(scaling.divisor, dtype=torch.float32, device=device).view(shape)
 
 
-def fit_scaling(reader: SplitReader, spec: DataSpec, method: Method) -> Scaling:
-    """Fit a scaling to the training split; the same data give the same figures in every process.
+def fit_scaling(reader: SplitReader, number: int, method: Method) -> Scaling:
+    """Fit a scaling to an input of the training split; the same data give the same figures in every process.
 
-    At most 65,536 samples or 1 GiB are read, spread evenly over the split.
+    About 65,536 samples or 1 GiB are read at most, spread evenly over the split.
 
     Args:
         reader: reads the training split.
-        spec: the data set.
+        number: which of its inputs.
         method: ``unit``: integers by the least and greatest of all values, others by those of each channel;
             ``standardize``: mean and standard deviation of each channel; ``auto``: ``unit`` for integers, else
-            ``standardize``; ``none``.
+            ``standardize``, but integers in sequences are taken for numbers of tokens and stay what they are; ``none``.
 
     Raises:
         DataError: the inputs hold NaN or infinite values.
     """
-    integral = np.dtype(spec.input_dtype).kind in "biu"
+    field = reader.spec.inputs[number]
+    integral = np.dtype(field.dtype).kind in "biu"
+    if method == "auto" and integral and (field.ragged or field.window):
+        return Scaling("tokens")
     if method == "auto":
         method = "unit" if integral else "standardize"
     if method == "none":
-        return Scaling("none", (0.0,), (1.0,))
+        return Scaling("none")
+    fit = _fit_unit if method == "unit" else _fit_standardize
+    # Steps of a sequence have their channels last.
+    axis = 2 if field.window else 1
     with np.errstate(invalid="ignore"):  # told as an error below
-        offset, divisor = _fit_unit(reader, spec) if method == "unit" else _fit_standardize(reader, spec)
+        offset, divisor = fit(_by_channel(values, axis) for values in _values(reader, number))
     if not np.isfinite([*offset, *divisor]).all():
         raise DataError.at(
-            spec.file,
+            reader.spec.file,
             "the training inputs hold NaN or infinite values, no scaling can be fitted",
             remedy="mend them or leave these samples out (`data.splits.indices`); `hpc-dl data verify` counts them",
         )
@@ -102,19 +117,19 @@ def fit_scaling(reader: SplitReader, spec: DataSpec, method: Method) -> Scaling:
         divisor = top - offset
     # A constant channel becomes 0 rather than NaN.
     divisor = np.where(divisor > 0, divisor, 1.0)
-    return Scaling(method, tuple(map(float, offset)), tuple(map(float, divisor)))
+    return Scaling(method, tuple(map(float, offset)), tuple(map(float, divisor)), axis)
 
 
-def _fit_unit(reader: SplitReader, spec: DataSpec) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _fit_unit(blocks: Iterable[NDArray[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Minimum and range of each channel."""
     least, greatest = np.inf, -np.inf
-    for values in _by_channel(reader, spec):
+    for values in blocks:
         least = np.minimum(least, values.min(axis=(0, 2)))
         greatest = np.maximum(greatest, values.max(axis=(0, 2)))
     return np.asarray(least, np.float64), np.asarray(greatest, np.float64) - least
 
 
-def _fit_standardize(reader: SplitReader, spec: DataSpec) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _fit_standardize(blocks: Iterable[NDArray[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation of each channel, in one pass.
 
     Sums are taken about the first block's mean: without a shift the difference of two large sums loses all digits
@@ -123,7 +138,7 @@ def _fit_standardize(reader: SplitReader, spec: DataSpec) -> tuple[NDArray[np.fl
     shift: NDArray[np.float64] | None = None
     count = 0
     total = squares = np.float64(0)
-    for block in _by_channel(reader, spec):
+    for block in blocks:
         values = block.astype(np.float64)
         if shift is None:
             shift = values.mean(axis=(0, 2))
@@ -137,11 +152,27 @@ def _fit_standardize(reader: SplitReader, spec: DataSpec) -> tuple[NDArray[np.fl
     return shift + mean, deviation
 
 
-def _by_channel(reader: SplitReader, spec: DataSpec) -> Iterator[NDArray[Any]]:
-    """The training inputs to fit on, in blocks (B, C, values of a channel)."""
-    num_bytes = np.dtype(spec.input_dtype).itemsize * int(np.prod(spec.input_shape))
-    num_samples = min(len(reader), _MAX_SAMPLES, max(1, _MAX_BYTES // num_bytes))
-    # Evenly spread, first and last included.
-    samples = np.linspace(0, len(reader) - 1, num_samples).astype(np.intp)
-    for block in reader.blocks(samples):
-        yield block.reshape(len(block), spec.input_shape[0], -1)
+def _values(reader: SplitReader, number: int) -> Iterator[NDArray[Any]]:
+    """The values of an input to fit on, in pieces."""
+    for piece in reader.pieces(_chosen(reader)):
+        column = piece[number]
+        values = column.values if isinstance(column, Ragged) else column
+        if len(values):
+            yield values
+
+
+def _chosen(reader: SplitReader) -> NDArray[np.intp]:
+    """All samples, or blocks of what lies together in the file, evenly spread, the first and the last among them."""
+    most = max(1, min(_MAX_SAMPLES, _MAX_BYTES // reader.bytes_per_sample))
+    if len(reader) <= most:
+        return np.arange(len(reader))
+    blocks = reader.blocks()
+    chosen = np.linspace(0, len(blocks) - 1, max(1, most * len(blocks) // len(reader))).astype(np.intp)
+    return stretches(blocks.bounds[chosen], blocks.bounds[chosen + 1])
+
+
+def _by_channel(values: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Reshaped to (B, C, values of a channel); one channel where there is no such axis."""
+    if values.ndim <= axis:
+        return values.reshape(len(values), 1, -1)
+    return np.moveaxis(values, axis, 1).reshape(len(values), values.shape[axis], -1)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.config import DataConfig, SplitFractions, SplitGroups, SplitIndices
+from hpc_dl.data.config import DataConfig, SplitFractions, SplitGroups, SplitIndices, Windows
 from hpc_dl.data.hdf5 import find_dataset, where
-from hpc_dl.data.order import permutation
+from hpc_dl.data.permutation import permutation
 from hpc_dl.data.spec import SPLITS
 from hpc_dl.errors import DataError, Fault
 
@@ -25,19 +25,17 @@ class Part:
     """Where the samples of one split lie.
 
     Attributes:
-        inputs: path of the dataset with the inputs.
-        targets: path of the dataset with the targets.
-        rows: rows of both that make the split, ascending; None for all of them.
-        channels: on which axis of the stored inputs the channels lie.
+        inputs: paths of the datasets with the inputs.
+        targets: paths of the datasets with the targets.
+        rows: which samples of these datasets make the split, ascending; None for all of them.
     """
 
-    inputs: str
-    targets: str
+    inputs: tuple[str, ...]
+    targets: tuple[str, ...]
     rows: NDArray[np.intp] | None = None
-    channels: Literal["first", "last", "none"] = "first"
 
     def rows_at(self, samples: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Rows of the file for numbers of samples within the split."""
+        """Numbers in the datasets for numbers of samples within the split."""
         return samples if self.rows is None else self.rows[samples]
 
 
@@ -94,9 +92,11 @@ def _by_groups(file: h5py.File, config: DataConfig, groups: SplitGroups) -> dict
                 allowed=", ".join(known) or "the file holds no groups",
                 remedy="say how the file is divided under `data.splits`: groups, fractions or indices",
             )
-        parts[split] = Part(
-            f"/{group.strip('/')}/{config.inputs.strip('/')}", f"/{group.strip('/')}/{config.targets.strip('/')}"
+        inputs, targets = (
+            tuple(f"/{group.strip('/')}/{name.strip('/')}" for name in names)
+            for names in (config.input_names, config.target_names)
         )
+        parts[split] = Part(inputs, targets)
     _refuse_shared_groups(file, parts)
     return parts
 
@@ -105,10 +105,10 @@ def _refuse_shared_groups(file: h5py.File, parts: Mapping[str, Part]) -> None:
     """Two names may lead to one dataset (a link, or one group given twice): then evaluation sees training samples."""
     seen: dict[h5py.Dataset, str] = {}
     for split, part in parts.items():
-        dataset = find_dataset(file, part.inputs, "data.inputs")
+        dataset = find_dataset(file, part.inputs[0], "data.inputs")
         if dataset in seen:
             raise DataError.at(
-                where(file, part.inputs),
+                where(file, part.inputs[0]),
                 f"the {split} split holds the samples of the {seen[dataset]} split",
                 remedy=f"name another group in `data.splits.groups.{split}`, or null for none",
             )
@@ -116,9 +116,8 @@ def _refuse_shared_groups(file: h5py.File, parts: Mapping[str, Part]) -> None:
 
 
 def _by_fractions(file: h5py.File, config: DataConfig, fractions: SplitFractions) -> dict[str, Part]:
-    inputs = find_dataset(file, config.inputs, "data.inputs")
-    targets = find_dataset(file, config.targets, "data.targets")
-    num_samples = _length(inputs)
+    inputs, paths = _undivided(file, config, "fractions")
+    num_samples = num_samples_of(inputs)
     shuffled = permutation(num_samples, fractions.seed, _SPLIT_STREAM)
     parts: dict[str, Part] = {}
     start, share = 0, 0.0
@@ -133,15 +132,14 @@ def _by_fractions(file: h5py.File, config: DataConfig, fractions: SplitFractions
                     f"the {split} split would be empty: {fraction:g} of {num_samples} samples",
                     remedy=f"raise `data.splits.fractions.{split}`, or set it to 0 for no such split",
                 )
-            parts[split] = Part(inputs.name, targets.name, np.sort(shuffled[start:end]))
+            parts[split] = Part(*paths, np.sort(shuffled[start:end]))
         start = end
     return parts
 
 
 def _by_indices(file: h5py.File, config: DataConfig, indices: SplitIndices) -> dict[str, Part]:
-    inputs = find_dataset(file, config.inputs, "data.inputs")
-    targets = find_dataset(file, config.targets, "data.targets")
-    owner = np.full(_length(inputs), -1, np.int8)  # which split a row belongs to
+    inputs, paths = _undivided(file, config, "indices")
+    owner = np.full(num_samples_of(inputs), -1, np.int8)  # which split a row belongs to
     parts: dict[str, Part] = {}
     for number, split in enumerate(SPLITS):
         name = getattr(indices, split)
@@ -158,7 +156,7 @@ def _by_indices(file: h5py.File, config: DataConfig, indices: SplitIndices) -> d
                 remedy="list each row in one split only",
             )
         owner[rows] = number
-        parts[split] = Part(inputs.name, targets.name, rows)
+        parts[split] = Part(*paths, rows)
     return parts
 
 
@@ -192,9 +190,48 @@ def _rows(dataset: h5py.Dataset, num_samples: int, option: str) -> NDArray[np.in
     return rows
 
 
-def _length(dataset: h5py.Dataset) -> int:
-    if dataset.ndim == 0 or not dataset.shape or dataset.shape[0] == 0:
+def _undivided(
+    file: h5py.File, config: DataConfig, kind: str
+) -> tuple[h5py.Dataset, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """The first dataset of the inputs, and the paths of all inputs and targets, of a file without groups."""
+    if config.windows is not None:
         raise DataError.at(
-            where(dataset), "holds no samples", value=dataset.shape, remedy="fill it, or name another dataset"
+            f"data.splits.{kind}",
+            "would share steps of the stream between the splits: windows lie side by side, or overlap",
+            remedy="keep train, val and test in streams of their own (`data.splits.groups`)",
         )
-    return int(dataset.shape[0])
+    inputs = [find_dataset(file, name, "data.inputs") for name in config.input_names]
+    targets = [find_dataset(file, name, "data.targets") for name in config.target_names]
+    return inputs[0], (tuple(dataset.name for dataset in inputs), tuple(dataset.name for dataset in targets))
+
+
+def offsets_of(dataset: h5py.Dataset) -> h5py.Dataset | None:
+    """Where each sample of a dataset of samples of different lengths begins: its sibling ``NAME_offsets``, or None."""
+    found = dataset.file.get(f"{dataset.name}_offsets")
+    return found if isinstance(found, h5py.Dataset) else None
+
+
+def num_samples_of(dataset: h5py.Dataset, windows: Windows | None = None, ahead: int = 0) -> int:
+    """Samples in a dataset.
+
+    Args:
+        dataset: any.
+        windows: how samples are cut from a stream; None where it holds samples.
+        ahead: steps of the stream that are needed beyond a window's end.
+
+    Raises:
+        DataError: there are none.
+    """
+    length = int(dataset.shape[0]) if dataset.shape else 0
+    if (offsets := offsets_of(dataset)) is not None:
+        length = len(offsets) - 1
+    if windows is not None:
+        length = max(0, (length - windows.length - ahead) // (windows.stride or windows.length) + 1)
+    if length < 1:
+        raise DataError.at(
+            where(dataset),
+            "holds no samples" if windows is None else "is shorter than one window",
+            value=dataset.shape,
+            remedy="fill it, or name another dataset" if windows is None else "lower `data.windows.length`",
+        )
+    return length

@@ -49,6 +49,12 @@ class Task:
         self.name: TaskName = data.task
         self.num_outputs = data.num_outputs
         fitting = [loss for loss, (_, task) in _LOSSES.items() if task == self.name]
+        if not data.is_dense or not fitting:
+            raise ConfigError.at(
+                "data",
+                f"gives {data.kind}, for which hpc_dl has no architecture yet",
+                remedy="train a LightningModule of your own on it (`model.class`)",
+            )
         loss = fitting[0] if config.name == "auto" else config.name
         if loss not in fitting:
             raise ConfigError.at(

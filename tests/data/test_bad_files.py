@@ -65,6 +65,20 @@ def with_nan(values: np.ndarray) -> np.ndarray:
     return bad
 
 
+def ragged(num_rows: int) -> np.ndarray:
+    rows = np.empty(num_rows, h5py.vlen_dtype("f4"))
+    rows[:] = [np.zeros(2, "f4")] * num_rows
+    return rows
+
+
+def linked_elsewhere(path: Path) -> None:
+    (path.parent / "elsewhere").mkdir()
+    (path.parent / "data").mkdir()
+    datasets(inputs=X)(path.parent / "elsewhere" / "x.h5")
+    datasets(inputs=h5py.ExternalLink("../elsewhere/x.h5", "inputs"), targets=Y)(path.parent / "data" / "bad.h5")
+    path.symlink_to(path.parent / "data" / "bad.h5")
+
+
 def indices(**named: object) -> Bad:
     return Bad(datasets(inputs=X, targets=Y, **named), [], {"splits": {"indices": {name: name for name in named}}})
 
@@ -133,13 +147,25 @@ BAD: dict[str, Bad] = {
     ),
     "texts as targets": Bad(
         datasets(inputs=X, targets=["cat"] * 20),
-        ["F:/targets: must hold numbers", "got 'object'", "Store classes as integers"],
+        ["F:/targets: must hold numbers", "got 'texts'", "Store classes as integers"],
         FRACTIONS,
     ),
     "compound inputs": Bad(
         datasets(inputs=np.zeros(20, [("a", "f4"), ("b", "i2")]), targets=Y),
-        ["F:/inputs: must hold numbers"],
+        ["F:/inputs: must hold numbers", "compound of a, b"],
         FRACTIONS,
+    ),
+    "rows of any length": Bad(
+        datasets(inputs=X, targets=ragged(20)),
+        ["F:/targets: must hold numbers", "rows of float32 of any length"],
+        FRACTIONS,
+    ),
+    "opaque inputs": Bad(
+        datasets(inputs=np.zeros(20, "V5"), targets=Y), ["F:/inputs: must hold numbers", "opaque bytes"], FRACTIONS
+    ),
+    "null dataset": Bad(datasets(inputs=X, targets=h5py.Empty("f4")), ["F:/targets: holds no samples"], FRACTIONS),
+    "external link out of the folder": Bad(
+        linked_elsewhere, ["F:/inputs: is a link outside of the folder of its file", "hpc-dl data pack"], FRACTIONS
     ),
     "complex inputs": Bad(
         datasets(inputs=np.zeros(20, "c8"), targets=Y), ["F:/inputs: must hold numbers", "complex64"], FRACTIONS

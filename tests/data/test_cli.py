@@ -1,7 +1,13 @@
 """``hpc-dl data``, as a user types it."""
 
 import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -9,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hpc_dl.cli.data import app
+from hpc_dl.data.measure import _repack_words, _Stored
 from hpc_dl.errors import DataError
 
 from .conftest import MakeFile, samples
@@ -112,3 +119,111 @@ def test_nan_inputs_are_found_by_reading_all(tmp_path: Path) -> None:
 
 def test_help_knows_all_commands() -> None:
     assert "verify" in run("--help")
+
+
+def test_pack_and_its_gain(foreign_file: MakeFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpc_dl.data.packing.pack.SPEED_SECONDS", 0.01)
+    source = foreign_file(images=samples(60).inputs, labels=samples(60).targets)
+    out = tmp_path / "out.h5"
+    text = run(
+        "pack", source, out, "--splits", "train=.5,val=.25,test=.25", "--class-names", "a, b,c", "--verify",
+        "--licence", "CC0-1.0",
+    )  # fmt: skip
+    assert "out.h5: classification, inputs (1, 4, 4) uint8; train 30, val 15, test 15" in text
+    assert "verified against the source" in text
+    assert re.search(r"^size: 0\.0 MB -> 0\.0 MB$", text, re.MULTILINE)
+    assert re.search(
+        r"^speed: [\d,]+ samples/s \(shuffled\) -> [\d,]+ samples/s \(shuffled\): [\d.,]+ times$", text, re.M
+    )
+    spec = json.loads(run("inspect", out, "--json"))["spec"]
+    assert (spec["class_names"], spec["sizes"]) == (["a", "b", "c"], {"train": 30, "val": 15, "test": 15})
+    found = json.loads(run("pack", out, tmp_path / "small.h5", "--codec", "gzip", "--json"))
+    assert (found["layout"], found["codec"], found["verified"]) == ("chunked", "gzip", False)
+    assert found["checksum"] == json.loads(run("verify", tmp_path / "small.h5", "--json"))["checksum"]
+    with h5py.File(tmp_path / "small.h5") as file:
+        assert file.attrs["licence"] == "CC0-1.0"
+
+
+def test_pack_tells_where_it_is(foreign_file: MakeFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpc_dl.data.packing.pack.SPEED_SECONDS", 0.01)
+    source = foreign_file(x=samples(60).inputs, y=samples(60).targets)
+    result = CliRunner().invoke(app, ["pack", str(source), str(tmp_path / "out.h5")], catch_exceptions=False)
+    assert "packing: 60 of 60 samples (100%)" in result.stderr
+    assert "note: all samples are in the training split; `--splits train=.8,val=.1,test=.1`" in result.stdout
+
+
+def test_pack_refuses_a_size_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"--size: is no height and width \(got '224'; allowed: for example 224x224\)"):
+        run("pack", tmp_path, tmp_path / "out.h5", "--size", "224")
+
+
+LAYOUTS = {
+    "mapped": ({}, "mapped", r"memory|the work for each batch|the disk"),
+    "packed": ({"chunks": (8, 1, 4, 4), "compression": "gzip"}, "chunks, gzip", r"decompression \(deflate\)"),
+    "cut": ({"chunks": (50, 1, 2, 2), "compression": "lzf"}, "chunks, lzf", r"each sample lies in 4 of them"),
+    "foreign filter": ({"chunks": (8, 1, 4, 4), "scaleoffset": 0}, "by h5py", r"h5py: one thread, one lock"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_bench_says_what_limits(layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpc_dl.data.measure._SECONDS", 0.01)
+    options, reading, limit = LAYOUTS[layout]
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for split, num in (("train", 5000), ("test", 3)):
+            file.create_dataset(f"{split}/inputs", data=samples(num).inputs.astype(np.int32), **_fitting(options, num))
+            file[f"{split}/targets"] = np.zeros(num, np.int64)
+    found = json.loads(run("bench", tmp_path / "x.h5", "--json", "--batch-size", "16"))
+    assert [dataset["dataset"] for dataset in found["datasets"]] == ["/train/inputs", "/test/inputs"]
+    train = found["datasets"][0]
+    assert train["reading"].startswith(reading) and re.search(limit, train["limit"])
+    assert train["warm"]["samples_per_s"] > 0 and found["memory_bytes_per_s"] > 0
+    assert (found["disk_bytes_per_s"] is None) == (train["cold"] is None)
+    text = run("bench", tmp_path / "x.h5")
+    assert "limits here: a copy in memory" in text and "limited by" in text
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [(1.1, ""), (1.6, "about 1.6 times"), (6.4, "about 6 times"), (47, "about 50 times"), (340, "about 300 times")],
+)
+def test_a_gain_is_told_as_exactly_as_it_was_measured(gain: float, words: str, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        stored = _Stored.of(file.create_dataset("x", data=np.zeros((1000, 1000)), compression="gzip"))
+    told = _repack_words(tmp_path / "x.h5", stored, gain)
+    assert words in told and bool(told) == bool(words)
+    assert not told or "it takes 8.0 MB instead of 0.0 MB" in told
+
+
+def _fitting(options: dict[str, Any], num_samples: int) -> dict[str, Any]:
+    """The options with chunks that are no larger than the dataset."""
+    chunks = options.get("chunks")
+    return options | ({"chunks": (min(num_samples, chunks[0]), *chunks[1:])} if chunks else {})
+
+
+def test_bench_says_where_no_cold_figures_can_be_had(own_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpc_dl.data.measure._SECONDS", 0.01)
+    if not Path("/dev/shm").is_dir():
+        pytest.skip("there is no file system in memory here")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        found = Path(shutil.copy(own_file, folder))
+        assert "cannot be evicted from memory" in run("bench", found)
+
+
+def test_bench_of_a_file_without_numbers(foreign_file: MakeFile) -> None:
+    with pytest.raises(DataError, match=r"does not tell which array holds the inputs"):
+        run("bench", foreign_file(names=["a", "b"]))
+    with pytest.raises(DataError, match=r":/names: holds no numbers to read"):
+        run("bench", foreign_file(names=["a", "b"]), "--inputs", "names")
+
+
+def test_packing_and_measuring_need_no_torch(own_file: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys; from hpc_dl.cli.main import app\n"
+        "from hpc_dl.data import measure; from hpc_dl.data.packing import pack\n"
+        "measure._SECONDS = pack.SPEED_SECONDS = 0.01\n"
+        f"app(['data', 'pack', '{own_file}', '{tmp_path / 'out.h5'}'], standalone_mode=False)\n"
+        f"app(['data', 'bench', '{tmp_path / 'out.h5'}'], standalone_mode=False)\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60)

@@ -61,10 +61,16 @@ def trainer(**arguments: Any) -> pl.Trainer:
     return pl.Trainer(**{"accelerator": "cpu", "devices": 1, "num_sanity_val_steps": 0} | quiet | arguments)
 
 
+def as_it_is(batch: Any) -> Any:
+    """A transform that changes nothing."""
+    return batch
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_two_epochs(own_file: Path, num_workers: int) -> None:
     module = Recorder()
-    data = HDF5DataModule(own_file, batch_size=8, num_workers=num_workers, seed=1)
+    transform = as_it_is if num_workers else None
+    data = HDF5DataModule(own_file, batch_size=8, transform=transform, num_workers=num_workers, seed=1)
     trainer(max_epochs=2).fit(module, data)
     assert [len(y) for _, y in module.seen["train0"]] == [8] * 6  # the last 2 of 50 are left out
     first, second = module.inputs("train0"), module.inputs("train1")
@@ -129,6 +135,10 @@ def test_wrong_arguments_are_told(own_file: Path) -> None:
         HDF5DataModule(own_file, batch_size=8, global_batch_size=8)
     with pytest.raises(ConfigError, match=r"HDF5DataModule.scaling: .*Did you mean 'standardize'"):
         HDF5DataModule(own_file, scaling="standardise")  # type: ignore[arg-type]
+    with pytest.raises(
+        ConfigError, match=r"num_workers: have nothing to do without a `transform` \(got 4\)\. Leave it out"
+    ):
+        HDF5DataModule(own_file, num_workers=4)
     with pytest.raises(DataError, match="50 samples do not fill one batch of 64"):
         HDF5DataModule(own_file).train_dataloader()
 
@@ -184,8 +194,9 @@ def test_two_processes_learn_what_one_learns(own_file: Path, tmp_path: Path, use
 
 WORKERS = """
 import sys, time
+from tests.data.test_datamodule import as_it_is
 from hpc_dl.data.datamodule import HDF5DataModule
-data = HDF5DataModule(sys.argv[1], batch_size=8, num_workers=2)
+data = HDF5DataModule(sys.argv[1], batch_size=8, transform=as_it_is, num_workers=2)
 loader = data.train_dataloader()
 batches = iter(loader)
 next(batches)

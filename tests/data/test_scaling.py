@@ -8,7 +8,7 @@ import torch
 
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.opening import open_data
-from hpc_dl.data.scaling import Scaling, fit_scaling
+from hpc_dl.data.scaling import Scaling, _chosen, fit_scaling
 from hpc_dl.errors import DataError
 
 from .conftest import MakeFile
@@ -20,10 +20,15 @@ FLOATS = (GENERATOR.normal(size=(40, 3, 5, 5)) * [[[[1]], [[10]], [[0]]]] + [[[[
 def fitted(make: MakeFile, inputs: np.ndarray, method: Any) -> Scaling:
     # The held-out half is far off: it must not count.
     held_out = np.full_like(inputs, 99)
-    path = make(train__inputs=inputs, train__targets=np.zeros(40), val__inputs=held_out, val__targets=np.zeros(40))
+    path = make(
+        train__inputs=inputs,
+        train__targets=np.zeros(len(inputs)),
+        val__inputs=held_out,
+        val__targets=np.zeros(len(inputs)),
+    )
     data = open_data(path, DataConfig(file=str(path)))
     with data.reader("train") as reader:
-        return fit_scaling(reader, data.spec, method)
+        return fit_scaling(reader, 0, method)
 
 
 def test_standardize_per_channel(foreign_file: MakeFile) -> None:
@@ -70,3 +75,16 @@ def test_nan_in_the_inputs_is_told(foreign_file: MakeFile, value: float, method:
 def test_state_round_trip() -> None:
     scaling = Scaling("standardize", (1.0, 2.0), (3.0, 4.0))
     assert Scaling.from_state_dict(scaling.state_dict()) == scaling
+
+
+def test_a_large_split_is_sampled_in_blocks(foreign_file: MakeFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = GENERATOR.normal(size=(20_000, 40)).astype("f4")
+    values[:, 1] += np.linspace(0, 8, 20_000)  # drifts along the file
+    monkeypatch.setattr("hpc_dl.data.scaling._MAX_SAMPLES", 5000)
+    scaling = fitted(foreign_file, values, "auto")
+    np.testing.assert_allclose(scaling.offset, values.mean(0), atol=0.3)
+    np.testing.assert_allclose(scaling.divisor, values.std(0), rtol=0.15)
+    path = foreign_file("whole.h5", train__inputs=values, train__targets=np.zeros(20_000))
+    with open_data(path, DataConfig(file=str(path))).reader("train") as reader:
+        chosen = _chosen(reader)
+    assert 4000 < len(chosen) <= 5000 and chosen[0] == 0 and chosen[-1] == 19_999

@@ -374,33 +374,34 @@ def test_a_finished_run_that_is_started_again_only_tests_again(tmp_path: Path, m
     assert read_json(run.result)["metrics"] == reference["metrics"]
 
 
-# --- processes of their own: several ranks, loader workers ------------------------------------------------------------
+# --- processes of their own: several ranks, compressed data -----------------------------------------------------------
 
 _RANKS = [
-    # nodes, GPUs per node, loader workers, stops
-    (1, 1, 2, 10),
-    (1, 2, 0, 10),
-    (2, 2, 0, 10),
-    (2, 2, 2, 10),
+    # nodes, GPUs per node, compressed, stops
+    (1, 1, True, 10),
+    (1, 2, False, 10),
+    (2, 2, False, 10),
+    (2, 2, True, 10),
 ]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("nodes", "per_node", "workers", "stops"), _RANKS)
+@pytest.mark.parametrize(("nodes", "per_node", "compressed", "stops"), _RANKS)
 def test_several_ranks_stopped_at_arbitrary_steps(
-    tmp_path: Path, many_images: Path, nodes: int, per_node: int, workers: int, stops: int
+    tmp_path: Path, many_images: Path, nodes: int, per_node: int, compressed: bool, stops: int
 ) -> None:
     ranks = nodes * per_node
     draw = random.Random(ranks)
     sections = {
-        "data": {"batch_size": 8 // ranks, "num_workers": workers},
+        "data": {"batch_size": 8 // ranks, "shuffle_buffer": 0.02},  # several windows in an epoch
         "resources": {"nodes": nodes, "gpus_per_node": per_node, "cpus_per_gpu": 1},
         "model": CNN["model"] | {"channels": [4, 8], "hidden": 64},
         "trainer": {"accelerator": "cpu", "val_check_interval": 11},
     }
-    reference = finish_in_processes(prepared(tmp_path, many_images, **sections))
-    run = prepared(tmp_path, many_images, **sections)
+    file = experiments.compressed(many_images) if compressed else many_images
+    reference = finish_in_processes(prepared(tmp_path, file, **sections))
+    run = prepared(tmp_path, file, **sections)
     # Whichever rank is told: all leave at the same point.
     points = [Stop(stop.step, stop.hook, rank=draw.randrange(ranks)) for stop in seeded_stops(3 * BATCHES - 3, stops)]
     finish_in_processes(run, *points)

@@ -1,0 +1,227 @@
+"""Batches of one split, in the DataLoader's place: one operation for each batch, or for a window of many.
+
+No worker processes, nothing done per sample, nothing to collate. Lightning takes any iterable that has a length.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hpc_dl.data.fields import Values
+from hpc_dl.data.order import BatchOrder, cut
+from hpc_dl.data.ragged import Ragged
+from hpc_dl.data.reader import SplitReader
+
+#: ``(x, y)``, or each column by its name where there are several inputs or targets.
+Batch = tuple[Any, Any] | dict[str, Any]
+
+# Types that torch lacks or hardly supports, and the next that holds all their values; float64 to halve the transfer.
+_TORCH_TYPES = {
+    np.dtype(stored): np.dtype(wanted)
+    for stored, wanted in {
+        "bool": "uint8",
+        "uint16": "int32",
+        "uint32": "int64",
+        "uint64": "float32",
+        "float64": "float32",
+    }.items()
+}
+_PINNED_AHEAD = 2
+# Small batches are gathered some at a time, and given out while they are in the processor's cache.
+_GATHERED_BYTES = 512 << 10
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+@dataclass(slots=True)
+class Samples:
+    """Samples as columns: one for each dataset, all of one length. Slices are views."""
+
+    columns: tuple[Values, ...]
+
+    def __len__(self) -> int:
+        """Samples, not columns."""
+        first = self.columns[0]
+        return len(first.offsets) - 1 if isinstance(first, Ragged) else len(first)
+
+    def __getitem__(self, part: slice) -> Samples:
+        """Consecutive samples."""
+        return Samples(tuple([c.part(part) if isinstance(c, Ragged) else c[part] for c in self.columns]))
+
+    @staticmethod
+    def joined(parts: Sequence[Samples]) -> Samples:
+        """Some one after another."""
+        together = zip(*(part.columns for part in parts), strict=True)
+        return Samples(tuple(Ragged.joined(c) if isinstance(c[0], Ragged) else np.concatenate(c) for c in together))
+
+
+class BatchLoader:
+    """Reads batches as they are asked for, or ahead of it.
+
+    Rows that can be read one by one are gathered batch by batch, at the moment when they are asked for: a thread would
+    cost more than it saves. Where chunks must be decoded, a background thread reads the next window of samples while
+    the batches of this one are given out as slices of it. For a GPU, batches are read ahead in any case, and pinned.
+
+    Attributes:
+        sampler: the order. Lightning tells it the epoch (by this name); its position counts from the first batch that
+            is asked for, not from the moment when the iterator is made.
+    """
+
+    batch_sampler = None  # where there is a `sampler`, Lightning asks for it as well
+
+    def __init__(self, reader: SplitReader, order: BatchOrder, *, pin_memory: bool = False) -> None:
+        """Describe the batches; nothing is opened or read yet.
+
+        Args:
+            reader: reads the split; it serves this loader only.
+            order: the samples of each batch.
+            pin_memory: put the batches into page-locked memory, from where a GPU fetches them by itself.
+        """
+        self.sampler = order
+        self._reader = reader
+        self._pin_memory = pin_memory
+        self._announced = False
+
+    def __len__(self) -> int:
+        """Batches in a whole epoch."""
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Inputs as stored, and targets, of each batch from ``sampler.start_batch`` on."""
+        batch = self._reader.spec.batch
+        for samples in self._samples():
+            yield batch(tensors(samples.columns))
+
+    def _samples(self) -> Iterator[Samples]:
+        order, reader = self.sampler, self._reader
+        if not reader.one_by_one:
+            # One window is given out while one is being read: two are in memory.
+            windows = read_ahead(self._read, order.stretches(reader.window_samples), 1)
+        elif self._pin_memory:
+            windows = read_ahead(self._read, self._gathers(), _PINNED_AHEAD)
+        else:
+            windows = map(self._read, self._gathers())
+        return cut(windows, order.sizes(), Samples.joined)
+
+    def _gathers(self) -> Iterator[NDArray[np.intp]]:
+        """What is gathered in one operation: a batch, or some small ones. The system hears of it before."""
+        order, reader = self.sampler, self._reader
+        stretches = order.stretches()
+        if order.blocks is not None:
+            stretches = _ahead(stretches, reader.expect)
+        elif not self._announced:
+            # Single rows from all over the file, if it is not in memory yet: a disk is fastest from its beginning on.
+            self._announced = True
+            threading.Thread(target=reader.expect_all, name="read ahead", daemon=True).start()
+        together = max(1, _GATHERED_BYTES // (reader.bytes_per_sample * order.batch_size))
+        sizes = order.sizes()
+        groups = iter(lambda: sum(islice(sizes, together)), 0)
+        return cut(stretches, groups, np.concatenate)
+
+    def _read(self, samples: NDArray[np.intp]) -> Samples:
+        order = self.sampler
+        columns = self._reader.read(samples, order.epoch if order.shuffle else None)
+        return Samples(tuple(map(_pinned, columns)) if self._pin_memory else columns)
+
+
+class ResidentLoader:
+    """All samples of a split in the memory of the device; a batch is gathered there.
+
+    Attributes:
+        sampler: as in :class:`BatchLoader`.
+    """
+
+    batch_sampler = None  # where there is a `sampler`, Lightning asks for it as well
+
+    def __init__(self, reader: SplitReader, order: BatchOrder, device: torch.device) -> None:
+        """Copy the split to the device, in pieces.
+
+        Args:
+            reader: reads the split, whose samples are all of one shape.
+            order: the samples of each batch.
+            device: where the samples are kept.
+        """
+        self.sampler = order
+        self._device = device
+        self._batch = reader.spec.batch
+        self._whole: list[Tensor] = []
+        done = 0
+        for piece in map(tensors, reader.pieces(np.arange(len(reader)))):
+            if not self._whole:
+                self._whole = [torch.empty((len(reader), *c.shape[1:]), dtype=c.dtype, device=device) for c in piece]
+            for whole, column in zip(self._whole, piece, strict=True):
+                whole[done : done + len(column)] = column
+            done += len(piece[0])
+
+    def __len__(self) -> int:
+        """Batches in a whole epoch."""
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches as :class:`BatchLoader` gives them, already on the device."""
+        # The numbers of many batches travel at once.
+        stretches = (torch.from_numpy(stretch).to(self._device) for stretch in self.sampler.stretches())
+        for samples in cut(stretches, self.sampler.sizes(), torch.cat):
+            yield self._batch([column.index_select(0, samples) for column in self._whole])
+
+
+def tensors(columns: Sequence[Values]) -> list[Any]:
+    """Tensors, or ``Ragged`` of tensors, of types that torch has; the same memory where that is possible."""
+    return [Ragged(*map(_tensor, column)) if isinstance(column, Ragged) else _tensor(column) for column in columns]
+
+
+def read_ahead(read: Callable[[In], Out], pieces: Iterator[In], depth: int) -> Iterator[Out]:
+    """``map(read, pieces)`` by a background thread that is up to ``depth`` pieces ahead.
+
+    The thread ends with the iterator, also with one that is left in the middle. An error comes where its piece would.
+    """
+    with ThreadPoolExecutor(1, "read ahead") as pool:
+        coming: deque[Future[Out]] = deque()
+        try:
+            coming.extend(pool.submit(read, piece) for piece in islice(pieces, depth))
+            while coming:
+                found = coming.popleft().result()
+                coming.extend(pool.submit(read, piece) for piece in islice(pieces, 1))
+                yield found
+                del found  # its memory may be wanted for the next
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ahead(
+    pieces: Iterator[NDArray[np.intp]], announce: Callable[[NDArray[np.intp]], None]
+) -> Iterator[NDArray[np.intp]]:
+    """The pieces; each is announced when the one before it is given out."""
+    before: NDArray[np.intp] | None = None
+    for piece in pieces:
+        announce(piece)
+        if before is not None:
+            yield before
+        before = piece
+    if before is not None:
+        yield before
+
+
+def _tensor(values: NDArray[Any]) -> Tensor:
+    wanted = _TORCH_TYPES.get(values.dtype)
+    return torch.from_numpy(values if wanted is None else values.astype(wanted))
+
+
+def _pinned(column: Values) -> Values:
+    """A copy in page-locked memory; arrays that view it are page-locked, too."""
+    if isinstance(column, Ragged):
+        return Ragged(*(_tensor(part).pin_memory().numpy() for part in column))
+    pinned: NDArray[Any] = _tensor(column).pin_memory().numpy()
+    return pinned

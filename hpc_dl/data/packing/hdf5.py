@@ -1,0 +1,86 @@
+"""HDF5 files as a source: our own format, or any other with datasets of samples."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from hpc_dl.data.checksum import datasets
+from hpc_dl.data.format import FORMAT
+from hpc_dl.data.hdf5 import attribute, find_dataset, open_file, where
+from hpc_dl.data.packing.paired import Column, PairedSource, pair_up
+from hpc_dl.data.packing.source import Source, Wishes
+from hpc_dl.data.rows import RowReader, open_rows
+
+_ROOT_ATTRIBUTES = ("source", "task", "licence", "description", "url", "provenance", "shared")
+# Chunks larger than that are decoded more than once rather than kept in memory whole.
+_MAX_CHUNK_BYTES = 256 << 20
+
+
+class HDF5Column:
+    """A dataset, read in the way that training reads it."""
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self.name = where(dataset)
+        self.shape = tuple(dataset.shape or ())
+        self.dtype = dataset.dtype
+        self.rows_together = 1
+        self._texts = None
+        self._rows: RowReader | None = None
+        if h5py.check_string_dtype(dataset.dtype):
+            self._texts = dataset.asstr(errors="replace")[()]
+        elif self.shape and self.dtype.kind in "biuf":
+            self._rows = open_rows(dataset.file.filename, dataset.name, threads=len(os.sched_getaffinity(0)))
+            if self._rows.rows_together * dataset.nbytes <= _MAX_CHUNK_BYTES * len(dataset):
+                self.rows_together = self._rows.rows_together
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """See :class:`Column`."""
+        if self._texts is not None:
+            return np.asarray(self._texts[start:stop])
+        assert self._rows is not None
+        return self._rows.take(np.arange(start, stop))
+
+    def take(self, rows: NDArray[np.intp]) -> NDArray[Any] | None:
+        """See :class:`Column`."""
+        return None if self._rows is None else self._rows.take(rows)
+
+    def close(self) -> None:
+        """See :class:`Column`."""
+        if self._rows is not None:
+            self._rows.close()
+
+
+def open_hdf5(path: Path, wishes: Wishes) -> Source:
+    """An HDF5 file as a source.
+
+    Raises:
+        DataError: it cannot be opened, or holds no samples as the user says.
+    """
+    with open_file(path) as file:
+        own_format = attribute(file, "format") == FORMAT
+        pairs = pair_up([name for name, _ in datasets(file)], wishes, path)
+        found = {
+            split: (find_dataset(file, names[0], "--inputs"), find_dataset(file, names[1], "--targets"))
+            for split, names in pairs.items()
+        }
+        inputs, targets = next(iter(found.values()))
+        told = {name: attribute(file, name) for name in _ROOT_ATTRIBUTES}
+        told |= {"licence": told["licence"] or attribute(file, "license")}
+        told |= {"input_units": attribute(inputs, "units"), "target_units": attribute(targets, "units")}
+        attributes: dict[str, Any] = {key: value for key, value in told.items() if isinstance(value, str) and value}
+        if attributes.get("task") not in ("classification", "regression", "labelling"):
+            attributes.pop("task", None)
+        names = attribute(targets, "class_names")
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            attributes["class_names"] = names
+        columns: dict[str, tuple[Column, Column]] = {
+            split: (HDF5Column(pair[0]), HDF5Column(pair[1])) for split, pair in found.items()
+        }
+        files = sorted({path.absolute(), *(Path(d.file.filename).absolute() for pair in found.values() for d in pair)})
+    return PairedSource(path, "HDF5", columns, wishes, files, own_format=own_format, attributes=attributes)

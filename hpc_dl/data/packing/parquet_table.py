@@ -1,0 +1,108 @@
+"""Parquet tables as a source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpc_dl.data.packing.source import Source, Wishes, need
+from hpc_dl.data.packing.table import Table, choose_columns
+from hpc_dl.errors import DataError
+
+
+class ParquetTable(Table):
+    """A Parquet table; only the target columns are read ahead."""
+
+    def __init__(self, path: Path, wishes: Wishes) -> None:
+        self._pyarrow = need("pyarrow", "pyarrow", str(path))
+        self._file = self._opened(path)
+        schema = self._file.schema_arrow
+        inputs, targets = choose_columns(path, schema.names, wishes)
+        for name in inputs:
+            self._check_numeric(path, schema.field(name))
+        types = {schema.field(name).type.to_pandas_dtype() for name in inputs}
+        dtype = np.dtype(np.uint8) if types == {np.uint8} else np.dtype(np.float32)
+        values = self._values(path, targets, schema)
+        super().__init__(path, "Parquet table", inputs, targets, values, wishes, dtype)
+        self._inputs = inputs
+
+    def features(self, start: int) -> Iterator[NDArray[Any]]:
+        """See :class:`Table`."""
+        # Whole row groups before the start are left out; of the first one that is read, the rows before it.
+        metadata = self._file.metadata
+        first = begin = 0
+        while first < metadata.num_row_groups and begin + metadata.row_group(first).num_rows <= start:
+            begin += metadata.row_group(first).num_rows
+            first += 1
+        groups = list(range(first, metadata.num_row_groups))
+        skip = start - begin
+        # A reader of its own: two iterations of one file would share its place.
+        with self._opened(self.path) as file:
+            for batch in file.iter_batches(self.rows_per_block, row_groups=groups, columns=self._inputs):
+                if skip >= len(batch):
+                    skip -= len(batch)
+                    continue
+                values = np.empty((len(batch), len(self._inputs)), self.inputs.dtype)
+                for column, name in enumerate(self._inputs):
+                    values[:, column] = self._filled(batch.column(name))
+                yield values[skip:]
+                skip = 0
+
+    def close(self) -> None:
+        """See :class:`Source`."""
+        self._file.close()
+
+    def _filled(self, column: Any) -> NDArray[Any]:
+        """The numbers of a column, NaN for those that are missing."""
+        if column.null_count and self.inputs.dtype.kind != "f":
+            raise DataError.at(f"{self.path}: column", "has missing values in a column of bytes")
+        if column.null_count:
+            column = column.cast("float64").fill_null(float("nan"))
+        return np.asarray(column.to_numpy(zero_copy_only=False))
+
+    def _values(self, path: Path, targets: list[str], schema: Any) -> NDArray[Any] | list[str]:
+        table = self._file.read(targets)
+        for name in targets:
+            if missing := table.column(name).null_count:
+                raise DataError.at(
+                    f"{path}: column {name!r}", f"has {missing} missing targets", remedy="leave these rows out first"
+                )
+        if len(targets) == 1 and not _is_numeric(self._pyarrow, schema.field(targets[0]).type):
+            return [str(value) for value in table.column(0).to_pylist()]
+        for name in targets:
+            self._check_numeric(path, schema.field(name))
+        return np.stack([table.column(name).to_numpy().astype(np.float64) for name in targets], axis=1)
+
+    def _check_numeric(self, path: Path, field: Any) -> None:
+        if not _is_numeric(self._pyarrow, field.type):
+            raise DataError.at(
+                f"{path}: column {field.name!r}",
+                "is no column of numbers",
+                value=str(field.type),
+                remedy="name the input columns by `--inputs`",
+            )
+
+    def _opened(self, path: Path) -> Any:
+        parquet = need("pyarrow.parquet", "pyarrow", str(path))
+        try:
+            return parquet.ParquetFile(path)
+        except (OSError, self._pyarrow.ArrowException) as error:
+            raise DataError.at(path, f"is no Parquet file that can be read: {error}") from None
+
+
+def open_parquet(path: Path, wishes: Wishes) -> Source:
+    """A Parquet table as a source.
+
+    Raises:
+        DataError: it cannot be read, or a column is missing or holds no numbers.
+    """
+    return ParquetTable(path, wishes)
+
+
+def _is_numeric(pyarrow: Any, kind: Any) -> bool:
+    types = pyarrow.types
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind))

@@ -1,0 +1,236 @@
+"""Where in a file the values of a dataset lie: all that HDF5 is asked, once."""
+
+from __future__ import annotations
+
+import math
+import os
+from array import array
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from hpc_dl.data.storage.filters import Filter, missing, obstacle
+from hpc_dl.errors import DataError
+
+_REMEDY = "copy the file again, or make it again"
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What tells that a file is still the one that was looked at.
+
+    Attributes:
+        num_bytes: its size.
+        modified: time of the last change in ns.
+        inode: device and number of the inode.
+    """
+
+    num_bytes: int
+    modified: int
+    inode: tuple[int, int]
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        """The stamp from what ``os.stat`` or ``os.fstat`` said."""
+        return cls(status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino))
+
+
+@dataclass(frozen=True, eq=False)
+class ChunkIndex:
+    """Where each chunk of a dataset lies; the arrays run over the cells of the chunk grid in C order.
+
+    Attributes:
+        shape: shape of a chunk; those at the edge are stored in full, too.
+        grid: number of chunks along each axis.
+        filters: what was done to a chunk when it was written, in this order.
+        fill: the value of chunks that were never written, (1,) of the stored type.
+        offsets: byte offset in the file, int64; -1 for a chunk that was never written.
+        sizes: bytes as stored, int64.
+        masks: bit i is set where filter i was skipped for the chunk, uint32.
+    """
+
+    shape: tuple[int, ...]
+    grid: tuple[int, ...]
+    filters: tuple[Filter, ...]
+    fill: NDArray[Any]
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    masks: NDArray[np.uint32]
+
+    def first_element(self, cell: int) -> tuple[int, ...]:
+        """Where in the dataset the chunk in a cell of the grid begins: HDF5's name for it."""
+        place = np.unravel_index(cell, self.grid)
+        return tuple(int(number) * length for number, length in zip(place, self.shape, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Where the values of a dataset lie; plain data that can be pickled.
+
+    One of ``offset``, ``chunks`` and ``by_h5py`` is set.
+
+    Attributes:
+        file: real path of the file that holds the dataset, wherever links led.
+        name: path of the dataset in it.
+        dtype: type of the values as stored.
+        shape: shape of the dataset.
+        stamp: the file when it was looked at.
+        offset: byte offset of the values when they lie in one piece.
+        chunks: where the chunks are.
+        by_h5py: why only h5py can read the values.
+    """
+
+    file: str
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    stamp: Stamp
+    offset: int | None = None
+    chunks: ChunkIndex | None = None
+    by_h5py: str = ""
+
+    @property
+    def place(self) -> str:
+        """What a fault names, ``FILE:/dataset``."""
+        return f"{self.file}:{self.name}"
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row as NumPy holds it."""
+        return self.dtype.itemsize * math.prod(self.shape[1:])
+
+    @property
+    def has_whole_rows(self) -> bool:
+        """Whether the rows of a chunk are rows of the dataset: neither parts of them nor longer ones."""
+        return self.chunks is not None and self.chunks.shape[1:] == self.shape[1:]
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Offsets of the first byte of the dataset in the file and of the byte after the last."""
+        if self.offset is not None:
+            return self.offset, self.offset + self.row_bytes * self.shape[0]
+        assert self.chunks is not None, self.by_h5py
+        offsets = self.chunks.offsets
+        start = int(offsets[offsets >= 0].min(initial=self.stamp.num_bytes))
+        return start, max(start, int((offsets + self.chunks.sizes).max()))
+
+
+def locate(dataset: h5py.Dataset) -> Layout:
+    """Find out where the values of a dataset lie.
+
+    Raises:
+        DataError: the file ends before the values do, the index of chunks is damaged, or a filter is not installed.
+    """
+    file = os.path.realpath(dataset.file.filename)
+    stamp = Stamp.of(os.stat(file))
+    creation = dataset.id.get_create_plist()
+    filters = tuple(Filter(*creation.get_filter(number)) for number in range(creation.get_nfilters()))
+
+    def layout(**found: Any) -> Layout:
+        return Layout(file, dataset.name, dataset.dtype, dataset.shape or (), stamp, **found)
+
+    if reason := _why_by_h5py(dataset, creation, filters):
+        _check_installed(f"{file}:{dataset.name}", filters)
+        return layout(by_h5py=reason)
+    if creation.get_layout() == h5py.h5d.CONTIGUOUS:
+        offset = dataset.id.get_offset()
+        found = layout(offset=offset)
+        _check_end(found, offset + found.row_bytes * found.shape[0], "")
+    else:
+        found = layout(chunks=_index_chunks(dataset, filters))
+        _check_chunks(found)
+    if dataset.file.userblock_size and not _agrees_with_hdf5(found, dataset):
+        return layout(by_h5py="user block")
+    return found
+
+
+def _why_by_h5py(dataset: h5py.Dataset, creation: h5py.h5p.PropDCID, filters: tuple[Filter, ...]) -> str:
+    """What stands against reading the bytes of a dataset ourselves; nothing in most cases."""
+    if not dataset.shape or dataset.size == 0:
+        return "no values"
+    if dataset.is_virtual:
+        return "virtual dataset"
+    if creation.get_external_count():
+        return "values in external files"
+    # Precisions, paddings and floats that NumPy has no type for are converted by HDF5 when it reads.
+    as_numpy = dataset.dtype.kind in "biufc"
+    if not as_numpy or h5py.h5t.py_create(dataset.dtype, logical=True) != dataset.id.get_type():
+        return "a type that HDF5 converts"
+    layout = creation.get_layout()
+    if layout == h5py.h5d.COMPACT:
+        return "values in the header"
+    if layout == h5py.h5d.CONTIGUOUS:
+        return "nothing was written yet" if dataset.id.get_offset() is None else ""
+    if not hasattr(dataset.id, "chunk_iter"):
+        return "this build of h5py does not list chunks"
+    return next(filter(None, map(obstacle, filters)), "")
+
+
+def _check_installed(place: str, filters: tuple[Filter, ...]) -> None:
+    for filter_ in filters:
+        if missing(filter_.number):
+            raise DataError.at(
+                place,
+                f"is packed by a filter that is not installed: {filter_.name} (number {filter_.number})",
+                remedy="put the folder of its library into HDF5_PLUGIN_PATH (`pip install hdf5plugin` brings the usual "
+                "ones), or pack the file anew where the filter is known (`hpc-dl data pack`)",
+            )
+
+
+def _index_chunks(dataset: h5py.Dataset, filters: tuple[Filter, ...]) -> ChunkIndex:
+    shape = dataset.chunks
+    grid = tuple(-(-length // size) for length, size in zip(dataset.shape, shape, strict=True))
+    # A flat array of plain numbers: a list of records would take some 200 bytes for each chunk.
+    numbers = array("q")
+    try:
+        # One pass over HDF5's own index. What the callback returns must be false, or the pass ends there, silently.
+        dataset.id.chunk_iter(
+            lambda chunk: numbers.extend((*chunk.chunk_offset, chunk.byte_offset, chunk.size, chunk.filter_mask))
+        )
+    except (RuntimeError, OSError) as error:
+        place = f"{dataset.file.filename}:{dataset.name}"
+        raise DataError.at(place, f"has a damaged index of chunks: {error}", remedy=_REMEDY) from None
+    table = np.frombuffer(numbers, np.int64).reshape(-1, len(shape) + 3)
+    cells = np.ravel_multi_index(tuple(table[:, : len(shape)].T // np.array(shape)[:, None]), grid)
+    offsets = np.full(math.prod(grid), -1, np.int64)
+    sizes = np.zeros(len(offsets), np.int64)
+    masks = np.zeros(len(offsets), np.uint32)
+    offsets[cells], sizes[cells], masks[cells] = table[:, -3], table[:, -2], table[:, -1]
+    fill = np.full(1, dataset.fillvalue, dataset.dtype)
+    return ChunkIndex(shape, grid, filters, fill, offsets, sizes, masks)
+
+
+def _check_end(layout: Layout, end: int, what: str) -> None:
+    if end > layout.stamp.num_bytes:
+        raise DataError.at(
+            layout.place,
+            f"is truncated: {what or 'its values'} would end at byte {end}",
+            value=f"{layout.stamp.num_bytes} bytes",
+            remedy=_REMEDY,
+        )
+
+
+def _check_chunks(layout: Layout) -> None:
+    chunks = layout.chunks
+    assert chunks is not None
+    ends = chunks.offsets + chunks.sizes
+    last = int(ends.argmax())
+    _check_end(layout, int(ends[last]), f"the chunk at {chunks.first_element(last)}")
+
+
+def _agrees_with_hdf5(layout: Layout, dataset: h5py.Dataset) -> bool:
+    """Whether the offsets count from the beginning of the file; not all versions of HDF5 add a user block to them."""
+    if layout.chunks is None:
+        offset, expected = layout.offset, np.asarray(dataset[:1]).astype(layout.dtype, copy=False).tobytes()
+    else:
+        written = np.flatnonzero(layout.chunks.offsets >= 0)
+        if not len(written):
+            return True
+        offset = int(layout.chunks.offsets[written[0]])
+        expected = dataset.id.read_direct_chunk(layout.chunks.first_element(int(written[0])))[1]
+    with open(layout.file, "rb") as file:
+        file.seek(offset or 0)
+        return file.read(len(expected)) == expected

@@ -1,0 +1,138 @@
+"""Rows that lie in the file just as NumPy holds them: one gather from a map of the file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpc_dl.data.storage.layout import Layout
+from hpc_dl.data.storage.rawfile import RawFile
+
+
+class MappedRows:
+    """Rows of a dataset that lies in one piece."""
+
+    rows_together = 1
+
+    def __init__(self, layout: Layout, file: RawFile) -> None:
+        """Read a layout with an ``offset``; ``file`` is closed with the reader."""
+        assert layout.offset is not None
+        self.layout = layout
+        self._offset = layout.offset
+        self._file = file
+        self._rows: NDArray[Any] | None = None
+        self.reading = "read row by row"
+        if self._file.content is not None:
+            # Not np.memmap: its bookkeeping for each result costs more than a small batch.
+            self._rows = self._file.content.view(layout.dtype).reshape(layout.shape)
+            self.reading = "mapped"
+
+    def take(self, rows: NDArray[np.intp]) -> NDArray[Any]:
+        """See :class:`hpc_dl.data.rows.RowReader`."""
+        self._file.check()
+        return native(self._read(rows) if self._rows is None else self._rows.take(rows, axis=0))
+
+    def take_boxes(self, rows: NDArray[np.intp], begins: NDArray[np.intp], size: tuple[int, ...]) -> NDArray[Any]:
+        """See :class:`hpc_dl.data.rows.RowReader`; nothing else is read, where there is a map."""
+        if self._rows is None:
+            return boxes(self.take(rows), np.arange(len(rows)), begins, size)
+        self._file.check()
+        return native(boxes(self._rows, rows, begins, size))
+
+    def expect(self, rows: NDArray[np.intp]) -> None:
+        """See :class:`hpc_dl.data.rows.RowReader`."""
+        starts = self._offset + np.asarray(rows, np.int64) * self.layout.row_bytes
+        self._file.expect(starts, starts + self.layout.row_bytes)
+
+    def close(self) -> None:
+        """See :class:`hpc_dl.data.rows.RowReader`."""
+        self._rows = None
+        self._file.close()
+
+    def _read(self, rows: NDArray[np.intp]) -> NDArray[Any]:
+        taken = np.empty((len(rows), *self.layout.shape[1:]), self.layout.dtype)
+        as_bytes = taken.reshape(len(rows), -1).view(np.uint8)
+        for place, row in enumerate(rows.tolist()):
+            self._file.read_into(as_bytes[place], self._offset + row * self.layout.row_bytes)
+        return taken
+
+
+class MappedChunks:
+    """Whole rows in chunks that are not compressed: they begin anywhere, and one gather gets them all the same."""
+
+    rows_together = 1
+    reading = "chunks, not compressed, mapped"
+
+    def __init__(self, layout: Layout, file: RawFile) -> None:
+        """Read a layout that :meth:`fits`; ``file`` is closed with the reader."""
+        assert layout.chunks is not None and file.content is not None
+        self.layout = layout
+        self._file = file
+        self._chunk_rows = layout.chunks.shape[0]
+        self._offsets = layout.chunks.offsets
+        # An array in which every byte begins a row. Rows are moved as if they were single values of that many bytes.
+        row_type = np.dtype((np.void, layout.row_bytes))
+        num_rows = max(0, len(file.content) - layout.row_bytes + 1)
+        self._rows: NDArray[Any] | None = np.ndarray((num_rows,), row_type, file.content.data, strides=(1,))
+
+    @staticmethod
+    def fits(layout: Layout) -> bool:
+        """Whether every row lies in the file in one piece, just as NumPy holds it."""
+        chunks = layout.chunks
+        if chunks is None or not layout.has_whole_rows:
+            return False
+        all_skipped = (1 << len(chunks.filters)) - 1
+        return bool((chunks.offsets >= 0).all() and (chunks.masks & all_skipped == all_skipped).all())
+
+    def take(self, rows: NDArray[np.intp]) -> NDArray[Any]:
+        """See :class:`hpc_dl.data.rows.RowReader`."""
+        self._file.check()
+        assert self._rows is not None, "closed"
+        check_rows(rows, self.layout.shape[0])
+        taken = self._rows[self._offsets_of(rows) - self._file.start]
+        return native(taken.view(self.layout.dtype).reshape(len(rows), *self.layout.shape[1:]))
+
+    def take_boxes(self, rows: NDArray[np.intp], begins: NDArray[np.intp], size: tuple[int, ...]) -> NDArray[Any]:
+        """See :class:`hpc_dl.data.rows.RowReader`; whole rows are read for it."""
+        return boxes(self.take(rows), np.arange(len(rows)), begins, size)
+
+    def expect(self, rows: NDArray[np.intp]) -> None:
+        """See :class:`hpc_dl.data.rows.RowReader`."""
+        starts = self._offsets_of(rows)
+        self._file.expect(starts, starts + self.layout.row_bytes)
+
+    def close(self) -> None:
+        """See :class:`hpc_dl.data.rows.RowReader`."""
+        self._rows = None
+        self._file.close()
+
+    def _offsets_of(self, rows: NDArray[np.intp]) -> NDArray[np.int64]:
+        chunks, within = np.divmod(rows, self._chunk_rows)
+        offsets: NDArray[np.int64] = self._offsets[chunks] + within * self.layout.row_bytes
+        return offsets
+
+
+def boxes(
+    rows: NDArray[Any], places: NDArray[np.intp], begins: NDArray[np.intp], size: tuple[int, ...]
+) -> NDArray[Any]:
+    """A box out of the last axes of each of some rows, beginning at ``begins`` (B, axes): (B, …, *size)."""
+    kept = rows.shape[1 : rows.ndim - len(size)]
+    found = np.empty((len(places), *kept, *size), rows.dtype)
+    for box, place, begin in zip(found, places.tolist(), begins.tolist(), strict=True):
+        box[...] = rows[(place, ..., *(slice(at, at + length) for at, length in zip(begin, size, strict=True)))]
+    return found
+
+
+def check_rows(rows: NDArray[np.intp], num_rows: int) -> None:
+    """Raise IndexError when a row is not one of 0 to ``num_rows - 1``."""
+    if len(rows) and (rows.min() < 0 or rows.max() >= num_rows):
+        raise IndexError(f"rows {rows.min()} to {rows.max()} of {num_rows}")
+
+
+def native(values: NDArray[Any]) -> NDArray[Any]:
+    """The values in this machine's byte order; an array that is nobody else's is turned in place."""
+    if values.dtype.isnative:
+        return values
+    return values.byteswap(inplace=True).view(values.dtype.newbyteorder("="))

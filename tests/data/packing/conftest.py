@@ -1,0 +1,65 @@
+"""Packing small sources of every kind, in small blocks, and what must come out."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from hpc_dl.data.packing import layout, pack, source, writers
+from hpc_dl.data.packing.layout import choose_layout
+from hpc_dl.data.packing.pack import Order
+from hpc_dl.data.packing.source import Wishes
+from hpc_dl.data.packing.splits import parse_fractions
+
+Pack = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many blocks, chunks and checkpoints with few samples; and no second spent on measuring the speed."""
+    monkeypatch.setattr(source, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(layout, "_CHUNK_BYTES", 300)
+    monkeypatch.setattr(writers, "CHECKPOINT_BYTES", 3000)
+    monkeypatch.setattr(pack, "SPEED_SECONDS", 0.001)
+
+
+def order(
+    *, layout_name: Any = None, codec: Any = None, splits: str = "", seed: int = 0, licence: str = "",
+    verify: bool = True, force: bool = False, **wishes: Any,
+) -> Order:  # fmt: skip
+    """What the options of the command line make of it."""
+    return Order(
+        wishes=Wishes(**wishes),
+        layout=choose_layout(layout_name, codec),
+        fractions=parse_fractions(splits) if splits else None,
+        seed=seed,
+        licence=licence,
+        verify=verify,
+        force=force,
+    )
+
+
+def packed(path: Path, out: Path, **options: Any) -> dict[str, Any]:
+    """Pack, verified against the source; and nothing is left beside the file."""
+    made = pack.pack(path, out, order(**options), lambda *_: None)
+    assert [child.name for child in out.parent.iterdir() if child.name.endswith(".part")] == []
+    return made
+
+
+def content(path: Path) -> dict[str, np.ndarray]:
+    """All datasets by path, read by h5py itself."""
+    found: dict[str, np.ndarray] = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]} if isinstance(item, h5py.Dataset) else {}))
+    return found
+
+
+def images(num_samples: int, seed: int = 0, shape: tuple[int, ...] = (5, 6)) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (num_samples, *shape), np.uint8)
+
+
+def labels(num_samples: int, num_classes: int = 3) -> np.ndarray:
+    return np.arange(num_samples) % num_classes

@@ -1,0 +1,160 @@
+"""External links, external storage and virtual datasets: followed inside the folder of the file, else refused."""
+
+import os
+from contextlib import closing
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from hpc_dl.data.examine import verify
+from hpc_dl.data.hdf5 import find_dataset, open_file
+from hpc_dl.data.rows import open_rows
+from hpc_dl.errors import DataError
+
+from .conftest import values
+
+EXPECTED = values("<i4", (20, 6))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a data file in it and in a folder below; another one lies outside."""
+    for name in ("data", "data/parts", "elsewhere"):
+        (tmp_path / name).mkdir()
+        with h5py.File(tmp_path / name / "part.h5", "w") as file:
+            file["x"] = EXPECTED
+            file.create_dataset("gzip", data=EXPECTED, chunks=(4, 6), compression="gzip")
+    return tmp_path / "data"
+
+
+def link(path: Path, target: str, name: str = "x") -> None:
+    with h5py.File(path, "w") as file:
+        file["x"] = h5py.ExternalLink(target, name)
+
+
+def virtual(path: Path, *sources: str, name: str = "x") -> None:
+    layout = h5py.VirtualLayout((20 * len(sources), 6), "<i4")
+    for number, source in enumerate(sources):
+        layout[20 * number : 20 * (number + 1)] = h5py.VirtualSource(source, name, (20, 6))
+    with h5py.File(path, "w") as file:
+        file.create_virtual_dataset("x", layout, fillvalue=-1)
+
+
+def external(path: Path, target: str, num_rows: int = 20) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", (num_rows, 6), "<i4", external=[(target, 0, h5py.h5f.UNLIMITED)])
+
+
+def read(path: Path) -> tuple[str, np.ndarray]:
+    with open_file(path) as file:
+        num_rows = len(find_dataset(file, "x", "data.inputs"))
+    with closing(open_rows(path, "x")) as reader:
+        rows = np.random.default_rng(0).permutation(num_rows)
+        taken = np.empty((num_rows, 6), "<i4")
+        taken[rows] = reader.take(rows)
+        return reader.reading, taken
+
+
+def refused(path: Path, *parts: str) -> None:
+    with open_file(path) as file, pytest.raises(DataError) as caught:
+        find_dataset(file, "x", "data.inputs")
+    for part in (f"{path}:/x: ", *parts):
+        assert part in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(DataError):
+        open_rows(path, "x")
+
+
+@pytest.mark.parametrize("name", ["x", "gzip"])
+@pytest.mark.parametrize("target", ["part.h5", "parts/part.h5", "parts/../part.h5"])
+def test_links_in_the_folder_are_as_fast_as_what_they_lead_to(folder: Path, target: str, name: str) -> None:
+    link(folder / "a.h5", target, name)
+    reading, taken = read(folder / "a.h5")
+    assert reading == ("mapped" if name == "x" else "chunks, gzip, decoded by 1 thread")
+    np.testing.assert_array_equal(taken, EXPECTED)
+
+
+def test_a_link_to_a_link(folder: Path) -> None:
+    link(folder / "a.h5", "b.h5")
+    link(folder / "b.h5", "parts/part.h5")
+    np.testing.assert_array_equal(read(folder / "a.h5")[1], EXPECTED)
+    link(folder / "b.h5", "../elsewhere/part.h5")
+    refused(folder / "a.h5", "is a link outside of the folder of its file", "elsewhere/part.h5")
+
+
+def test_links_out_of_the_folder_are_refused(folder: Path) -> None:
+    for target in ("../elsewhere/part.h5", str(folder.parent / "elsewhere" / "part.h5")):
+        link(folder / "a.h5", target)
+        refused(folder / "a.h5", "outside of the folder", f"allowed: {folder} and below", "hpc-dl data pack")
+
+
+def test_a_symbolic_link_does_not_hide_where_a_file_is(folder: Path) -> None:
+    (folder / "disguise.h5").symlink_to(folder.parent / "elsewhere" / "part.h5")
+    link(folder / "a.h5", "disguise.h5")
+    refused(folder / "a.h5", "elsewhere/part.h5")
+
+
+def test_a_symbolic_link_to_the_data_file_is_the_user_s_own(folder: Path, tmp_path: Path) -> None:
+    link(folder / "a.h5", "part.h5")
+    (tmp_path / "mine.h5").symlink_to(folder / "a.h5")
+    np.testing.assert_array_equal(read(tmp_path / "mine.h5")[1], EXPECTED)
+
+
+def test_virtual_datasets(folder: Path) -> None:
+    virtual(folder / "a.h5", "part.h5", "parts/part.h5")
+    reading, taken = read(folder / "a.h5")
+    assert reading == "by h5py: virtual dataset"
+    np.testing.assert_array_equal(taken, np.concatenate([EXPECTED, EXPECTED]))
+    virtual(folder / "a.h5", "part.h5", "../elsewhere/part.h5")
+    refused(folder / "a.h5", "is a virtual dataset over another file outside of the folder", "elsewhere/part.h5")
+
+
+def test_virtual_datasets_over_links_and_each_other(folder: Path) -> None:
+    virtual(folder / "b.h5", "parts/part.h5")
+    virtual(folder / "a.h5", "b.h5")
+    np.testing.assert_array_equal(read(folder / "a.h5")[1], EXPECTED)
+    virtual(folder / "b.h5", str(folder.parent / "elsewhere" / "part.h5"))
+    refused(folder / "a.h5", "virtual dataset over another file outside", "elsewhere/part.h5")
+    link(folder / "b.h5", "../elsewhere/part.h5")
+    refused(folder / "a.h5", "elsewhere/part.h5")
+    virtual(folder / "a.h5", "a.h5")
+    refused(folder / "a.h5", "is a virtual dataset of itself")
+
+
+def test_a_virtual_dataset_within_its_own_file(folder: Path) -> None:
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["deep/y"] = EXPECTED
+        layout = h5py.VirtualLayout((20, 6), "<i4")
+        layout[:] = h5py.VirtualSource(file["deep/y"])
+        file.create_virtual_dataset("x", layout)
+    np.testing.assert_array_equal(read(folder / "a.h5")[1], EXPECTED)
+
+
+@pytest.mark.parametrize(("source", "name"), [("gone.h5", "x"), ("part.h5", "gone")])
+def test_a_missing_source_is_not_read_as_fill_values(folder: Path, source: str, name: str) -> None:
+    virtual(folder / "a.h5", source, name=name)
+    refused(folder / "a.h5", "is missing: its rows would be fill values", "gone")
+    with pytest.raises(DataError, match="fill values"):
+        verify(folder / "a.h5")
+
+
+def test_external_storage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "raw.bin").write_bytes(EXPECTED.tobytes())
+    external(folder / "a.h5", "raw.bin")
+    reading, taken = read(folder / "a.h5")
+    assert reading == "by h5py: values in external files"
+    np.testing.assert_array_equal(taken, EXPECTED)
+    os.replace("raw.bin", folder.parent / "raw.bin")
+    refused(folder / "a.h5", "has its values in another file, which is missing or too short", "raw.bin")
+    external(folder / "a.h5", str(folder.parent / "raw.bin"))
+    refused(folder / "a.h5", "has its values in another file outside of the folder", f"{folder} and below")
+
+
+def test_rows_that_external_storage_does_not_have(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "raw.bin").write_bytes(EXPECTED.tobytes())
+    external(folder / "a.h5", "raw.bin", num_rows=21)
+    refused(folder / "a.h5", "missing or too short")
