@@ -6,18 +6,17 @@ No worker processes, nothing done per sample, nothing to collate. Lightning take
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hpc_dl.data.ahead import announced, read_ahead
 from hpc_dl.data.fields import Values
 from hpc_dl.data.order import BatchOrder, cut
 from hpc_dl.data.ragged import Ragged
@@ -38,11 +37,10 @@ _TORCH_TYPES = {
     }.items()
 }
 _PINNED_AHEAD = 2
+_ANNOUNCED_AHEAD = 4  # windows
+_LOADED_FIRST_BYTES = 256 << 20  # a tenth of a second
 # Small batches are gathered some at a time, and given out while they are in the processor's cache.
 _GATHERED_BYTES = 512 << 10
-
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 
 @dataclass(slots=True)
@@ -92,7 +90,7 @@ class BatchLoader:
         self.sampler = order
         self._reader = reader
         self._pin_memory = pin_memory
-        self._announced = False
+        self._loading = False
 
     def __len__(self) -> int:
         """Batches in a whole epoch."""
@@ -106,25 +104,28 @@ class BatchLoader:
 
     def _samples(self) -> Iterator[Samples]:
         order, reader = self.sampler, self._reader
-        if not reader.one_by_one:
-            # One window is given out while one is being read: two are in memory.
-            windows = read_ahead(self._read, order.stretches(reader.window_samples), 1)
-        elif self._pin_memory:
-            windows = read_ahead(self._read, self._gathers(), _PINNED_AHEAD)
+        if order.blocks is None and not self._loading:
+            # Single rows are wanted from all over the file: a disk is fastest from its beginning on.
+            self._loading = True
+            if len(reader) * reader.bytes_per_sample <= _LOADED_FIRST_BYTES:
+                reader.load()
+            else:
+                threading.Thread(target=reader.load, name="load", daemon=True).start()
+        if reader.one_by_one:
+            gathers = self._gathers()
+            windows = read_ahead(self._read, gathers, _PINNED_AHEAD) if self._pin_memory else map(self._read, gathers)
         else:
-            windows = map(self._read, self._gathers())
+            # One window is given out while one is being read: two are in memory.
+            stretches = order.stretches(reader.window_samples)
+            windows = read_ahead(self._read, announced(stretches, reader.expect, 1), 1)
         return cut(windows, order.sizes(), Samples.joined)
 
     def _gathers(self) -> Iterator[NDArray[np.intp]]:
-        """What is gathered in one operation: a batch, or some small ones. The system hears of it before."""
+        """What is gathered in one operation: a batch, or some small ones."""
         order, reader = self.sampler, self._reader
         stretches = order.stretches()
         if order.blocks is not None:
-            stretches = _ahead(stretches, reader.expect)
-        elif not self._announced:
-            # Single rows from all over the file, if it is not in memory yet: a disk is fastest from its beginning on.
-            self._announced = True
-            threading.Thread(target=reader.expect_all, name="read ahead", daemon=True).start()
+            stretches = announced(stretches, reader.expect, _ANNOUNCED_AHEAD)
         together = max(1, _GATHERED_BYTES // (reader.bytes_per_sample * order.batch_size))
         sizes = order.sizes()
         groups = iter(lambda: sum(islice(sizes, together)), 0)
@@ -180,38 +181,6 @@ class ResidentLoader:
 def tensors(columns: Sequence[Values]) -> list[Any]:
     """Tensors, or ``Ragged`` of tensors, of types that torch has; the same memory where that is possible."""
     return [Ragged(*map(_tensor, column)) if isinstance(column, Ragged) else _tensor(column) for column in columns]
-
-
-def read_ahead(read: Callable[[In], Out], pieces: Iterator[In], depth: int) -> Iterator[Out]:
-    """``map(read, pieces)`` by a background thread that is up to ``depth`` pieces ahead.
-
-    The thread ends with the iterator, also with one that is left in the middle. An error comes where its piece would.
-    """
-    with ThreadPoolExecutor(1, "read ahead") as pool:
-        coming: deque[Future[Out]] = deque()
-        try:
-            coming.extend(pool.submit(read, piece) for piece in islice(pieces, depth))
-            while coming:
-                found = coming.popleft().result()
-                coming.extend(pool.submit(read, piece) for piece in islice(pieces, 1))
-                yield found
-                del found  # its memory may be wanted for the next
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _ahead(
-    pieces: Iterator[NDArray[np.intp]], announce: Callable[[NDArray[np.intp]], None]
-) -> Iterator[NDArray[np.intp]]:
-    """The pieces; each is announced when the one before it is given out."""
-    before: NDArray[np.intp] | None = None
-    for piece in pieces:
-        announce(piece)
-        if before is not None:
-            yield before
-        before = piece
-    if before is not None:
-        yield before
 
 
 def _tensor(values: NDArray[Any]) -> Tensor:

@@ -125,14 +125,11 @@ class SplitReader:
         for field in self._opened():
             field.rows.expect(field.rows_of(numbers))
 
-    def expect_all(self) -> None:
-        """Have the system read the whole split, in the order of the file; for a thread of its own."""
-        fields, step = self._opened(), self.window_samples
+    def load(self) -> None:
+        """Have the system read all of it into its memory; for a thread of its own where that may take long."""
         with suppress(OSError):  # closed in the meantime
-            for start in range(0, self._num_samples, step):
-                numbers = self._part.rows_at(np.arange(start, min(start + step, self._num_samples)))
-                for field in fields:
-                    field.rows.expect(field.rows_of(numbers))
+            for field in self._opened():
+                field.rows.load()
 
     def pieces(self, samples: NDArray[np.intp]) -> Iterator[tuple[Values, ...]]:
         """These samples in pieces of about 8 MiB, for a pass over many of them."""

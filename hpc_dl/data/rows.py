@@ -54,6 +54,9 @@ class RowReader(Protocol):
     def expect(self, rows: NDArray[np.intp]) -> None:
         """Say which rows will be asked for soon, in any order; the system reads ahead, this returns at once."""
 
+    def load(self) -> None:
+        """Have the system read all rows into its memory; returns when it has, or when this is closed meanwhile."""
+
     def close(self) -> None:
         """Let go of the file; the reader is of no use afterwards."""
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from hpc_dl.data.ahead import read_ahead
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.loader import BatchLoader, ResidentLoader, read_ahead
+from hpc_dl.data.loader import BatchLoader, ResidentLoader
 from hpc_dl.data.storage.chunked import ChunkedRows
 from hpc_dl.errors import ConfigError, DataError
 

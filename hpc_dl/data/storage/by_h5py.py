@@ -46,6 +46,9 @@ class HDF5Rows:
     def expect(self, rows: NDArray[np.intp]) -> None:
         """See :class:`hpc_dl.data.rows.RowReader`; HDF5 has no way to read ahead."""
 
+    def load(self) -> None:
+        """See :class:`hpc_dl.data.rows.RowReader`; HDF5 has no way to do so."""
+
     def close(self) -> None:
         """See :class:`hpc_dl.data.rows.RowReader`."""
         del self._dataset  # keeps the file behind an external link open

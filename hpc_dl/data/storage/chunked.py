@@ -102,6 +102,10 @@ class ChunkedRows:
         starts = self._chunks.offsets[cells]
         self._file.expect(starts, starts + self._chunks.sizes[cells])
 
+    def load(self) -> None:
+        """See :class:`hpc_dl.data.rows.RowReader`."""
+        self._file.load()
+
     def close(self) -> None:
         """See :class:`hpc_dl.data.rows.RowReader`."""
         self._helpers.shutdown()

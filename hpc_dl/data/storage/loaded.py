@@ -33,6 +33,9 @@ class LoadedRows:
     def expect(self, rows: NDArray[np.intp]) -> None:
         """See :class:`hpc_dl.data.rows.RowReader`; they are there."""
 
+    def load(self) -> None:
+        """See :class:`hpc_dl.data.rows.RowReader`; it is there."""
+
     def close(self) -> None:
         """See :class:`hpc_dl.data.rows.RowReader`."""
         self._rows = self._rows[:0].copy()

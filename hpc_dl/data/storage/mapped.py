@@ -46,6 +46,10 @@ class MappedRows:
         starts = self._offset + np.asarray(rows, np.int64) * self.layout.row_bytes
         self._file.expect(starts, starts + self.layout.row_bytes)
 
+    def load(self) -> None:
+        """See :class:`hpc_dl.data.rows.RowReader`."""
+        self._file.load()
+
     def close(self) -> None:
         """See :class:`hpc_dl.data.rows.RowReader`."""
         self._rows = None
@@ -102,6 +106,10 @@ class MappedChunks:
         """See :class:`hpc_dl.data.rows.RowReader`."""
         starts = self._offsets_of(rows)
         self._file.expect(starts, starts + self.layout.row_bytes)
+
+    def load(self) -> None:
+        """See :class:`hpc_dl.data.rows.RowReader`."""
+        self._file.load()
 
     def close(self) -> None:
         """See :class:`hpc_dl.data.rows.RowReader`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import mmap
 import os
@@ -17,6 +18,10 @@ _SECONDS_BETWEEN_LOOKS = 1.0
 # Linux cuts a larger request for read-ahead to the window of the device, often as small as this.
 _PIECE = 128 << 10
 _PIECES_PER_LOOK = 8
+_PAGE = mmap.PAGESIZE
+_LOADED_PIECE = 8 << 20
+_MADV_POPULATE_READ = 22  # Linux 5.14; Python's mmap does not know it, and would keep the interpreter's lock
+_libc = ctypes.CDLL(None)
 
 
 class RawFile:
@@ -121,6 +126,25 @@ class RawFile:
                 for piece in (first_piece, *others):
                     # This call lets go of the interpreter's lock; mmap.madvise does not in all versions of Python.
                     os.posix_fadvise(self._fd, piece * _PIECE, _PIECE, os.POSIX_FADV_WILLNEED)
+
+    def load(self) -> None:
+        """Have the system read all of the stretch, if it is not in memory; returns when it has, or when this is closed.
+
+        The pages of the map are entered, too, which would else be done one by one when they are touched. The
+        interpreter's lock is let go of meanwhile: other threads go on.
+        """
+        content, end = self.content, self.start + len(self.content if self.content is not None else ())
+        for begin in range(self.start // _PAGE * _PAGE, end, _LOADED_PIECE):
+            if self._fd < 0 or content is None:
+                return
+            num_bytes = min(end - begin, _LOADED_PIECE)
+            if _libc.madvise(
+                ctypes.c_void_p(content.ctypes.data + begin - self.start),
+                ctypes.c_size_t(num_bytes),
+                _MADV_POPULATE_READ,
+            ):
+                # Linux before 5.14: by a read whose result nobody wants.
+                os.preadv(self._fd, [bytearray(num_bytes)], begin)
 
     def close(self) -> None:
         """Let go of the file; the map goes with the last array that refers to it."""

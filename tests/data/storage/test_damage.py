@@ -195,6 +195,7 @@ reader = open_rows(sys.argv[1], "x")
 rows = np.array([5, (1 << 28) - 1, 5, 0])
 print(reader.reading, reader.take(rows)[:, 3].tolist(), flush=True)
 reader.expect(rows)
+reader.load()
 reader = open_rows(sys.argv[1], "packed", threads=2)
 print(reader.take(np.array([9, 0]))[:, 0].tolist(), flush=True)
 """

@@ -34,6 +34,7 @@ def check(reader: RowReader, expected: NDArray[Any], seed: int = 0) -> None:
         np.array([], np.intp),
     ):
         reader.expect(rows)
+        reader.load()
         taken = reader.take(rows)
         assert taken.dtype == expected.dtype.newbyteorder("=") and taken.dtype.isnative
         assert taken.flags.c_contiguous and taken.flags.writeable and taken.flags.aligned
