@@ -263,7 +263,7 @@ class HDF5DataModule(pl.LightningDataModule):
         """What is read together. It follows from file and configuration alone: the order must be the same anywhere."""
         wanted = self.config.shuffle if shuffle else "auto"
         small = not shuffle or len(reader) * reader.bytes_per_sample <= _LARGEST_EXACT_BYTES
-        if wanted == "exact" or (wanted == "auto" and reader.one_by_one and small):
+        if wanted == "exact" or (wanted == "auto" and reader.stored_one_by_one and small):
             return None
         return reader.blocks()
 

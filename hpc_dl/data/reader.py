@@ -68,8 +68,13 @@ class SplitReader:
 
     @property
     def one_by_one(self) -> bool:
-        """Whether any sample can be read without others that lie beside it."""
+        """Whether any sample can be read here without others that lie beside it."""
         return all(field.rows.rows_together == 1 for field in self._opened())
+
+    @property
+    def stored_one_by_one(self) -> bool:
+        """Whether any sample lies in the file by itself: the same on every machine, mapped or not."""
+        return all(field.rows.layout.rows_alone or field.rows.rows_together == 1 for field in self._opened())
 
     @property
     def reading(self) -> str:
@@ -95,7 +100,7 @@ class SplitReader:
         return Blocks.of(
             self._num_samples,
             None if in_sequence else field.first_rows(self._part.rows_at(np.arange(self._num_samples))),
-            rows_together=field.rows.rows_together,
+            rows_together=1 if field.rows.layout.rows_alone else field.rows.rows_together,
             least_samples=max(1, min(_BLOCK_BYTES, self._window_bytes // _LEAST_IN_WINDOW) // self.bytes_per_sample),
             window_samples=self.window_samples,
         )

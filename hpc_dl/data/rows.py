@@ -88,6 +88,6 @@ def open_rows(path: str | Path, name: str, *, threads: int = 1) -> RowReader:
     raw = RawFile(layout)
     if layout.offset is not None:
         return MappedRows(layout, raw)
-    if MappedChunks.fits(layout) and raw.content is not None:
+    if layout.rows_alone and raw.content is not None:
         return MappedChunks(layout, raw)
     return ChunkedRows(layout, raw, threads)

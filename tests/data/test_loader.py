@@ -14,6 +14,7 @@ from hpc_dl.data.ahead import read_ahead
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.loader import BatchLoader, ResidentLoader
 from hpc_dl.data.storage.chunked import ChunkedRows
+from hpc_dl.data.storage.rawfile import RawFile
 from hpc_dl.errors import ConfigError, DataError
 
 NUM, SHAPE = 500, (3, 5, 4)
@@ -212,3 +213,16 @@ def test_small_compressed_labels_do_not_change_how_inputs_are_read(tmp_path: Pat
     loader = module(path).train_dataloader()
     assert loader.sampler.blocks is None and loader._reader.one_by_one and loader._reader.reading == "mapped"
     assert len(labels(loader)) == 20
+
+
+def test_the_order_does_not_depend_on_whether_the_file_can_be_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for layout in ("contiguous", "chunked"):
+        (tmp_path / layout).mkdir()
+        path = make(tmp_path / layout, layout)
+        mapped = labels(module(path).train_dataloader())
+        with monkeypatch.context() as patch:
+            patch.setattr(RawFile, "_map", lambda *_: None)  # as under `ulimit -v`
+            loader = module(path).train_dataloader()
+            assert labels(loader) == mapped

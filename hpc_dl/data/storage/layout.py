@@ -93,6 +93,16 @@ class Layout:
     by_h5py: str = ""
 
     @property
+    def rows_alone(self) -> bool:
+        """Whether every row lies in the file in one piece, just as NumPy holds it, and can be had without others."""
+        chunks = self.chunks
+        if chunks is None:
+            return self.offset is not None
+        all_skipped = (1 << len(chunks.filters)) - 1
+        plain = (chunks.offsets >= 0).all() and (chunks.masks & all_skipped == all_skipped).all()
+        return self.has_whole_rows and bool(plain)
+
+    @property
     def place(self) -> str:
         """What a fault names, ``FILE:/dataset``."""
         return f"{self.file}:{self.name}"

@@ -70,7 +70,7 @@ class MappedChunks:
     reading = "chunks, not compressed, mapped"
 
     def __init__(self, layout: Layout, file: RawFile) -> None:
-        """Read a layout that :meth:`fits`; ``file`` is closed with the reader."""
+        """Read chunks of a layout with ``rows_alone``; ``file`` is closed with the reader."""
         assert layout.chunks is not None and file.content is not None
         self.layout = layout
         self._file = file
@@ -80,15 +80,6 @@ class MappedChunks:
         row_type = np.dtype((np.void, layout.row_bytes))
         num_rows = max(0, len(file.content) - layout.row_bytes + 1)
         self._rows: NDArray[Any] | None = np.ndarray((num_rows,), row_type, file.content.data, strides=(1,))
-
-    @staticmethod
-    def fits(layout: Layout) -> bool:
-        """Whether every row lies in the file in one piece, just as NumPy holds it."""
-        chunks = layout.chunks
-        if chunks is None or not layout.has_whole_rows:
-            return False
-        all_skipped = (1 << len(chunks.filters)) - 1
-        return bool((chunks.offsets >= 0).all() and (chunks.masks & all_skipped == all_skipped).all())
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any]:
         """See :class:`hpc_dl.data.rows.RowReader`."""
