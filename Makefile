@@ -63,6 +63,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks.shuffling
 	$(BIN)/python -m benchmarks.end_to_end
 	$(BIN)/python -m benchmarks.gpu || test $$? -eq 2
 

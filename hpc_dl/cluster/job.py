@@ -16,6 +16,7 @@ from pathlib import Path
 from hpc_dl.cluster.processes import die_with_launcher
 from hpc_dl.errors import HpcDlError, Stopped
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.lock import AtWork
 from hpc_dl.runs.state import end_state, record_failure
 from hpc_dl.training import signals
 
@@ -46,8 +47,8 @@ def run_rank(run: RunFolder, *, redirect: bool) -> int:
         redirect: whether all output goes to the rank's log instead of where it went so far.
 
     Returns:
-        0 when it finished, 75 when it stopped with a checkpoint, 1 when it failed; never raises an exception of the
-        training.
+        0 when it finished, 75 when it stopped with a checkpoint, 1 when it failed, 2 when another training is at work
+        in the folder; never raises an exception of the training.
     """
     # Over submitit's handlers, which would requeue without a checkpoint.
     signals.install(lambda: end_state(run, "cancelled", reason="interrupted by a second Ctrl-C"))
@@ -60,9 +61,9 @@ def run_rank(run: RunFolder, *, redirect: bool) -> int:
         from hpc_dl.training.train import train  # torch: seconds, and a failing import belongs into the log
 
         train(run)
-    except Stopped as stopped:
-        print(stopped, file=sys.stderr, flush=True)
-        return stopped.exit_status
+    except (Stopped, AtWork) as told:
+        print(told, file=sys.stderr, flush=True)
+        return told.exit_status
     except BaseException as error:  # SystemExit too: code of a user may call sys.exit
         _tell_failure(run, rank, error, redirected=redirect)
         return 1

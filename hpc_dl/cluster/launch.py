@@ -21,6 +21,7 @@ from hpc_dl.cluster.processes import LAUNCHER_PID, Command, run_together
 from hpc_dl.errors import ClusterError, Stopped
 from hpc_dl.runs.files import read_json, write_json
 from hpc_dl.runs.folder import RunFolder, all_runs
+from hpc_dl.runs.lock import AtWork
 from hpc_dl.runs.provenance import redact
 from hpc_dl.runs.state import ENDED, end_state, read_state, write_state
 
@@ -54,8 +55,8 @@ def launch(run: RunFolder, experiment: Experiment, *, foreground: bool, in_proce
             another one, with the run's snapshot of the code.
 
     Returns:
-        0 when it finished, 75 when it stopped with a checkpoint, 130 after a second Ctrl-C, 1 when it failed; the run's
-        state says more.
+        0 when it finished, 75 when it stopped with a checkpoint, 130 after a second Ctrl-C, 1 when it failed, 2 when
+        another training is at work in its folder; the run's state says more.
 
     Raises:
         ClusterError: the ranks cannot be started from here.
@@ -212,6 +213,8 @@ def _with_local_ranks(run: RunFolder, experiment: Experiment, foreground: bool) 
         return 0
     if state == "stopped":
         return Stopped.exit_status  # the ranks themselves leave with 0
+    if failure and failure.returncode == AtWork.exit_status:
+        return AtWork.exit_status
     if failure:
         # A rank that raised has told so itself, better than its exit status can.
         killed = failure.returncode < 0 and state == "failed"

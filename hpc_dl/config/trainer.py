@@ -24,7 +24,7 @@ _ELSEWHERE = {
 
 
 class TrainerConfig(Section):
-    """How long and how to train. Every key is Lightning's ``Trainer`` argument of the same name."""
+    """How long and how to train. Most keys are Lightning's ``Trainer`` arguments of the same names."""
 
     max_epochs: Annotated[int | None, Field(ge=1), Unit("epochs")] = None
     """Stop after this many epochs; 10 when neither this nor ``max_steps`` is given."""
@@ -58,6 +58,10 @@ class TrainerConfig(Section):
     """Write a row of training metrics every so many steps."""
     stall_timeout: Annotated[float | None, Field(gt=0), Unit("minutes")] = 10.0
     """End the job, naming the rank, when a rank makes no progress for so long; ``null`` waits for ever."""
+    compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = "off"
+    """Have ``torch.compile`` make kernels of the network in this mode; the first steps take minutes then."""
+    channels_last: bool = False
+    """Store the weights of convolutions with their channels last: faster on recent GPUs with ``bf16-mixed``."""
     deterministic: bool | Literal["warn"] = False
     """Use deterministic GPU kernels only (slower); CPU training is deterministic anyway."""
     benchmark: bool = False
@@ -81,6 +85,12 @@ class TrainerConfig(Section):
             value = getattr(self, key)
             if isinstance(value, float) and value > 1:
                 raise ValueError(f"`{key}` is a fraction of at most 1.0, or an integer number of batches; got {value}")
+        return self
+
+    @model_validator(mode="after")
+    def _graphs_of_a_gpu(self) -> TrainerConfig:
+        if self.compile == "reduce-overhead" and self.accelerator == "cpu":
+            raise ValueError("`compile: reduce-overhead` means CUDA graphs, which a CPU has not; use `default`")
         return self
 
     @property

@@ -55,8 +55,9 @@ class Scaling:
         if self.method == "none":
             return x.to(torch.float32)
         offset, divisor = _tensors(self, x.ndim, x.device)
-        # The subtraction converts and copies at once; integers never pass through a float copy of their own.
-        return torch.sub(x, offset).div_(divisor)
+        if x.dtype == torch.float32:
+            return torch.sub(x, offset).div_(divisor)
+        return x.to(torch.float32).sub_(offset).div_(divisor)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""

@@ -18,19 +18,23 @@ from hpc_dl.runs.folder import RunFolder
 _PATIENCE_S = 10.0
 
 
+class AtWork(RunError):
+    """Another training is at work in the folder; what the folder tells is that one's, and not to be written over."""
+
+
 @contextlib.contextmanager
 def held(run: RunFolder) -> Iterator[None]:
     """Keep other trainings out while this one is at work; the system lets go of it however the process ends.
 
     Raises:
-        RunError: another training on this machine is at work in the folder.
+        AtWork: another training on this machine is at work in the folder.
     """
     descriptor = os.open(run.lock, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         until = time.monotonic() + _PATIENCE_S
         while not _taken(descriptor) and time.monotonic() < until:
             if (holder := holder_of(run)) is not None:
-                raise RunError.at(run.name, f"is at work in {holder}", remedy="wait for it, or end that process")
+                raise AtWork.at(run.name, f"is at work in {holder}", remedy="wait for it, or end that process")
             time.sleep(0.1)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{socket.gethostname()} {os.getpid()}\n".encode(), 0)

@@ -53,11 +53,16 @@ class TrainingMetrics(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add a batch; write a row when one is due."""
-        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         size = _batch_size(batch)
         if isinstance(loss, torch.Tensor):
-            before = torch.zeros_like(loss.detach()) if self._sum is None else self._sum.to(loss.device)
-            self._sum = before.add_(loss.detach(), alpha=size)
+            loss = loss.detach() if loss.requires_grad else loss
+            if self._sum is None:
+                # bfloat16 has 8 bits, too few for a sum.
+                self._sum = torch.zeros_like(loss, dtype=torch.promote_types(loss.dtype, torch.float32))
+            elif self._sum.device != loss.device:  # it comes from a checkpoint
+                self._sum = self._sum.to(loss.device)
+            self._sum.add_(loss, alpha=size)
             self._weight += size
         self._samples += size
         due = trainer.global_step - self._logged_step >= trainer.log_every_n_steps  # type: ignore[attr-defined]
@@ -119,8 +124,20 @@ class PlainProgress(Callback):
 class TerminalProgress(RichProgressBar):
     """Lightning's progress bar with our metrics, and epochs counted as in the log."""
 
+    INTERVAL_S = 0.1
+
     def __init__(self) -> None:
         super().__init__(refresh_rate=10)
+        self._last_s = 0.0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar a few times in a second: to do so costs time, and reading the metrics waits for the device."""
+        now = time.monotonic()
+        if now - self._last_s >= self.INTERVAL_S or trainer.is_last_batch:
+            self._last_s = now
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """Losses and accuracies of the moment."""

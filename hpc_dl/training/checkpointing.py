@@ -25,6 +25,7 @@ from hpc_dl.runs.files import read_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.training import rank_state, rehearsal, signals
 from hpc_dl.training.callbacks import TrainingMetrics
+from hpc_dl.training.compiling import match_layouts
 from hpc_dl.training.entry import KEY, Entry
 from hpc_dl.training.epoch_loop import EpochLoop, Position
 from hpc_dl.training.group import RankGroup
@@ -240,6 +241,8 @@ class Checkpointing(Callback):
     def _at_boundary(self, trainer: pl.Trainer) -> None:
         """Called before each batch. Gradients that are still being gathered are in no checkpoint: not in between."""
         word = self._word(trainer)
+        if word == _NOTHING and self._hold_at is None:
+            return
         position = self._loop.position
         if not self._between_steps(trainer, position):
             return
@@ -278,13 +281,13 @@ class Checkpointing(Callback):
         return self._group.highest(word)
 
     def _due(self, trainer: pl.Trainer, now: float) -> bool:
-        if not trainer.training:
-            return False
         if (steps := self._config.every_steps) is not None:
             lag = self._group.size > 1  # the others hear of it one batch later
-            return trainer.global_step - self._saved_step >= steps - lag
-        seconds = self._config.every_seconds or max(FIRST_AUTO_S, self.checkpoint_s / LARGEST_SHARE)
-        return now - self._saved_time >= seconds
+            due = trainer.global_step - self._saved_step >= steps - lag
+        else:
+            seconds = self._config.every_seconds or max(FIRST_AUTO_S, self.checkpoint_s / LARGEST_SHARE)
+            due = now - self._saved_time >= seconds
+        return due and trainer.training
 
     def _leave(
         self,
@@ -378,6 +381,7 @@ class Checkpointing(Callback):
 
     def _restore(self, trainer: pl.Trainer, own: dict[str, Any]) -> None:
         """Put back what this rank alone knew; a rank that was not there before begins with random states of its own."""
+        match_layouts(trainer.optimizers)
         ranks, metrics = own["ranks"], _training_metrics(trainer)
         if len(ranks) == self._group.size:
             mine = ranks[self._group.rank]

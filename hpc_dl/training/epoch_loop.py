@@ -21,6 +21,7 @@ from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 
 from hpc_dl.training import warm_up
+from hpc_dl.training.plain_step import PlainStep, suffices
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class EpochLoop(_TrainingEpochLoop):
         self._before_validation = before_validation
         self._entry: tuple[Position, dict[str, Any], Callable[[], None]] | None = None
         self._validation_due = False
+        self._plain_step: PlainStep | None = None
+        self._validates: bool | None = None
         trainer.fit_loop = _Epochs(trainer, self)
         trainer._signal_connector = _NoSignals(trainer)
 
@@ -99,6 +102,15 @@ class EpochLoop(_TrainingEpochLoop):
         """Whether the epoch is over."""
         return not self._validation_due and super().done
 
+    def run(self, data_fetcher: _DataFetcher) -> None:
+        """An epoch; what is the same in all of its steps is found out once."""
+        self._validates = super()._should_check_val_epoch()
+        self._plain_step = PlainStep(self) if suffices(self.trainer, data_fetcher) else None
+        try:
+            super().run(data_fetcher)
+        finally:
+            self._validates = self._plain_step = None
+
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
         """Begin an epoch, or enter it where it was left."""
         super().on_run_start(data_fetcher)
@@ -119,8 +131,10 @@ class EpochLoop(_TrainingEpochLoop):
         self._at_boundary()
         if self._validation_due:
             self._validation_due = False
-            return
-        super().advance(data_fetcher)
+        elif self._plain_step is not None:
+            self._plain_step(data_fetcher)
+        else:
+            super().advance(data_fetcher)
 
     def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
         """The validation, where one is due."""
@@ -128,7 +142,17 @@ class EpochLoop(_TrainingEpochLoop):
             self._validation_due = True
             self._before_validation()
             self._validation_due = False
-        super().on_advance_end(data_fetcher)
+            super().on_advance_end(data_fetcher)
+            return
+        # The same without a validation; Lightning would ask for it once more.
+        self.update_lr_schedulers("step", update_plateau_schedulers=True)
+        if not self._should_accumulate():
+            self._batches_that_stepped += 1
+        self._save_loggers_on_train_batch_end()
+
+    def _should_check_val_epoch(self) -> bool:
+        """Lightning asks in each step for what is the same in the whole epoch."""
+        return super()._should_check_val_epoch() if self._validates is None else self._validates
 
     def _broadcast_sigterm_tensor(self) -> None:
         """Nothing: the ranks agree on stopping in ``at_boundary``, without a wait for the device in each step."""

@@ -32,6 +32,7 @@ from hpc_dl.tracking.wandb import WandbTracker
 from hpc_dl.training import signals
 from hpc_dl.training.callbacks import PlainProgress, TerminalProgress, TrainingMetrics
 from hpc_dl.training.checkpointing import Checkpointing, Left
+from hpc_dl.training.compiling import compile_forward, lay_out
 from hpc_dl.training.console import note, on_terminal, say, set_up
 from hpc_dl.training.entry import examine
 from hpc_dl.training.group import RankGroup
@@ -89,6 +90,10 @@ def _train(run: RunFolder, ranks: Ranks, attempt: int, began: float) -> None:
                 data = open_spec(experiment.data)
             pl.seed_everything(experiment.seed, workers=True, verbose=False)
             model = build_model(experiment, data)
+            if experiment.trainer.channels_last:
+                lay_out(model)
+            if (mode := experiment.trainer.compile) != "off":
+                compile_forward(model, mode, lambda: watchdog.phase("compiling", patience=6.0))
             batches = HDF5DataModule.from_config(experiment.data, data, seed=experiment.seed)
             start = None
             if ranks.rank == 0:
@@ -217,7 +222,8 @@ def _trainer(
             options_of_ddp["timeout"] = datetime.timedelta(minutes=2 * config.stall_timeout)
         strategy = DDPStrategy(**options_of_ddp)
     options: dict[str, Any] = config.model_dump(
-        exclude={"max_epochs", "max_steps", "accelerator", "strategy", "stall_timeout"}, exclude_none=True
+        exclude={"max_epochs", "max_steps", "accelerator", "strategy", "stall_timeout", "compile", "channels_last"},
+        exclude_none=True,
     )
     progress: list[Callback] = [TerminalProgress(), PlainProgress(note)] if on_terminal() else [PlainProgress(say)]
     return pl.Trainer(
@@ -294,5 +300,12 @@ def _introduce(
     devices = f"{trainer.world_size} × {trainer.strategy.root_device.type}"
     network = f"{type(model).__name__} with {parameters:,} parameters"
     say(f"{network} on {data.name} ({sizes}), {devices}, seed {experiment.seed}")
+    device = trainer.strategy.root_device
+    if (
+        device.type == "cuda"
+        and experiment.trainer.precision == "32-true"
+        and torch.cuda.get_device_capability(device) >= (8, 0)
+    ):
+        say("float32 products are computed as TF32, with 10 bits of mantissa; more speed: trainer.precision=bf16-mixed")
     if start is not None:
         say(f"Going on from step {start.step} ({start.path.name})")

@@ -7,8 +7,8 @@ seconds; one that works writes there once in a tenth of the timeout. When the ti
 still can compares these files, writes the verdict into the run's state, and leaves with status 1: srun, or our
 launcher, ends the others. Nothing goes through torch: the network, or rank 0 with its store, may be what is stuck.
 
-What takes long by intention (the first step of a compiled model, a large checkpoint, a custom epoch end) must fit into
-the timeout. Time in which the process itself could not run, as when Slurm suspends a job, does not count. A file system
+What takes long by intention (a large checkpoint, a custom epoch end) must fit into the timeout; compiling has six times
+as long. Time in which the process itself could not run, as when Slurm suspends a job, does not count. A file system
 that hangs for all ranks ends nothing; when it is back, the training goes on.
 """
 
@@ -43,7 +43,7 @@ _TURNS = 20  # ranks take turns with the verdict: a thousand must not read a tho
 _LAST_WORDS_S = 30.0  # for writing the verdict: the disk, or whoever reads stderr, may be what hangs
 # Who is in one of these waits for other ranks.
 _COLLECTIVES = ("torch/distributed/distributed_c10d.py", "torch/distributed/rendezvous.py", "hpc_dl/training/group.py")
-_LOADER = "torch/utils/data/dataloader.py"
+_LOADERS = {"torch/utils/data/dataloader.py": "__next__", "hpc_dl/data/loader.py": "__iter__"}
 # Ranks that were started together share these; an earlier attempt had others: Slurm's step, our launcher's port.
 _ATTEMPT = ("SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_STEP_ID", "MASTER_PORT")
 
@@ -57,7 +57,7 @@ class _Place(NamedTuple):
         what: the boundary, for people.
         batch: number of the batch from 0, where there is one.
         epoch: number of the epoch from 1; 0 outside of all.
-        phase: long work outside of the batches, for people.
+        phase: long work outside of the batches, for people; it may take ``patience`` times the timeout.
     """
 
     major: int
@@ -66,6 +66,7 @@ class _Place(NamedTuple):
     batch: int | None = None
     epoch: int = 0
     phase: str = ""
+    patience: float = 1.0
 
     def __str__(self) -> str:
         batch = "" if self.batch is None else f" {self.batch + 1}"
@@ -196,19 +197,19 @@ class Watchdog(Callback):
             self._folder.rmdir()  # refused until the last rank has left
 
     @contextmanager
-    def phase(self, what: str) -> Iterator[None]:
+    def phase(self, what: str, patience: float = 1.0) -> Iterator[None]:
         """Name long work outside of the batches, such as ``writing a checkpoint``; begin and end are progress.
 
-        One rank may have phases that another has not.
+        One rank may have phases that another has not. One may take ``patience`` times the timeout.
         """
-        self._here = self._here._replace(phase=what)
+        self._here = self._here._replace(phase=what, patience=patience)
         try:
             yield
         finally:
-            self._here = self._here._replace(phase="")
+            self._here = self._here._replace(phase="", patience=1.0)
 
     def _note(self, what: str, batch: int | None = None, *, within: bool = False) -> None:
-        major, minor, _, last_batch, epoch, _ = self._here
+        major, minor, _, last_batch, epoch, *_ = self._here
         if within:
             self._here = _Place(major, minor + 1, what, last_batch if batch is None else batch, epoch)
         else:
@@ -256,7 +257,7 @@ class Watchdog(Callback):
         before: dict[int, Heartbeat | None] = {}
         while not self._left.wait(interval_s):
             # Much later than asked for: the process was suspended, and could make no progress in that time.
-            passed_s, looked = min(time.monotonic() - looked, 2 * interval_s), time.monotonic()
+            passed_s, looked = min(time.monotonic() - looked, 2 * interval_s) / here.patience, time.monotonic()
             moved = self._here is not here
             if moved:
                 here, stalled_s, before = self._here, 0.0, {}
@@ -318,9 +319,8 @@ class Watchdog(Callback):
         last_words = threading.Timer(_LAST_WORDS_S, os._exit, [1])
         last_words.daemon = True
         last_words.start()
-        remedy = (
-            f"look for the cause in {self._run.log(rank)}, or raise trainer.stall_timeout if a step may take so long"
-        )
+        its_log = self._run.log(rank)
+        remedy = f"look for the cause in {its_log}, or raise trainer.stall_timeout if a step may take so long"
         error = ClusterError.at("training", problem, remedy=remedy)
         record_failure(self._run, error, rank)
         with suppress(OSError), self._run.log(self._rank).open("a", encoding="utf-8") as log:
@@ -381,7 +381,7 @@ def _activity(frame: FrameType | None) -> tuple[str, bool]:
         file, function = caller.f_code.co_filename, caller.f_code.co_name
         if file.endswith(_COLLECTIVES):
             return f"in {function}, which waits for other ranks", True
-        if file.endswith(_LOADER) and function == "__next__":
+        if any(file.endswith(loader) and function == gives for loader, gives in _LOADERS.items()):
             return f"its loader gives no batch, {at}", False
         caller = caller.f_back
     return at, False

@@ -12,10 +12,13 @@ SECTIONS = "name, seed, data, model, loss, optimizer, schedule, trainer, checkpo
 TRAINER = (
     "max_epochs, max_steps, precision, accelerator, strategy, gradient_clip_val, gradient_clip_algorithm, "
     "accumulate_grad_batches, limit_train_batches, limit_val_batches, limit_test_batches, val_check_interval, "
-    "check_val_every_n_epoch, num_sanity_val_steps, log_every_n_steps, stall_timeout, deterministic, benchmark, "
-    "sync_batchnorm, detect_anomaly"
+    "check_val_every_n_epoch, num_sanity_val_steps, log_every_n_steps, stall_timeout, compile, channels_last, "
+    "deterministic, benchmark, sync_batchnorm, detect_anomaly"
 )
-DATA = "source, file, inputs, targets, splits, task, channels, batch_size, global_batch_size, num_workers, scaling"
+DATA = (
+    "source, file, inputs, targets, windows, crop, splits, task, channels, batch_size, global_batch_size, shuffle, "
+    "shuffle_buffer, device_resident, scaling"
+)
 ACTIVATIONS = "none, relu, leaky_relu, elu, gelu, tanh, sigmoid"
 PRECISIONS = "32-true, 16-mixed, bf16-mixed, bf16-true, 64-true"
 OPTIMIZERS = "sgd, adam, adamw, rmsprop, adagrad"
@@ -42,7 +45,7 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
     ),
     (
         {"optimizer": {"name": "sgd", "beta1": 0.9}},
-        "optimizer.beta1: unknown key (allowed: name, lr, weight_decay, momentum, nesterov)",
+        "optimizer.beta1: unknown key (allowed: name, lr, weight_decay, fused, momentum, nesterov)",
     ),
     ({"data": {"batchsize": 3}}, f"data.batchsize: unknown key (allowed: {DATA}). Did you mean 'batch_size'?"),
     (
@@ -92,7 +95,8 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
     ),
     (
         {"data": {"task": "regresion"}},
-        f"data.task: {CHOICE} (got 'regresion'; allowed: auto, classification, regression). Did you mean 'regression'?",
+        f"data.task: {CHOICE} (got 'regresion'; allowed: auto, classification, regression, labelling). "
+        "Did you mean 'regression'?",
     ),
     ({"checkpoint": {"every": "5 parsecs"}}, f"checkpoint.every: {INTERVAL} (got '5 parsecs')"),
     ({"checkpoint": {"every": "0 min"}}, f"checkpoint.every: {INTERVAL} (got '0 min')"),
@@ -172,7 +176,7 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
     ),
     ({"trainer": {"gradient_clip_val": 0}}, "trainer.gradient_clip_val: must be greater than 0 (got 0)"),
     ({"data": {"batch_size": 0}}, "data.batch_size: must be greater than or equal to 1 (got 0)"),
-    ({"data": {"num_workers": -1}}, "data.num_workers: must be greater than or equal to 0 (got -1)"),
+    ({"data": {"shuffle_buffer": 0}}, "data.shuffle_buffer: must be greater than 0 (got 0)"),
     ({"resources": {"nodes": 0}}, "resources.nodes: must be greater than or equal to 1 (got 0)"),
     ({"resources": {"gpus_per_node": -1}}, "resources.gpus_per_node: must be greater than or equal to 0 (got -1)"),
     ({"resources": {"time": "1 day"}}, f"resources.time: {SLURM_TIME} (got '1 day')"),

@@ -65,7 +65,9 @@ def test_every_default_is_spelled_out_in_the_written_config() -> None:
     written = Experiment.from_dict(MINIMAL).to_dict()
     assert set(written) == set(_PARSERS)
     assert written["seed"] == 0
-    assert written["optimizer"] == {"name": "adam", "lr": 1e-3, "weight_decay": 0.0, "beta1": 0.9, "beta2": 0.999}
+    assert written["optimizer"] == {
+        "name": "adam", "lr": 1e-3, "weight_decay": 0.0, "beta1": 0.9, "beta2": 0.999, "fused": "auto",
+    }  # fmt: skip
     assert written["schedule"] == {"name": "constant", "warmup_steps": 0}
     assert written["model"] == {
         "name": "mlp", "depth": 2, "width": 256, "activation": "relu", "dropout": 0.0, "bias": True,

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn, optim
 
+from hpc_dl.errors import ConfigError
 from hpc_dl.learning.optimizers import OPTIMIZERS
 from hpc_dl.schema import parse_named
 
@@ -33,6 +34,7 @@ CASES: dict[str, tuple[type[optim.Optimizer], dict[str, Any], dict[str, Any]]] =
     ),
     "adagrad": (optim.Adagrad, {"lr": 0.2, "weight_decay": 0.1}, {"lr": 0.2, "weight_decay": 0.1}),
 }
+FUSED = ("sgd", "adam", "adamw")
 DEFAULT_RATES = {"sgd": 0.01, "adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-3, "adagrad": 0.01}
 
 
@@ -54,6 +56,7 @@ def minimised(optimizer_of: Any, steps: int = 5) -> tuple[optim.Optimizer, torch
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_torchs_with_the_given_values_and_steps_like_it(name: str) -> None:
     kind, written, wanted = CASES[name]
+    written = {**written, "fused": False} if name in FUSED else written
     optimizer, weights = minimised(parse_named(OPTIMIZERS, {"name": name, **written}, "optimizer").build)
     assert type(optimizer) is kind
     assert {key: optimizer.param_groups[0][key] for key in wanted} == wanted
@@ -67,4 +70,20 @@ def test_it_is_torchs_with_the_given_values_and_steps_like_it(name: str) -> None
 def test_the_defaults_are_torchs(name: str) -> None:
     optimizer = parse_named(OPTIMIZERS, {"name": name}, "optimizer").build([nn.Parameter(torch.zeros(1))])
     reference = CASES[name][0]([nn.Parameter(torch.zeros(1))], lr=DEFAULT_RATES[name])
-    assert optimizer.defaults == reference.defaults
+    assert optimizer.defaults | {"fused": None} == reference.defaults | {"fused": None}
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_one_kernel_for_all_parameters_does_the_same(name: str) -> None:
+    def build(fused: Any) -> Any:
+        return parse_named(OPTIMIZERS, {"name": name, "fused": fused}, "optimizer").build
+
+    (one, fused), (_, each), (auto, _) = (minimised(build(value)) for value in (True, False, "auto"))
+    torch.testing.assert_close(fused, each)
+    assert one.defaults["fused"] is True
+    assert bool(auto.defaults["fused"]) is (name != "sgd"), "on a CPU, where it is faster"
+
+
+def test_an_optimizer_that_has_no_such_kernel_refuses_the_key() -> None:
+    with pytest.raises(ConfigError, match="fused"):
+        parse_named(OPTIMIZERS, {"name": "rmsprop", "fused": True}, "optimizer")

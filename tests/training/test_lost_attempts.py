@@ -13,15 +13,29 @@ from typing import Any
 
 import pytest
 
+from hpc_dl.cluster.job import run_rank
 from hpc_dl.errors import Stopped
 from hpc_dl.runs import attempts as history
+from hpc_dl.runs import lock
 from hpc_dl.runs.checkpoints import listed, problem_of
 from hpc_dl.runs.files import read_json
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.runs.state import read_state
+from hpc_dl.runs.state import read_state, write_state
 from hpc_dl.training.train import train
 from tests import experiments
-from tests.training.attempts import WAIT_S, Stop, attempt, done, finish, kill, output, start, unlike, wait
+from tests.training.attempts import (
+    WAIT_S,
+    Stop,
+    attempt,
+    done,
+    finish,
+    kill,
+    output,
+    signals_of_this_process,
+    start,
+    unlike,
+    wait,
+)
 
 EVERY = 3
 CNN: dict[str, Any] = {
@@ -389,3 +403,13 @@ def test_what_does_not_belong_to_a_checkpoint_is_refused(
     finish(run)
     assert read_json(run.result)["steps"] == STEPS
     assert history.history(run)[-2]["from_step"] == 26
+
+
+def test_a_second_training_in_the_folder_leaves_the_state_of_the_first_alone(tmp_path: Path, file: Path) -> None:
+    run = experiments.prepared(tmp_path, experiments.raw(file, **CNN))
+    with lock.held(run), signals_of_this_process():
+        write_state(run, "running", attempt=0)
+        before = read_state(run)
+        assert run_rank(run, redirect=False) == 2
+    assert read_state(run) == before
+    assert finish(run) and read_state(run)["state"] == "finished"

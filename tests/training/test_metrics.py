@@ -1,6 +1,7 @@
 """The rows of the journal against a training loop written by hand."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,20 @@ def test_the_training_loss_of_each_row(
     last = torch.load(run.last_checkpoint, weights_only=True)["state_dict"]
     for key, value in model.named_parameters():
         torch.testing.assert_close(last[key], value.detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_the_loss_of_a_short_number_format_is_added_up_in_a_longer_one(
+    tmp_path: Path, image_file: Path, own_module: Callable[[str], str]
+) -> None:
+    body = """
+    def training_step(self, batch, batch_idx):
+        return self.loss(batch) * 0 + 1.0078125  # 1 and the last bit of bfloat16
+"""
+    trainer = {"precision": "bf16-true", "log_every_n_steps": 50}
+    content = experiments.raw(image_file, model={"class": own_module(body)}, trainer=trainer)
+    run = experiments.prepared(tmp_path, content)
+    train(run)
+    assert [row["train/loss"] for row in read_journal(run.journal)] == [1.0078125]
 
 
 def test_validation_shares_the_row_of_its_step_and_the_rate_is_that_of_the_schedule(

@@ -42,7 +42,6 @@ def test_two_runs_of_one_configuration_are_bit_for_bit_the_same_and_another_seed
 ) -> None:
     sections = {
         "model": {"name": "cnn", "channels": [4], "hidden": 8, "dropout": 0.5},
-        "data": {"num_workers": 2},
         "trainer": {"max_epochs": 2},
     }
     first, same = (trained(tmp_path, image_file, **sections) for _ in range(2))

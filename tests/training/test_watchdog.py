@@ -250,15 +250,15 @@ from hpc_dl.training.watchdog import Watchdog
 with Watchdog(RunFolder(Path(sys.argv[1])), 0, int(sys.argv[2]), 2.0) as watchdog:
     print("watches", flush=True)
     for _ in range(int(sys.argv[3])):
-        with watchdog.phase("working"):
+        with watchdog.phase("working", patience=float(sys.argv[5])):
             time.sleep(float(sys.argv[4]))
 """
 
 
-def alone(run: RunFolder, world_size: int, steps: int, step_s: float) -> "subprocess.Popen[str]":
+def alone(run: RunFolder, world_size: int, steps: int, step_s: float, patience: float = 1.0) -> "subprocess.Popen[str]":
     """One process of so many, which makes steps of so many seconds."""
     return subprocess.Popen(
-        [sys.executable, "-c", _ALONE, str(run.path), str(world_size), str(steps), str(step_s)],
+        [sys.executable, "-c", _ALONE, str(run.path), str(world_size), str(steps), str(step_s), str(patience)],
         env=os.environ | {"PYTHONPATH": str(PROJECT), "MASTER_PORT": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -305,6 +305,13 @@ def test_the_time_in_which_the_whole_process_is_suspended_does_not_count(run: Ru
         _, told = process.communicate(timeout=120)
     assert (process.returncode, told) == (0, "")
     assert read_state(run)["state"] == "running"
+
+
+@pytest.mark.parametrize(("patience", "status"), [(1.0, 1), (6.0, 0)])
+def test_compiling_may_take_longer_than_a_step(run: RunFolder, patience: float, status: int) -> None:
+    with alone(run, 1, 1, step_s=5.0, patience=patience) as process:
+        process.communicate(timeout=120)
+    assert process.returncode == status
 
 
 def test_without_a_timeout_nothing_is_started_or_written(run: RunFolder) -> None:

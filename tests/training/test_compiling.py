@@ -1,0 +1,148 @@
+"""Compiled networks and other layouts learn the same, keep their names, and go on with or without each other."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from hpc_dl.errors import ClusterError, ConfigError
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.training.compiling import compile_forward, lay_out, match_layouts
+from tests import experiments
+from tests.training.attempts import Stop, finish, unlike
+
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+CNN = {"name": "cnn", "channels": [4, 4], "hidden": 8, "dropout": 0.5}
+
+
+def prepared(folder: Path, file: Path, model: dict[str, Any] = CNN, **trainer: Any) -> RunFolder:
+    sections = {"optimizer": {"name": "adam", "lr": 0.01}, "trainer": {"max_epochs": 2, **trainer}}
+    return experiments.prepared(folder, experiments.raw(file, model=model, **sections))
+
+
+def weights(run: RunFolder) -> dict[str, torch.Tensor]:
+    result: dict[str, torch.Tensor] = torch.load(run.last_checkpoint, weights_only=True)["state_dict"]
+    return result
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_a_compiled_training_learns_the_same_and_goes_on_exactly(tmp_path: Path, image_file: Path) -> None:
+    model = {**CNN, "dropout": 0.0}
+    plain = finish(prepared(tmp_path / "plain", image_file, model))
+    compiled = finish(prepared(tmp_path / "compiled", image_file, model, compile="default"))
+    assert weights(plain).keys() == weights(compiled).keys()
+    for name, value in weights(compiled).items():
+        torch.testing.assert_close(value, weights(plain)[name], rtol=1e-3, atol=1e-4)
+    stopped = prepared(tmp_path / "stopped", image_file, model, compile="default")
+    assert unlike(finish(stopped, Stop(4), Stop(9)), compiled) == []
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_a_users_module_without_forward_is_compiled_in_parts(
+    tmp_path: Path, image_file: Path, own_module: Callable[[str], str]
+) -> None:
+    body = """
+    def training_step(self, batch, batch_idx):
+        assert type(self.layer.forward).__name__ == "_Compiled"
+        loss = self.loss(batch)
+        self.log("mine/loss", loss)
+        return loss
+    def validation_step(self, batch, batch_idx):
+        self.log("val/loss", self.loss(batch))
+"""
+    model = {"class": own_module(body)}
+    run = finish(prepared(tmp_path, image_file, model, compile="default"), Stop(4))
+    assert list(weights(run)) == ["layer.weight", "layer.bias"]
+
+
+class _Net(pl.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.layer(x)
+        return result
+
+
+def test_whoever_watches_knows_of_each_compilation_and_of_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What compiles is torch's matter; here it need not.
+    monkeypatch.setattr(torch, "compile", lambda call, mode: call)
+    model, compiled = _Net(), []
+
+    @contextmanager
+    def compiling() -> Iterator[None]:
+        compiled.append(len(compiled))
+        yield
+
+    compile_forward(model, "default", compiling)
+    for size in (3, 3, 2, 3, 2):
+        model(torch.ones(size, 4))
+    assert len(compiled) == 2
+    model.eval()
+    model(torch.ones(3, 4))
+    assert len(compiled) == 3
+    assert list(model.state_dict()) == ["layer.weight", "layer.bias"]
+
+
+def test_a_network_that_cannot_be_compiled_is_told_in_a_line() -> None:
+    def refuse(*_: Any) -> Any:
+        raise torch._dynamo.exc.Unsupported("nothing works\nand a trace")
+
+    model = _Net()
+    compile_forward(model, "default", pytest.MonkeyPatch.context)  # type: ignore[arg-type]
+    model.forward._call = refuse  # type: ignore[attr-defined]
+    with pytest.raises(
+        ClusterError, match=r"trainer.compile: torch cannot compile _Net: nothing works. Set it to off$"
+    ):
+        model(torch.ones(2, 4))
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_training_goes_on_with_another_layout(tmp_path: Path, image_file: Path, before: bool) -> None:
+    # Fused optimizers walk through a parameter and its state side by side, whatever their strides are.
+    run = prepared(tmp_path / "changed", image_file, channels_last=before)
+    content = run.config.read_text()
+    finish_until(run, 6)
+    word = f"channels_last: {str(before).lower()}"
+    assert word in content
+    run.config.write_text(content.replace(word, f"channels_last: {str(not before).lower()}"))
+    finish(run)
+    reference = finish(prepared(tmp_path / "same", image_file, channels_last=before))
+    for name, value in weights(run).items():
+        torch.testing.assert_close(value, weights(reference)[name], rtol=1e-3, atol=1e-4)
+
+
+def finish_until(run: RunFolder, step: int) -> None:
+    from tests.training.attempts import attempt
+
+    assert attempt(run, Stop(step)) == 75
+
+
+def test_layouts() -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv3d(2, 4, 3), torch.nn.LazyConv2d(5, 3))
+    before = {name: value.clone() for name, value in model[:2].state_dict().items()}
+    lay_out(model)
+    assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert model[1].weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert all(torch.equal(value, before[name]) for name, value in model[:2].state_dict().items())
+    parameter = model[0].weight
+    optimizer = torch.optim.Adam([parameter])
+    average = torch.randn(parameter.shape)
+    optimizer.state[parameter] = {"step": torch.tensor(3.0), "exp_avg": average.clone()}
+    match_layouts([optimizer])
+    state = optimizer.state[parameter]
+    assert state["exp_avg"].stride() == parameter.stride() and torch.equal(state["exp_avg"], average)
+    assert float(state["step"]) == 3.0
+
+
+def test_cuda_graphs_are_not_for_cpus(tmp_path: Path, image_file: Path) -> None:
+    with pytest.raises(ConfigError, match="CUDA graphs"):
+        prepared(tmp_path, image_file, compile="reduce-overhead", accelerator="cpu")
