@@ -14,8 +14,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from hpc_dl.data import HDF5DataModule
 from hpc_dl.data.config import DataConfig
-from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.opening import open_spec
 from hpc_dl.errors import ConfigError, DataError
 

@@ -148,7 +148,7 @@ def test_stratified_split_keeps_the_shares_of_the_classes() -> None:
 def test_a_login_node_needs_no_torch(own_file: Path) -> None:
     code = (
         "import sys; from hpc_dl.data.config import DataConfig;"
-        "import hpc_dl.data.spec, hpc_dl.data.sources, hpc_dl.cli.data;"
+        "import hpc_dl.data.spec, hpc_dl.data.sources, hpc_dl.cli.data, hpc_dl.cli.data_pack;"
         "assert not {'h5py', 'torch', 'numpy'} & set(sys.modules);"
         "from hpc_dl.data.opening import open_spec; import os;"
         f"open_spec(DataConfig(file={str(own_file)!r})); assert 'torch' not in sys.modules;"

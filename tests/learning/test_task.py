@@ -1,5 +1,7 @@
 """Losses and metrics against values computed by hand."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -90,3 +92,17 @@ def test_a_loss_that_does_not_fit(name: str, data: DataSpec, allowed: str) -> No
         f"loss.name: does not fit /data/paper.h5, whose targets are made for {data.task} (data.task) "
         f"(got '{name}'; allowed: {allowed})"
     )
+
+
+def test_data_that_no_architecture_takes_yet_are_refused_with_what_does() -> None:
+    one, several = spec(), spec()
+    ragged = replace(one, inputs=(replace(one.inputs[0], ragged=True),))
+    by_name = replace(several, inputs=several.inputs * 2)
+    cases = (
+        (ragged, "samples of different lengths for classification"),
+        (by_name, "several inputs or targets"),
+        (replace(one, task="labelling"), "samples for labelling"),
+    )
+    for data, kind in cases:
+        with pytest.raises(ConfigError, match=rf"data: gives {kind}, for which .*a LightningModule of your own"):
+            Task(LossConfig(), data)
