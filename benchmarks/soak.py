@@ -427,6 +427,9 @@ def _limit_files(attempt: Attempt, size: int) -> None:
 
 
 def _newest(run: RunFolder) -> Path | None:
+    """The checkpoint that the next attempt goes on from; ``None`` when there will be none."""
+    if read_state(run)["state"] == "finished":
+        return None
     found = [checkpoint.path for checkpoint in checkpoints.listed(run.checkpoints, "step")]
     return found[-1] if found else None
 
@@ -646,8 +649,7 @@ class Soak:
         finally:
             attempt.kill()
         for trial in trials:
-            fault = FAULTS[trial.shot.fault]
-            allowed = promised(fault, configuration)
+            allowed = _allowed(trial, trials)
             if trial.lost is not None and allowed is not None and trial.lost > allowed:
                 trial.problem = trial.problem or f"lost {trial.lost} steps, {allowed} were promised"
             trial.problem = trial.problem or (problem and f"{problem}; see {run.path}")
@@ -662,6 +664,7 @@ class Soak:
         began = time.monotonic()
         fault.apply(attempt, trial.shot)
         if not fault.ends:
+            trial.reached = attempt.step()
             return
         attempt.wait()
         trial.seconds = round(time.monotonic() - began, 3)
@@ -672,6 +675,18 @@ class Soak:
             trial.reached = max(trial.reached, state["step"])
         if fault.graceful and begun and attempt.status not in (0, Stopped.exit_status):
             trial.problem = f"ended with status {attempt.status} ({state.get('reason')}); see {attempt.run.path}"
+
+
+def _allowed(trial: Trial, trials: Sequence[Trial]) -> int | None:
+    """How many steps the fault may cost after what its attempt had met before; ``None``: any number."""
+    allowed = promised(FAULTS[trial.shot.fault], trial.configuration)
+    for earlier in trials[: trials.index(trial)]:
+        full = FAULTS[earlier.shot.fault].backups is None
+        full &= (earlier.run, earlier.attempt) == (trial.run, trial.attempt)
+        # There is room again, but the next checkpoint is an interval away (twice that: what a run tells lags behind).
+        if allowed and full and trial.reached - earlier.reached < 2 * allowed:
+            return None
+    return allowed
 
 
 def _tell_resumed(trials: Sequence[Trial], attempt: Attempt) -> None:
@@ -794,8 +809,13 @@ def table(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     rows = []
     for name, fault in FAULTS.items():
         own = [trial for trial in trials if trial.shot.fault == name]
-        lost = [trial.lost for trial in own if trial.lost is not None]
         limits = [promised(fault, trial.configuration) for trial in own]
+        # What a full disk cost in the same attempt is not this fault's.
+        lost = [
+            trial.lost
+            for trial, limit in zip(own, limits, strict=True)
+            if trial.lost is not None and (limit is None or _allowed(trial, trials) is not None)
+        ]
         known = [limit for limit in limits if limit is not None]
         rows.append(
             {

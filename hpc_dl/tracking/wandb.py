@@ -350,9 +350,12 @@ def _refused(folder: Path) -> bool:
 
 
 def _recordings(files: Path) -> list[Path]:
-    """W&B's folders of all attempts, online and offline, in the order of their starts."""
+    """W&B's folders of all attempts, online and offline, in the order of their starts.
+
+    Two of the same second are one attempt's, which a server has refused: it records offline after that.
+    """
     folders = [path for path in files.glob("*run-*") if not path.is_symlink()]
-    return sorted(folders, key=lambda path: path.name.removeprefix("offline-"))
+    return sorted(folders, key=lambda path: (path.name.removeprefix("offline-"), path.name.startswith("offline-")))
 
 
 def _sync_command(folder: Path) -> str:

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytorch_lightning as pl
 import torch
@@ -24,6 +24,7 @@ from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.runs.files import read_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.training import rank_state, rehearsal, signals
+from hpc_dl.training.best import BestWeights
 from hpc_dl.training.callbacks import TrainingMetrics
 from hpc_dl.training.compiling import match_layouts
 from hpc_dl.training.entry import KEY, Entry
@@ -93,8 +94,7 @@ class Checkpointing(Callback):
         self._writing = writing
         self._group: RankGroup
         self._loop: EpochLoop
-        self._best: float | None = None
-        self._best_step: int | None = None
+        self._best: BestWeights
         self._saved: tuple[int, Position] | None = None
         self._saved_step = 0
         self._saved_time = time.monotonic()
@@ -110,6 +110,7 @@ class Checkpointing(Callback):
     def attach(self, trainer: pl.Trainer, group: RankGroup) -> None:
         """Give the Trainer a loop that can be left and entered between batches; to be called before ``fit``."""
         self._group = group
+        self._best = BestWeights(self._config.mode, self._write, self._say, writes=group.rank == 0)
         self._loop = EpochLoop(trainer, lambda: self._at_boundary(trainer), lambda: self._note_state(trainer))
 
     def whole_best(self) -> Checkpoint:
@@ -118,8 +119,8 @@ class Checkpointing(Callback):
         Raises:
             RunError: they are damaged or gone: another result must not take their place in silence.
         """
-        assert self._best_step is not None, "each training that ended has kept some weights"
-        best = checkpoints.at(self._run.checkpoints, "best", self._best_step)
+        assert self._best.step is not None, "each training that ended has kept some weights"
+        best = checkpoints.at(self._run.checkpoints, "best", self._best.step)
         problem = checkpoints.problem_of(best) if self._group.rank == 0 else ""
         if problem := self._group.from_rank_0(problem):
             raise RunError.at(
@@ -165,11 +166,11 @@ class Checkpointing(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What was the best."""
-        return {"best": self._best, "best_step": self._best_step}
+        return self._best.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on comparing with it."""
-        self._best, self._best_step = state_dict["best"], state_dict["best_step"]
+        self._best.load_state_dict(state_dict)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -215,7 +216,7 @@ class Checkpointing(Callback):
                 remedy="name one of these, or log it with self.log in validation_step",
             )
         # One rank decides: a metric that was not reduced over the ranks may differ between them.
-        self._consider(trainer, float(self._group.from_rank_0(float(value))))
+        self._best.consider(trainer, float(self._group.from_rank_0(float(value))))
 
     def on_test_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Leave in the middle of the test when asked to; the training is done and saved by now."""
@@ -225,8 +226,8 @@ class Checkpointing(Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the finished training: to test it, and to go on from when more epochs are wanted."""
         self._group.settle()
-        if self._best_step is None:  # no validation split, or the training ended before the first validation
-            self._keep_best(trainer, math.nan)
+        if self._best.step is None:  # no validation split, or the training ended before the first validation
+            self._best.keep(trainer, math.nan)
         batches = self._loop.batch_progress.current.completed
         # Lightning has counted the epoch as processed, even one that was ended by max_steps.
         epoch = trainer.current_epoch
@@ -326,7 +327,8 @@ class Checkpointing(Callback):
         if progress is not None:
             checkpoint["loops"]["fit_loop"] = progress
         checkpoint[KEY] = {**self._facts, "position": vars(position), "complete": complete, "ranks": ranks}
-        problem = self._write("step", step, checkpoint)
+        # Not before the best weights are there: after a checkpoint, nobody would write them again.
+        problem = self._best.write_rest() or self._write("step", step, lambda file: torch.save(checkpoint, file))
         self._saved_time, self._saved_step = time.monotonic(), step  # one that failed is not tried again in each step
         if problem is None:
             self._saved = (step, position)
@@ -339,25 +341,7 @@ class Checkpointing(Callback):
         else:
             self._say(f"The checkpoint of step {step} could not be written ({problem}); training goes on.")
 
-    def _consider(self, trainer: pl.Trainer, value: float) -> None:
-        if self._best is None or math.isnan(self._best):  # any number is better than none
-            better = self._best is None or not math.isnan(value)
-        else:
-            better = value < self._best if self._config.mode == "min" else value > self._best
-        if better:
-            self._keep_best(trainer, value)
-
-    def _keep_best(self, trainer: pl.Trainer, value: float) -> None:
-        step = trainer.global_step
-        checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=True)
-        checkpoint["metrics"] = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        problem = self._write("best", step, checkpoint)
-        if problem is None:
-            self._best, self._best_step = value, step
-        else:
-            self._say(f"The best weights, of step {step}, could not be written ({problem}); training goes on.")
-
-    def _write(self, kind: checkpoints.Kind, step: int, checkpoint: dict[str, Any]) -> OSError | None:
+    def _write(self, kind: checkpoints.Kind, step: int, save: Callable[[BinaryIO], None]) -> OSError | None:
         """Rank 0 writes; what went wrong is known to all."""
         began = time.monotonic()
         problem: OSError | None = None
@@ -365,7 +349,7 @@ class Checkpointing(Callback):
             if self._group.rank == 0:
                 try:
                     self._before_save()
-                    checkpoints.write(self._run.checkpoints, kind, step, lambda file: torch.save(checkpoint, file))
+                    checkpoints.write(self._run.checkpoints, kind, step, save)
                     checkpoints.prune(self._run.checkpoints)
                 except OSError as error:
                     problem = error

@@ -302,6 +302,20 @@ def test_a_full_disk_at_a_periodic_checkpoint_is_told_and_survived(run: RunFolde
         assert unlike(run, reference) == []
 
 
+def test_the_best_weights_of_a_full_disk_are_written_when_there_is_room(run: RunFolder, reference: RunFolder) -> None:
+    with disk_of_its_own(run.checkpoints):
+        actions = {
+            FULL: lambda: (fill(run.checkpoints), None)[1],
+            ROOM: lambda: (run.checkpoints / "filler").unlink(),
+        }
+        with on_signals(actions):
+            stops = Stop(10, "on_train_batch_end", numbers=(FULL,)), Stop(11, numbers=(ROOM,)), Stop(13)
+            assert attempt(run, *stops) == Stopped.exit_status
+        assert "The best weights, of step 10, could not be written (" in run.log(0).read_text()
+        assert [checkpoint.step for checkpoint in listed(run.checkpoints, "best")] == [10]
+        assert unlike(finish(run), reference) == []
+
+
 def test_a_full_disk_at_the_last_moment_is_a_failure_that_keeps_the_checkpoint_before(
     run: RunFolder, reference: RunFolder
 ) -> None:

@@ -1,0 +1,84 @@
+"""The best weights of a training, kept even when the disk was full at the time."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from typing import Any, BinaryIO, Literal
+
+import pytorch_lightning as pl
+import torch
+
+from hpc_dl.runs.checkpoints import Kind
+
+Write = Callable[[Kind, int, Callable[[BinaryIO], None]], OSError | None]
+
+
+class BestWeights:
+    """Which weights were the best so far; all ranks decide alike, rank 0 writes.
+
+    Weights that could not be written stay in memory until they are: a checkpoint to go on from must not be newer than
+    they, or the run would forget them.
+
+    Attributes:
+        value: of the monitored metric; NaN where nothing was monitored, ``None`` before anything was kept.
+        step: optimizer steps done then.
+    """
+
+    def __init__(self, mode: Literal["min", "max"], write: Write, say: Callable[[str], None], *, writes: bool) -> None:
+        """Nothing is kept yet.
+
+        Args:
+            mode: whether a small or a large value is good.
+            write: writes a checkpoint on rank 0; all ranks get what went wrong.
+            say: tells the user one line.
+            writes: whether this is rank 0.
+        """
+        self._mode = mode
+        self._write = write
+        self._say = say
+        self._writes = writes
+        self._unwritten: bytes | None = None
+        self.value: float | None = None
+        self.step: int | None = None
+
+    def consider(self, trainer: pl.Trainer, value: float) -> None:
+        """Keep the present weights if their value is better than the best one so far."""
+        if self.value is None or math.isnan(self.value):  # any number is better than none
+            better = self.value is None or not math.isnan(value)
+        else:
+            better = value < self.value if self._mode == "min" else value > self.value
+        if better:
+            self.keep(trainer, value)
+
+    def keep(self, trainer: pl.Trainer, value: float) -> None:
+        """Keep the present weights."""
+        checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=True)
+        checkpoint["metrics"] = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.value, self.step = value, trainer.global_step
+        self._unwritten = None
+        if problem := self._write("best", self.step, lambda file: torch.save(checkpoint, file)):
+            content = io.BytesIO()
+            if self._writes:
+                torch.save(checkpoint, content)
+            self._unwritten = content.getvalue()
+            self._say(f"The best weights, of step {self.step}, could not be written ({problem}); training goes on.")
+
+    def write_rest(self) -> OSError | None:
+        """Try again to write what could not be written; what is wrong still."""
+        content = self._unwritten
+        if content is None or self.step is None:
+            return None
+        problem = self._write("best", self.step, lambda file: (file.write(content), None)[1])
+        if problem is None:
+            self._unwritten = None
+        return problem
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was the best."""
+        return {"best": self.value, "best_step": self.step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on comparing with it."""
+        self.value, self.step = state["best"], state["best_step"]
