@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
 import re
 import statistics
@@ -13,10 +15,13 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.reading_runs import PATIENCE_S
 from benchmarks.reading_sets import DataSet, hdf5, write_sparse
 
 FIRST_BATCH_SAMPLES = (1, 1_000, 100_000, 10_000_000, 100_000_000)
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def in_fresh_process(context: ForkServerContext, work: Callable[..., Any], *given: Any) -> tuple[Any, int]:
@@ -67,15 +72,19 @@ def evict(path: Path) -> float:
     try:
         os.fsync(descriptor)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        size, pages, kept = os.fstat(descriptor).st_size, 64, 0
-        for page in range(pages):
-            try:
-                kept += os.preadv(descriptor, [bytearray(1)], page * size // pages, os.RWF_NOWAIT)
-            except BlockingIOError:
-                continue
-        return kept / pages
+        return _cached(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _cached(descriptor: int) -> float:
+    """Share of a file that is in memory. By mincore: a read of a page, even one that may not wait, reads ahead."""
+    with mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) as mapped:
+        address = np.frombuffer(mapped, np.uint8).ctypes.data
+        pages = np.zeros(-(-len(mapped) // mmap.PAGESIZE), np.uint8)
+        if _libc.mincore(ctypes.c_void_p(address), ctypes.c_size_t(len(mapped)), ctypes.c_void_p(pages.ctypes.data)):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return float((pages & 1).mean())
 
 
 def dd(path: Path) -> float:
@@ -90,9 +99,10 @@ def one_epoch(way: str, folder: Path, data: DataSet, most_s: float) -> float:
     """Bytes per second of the samples of an epoch, opening included, or of what comes of it in so many seconds."""
     from benchmarks.reading_ways import ways
 
+    chosen = ways()[way]
     began = time.perf_counter()
     samples = 0
-    for x, _ in ways()[way](folder, data)(0):
+    for x, _ in chosen(folder, data)(0):
         samples += len(x)
         if time.perf_counter() - began > most_s:
             break

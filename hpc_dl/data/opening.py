@@ -23,8 +23,11 @@ from hpc_dl.data.spec import DataSpec, FieldSpec, TaskName
 from hpc_dl.data.splits import Part, locate_splits, num_samples_of
 from hpc_dl.errors import DataError, Fault
 
+# All labels are looked at where they tell the number of classes; where the file names them, opening a file of any size
+# takes no more than a moment. `hpc-dl data verify` looks at everything.
 _CHECKED_BYTES = 1 << 30
-_PIECE_BYTES = 8 << 20
+_CHECKED_NAMED_BYTES = 16 << 20
+_PIECE_BYTES = 256 << 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +185,9 @@ def _check_targets(spec: DataSpec, parts: dict[str, Part]) -> int:
         for number, field in enumerate(open_targets(spec, part)):
             place = f"{spec.file}:{part.targets[number]}"
             try:
-                samples = _checked_samples(spec.sizes[split], field, part)
+                named = number == 0 and bool(spec.class_names)
+                most_bytes = _CHECKED_NAMED_BYTES if named else _CHECKED_BYTES
+                samples = _checked_samples(spec.sizes[split], field, part, most_bytes)
                 pieces = filter(len, (field.rows_of(part.rows_at(some)) for some in samples))
                 if number == 0 and spec.task != "regression":
                     largest = max(largest, check_labels(place, field.rows, pieces, len(spec.class_names) or None))
@@ -197,14 +202,14 @@ def _check_targets(spec: DataSpec, parts: dict[str, Part]) -> int:
     return largest
 
 
-def _checked_samples(size: int, field: Field, part: Part) -> Iterator[NDArray[np.intp]]:
-    """All samples, in pieces of some MiB; of masks and other large targets about 1 GiB, evenly spread."""
+def _checked_samples(size: int, field: Field, part: Part, most_bytes: int) -> Iterator[NDArray[np.intp]]:
+    """All samples, a piece at a time; of more bytes than that only some pieces, evenly spread, the last among them."""
     few = part.rows_at(np.linspace(0, size - 1, min(size, 64)).astype(np.intp))
     num_bytes = max(8, len(field.rows_of(few)) * field.rows.layout.row_bytes // len(few))
-    every = max(1, size * num_bytes // _CHECKED_BYTES)
-    step = every * max(1, _PIECE_BYTES // num_bytes)
-    for start in range(0, size, step):
-        yield np.arange(start, min(start + step, size), every)
+    step = max(1, _PIECE_BYTES // num_bytes)
+    num_pieces = -(-size // step)
+    for piece in np.unique(np.linspace(0, num_pieces - 1, max(1, min(num_pieces, most_bytes // (step * num_bytes))))):
+        yield np.arange(int(piece) * step, min((int(piece) + 1) * step, size))
 
 
 def _with_numbered_classes(spec: DataSpec, num_classes: int, targets: str) -> DataSpec:

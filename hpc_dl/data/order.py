@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hpc_dl.data.permutation import Permutation, permutation
 from hpc_dl.errors import DataError
 
-_LARGEST_NUM_BLOCKS = 1 << 20
+_LARGEST_NUM_BLOCKS = 1 << 18
 
 
 class _Sequence(Protocol):

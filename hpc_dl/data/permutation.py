@@ -1,9 +1,9 @@
 """Random orders that are the same on every machine, with any NumPy, for good.
 
 NumPy keeps the raw stream of a bit generator the same in all versions, but not what ``Generator.permutation`` makes of
-it. Up to a million numbers are therefore sorted by raw draws of Philox (Salmon et al., 2011). Beyond that, sorting
-would hold up each epoch's beginning for seconds, and a block cipher on the numbers 0 to N - 1 takes its place (Black
-and Rogaway, 2002): any stretch of the order can be computed without the rest of it.
+it. Up to a quarter of a million numbers are therefore sorted by raw draws of Philox (Salmon et al., 2011). Beyond that,
+sorting would hold up each epoch's beginning, for seconds in the end, and a block cipher on the numbers 0 to N - 1 takes
+its place (Black and Rogaway, 2002): any stretch of the order can be computed without the rest of it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-_LARGEST_SORTED = 1 << 20
+_LARGEST_SORTED = 1 << 18
 _ROUNDS = 8
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio (Knuth, vol. 3, 6.4)
 

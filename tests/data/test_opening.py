@@ -9,9 +9,11 @@ import h5py
 import numpy as np
 import pytest
 
+from hpc_dl.data import opening
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.opening import open_data, open_spec
 from hpc_dl.data.splits import stratified
+from hpc_dl.errors import DataError
 
 from .conftest import MakeFile, samples
 
@@ -163,3 +165,28 @@ def test_classes_may_outnumber_the_samples_when_they_are_named(foreign_file: Mak
     with h5py.File(path, "r+") as file:
         file["train/targets"].attrs["class_names"] = [f"c{number}" for number in range(9)]
     assert open_spec(config(path)).num_outputs == 9
+
+
+def test_of_many_named_labels_only_some_pieces_are_read(
+    foreign_file: MakeFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "_CHECKED_NAMED_BYTES", 8 * 64)
+    monkeypatch.setattr(opening, "_PIECE_BYTES", 8 * 16)
+    labels = np.zeros(1000, np.uint8)
+    path = foreign_file(train__inputs=np.zeros((1000, 2), np.uint8), train__targets=labels)
+    with h5py.File(path, "r+") as file:
+        file["train/targets"].attrs["class_names"] = ["a", "b", "c"]
+        for place, seen in ((0, True), (15, True), (999, True), (100, False)):
+            file["train/targets"][place] = 7
+            file.flush()
+            if seen:
+                with pytest.raises(DataError, match="7"):
+                    open_spec(config(path))
+            else:
+                assert open_spec(config(path)).num_outputs == 3
+            file["train/targets"][place] = 0
+        # Where nobody names the classes, every label counts.
+        del file["train/targets"].attrs["class_names"]
+        file["train/targets"][100] = 7
+        file.flush()
+        assert open_spec(config(path)).num_outputs == 8

@@ -6,7 +6,7 @@ import pytest
 from hpc_dl.data import permutation as module
 from hpc_dl.data.permutation import Permutation
 
-SORTED = 1 << 20
+SORTED = 1 << 18
 
 
 @pytest.fixture(params=["sorted", "encrypted"])

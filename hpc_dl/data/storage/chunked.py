@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -17,6 +18,9 @@ from hpc_dl.data.storage.layout import Layout
 from hpc_dl.data.storage.mapped import boxes, check_rows, native
 from hpc_dl.data.storage.rawfile import RawFile
 from hpc_dl.errors import DataError
+
+_REUSED_BYTES = 1 << 20
+_REUSED_BLOCKS = 3  # one given out, one being read, one that the user looks at still
 
 
 class Block(NamedTuple):
@@ -52,6 +56,34 @@ def blocks_of(rows: NDArray[np.intp], rows_together: int, num_rows: int) -> Iter
         yield Block(int(numbers[start]), within[start:end], order[start:end])
 
 
+class _Memory:
+    """Memory for one window of rows after another, used again when nobody holds an array in it any more.
+
+    malloc, asked for some large arrays by turns, would keep twice what is in use, and touching new memory takes as long
+    as the faster decoders.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: list[NDArray[np.uint8]] = []
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """An array of any content."""
+        num_bytes = math.prod(shape) * dtype.itemsize
+        if num_bytes < _REUSED_BYTES:
+            return np.empty(shape, dtype)
+        return self._free(num_bytes)[:num_bytes].view(dtype).reshape(shape)
+
+    def _free(self, num_bytes: int) -> NDArray[np.uint8]:
+        for block in self._blocks:
+            # The list, the variable and the argument: every array in it would be one more.
+            if len(block) >= num_bytes and sys.getrefcount(block) == 3:
+                return block
+        # The next window may be a little larger.
+        block = np.empty(-(-num_bytes // _REUSED_BYTES) * _REUSED_BYTES, np.uint8)
+        self._blocks = [*self._blocks[-_REUSED_BLOCKS + 1 :], block]
+        return block
+
+
 class ChunkedRows:
     """Rows of a dataset whose chunks can be decoded without HDF5."""
 
@@ -70,6 +102,7 @@ class ChunkedRows:
         self._pipeline = Pipeline(chunks.filters, math.prod(chunks.shape) * layout.dtype.itemsize)
         self._threads = threads
         self._helpers = ThreadPoolExecutor(max(1, threads - 1), "decoder")  # starts no thread before it is needed
+        self._memory = _Memory()
         self.rows_together = chunks.shape[0]
         names = ", ".join(filter_.name for filter_ in chunks.filters)
         by = f"decoded by {threads} threads" if threads > 1 else "decoded by 1 thread"
@@ -78,7 +111,7 @@ class ChunkedRows:
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any]:
         """See :class:`hpc_dl.data.rows.RowReader`."""
         self._file.check()
-        taken = np.empty((len(rows), *self.layout.shape[1:]), self.layout.dtype)
+        taken = self._memory.array((len(rows), *self.layout.shape[1:]), self.layout.dtype)
         jobs = list(blocks_of(rows, self.rows_together, self.layout.shape[0]))
         if self._threads == 1 or len(jobs) < 2:
             self._work(deque(jobs), taken)

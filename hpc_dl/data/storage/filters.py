@@ -200,6 +200,8 @@ def _bunzip2(stored: Bytes) -> Bytes:
 
 
 def _unshuffle(stored: Bytes, value_bytes: int) -> Bytes:
+    if value_bytes == 1:
+        return stored
     num_values = len(stored) // value_bytes
     end = num_values * value_bytes
     values = np.empty_like(stored)

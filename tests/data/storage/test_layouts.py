@@ -237,3 +237,23 @@ def test_many_threads_take_at_once(store: Store) -> None:
     for thread in threads:
         thread.join(60)
     assert not wrong and not any(thread.is_alive() for thread in threads)
+
+
+def test_memory_of_large_windows_is_used_again_but_never_under_anyone(store: Store) -> None:
+    expected = values("<f4", (3000, 200))
+    path = store(expected, chunks=(100, 200), **FILTERS["zstd"])
+    with closing(open_rows(path, "x")) as reader:
+        windows = [np.random.default_rng(seed).permutation(3000)[: 2900 - seed] for seed in range(8)]
+        kept = {}  # a slice of some windows, as a batch is
+        addresses = []
+        for number, rows in enumerate(windows):
+            taken = reader.take(rows)
+            np.testing.assert_array_equal(taken, expected[rows])
+            addresses.append(taken.ctypes.data)
+            if number % 3 == 0:
+                kept[number] = taken[5:70].reshape(-1)
+            del taken
+        for number, part in kept.items():
+            np.testing.assert_array_equal(part, expected[windows[number][5:70]].reshape(-1))
+    assert len(set(addresses)) < len(addresses), "memory was used again"
+    assert len({addresses[number] for number in kept}) == len(kept)
