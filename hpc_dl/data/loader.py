@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hpc_dl.data.ahead import announced, read_ahead
 from hpc_dl.data.fields import Values
+from hpc_dl.data.memory import stays_in_memory
 from hpc_dl.data.order import BatchOrder, cut
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.reader import SplitReader
@@ -37,7 +38,7 @@ _TORCH_TYPES = {
     }.items()
 }
 _PINNED_AHEAD = 2
-_ANNOUNCED_AHEAD = 4  # windows
+_ANNOUNCED_AHEAD = 4  # windows or gathers
 _LOADED_FIRST_BYTES = 256 << 20  # a tenth of a second
 # Small batches are gathered some at a time, and given out while they are in the processor's cache.
 _GATHERED_BYTES = 512 << 10
@@ -90,7 +91,7 @@ class BatchLoader:
         self.sampler = order
         self._reader = reader
         self._pin_memory = pin_memory
-        self._loading = False
+        self._in_memory: bool | None = None
 
     def __len__(self) -> int:
         """Batches in a whole epoch."""
@@ -104,12 +105,13 @@ class BatchLoader:
 
     def _samples(self) -> Iterator[Samples]:
         order, reader = self.sampler, self._reader
-        if order.blocks is None and not self._loading:
+        if order.blocks is None and self._in_memory is None:
             # Single rows are wanted from all over the file: a disk is fastest from its beginning on.
-            self._loading = True
-            if len(reader) * reader.bytes_per_sample <= _LOADED_FIRST_BYTES:
+            num_bytes = len(reader) * reader.bytes_per_sample
+            self._in_memory = stays_in_memory(num_bytes)
+            if num_bytes <= _LOADED_FIRST_BYTES and self._in_memory:
                 reader.load()
-            else:
+            elif self._in_memory:
                 threading.Thread(target=reader.load, name="load", daemon=True).start()
         if reader.one_by_one:
             gathers = self._gathers()
@@ -129,7 +131,10 @@ class BatchLoader:
         together = max(1, _GATHERED_BYTES // (reader.bytes_per_sample * order.batch_size))
         sizes = order.sizes()
         groups = iter(lambda: sum(islice(sizes, together)), 0)
-        return cut(stretches, groups, np.concatenate)
+        gathers = cut(stretches, groups, np.concatenate)
+        if order.blocks is None and not self._in_memory:
+            gathers = announced(gathers, reader.expect, _ANNOUNCED_AHEAD)
+        return gathers
 
     def _read(self, samples: NDArray[np.intp]) -> Samples:
         order = self.sampler

@@ -11,6 +11,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from hpc_dl.data.memory import stays_in_memory
 from hpc_dl.data.storage.layout import Layout, Stamp
 from hpc_dl.errors import DataError
 
@@ -41,6 +42,7 @@ class RawFile:
         self._layout = layout
         self.start, end = layout.extent
         self._looked_at = 0.0
+        self._stays = stays_in_memory(end - self.start)
         try:
             self._fd = os.open(layout.file, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -108,8 +110,8 @@ class RawFile:
         """Let the system read these stretches of the file ahead; returns before they are there.
 
         To ask for small rows that lie far apart would cost more than to use them: their pieces are asked for once in
-        the life of this object. Where most of each piece is wanted, a look at one byte of a mebibyte tells whether
-        the system has dropped it since.
+        the life of this object; or nothing but the rows, where memory cannot hold the file. Where most of each piece is
+        wanted, a look at one byte of a mebibyte tells whether the system has dropped it since.
         """
         if not len(starts):
             return
@@ -118,11 +120,15 @@ class RawFile:
         offset_in_run = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         pieces = np.unique(np.repeat(first, counts) + offset_in_run)
         if 2 * int((ends - starts).sum()) < len(pieces) * _PIECE:
+            if not self._stays:
+                for start, num_bytes in zip(starts.tolist(), (ends - starts).tolist(), strict=True):
+                    os.posix_fadvise(self._fd, start, num_bytes, os.POSIX_FADV_WILLNEED)
+                return
             pieces = pieces[~self._asked[pieces]]
         self._asked[pieces] = True
         for _, group in itertools.groupby(pieces.tolist(), lambda piece: piece // _PIECES_PER_LOOK):
             first_piece, *others = group
-            if not self._is_cached(first_piece * _PIECE):
+            if not self._stays or not self._is_cached(first_piece * _PIECE):
                 for piece in (first_piece, *others):
                     # This call lets go of the interpreter's lock; mmap.madvise does not in all versions of Python.
                     os.posix_fadvise(self._fd, piece * _PIECE, _PIECE, os.POSIX_FADV_WILLNEED)
@@ -167,4 +173,8 @@ class RawFile:
             mapped = mmap.mmap(self._fd, end - aligned, access=mmap.ACCESS_READ, offset=aligned)
         except (OSError, ValueError, OverflowError):
             return None  # a limit of the address space (ulimit -v), or a file system that maps nothing
+        if not self._stays:
+            # Else the system reads what lies around each row as well, megabytes on some machines, and drops it unused.
+            mapped.madvise(mmap.MADV_RANDOM)
+            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_RANDOM)
         return np.frombuffer(mapped, np.uint8)[start - aligned :]
