@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.hdf5 import attribute, type_name, where
-from hpc_dl.data.rows import RowReader
+from hpc_dl.data.rows import RowReader, take_span
 from hpc_dl.data.spec import TASKS, TaskName
 from hpc_dl.data.splits import offsets_of
 from hpc_dl.errors import DataError
+
+Rows = NDArray[np.intp] | range
 
 _MAX_COLOUR_CHANNELS = 4
 
@@ -114,7 +116,7 @@ def infer_task(targets: h5py.Dataset, config: DataConfig) -> TaskName:
     return task
 
 
-def check_labels(place: str, reader: RowReader, pieces: Iterable[NDArray[np.intp]], num_classes: int | None) -> int:
+def check_labels(place: str, reader: RowReader, pieces: Iterable[Rows], num_classes: int | None) -> int:
     """Read the labels of a split and check their range.
 
     Args:
@@ -132,7 +134,7 @@ def check_labels(place: str, reader: RowReader, pieces: Iterable[NDArray[np.intp
     largest = 0
     most = np.inf if num_classes is None else num_classes - 1
     for rows in pieces:
-        labels = reader.take(rows)
+        labels = _taken(reader, rows)
         largest = max(largest, int(labels.max()))
         if labels.min() < 0 or largest > most:
             values = labels.reshape(len(rows), -1)
@@ -147,14 +149,14 @@ def check_labels(place: str, reader: RowReader, pieces: Iterable[NDArray[np.intp
     return largest
 
 
-def check_values(place: str, reader: RowReader, pieces: Iterable[NDArray[np.intp]]) -> None:
+def check_values(place: str, reader: RowReader, pieces: Iterable[Rows]) -> None:
     """Read target values of a split and check that they are finite; arguments as of :func:`check_labels`.
 
     Raises:
         DataError: a value is NaN or infinite.
     """
     for rows in pieces:
-        values = reader.take(rows)
+        values = _taken(reader, rows)
         bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
         if bad.any():
             raise DataError.at(
@@ -162,3 +164,7 @@ def check_values(place: str, reader: RowReader, pieces: Iterable[NDArray[np.intp
                 f"NaN or infinite target in row {rows[int(np.flatnonzero(bad)[0])]}",
                 remedy="leave these samples out (`data.splits.indices`) or mend them",
             )
+
+
+def _taken(reader: RowReader, rows: Rows) -> NDArray[Any]:
+    return take_span(reader, rows.start, rows.stop) if isinstance(rows, range) else reader.take(rows)

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 _CGROUPS = Path("/sys/fs/cgroup")
 _PROCESS = Path("/proc/self/cgroup")
-_MACHINE = Path("/proc/meminfo")
 
 
 def stays_in_memory(num_bytes: int) -> bool:
@@ -17,18 +18,12 @@ def stays_in_memory(num_bytes: int) -> bool:
 
 
 def memory_at_hand() -> float:
-    """Bytes that this process's job could fill, what is kept of files included; infinite where the system does not say.
+    """Bytes that this process's job could fill; what the system keeps of files would make way for them.
 
     The least of what the machine has and what is left in each control group that the process is in: Slurm makes one for
     each job, as large as ``resources.memory``.
     """
-    return min(_of_machine(), *_of_groups(), float("inf"))
-
-
-def _of_machine() -> float:
-    with suppress(OSError, ValueError, KeyError):
-        return 1024.0 * _numbers(_MACHINE)["MemAvailable:"]
-    return float("inf")
+    return min(float(psutil.virtual_memory().available), *_of_groups(), float("inf"))
 
 
 def _of_groups() -> Iterator[float]:

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from hpc_dl.data import sources
-from hpc_dl.data.checks import check_labels, check_values
+from hpc_dl.data.checks import Rows, check_labels, check_values
 from hpc_dl.data.checksum import file_checksum
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.describing import describe
@@ -188,7 +187,10 @@ def _check_targets(spec: DataSpec, parts: dict[str, Part]) -> int:
                 named = number == 0 and bool(spec.class_names)
                 most_bytes = _CHECKED_NAMED_BYTES if named else _CHECKED_BYTES
                 samples = _checked_samples(spec.sizes[split], field, part, most_bytes)
-                pieces = filter(len, (field.rows_of(part.rows_at(some)) for some in samples))
+                pieces: Iterator[Rows] = samples
+                if part.rows is not None or not field.one_row:
+                    numbers = (part.rows_at(np.arange(some.start, some.stop)) for some in samples)
+                    pieces = filter(len, map(field.rows_of, numbers))
                 if number == 0 and spec.task != "regression":
                     largest = max(largest, check_labels(place, field.rows, pieces, len(spec.class_names) or None))
                 else:
@@ -202,14 +204,14 @@ def _check_targets(spec: DataSpec, parts: dict[str, Part]) -> int:
     return largest
 
 
-def _checked_samples(size: int, field: Field, part: Part, most_bytes: int) -> Iterator[NDArray[np.intp]]:
+def _checked_samples(size: int, field: Field, part: Part, most_bytes: int) -> Iterator[range]:
     """All samples, a piece at a time; of more bytes than that only some pieces, evenly spread, the last among them."""
     few = part.rows_at(np.linspace(0, size - 1, min(size, 64)).astype(np.intp))
     num_bytes = max(8, len(field.rows_of(few)) * field.rows.layout.row_bytes // len(few))
     step = max(1, _PIECE_BYTES // num_bytes)
     num_pieces = -(-size // step)
-    for piece in np.unique(np.linspace(0, num_pieces - 1, max(1, min(num_pieces, most_bytes // (step * num_bytes))))):
-        yield np.arange(int(piece) * step, min((int(piece) + 1) * step, size))
+    for piece in np.linspace(0, num_pieces - 1, max(1, min(num_pieces, most_bytes // (step * num_bytes)))):
+        yield range(int(piece) * step, min((int(piece) + 1) * step, size))
 
 
 def _with_numbered_classes(spec: DataSpec, num_classes: int, targets: str) -> DataSpec:

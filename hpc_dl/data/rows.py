@@ -91,3 +91,8 @@ def open_rows(path: str | Path, name: str, *, threads: int = 1) -> RowReader:
     if layout.rows_alone and raw.content is not None:
         return MappedChunks(layout, raw)
     return ChunkedRows(layout, raw, threads)
+
+
+def take_span(reader: RowReader, begin: int, end: int) -> NDArray[Any]:
+    """Rows ``begin`` to ``end - 1`` as ``take`` gives them, without a list of their numbers where that is possible."""
+    return reader.span(begin, end) if isinstance(reader, MappedRows) else reader.take(np.arange(begin, end))

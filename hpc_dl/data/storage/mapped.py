@@ -34,6 +34,13 @@ class MappedRows:
         self._file.check()
         return native(self._read(rows) if self._rows is None else self._rows.take(rows, axis=0))
 
+    def span(self, begin: int, end: int) -> NDArray[Any]:
+        """Consecutive rows, ``begin`` to ``end - 1``."""
+        if self._rows is None:
+            return self.take(np.arange(begin, end))
+        self._file.check()
+        return native(self._rows[begin:end].copy())
+
     def take_boxes(self, rows: NDArray[np.intp], begins: NDArray[np.intp], size: tuple[int, ...]) -> NDArray[Any]:
         """See :class:`hpc_dl.data.rows.RowReader`; nothing else is read, where there is a map."""
         if self._rows is None:
