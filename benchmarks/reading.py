@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks import reading_conditions, reading_peers
 from benchmarks.page import machine, table, told, write_section
+from benchmarks.reading_conditions import OURS
 from benchmarks.reading_runs import Running, all_ways, fresh_processes
 from benchmarks.reading_sets import ALL, QUICK, WINDOW_BYTES, DataSet, codecs, ratio, write_hdf5, write_raw
 
