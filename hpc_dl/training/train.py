@@ -30,6 +30,7 @@ from hpc_dl.runs.state import record_failure, write_state
 from hpc_dl.tracking.logger import JournalLogger
 from hpc_dl.tracking.wandb import WandbTracker
 from hpc_dl.training import signals
+from hpc_dl.training.allocator import keep_freed_memory
 from hpc_dl.training.callbacks import PlainProgress, TerminalProgress, TrainingMetrics
 from hpc_dl.training.checkpointing import Checkpointing, Left
 from hpc_dl.training.compiling import compile_forward, lay_out
@@ -80,6 +81,7 @@ def _attempt(run: RunFolder, ranks: Ranks, began: float) -> None:
 def _train(run: RunFolder, ranks: Ranks, attempt: int, began: float) -> None:
     experiment = Experiment.from_dict(yaml.load(run.config))
     torch.set_num_threads(cpus_per_rank(experiment.resources.ranks_per_node))
+    keep_freed_memory()
     torch.set_float32_matmul_precision("high")  # TF32 where the GPU has it; the CPU is not touched
     minutes = experiment.trainer.stall_timeout
     stall_s = None if minutes is None else 60 * minutes
