@@ -83,7 +83,9 @@ class HDF5DataModule(pl.LightningDataModule):
             shuffle_buffer: MiB that are shuffled among each other with ``blocks``, and decoded at once.
             device_resident: keep all samples in the memory of the device; ``auto``: on a GPU, where they take at most a
                 quarter of its free memory.
-            transform: applied to each training batch on the host, as stored, before it is scaled; what it draws from
+            transform: applied to each training batch on the host, as stored, before it is scaled: it takes the batch,
+                one ``(x, y)`` or mapping of tensors, and returns what takes its place, in the range of the stored
+                values, since scaling follows; what it draws from
                 Python's, NumPy's and torch's generators depends on seed, epoch and batch alone.
             num_workers: processes that apply the transform; 0 for the training process itself. Reading needs none.
             scaling: scaling of the inputs, fitted on the training split.

@@ -37,6 +37,7 @@ def transforming(
         _Transformed(transform, seed),
         sampler=_Batches(loader),
         batch_size=None,
+        collate_fn=_as_it_is,  # the DataLoader's own would turn tuples into lists
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         worker_init_fn=leave_signals_to_parent,
@@ -44,6 +45,10 @@ def transforming(
         generator=torch.Generator().manual_seed(seed),
         pin_memory=pin_memory,
     )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 class _Batches(DistributedSampler):  # type: ignore[type-arg]

@@ -233,7 +233,9 @@ def test_a_transform_draws_the_same_by_any_number_of_workers_and_leaves_the_gene
         np.random.seed(1)
         data = HDF5DataModule(own_file, batch_size=8, transform=noisy, num_workers=num_workers, seed=4)
         data.start_at(1, 0)
-        epochs.append([x for x, _ in data.train_dataloader()])
+        batches = list(data.train_dataloader())
+        assert all(isinstance(batch, tuple) for batch in batches)
+        epochs.append([x for x, _ in batches])
         state = torch.rand(1).item(), random.random(), np.random.rand()
         assert all(x.dtype == torch.uint8 for x, _ in data.val_dataloader())  # evaluation is left alone
         if num_workers == 0:
