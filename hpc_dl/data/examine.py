@@ -95,7 +95,7 @@ def verify(path: str | Path) -> dict[str, Any]:
                         "the content does not match its checksum: it was changed or damaged",
                         value=computed,
                         allowed=checksum,
-                        remedy="copy it again, or make it again (`hpc-dl data make SOURCE --force`, `hpc-dl data pack`)",
+                        remedy="copy it again, or make it again (`hpc-dl data make SOURCE --force` or `data pack`)",
                     )
                 )
     if own_format:
