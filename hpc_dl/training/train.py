@@ -134,6 +134,7 @@ def _train(run: RunFolder, ranks: Ranks, attempt: int, began: float) -> None:
                 if trainer.is_global_zero:
                     finished(run, model, trainer, metrics, attempt, time.monotonic() - began, experiment.seed)
                 finish |= {"exit_code": 0, "summary": metrics}
+                group.disband()
             except Left as left:
                 signals.answered()
                 told = Stopped.at("training", f"stopped after step {left.step}")

@@ -112,6 +112,7 @@ def attempt(run: RunFolder, *stops: Stop) -> int:
             train(run)
         except Stopped as stopped:
             return stopped.exit_status
+    assert not torch.distributed.is_initialized(), "a group that is left to the interpreter's exit may abort there"
     return 0
 
 

@@ -402,6 +402,8 @@ def test_a_training_on_a_gpu_goes_on_as_if_it_had_not_been_left() -> None:
 
 
 _RANK = """
+import torch.distributed
+
 from tests.training.test_rank_state import MIDDLE, Position, fit, later
 
 uninterrupted, saved, _ = fit(save=True)
@@ -411,6 +413,7 @@ for position in (MIDDLE, Position(1, 6, validation_due=True)):
     assert later(rows, position) == later(uninterrupted, position), position
 last = uninterrupted[1, 6]
 print("the same:", last["callback:loss_epoch"].hex(), last["callback:loss_of_all_epoch"].hex())
+torch.distributed.destroy_process_group()  # at the interpreter's exit it may abort
 """
 
 
