@@ -10,10 +10,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Quicker where there are cores to spare: make test PARALLEL="-n 4 --dist loadgroup"
 PARALLEL ?=
-export OMP_WAIT_POLICY := PASSIVE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick check lint docs bench soak clean
+
+# Several trainings at a time share the cores here: threads that wait must not spin.
+test quick soak: export OMP_WAIT_POLICY := PASSIVE
 
 help:
 	@sed -n 's/^# make /make /p' $(firstword $(MAKEFILE_LIST))

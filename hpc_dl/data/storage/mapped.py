@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -9,6 +12,10 @@ from numpy.typing import NDArray
 
 from hpc_dl.data.storage.layout import Layout
 from hpc_dl.data.storage.rawfile import RawFile
+
+# Fewer bytes are moved before another thread is at work, or many more where threads are told to sleep as they wait.
+_SHARED_BYTES = 256 << 10
+_SLEEPY = os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE"
 
 
 class MappedRows:
@@ -23,6 +30,7 @@ class MappedRows:
         self._offset = layout.offset
         self._file = file
         self._rows: NDArray[Any] | None = None
+        self._tensor: Any = None
         self.reading = "read row by row"
         if self._file.content is not None:
             # Not np.memmap: its bookkeeping for each result costs more than a small batch.
@@ -32,7 +40,11 @@ class MappedRows:
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any]:
         """See :class:`hpc_dl.data.rows.RowReader`."""
         self._file.check()
-        return native(self._read(rows) if self._rows is None else self._rows.take(rows, axis=0))
+        if self._rows is None:
+            return native(self._read(rows))
+        if len(rows) * self.layout.row_bytes < _SHARED_BYTES:
+            return native(self._rows.take(rows, axis=0))
+        return native(self._take_in_threads(rows))
 
     def span(self, begin: int, end: int) -> NDArray[Any]:
         """Consecutive rows, ``begin`` to ``end - 1``."""
@@ -59,8 +71,22 @@ class MappedRows:
 
     def close(self) -> None:
         """See :class:`hpc_dl.data.rows.RowReader`."""
-        self._rows = None
+        self._rows = self._tensor = None
         self._file.close()
+
+    def _take_in_threads(self, rows: NDArray[np.intp]) -> NDArray[Any]:
+        """By torch, whose threads share the work, where it is imported: nobody else waits seconds for it."""
+        assert self._rows is not None
+        torch: Any = sys.modules.get("torch")
+        if _SLEEPY or torch is None or torch.get_num_threads() == 1:
+            return self._rows.take(rows, axis=0)
+        if self._tensor is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that it must not be written to
+                self._tensor = torch.from_numpy(self._rows.reshape(len(self._rows), -1).view(np.uint8))
+        taken = np.empty((len(rows), self.layout.row_bytes), np.uint8)  # NumPy puts large ones on large pages
+        torch.index_select(self._tensor, 0, torch.from_numpy(rows), out=torch.from_numpy(taken))
+        return taken.view(self.layout.dtype).reshape(len(rows), *self.layout.shape[1:])
 
     def _read(self, rows: NDArray[np.intp]) -> NDArray[Any]:
         taken = np.empty((len(rows), *self.layout.shape[1:]), self.layout.dtype)

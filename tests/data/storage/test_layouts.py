@@ -10,9 +10,11 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from hpc_dl.data.rows import RowReader, open_rows
+from hpc_dl.data.storage import mapped
 from hpc_dl.data.storage.layout import locate
 
 from .conftest import BY_HDF5, FILTERS, SHAPE, Store, values
@@ -70,6 +72,21 @@ def test_contiguous_rows_are_mapped(store: Store, dtype: str) -> None:
         with closing(open_rows(store(expected), "x")) as reader:
             assert (reader.reading, reader.rows_together) == ("mapped", 1)
             check(reader, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_threads_share_the_rows_of_a_large_batch(store: Store, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mapped, "_SHARED_BYTES", 0)
+    monkeypatch.setattr(mapped, "_SLEEPY", False)
+    shared: list[int] = []
+    index_select = torch.index_select
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(torch, "index_select", lambda *a, **kw: (shared.append(len(a[2])), index_select(*a, **kw)))
+    for shape in (SHAPE, (23,), (1, 4)):
+        expected = values(dtype, shape)
+        with closing(open_rows(store(expected), "x")) as reader:
+            check(reader, expected)
+    assert len(shared) == 3 * 8
 
 
 def test_whole_rows_in_plain_chunks_are_mapped_too(store: Store) -> None:
