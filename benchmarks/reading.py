@@ -128,8 +128,9 @@ def page(results: dict[str, Any]) -> list[str]:
     """The section's lines."""
     few = ", ".join(f"{data['few']:,} of {name}" for name, data in results["sets"].items())
     lines = [
-        "Samples per second of shuffled epochs from files in the system's cache, read from the disk before (not as their "
-        "writing left them), batches as they are delivered: pairs of tensors, inputs of the stored type; hpc_dl scales them on the device, the others would have to do it, too. "
+        "Samples per second of shuffled epochs from files in the system's cache, read from the disk before (not as "
+        "their writing left them), batches as they are delivered: pairs of tensors, inputs of the stored type; hpc_dl "
+        "scales them on the device, the others would have to do it, too. "
         f"{told(results['machine'])} Every way has a process of its own and reads by turns with the others, "
         f"{results['num_rounds']} times; medians, ratios of the same round. The first batch of each is compared with "
         "the raw data. An epoch's start counts, except for what reads sample by sample or in worker processes: there "

@@ -6,14 +6,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hpc_dl import models
-from hpc_dl.cli.models import describe
+from hpc_dl.cli.models import describe, parameters_of
 from hpc_dl.config.checkpoint import CheckpointConfig
 from hpc_dl.config.resources import Resources
 from hpc_dl.config.trainer import TrainerConfig
 from hpc_dl.data.config import DataConfig, SplitFractions, SplitGroups, SplitIndices, Splits
+from hpc_dl.learning.losses import LossConfig
+from hpc_dl.learning.metrics import METRICS
 from hpc_dl.learning.optimizers import OPTIMIZERS
 from hpc_dl.learning.schedules import SCHEDULES
-from hpc_dl.learning.task import LossConfig
 from hpc_dl.schema import Section
 from hpc_dl.tracking.config import WandbConfig
 
@@ -35,6 +36,7 @@ modules, scratch folders, container) is not here but in a [site profile](sites.m
 | --- | --- |
 | `name` | name of the experiment, part of the run folder's name; by default the YAML file's |
 | `seed` | fixes initial weights, sample order and dropout; 0 by default |
+| `metrics` | what validation and test are judged by: a list of [names](#metrics); by default the task's usual ones |
 """
 
 
@@ -55,6 +57,9 @@ def page() -> str:
         "its own loss and optimizer: the sections `loss`, `optimizer` and `schedule` do not apply.\n"
     )
     parts += _section("loss", LossConfig)
+    parts.append("## metrics\n\nNames that fit each task (`data.task`).\n")
+    parts += [f"- {task}: {', '.join(f'`{name}`' for name in known)}" for task, known in METRICS.items() if known]
+    parts.append("")
     parts.append("## optimizer\n\n`adam` when left out.\n")
     for name, optimizer in OPTIMIZERS.items():
         parts += _section(f"optimizer: {{name: {name}}}", optimizer, _first_line(optimizer), level=3)
@@ -73,7 +78,7 @@ def _section(title: str, section: type[Section], lead: str = "", level: int = 2)
     rows = [
         f"| `{row['parameter']}` | {_cell(row['type'])} | {_cell(_default(row['default']))} | {_cell(row['unit'])} "
         f"| {_cell(row['meaning'])} |"
-        for row in describe(section)
+        for row in (parameters_of(section) if title.startswith("model") else describe(section))
         if row["parameter"] != "name" or "name:" not in title
     ]
     yield "\n".join(["| key | type | default | unit | meaning |", "| --- | --- | --- | --- | --- |", *rows]) + "\n"

@@ -12,10 +12,11 @@ from hpc_dl.cluster.prepare import prepare
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.format import Samples, write
 from hpc_dl.data.spec import DataSpec, FieldSpec
+from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.losses import LossConfig
 from hpc_dl.learning.optimizers import OPTIMIZERS
 from hpc_dl.learning.schedules import SCHEDULES
-from hpc_dl.learning.supervised import Learning
-from hpc_dl.learning.task import LossConfig, Task
+from hpc_dl.learning.task import Task
 from hpc_dl.runs.folder import RunFolder
 
 SIZES = {"train": 48, "val": 13, "test": 11}

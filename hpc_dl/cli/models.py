@@ -33,7 +33,7 @@ def models(
         raise ConfigError.at(
             "NAME", "no such architecture", value=name, allowed=", ".join(known), remedy=nearest(name, known)
         )
-    parameters = [row for row in describe(room.config_class(name)) if row["parameter"] != "name"]
+    parameters = parameters_of(room.config_class(name))
     if as_json:
         emit({"name": name, "summary": room.summary(name), "parameters": parameters})
         return
@@ -56,6 +56,18 @@ def describe(section: type[Section]) -> list[dict[str, Any]]:
         }
         for key, field in section.model_fields.items()
     ]
+
+
+def parameters_of(section: type[Section]) -> list[dict[str, Any]]:
+    """As :func:`describe`, and the keys of sections inside as ``init.weights``, after the others."""
+    own = describe(section)
+    inner = [row for row in own if hasattr(row["default"], "model_fields")]
+    nested = [
+        found | {"parameter": f"{row['parameter']}.{found['parameter']}"}
+        for row in inner
+        for found in parameters_of(type(row["default"]))
+    ]
+    return [row for row in own if row not in inner and row["parameter"] != "name"] + nested
 
 
 def _as_yaml(value: Any) -> str:

@@ -16,10 +16,10 @@ from hpc_dl.config.resources import Resources
 from hpc_dl.config.trainer import TrainerConfig
 from hpc_dl.data.config import DataConfig
 from hpc_dl.errors import ConfigError, Fault
+from hpc_dl.learning.losses import LossConfig
 from hpc_dl.learning.optimizers import OPTIMIZERS, OptimizerConfig
 from hpc_dl.learning.schedules import SCHEDULES, ScheduleConfig
-from hpc_dl.learning.task import LossConfig
-from hpc_dl.models.base import ModelConfig
+from hpc_dl.models.base import ModelSection
 from hpc_dl.models.custom import CustomModelConfig
 from hpc_dl.schema import Section, join, parse, parse_named, unknown_key
 from hpc_dl.tracking.config import WandbConfig
@@ -34,8 +34,9 @@ class Experiment:
     name: str
     seed: int
     data: DataConfig
-    model: ModelConfig
+    model: ModelSection
     loss: LossConfig
+    metrics: tuple[str, ...] | None
     optimizer: OptimizerConfig
     schedule: ScheduleConfig
     trainer: TrainerConfig
@@ -84,6 +85,7 @@ class Experiment:
         for key in _PARSERS:
             value = getattr(self, key)
             plain[key] = value.model_dump(mode="json", by_alias=True) if isinstance(value, Section) else value
+        plain["metrics"] = None if self.metrics is None else list(self.metrics)
         if isinstance(self.model, CustomModelConfig):
             del plain["model"]["name"]
         return plain
@@ -115,15 +117,26 @@ def _seed(value: object) -> int:
     return value
 
 
-def _model(value: object) -> ModelConfig:
+def _model(value: object) -> ModelSection:
     if isinstance(value, Mapping) and "class" in value:
         return parse(CustomModelConfig, value, "model")
     if isinstance(value, Mapping) and value.get("name") in models.names():
         name = str(value["name"])
         return parse(models.config_class(name), value, "model")
     # The name is missing or unknown: told against all names, none of whose files needs to be imported for that.
-    known: dict[str, type[ModelConfig]] = dict.fromkeys(models.names(), CustomModelConfig)
+    known: dict[str, type[ModelSection]] = dict.fromkeys(models.names(), CustomModelConfig)
     return parse_named(known, value if value is not None else {}, "model")
+
+
+def _metrics(value: object) -> tuple[str, ...] | None:
+    """Their names; whether they fit the task is seen when the data are known."""
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or not value or not all(isinstance(name, str) for name in value):
+        raise ConfigError.at(
+            "metrics", "must be a list of names", value=value, remedy="leave it out for the usual ones"
+        )
+    return tuple(dict.fromkeys(value))
 
 
 _PARSERS: dict[str, Callable[[Any], Any]] = {
@@ -132,6 +145,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "data": lambda value: parse(DataConfig, value, "data"),
     "model": _model,
     "loss": lambda value: parse(LossConfig, value, "loss"),
+    "metrics": _metrics,
     "optimizer": lambda value: parse_named(OPTIMIZERS, value, "optimizer", default="adam"),
     "schedule": lambda value: parse_named(SCHEDULES, value, "schedule", default="constant"),
     "trainer": lambda value: parse(TrainerConfig, value, "trainer"),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.hdf5 import attribute, type_name, where
 from hpc_dl.data.rows import RowReader, take_span
-from hpc_dl.data.spec import TASKS, TaskName
+from hpc_dl.data.spec import TASKS, WITH_CLASSES, WITHOUT_TARGETS, TaskName
 from hpc_dl.data.splits import offsets_of
 from hpc_dl.errors import DataError
 
@@ -70,12 +70,19 @@ def channel_axis(inputs: h5py.Dataset, config: DataConfig, own_format: bool) -> 
     return "none" if inputs.ndim in (1, 3) else "first"
 
 
-def infer_task(targets: h5py.Dataset, config: DataConfig) -> TaskName:
+def infer_task(targets: h5py.Dataset | None, config: DataConfig) -> TaskName:
     """What the targets are for: as configured, as the file says, else by their type.
+
+    Args:
+        targets: the first dataset of them; None where there are none.
+        config: the ``data`` section.
 
     Raises:
         DataError: the targets are not of a type and shape for that task.
     """
+    if targets is None:
+        assert config.task in WITHOUT_TARGETS  # checked by DataConfig
+        return config.task
     integral = targets.dtype.kind in "biu"
     by_step = config.windows is not None or offsets_of(targets) is not None
     said = config.task if config.task != "auto" else attribute(targets.file, "task")
@@ -85,12 +92,23 @@ def infer_task(targets: h5py.Dataset, config: DataConfig) -> TaskName:
         task = "labelling" if by_step else "classification"
     else:
         task = "regression"
-    if task != "regression" and not integral:
+    if task in WITH_CLASSES and not integral:
         raise DataError.at(
             where(targets),
             "class numbers must be integers",
             value=str(targets.dtype),
             remedy="store them as integers, or set `data.task: regression`",
+        )
+    if task == "multilabel" and (by_step or targets.ndim != 2):
+        raise DataError.at(
+            where(targets), "must hold a row of 0 and 1 for each sample", value=targets.shape, allowed="(N, K)"
+        )
+    if task == "transduction" and offsets_of(targets) is None:
+        raise DataError.at(
+            where(targets),
+            "must hold sequences of their own lengths",
+            value=targets.shape,
+            remedy=f"write where each begins in {targets.name}_offsets",
         )
     if task == "classification":
         if by_step:

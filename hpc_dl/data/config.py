@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from hpc_dl.data.spec import WITHOUT_TARGETS, TaskName
 from hpc_dl.schema import Section, Unit
 
 # What a file of the user's own may need to have told, and a shipped source never does.
-_FILE_ONLY = ("inputs", "targets", "windows", "splits", "channels")
+_FILE_ONLY = ("inputs", "splits", "channels")
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Names = str | Annotated[list[str], Field(min_length=1)]
@@ -99,7 +100,8 @@ class DataConfig(Section):
     batches are then mappings of these names to tensors. Samples of different lengths lie one after another in
     ``NAME``, and where each begins in ``NAME_offsets`` (N + 1 integers)."""
     targets: Names | None = "targets"
-    """Path of the dataset with the targets, or a list, likewise; null with ``windows``, where the stream itself is."""
+    """Path of the dataset with the targets, or a list, likewise; null with ``windows``, where the stream itself is, and
+    for tasks that have none."""
     windows: Windows | None = None
     """Cut samples from one long stream."""
     crop: Annotated[list[Annotated[int, Field(ge=1)]] | None, Field(min_length=1), Unit("pixels")] = None
@@ -107,10 +109,11 @@ class DataConfig(Section):
     training, from the middle in evaluation."""
     splits: Splits = Splits()
     """How the file is divided into train, val and test."""
-    task: Literal["auto", "classification", "regression", "labelling"] = "auto"
+    task: Literal["auto", TaskName] = "auto"
     """What the targets are for; ``auto`` takes the file's attribute ``task``, else classification for integer targets
-    and regression for others. Whole numbers that are not classes (an age, a count) need ``regression``; ``labelling``
-    is one class for each step, pixel or voxel of a sample."""
+    and regression for others. Whole numbers that are not classes (an age, a count) need ``regression``; ``multilabel``
+    is a row of 0 and 1 for each sample; ``labelling`` one class for each step, pixel, voxel or node of a sample;
+    ``transduction`` a sequence of its own length. No targets have ``reconstruction``, ``generation``, ``embedding``."""
     channels: Literal["auto", "first", "last", "none"] = "auto"
     """Axis of the channels in the stored inputs: ``first`` (N, C, …), ``last`` (N, …, C), or ``none``, where a channel
     is added. ``auto`` is ``first``, except that (N, H, W) in a file not written by hpc_dl means images without one."""
@@ -140,7 +143,16 @@ class DataConfig(Section):
     @property
     def target_names(self) -> tuple[str, ...]:
         """The datasets of ``targets``; those of the inputs where the targets are later steps of them."""
+        if self.task in WITHOUT_TARGETS:
+            return ()
         return _listed(self.inputs if self.targets is None else self.targets)
+
+    @property
+    def steps_ahead(self) -> int:
+        """By how many steps the targets are later steps of the stream; 0 where they are not."""
+        if self.windows is None or self.targets is not None or self.task in WITHOUT_TARGETS:
+            return 0
+        return self.windows.ahead
 
     @model_validator(mode="after")
     def _one_of(self) -> DataConfig:
@@ -148,8 +160,11 @@ class DataConfig(Section):
             raise ValueError("give exactly one of `source` (a name from `hpc-dl data list`) and `file` (a path)")
         if self.batch_size is not None and self.global_batch_size is not None:
             raise ValueError("`batch_size` and `global_batch_size` exclude each other; keep one of them")
-        if self.targets is None and self.windows is None:
-            raise ValueError("`targets: null` goes with `windows` only; name the dataset with the targets")
+        if self.targets is None and self.windows is None and self.task not in WITHOUT_TARGETS:
+            raise ValueError(
+                "`targets: null` goes with `windows`, or with a `task` without targets "
+                f"({', '.join(WITHOUT_TARGETS)}); name the dataset with the targets"
+            )
         if self.windows is not None and self.crop is not None:
             raise ValueError("`windows` and `crop` exclude each other; keep one of them")
         if self.source is not None:

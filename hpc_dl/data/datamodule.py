@@ -18,7 +18,7 @@ from hpc_dl.data.opening import DataFile, open_data
 from hpc_dl.data.order import BatchOrder, Blocks
 from hpc_dl.data.reader import SplitReader
 from hpc_dl.data.scaling import Method, Scaling, fit_scaling
-from hpc_dl.data.spec import DataSpec
+from hpc_dl.data.spec import DataSpec, TaskName
 from hpc_dl.data.transform import transforming
 from hpc_dl.errors import ConfigError
 from hpc_dl.schema import parse
@@ -56,7 +56,7 @@ class HDF5DataModule(pl.LightningDataModule):
         windows: Windows | dict[str, int] | None = None,
         crop: Sequence[int] | None = None,
         splits: Splits | dict[str, Any] | None = None,
-        task: Literal["auto", "classification", "regression", "labelling"] = "auto",
+        task: Literal["auto", TaskName] = "auto",
         channels: Literal["auto", "first", "last", "none"] = "auto",
         shuffle: Literal["auto", "exact", "blocks"] = "auto",
         shuffle_buffer: float = 16,
@@ -85,8 +85,8 @@ class HDF5DataModule(pl.LightningDataModule):
                 quarter of its free memory.
             transform: applied to each training batch on the host, as stored, before it is scaled: it takes the batch,
                 one ``(x, y)`` or mapping of tensors, and returns what takes its place, in the range of the stored
-                values, since scaling follows; what it draws from
-                Python's, NumPy's and torch's generators depends on seed, epoch and batch alone.
+                values, since scaling follows; what it draws from Python's, NumPy's and torch's generators depends on
+                seed, epoch and batch alone.
             num_workers: processes that apply the transform; 0 for the training process itself. Reading needs none.
             scaling: scaling of the inputs, fitted on the training split.
             seed: seed of the order of the training samples.
@@ -207,8 +207,8 @@ class HDF5DataModule(pl.LightningDataModule):
                 name: convert(scale(batch[name])) for name, scale in zip(names, self.scalings, strict=True)
             }
         else:
-            x, y = batch
-            batch = convert(self.scaling(x)), y
+            x, *rest = batch
+            batch = (convert(self.scaling(x)), *rest)
         if trainer is None:
             return batch
         # Lightning calls either the data module's hook or the module's: an augmentation there would be left out.

@@ -10,7 +10,7 @@ import numpy as np
 from hpc_dl.data.checks import channel_axis, check_numbers, infer_task
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.hdf5 import find_dataset, where
-from hpc_dl.data.spec import FieldSpec, TaskName, Window
+from hpc_dl.data.spec import WITH_CLASSES, FieldSpec, TaskName, Window
 from hpc_dl.data.splits import Part, num_samples_of, offsets_of
 from hpc_dl.errors import DataError
 
@@ -35,12 +35,14 @@ def describe(
         check_numbers(dataset, _INPUTS_REMEDY if dataset in inputs else _TARGETS_REMEDY)
         _check_offsets(dataset)
     _check_lengths(inputs, targets, config)
-    task = infer_task(targets[0], config)
+    task = infer_task(targets[0] if targets else None, config)
     input_fields = tuple(
         _input_field(name, dataset, config, own_format)
         for name, dataset in zip(config.input_names, inputs, strict=True)
     )
-    names = config.target_names if config.targets is not None else tuple(f"next {n}" for n in config.input_names)
+    names = config.target_names
+    if names and config.targets is None:
+        names = tuple(f"next {name}" for name in config.input_names)
     target_fields = tuple(
         _target_field(name, dataset, config, task if number == 0 else None, input_fields[0])
         for number, (name, dataset) in enumerate(zip(names, targets, strict=True))
@@ -68,11 +70,11 @@ def _target_field(
     name: str, dataset: h5py.Dataset, config: DataConfig, task: TaskName | None, first_input: FieldSpec
 ) -> FieldSpec:
     """A target; further ones (``task`` None) come as they are, integers as int64 and others as float32."""
-    integral = dataset.dtype.kind in "biu" if task is None else task != "regression"
+    integral = dataset.dtype.kind in "biu" if task is None else task in WITH_CLASSES
     ragged = offsets_of(dataset) is not None
     field = FieldSpec(name, dataset.shape[1:], "int64" if integral else "float32", ragged=ragged)
     if config.windows is not None:
-        return _windows(field, config, config.windows.ahead if config.targets is None else 0)
+        return _windows(field, config, config.steps_ahead)
     if task == "classification":
         return replace(field, shape=())
     if task == "labelling" and not ragged:
@@ -109,7 +111,7 @@ def _cropped(field: FieldSpec, dataset: h5py.Dataset, crop: list[int]) -> FieldS
 
 def _check_lengths(inputs: list[h5py.Dataset], targets: list[h5py.Dataset], config: DataConfig) -> None:
     """One sample of each for each sample of the first."""
-    ahead = config.windows.ahead if config.windows is not None and config.targets is None else 0
+    ahead = config.steps_ahead
     expected = num_samples_of(inputs[0], config.windows, ahead)
     for dataset in (*inputs[1:], *targets):
         found = num_samples_of(dataset, config.windows, ahead)

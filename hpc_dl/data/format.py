@@ -1,9 +1,11 @@
 """The file format of hpc_dl, version 1, and its writer (docs/data-format.md)::
 
     /                attributes: format, format_version, source, task, licence, description, url, provenance,
-                                 shared, sha256
+                                 shared, sha256; inputs, targets: the names of the datasets, where others than these;
+                                 stream: whether samples are windows of one long row of steps
     /train/inputs    (N, channels, …), channels first           attribute: units
     /train/targets   (N,) class numbers or (N, K) values        attributes: class_names, units
+    /train/NAME_offsets   (N + 1,) where each sample begins in NAME, where they differ in length
     /val, /test      likewise
 
 Datasets are contiguous and uncompressed unless their owner repacks them: a batch is then gathered from a memory map.
@@ -20,9 +22,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
+import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.checksum import content_checksum
+from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import SPLITS, TaskName
 from hpc_dl.errors import DataError, Fault
 
@@ -31,8 +35,12 @@ FORMAT_VERSION = 1
 _PAGE_BYTES = 4096
 
 
+#: The datasets of a split by their names: arrays with one row for each sample, or samples of different lengths.
+Datasets = Mapping[str, NDArray[Any] | Ragged]
+
+
 class Samples(NamedTuple):
-    """Samples of one split: all, or a block of them.
+    """Samples of one split with one input and one target: all, or a block of them.
 
     Attributes:
         inputs: (N, channels, …) numbers, channels first.
@@ -58,6 +66,9 @@ class About:
         class_names: names of the classes 0, 1, …; empty for regression.
         input_units: unit of the input values.
         target_units: unit of the target values.
+        inputs: names of the datasets that make an input.
+        targets: names of the datasets that make a target.
+        stream: whether each split is one long row of steps, from which windows are cut.
     """
 
     source: str
@@ -70,6 +81,9 @@ class About:
     class_names: tuple[str, ...] = ()
     input_units: str = ""
     target_units: str = ""
+    inputs: tuple[str, ...] = ("inputs",)
+    targets: tuple[str, ...] = ("targets",)
+    stream: bool = False
 
 
 def create(path: Path) -> h5py.File:
@@ -93,19 +107,25 @@ def describe(file: h5py.File, about: About) -> None:
         provenance=about.provenance,
         shared=about.shared,
     )
+    for name in ("inputs", "targets"):
+        if (names := getattr(about, name)) != (name,):
+            file.attrs[name] = np.array(names, h5py.string_dtype())
+    if about.stream:
+        file.attrs["stream"] = True
 
 
-def describe_split(inputs: h5py.Dataset, targets: h5py.Dataset, about: About) -> None:
-    """Write the attributes of a split's two datasets."""
+def describe_split(inputs: h5py.Dataset, targets: h5py.Dataset | None, about: About) -> None:
+    """Write the attributes of a split's first two datasets; classes or tokens are named where there are no targets."""
     inputs.attrs["units"] = about.input_units
-    targets.attrs["units"] = about.target_units
+    if targets is not None:
+        targets.attrs["units"] = about.target_units
     if about.class_names:
-        targets.attrs["class_names"] = list(about.class_names)
+        (inputs if targets is None else targets).attrs["class_names"] = list(about.class_names)
 
 
 def write(
     path: str | Path,
-    splits: Mapping[str, Samples],
+    splits: Mapping[str, Samples | Datasets],
     *,
     source: str,
     task: TaskName,
@@ -117,12 +137,16 @@ def write(
     class_names: Sequence[str] = (),
     input_units: str = "",
     target_units: str = "",
+    inputs: Sequence[str] = ("inputs",),
+    targets: Sequence[str] = ("targets",),
+    stream: bool = False,
 ) -> str:
     """Write a data file at once or not at all; a file that was there is replaced.
 
     Args:
         path: the file to write; its folder is made when it is missing.
-        splits: the samples by ``train``, ``val`` and ``test``; ``train`` is required.
+        splits: the samples by ``train``, ``val`` and ``test``; ``train`` is required. Either :class:`Samples`, or the
+            arrays by name, each with one row for each sample, or a ``Ragged``.
         source: name of the data set.
         task: what the targets are for.
         licence: SPDX name of the data's licence.
@@ -130,9 +154,12 @@ def write(
         url: where the data set is described or was had from.
         provenance: how the file was made: package, version, conversion.
         shared: what samples of different splits have in common (a subject, an image), ``none`` when nothing.
-        class_names: names of the classes 0, 1, …; empty for regression.
+        class_names: names of the classes 0, 1, …, or of the tokens; empty for regression.
         input_units: unit of the input values.
         target_units: unit of the target values.
+        inputs: names of the datasets that make an input.
+        targets: names of the datasets that make a target; none for tasks that have no targets.
+        stream: whether each split is one long row of steps, from which windows are cut.
 
     Returns:
         The checksum of the content, ``sha256:…``, as it stands in the file.
@@ -152,23 +179,31 @@ def write(
         class_names=tuple(class_names),
         input_units=input_units,
         target_units=target_units,
+        inputs=tuple(inputs),
+        targets=tuple(targets),
+        stream=stream,
     )
-    _check_splits(path, splits)
+    named = {split: _named(samples) for split, samples in splits.items()}
+    _check_splits(path, named, about)
     with _staged(path) as temporary, create(temporary) as file:
         describe(file, about)
-        for split, samples in splits.items():
+        for split, found in named.items():
             group = file.create_group(split)
-            describe_split(
-                group.create_dataset("inputs", data=samples.inputs),
-                group.create_dataset("targets", data=samples.targets),
-                about,
-            )
+            for name, values in found.items():
+                if isinstance(values, Ragged):
+                    group.create_dataset(f"{name}_offsets", data=np.asarray(values.offsets, np.int64))
+                group.create_dataset(name, data=values.values if isinstance(values, Ragged) else values)
+            describe_split(group[about.inputs[0]], group[about.targets[0]] if about.targets else None, about)
         checksum = content_checksum(file)
         file.attrs["sha256"] = checksum.removeprefix("sha256:")
     return checksum
 
 
-def _check_splits(path: Path, splits: Mapping[str, Samples]) -> None:
+def _named(samples: Samples | Datasets) -> Datasets:
+    return {"inputs": samples.inputs, "targets": samples.targets} if isinstance(samples, Samples) else samples
+
+
+def _check_splits(path: Path, splits: Mapping[str, Datasets], about: About) -> None:
     faults = [
         Fault(f"{path}:/{split}", "is not a split", allowed=", ".join(SPLITS))
         for split in splits
@@ -176,16 +211,28 @@ def _check_splits(path: Path, splits: Mapping[str, Samples]) -> None:
     ]
     if "train" not in splits:
         faults.append(Fault(f"{path}:/train", "is missing; every data file has a training split"))
-    for split, (inputs, targets) in splits.items():
-        if not len(inputs):
+    for split, datasets in splits.items():
+        faults += [
+            Fault(f"{path}:/{split}/{name}", "is missing")
+            for name in (*about.inputs, *about.targets)
+            if name not in datasets
+        ]
+        sizes = {name: _num_samples(values) for name, values in datasets.items()}
+        first = about.inputs[0]
+        if not sizes.get(first, 1):
             faults.append(Fault(f"{path}:/{split}", "is empty", remedy="leave the split out"))
-        if len(inputs) != len(targets):
-            faults.append(Fault(f"{path}:/{split}", f"has {len(inputs)} inputs but {len(targets)} targets"))
-        for name, values in (("inputs", inputs), ("targets", targets)):
-            if values.dtype.kind not in "biuf":
-                faults.append(Fault(f"{path}:/{split}/{name}", "must hold numbers", value=str(values.dtype)))
+        for name, values in datasets.items():
+            if name in about.inputs + about.targets and sizes[name] != sizes.get(first, sizes[name]):
+                faults.append(Fault(f"{path}:/{split}", f"has {sizes[first]} {first} but {sizes[name]} {name}"))
+            dtype = (values.values if isinstance(values, Ragged) else values).dtype
+            if dtype.kind not in "biuf":
+                faults.append(Fault(f"{path}:/{split}/{name}", "must hold numbers", value=str(dtype)))
     if faults:
         raise DataError(*faults)
+
+
+def _num_samples(values: NDArray[Any] | Ragged) -> int:
+    return len(values.offsets) - 1 if isinstance(values, Ragged) else len(values)
 
 
 @contextmanager

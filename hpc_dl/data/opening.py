@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -18,7 +19,7 @@ from hpc_dl.data.fields import Field, open_targets
 from hpc_dl.data.format import FORMAT, FORMAT_VERSION
 from hpc_dl.data.hdf5 import attribute, find_dataset, open_file, where
 from hpc_dl.data.reader import SplitReader
-from hpc_dl.data.spec import DataSpec, FieldSpec, TaskName
+from hpc_dl.data.spec import WITH_CLASSES, WITHOUT_TARGETS, DataSpec, FieldSpec, TaskName
 from hpc_dl.data.splits import Part, locate_splits, num_samples_of
 from hpc_dl.errors import DataError, Fault
 
@@ -98,15 +99,21 @@ def open_data(path: str | Path, config: DataConfig) -> DataFile:
     """
     with open_file(path) as file:
         own_format = is_own_format(file)
+        if own_format:
+            config = as_declared(file, config)
         parts = locate_splits(file, config)
         inputs, targets, task = _described(file, parts, config, own_format)
-        first = find_dataset(file, parts["train"].targets[0], "data.targets")
-        class_names = () if task == "regression" else _class_names(first)
+        named = (*parts["train"].targets, *parts["train"].inputs)[0]
+        class_names = _class_names(find_dataset(file, named, "data.targets")) if _is_classified(task) else ()
+        if task == "embedding" and not class_names:
+            raise DataError.at(
+                f"{path}:{named}", "does not name its tokens", remedy="list them in the attribute `class_names`"
+            )
         spec = DataSpec(
             inputs=inputs,
             targets=targets,
             task=task,
-            num_outputs=len(class_names) or int(np.prod(targets[0].shape)),
+            num_outputs=len(class_names) or int(np.prod((*targets, *inputs)[0].shape)),
             class_names=class_names,
             sizes={split: _num_samples(file, part, config) for split, part in parts.items()},
             file=str(Path(path).absolute()),
@@ -114,7 +121,9 @@ def open_data(path: str | Path, config: DataConfig) -> DataFile:
             name=str(attribute(file, "source")) if own_format else Path(path).stem,
         )
     largest_label = _check_targets(spec, parts)
-    if task != "regression" and not class_names:
+    if task == "multilabel" and not class_names:
+        return DataFile(replace(spec, class_names=tuple(map(str, range(spec.num_outputs)))), parts)
+    if task in WITH_CLASSES and not class_names:
         spec = _with_numbered_classes(spec, largest_label + 1, parts["train"].targets[0])
     return DataFile(spec, parts)
 
@@ -137,6 +146,33 @@ def is_own_format(file: h5py.File) -> bool:
             remedy="update hpc_dl, or make the file again with `hpc-dl data make`",
         )
     return True
+
+
+def as_declared(file: h5py.File, config: DataConfig) -> DataConfig:
+    """The section with what a file of our own says of itself, where the section says nothing: its datasets, its task.
+
+    Raises:
+        DataError: the file holds a stream, and nothing tells how to cut samples from it.
+    """
+    said: dict[str, Any] = {}
+    task = attribute(file, "task") if config.task == "auto" else config.task
+    if task in WITHOUT_TARGETS:
+        said["task"] = task
+    for name in ("inputs", "targets"):
+        names = attribute(file, name)
+        if isinstance(names, list) and getattr(config, name) == DataConfig.model_fields[name].default:
+            said[name] = names or None
+    if attribute(file, "stream") and config.windows is None:
+        raise DataError.at(
+            "data.windows",
+            f"is required: {file.filename} holds one long stream",
+            remedy="say how samples are cut from it, for example `windows: {length: 128}`",
+        )
+    return config.model_copy(update=said)
+
+
+def _is_classified(task: TaskName) -> bool:
+    return task in WITH_CLASSES or task == "embedding"
 
 
 def _described(
@@ -191,8 +227,9 @@ def _check_targets(spec: DataSpec, parts: dict[str, Part]) -> int:
                 if part.rows is not None or not field.one_row:
                     numbers = (part.rows_at(np.arange(some.start, some.stop)) for some in samples)
                     pieces = filter(len, map(field.rows_of, numbers))
-                if number == 0 and spec.task != "regression":
-                    largest = max(largest, check_labels(place, field.rows, pieces, len(spec.class_names) or None))
+                if number == 0 and spec.task in WITH_CLASSES:
+                    num_classes = 2 if spec.task == "multilabel" else len(spec.class_names) or None
+                    largest = max(largest, check_labels(place, field.rows, pieces, num_classes))
                 else:
                     check_values(place, field.rows, pieces)
             except DataError as error:
@@ -229,8 +266,7 @@ def _with_numbered_classes(spec: DataSpec, num_classes: int, targets: str) -> Da
 def _num_samples(file: h5py.File, part: Part, config: DataConfig) -> int:
     if part.rows is not None:
         return len(part.rows)
-    ahead = config.windows.ahead if config.windows is not None and config.targets is None else 0
-    return num_samples_of(find_dataset(file, part.inputs[0], "data.inputs"), config.windows, ahead)
+    return num_samples_of(find_dataset(file, part.inputs[0], "data.inputs"), config.windows, config.steps_ahead)
 
 
 def _class_names(targets: h5py.Dataset) -> tuple[str, ...]:

@@ -6,8 +6,27 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-TaskName = Literal["classification", "regression", "labelling"]
+TaskName = Literal[
+    "classification",
+    "multilabel",
+    "regression",
+    "labelling",
+    "transduction",
+    "reconstruction",
+    "generation",
+    "embedding",
+]
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
+#: Tasks that learn from the inputs alone.
+WITHOUT_TARGETS: tuple[TaskName, ...] = ("reconstruction", "generation", "embedding")
+#: Tasks whose targets are class numbers.
+WITH_CLASSES: tuple[TaskName, ...] = ("classification", "multilabel", "labelling", "transduction")
+
+InputKind = Literal["vector", "series", "image", "volume", "sequence", "tokens", "graph", "several"]
+#: One array of one shape for each sample: (F,), (C, T), (C, H, W), (C, D, H, W).
+DENSE: tuple[InputKind, ...] = ("vector", "series", "image", "volume")
+#: The inputs of a graph: the nodes' features (n, F), and the edges' ends (e, 2) as numbers of nodes within the graph.
+NODES, EDGES = "nodes", "edges"
 SPLITS = ("train", "val", "test")
 
 
@@ -56,10 +75,12 @@ class DataSpec:
     Attributes:
         inputs: one for each dataset of inputs.
         targets: likewise; the task and the classes are those of the first.
-        task: ``classification``: one class for each sample; ``labelling``: one for each of its steps, pixels or voxels;
-            ``regression``: one or more values.
-        num_outputs: number of classes, or of target values per sample.
-        class_names: names of the classes, empty for regression.
+        task: ``classification``: one class for each sample; ``multilabel``: some of several; ``labelling``: one class
+            for each of its steps, pixels, voxels or nodes; ``transduction``: a sequence of classes of its own length;
+            ``regression``: one or more values. Without targets: ``reconstruction`` of the inputs, ``generation`` of
+            their like, ``embedding`` of tokens by what stands around them.
+        num_outputs: number of classes, or of values per sample; of different tokens for ``embedding``.
+        class_names: names of the classes or tokens, empty for values.
         sizes: samples in each split that exists (``{"train": 60000, …}``).
         file: absolute path of the HDF5 file.
         checksum: ``sha256:…`` of the content, or ``sampled-sha256:…`` for a large file that this project did not write.
@@ -91,24 +112,37 @@ class DataSpec:
         """Size of the first axis of an input: channels of an image, features of a vector."""
         return self.input_shape[0]
 
+    @property
+    def input_kind(self) -> InputKind:
+        """What a sample is, which decides who can learn from it."""
+        if {NODES, EDGES} <= {field.name for field in self.inputs}:
+            return "graph"
+        if len(self.inputs) > 1:
+            return "several"
+        field = self.inputs[0]
+        axes = len(field.shape) - (field.window is not None)  # of one step, where there are steps
+        if field.ragged or field.window is not None:
+            return "tokens" if axes == 0 and field.dtype.startswith(("int", "uint")) else "sequence"
+        return DENSE[axes - 1] if axes <= len(DENSE) else "several"
+
+    @property
+    def inputs_in_words(self) -> str:
+        """Kind and shape of the inputs."""
+        fields = ", ".join(f"{field.name} {field.shape}" for field in self.inputs)
+        return f"inputs of the kind {self.input_kind} ({fields})"
+
     def batch(self, columns: Iterable[Any]) -> Any:
         """A batch from its columns, one for each of ``inputs`` and then of ``targets``.
 
         Returns:
-            ``(x, y)``; where there are several inputs or targets, a mapping of their names to them.
+            ``(x, y)``, or ``(x,)`` without targets; a mapping of their names to them where there are several.
         """
-        if len(self.inputs) == len(self.targets) == 1:
+        if len(self.inputs) == 1 and len(self.targets) <= 1:
             return tuple(columns)
         return dict(zip((field.name for field in self.inputs + self.targets), columns, strict=True))
 
     @property
     def is_dense(self) -> bool:
-        """Whether a batch is ``(x, y)`` with one array for each, of the same shape in every batch."""
-        return len(self.inputs) == len(self.targets) == 1 and not any(f.ragged for f in self.inputs + self.targets)
-
-    @property
-    def kind(self) -> str:
-        """What a batch is, in words."""
-        if len(self.inputs) > 1 or len(self.targets) > 1:
-            return "several inputs or targets"
-        return f"samples of different lengths for {self.task}" if not self.is_dense else f"samples for {self.task}"
+        """Whether a batch is ``(x, y)`` or ``(x,)`` with one array for each, of the same shape in every batch."""
+        single = len(self.inputs) == 1 and len(self.targets) <= 1
+        return single and not any(field.ragged for field in self.inputs + self.targets)

@@ -1,100 +1,118 @@
-"""The task: what is predicted, by which loss it is learned (the ``loss`` section), by which metrics it is judged.
+"""The task: what is predicted, by which loss it is learned, by which metrics it is judged.
 
-The task comes from the data (``data.task``), not from the architecture: a network only gives ``num_outputs`` numbers
+The task comes from the data (``data.task``), not from the architecture: a network only gives ``output_shape`` numbers
 for each sample.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import nn
 from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
-from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
 
+from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec, TaskName
-from hpc_dl.errors import ConfigError
-from hpc_dl.schema import Section
-
-# (name of the loss) → (its module, the tasks that it fits)
-_LOSSES: dict[str, tuple[Callable[[], nn.Module], TaskName]] = {
-    "cross_entropy": (nn.CrossEntropyLoss, "classification"),
-    "mse": (nn.MSELoss, "regression"),
-    "l1": (nn.L1Loss, "regression"),
-    "huber": (nn.HuberLoss, "regression"),
-}
-
-
-class LossConfig(Section):
-    """What is minimised."""
-
-    name: Literal["auto", "cross_entropy", "mse", "l1", "huber"] = "auto"
-    """``auto`` is ``cross_entropy`` for classes and ``mse`` for values."""
+from hpc_dl.errors import ConfigError, Fault, nearest
+from hpc_dl.learning.losses import FITTING, LOSSES, LossConfig
+from hpc_dl.learning.metrics import METRICS, usual
 
 
 class Task:
     """Loss and metrics of a task on one data set.
 
-    Shapes: outputs are (batch, num_outputs); targets are (batch,) class numbers for classification, and
-    (batch, num_outputs) or, for one output, (batch,) values for regression.
+    Shapes of outputs and targets, B samples of K classes or values:
 
-    Raises:
-        ConfigError: the loss does not fit the task.
+    * ``classification``: (B, K) and (B,) class numbers; ``multilabel``: (B, K) and (B, K) of 0 and 1.
+    * ``regression``: (B, K) and (B, K) or, for one value, (B,).
+    * ``labelling``: (B, K, *positions) and (B, *positions) class numbers; (all steps, K) where samples are ragged.
+    * ``reconstruction``: (B, *input_shape), and the scaled inputs themselves.
+
+    Attributes:
+        name: of the task.
+        data: what it is judged on.
+        config: the ``loss`` section.
     """
 
-    def __init__(self, config: LossConfig, data: DataSpec) -> None:
-        self.name: TaskName = data.task
-        self.num_outputs = data.num_outputs
-        fitting = [loss for loss, (_, task) in _LOSSES.items() if task == self.name]
-        if not data.is_dense or not fitting:
-            raise ConfigError.at(
-                "data",
-                f"gives {data.kind}, for which hpc_dl has no architecture yet",
-                remedy="train a LightningModule of your own on it (`model.class`)",
-            )
-        loss = fitting[0] if config.name == "auto" else config.name
-        if loss not in fitting:
-            raise ConfigError.at(
-                "loss.name",
-                f"does not fit {data.file}, whose targets are made for {self.name} (data.task)",
-                value=loss,
-                allowed=", ".join(fitting),
-            )
-        self._criterion = _LOSSES[loss][0]()
+    def __init__(self, config: LossConfig, data: DataSpec, metrics: Sequence[str] | None = None) -> None:
+        """Find loss and metrics.
 
-    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        Args:
+            config: the ``loss`` section.
+            data: what is learned from.
+            metrics: their names; None for the usual ones of the task.
+
+        Raises:
+            ConfigError: the loss or a metric does not fit the task.
+        """
+        self.name: TaskName = data.task
+        self.data = data
+        self.config = config
+        fitting = FITTING[self.name]
+        loss = fitting[0] if config.name == "auto" else config.name
+        faults = []
+        if loss not in fitting:
+            faults.append(
+                Fault(
+                    "loss.name",
+                    f"does not fit {data.file}, whose targets are made for {self.name} (data.task)",
+                    value=loss,
+                    allowed=", ".join(fitting),
+                )
+            )
+        known = METRICS[self.name]
+        self._metrics = usual(data) if metrics is None else tuple(metrics)
+        faults += [
+            Fault(
+                "metrics",
+                f"does not fit the task {self.name} (data.task)",
+                value=name,
+                allowed=", ".join(known),
+                remedy=nearest(name, known),
+            )
+            for name in self._metrics
+            if name not in known
+        ]
+        if faults:
+            raise ConfigError(*faults)
+        self._criterion = LOSSES.get(loss)
+
+    @property
+    def num_outputs(self) -> int:
+        """Classes, or values of a sample."""
+        return self.data.num_outputs
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """What a network gives for one sample of a dense batch, without the batch."""
+        if self.name == "reconstruction":
+            return self.data.input_shape
+        if self.name == "labelling":
+            return (self.num_outputs, *self.data.targets[0].shape)
+        return (self.num_outputs,)
+
+    def loss(self, outputs: torch.Tensor, targets: Any) -> torch.Tensor:
         """Mean loss of a batch, a scalar."""
-        if self.name == "regression":
-            targets = targets.reshape(outputs.shape)
-        result: torch.Tensor = self._criterion(outputs, targets)
-        return result
+        assert self._criterion is not None, f"{self.name} has a loss of its own"
+        return self._criterion(outputs, self._aligned(outputs, targets), self.config)
 
     def metrics(self, prefix: str) -> MetricCollection:
         """New, empty metrics whose names begin with ``prefix`` (``val/``)."""
-        if self.name == "classification":
-            classes = self.num_outputs
-            return MetricCollection(
-                {
-                    "accuracy": MulticlassAccuracy(classes, average="micro"),
-                    "balanced_accuracy": MulticlassAccuracy(classes, average="macro"),
-                    "f1": MulticlassF1Score(classes, average="macro"),
-                },
-                prefix=prefix,
-            )
-        return MetricCollection({"mse": MeanSquaredError(), "mae": MeanAbsoluteError(), "r2": _R2()}, prefix=prefix)
+        makers = METRICS[self.name]
+        return MetricCollection({name: makers[name](self.num_outputs) for name in self._metrics}, prefix=prefix)
 
-    def update(self, metrics: MetricCollection, outputs: torch.Tensor, targets: torch.Tensor) -> None:
+    def update(self, metrics: MetricCollection, outputs: torch.Tensor, targets: Any) -> None:
         """Add a batch to the metrics."""
+        metrics.update(outputs, self._aligned(outputs, targets))
+
+    def weight(self, targets: Any) -> int:
+        """What a batch counts in the mean of a split's losses: its samples, or their steps where they are ragged."""
+        return len(targets.values) if isinstance(targets, Ragged) else len(targets)
+
+    def _aligned(self, outputs: torch.Tensor, targets: Any) -> torch.Tensor:
+        values: torch.Tensor = targets.values if isinstance(targets, Ragged) else targets
         if self.name == "regression":
-            targets = targets.reshape(outputs.shape)
-        metrics.update(outputs, targets)
-
-
-class _R2(R2Score):
-    """NaN, rather than an error at the training's end, for a single sample: it has no variance to explain."""
-
-    def compute(self) -> torch.Tensor:
-        return super().compute() if self.total >= 2 else torch.tensor(float("nan"), device=self.device)
+            # (B, 1) against (B,) would broadcast to (B, B).
+            return values.reshape(outputs.shape)
+        return values

@@ -1,43 +1,88 @@
-"""What the configuration of every architecture has: a name, and how its LightningModule is built."""
+"""What the configuration of every architecture has: a name, what it takes, and how its LightningModule is built."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import pytorch_lightning as pl
 
-from hpc_dl.data.spec import DataSpec
-from hpc_dl.errors import ConfigError
-from hpc_dl.learning.supervised import Learning
+from hpc_dl.data.spec import DENSE, DataSpec, InputKind, TaskName
+from hpc_dl.errors import ConfigError, Fault
+from hpc_dl.learning.learner import Learning
+from hpc_dl.nn.initialization import Initialization, initialize
 from hpc_dl.schema import Section
 
 
-class ModelConfig(Section):
-    """The ``model`` section of one architecture. Its fields are the architecture's parameters."""
+class ModelSection(Section):
+    """The ``model`` section: it builds the LightningModule that is trained."""
 
     name: str
     """Which architecture (``hpc-dl models`` lists them)."""
 
     @abstractmethod
     def build(self, data: DataSpec, learning: Learning) -> pl.LightningModule:
-        """The module for data of these shapes.
+        """The module for data of these shapes, with fresh weights.
 
         Raises:
-            ConfigError: the architecture does not fit the shape of the inputs.
+            ConfigError: it does not fit the data.
         """
 
-    def require_image(self, data: DataSpec) -> tuple[int, int, int]:
-        """The (channels, height, width) of the inputs.
+
+class ModelConfig(ModelSection):
+    """The ``model`` section of one architecture. Its fields are the architecture's parameters.
+
+    Attributes:
+        inputs: kinds of inputs that it takes.
+        tasks: what it can be trained for.
+    """
+
+    inputs: ClassVar[tuple[InputKind, ...]] = DENSE
+    tasks: ClassVar[tuple[TaskName, ...]] = ("classification", "multilabel", "regression")
+
+    init: Initialization = Initialization()
+    """How the weights begin."""
+
+    def build(self, data: DataSpec, learning: Learning) -> pl.LightningModule:
+        """The module for data of these shapes, with fresh weights.
 
         Raises:
-            ConfigError: the inputs have another shape.
+            ConfigError: the architecture does not fit the inputs or the task.
         """
-        if len(data.input_shape) != 3:
-            raise ConfigError.at(
-                "model.name",
-                f"needs images (channels, height, width), but the inputs of {data.file} are {data.input_shape}",
-                value=self.name,
-                remedy="choose an architecture for such inputs, for example mlp",
+        self._check(data)
+        module = self.module(data, learning)
+        initialize(module, self.init)
+        return module
+
+    @abstractmethod
+    def module(self, data: DataSpec, learning: Learning) -> pl.LightningModule:
+        """The module for data that are of one of ``inputs`` and for one of ``tasks``.
+
+        Raises:
+            ConfigError: the parameters do not fit the shapes.
+        """
+
+    def _check(self, data: DataSpec) -> None:
+        faults = []
+        if data.input_kind not in self.inputs:
+            faults.append(
+                Fault(
+                    "model.name",
+                    f"does not take {data.inputs_in_words}, as {data.file} has them",
+                    value=self.name,
+                    allowed=f"data of one of the kinds {', '.join(self.inputs)}",
+                    remedy="choose another architecture; `hpc-dl models` says what each takes",
+                )
             )
-        channels, height, width = data.input_shape
-        return channels, height, width
+        if data.task not in self.tasks:
+            faults.append(
+                Fault(
+                    "model.name",
+                    f"cannot be trained for {data.task} (data.task)",
+                    value=self.name,
+                    allowed=", ".join(self.tasks),
+                    remedy="choose another architecture; `hpc-dl models` says what each is for",
+                )
+            )
+        if faults:
+            raise ConfigError(*faults)

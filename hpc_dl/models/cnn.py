@@ -10,7 +10,8 @@ from torch import nn
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, Fault
-from hpc_dl.learning.supervised import Learning, Supervised
+from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName, activation
 from hpc_dl.schema import Unit
@@ -18,6 +19,8 @@ from hpc_dl.schema import Unit
 
 class CNNConfig(ModelConfig):
     """Blocks of convolution, batch normalisation, activation and 2×2 max pooling, then one dense hidden layer."""
+
+    inputs = ("image",)
 
     name: Literal["cnn"] = "cnn"
     """Which architecture."""
@@ -37,13 +40,13 @@ class CNNConfig(ModelConfig):
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.25
     """Share of the hidden layer's inputs switched off in training (Srivastava et al., 2014)."""
 
-    def build(self, data: DataSpec, learning: Learning) -> CNN:
+    def module(self, data: DataSpec, learning: Learning) -> CNN:
         """The module for images.
 
         Raises:
-            ConfigError: the inputs are no images, or too small for so many poolings, or the kernel is even.
+            ConfigError: the images are too small for so many poolings, or the kernel is even.
         """
-        _, height, width = self.require_image(data)
+        _, height, width = data.input_shape
         faults = []
         if self.kernel_size % 2 == 0:
             faults.append(Fault("model.kernel_size", "must be odd", value=self.kernel_size))

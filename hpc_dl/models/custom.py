@@ -14,11 +14,11 @@ from pydantic import Field, field_validator
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, HpcDlError, nearest
-from hpc_dl.learning.supervised import Learning
-from hpc_dl.models.base import ModelConfig
+from hpc_dl.learning.learner import Learning
+from hpc_dl.models.base import ModelSection
 
 
-class CustomModelConfig(ModelConfig):
+class CustomModelConfig(ModelSection):
     """A LightningModule of the user's own, found by its import path."""
 
     name: Literal["custom"] = "custom"

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.learning.supervised import Learning, Supervised
+from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 
 
@@ -25,7 +26,7 @@ class LinearConfig(ModelConfig):
     bias: bool = True
     """Add a constant to each output."""
 
-    def build(self, data: DataSpec, learning: Learning) -> Linear:
+    def module(self, data: DataSpec, learning: Learning) -> Linear:
         """The module for inputs of any shape, which it flattens."""
         return Linear(self, data, learning)
 

@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import nn
 
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.learning.supervised import Learning, Supervised
+from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName, activation
 from hpc_dl.schema import Unit
@@ -33,7 +34,7 @@ class MLPConfig(ModelConfig):
     bias: bool = True
     """Add a constant to each unit."""
 
-    def build(self, data: DataSpec, learning: Learning) -> MLP:
+    def module(self, data: DataSpec, learning: Learning) -> MLP:
         """The module for inputs of any shape, which it flattens."""
         return MLP(self, data, learning)
 

@@ -10,6 +10,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, RichProgressBar
 
+from hpc_dl.data.ragged import Ragged
+
 
 class TrainingMetrics(Callback):
     """Write ``train/loss``, ``train/lr`` and ``train/samples_per_s`` every ``log_every_n_steps`` optimizer steps.
@@ -150,6 +152,8 @@ class TerminalProgress(RichProgressBar):
 def _batch_size(batch: Any) -> int:
     first = batch
     while isinstance(first, (tuple, list, dict)) and first:
+        if isinstance(first, Ragged):
+            return len(first.offsets) - 1
         first = next(iter(first.values())) if isinstance(first, dict) else first[0]
     return len(first) if isinstance(first, torch.Tensor) and first.ndim else 1
 

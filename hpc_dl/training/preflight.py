@@ -13,7 +13,8 @@ from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.order import BatchOrder
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, Fault, HpcDlError
-from hpc_dl.learning.supervised import Learning, Supervised
+from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.supervised import Supervised
 from hpc_dl.learning.task import Task
 
 
@@ -41,9 +42,8 @@ def build_model(experiment: Experiment, data: DataSpec) -> pl.LightningModule:
     Raises:
         ConfigError: the architecture or the loss does not fit the data.
     """
-    learning = Learning(
-        Task(experiment.loss, data), experiment.optimizer, experiment.schedule, total_steps(experiment, data)
-    )
+    task = Task(experiment.loss, data, experiment.metrics)
+    learning = Learning(task, experiment.optimizer, experiment.schedule, total_steps(experiment, data))
     return experiment.model.build(data, learning)
 
 
@@ -68,7 +68,7 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
         own = experiment.model.name == "custom"
         with torch.device("cpu" if own else "meta"):
             model = build_model(experiment, data)
-            if isinstance(model, Supervised):
+            if isinstance(model, Supervised) and data.is_dense:
                 _try_shapes(model, data)
         parameters = num_parameters(model)
     except HpcDlError as error:
@@ -80,8 +80,10 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
 
 def _try_shapes(model: Supervised, data: DataSpec) -> None:
     model.eval()
-    outputs = model(torch.empty(2, *data.input_shape))
-    assert outputs.shape == (2, data.num_outputs), f"{type(model).__name__} gives {tuple(outputs.shape)}"
+    tokens = data.input_kind == "tokens"
+    outputs = model(torch.zeros(2, *data.input_shape, dtype=torch.int64 if tokens else torch.float32))
+    wanted = (2, *model.learning.task.output_shape)
+    assert outputs.shape == wanted, f"{type(model).__name__} gives {tuple(outputs.shape)} instead of {wanted}"
 
 
 def _split_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
@@ -157,7 +159,7 @@ def _monitor_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
     if experiment.model.name == "custom" or "val" not in data.sizes:
         return []
     try:
-        task = Task(experiment.loss, data)
+        task = Task(experiment.loss, data, experiment.metrics)
     except ConfigError:
         return []  # told when the model is built
     known = ["val/loss", *task.metrics("val/")]

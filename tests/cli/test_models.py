@@ -1,6 +1,7 @@
 """``hpc-dl models``."""
 
 import re
+from typing import Any
 
 import pytest
 
@@ -40,6 +41,12 @@ def test_the_parameters_of_one(hpc_dl: HpcDl) -> None:
 def test_every_parameter_has_a_meaning_and_is_accepted(hpc_dl: HpcDl, name: str) -> None:
     answer = hpc_dl("models", name, "--json").json
     assert all(row["meaning"].endswith(".") for row in answer["parameters"])
-    defaults = {row["parameter"]: row["default"] for row in answer["parameters"]}
+    defaults: dict[str, Any] = {}
+    for row in answer["parameters"]:
+        *sections, key = row["parameter"].split(".")
+        inner = defaults
+        for name_of_section in sections:
+            inner = inner.setdefault(name_of_section, {})
+        inner[key] = row["default"]
     section = models.config_class(name)
     assert section.model_validate({"name": name, **defaults}) == section(name=name)

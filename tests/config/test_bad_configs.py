@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from hpc_dl.data.spec import TASKS
 from tests import experiments
 from tests.config.conftest import Validate
 
-SECTIONS = "name, seed, data, model, loss, optimizer, schedule, trainer, checkpoint, resources, wandb"
+SECTIONS = "name, seed, data, model, loss, metrics, optimizer, schedule, trainer, checkpoint, resources, wandb"
 TRAINER = (
     "max_epochs, max_steps, precision, accelerator, strategy, gradient_clip_val, gradient_clip_algorithm, "
     "accumulate_grad_batches, limit_train_batches, limit_val_batches, limit_test_batches, val_check_interval, "
@@ -41,7 +42,8 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
     ({"trainer": {"max_epoch": 3}}, f"trainer.max_epoch: unknown key (allowed: {TRAINER}). Did you mean 'max_epochs'?"),
     (
         {"model": {"name": "mlp", "widht": 3}},
-        "model.widht: unknown key (allowed: name, depth, width, activation, dropout, bias). Did you mean 'width'?",
+        "model.widht: unknown key (allowed: name, init, depth, width, activation, dropout, bias). "
+        "Did you mean 'width'?",
     ),
     (
         {"optimizer": {"name": "sgd", "beta1": 0.9}},
@@ -78,7 +80,7 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
     ),
     (
         {"loss": {"name": "cross-entropy"}},
-        f"loss.name: {CHOICE} (got 'cross-entropy'; allowed: auto, cross_entropy, mse, l1, huber). "
+        f"loss.name: {CHOICE} (got 'cross-entropy'; allowed: auto, cross_entropy, bce, mse, half_mse, l1, huber). "
         "Did you mean 'cross_entropy'?",
     ),
     (
@@ -95,8 +97,7 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
     ),
     (
         {"data": {"task": "regresion"}},
-        f"data.task: {CHOICE} (got 'regresion'; allowed: auto, classification, regression, labelling). "
-        "Did you mean 'regression'?",
+        f"data.task: {CHOICE} (got 'regresion'; allowed: auto, {', '.join(TASKS)}). Did you mean 'regression'?",
     ),
     ({"checkpoint": {"every": "5 parsecs"}}, f"checkpoint.every: {INTERVAL} (got '5 parsecs')"),
     ({"checkpoint": {"every": "0 min"}}, f"checkpoint.every: {INTERVAL} (got '0 min')"),
@@ -383,14 +384,15 @@ def test_images_are_needed_for_a_convolution_and_classes_for_a_cross_entropy(
         2,
         [
             f"hpc-dl: loss.name: does not fit {value_file}, whose targets are made for regression (data.task) "
-            "(got 'cross_entropy'; allowed: mse, l1, huber)"
+            "(got 'cross_entropy'; allowed: mse, half_mse, l1, huber)"
         ],
     )
     assert validate(experiments.raw(value_file, model={"name": "cnn"})) == (
         2,
         [
-            f"hpc-dl: model.name: needs images (channels, height, width), but the inputs of {value_file} are (5,) "
-            "(got 'cnn'). Choose an architecture for such inputs, for example mlp"
+            f"hpc-dl: model.name: does not take inputs of the kind vector (inputs (5,)), as {value_file} has them "
+            "(got 'cnn'; allowed: data of one of the kinds image). "
+            "Choose another architecture; `hpc-dl models` says what each takes"
         ],
     )
 

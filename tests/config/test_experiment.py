@@ -45,6 +45,7 @@ def variants() -> list[Any]:
         ({"data": {"file": "x.h5", "splits": {"groups": {"val": None}}}}, "groups"),
         ({"trainer": {"limit_train_batches": 1, "limit_val_batches": 1.0, "deterministic": "warn"}}, "trainer"),
         ({"resources": {"time": 30, "nodes": 2}}, "resources"),
+        ({"metrics": ["accuracy", "top5"]}, "metrics"),
         ({"wandb": {"tags": ["no", "1e-3"], "group": "12:30:00"}}, "wandb"),
     ]
     return [pytest.param(raw, id=name) for raw, name in found]
@@ -71,6 +72,7 @@ def test_every_default_is_spelled_out_in_the_written_config() -> None:
     assert written["schedule"] == {"name": "constant", "warmup_steps": 0}
     assert written["model"] == {
         "name": "mlp", "depth": 2, "width": 256, "activation": "relu", "dropout": 0.0, "bias": True,
+        "init": {"weights": "auto", "std": 0.01, "bias": None},
     }  # fmt: skip
     assert written["trainer"]["precision"] == "32-true"
     assert written["checkpoint"] == {"every": "auto", "monitor": "val/loss", "mode": "min"}

@@ -210,7 +210,7 @@ def test_what_does_not_fit_is_told(
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"targets": None}, "`targets: null` goes with `windows` only"),
+        ({"targets": None}, "`targets: null` goes with `windows`, or with a `task` without targets"),
         ({"windows": {"length": 3}, "crop": [3]}, "`windows` and `crop` exclude each other"),
     ],
 )

@@ -1,13 +1,19 @@
 """The writer: atomic, plain, with a checksum of the content."""
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from hpc_dl.data.checksum import content_checksum, file_checksum
+from hpc_dl.data.config import DataConfig, Windows
+from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.format import Samples, write
+from hpc_dl.data.opening import open_spec
+from hpc_dl.data.ragged import Ragged
 from hpc_dl.errors import DataError
 
 from .conftest import samples
@@ -106,3 +112,49 @@ def test_checksum_of_a_large_file_is_a_sample(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.write(b"abc")
     assert file_checksum(path) == "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_graphs_sequences_and_streams_say_what_they_are(tmp_path: Path) -> None:
+    about: Any = {"source": "toy", "licence": "CC0-1.0"}
+    path = tmp_path / "graphs.h5"
+    nodes = Ragged(np.arange(10, dtype=np.float32).reshape(5, 2), np.array([0, 2, 5]))
+    edges = Ragged(np.array([[0, 1], [1, 2], [2, 0]]), np.array([0, 1, 3]))
+    labels = Ragged(np.array([0, 1, 1, 0, 1]), nodes.offsets)
+    split = {"nodes": nodes, "edges": edges, "targets": labels}
+    write(path, {"train": split}, task="labelling", inputs=("nodes", "edges"), class_names=("a", "b"), **about)
+    spec = open_spec(DataConfig(file=str(path)))
+    assert (spec.input_kind, spec.task, spec.num_outputs, spec.sizes) == ("graph", "labelling", 2, {"train": 2})
+    batch = next(iter(HDF5DataModule(path, batch_size=2).train_dataloader()))
+    assert {name: tuple(value.values.shape) for name, value in batch.items()} == {
+        "nodes": (5, 2),
+        "edges": (3, 2),
+        "targets": (5,),
+    }
+    with pytest.raises(DataError, match=r"/train: has 2 nodes but 1 edges"):
+        fewer = split | {"edges": edges.part(slice(0, 1))}
+        write(path, {"train": fewer}, task="labelling", inputs=("nodes", "edges"), **about)
+
+    path = tmp_path / "stream.h5"
+    stream = {"inputs": np.arange(20, dtype=np.uint8) % 3}
+    write(path, {"train": stream}, task="labelling", targets=(), stream=True, class_names="abc", **about)
+    with pytest.raises(DataError, match=r"data.windows: is required: .* holds one long stream"):
+        open_spec(DataConfig(file=str(path)))
+    spec = open_spec(DataConfig(file=str(path), windows=Windows(length=4)))
+    assert (spec.input_kind, spec.num_outputs, spec.sizes) == ("tokens", 3, {"train": 4})
+    x, y = next(iter(HDF5DataModule(path, batch_size=4, windows={"length": 4}).train_dataloader()))
+    assert torch.equal((x + 1) % 3, y)
+
+    path = tmp_path / "images.h5"
+    write(path, {"train": {"inputs": np.zeros((3, 1, 2, 2), np.uint8)}}, task="generation", targets=(), **about)
+    spec = open_spec(DataConfig(file=str(path)))
+    assert (spec.input_kind, spec.task, spec.targets, spec.num_outputs) == ("image", "generation", (), 4)
+    (x,) = next(iter(HDF5DataModule(path, batch_size=3).train_dataloader()))
+    assert x.shape == (3, 1, 2, 2)
+
+
+def test_targets_are_left_out_where_the_task_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    images = Samples(np.zeros((4, 1, 2, 2), np.uint8), np.arange(4))
+    write(path, {"train": images}, source="a", task="classification", licence="CC0-1.0")
+    spec = open_spec(DataConfig(file=str(path), task="reconstruction"))
+    assert (spec.task, spec.targets, spec.input_shape) == ("reconstruction", (), (1, 2, 2))

@@ -5,8 +5,8 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from hpc_dl.learning.learner import Learning
 from hpc_dl.learning.schedules import Cosine
-from hpc_dl.learning.supervised import Learning
 from hpc_dl.models.linear import Linear, LinearConfig
 from tests.experiments import learning, spec
 

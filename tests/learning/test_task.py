@@ -1,13 +1,16 @@
 """Losses and metrics against values computed by hand."""
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
-from hpc_dl.data.spec import DataSpec
+from hpc_dl.data.ragged import Ragged
+from hpc_dl.data.spec import DataSpec, FieldSpec, Window
 from hpc_dl.errors import ConfigError
-from hpc_dl.learning.task import LossConfig, Task
+from hpc_dl.learning.losses import LossConfig, penalty
+from hpc_dl.learning.task import Task
 from tests.experiments import spec
 
 CLASSES = spec()
@@ -83,7 +86,7 @@ def test_losses(name: str, data: DataSpec, wanted: float) -> None:
 
 @pytest.mark.parametrize(
     ("name", "data", "allowed"),
-    [("mse", CLASSES, "cross_entropy"), ("cross_entropy", VALUES, "mse, l1, huber")],
+    [("mse", CLASSES, "cross_entropy"), ("cross_entropy", VALUES, "mse, half_mse, l1, huber")],
 )
 def test_a_loss_that_does_not_fit(name: str, data: DataSpec, allowed: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -94,15 +97,57 @@ def test_a_loss_that_does_not_fit(name: str, data: DataSpec, allowed: str) -> No
     )
 
 
-def test_data_that_no_architecture_takes_yet_are_refused_with_what_does() -> None:
-    one, several = spec(), spec()
-    ragged = replace(one, inputs=(replace(one.inputs[0], ragged=True),))
-    by_name = replace(several, inputs=several.inputs * 2)
-    cases = (
-        (ragged, "samples of different lengths for classification"),
-        (by_name, "several inputs or targets"),
-        (replace(one, task="labelling"), "samples for labelling"),
+def test_metrics_are_chosen_by_name() -> None:
+    names = list(Task(LossConfig(), CLASSES, ["top5", "auroc"]).metrics("val/"))
+    assert names == ["val/auroc", "val/top5"]
+    with pytest.raises(ConfigError, match=r"metrics: does not fit the task regression .*got 'accuracy'; allowed: mse"):
+        Task(LossConfig(), VALUES, ["mse", "accuracy"])
+
+
+def test_labelling_of_pixels_and_of_steps() -> None:
+    pixels = replace(spec(input_shape=(1, 2, 2)), task="labelling", targets=(FieldSpec("targets", (2, 2), "int64"),))
+    task = Task(LossConfig(), pixels)
+    assert task.output_shape == (3, 2, 2)
+    labels = torch.tensor([[[0, 1], [1, 2]]])
+    outputs = torch.nn.functional.one_hot(labels, 3).permute(0, 3, 1, 2) * 20.0
+    assert task.loss(outputs, labels).item() == pytest.approx(0, abs=1e-6)
+    assert computed(task, [(outputs, labels)]) == {"val/accuracy": 1, "val/dice": 1, "val/iou": 1}
+    wrong = outputs.flip(1)  # 0 and 2 exchanged
+    assert computed(task, [(wrong, labels)]) == pytest.approx(
+        {"val/accuracy": 1 / 2, "val/dice": 1 / 3, "val/iou": 1 / 3}
     )
-    for data, kind in cases:
-        with pytest.raises(ConfigError, match=rf"data: gives {kind}, for which .*a LightningModule of your own"):
-            Task(LossConfig(), data)
+    steps = Ragged(torch.tensor([0, 2, 1]), torch.tensor([0, 1, 3]))
+    assert task.loss(torch.zeros(3, 3), steps).item() == pytest.approx(math.log(3))
+    assert task.weight(steps) == 3
+
+
+def test_bits_per_step() -> None:
+    stream = FieldSpec("inputs", (4,), "uint8", window=Window(4, 4))
+    data = replace(spec(), inputs=(stream,), task="labelling", targets=(FieldSpec("next inputs", (4,), "int64"),))
+    found = computed(Task(LossConfig(), data), [(torch.zeros(2, 3, 4), torch.zeros(2, 4, dtype=torch.int64))])
+    assert found["val/bits_per_step"] == pytest.approx(math.log2(3))
+
+
+def test_several_labels_of_a_sample() -> None:
+    task = Task(LossConfig(), replace(spec(), task="multilabel"))
+    outputs, targets = torch.tensor([[9.0, -9.0, 9.0], [-9.0, -9.0, 9.0]]), torch.tensor([[1, 0, 1], [1, 0, 1]])
+    assert task.loss(outputs, targets).item() == pytest.approx(9 / 6, abs=1e-3)
+    found = computed(task, [(outputs, targets)])
+    assert found["val/exact_match"] == 1 / 2 and found["val/accuracy"] == pytest.approx(5 / 6)
+
+
+def test_reconstruction_is_judged_by_the_squared_error_of_a_sample() -> None:
+    task = Task(LossConfig(), replace(spec(input_shape=(2, 2)), task="reconstruction", targets=()))
+    assert task.output_shape == (2, 2)
+    found = computed(task, [(torch.zeros(2, 2, 2), torch.tensor([[[1.0, 2], [0, 0]], [[0, 0], [0, 3]]]))])
+    assert found == {"val/mse": 14 / 8, "val/squared_error": 7}
+
+
+def test_penalties_on_weights_alone() -> None:
+    layer = torch.nn.Linear(2, 1)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1.0, -2.0]]))
+    parameters = list(layer.parameters())
+    assert penalty(parameters, LossConfig()) is None
+    found = penalty(parameters, LossConfig(l1=0.5, l2=0.1))
+    assert found is not None and found.item() == pytest.approx(0.5 * 3 + 0.1 / 2 * 5)

@@ -78,8 +78,9 @@ def test_activations_are_torchs(name: str) -> None:
         (
             CNNConfig(),
             (12,),
-            "model.name: needs images (channels, height, width), but the inputs of /data/paper.h5 are (12,) "
-            "(got 'cnn'). Choose an architecture for such inputs, for example mlp",
+            "model.name: does not take inputs of the kind vector (inputs (12,)), as /data/paper.h5 has them "
+            "(got 'cnn'; allowed: data of one of the kinds image). "
+            "Choose another architecture; `hpc-dl models` says what each takes",
         ),
     ],
 )

@@ -137,7 +137,7 @@ class Plan:
 
         return {
             "fingerprint": self.fingerprint,
-            "about": asdict(self.about) | {"class_names": list(self.about.class_names)},
+            "about": {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self.about).items()},
             "inputs": told(self.inputs),
             "targets": told(self.targets),
             "sizes": self.sizes,
