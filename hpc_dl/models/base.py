@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 
@@ -35,10 +35,12 @@ class ModelConfig(ModelSection):
     Attributes:
         inputs: kinds of inputs that it takes.
         tasks: what it can be trained for.
+        small: parameters of a small one, for a first look and for tests.
     """
 
     inputs: ClassVar[tuple[InputKind, ...]] = DENSE
     tasks: ClassVar[tuple[TaskName, ...]] = ("classification", "multilabel", "regression")
+    small: ClassVar[dict[str, Any]] = {}
 
     init: Initialization = Initialization()
     """How the weights begin."""
