@@ -36,11 +36,13 @@ class ModelConfig(ModelSection):
         inputs: kinds of inputs that it takes.
         tasks: what it can be trained for.
         small: parameters of a small one, for a first look and for tests.
+        no_export: why ``torch.export`` cannot take it; empty where it can.
     """
 
     inputs: ClassVar[tuple[InputKind, ...]] = DENSE
     tasks: ClassVar[tuple[TaskName, ...]] = ("classification", "multilabel", "regression")
     small: ClassVar[dict[str, Any]] = {}
+    no_export: ClassVar[str] = ""
 
     init: Initialization = Initialization()
     """How the weights begin."""
