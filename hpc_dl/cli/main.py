@@ -10,6 +10,7 @@ import typer
 import hpc_dl
 from hpc_dl.cli import data
 from hpc_dl.cli.cancel import cancel
+from hpc_dl.cli.evaluate import evaluate, predict
 from hpc_dl.cli.logs import logs
 from hpc_dl.cli.models import models
 from hpc_dl.cli.output import say
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (train, submit, rehearse, status, logs, cancel, resume, results, validate, models):
+for command in (train, submit, rehearse, status, logs, cancel, resume, results, evaluate, predict, validate, models):
     app.command()(command)
 app.add_typer(data.app, name="data")
 

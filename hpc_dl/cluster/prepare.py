@@ -16,12 +16,13 @@ from hpc_dl.errors import RunError
 from hpc_dl.models.custom import CustomModelConfig
 from hpc_dl.runs import provenance, snapshot
 from hpc_dl.runs.files import write_json, write_text
-from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.folder import RunFolder, default_runs
 from hpc_dl.training.preflight import preflight
+from hpc_dl.training.pretrained import weights_file
 
 
 def check(
-    experiment: Experiment, *, data_dir: Path | None, say: Callable[[str], None]
+    experiment: Experiment, *, data_dir: Path | None, say: Callable[[str], None], runs: Path | None = None
 ) -> tuple[Experiment, DataSpec, int]:
     """Make the data if it is missing, and check all that can be checked before a job waits.
 
@@ -29,10 +30,11 @@ def check(
         experiment: as the user wrote it.
         data_dir: where shipped data sources are kept; ``None`` for the default.
         say: tells the user one line.
+        runs: folder of all runs, for ``model.init_from``; ``None`` for the default.
 
     Returns:
-        The experiment with its data source resolved to an absolute file, what the data are, and the number of trainable
-        parameters.
+        The experiment with its data source, and the weights to begin with, resolved to absolute files; what the data
+        are; and the number of trainable parameters.
 
     Raises:
         HpcDlError: with all faults found.
@@ -42,7 +44,11 @@ def check(
         say(f"Making the data set {source} (once)")
     data = open_spec(experiment.data, data_dir)
     section = experiment.data.model_copy(update={"source": None, "file": data.file})
-    resolved = dataclasses.replace(experiment, data=section)
+    model = experiment.model
+    if model.init_from is not None:
+        weights = weights_file(model.init_from, runs or default_runs())
+        model = model.model_copy(update={"init_from": str(weights)})
+    resolved = dataclasses.replace(experiment, data=section, model=model)
     return resolved, data, preflight(resolved, data)
 
 
@@ -61,7 +67,7 @@ def prepare(
     Raises:
         HpcDlError: with all faults found; no folder is left then.
     """
-    resolved, data, _ = check(experiment, data_dir=data_dir, say=say)
+    resolved, data, _ = check(experiment, data_dir=data_dir, say=say, runs=runs)
     run = RunFolder.create(runs, experiment.name)
     try:
         write_text(run.config, yaml.dumps(resolved.to_dict()))

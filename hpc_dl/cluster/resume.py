@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,10 @@ def prepare_again(
         raise RunError.at(
             run.name, "has finished", remedy="to train on, raise trainer.max_epochs=… or trainer.max_steps=…"
         )
-    _, data, _ = check(experiment, data_dir=None, say=say)
+    checked = experiment
+    if checkpoints.listed(run.checkpoints, "step"):  # the weights that it began with may be gone by now
+        checked = replace(experiment, model=experiment.model.model_copy(update={"init_from": None}))
+    _, data, _ = check(checked, data_dir=None, say=say)
     known = (read_json(run.provenance) or {}).get("data", {}).get("checksum")
     if known is not None and known != data.checksum:
         raise RunError.at(

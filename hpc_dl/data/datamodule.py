@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from hpc_dl.data.config import DataConfig, Splits, Windows
@@ -43,7 +44,10 @@ class HDF5DataModule(pl.LightningDataModule):
     Attributes:
         config: the ``data`` section this was built from.
         seed: seed of the order of the training samples.
+        test_split: what a test reads; another one to judge a model by.
     """
+
+    test_split = "test"
 
     def __init__(
         self,
@@ -186,31 +190,39 @@ class HDF5DataModule(pl.LightningDataModule):
         return self._loader("val", shuffle=False) if "val" in self.spec.sizes else []
 
     def test_dataloader(self) -> Loader:
-        """All test samples, each once."""
-        return self._loader("test", shuffle=False)
+        """All samples of ``test_split``, each once."""
+        return self._loader(self.test_split, shuffle=False)
 
     def any_batch(self) -> Batch:
         """A training batch of the usual size, outside of the order: its first samples, as they are stored."""
-        num_ranks = self.trainer.world_size if self.trainer else 1
-        with self._opened().reader("train") as reader:
-            found: Batch = self.spec.batch(tensors(reader.read(np.arange(self._batch_size(num_ranks)))))
+        return self.batch_at("train", np.arange(self._batch_size(self.trainer.world_size if self.trainer else 1)))
+
+    def batch_at(self, split: str, samples: NDArray[np.intp]) -> Batch:
+        """The batch of some samples of a split, as they are stored; as in an evaluation, where something is drawn."""
+        with self._opened().reader(split) as reader:
+            found: Batch = self.spec.batch(tensors(reader.read(samples)))
             return found
+
+    def scaled(self, batch: Batch, convert: Callable[[Any], Any] = lambda x: x) -> Batch:
+        """Convert and scale the inputs of a batch, where it is.
+
+        Args:
+            batch: as a loader gives it.
+            convert: applied to each scaled input.
+        """
+        if isinstance(batch, dict):
+            names = (field.name for field in self.spec.inputs)
+            return batch | {name: convert(scale(batch[name])) for name, scale in zip(names, self.scalings, strict=True)}
+        x, *rest = batch
+        return (convert(self.scaling(x)), *rest)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Convert and scale a batch on the device; then the LightningModule's own hook of this name has its turn."""
         trainer = self.trainer
-        # Lightning fits floats to `precision` before the transfer, when images are still bytes.
-        convert = trainer.precision_plugin.convert_input if trainer is not None else lambda x: x
-        if isinstance(batch, dict):
-            names = (field.name for field in self.spec.inputs)
-            batch = batch | {
-                name: convert(scale(batch[name])) for name, scale in zip(names, self.scalings, strict=True)
-            }
-        else:
-            x, *rest = batch
-            batch = (convert(self.scaling(x)), *rest)
         if trainer is None:
-            return batch
+            return self.scaled(batch)
+        # Lightning fits floats to `precision` before the transfer, when images are still bytes.
+        batch = self.scaled(batch, trainer.precision_plugin.convert_input)
         # Lightning calls either the data module's hook or the module's: an augmentation there would be left out.
         finished: Batch = trainer.lightning_module.on_after_batch_transfer(batch, dataloader_idx)
         return finished

@@ -185,7 +185,7 @@ def write(
     )
     named = {split: _named(samples) for split, samples in splits.items()}
     _check_splits(path, named, about)
-    with _staged(path) as temporary, create(temporary) as file:
+    with staged(path) as temporary, create(temporary) as file:
         describe(file, about)
         for split, found in named.items():
             group = file.create_group(split)
@@ -236,7 +236,7 @@ def _num_samples(values: NDArray[Any] | Ragged) -> int:
 
 
 @contextmanager
-def _staged(path: Path) -> Iterator[Path]:
+def staged(path: Path) -> Iterator[Path]:
     """A name beside ``path`` to write to; it becomes ``path`` when the block ends well, else nothing is left of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:

@@ -19,6 +19,11 @@ class ModelSection(Section):
 
     name: str
     """Which architecture (``hpc-dl models`` lists them)."""
+    init_from: str | None = None
+    """Begin with the weights of a run (its best ones) or of a checkpoint file, wherever names and shapes agree; a head
+    for other classes begins fresh."""
+    freeze: list[str] = []
+    """Parts that are not learned, by the names of modules or parameters: ``features``, ``layers.0.*``."""
 
     @abstractmethod
     def build(self, data: DataSpec, learning: Learning) -> pl.LightningModule:

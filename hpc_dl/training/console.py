@@ -42,6 +42,11 @@ def set_up(run: RunFolder, rank: int) -> None:
             handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
         else:
             handler.setLevel(logging.INFO)
+    quiet()
+
+
+def quiet() -> None:
+    """Leave out what Lightning and torch say that does not apply here."""
     for name in ("pytorch_lightning", "lightning_fabric", "submitit"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in _NOISE:

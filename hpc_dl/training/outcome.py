@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytorch_lightning as pl
 
@@ -25,6 +26,7 @@ def finished(
     attempt: int,
     seconds: float,
     seed: int,
+    diagnosis: dict[str, Any] | None = None,
 ) -> None:
     """Write the result, then the state: who reads ``finished`` finds the result there.
 
@@ -36,7 +38,10 @@ def finished(
         attempt: number of the attempt, from 0.
         seconds: duration of this attempt.
         seed: the experiment's.
+        diagnosis: what :func:`hpc_dl.training.diagnosis.diagnose` found.
     """
+    for sentence in (diagnosis or {}).get("words", ()):
+        say(sentence)
     write_json(
         run.result,
         {
@@ -51,6 +56,7 @@ def finished(
             "world_size": trainer.world_size,
             "device": trainer.strategy.root_device.type,
             "seed": seed,
+            **({} if diagnosis is None else {"diagnosis": diagnosis}),
         },
     )
     attempts.record(

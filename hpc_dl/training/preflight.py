@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -16,6 +17,7 @@ from hpc_dl.errors import ConfigError, Fault, HpcDlError
 from hpc_dl.learning.learner import Learning
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.learning.task import Task
+from hpc_dl.training.pretrained import freeze, load_pretrained
 
 
 def batches_per_epoch(experiment: Experiment, data: DataSpec) -> int:
@@ -37,14 +39,16 @@ def total_steps(experiment: Experiment, data: DataSpec) -> int:
 
 
 def build_model(experiment: Experiment, data: DataSpec) -> pl.LightningModule:
-    """The experiment's module for this data, with fresh weights.
+    """The experiment's module for this data, with fresh weights, and frozen where it says so.
 
     Raises:
         ConfigError: the architecture or the loss does not fit the data.
     """
     task = Task(experiment.loss, data, experiment.metrics)
     learning = Learning(task, experiment.optimizer, experiment.schedule, total_steps(experiment, data))
-    return experiment.model.build(data, learning)
+    model = experiment.model.build(data, learning)
+    freeze(model, experiment.model.freeze)
+    return model
 
 
 def num_parameters(model: nn.Module) -> int:
@@ -70,6 +74,8 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
             model = build_model(experiment, data)
             if isinstance(model, Supervised) and data.is_dense:
                 _try_shapes(model, data)
+        if experiment.model.init_from is not None:
+            load_pretrained(model, Path(experiment.model.init_from))
         parameters = num_parameters(model)
     except HpcDlError as error:
         faults.extend(error.faults)

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -35,10 +36,12 @@ from hpc_dl.training.callbacks import PlainProgress, TerminalProgress, TrainingM
 from hpc_dl.training.checkpointing import Checkpointing, Left
 from hpc_dl.training.compiling import compile_forward, lay_out
 from hpc_dl.training.console import note, on_terminal, say, set_up
+from hpc_dl.training.diagnosis import diagnose
 from hpc_dl.training.entry import examine
 from hpc_dl.training.group import RankGroup
 from hpc_dl.training.outcome import finished, stopped_early
 from hpc_dl.training.preflight import build_model, num_parameters
+from hpc_dl.training.pretrained import load_pretrained
 from hpc_dl.training.ranks import Ranks, cpus_per_rank
 from hpc_dl.training.watchdog import Watchdog
 
@@ -124,6 +127,8 @@ def _train(run: RunFolder, ranks: Ranks, attempt: int, began: float) -> None:
             group = RankGroup(timeout_s=None if stall_s is None else 2 * stall_s)
             checkpointing.attach(trainer, group)
             start = group.from_rank_0(start)
+            if start is None and experiment.model.init_from is not None:
+                load_pretrained(model, Path(experiment.model.init_from), say if group.rank == 0 else note)
             if trainer.is_global_zero:
                 began_with = {"from_step": from_step, "world_size": group.size, **slurm_facts()}
                 attempts.record(run, "started", attempt=attempt, **began_with)
@@ -132,7 +137,9 @@ def _train(run: RunFolder, ranks: Ranks, attempt: int, began: float) -> None:
             try:
                 metrics = _fit_and_test(trainer, model, batches, data, experiment, checkpointing, start, facts)
                 if trainer.is_global_zero:
-                    finished(run, model, trainer, metrics, attempt, time.monotonic() - began, experiment.seed)
+                    diagnosis = _diagnosis(model, batches, trainer, watchdog)
+                    seconds = time.monotonic() - began
+                    finished(run, model, trainer, metrics, attempt, seconds, experiment.seed, diagnosis)
                 finish |= {"exit_code": 0, "summary": metrics}
                 group.disband()
             except Left as left:
@@ -206,6 +213,20 @@ def _fit_and_test(
         trainer.test(model, batches, ckpt_path=str(best.path), weights_only=True, verbose=False)
         metrics |= {name: float(value) for name, value in trainer.callback_metrics.items()}
     return dict(sorted(metrics.items()))
+
+
+def _diagnosis(
+    model: pl.LightningModule, batches: HDF5DataModule, trainer: pl.Trainer, watchdog: Watchdog
+) -> dict[str, Any] | None:
+    """What can be said of the training, for one network with one loss."""
+    if not isinstance(model, Supervised) or model.learning.task.name == "transduction":
+        return None
+    with watchdog.phase("looking at the trained model"):
+        try:
+            return diagnose(model, batches, trainer.strategy.root_device)
+        except Exception as error:  # the training is done, and its result must not be lost for some words about it
+            say(f"No diagnosis of the training: {type(error).__name__}: {error}")
+            return None
 
 
 def _trainer(

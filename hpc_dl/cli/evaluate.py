@@ -1,0 +1,65 @@
+"""``hpc-dl evaluate`` and ``hpc-dl predict``: what a run's model is worth, and what it says of other samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpc_dl.cli.train import AsJson, Runs
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, the beginning of it, its folder, or `latest`.")]
+
+
+def evaluate(
+    word: Run,
+    split: Annotated[str, typer.Option("--split", metavar="SPLIT", help="train, val or test.")] = "test",
+    runs: Runs = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a run's best weights on a split of its data: loss, metrics, confusion matrix."""
+    from hpc_dl.cli.output import emit, table
+    from hpc_dl.runs.folder import default_runs, find
+    from hpc_dl.training import evaluation
+    from hpc_dl.training.console import quiet
+    from hpc_dl.training.finished_model import FinishedModel
+
+    quiet()
+    answer = evaluation.evaluate(FinishedModel.load(find(word, runs or default_runs())), split)
+    if as_json:
+        emit(answer)
+        return
+    print(f"{answer['run']}, {answer['checkpoint']}: {answer['samples']:,} {split} samples\n")
+    table(["metric", split], [[name, f"{value:.4g}"] for name, value in answer["metrics"].items()])
+    if "confusion" in answer:
+        print()
+        rows = [[name, *counts] for name, counts in zip(answer["classes"], answer["confusion"], strict=True)]
+        table(["true \\ found", *answer["classes"]], rows)
+
+
+def predict(
+    word: Run,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="HDF5; its inputs stored as those of the training.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.h5", help="Where to write the predictions.")],
+    inputs: Annotated[
+        str | None, typer.Option("--inputs", metavar="NAME", help="Dataset of the inputs, if another than in training.")
+    ] = None,
+    runs: Runs = None,
+    as_json: AsJson = False,
+) -> None:
+    """Apply a run's best weights to every sample of a file; targets are not needed."""
+    from hpc_dl.cli.output import emit
+    from hpc_dl.runs.folder import default_runs, find
+    from hpc_dl.training import prediction
+    from hpc_dl.training.console import quiet
+    from hpc_dl.training.finished_model import FinishedModel
+
+    quiet()
+    finished = FinishedModel.load(find(word, runs or default_runs()))
+    answer = prediction.predict(finished, file, out, inputs=inputs)
+    if as_json:
+        emit(answer)
+        return
+    told = ", ".join(f"{size:,} in /{group}" for group, size in answer["samples"].items())
+    print(f"{out}: predictions of {answer['run']} for the samples of {file}: {told}")

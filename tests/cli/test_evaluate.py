@@ -1,0 +1,78 @@
+"""``hpc-dl evaluate`` and ``hpc-dl predict``."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests import experiments
+from tests.cli.conftest import HpcDl
+
+
+@pytest.fixture
+def run(hpc_dl: HpcDl, config: Callable[..., Path], tmp_path: Path) -> Path:
+    """A finished run, in ``runs`` of the current folder."""
+    answer = hpc_dl("train", config(trainer={"max_epochs": 2}), "--json")
+    assert answer.status == 0, answer.err
+    return Path(answer.json["dir"])
+
+
+def test_the_test_split_gives_what_the_training_said(hpc_dl: HpcDl, run: Path) -> None:
+    answer = hpc_dl("evaluate", "latest", "--json")
+    assert answer.status == 0, answer.err
+    result = json.loads((run / "result.json").read_text())
+    assert answer.json["metrics"] == pytest.approx(
+        {name.removeprefix("test/"): v for name, v in result["metrics"].items() if name.startswith("test/")}, rel=1e-6
+    )
+    assert json.loads((run / "evaluation-test.json").read_text()) == answer.json
+    confusion = np.array(answer.json["confusion"])
+    assert confusion.sum() == answer.json["samples"] == 11
+    assert confusion.trace() / 11 == pytest.approx(answer.json["metrics"]["accuracy"])
+    assert confusion.sum(1).tolist() == [4, 4, 3]  # as many of each class as there are
+    shown = hpc_dl("evaluate", "latest", "--split", "train")
+    assert shown.status == 0 and "48 train samples" in shown.out and "light" in shown.out
+
+
+def test_predictions_are_those_of_the_evaluation(hpc_dl: HpcDl, run: Path, image_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "predictions.h5"
+    answer = hpc_dl("predict", run, image_file, "--out", out, "--json")
+    assert answer.status == 0, answer.err
+    assert answer.json["samples"] == {"train": 48, "val": 13, "test": 11}
+    with h5py.File(out) as found, h5py.File(image_file) as file:
+        assert found.attrs["run"] == run.name and list(found.attrs["class_names"]) == ["dark", "grey", "light"]
+        predictions, probabilities = found["test/predictions"][()], found["test/probabilities"][()]
+        accuracy = (predictions == file["test/targets"][()]).mean()
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+    assert (probabilities.argmax(1) == predictions).all()
+    assert accuracy == pytest.approx(hpc_dl("evaluate", run, "--json").json["metrics"]["accuracy"])
+
+
+def test_a_file_of_inputs_alone(hpc_dl: HpcDl, run: Path, tmp_path: Path) -> None:
+    images, out = experiments.classes(7, 3).inputs, tmp_path / "out.h5"
+    with h5py.File(tmp_path / "new.h5", "w") as file:
+        file["images"] = images
+        file["other"] = images[:, :, :4]
+    answer = hpc_dl("predict", run, tmp_path / "new.h5", "--out", out, "--inputs", "images")
+    assert answer.status == 0, answer.err
+    with h5py.File(out) as found:
+        assert found["all/predictions"].shape == (7,)
+    before = out.read_bytes()
+    for words, told in (
+        (("--inputs", "other"), "has other inputs than the training (got '(1, 4, 8)'; allowed: (1, 8, 8))"),
+        ((), "new.h5:inputs: there is no such dataset, in the file or in a group of it"),
+    ):
+        answer = hpc_dl("predict", run, tmp_path / "new.h5", "--out", out, *words)
+        assert answer.status == 2 and told in answer.err, answer.err
+    assert out.read_bytes() == before and len(list(tmp_path.glob("*out*"))) == 1
+
+
+def test_a_user_s_mistakes(hpc_dl: HpcDl, run: Path) -> None:
+    answer = hpc_dl("evaluate", "latest", "--split", "best")
+    assert answer.status == 2 and "--split: is not there (got 'best'; allowed: train, val, test)" in answer.err
+    for checkpoint in (run / "checkpoints").glob("best*"):
+        checkpoint.unlink()
+    answer = hpc_dl("evaluate", run)
+    assert answer.status == 2 and "has no weights yet" in answer.err

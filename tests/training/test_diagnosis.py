@@ -1,0 +1,104 @@
+"""What is said of a finished training."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hpc_dl.config.experiment import Experiment
+from hpc_dl.data.datamodule import HDF5DataModule
+from hpc_dl.data.opening import open_spec
+from hpc_dl.learning.supervised import Supervised
+from hpc_dl.runs.files import read_json
+from hpc_dl.training.diagnosis import _fit, diagnose
+from hpc_dl.training.preflight import build_model
+from hpc_dl.training.train import train
+from tests import experiments
+
+CPU = torch.device("cpu")
+
+
+def built(file: Path, **model: Any) -> tuple[Supervised, HDF5DataModule]:
+    experiment = Experiment.from_dict(experiments.raw(file, model={"name": "mlp", "width": 8, "depth": 1, **model}))
+    data = open_spec(experiment.data)
+    torch.manual_seed(0)
+    network = build_model(experiment, data)
+    assert isinstance(network, Supervised)
+    return network, HDF5DataModule.from_config(experiment.data, data)
+
+
+@pytest.mark.parametrize(
+    ("train_loss", "val_loss", "wanted"),
+    [
+        (0.1, 0.2, "good"),
+        (0.1, 0.9, "overfit"),
+        (0.1, 0.4, "overfit"),  # low still, but far above the training's
+        (0.9, 0.9, "underfit"),
+        (0.9, 0.3, "unlikely"),
+        (math.nan, 0.3, "diverged"),
+        (0.1, math.inf, "diverged"),
+    ],
+)
+def test_the_four_cells(train_loss: float, val_loss: float, wanted: str) -> None:
+    assert _fit({"train": train_loss, "val": val_loss, "constant": 1.0}) == wanted
+
+
+def test_the_constant_answer_knows_the_shares_of_the_classes(tmp_path: Path) -> None:
+    found = diagnose(*built(experiments.classification_file(tmp_path)), CPU)
+    assert found["losses"]["constant"] == pytest.approx(math.log(3), rel=1e-3)  # three classes, equally many
+    assert found["fit"] == "underfit"  # it has not begun to learn
+
+
+def test_the_constant_answer_of_values_is_their_mean(tmp_path: Path) -> None:
+    file = experiments.regression_file(tmp_path)
+    model, batches = built(file)
+    y = torch.cat([y for _, y in batches.train_dataloader()])  # 48 samples: six whole batches
+    assert diagnose(model, batches, CPU)["losses"]["constant"] == pytest.approx(y.var(correction=0).item(), rel=1e-4)
+
+
+def test_dead_and_saturated_units_are_found(tmp_path: Path) -> None:
+    file = experiments.classification_file(tmp_path)
+    model, batches = built(file, activation="relu")
+    with torch.no_grad():
+        model.hidden[0].bias[:6] = -1e3  # type: ignore[index, union-attr, operator]
+    found = diagnose(model, batches, CPU)
+    assert found["dead"] == {"hidden.1": pytest.approx(6 / 8, abs=0.13)}
+    assert any("dead" in sentence for sentence in found["words"])
+    model, batches = built(file, activation="tanh")
+    assert diagnose(model, batches, CPU)["saturated"] == {}
+    with torch.no_grad():
+        model.hidden[0].weight.mul_(1e3)  # type: ignore[union-attr, operator]
+    found = diagnose(model, batches, CPU)
+    assert found["saturated"]["hidden.1"] > 0.9
+    assert any("saturated" in sentence for sentence in found["words"])
+
+
+def test_a_layer_that_no_gradient_reaches_is_named(tmp_path: Path) -> None:
+    model, batches = built(experiments.classification_file(tmp_path), depth=3, activation="sigmoid")
+    with torch.no_grad():
+        for layer in (2, 4):
+            model.hidden[layer].weight.mul_(1e-3)  # type: ignore[index, union-attr, operator]
+    found = diagnose(model, batches, CPU)
+    assert set(found["gradients"]) == {"hidden.0", "hidden.2", "hidden.4", "head"}
+    assert any("Hardly any gradient reaches hidden.0" in sentence for sentence in found["words"])
+
+
+def test_the_model_is_left_as_it_was(tmp_path: Path) -> None:
+    model, batches = built(experiments.classification_file(tmp_path), dropout=0.5)
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    diagnose(model, batches, CPU)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(module.training for module in model.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_the_result_and_the_log_hold_it(tmp_path: Path) -> None:
+    content = experiments.raw(experiments.classification_file(tmp_path), trainer={"max_epochs": 60})
+    run = experiments.prepared(tmp_path, content)
+    train(run)
+    found = read_json(run.result)["diagnosis"]
+    assert found["fit"] == "good"
+    assert found["words"][0] in run.log(0).read_text()
