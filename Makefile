@@ -2,6 +2,7 @@
 # make test    every test, on a real Slurm where it can be set up here
 # make check   what a change must pass: formatting, types, docs, tests
 # make bench   the benchmarks
+# make zoo     train every shipped experiment to its figure; hours on two cores: CONFIGS="cnn-digits …" for some
 # make soak    kill trainings at random moments and compare, for SOAK_SECONDS; SEED repeats the faults
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 PARALLEL ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check lint docs bench soak clean
+.PHONY: help demo test quick check lint docs bench zoo soak clean
 
 # Several trainings at a time share the cores here: threads that wait must not spin.
 test quick soak: export OMP_WAIT_POLICY := PASSIVE
@@ -68,6 +69,9 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.shuffling
 	$(BIN)/python -m benchmarks.end_to_end
 	$(BIN)/python -m benchmarks.gpu || test $$? -eq 2
+
+zoo: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.zoo $(CONFIGS)
 
 soak: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.soak --seconds $(SOAK_SECONDS) $(if $(SEED),--seed $(SEED))

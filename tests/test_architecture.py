@@ -12,7 +12,8 @@ PACKAGE = Path(hpc_dl.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up; a room imports from itself and from what stands before it.
 ROOMS = (
-    "errors", "schema", "nn", "data", "learning", "models", "tracking", "config", "runs", "training", "cluster", "cli",
+    "errors", "schema", "nn", "data", "learning", "models", "tracking", "config", "runs", "baselines", "training",
+    "cluster", "cli",
 )  # fmt: skip
 
 

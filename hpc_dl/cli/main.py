@@ -9,6 +9,7 @@ import typer
 
 import hpc_dl
 from hpc_dl.cli import data
+from hpc_dl.cli.baseline import baseline
 from hpc_dl.cli.cancel import cancel
 from hpc_dl.cli.evaluate import evaluate, predict
 from hpc_dl.cli.logs import logs
@@ -31,7 +32,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (train, submit, rehearse, status, logs, cancel, resume, results, evaluate, predict, validate, models):
+for command in (
+    train, submit, rehearse, status, logs, cancel, resume, results, evaluate, predict, baseline, validate, models,
+):  # fmt: skip
     app.command()(command)
 app.add_typer(data.app, name="data")
 

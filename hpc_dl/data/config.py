@@ -88,6 +88,30 @@ class Windows(Section):
     """Without ``targets`` a sample's targets are the inputs so many steps later: 1 for the next token."""
 
 
+Amount = Annotated[float, Field(ge=0)]
+
+
+class Augmentation(Section):
+    """Random changes of the training images, each drawn anew for each sample; evaluation sees them as they are."""
+
+    mirror: list[Annotated[int, Field(ge=-3, le=-1)]] = []
+    """Axes along which half of the samples are mirrored, from the last: -1 left and right, -2 up and down, -3 depth."""
+    shift: Annotated[Fraction, Unit("of the size")] = 0.0
+    """Largest shift along each axis."""
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Largest relative change of size: 0.1 for 0.9 to 1.1 times."""
+    rotate: Annotated[float, Field(ge=0, le=180), Unit("degrees")] = 0.0
+    """Largest rotation; of a volume about each of its axes."""
+    shear: Fraction = 0.0
+    """Largest shear: how far a side moves, as a share of the distance."""
+    brightness: Amount = 0.0
+    """Largest value that is added to all pixels, in units of the scaled inputs."""
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Largest relative change of the distance of all pixels from their mean."""
+    noise: Amount = 0.0
+    """Standard deviation of the noise that is added to each pixel, in units of the scaled inputs."""
+
+
 class DataConfig(Section):
     """Which samples to learn from, and in batches of how many."""
 
@@ -134,6 +158,12 @@ class DataConfig(Section):
     """Scaling of the inputs: ``unit`` to [0, 1] by the range of the training split (of all its values for integers, of
     each channel for others), ``standardize`` to mean 0 and standard deviation 1 per channel on the training split;
     ``auto`` is ``unit`` for integer inputs, else ``standardize``."""
+
+    balance: Literal["none", "undersample", "oversample"] = "none"
+    """Make all classes equally frequent in training: leave out samples of the frequent ones, at random, or repeat those
+    of the rare ones. Evaluation sees all samples as they are. Weights in the loss instead: ``loss.class_weights``."""
+    augmentation: Augmentation = Augmentation()
+    """Random changes of the training images and volumes, on the device."""
 
     @property
     def input_names(self) -> tuple[str, ...]:

@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from hpc_dl.data.config import DataConfig, Splits, Windows
+from hpc_dl.data.augmentation import augment
+from hpc_dl.data.balance import Balance
+from hpc_dl.data.config import Augmentation, DataConfig, Splits, Windows
 from hpc_dl.data.loader import Batch, BatchLoader, ResidentLoader, tensors
 from hpc_dl.data.opening import DataFile, open_data
 from hpc_dl.data.order import BatchOrder, Blocks
@@ -68,6 +70,8 @@ class HDF5DataModule(pl.LightningDataModule):
         transform: Callable[[Any], Any] | None = None,
         num_workers: int = 0,
         scaling: Method = "auto",
+        balance: Balance = "none",
+        augmentation: Augmentation | dict[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
         """Describe the batches; the file is opened when ``spec`` or a loader is first asked for.
@@ -93,6 +97,8 @@ class HDF5DataModule(pl.LightningDataModule):
                 seed, epoch and batch alone.
             num_workers: processes that apply the transform; 0 for the training process itself. Reading needs none.
             scaling: scaling of the inputs, fitted on the training split.
+            balance: make all classes equally frequent in training.
+            augmentation: random changes of the training images, applied on the device after scaling.
             seed: seed of the order of the training samples.
 
         Raises:
@@ -114,6 +120,8 @@ class HDF5DataModule(pl.LightningDataModule):
             shuffle_buffer=float(shuffle_buffer),
             device_resident=device_resident,
             scaling=scaling,
+            balance=balance,
+            augmentation=Augmentation() if augmentation is None else augmentation,
         )
         if num_workers and transform is None:
             raise ConfigError.at(
@@ -223,9 +231,19 @@ class HDF5DataModule(pl.LightningDataModule):
             return self.scaled(batch)
         # Lightning fits floats to `precision` before the transfer, when images are still bytes.
         batch = self.scaled(batch, trainer.precision_plugin.convert_input)
+        if trainer.training and self.config.augmentation != Augmentation():
+            batch = self._augmented(batch)
         # Lightning calls either the data module's hook or the module's: an augmentation there would be left out.
         finished: Batch = trainer.lightning_module.on_after_batch_transfer(batch, dataloader_idx)
         return finished
+
+    def _augmented(self, batch: Batch) -> Batch:
+        """Images and volumes, and the classes of their pixels where there are such."""
+        assert not isinstance(batch, dict)
+        x, *rest = batch
+        if self.spec.task == "labelling":
+            return augment(self.config.augmentation, x, rest[0])
+        return (augment(self.config.augmentation, x)[0], *rest)
 
     def state_dict(self) -> dict[str, Any]:
         """The scalings, kept in the checkpoint so that a model always meets the inputs that it learned from."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import h5py
 import numpy as np
 
 from hpc_dl.data import sources
+from hpc_dl.data.balance import Balance, balanced
 from hpc_dl.data.checks import Rows, check_labels, check_values
 from hpc_dl.data.checksum import file_checksum
-from hpc_dl.data.config import DataConfig
+from hpc_dl.data.config import Augmentation, DataConfig
 from hpc_dl.data.describing import describe
 from hpc_dl.data.fields import Field, open_targets
 from hpc_dl.data.format import FORMAT, FORMAT_VERSION
@@ -21,7 +23,7 @@ from hpc_dl.data.hdf5 import attribute, find_dataset, open_file, where
 from hpc_dl.data.reader import SplitReader
 from hpc_dl.data.spec import WITH_CLASSES, WITHOUT_TARGETS, DataSpec, FieldSpec, TaskName
 from hpc_dl.data.splits import Part, locate_splits, num_samples_of
-from hpc_dl.errors import DataError, Fault
+from hpc_dl.errors import ConfigError, DataError, Fault
 
 # All labels are looked at where they tell the number of classes; where the file names them, opening a file of any size
 # takes no more than a moment. `hpc-dl data verify` looks at everything.
@@ -125,7 +127,34 @@ def open_data(path: str | Path, config: DataConfig) -> DataFile:
         return DataFile(replace(spec, class_names=tuple(map(str, range(spec.num_outputs)))), parts)
     if task in WITH_CLASSES and not class_names:
         spec = _with_numbered_classes(spec, largest_label + 1, parts["train"].targets[0])
+    if config.augmentation != Augmentation() and spec.input_kind not in ("image", "volume"):
+        raise ConfigError.at(
+            "data.augmentation",
+            f"is for images and volumes; {spec.file} has {spec.inputs_in_words}",
+            remedy="leave it out",
+        )
+    if config.balance != "none":
+        spec, parts = _balanced(spec, parts, config.balance)
     return DataFile(spec, parts)
+
+
+def _balanced(spec: DataSpec, parts: dict[str, Part], how: Balance) -> tuple[DataSpec, dict[str, Part]]:
+    """The training split with all classes equally frequent."""
+    if spec.task != "classification":
+        raise ConfigError.at(
+            "data.balance",
+            f"needs one class for each sample, and the task of {spec.file} is {spec.task}",
+            value=how,
+            remedy="leave it out; `loss.class_weights` weighs classes in other tasks",
+        )
+    part = parts["train"]
+    field = next(open_targets(spec, part))
+    with closing(field.rows):
+        numbers = part.rows_at(np.arange(spec.sizes["train"]))
+        labels = np.asarray(field.take(numbers, None)).reshape(-1)
+    rows = numbers[balanced(labels, how)]
+    sizes = spec.sizes | {"train": len(rows)}
+    return replace(spec, sizes=sizes), parts | {"train": replace(part, rows=rows)}
 
 
 def is_own_format(file: h5py.File) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor
 from hpc_dl.data.fields import stretches
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.reader import SplitReader
+from hpc_dl.data.spec import EDGES
 from hpc_dl.errors import DataError
 
 Method = Literal["auto", "none", "unit", "standardize"]
@@ -89,14 +90,16 @@ def fit_scaling(reader: SplitReader, number: int, method: Method) -> Scaling:
         number: which of its inputs.
         method: ``unit``: integers by the least and greatest of all values, others by those of each channel;
             ``standardize``: mean and standard deviation of each channel; ``auto``: ``unit`` for integers, else
-            ``standardize``, but integers in sequences are taken for numbers of tokens and stay what they are; ``none``.
+            ``standardize``, but integers in sequences are taken for numbers of tokens and stay what they are; ``none``. The edges of a
+            graph are numbers of nodes in any case.
 
     Raises:
         DataError: the inputs hold NaN or infinite values.
     """
     field = reader.spec.inputs[number]
     integral = np.dtype(field.dtype).kind in "biu"
-    if method == "auto" and integral and (field.ragged or field.window):
+    tokens = method == "auto" and (field.ragged or field.window)
+    if integral and (tokens or field.name == EDGES):
         return Scaling("tokens")
     if method == "auto":
         method = "unit" if integral else "standardize"

@@ -22,6 +22,7 @@
       submitit/          Slurm's script and its own output
       wandb/             W&B's local files
       result.json        the outcome
+      evaluation-*.json  what `hpc-dl evaluate` found for a split
 """
 
 from __future__ import annotations

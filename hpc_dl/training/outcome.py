@@ -7,9 +7,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from hpc_dl.baselines.compare import facts_of
+from hpc_dl.baselines.simple import KNOWN
 from hpc_dl.config.resources import Resources
+from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import Stopped
-from hpc_dl.runs import attempts
+from hpc_dl.runs import attempts, baselines
 from hpc_dl.runs.files import write_json, write_text
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import State, end_state
@@ -26,6 +29,7 @@ def finished(
     attempt: int,
     seconds: float,
     seed: int,
+    data: DataSpec,
     diagnosis: dict[str, Any] | None = None,
 ) -> None:
     """Write the result, then the state: who reads ``finished`` finds the result there.
@@ -38,9 +42,13 @@ def finished(
         attempt: number of the attempt, from 0.
         seconds: duration of this attempt.
         seed: the experiment's.
+        data: what it was trained on, for the comparison with simple models.
         diagnosis: what :func:`hpc_dl.training.diagnosis.diagnose` found.
     """
+    simple = baselines.of_run(run, facts_of(data))
     for sentence in (diagnosis or {}).get("words", ()):
+        say(sentence)
+    if sentence := _beside(simple, data, metrics):
         say(sentence)
     write_json(
         run.result,
@@ -57,6 +65,7 @@ def finished(
             "device": trainer.strategy.root_device.type,
             "seed": seed,
             **({} if diagnosis is None else {"diagnosis": diagnosis}),
+            **({} if simple is None else {"baseline": {"metric": simple["metric"], **simple["best"]}}),
         },
     )
     attempts.record(
@@ -66,6 +75,16 @@ def finished(
     whole = attempts.seconds(run)
     in_all = f", {duration(whole)} with the attempts before" if whole > seconds + 1 else ""
     say(f"Finished after {trainer.global_step} steps in {duration(seconds)}{in_all}.")
+
+
+def _beside(simple: dict[str, Any] | None, data: DataSpec, metrics: dict[str, float]) -> str:
+    """What the best simple model reached on these splits, beside the network."""
+    if simple is None:
+        known = data.task in KNOWN
+        return "Is a network needed? `hpc-dl baseline CONFIG` fits simple models on the same splits." if known else ""
+    best, metric = simple["best"], simple["metric"]
+    own = f"{metrics[metric]:.4g}" if metric in metrics else "was not measured"
+    return f"{metric}: this network {own}, the best simple model ({best['name']}) {best['mean']:.4g}."
 
 
 def stopped_early(

@@ -139,7 +139,7 @@ def _train(run: RunFolder, ranks: Ranks, attempt: int, began: float) -> None:
                 if trainer.is_global_zero:
                     diagnosis = _diagnosis(model, batches, trainer, watchdog)
                     seconds = time.monotonic() - began
-                    finished(run, model, trainer, metrics, attempt, seconds, experiment.seed, diagnosis)
+                    finished(run, model, trainer, metrics, attempt, seconds, experiment.seed, data, diagnosis)
                 finish |= {"exit_code": 0, "summary": metrics}
                 group.disband()
             except Left as left:

@@ -1,0 +1,229 @@
+"""Every shipped experiment, trained to its figure: ``python -m benchmarks.zoo`` writes zoo.json and docs/zoo.md.
+
+Names of configs as arguments train only these; ``--fast`` those that every test run trains. What is not trained keeps
+the result, date and machine of the last time. ``--page`` only writes the page anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.page import machine, table
+from hpc_dl.config import yaml
+
+PROJECT = Path(__file__).parent.parent
+FIGURES = Path(__file__).with_name("zoo.yaml")
+RESULTS = Path(__file__).with_name("zoo.json")
+PAGE = PROJECT / "docs" / "zoo.md"
+SEEDS = 3
+_HPC_DL = [sys.executable, "-c", "from hpc_dl.cli.main import main; main()"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a config must reach.
+
+    Attributes:
+        config: its name, ``<architecture>-<source>``.
+        metric: full name.
+        source: where the figure comes from.
+        at_least: it must not be below.
+        at_most: it must not be above.
+        seeds: trainings whose mean is judged.
+        fast: whether each test run trains it.
+        gpu: ``overrides`` and another figure, where there is a GPU.
+    """
+
+    config: str
+    metric: str
+    source: str
+    at_least: float | None = None
+    at_most: float | None = None
+    seeds: int = SEEDS
+    fast: bool = False
+    gpu: dict[str, Any] = field(default_factory=dict)
+
+    def reached(self, value: float) -> bool:
+        """Whether a value is good enough."""
+        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
+
+    @property
+    def told(self) -> str:
+        """The figure in words."""
+        return f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
+
+
+def figures() -> dict[str, Figure]:
+    """All, by the config's name."""
+    return {name: Figure(config=name, source=raw.pop("from"), **raw) for name, raw in yaml.load(FIGURES).items()}
+
+
+def run(words: Sequence[str]) -> dict[str, Any]:
+    """The answer of an ``hpc-dl`` command.
+
+    Raises:
+        RuntimeError: it failed; with what it said last.
+    """
+    done = subprocess.run([*_HPC_DL, *words, "--json"], cwd=PROJECT, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"status {done.returncode}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def train(figure: Figure, runs: Path, data: Sequence[str]) -> dict[str, Any]:
+    """Train a config as its file stands, with several seeds; what they reached."""
+    gpu = torch.cuda.is_available()
+    overrides = ["wandb.mode=disabled", *(figure.gpu.get("overrides", []) if gpu else ["trainer.accelerator=cpu"])]
+    values, seconds, parameters = [], [], 0
+    for seed in range(figure.seeds):
+        words = ["train", f"configs/{figure.config}.yaml", f"seed={seed}", *overrides, "--runs", str(runs), *data]
+        outcome = run(words)
+        values.append(float(outcome["metrics"][figure.metric]))
+        seconds.append(float(outcome["seconds"]))
+        parameters = int(outcome["parameters"])
+        print(f"{figure.config} seed {seed}: {figure.metric} {values[-1]:.4g} in {seconds[-1]:.0f} s", file=sys.stderr)
+    return {
+        "values": values,
+        "seconds": statistics.median(seconds),
+        "parameters": parameters,
+        "device": "gpu" if gpu else "cpu",
+        "overrides": figure.gpu.get("overrides", []) if gpu else [],
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine("torch"),
+    }
+
+
+def best_simple(figure: Figure, runs: Path, data: Sequence[str]) -> dict[str, Any] | None:
+    """The best simple model on the same splits, where there is one for the task."""
+    try:
+        found = run(["baseline", f"configs/{figure.config}.yaml", "--runs", str(runs), *data])
+    except RuntimeError as error:
+        print(f"{figure.config}: no simple model: {error}", file=sys.stderr)
+        return None
+    known = {
+        m["name"]: statistics.fmean(m["metrics"][figure.metric])
+        for m in found["simple"]
+        if figure.metric in m["metrics"]
+    }
+    if not known:
+        return None
+    choose = max if figure.at_least is not None else min
+    name = choose(known, key=lambda model: known[model])
+    return {"name": name, "value": known[name]}
+
+
+def page(results: dict[str, Any]) -> str:
+    """docs/zoo.md."""
+    rows = []
+    for name, figure in figures().items():
+        found = results.get(name)
+        architecture, _, source = name.partition("-")
+        at_least = figure.told
+        if found is None:
+            reached, simple, took, parameters, when = "not trained yet", "", "", "", ""
+        elif "problem" in found:
+            reached, simple, took, parameters, when = f"**failed**: {found['problem']}", "", "", "", found["date"]
+        else:
+            mean = statistics.fmean(found["values"])
+            spread = f" ± {statistics.stdev(found['values']):.2g}" if len(found["values"]) > 1 else ""
+            good = _judged(figure, found)
+            reached = f"{mean:.4g}{spread}" if good else f"**{mean:.4g}{spread}: missed**"
+            best = found.get("simple")
+            simple = f"{best['name']} {best['value']:.4g}" if best else ""
+            took, parameters = f"{found['seconds']:.0f} s", f"{found['parameters']:,}"
+            when = f"{found['date']}, {found['device']}"
+        rows.append(
+            [
+                architecture,
+                source,
+                figure.metric,
+                f"{at_least} ({figure.source})",
+                reached,
+                simple,
+                took,
+                parameters,
+                when,
+            ]
+        )
+    head = [
+        "architecture",
+        "data",
+        "metric",
+        "figure to reach",
+        "reached",
+        "best simple model",
+        "time",
+        "parameters",
+        "when",
+    ]
+    machines = sorted({found["machine"]["processor"] for found in results.values() if "machine" in found})
+    lines = [
+        "# The zoo",
+        "",
+        "*Made by `make zoo`.* Every shipped experiment, trained as its file stands: "
+        "`hpc-dl train configs/<architecture>-<data>.yaml`. Mean ± standard deviation over three seeds where a "
+        "training takes less than two minutes, else one seed. The simple models are fitted by `hpc-dl baseline` on the "
+        "same splits.",
+        "",
+        f"Machines: {'; '.join(machines)}. A time is that of one training, on whatever else the machine did.",
+        "",
+        *table(head, rows),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _judged(figure: Figure, found: dict[str, Any]) -> bool:
+    if found["device"] == "gpu" and "at_least" in figure.gpu:
+        return statistics.fmean(found["values"]) >= float(figure.gpu["at_least"])
+    return figure.reached(round(statistics.fmean(found["values"]), 4))
+
+
+def main() -> int:
+    """Train, and write the page; status 1 when a figure was missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.zoo", description=__doc__)
+    parser.add_argument("configs", nargs="*", help="names of configs; all when left out")
+    parser.add_argument("--fast", action="store_true", help="only those that every test run trains")
+    parser.add_argument("--page", action="store_true", help="train nothing, write the page")
+    parser.add_argument("--data", help="folder of the data files")
+    options = parser.parse_args()
+    known = figures()
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if unknown := sorted(set(options.configs) - set(known)):
+        parser.error(f"{', '.join(unknown)}: not in {FIGURES.name}")
+    chosen = [name for name in options.configs or known if not options.fast or known[name].fast]
+    data = ["--data", options.data] if options.data else []
+    missed = []
+    with tempfile.TemporaryDirectory(prefix="hpc-dl-zoo-") as runs:
+        for name in [] if options.page else chosen:
+            try:
+                found = train(known[name], Path(runs), data)
+                found["simple"] = best_simple(known[name], Path(runs), data)
+            except RuntimeError as error:
+                found = {"problem": str(error), "date": time.strftime("%Y-%m-%d")}
+            if "problem" in found or not _judged(known[name], found):
+                missed.append(name)
+            results[name] = found
+            RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+            PAGE.write_text(page(results), encoding="utf-8")
+    PAGE.write_text(page(results), encoding="utf-8")
+    if missed:
+        print(f"missed: {', '.join(missed)}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

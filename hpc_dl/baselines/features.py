@@ -1,0 +1,128 @@
+"""Rows of numbers for simple models: what a sample, a pixel, a step or a node has to say without a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpc_dl.data.datamodule import HDF5DataModule
+from hpc_dl.data.ragged import Ragged
+from hpc_dl.data.spec import EDGES, NODES, DataSpec
+
+_BATCH = 256
+#: Rows that simple models are fitted on at most: beyond it they gain little and take long.
+MOST_ROWS = 10_000
+_NEIGHBOURS = 1  # pixels to each side
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Features and answers.
+
+    Attributes:
+        x: (N, F) float32.
+        y: (N,) class numbers or (N, K) values or labels.
+    """
+
+    x: NDArray[Any]
+    y: NDArray[Any]
+
+
+def rows_of(batches: HDF5DataModule, split: str, most: int | None, seed: int = 0) -> Rows:
+    """The rows of a split.
+
+    Args:
+        batches: the data, scaled as in a training.
+        split: ``train``, ``val`` or ``test``.
+        most: rows to take at most, at random; None for all.
+        seed: of the choice.
+    """
+    spec = batches.spec
+    size = spec.sizes[split]
+    generator = np.random.default_rng(seed)
+    per_sample = int(np.prod(spec.targets[0].shape)) if spec.task == "labelling" else 1
+    samples = np.arange(size)
+    if most is not None and size * per_sample > most:
+        # Of images and sequences some samples are enough, of each some positions.
+        samples = np.sort(generator.permutation(size)[: max(min(size, 8), most // per_sample)])
+    found = []
+    for start in range(0, len(samples), _BATCH):
+        batch = batches.scaled(batches.batch_at(split, samples[start : start + _BATCH]))
+        found.append(_rows(spec, batch))
+    x, y = np.concatenate([part.x for part in found]), np.concatenate([part.y for part in found])
+    if most is not None and len(x) > most:
+        chosen = np.sort(generator.permutation(len(x))[:most])
+        x, y = x[chosen], y[chosen]
+    return Rows(x, y)
+
+
+def _rows(spec: DataSpec, batch: Any) -> Rows:
+    if spec.input_kind == "graph":
+        return _of_graphs(spec, batch)
+    x, y = batch if len(batch) == 2 else (batch[0], batch[0])
+    if spec.task == "labelling":
+        return _of_steps(x, y) if isinstance(x, Ragged) else _of_positions(np.asarray(x), np.asarray(y))
+    if isinstance(x, Ragged):
+        values = np.asarray(x.values)
+        parts = np.split(values, np.asarray(x.offsets)[1:-1])
+        rows = _counts(parts, spec) if values.ndim == 1 else np.stack([_summary(part) for part in parts])
+    else:
+        rows = np.asarray(x).reshape(len(x), -1)
+    return Rows(rows.astype(np.float32), np.asarray(y))
+
+
+def _summary(steps: NDArray[Any]) -> NDArray[Any]:
+    """A sequence (T, F) in 6 F numbers and its length: mean, deviation, least, greatest, first, last."""
+    if not len(steps):
+        return np.zeros(6 * steps.shape[1] + 1)
+    parts = [steps.mean(0), steps.std(0), steps.min(0), steps.max(0), steps[0], steps[-1]]
+    return np.concatenate([*parts, [len(steps)]])
+
+
+def _counts(sequences: list[NDArray[Any]], spec: DataSpec) -> NDArray[Any]:
+    """How often each token occurs in a sequence (a bag of words)."""
+    most = 1 + max((int(tokens.max()) for tokens in sequences if len(tokens)), default=0)
+    width = max(most, spec.num_outputs, 256)
+    return np.stack([np.bincount(tokens, minlength=width)[:width] for tokens in sequences])
+
+
+def _of_steps(x: Ragged, y: Any) -> Rows:
+    """Each step of a sequence by its own features, and those of the step before and after."""
+    values = np.asarray(x.values).reshape(len(x.values), -1)
+    before, after = np.roll(values, 1, 0), np.roll(values, -1, 0)
+    starts, ends = np.asarray(x.offsets)[:-1], np.asarray(x.offsets)[1:] - 1
+    inside = ends >= starts
+    before[starts[inside]], after[ends[inside]] = 0, 0
+    labels = np.asarray(y.values if isinstance(y, Ragged) else y).reshape(-1)
+    return Rows(np.concatenate([values, before, after], 1).astype(np.float32), labels)
+
+
+def _of_positions(x: NDArray[Any], y: NDArray[Any]) -> Rows:
+    """Each pixel or voxel by the values around it: (B, C, *positions) → (B · positions, C · 3^axes)."""
+    if x.ndim == y.ndim:  # steps of a window: (B, T)
+        x = x[:, None]
+    axes = tuple(range(2, x.ndim))
+    width = [(0, 0), (0, 0)] + [(_NEIGHBOURS, _NEIGHBOURS)] * len(axes)
+    padded = np.pad(x, width, mode="edge")
+    around = np.lib.stride_tricks.sliding_window_view(padded, (2 * _NEIGHBOURS + 1,) * len(axes), axis=axes)
+    rows = np.moveaxis(around, 1, 1 + len(axes)).reshape(y.size, -1)
+    return Rows(rows.astype(np.float32), y.reshape(-1))
+
+
+def _of_graphs(spec: DataSpec, batch: dict[str, Any]) -> Rows:
+    """Each node by its features and its degrees in and out; a graph by the means over its nodes."""
+    nodes, edges = batch[NODES], batch[EDGES]
+    offsets = np.asarray(nodes.offsets)
+    graph_of_edge = np.repeat(np.arange(len(offsets) - 1), np.diff(np.asarray(edges.offsets)))
+    ends = np.asarray(edges.values).reshape(-1, 2) + offsets[graph_of_edge][:, None]
+    num_nodes = len(nodes.values)
+    degrees = np.stack([np.bincount(ends[:, side], minlength=num_nodes) for side in (0, 1)], 1)
+    rows = np.concatenate([np.asarray(nodes.values).reshape(num_nodes, -1), np.log1p(degrees)], 1)
+    targets = batch[spec.targets[0].name]
+    if isinstance(targets, Ragged):
+        return Rows(rows.astype(np.float32), np.asarray(targets.values))
+    means = np.stack([part.mean(0) for part in np.split(rows, offsets[1:-1])])
+    return Rows(means.astype(np.float32), np.asarray(targets))

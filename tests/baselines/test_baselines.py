@@ -1,0 +1,155 @@
+"""Simple models on the same splits, and the sentence that compares them with networks."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpc_dl.baselines import simple
+from hpc_dl.baselines.compare import compare, interval, verdict
+from hpc_dl.baselines.features import _of_positions, rows_of
+from hpc_dl.config.experiment import Experiment
+from hpc_dl.data.datamodule import HDF5DataModule
+from hpc_dl.data.format import Samples, write
+from hpc_dl.data.ragged import Ragged
+from hpc_dl.errors import ConfigError
+from hpc_dl.runs.files import read_json
+from hpc_dl.training.train import train
+from tests import experiments
+
+ABOUT: Any = {"source": "toy", "licence": "CC0-1.0"}
+
+
+def compared(tmp_path: Path, file: Path, **sections: Any) -> dict[str, Any]:
+    experiment = Experiment.from_dict(experiments.raw(file, **sections))
+    return compare(experiment, runs=tmp_path / "runs", data_dir=None, seeds=2, say=lambda _: None)
+
+
+def by_name(found: dict[str, Any], metric: str) -> dict[str, float]:
+    return {model["name"]: float(np.mean(model["metrics"][metric])) for model in found["simple"]}
+
+
+def test_classes(tmp_path: Path) -> None:
+    found = compared(tmp_path, experiments.classification_file(tmp_path, {"train": 90, "val": 30, "test": 30}))
+    accuracy = by_name(found, "test/accuracy")
+    assert accuracy.pop("constant") == pytest.approx(1 / 3)
+    assert set(accuracy) == {"logistic", "k-NN", "forest", "gradient boosting"}
+    assert accuracy["logistic"] > 0.9 and accuracy["forest"] > 0.9  # brightness tells the class
+    assert found["best"]["name"] in accuracy and "No finished run" in found["verdict"]
+
+
+def test_values(tmp_path: Path) -> None:
+    r2 = by_name(compared(tmp_path, experiments.regression_file(tmp_path, 2)), "test/r2")
+    assert r2["linear"] == max(r2.values()) > 0.95  # the data are a linear function
+    assert r2["constant"] < 0.1
+
+
+def test_a_result_tells_the_best_simple_model(tmp_path: Path) -> None:
+    file = experiments.classification_file(tmp_path)
+    best = compared(tmp_path, file)["best"]
+    runs = []
+    for seed in (1, 2):
+        run = experiments.prepared(tmp_path, experiments.raw(file, seed=seed, trainer={"max_epochs": 2}))
+        train(run)
+        assert read_json(run.result)["baseline"] == {"metric": "test/accuracy", **best}
+        assert f"the best simple model ({best['name']})" in run.log(0).read_text()
+        runs.append(read_json(run.result)["metrics"]["test/accuracy"])
+    found = compared(tmp_path, file)
+    assert found["networks"] == {"mlp": pytest.approx(runs)}
+    other = experiments.classification_file(tmp_path / "..", {"train": 24, "val": 6, "test": 6})
+    assert compared(tmp_path, other)["networks"] == {}, "runs on other data do not count"
+
+
+def test_pixels_by_their_neighbours_and_otsu(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    masks = np.zeros((12, 16, 16), np.int64)
+    masks[:, 4:12, 3:9] = 1
+    images = (60 + 100 * masks + generator.normal(0, 10, masks.shape)).clip(0, 255).astype(np.uint8)[:, None]
+    parts = {"train": slice(0, 6), "val": slice(6, 9), "test": slice(9, 12)}
+    splits = {split: Samples(images[part], masks[part]) for split, part in parts.items()}
+    write(tmp_path / "m.h5", splits, task="labelling", class_names=["back", "front"], **ABOUT)
+    iou = by_name(compared(tmp_path, tmp_path / "m.h5", model={"name": "cnn"}), "test/iou")
+    assert iou["Otsu's threshold"] > 0.99 and iou["logistic"] > 0.99 > iou["constant"]
+
+
+def test_the_neighbours_of_a_pixel() -> None:
+    x = np.arange(12, dtype=np.float32).reshape(1, 1, 3, 4)
+    rows = _of_positions(x, np.zeros((1, 3, 4), np.int64)).x
+    assert rows.shape == (12, 9)
+    assert rows[5].tolist() == [0, 1, 2, 4, 5, 6, 8, 9, 10]  # around the 5
+    assert rows[0].tolist() == [0, 0, 1, 0, 0, 1, 4, 4, 5]  # at a corner the edge is repeated
+
+
+def test_sequences_graphs_and_tokens_become_rows(tmp_path: Path) -> None:
+    steps = Ragged(np.arange(12, dtype=np.float32).reshape(6, 2), np.array([0, 2, 6]))
+    train_split = {"inputs": steps, "targets": np.array([0, 1])}
+    write(tmp_path / "s.h5", {"train": train_split}, task="classification", **ABOUT)
+    batches = HDF5DataModule(tmp_path / "s.h5", scaling="none")
+    rows = rows_of(batches, "train", None)
+    assert rows.x.shape == (2, 13)
+    assert rows.x[0].tolist() == [1, 2, 1, 1, 0, 1, 2, 3, 0, 1, 2, 3, 2]
+
+    nodes = Ragged(np.ones((3, 1), np.float32), np.array([0, 3]))
+    edges = Ragged(np.array([[0, 1], [0, 2]]), np.array([0, 2]))
+    graph = {"nodes": nodes, "edges": edges, "targets": Ragged(np.array([0, 1, 1]), nodes.offsets)}
+    write(tmp_path / "g.h5", {"train": graph}, task="labelling", inputs=("nodes", "edges"), **ABOUT)
+    rows = rows_of(HDF5DataModule(tmp_path / "g.h5", scaling="none"), "train", None)
+    assert np.expm1(rows.x[:, 1:]).round().tolist() == [[2, 0], [0, 1], [0, 1]]  # edges out, edges in
+
+    stream = {"inputs": np.tile(np.array([0, 1, 2], np.uint8), 200)}
+    splits = {"train": stream, "test": stream}
+    write(tmp_path / "t.h5", splits, task="labelling", targets=(), stream=True, class_names="abc", **ABOUT)
+    found = compared(tmp_path, tmp_path / "t.h5", data={"windows": {"length": 20}, "batch_size": 4})
+    bits = by_name(found, "test/bits_per_step")
+    assert bits["1-gram"] == pytest.approx(math.log2(3), abs=0.01)
+    assert bits["2-gram"] < 0.1 and found["best"]["name"] != "1-gram"  # each token tells the next
+
+
+def test_principal_components_are_the_best_linear_code(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    plane = generator.normal(size=(60, 2)) @ generator.normal(size=(2, 12))
+    x = (plane + 0.01 * generator.normal(size=plane.shape)).astype(np.float32)
+    splits = {"train": {"inputs": x[:40]}, "test": {"inputs": x[40:]}}
+    write(tmp_path / "r.h5", splits, task="reconstruction", targets=(), **ABOUT)
+    error = by_name(
+        compared(tmp_path, tmp_path / "r.h5", data={"scaling": "none", "batch_size": 4}), "test/squared_error"
+    )
+    assert error["PCA, 2 components"] == pytest.approx(10 * 0.01**2, rel=0.4)  # the noise off the plane
+
+
+def test_a_task_without_simple_models(tmp_path: Path) -> None:
+    write(
+        tmp_path / "g.h5", {"train": {"inputs": np.zeros((9, 2), np.float32)}}, task="generation", targets=(), **ABOUT
+    )
+    with pytest.raises(ConfigError, match=r"data\.task: there is no simple model for it \(got 'generation'"):
+        compared(tmp_path, tmp_path / "g.h5")
+    assert "generation" not in simple.KNOWN
+
+
+def test_the_interval_is_student_s() -> None:
+    mean, half = interval([1.0, 2.0, 3.0])
+    assert (mean, half) == (2.0, pytest.approx(4.303 / math.sqrt(3)))
+    assert math.isnan(interval([1.0])[1])
+
+
+@pytest.mark.parametrize(
+    ("networks", "metric", "wanted"),
+    [
+        ({"cnn": [0.99, 0.991, 0.99]}, "test/accuracy", "The network is better by 0.0"),
+        ({"cnn": [0.99]}, "test/accuracy", "(one seed only"),
+        ({"cnn": [0.90, 0.91, 0.90]}, "test/accuracy", "No deep model is needed here"),
+        ({"cnn": [0.90, 0.99, 0.97]}, "test/accuracy", "No difference can be told"),
+        ({"cnn": [1.0, 1.0, 1.0], "mlp": [0.5, 0.5, 0.5]}, "test/mse", "The network is better by 0.45: mlp"),
+        ({}, "test/accuracy", "No finished run"),
+    ],
+)
+def test_the_verdict(networks: dict[str, list[float]], metric: str, wanted: str) -> None:
+    assert wanted in verdict({"name": "k-NN", "mean": 0.95, "half_width": None}, networks, metric)
+
+
+def test_it_is_written_for_programs_too(tmp_path: Path) -> None:
+    found = compared(tmp_path, experiments.classification_file(tmp_path))
+    assert json.loads(json.dumps(found)) == found
