@@ -63,7 +63,7 @@ def page() -> str:
     parts.append("## optimizer\n\n`adam` when left out.\n")
     for name, optimizer in OPTIMIZERS.items():
         parts += _section(f"optimizer: {{name: {name}}}", optimizer, _first_line(optimizer), level=3)
-    parts.append("## schedule\n\n`constant` when left out. All schedules count optimizer steps.\n")
+    parts.append("## schedule\n\n`constant` when left out. All schedules but `plateau` count optimizer steps.\n")
     for name, schedule in SCHEDULES.items():
         parts += _section(f"schedule: {{name: {name}}}", schedule, _first_line(schedule), level=3)
     parts += _section("trainer", TrainerConfig)

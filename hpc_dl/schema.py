@@ -116,6 +116,15 @@ def _fault(section: type[Section], where: str, detail: Any) -> Fault:
             allowed=", ".join(words),
             remedy=nearest(str(detail["input"]), words),
         )
+    if kind == "model_type":
+        holder = _section_at(section, loc)
+        return Fault(
+            path,
+            "must be a mapping of keys to values",
+            value=detail["input"],
+            allowed=", ".join(field_names(holder)) if holder else "",
+            remedy="leave it out for the default" if detail["input"] is None else "",
+        )
     message = detail["msg"].removeprefix("Input ").replace("should", "must", 1)
     return Fault(path, message, value=detail["input"])
 

@@ -100,7 +100,10 @@ def inspect(file: File, as_json: AsJson = False) -> None:
         if spec["class_names"]:
             print(f"{spec['num_outputs']} classes: {', '.join(spec['class_names'])}")
     else:
-        print("Not ready for training as it is; `data.inputs`, `data.targets` and `data.splits` tell how to read it:")
+        advice = "it must be mended, or made again:"
+        if found["format"] is None:
+            advice = "`data.inputs`, `data.targets` and `data.splits` tell how to read it:"
+        print(f"Not ready for training as it is; {advice}")
         print("\n".join(f"  {fault}" for fault in found["faults"]))
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # h5py and NumPy are imported where they are used: `--help` answers without them.
 
 _SECONDS_BETWEEN_LINES = 10
+_MEASURABLE_BYTES = 4 << 20  # smaller files are read in no time, however they lie
 _STAGES = {
     "pack": "packing",
     "checksum": "checksum of the whole",
@@ -117,7 +118,8 @@ def pack(
         print(f"note: {note}")
     print(f"content {made['checksum']}" + (", verified against the source" if made["verified"] else ""))
     print(_gain_of_size(made["before"]["bytes"], made["after"]["bytes"]))
-    print(_gain_of_speed(made["before"], made["after"]))
+    if made["after"]["bytes"] >= _MEASURABLE_BYTES:
+        print(_gain_of_speed(made["before"], made["after"]))
 
 
 def bench(

@@ -221,7 +221,10 @@ def _progress(run: RunFolder) -> dict[str, Any]:
     from hpc_dl.tracking.journal import read_journal
 
     rows = read_journal(run.journal)
-    return {key: rows[-1][key] for key in ("epoch", "step") if rows and rows[-1].get(key) is not None}
+    found = {key: rows[-1][key] for key in ("epoch", "step") if rows and rows[-1].get(key) is not None}
+    # What the training said as it ended is newer than its last row.
+    ended = read_state(run).get("step")
+    return found if ended is None else found | {"step": ended}
 
 
 def _in_words(job: dict[str, Any]) -> str:

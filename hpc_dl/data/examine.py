@@ -131,7 +131,7 @@ def _reading(path: Path, dataset: h5py.Dataset) -> str:
     if not dataset.shape:
         return "as a whole"
     try:
-        reader = open_rows(path, dataset.name)
+        reader = open_rows(path, dataset.name, threads=len(os.sched_getaffinity(0)))
     except DataError as error:
         return "; ".join(fault.problem for fault in error.faults)
     reader.close()

@@ -227,8 +227,30 @@ def _check_splits(path: Path, splits: Mapping[str, Datasets], about: About) -> N
             dtype = (values.values if isinstance(values, Ragged) else values).dtype
             if dtype.kind not in "biuf":
                 faults.append(Fault(f"{path}:/{split}/{name}", "must hold numbers", value=str(dtype)))
+        faults += _unnamed_classes(f"{path}:/{split}", datasets, about)
     if faults:
         raise DataError(*faults)
+
+
+def _unnamed_classes(place: str, datasets: Datasets, about: About) -> list[Fault]:
+    """Labels beyond the names of the classes, in the first target of a task with classes."""
+    name = next(iter(about.targets), "")
+    found = datasets.get(name)
+    if found is None or not about.class_names or about.task not in ("classification", "labelling"):
+        return []
+    labels = found.values if isinstance(found, Ragged) else found
+    if labels.dtype.kind not in "biu" or not labels.size or 0 <= labels.min() <= labels.max() < len(about.class_names):
+        return []
+    outside = labels.max() if labels.max() >= len(about.class_names) else labels.min()
+    return [
+        Fault(
+            f"{place}/{name}",
+            "holds a label without a class name",
+            value=int(outside),
+            allowed=f"0 to {len(about.class_names) - 1}",
+            remedy="number the classes from 0 and give each a name",
+        )
+    ]
 
 
 def _num_samples(values: NDArray[Any] | Ragged) -> int:

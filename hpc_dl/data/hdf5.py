@@ -80,12 +80,12 @@ def find_dataset(file: h5py.File, name: str, option: str) -> h5py.Dataset:
     elif file.get(name, getlink=True) is not None:
         problem = "is a link, and what it points to cannot be opened"
     known = [path for path, _ in datasets(file)]
-    raise DataError.at(
-        where(file, name),
-        problem,
-        allowed=listed(known),
-        remedy=f"correct `{option}`; {nearest(name, known)}".rstrip("; "),
-    )
+    remedy = f"correct `{option}`; {nearest(name, known)}".rstrip("; ")
+    if inside := [path for path in known if path.endswith(name)]:
+        remedy = (
+            f"the file is divided into groups ({', '.join(inside[:3])}): leave `data.splits` out, or name them there"
+        )
+    raise DataError.at(where(file, name), problem, allowed=listed(known), remedy=remedy)
 
 
 def where(item: h5py.File | h5py.Dataset, name: str | None = None) -> str:

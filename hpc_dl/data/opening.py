@@ -20,6 +20,7 @@ from hpc_dl.data.describing import describe
 from hpc_dl.data.fields import Field, open_targets
 from hpc_dl.data.format import FORMAT, FORMAT_VERSION
 from hpc_dl.data.hdf5 import attribute, find_dataset, open_file, where
+from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.reader import SplitReader
 from hpc_dl.data.spec import WITH_CLASSES, WITHOUT_TARGETS, DataSpec, FieldSpec, TaskName
 from hpc_dl.data.splits import Part, locate_splits, num_samples_of
@@ -155,6 +156,30 @@ def _balanced(spec: DataSpec, parts: dict[str, Part], how: Balance) -> tuple[Dat
     rows = numbers[balanced(labels, how)]
     sizes = spec.sizes | {"train": len(rows)}
     return replace(spec, sizes=sizes), parts | {"train": replace(part, rows=rows)}
+
+
+def class_counts(config: DataConfig) -> tuple[int, ...]:
+    """How often each class, or label, is there in the training split: samples, or their steps, pixels or nodes.
+
+    Args:
+        config: the ``data`` section, which names a file.
+
+    Raises:
+        DataError: the file is missing, damaged, or has no classes.
+    """
+    data = open_data(data_path(config), config)
+    spec, part = data.spec, data.parts["train"]
+    counts = np.zeros(spec.num_outputs, np.int64)
+    field = next(open_targets(spec, part))
+    with closing(field.rows):
+        for samples in _checked_samples(spec.sizes["train"], field, part, np.iinfo(np.int64).max):
+            found = field.take(part.rows_at(np.arange(samples.start, samples.stop)), None)
+            labels = found.values if isinstance(found, Ragged) else found
+            if spec.task == "multilabel":
+                counts += labels.astype(np.int64).sum(0)
+            else:
+                counts += np.bincount(labels.reshape(-1), minlength=spec.num_outputs)
+    return tuple(map(int, counts))
 
 
 def is_own_format(file: h5py.File) -> bool:

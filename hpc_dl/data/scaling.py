@@ -90,8 +90,8 @@ def fit_scaling(reader: SplitReader, number: int, method: Method) -> Scaling:
         number: which of its inputs.
         method: ``unit``: integers by the least and greatest of all values, others by those of each channel;
             ``standardize``: mean and standard deviation of each channel; ``auto``: ``unit`` for integers, else
-            ``standardize``, but integers in sequences are taken for numbers of tokens and stay what they are; ``none``. The edges of a
-            graph are numbers of nodes in any case.
+            ``standardize``, but integers in sequences are taken for numbers of tokens and stay what they are; ``none``.
+            The edges of a graph are numbers of nodes in any case.
 
     Raises:
         DataError: the inputs hold NaN or infinite values.

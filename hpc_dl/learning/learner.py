@@ -10,8 +10,9 @@ import pytorch_lightning as pl
 import torch
 
 from hpc_dl.data.spec import DataSpec
+from hpc_dl.errors import ConfigError
 from hpc_dl.learning.optimizers import OptimizerConfig
-from hpc_dl.learning.schedules import ScheduleConfig
+from hpc_dl.learning.schedules import Plateau, ScheduleConfig
 from hpc_dl.learning.task import Task
 
 
@@ -49,10 +50,25 @@ class Learner(pl.LightningModule):
         self.learning = learning
 
     def configure_optimizers(self) -> Any:
-        """The optimizer, and the schedule stepped after each optimizer step."""
+        """The optimizer, and the schedule: stepped after each optimizer step, or by what it watches after an epoch.
+
+        Raises:
+            ConfigError: there is no validation that gives what the schedule watches.
+        """
+        schedule, total_steps = self.learning.schedule, self.learning.total_steps
         optimizer = self.learning.optimizer.build(p for p in self.parameters() if p.requires_grad)
-        scheduler = self.learning.schedule.build(optimizer, self.learning.total_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        how: dict[str, Any] = {"scheduler": schedule.build(optimizer, total_steps), "interval": "step"}
+        if isinstance(schedule, Plateau):
+            if "val" not in self.learning.data.sizes or not self.trainer.enable_validation:
+                raise ConfigError.at(
+                    "schedule.name",
+                    "there is no validation to watch",
+                    value=schedule.name,
+                    remedy="choose another schedule, or see to a validation split (data.splits, limit_val_batches)",
+                )
+            how |= {"interval": "epoch", "monitor": schedule.monitor, "reduce_on_plateau": True}
+            how["frequency"] = self.trainer.check_val_every_n_epoch or 1
+        return {"optimizer": optimizer, "lr_scheduler": how}
 
     def log_evaluation(self, split: str, values: Mapping[str, torch.Tensor]) -> None:
         """Write the row of an evaluation, already one for all ranks.

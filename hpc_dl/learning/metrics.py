@@ -11,16 +11,25 @@ from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassAUROC,
+    MulticlassConfusionMatrix,
+    MulticlassExactMatch,
     MulticlassF1Score,
     MulticlassJaccardIndex,
+    MulticlassStatScores,
     MultilabelAccuracy,
     MultilabelAUROC,
+    MultilabelConfusionMatrix,
     MultilabelExactMatch,
     MultilabelF1Score,
+    MultilabelStatScores,
 )
 from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
 
 from hpc_dl.data.spec import DataSpec, TaskName
+from hpc_dl.errors import ConfigError
+
+#: A label that no metric counts: there is no step.
+IGNORED = -100
 
 
 class _R2(R2Score):
@@ -28,6 +37,53 @@ class _R2(R2Score):
 
     def compute(self) -> Tensor:
         return super().compute() if self.total >= 2 else torch.tensor(float("nan"), device=self.device)
+
+
+class _AUROC(MulticlassAUROC):
+    """Of logits. Torchmetrics takes those of a batch for probabilities if they happen to lie in [0, 1]."""
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        super().update(outputs.softmax(1), targets)
+
+
+class DiceOfForeground(MulticlassConfusionMatrix):
+    """The mean Dice coefficient of all classes but the first that are there or were found; NaN if none is."""
+
+    def compute(self) -> Tensor:
+        """A scalar."""
+        return per_class(super().compute())["f1"][1:].nanmean()
+
+
+class IoUOfForeground(MulticlassConfusionMatrix):
+    """The mean intersection over union of all classes but the first that are there or were found; NaN if none is."""
+
+    def compute(self) -> Tensor:
+        """A scalar."""
+        return per_class(super().compute())["iou"][1:].nanmean()
+
+
+class BalancedAccuracy(MulticlassStatScores):
+    """The mean of the classes' sensitivities. Torchmetrics' macro accuracy takes 0 for one that is only predicted."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes, average=None)
+
+    def compute(self) -> Tensor:
+        """A scalar."""
+        hits, _, _, _, there = super().compute().unbind(-1)
+        return (hits / there).nanmean()
+
+
+class MultilabelBalancedAccuracy(MultilabelStatScores):
+    """The mean of the labels' (sensitivity + specificity) / 2; of one of both where a label has only that."""
+
+    def __init__(self, num_labels: int) -> None:
+        super().__init__(num_labels, average=None)
+
+    def compute(self) -> Tensor:
+        """A scalar."""
+        hits, false_alarms, rejections, _, there = super().compute().unbind(-1)
+        return torch.stack([hits / there, rejections / (rejections + false_alarms)]).nanmean(0).mean()
 
 
 class SquaredErrorPerSample(MeanMetric):
@@ -50,10 +106,10 @@ class BitsPerStep(MeanMetric):
 def _multiclass() -> dict[str, Callable[[int], Metric]]:
     return {
         "accuracy": lambda k: MulticlassAccuracy(k, average="micro"),
-        "balanced_accuracy": lambda k: MulticlassAccuracy(k, average="macro"),
+        "balanced_accuracy": lambda k: BalancedAccuracy(k),
         "f1": lambda k: MulticlassF1Score(k, average="macro"),
         "top5": lambda k: MulticlassAccuracy(k, average="micro", top_k=min(5, k)),
-        "auroc": lambda k: MulticlassAUROC(k),
+        "auroc": lambda k: _AUROC(k),
     }
 
 
@@ -62,6 +118,8 @@ def _labelling() -> dict[str, Callable[[int], Metric]]:
     return _multiclass() | {
         "dice": lambda k: MulticlassF1Score(k, average="macro"),
         "iou": lambda k: MulticlassJaccardIndex(k, average="macro"),
+        "dice_foreground": lambda k: DiceOfForeground(k),
+        "iou_foreground": lambda k: IoUOfForeground(k),
         "bits_per_step": lambda _: BitsPerStep(),
     }
 
@@ -75,14 +133,18 @@ METRICS: dict[TaskName, dict[str, Callable[[int], Metric]]] = {
     "classification": _multiclass(),
     "multilabel": {
         "accuracy": lambda k: MultilabelAccuracy(k, average="micro"),
-        "balanced_accuracy": lambda k: MultilabelAccuracy(k, average="macro"),
+        "balanced_accuracy": lambda k: MultilabelBalancedAccuracy(k),
         "f1": lambda k: MultilabelF1Score(k, average="macro"),
         "exact_match": lambda k: MultilabelExactMatch(k),
         "auroc": lambda k: MultilabelAUROC(k),
     },
     "regression": _values(),
     "labelling": _labelling(),
-    "transduction": {"accuracy": lambda k: MulticlassAccuracy(k, average="micro")},
+    # Of labels (B, longest): each target with its end, one class more, and IGNORED after it.
+    "transduction": {
+        "accuracy": lambda k: MulticlassAccuracy(k + 1, average="micro", ignore_index=IGNORED),
+        "exact_match": lambda k: MulticlassExactMatch(k + 1, ignore_index=IGNORED),
+    },
     "reconstruction": {"mse": lambda _: MeanSquaredError(), "squared_error": lambda _: SquaredErrorPerSample()},
     "generation": {},
     "embedding": {},
@@ -103,3 +165,36 @@ def usual(data: DataSpec) -> tuple[str, ...]:
     if data.task == "multilabel":
         return ("accuracy", "f1", "exact_match")
     return tuple(METRICS[data.task])
+
+
+def confusion_matrix(data: DataSpec) -> Metric:
+    """An empty confusion matrix: (K, K), true classes down, predicted ones across; (K, 2, 2) for several labels.
+
+    To be updated with outputs and targets as the metrics are (:meth:`hpc_dl.learning.task.Task.update`).
+
+    Raises:
+        ConfigError: the task has no classes of single samples, steps or pixels.
+    """
+    if data.task == "multilabel":
+        return MultilabelConfusionMatrix(data.num_outputs)
+    if data.task not in ("classification", "labelling"):
+        raise ConfigError.at("data.task", "has no confusion matrix", value=data.task)
+    return MulticlassConfusionMatrix(data.num_outputs)
+
+
+def per_class(confusion: Tensor) -> dict[str, Tensor]:
+    """Precision, recall, F1 score (of pixels: Dice coefficient) and intersection over union of each class.
+
+    Args:
+        confusion: the counts, (K, K), true classes down, predicted ones across.
+
+    Returns:
+        By name, (K,) each; NaN where there is nothing to judge.
+    """
+    hits, true, found = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+    return {
+        "precision": hits / found,
+        "recall": hits / true,
+        "f1": 2 * hits / (true + found),
+        "iou": hits / (true + found - hits),
+    }

@@ -60,7 +60,7 @@ class SGD(Fusable):
     lr: Annotated[float, Field(gt=0)] = 0.01
     """Learning rate."""
     momentum: Decay = 0.0
-    """Share of the previous update that is kept."""
+    """μ of the accumulator: v ← μ v + gradient, weights ← weights − lr · v."""
     nesterov: bool = False
     """Look ahead along the momentum (Nesterov, 1983)."""
 
@@ -160,10 +160,44 @@ class Adagrad(OptimizerConfig):
         return optim.Adagrad(parameters, lr=self.lr, weight_decay=self.weight_decay)
 
 
+class Adadelta(OptimizerConfig):
+    """AdaDelta: steps as long as the earlier ones were, so that the learning rate hardly matters (Zeiler, 2012)."""
+
+    name: Literal["adadelta"] = "adadelta"
+    """Which optimizer."""
+    lr: Annotated[float, Field(gt=0)] = 1.0
+    """Learning rate; 1 in the paper."""
+    rho: Decay = 0.9
+    """Decay of the means of the squared gradients and of the squared updates."""
+
+    def build(self, parameters: Parameters) -> optim.Optimizer:
+        """The torch optimizer over these parameters."""
+        return optim.Adadelta(parameters, lr=self.lr, rho=self.rho, weight_decay=self.weight_decay)
+
+
+class NAdam(OptimizerConfig):
+    """Adam that looks ahead along the momentum (Dozat, 2016)."""
+
+    name: Literal["nadam"] = "nadam"
+    """Which optimizer."""
+    lr: Annotated[float, Field(gt=0)] = 2e-3
+    """Learning rate."""
+    beta1: Decay = 0.9
+    """Decay of the mean of the gradients."""
+    beta2: Decay = 0.999
+    """Decay of the mean of the squared gradients."""
+
+    def build(self, parameters: Parameters) -> optim.Optimizer:
+        """The torch optimizer over these parameters."""
+        return optim.NAdam(parameters, lr=self.lr, betas=(self.beta1, self.beta2), weight_decay=self.weight_decay)
+
+
 OPTIMIZERS: dict[str, type[OptimizerConfig]] = {
     "sgd": SGD,
     "adam": Adam,
     "adamw": AdamW,
     "rmsprop": RMSprop,
     "adagrad": Adagrad,
+    "adadelta": Adadelta,
+    "nadam": NAdam,
 }

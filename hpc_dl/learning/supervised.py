@@ -35,7 +35,7 @@ class Supervised(Learner):
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         """The mean loss of a batch, with the penalties on the weights, a scalar."""
         x, y = self.inputs_and_targets(batch)
-        loss = self.learning.task.loss(self(x), y)
+        loss = self.learning.task.loss(self.outputs_for(x, y), y)
         config = self.learning.task.config
         if config.l1 or config.l2:
             added = penalty(list(self.parameters()), config)
@@ -72,9 +72,14 @@ class Supervised(Learner):
             y = x
         return x, y
 
+    def outputs_for(self, x: Any, y: Any) -> torch.Tensor:
+        """What the loss compares with the targets: ``forward`` of the inputs, unless the targets help to make it."""
+        outputs: torch.Tensor = self(x)
+        return outputs
+
     def _evaluate(self, split: str, batch: Any) -> None:
         x, y = self.inputs_and_targets(batch)
-        outputs = self(x)
+        outputs = self.outputs_for(x, y)
         task = self.learning.task
         self.evaluation[f"{split}_loss"].update(task.loss(outputs, y), weight=task.weight(y))  # type: ignore[operator]
         task.update(self.evaluation[split], outputs, y)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from torchmetrics import MetricCollection
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec, TaskName
 from hpc_dl.errors import ConfigError, Fault, nearest
-from hpc_dl.learning.losses import FITTING, LOSSES, LossConfig
+from hpc_dl.learning.losses import FITTING, LOSSES, LossConfig, LossName, class_weights, misfits
 from hpc_dl.learning.metrics import METRICS, usual
 
 
@@ -35,32 +35,30 @@ class Task:
         config: the ``loss`` section.
     """
 
-    def __init__(self, config: LossConfig, data: DataSpec, metrics: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        config: LossConfig,
+        data: DataSpec,
+        metrics: Sequence[str] | None = None,
+        class_counts: Sequence[int] | None = None,
+    ) -> None:
         """Find loss and metrics.
 
         Args:
             config: the ``loss`` section.
             data: what is learned from.
             metrics: their names; None for the usual ones of the task.
+            class_counts: how often each class, or label, is there in the training split: samples, or their steps or
+                pixels; only ``loss.class_weights: balanced`` needs them.
 
         Raises:
-            ConfigError: the loss or a metric does not fit the task.
+            ConfigError: the loss or a metric does not fit the task, or the classes cannot be balanced.
         """
         self.name: TaskName = data.task
         self.data = data
         self.config = config
-        fitting = FITTING[self.name]
-        loss = fitting[0] if config.name == "auto" else config.name
-        faults = []
-        if loss not in fitting:
-            faults.append(
-                Fault(
-                    "loss.name",
-                    f"does not fit {data.file}, whose targets are made for {self.name} (data.task)",
-                    value=loss,
-                    allowed=", ".join(fitting),
-                )
-            )
+        loss = FITTING[self.name][0] if config.name == "auto" else config.name
+        faults = misfits(config, loss, data)
         known = METRICS[self.name]
         self._metrics = usual(data) if metrics is None else tuple(metrics)
         faults += [
@@ -77,6 +75,16 @@ class Task:
         if faults:
             raise ConfigError(*faults)
         self._criterion = LOSSES.get(loss)
+        self._weights = class_weights(config, data, class_counts)
+        self._class_counts = class_counts
+
+    def with_loss(self, name: LossName) -> Task:
+        """The same task with another loss.
+
+        Raises:
+            ConfigError: it does not fit, or does not know what the ``loss`` section asks for.
+        """
+        return Task(self.config.model_copy(update={"name": name}), self.data, self._metrics, self._class_counts)
 
     @property
     def num_outputs(self) -> int:
@@ -95,7 +103,9 @@ class Task:
     def loss(self, outputs: torch.Tensor, targets: Any) -> torch.Tensor:
         """Mean loss of a batch, a scalar."""
         assert self._criterion is not None, f"{self.name} has a loss of its own"
-        return self._criterion(outputs, self._aligned(outputs, targets), self.config)
+        if self._weights is not None:
+            self._weights = self._weights.to(outputs)
+        return self._criterion(outputs, self._aligned(outputs, targets), self.config, self._weights)
 
     def metrics(self, prefix: str) -> MetricCollection:
         """New, empty metrics whose names begin with ``prefix`` (``val/``)."""
@@ -104,7 +114,9 @@ class Task:
 
     def update(self, metrics: MetricCollection, outputs: torch.Tensor, targets: Any) -> None:
         """Add a batch to the metrics."""
-        metrics.update(outputs, self._aligned(outputs, targets))
+        # Torchmetrics takes logits for probabilities if all those of a batch happen to lie in [0, 1].
+        judged = outputs.sigmoid() if self.name == "multilabel" else outputs
+        metrics.update(judged, self._aligned(outputs, targets))
 
     def weight(self, targets: Any) -> int:
         """What a batch counts in the mean of a split's losses: its samples, or their steps where they are ragged."""

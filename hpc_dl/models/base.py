@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -10,6 +11,7 @@ import pytorch_lightning as pl
 from hpc_dl.data.spec import DENSE, DataSpec, InputKind, TaskName
 from hpc_dl.errors import ConfigError, Fault
 from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.losses import LossName
 from hpc_dl.nn.initialization import Initialization, initialize
 from hpc_dl.schema import Section
 
@@ -40,13 +42,17 @@ class ModelConfig(ModelSection):
     Attributes:
         inputs: kinds of inputs that it takes.
         tasks: what it can be trained for.
+        auto_loss: what ``loss.name: auto`` means, where it is not the task's usual one.
         small: parameters of a small one, for a first look and for tests.
+        metrics: names of what it logs in an evaluation beyond the task's own, without the split.
         no_export: why ``torch.export`` cannot take it; empty where it can.
     """
 
     inputs: ClassVar[tuple[InputKind, ...]] = DENSE
     tasks: ClassVar[tuple[TaskName, ...]] = ("classification", "multilabel", "regression")
+    auto_loss: ClassVar[LossName] = "auto"
     small: ClassVar[dict[str, Any]] = {}
+    metrics: ClassVar[tuple[str, ...]] = ()
     no_export: ClassVar[str] = ""
 
     init: Initialization = Initialization()
@@ -59,6 +65,8 @@ class ModelConfig(ModelSection):
             ConfigError: the architecture does not fit the inputs or the task.
         """
         self._check(data)
+        if self.auto_loss != "auto" and learning.task.config.name == "auto":
+            learning = replace(learning, task=learning.task.with_loss(self.auto_loss))
         module = self.module(data, learning)
         initialize(module, self.init)
         return module

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -11,15 +12,20 @@ from pydantic import Field
 from torch import nn
 
 from hpc_dl.data.spec import DataSpec
+from hpc_dl.errors import ConfigError
 from hpc_dl.learning.learner import Learning
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName, activation
 from hpc_dl.schema import Unit
 
+_NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+
 
 class MLPConfig(ModelConfig):
-    """Hidden layers of equal width on the flattened input."""
+    """Hidden layers on the flattened input."""
+
+    small = {"depth": 2, "width": 16}
 
     name: Literal["mlp"] = "mlp"
     """Which architecture."""
@@ -27,27 +33,52 @@ class MLPConfig(ModelConfig):
     """Number of hidden layers."""
     width: Annotated[int, Field(ge=1), Unit("units")] = 256
     """Units in each hidden layer."""
+    widths: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), Unit("units")] | None = None
+    """Units of each hidden layer where they differ, in place of ``depth`` and ``width``."""
+    norm: Literal["none", "batch", "layer"] = "none"
+    """Before the activation, normalise each unit over the ``batch`` (Ioffe and Szegedy, 2015), or the units of a
+    ``layer`` over each sample (Ba et al., 2016)."""
     activation: ActivationName = "relu"
     """Activation after each hidden layer."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
     """Share of the hidden units switched off in training (Srivastava et al., 2014)."""
     bias: bool = True
-    """Add a constant to each unit."""
+    """Add a constant to each unit; a normalisation brings one of its own."""
 
     def module(self, data: DataSpec, learning: Learning) -> MLP:
-        """The module for inputs of any shape, which it flattens."""
+        """The module for inputs of any shape, which it flattens.
+
+        Raises:
+            ConfigError: the sizes of the layers are given in two ways.
+        """
+        twice = [f"model.{key}" for key in ("depth", "width") if key in self.model_fields_set]
+        if self.widths is not None and twice:
+            raise ConfigError.at(
+                "model.widths",
+                f"takes the place of {' and '.join(twice)}",
+                value=self.widths,
+                remedy="give one of them",
+            )
         return MLP(self, data, learning)
+
+    @property
+    def hidden_sizes(self) -> list[int]:
+        """Units of each hidden layer."""
+        return [self.width] * self.depth if self.widths is None else self.widths
 
 
 class MLP(Supervised):
-    """Hidden layers of equal width, then a linear layer."""
+    """Hidden layers, then a linear layer."""
 
     def __init__(self, config: MLPConfig, data: DataSpec, learning: Learning) -> None:
         super().__init__(learning)
-        sizes = [math.prod(data.input_shape), *[config.width] * config.depth]
+        sizes = [math.prod(data.input_shape), *config.hidden_sizes]
         layers: list[nn.Module] = []
         for num_in, num_out in itertools.pairwise(sizes):
-            layers += [nn.Linear(num_in, num_out, bias=config.bias), activation(config.activation)]
+            layers.append(nn.Linear(num_in, num_out, bias=config.bias and config.norm == "none"))
+            if config.norm != "none":
+                layers.append(_NORMS[config.norm](num_out))
+            layers.append(activation(config.activation))
             if config.dropout:
                 layers.append(nn.Dropout(config.dropout))
         self.hidden = nn.Sequential(*layers)

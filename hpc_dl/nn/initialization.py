@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -14,19 +16,16 @@ WeightsName = Literal[
     "auto", "glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "normal", "orthogonal", "zeros"
 ]
 
-_LAYERS = (
-    nn.Linear,
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_LAYERS = (nn.Linear, *_CONVOLUTIONS, *_TRANSPOSED)
+Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+#: Inputs of one output, outputs of one input.
+Fans = tuple[float, float]
 
 
 class Initialization(Section):
-    """How the weights of dense and convolutional layers begin."""
+    """How the weights of dense, convolutional and recurrent layers begin."""
 
     weights: WeightsName = "auto"
     """``auto`` leaves it to the architecture. ``glorot_uniform``: U(−r, r) with r = √(6 / (inputs + outputs)), made for
@@ -35,46 +34,78 @@ class Initialization(Section):
     std: Annotated[float, Field(gt=0)] = 0.01
     """Standard deviation of ``normal``."""
     bias: Annotated[float, Field()] | None = None
-    """What every bias begins with (0, or 0.01 so that all ReLUs are awake); null leaves it to the architecture."""
+    """What every bias of dense and convolutional layers begins with (0, or 0.01 so that all ReLUs are awake); null
+    leaves it to the architecture."""
 
 
 def initialize(module: nn.Module, init: Initialization) -> None:
-    """Set the weights of all dense and convolutional layers of a module anew, as ``init`` says."""
+    """Set the weights of all dense, convolutional and recurrent layers of a module anew, as ``init`` says.
+
+    Each gate of a recurrent layer has a matrix of its own; the biases of recurrent layers stay as they are.
+    """
     fill = _FILLS[init.weights]
     for layer in module.modules():
+        if isinstance(layer, nn.RNNBase) and fill is not None:
+            for name, weight in layer.named_parameters():
+                if name.startswith("weight"):
+                    units = layer.proj_size if name.startswith("weight_hr") else layer.hidden_size
+                    for gate in torch.split(weight.detach(), units):
+                        fill(gate, (gate.shape[1], gate.shape[0]), init.std)
         if not isinstance(layer, _LAYERS):
             continue
         if fill is not None:
-            fill(layer.weight, init.std)
+            fill(layer.weight, fans(layer), init.std)
         if init.bias is not None and layer.bias is not None:
             nn.init.constant_(layer.bias, init.bias)
 
 
-def _drawn(fill: Callable[[Tensor], Tensor]) -> Callable[[Tensor, float], Tensor]:
-    return lambda weight, _: fill(weight)
+def fans(layer: Layer) -> Fans:
+    """How many inputs go into one output of a layer, and into how many outputs one input goes; borders aside.
+
+    Unlike torch's own count this one knows of groups (a depthwise convolution has one input channel for each output),
+    of strides, and that a transposed convolution stores its weights the other way round. Where a stride makes them
+    differ from place to place it is their mean.
+    """
+    if isinstance(layer, nn.Linear):
+        return layer.in_features, layer.out_features
+    kernel, stride = math.prod(layer.kernel_size), math.prod(layer.stride)
+    num_in, num_out = (kernel * channels / layer.groups for channels in (layer.in_channels, layer.out_channels))
+    return (num_in / stride, num_out) if isinstance(layer, _TRANSPOSED) else (num_in, num_out / stride)
 
 
-_FILLS: dict[str, Callable[[Tensor, float], Tensor] | None] = {
+def _glorot(fans: Fans) -> float:
+    return math.sqrt(2 / sum(fans))
+
+
+def _he(fans: Fans) -> float:
+    return math.sqrt(2 / fans[0])
+
+
+def _uniform(weight: Tensor, std: float) -> None:
+    r = math.sqrt(3) * std
+    nn.init.uniform_(weight, -r, r)
+
+
+_FILLS: dict[str, Callable[[Tensor, Fans, float], object] | None] = {
     "auto": None,
-    "glorot_uniform": _drawn(nn.init.xavier_uniform_),
-    "glorot_normal": _drawn(nn.init.xavier_normal_),
-    "he_uniform": lambda weight, _: nn.init.kaiming_uniform_(weight, nonlinearity="relu"),
-    "he_normal": lambda weight, _: nn.init.kaiming_normal_(weight, nonlinearity="relu"),
-    "normal": lambda weight, std: nn.init.normal_(weight, std=std),
-    "orthogonal": _drawn(nn.init.orthogonal_),
-    "zeros": _drawn(nn.init.zeros_),
+    "glorot_uniform": lambda weight, fans, _: _uniform(weight, _glorot(fans)),
+    "glorot_normal": lambda weight, fans, _: nn.init.normal_(weight, std=_glorot(fans)),
+    "he_uniform": lambda weight, fans, _: _uniform(weight, _he(fans)),
+    "he_normal": lambda weight, fans, _: nn.init.normal_(weight, std=_he(fans)),
+    "normal": lambda weight, _, std: nn.init.normal_(weight, std=std),
+    "orthogonal": lambda weight, *_: nn.init.orthogonal_(weight),
+    "zeros": lambda weight, *_: nn.init.zeros_(weight),
 }
+assert set(_FILLS) == set(get_args(WeightsName))
 
 _SATURATING = ("tanh", "sigmoid")
+_RECTIFYING = ("relu", "leaky_relu", "very_leaky_relu", "rrelu", "prelu", "elu", "maxout", "apl")
 
 
 def poor_pairing(init: Initialization, activation: str) -> str | None:
     """What to say where the beginning does not suit an activation: the signal shrinks or grows from layer to layer."""
     if init.weights.startswith("he") and activation in _SATURATING:
         return f"model.init.weights: {init.weights} is made for ReLU; {activation} learns better from glorot_uniform"
-    if init.weights.startswith("glorot") and "relu" in activation:
+    if init.weights.startswith("glorot") and activation in _RECTIFYING:
         return f"model.init.weights: {init.weights} is made for tanh; {activation} learns better from he_normal"
     return None
-
-
-assert set(_FILLS) == set(WeightsName.__args__)  # type: ignore[attr-defined]

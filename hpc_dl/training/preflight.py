@@ -11,12 +11,15 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from hpc_dl.config.experiment import Experiment
+from hpc_dl.data.opening import class_counts
 from hpc_dl.data.order import BatchOrder
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, Fault, HpcDlError
 from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.schedules import Plateau
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.learning.task import Task
+from hpc_dl.models.base import ModelConfig
 from hpc_dl.training.pretrained import freeze, load_pretrained
 
 
@@ -44,7 +47,8 @@ def build_model(experiment: Experiment, data: DataSpec) -> pl.LightningModule:
     Raises:
         ConfigError: the architecture or the loss does not fit the data.
     """
-    task = Task(experiment.loss, data, experiment.metrics)
+    counts = class_counts(experiment.data) if experiment.loss.class_weights == "balanced" else None
+    task = Task(experiment.loss, data, experiment.metrics, counts)
     learning = Learning(task, experiment.optimizer, experiment.schedule, total_steps(experiment, data))
     model = experiment.model.build(data, learning)
     freeze(model, experiment.model.freeze)
@@ -161,14 +165,29 @@ def _limit_faults(experiment: Experiment, split: str, size: int) -> list[Fault]:
 
 
 def _monitor_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
-    monitor = experiment.checkpoint.monitor
-    if experiment.model.name == "custom" or "val" not in data.sizes:
+    schedule = experiment.schedule
+    watched = {"checkpoint.monitor": experiment.checkpoint.monitor}
+    if isinstance(schedule, Plateau):
+        watched["schedule.monitor"] = schedule.monitor
+        if "val" not in data.sizes or not experiment.trainer.limit_val_batches:
+            return [
+                Fault(
+                    "schedule.name",
+                    "there is no validation to watch",
+                    value="plateau",
+                    remedy="choose another schedule, or see to a validation split (data.splits, limit_val_batches)",
+                )
+            ]
+    if not isinstance(experiment.model, ModelConfig) or "val" not in data.sizes:
         return []
     try:
-        task = Task(experiment.loss, data, experiment.metrics)
+        unweighted = experiment.loss.model_copy(update={"class_weights": "none"})
+        task = Task(unweighted, data, experiment.metrics)
     except ConfigError:
         return []  # told when the model is built
-    known = ["val/loss", *task.metrics("val/")]
-    if monitor in known:
-        return []
-    return [Fault("checkpoint.monitor", "is not a metric of this task", value=monitor, allowed=", ".join(known))]
+    known = ["val/loss", *task.metrics("val/"), *(f"val/{name}" for name in experiment.model.metrics)]
+    return [
+        Fault(where, "is not a metric of this task", value=name, allowed=", ".join(known))
+        for where, name in watched.items()
+        if name not in known
+    ]

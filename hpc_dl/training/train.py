@@ -22,6 +22,8 @@ from hpc_dl.data.opening import open_spec
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ClusterError, Stopped
 from hpc_dl.learning.supervised import Supervised
+from hpc_dl.models.base import ModelConfig
+from hpc_dl.nn.initialization import poor_pairing
 from hpc_dl.runs import attempts, checkpoints, lock
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.runs.files import write_json
@@ -331,5 +333,8 @@ def _introduce(
         and torch.cuda.get_device_capability(device) >= (8, 0)
     ):
         say("float32 products are computed as TF32, with 10 bits of mantissa; more speed: trainer.precision=bf16-mixed")
+    activation = getattr(experiment.model, "activation", "")
+    if isinstance(experiment.model, ModelConfig) and (told := poor_pairing(experiment.model.init, activation)):
+        say(told)
     if start is not None:
         say(f"Going on from step {start.step} ({start.path.name})")

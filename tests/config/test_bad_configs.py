@@ -20,9 +20,15 @@ DATA = (
     "source, file, inputs, targets, windows, crop, splits, task, channels, batch_size, global_batch_size, shuffle, "
     "shuffle_buffer, device_resident, scaling"
 )
-ACTIVATIONS = "none, relu, leaky_relu, elu, gelu, tanh, sigmoid"
+ACTIVATIONS = (
+    "none, sigmoid, tanh, relu, centred_softplus, leaky_relu, very_leaky_relu, rrelu, prelu, elu, selu, gelu, silu, "
+    "maxout, apl"
+)
+LOSSES = "auto, cross_entropy, focal, hinge, perceptron, dice, cross_entropy_dice, bce, mse, half_mse, l1, huber"
+FOR_CLASSES = "cross_entropy, focal, hinge, perceptron"
 PRECISIONS = "32-true, 16-mixed, bf16-mixed, bf16-true, 64-true"
-OPTIMIZERS = "sgd, adam, adamw, rmsprop, adagrad"
+OPTIMIZERS = "sgd, adam, adamw, rmsprop, adagrad, adadelta, nadam"
+SCHEDULES = "constant, cosine, step, exponential, polynomial, one_cycle, plateau"
 NAME = (
     "must be a word that is safe as a folder's name (got {}; allowed: letters, digits, '.', '_', '-', beginning with "
     "a letter or digit, at most 80)"
@@ -42,8 +48,8 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
     ({"trainer": {"max_epoch": 3}}, f"trainer.max_epoch: unknown key (allowed: {TRAINER}). Did you mean 'max_epochs'?"),
     (
         {"model": {"name": "mlp", "widht": 3}},
-        "model.widht: unknown key (allowed: name, init, depth, width, activation, dropout, bias). "
-        "Did you mean 'width'?",
+        "model.widht: unknown key (allowed: name, init_from, freeze, init, depth, width, widths, norm, activation, "
+        "dropout, bias). Did you mean 'width'?",
     ),
     (
         {"optimizer": {"name": "sgd", "beta1": 0.9}},
@@ -75,13 +81,11 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
     ),
     (
         {"schedule": {"name": "cosin"}},
-        "schedule.name: is not known (got 'cosin'; allowed: constant, cosine, step, exponential). "
-        "Did you mean 'cosine'?",
+        f"schedule.name: is not known (got 'cosin'; allowed: {SCHEDULES}). Did you mean 'cosine'?",
     ),
     (
         {"loss": {"name": "cross-entropy"}},
-        f"loss.name: {CHOICE} (got 'cross-entropy'; allowed: auto, cross_entropy, bce, mse, half_mse, l1, huber). "
-        "Did you mean 'cross_entropy'?",
+        f"loss.name: {CHOICE} (got 'cross-entropy'; allowed: {LOSSES}). Did you mean 'cross_entropy'?",
     ),
     (
         {"data": {"file": None, "source": "digit"}},
@@ -224,7 +228,24 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
         {"optimizer": {"name": "sgd", "nesterov": True}},
         "optimizer: `nesterov` needs a `momentum` above 0, for example 0.9",
     ),
+    (
+        {"schedule": {"name": "plateau", "warmup_steps": 5}},
+        "schedule.warmup_steps: unknown key (allowed: name, monitor, mode, factor, patience, threshold, final)",
+    ),
+    (
+        {"schedule": {"name": "one_cycle", "warmup_steps": 5}},
+        "schedule.warmup_steps: unknown key (allowed: name, rise, initial, final)",
+    ),
     # What only the data can tell
+    (
+        {"loss": {"class_weights": [1, 2]}},
+        "loss.class_weights: must be one for each of the 3 classes of {file} (got [1.0, 2.0])",
+    ),
+    (
+        {"loss": {"name": "hinge", "label_smoothing": 0.1}},
+        "loss.label_smoothing: has no effect with hinge (loss.name) (got 0.1; allowed: 0, or one of the losses "
+        "cross_entropy, cross_entropy_dice)",
+    ),
     (
         {"data": {"file": "/no/such.h5"}},
         "/no/such.h5: there is no such file. Check `data.file`, or make the file first (`hpc-dl data make`)",
@@ -252,7 +273,7 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
     (
         {"loss": {"name": "mse"}},
         "loss.name: does not fit {file}, whose targets are made for classification (data.task) (got 'mse'; allowed: "
-        "cross_entropy)",
+        f"{FOR_CLASSES})",
     ),
     (
         {"checkpoint": {"monitor": "val/acc"}},
@@ -328,7 +349,7 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
             "trainer.limit_val_batches: leaves none of the 1 val batches (got 0.1; allowed: 0 for none, at least 1, "
             "or an integer number of batches)",
             "loss.name: does not fit {file}, whose targets are made for classification (data.task) (got 'huber'; "
-            "allowed: cross_entropy)",
+            f"allowed: {FOR_CLASSES})",
         ],
     ),
 ]
@@ -391,7 +412,7 @@ def test_images_are_needed_for_a_convolution_and_classes_for_a_cross_entropy(
         2,
         [
             f"hpc-dl: model.name: does not take inputs of the kind vector (inputs (5,)), as {value_file} has them "
-            "(got 'cnn'; allowed: data of one of the kinds image). "
+            "(got 'cnn'; allowed: data of one of the kinds series, image, volume). "
             "Choose another architecture; `hpc-dl models` says what each takes"
         ],
     )

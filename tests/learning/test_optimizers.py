@@ -1,5 +1,7 @@
-"""Each optimizer is torch's own, with the values of the YAML."""
+"""Each optimizer is torch's own, with the values of the YAML, and does what its formula says."""
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -33,9 +35,27 @@ CASES: dict[str, tuple[type[optim.Optimizer], dict[str, Any], dict[str, Any]]] =
         {"lr": 0.2, "alpha": 0.8, "momentum": 0.7, "weight_decay": 0.1},
     ),
     "adagrad": (optim.Adagrad, {"lr": 0.2, "weight_decay": 0.1}, {"lr": 0.2, "weight_decay": 0.1}),
+    "adadelta": (
+        optim.Adadelta,
+        {"lr": 0.2, "rho": 0.8, "weight_decay": 0.1},
+        {"lr": 0.2, "rho": 0.8, "weight_decay": 0.1},
+    ),
+    "nadam": (
+        optim.NAdam,
+        {"lr": 0.2, "beta1": 0.8, "beta2": 0.9, "weight_decay": 0.1},
+        {"lr": 0.2, "betas": (0.8, 0.9), "weight_decay": 0.1},
+    ),
 }
 FUSED = ("sgd", "adam", "adamw")
-DEFAULT_RATES = {"sgd": 0.01, "adam": 1e-3, "adamw": 1e-3, "rmsprop": 1e-3, "adagrad": 0.01}
+DEFAULT_RATES = {
+    "sgd": 0.01,
+    "adam": 1e-3,
+    "adamw": 1e-3,
+    "rmsprop": 1e-3,
+    "adagrad": 0.01,
+    "adadelta": 1.0,
+    "nadam": 2e-3,
+}
 
 
 def test_every_optimizer_is_tested() -> None:
@@ -87,3 +107,128 @@ def test_one_kernel_for_all_parameters_does_the_same(name: str) -> None:
 def test_an_optimizer_that_has_no_such_kernel_refuses_the_key() -> None:
     with pytest.raises(ConfigError, match="fused"):
         parse_named(OPTIMIZERS, {"name": "rmsprop", "fused": True}, "optimizer")
+
+
+# --- three steps by hand: one weight w, from 3, on w², whose gradient is 2 w; each gives what is added to it ----------
+
+
+def sgd(lr: float, momentum: float = 0.0, nesterov: bool = False, decay: float = 0.0) -> Callable[[float], float]:
+    """The accumulator v ← μ v + g, and w ← w − lr v."""
+    v = 0.0
+
+    def update(w: float) -> float:
+        nonlocal v
+        g = 2 * w + decay * w
+        v = momentum * v + g
+        return -lr * (g + momentum * v if nesterov else v)
+
+    return update
+
+
+def adagrad(lr: float) -> Callable[[float], float]:
+    total = 0.0
+
+    def update(w: float) -> float:
+        nonlocal total
+        g = 2 * w
+        total += g * g
+        return -lr * g / (math.sqrt(total) + 1e-10)
+
+    return update
+
+
+def rmsprop(lr: float, alpha: float, momentum: float = 0.0) -> Callable[[float], float]:
+    mean = v = 0.0
+
+    def update(w: float) -> float:
+        nonlocal mean, v
+        g = 2 * w
+        mean = alpha * mean + (1 - alpha) * g * g
+        v = momentum * v + g / (math.sqrt(mean) + 1e-8)
+        return -lr * v
+
+    return update
+
+
+def adam(lr: float, beta1: float, beta2: float, l2: float = 0.0, decoupled: float = 0.0) -> Callable[[float], float]:
+    m = v = 0.0
+    t = 0
+
+    def update(w: float) -> float:
+        nonlocal m, v, t
+        t += 1
+        g = 2 * w + l2 * w
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
+        step = (m / (1 - beta1**t)) / (math.sqrt(v / (1 - beta2**t)) + 1e-8)
+        return -lr * step - lr * decoupled * w
+
+    return update
+
+
+def adadelta(lr: float, rho: float) -> Callable[[float], float]:
+    gradients = updates = 0.0
+
+    def update(w: float) -> float:
+        nonlocal gradients, updates
+        g = 2 * w
+        gradients = rho * gradients + (1 - rho) * g * g
+        step = math.sqrt(updates + 1e-6) / math.sqrt(gradients + 1e-6) * g
+        updates = rho * updates + (1 - rho) * step * step
+        return -lr * step
+
+    return update
+
+
+def nadam(lr: float, beta1: float, beta2: float) -> Callable[[float], float]:
+    """With the schedule of the momentum that Dozat proposes: μ = β (1 − ½ 0.96^(t / 250))."""
+    m = v = 0.0
+    product = 1.0
+    t = 0
+
+    def mu(step: int) -> float:
+        return beta1 * (1 - 0.5 * 0.96 ** (step * 0.004))
+
+    def update(w: float) -> float:
+        nonlocal m, v, product, t
+        t += 1
+        g = 2 * w
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
+        product *= mu(t)
+        ahead = mu(t + 1) * m / (1 - product * mu(t + 1)) + (1 - mu(t)) * g / (1 - product)
+        return -lr * ahead / (math.sqrt(v / (1 - beta2**t)) + 1e-8)
+
+    return update
+
+
+FORMULAS: list[tuple[dict[str, Any], Callable[[float], float]]] = [
+    ({"name": "sgd", "lr": 0.1}, sgd(0.1)),
+    ({"name": "sgd", "lr": 0.1, "weight_decay": 0.5}, sgd(0.1, decay=0.5)),
+    ({"name": "sgd", "lr": 0.1, "momentum": 0.9}, sgd(0.1, 0.9)),
+    ({"name": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True}, sgd(0.1, 0.9, nesterov=True)),
+    ({"name": "adagrad", "lr": 0.5}, adagrad(0.5)),
+    ({"name": "rmsprop", "lr": 0.1, "alpha": 0.9}, rmsprop(0.1, 0.9)),
+    ({"name": "rmsprop", "lr": 0.1, "alpha": 0.9, "momentum": 0.5}, rmsprop(0.1, 0.9, 0.5)),
+    ({"name": "adam", "lr": 0.1, "beta1": 0.8, "beta2": 0.9}, adam(0.1, 0.8, 0.9)),
+    ({"name": "adam", "lr": 0.1, "weight_decay": 0.5}, adam(0.1, 0.9, 0.999, l2=0.5)),
+    ({"name": "adamw", "lr": 0.1, "weight_decay": 0.5}, adam(0.1, 0.9, 0.999, decoupled=0.5)),
+    ({"name": "adadelta", "rho": 0.8}, adadelta(1.0, 0.8)),
+    ({"name": "nadam", "lr": 0.1, "beta1": 0.8, "beta2": 0.9}, nadam(0.1, 0.8, 0.9)),
+]
+
+
+def test_the_formula_of_every_optimizer_is_here() -> None:
+    assert {written["name"] for written, _ in FORMULAS} == set(OPTIMIZERS)
+
+
+@pytest.mark.parametrize(("written", "update"), FORMULAS, ids=[str(list(w.values())) for w, _ in FORMULAS])
+def test_three_steps_by_hand(written: dict[str, Any], update: Callable[[float], float]) -> None:
+    weight = nn.Parameter(torch.tensor([3.0], dtype=torch.float64))
+    optimizer = parse_named(OPTIMIZERS, written, "optimizer").build([weight])
+    wanted = 3.0
+    for _ in range(3):
+        optimizer.zero_grad()
+        weight.square().sum().backward()
+        optimizer.step()
+        wanted += update(wanted)
+        assert weight.item() == pytest.approx(wanted, rel=1e-9)
+    assert wanted < 3

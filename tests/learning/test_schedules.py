@@ -2,14 +2,33 @@
 
 import itertools
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from hpc_dl.learning.schedules import SCHEDULES, Constant, Cosine, Exponential, ScheduleConfig, Step
+from hpc_dl.errors import ConfigError
+from hpc_dl.learning.schedules import (
+    SCHEDULES,
+    Constant,
+    Cosine,
+    Exponential,
+    OneCycle,
+    Plateau,
+    Polynomial,
+    ScheduleConfig,
+    Step,
+    WarmedUp,
+)
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.tracking.journal import read_journal
+from tests import experiments
+from tests.training.attempts import Stop, attempt, finish, unlike
 
 LR = 0.5
+WARMED_UP = [name for name, schedule in SCHEDULES.items() if issubclass(schedule, WarmedUp)]
 
 
 def rates(schedule: ScheduleConfig, total_steps: int, steps: int | None = None) -> list[float]:
@@ -52,7 +71,45 @@ def test_exponential() -> None:
     assert found[10:] == pytest.approx([LR * 0.01] * 3)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("power", [1.0, 2.0, 0.5])
+def test_polynomial(power: float) -> None:
+    found = rates(Polynomial(power=power, final=0.1), 10, steps=13)
+    assert found[:10] == pytest.approx([LR * (0.1 + 0.9 * (1 - step / 10) ** power) for step in range(10)])
+    assert found[10:] == pytest.approx([0.1 * LR] * 3)
+
+
+def test_a_straight_line_is_torchs() -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=LR)
+    scheduler = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=7, power=1.0)
+    wanted = []
+    for _ in range(9):
+        wanted.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates(Polynomial(), 7, steps=9) == pytest.approx(wanted)
+
+
+def test_one_cycle() -> None:
+    found = rates(OneCycle(rise=0.4, initial=0.2, final=0.01), 10, steps=13)
+    up = [0.2 + 0.8 * (1 - math.cos(math.pi * step / 4)) / 2 for step in range(4)]
+    down = [0.01 + 0.99 * (1 + math.cos(math.pi * step / 6)) / 2 for step in range(7)]
+    assert found == pytest.approx([LR * share for share in [*up, *down, 0.01, 0.01]])
+    assert found[0] == pytest.approx(0.2 * LR) and found[4] == LR == max(found)
+
+
+def test_one_cycle_is_torchs_but_for_a_step() -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=LR)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LR, total_steps=1000, cycle_momentum=False)
+    wanted = []
+    for step in range(1000):
+        wanted.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if step < 999:
+            scheduler.step()
+    assert rates(OneCycle(), 1000) == pytest.approx(wanted, abs=0.006 * LR)
+
+
+@pytest.mark.parametrize("name", WARMED_UP)
 def test_the_warm_up_rises_linearly_and_then_the_schedule_has_the_rest_of_the_steps(name: str) -> None:
     options = {"every": 2} if name == "step" else {}
     schedule = SCHEDULES[name](name=name, warmup_steps=4, **options)
@@ -62,9 +119,106 @@ def test_the_warm_up_rises_linearly_and_then_the_schedule_has_the_rest_of_the_st
     assert found[4:] == pytest.approx(rates(SCHEDULES[name](name=name, **options), 8))
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", WARMED_UP)
 @pytest.mark.parametrize("total_steps", [1, 3])
 def test_a_warm_up_longer_than_the_training(name: str, total_steps: int) -> None:
     options = {"every": 2} if name == "step" else {}
     found = rates(SCHEDULES[name](name=name, warmup_steps=3, **options), total_steps)
     assert found == pytest.approx([LR * (step + 1) / 4 for step in range(total_steps)])
+
+
+def lowered(schedule: Plateau, losses: list[float]) -> list[float]:
+    """The learning rate after each validation."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=LR)
+    scheduler = schedule.build(optimizer, total_steps=100)
+    found = []
+    for loss in losses:
+        optimizer.step()
+        scheduler.step(loss)
+        found.append(optimizer.param_groups[0]["lr"])
+    return found
+
+
+def test_plateau_lowers_the_rate_when_it_has_lost_its_patience() -> None:
+    # Better, better, then three times not: the third is one more than it is patient.
+    losses = [1.0, 0.5, 0.6, 0.5, 0.7, 0.4, 0.45, 0.45, 0.45]
+    assert lowered(Plateau(patience=2, factor=0.1), losses) == pytest.approx([LR] * 4 + [0.1 * LR] * 4 + [0.01 * LR])
+    assert lowered(Plateau(patience=0, factor=0.5, final=0.25), [1.0] * 5) == pytest.approx(
+        [LR, LR / 2, LR / 4, LR / 4, LR / 4]
+    )
+
+
+def test_plateau_of_something_that_should_grow_and_too_little_of_it() -> None:
+    assert lowered(Plateau(patience=0, mode="max"), [0.5, 0.6, 0.7, 0.6]) == pytest.approx([LR] * 3 + [0.1 * LR])
+    assert lowered(Plateau(patience=0, threshold=0.1), [1.0, 0.8, 0.75]) == pytest.approx([LR, LR, 0.1 * LR])
+
+
+def plateau_run(folder: Path, **sections: Any) -> RunFolder:
+    """A training that cannot improve for long: each epoch has 6 steps."""
+    file = folder / "classes.h5"
+    content = experiments.raw(
+        file if file.exists() else experiments.classification_file(folder),
+        **{
+            "model": {"name": "mlp", "width": 4, "depth": 1, "dropout": 0.5},
+            "optimizer": {"name": "sgd", "lr": 2.0, "momentum": 0.9},
+            "schedule": {"name": "plateau", "patience": 1, "factor": 0.5},
+            "trainer": {"max_epochs": 8, "num_sanity_val_steps": 0, "log_every_n_steps": 1},
+            **sections,
+        },
+    )
+    return experiments.prepared(folder, content)
+
+
+def halvings(run: RunFolder, every: int = 1, patience: int = 1) -> tuple[list[float], list[float]]:
+    """The rates of the epochs as they were logged, and as they follow from the logged validation losses."""
+    journal = read_journal(run.journal)
+    logged = [row["train/lr"] for row in journal if "train/lr" in row]
+    losses = iter([row["val/loss"] for row in journal if "val/loss" in row])
+    wanted, rate, best, bad = [], 2.0, math.inf, 0
+    for epoch in range(8):
+        wanted += [rate] * 6
+        if (epoch + 1) % every == 0:
+            loss = next(losses)
+            bad = 0 if loss < best * (1 - 1e-4) else bad + 1
+            best = loss if bad == 0 else best
+            if bad > patience:
+                rate, bad = rate / 2, 0
+    return logged, wanted
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_training_is_slowed_down_by_its_own_validations(tmp_path: Path, every: int) -> None:
+    trainer = {
+        "max_epochs": 8, "num_sanity_val_steps": 0, "log_every_n_steps": 1, "check_val_every_n_epoch": every
+    }  # fmt: skip
+    schedule = {"name": "plateau", "patience": 0, "factor": 0.5}
+    run = finish(plateau_run(tmp_path, trainer=trainer, schedule=schedule))
+    logged, wanted = halvings(run, every, patience=0)
+    # The rate of a row is that after its step: the last one of an epoch is logged before the validation.
+    assert logged == pytest.approx(wanted)
+    assert logged[-1] < 2.0, "it was never lowered"
+
+
+def test_an_interrupted_training_with_plateau_goes_on_exactly(tmp_path: Path) -> None:
+    reference, run = plateau_run(tmp_path), plateau_run(tmp_path)
+    finish(reference)
+    finish(
+        run,
+        Stop(5),
+        Stop(12, "on_validation_batch_start"),
+        Stop(24, "on_train_epoch_end"),
+        Stop(31, "on_train_batch_start"),
+    )
+    assert unlike(run, reference) == []
+    logged, _ = halvings(run)
+    assert len(set(logged)) > 1, "the rate was never lowered"
+
+
+def test_plateau_needs_a_validation(tmp_path: Path) -> None:
+    trainer = {"max_epochs": 1, "limit_val_batches": 0}
+    with pytest.raises(ConfigError) as caught:
+        attempt(plateau_run(tmp_path, trainer=trainer))
+    assert str(caught.value) == (
+        "schedule.name: there is no validation to watch (got 'plateau'). Choose another schedule, or see to a "
+        "validation split (data.splits, limit_val_batches)"
+    )

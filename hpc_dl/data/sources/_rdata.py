@@ -1,0 +1,146 @@
+"""Tables from R's ``.rda`` files, without R.
+
+Serialization format 2 or 3 in XDR, as in the manual R Internals, 1.8 (R Core Team). Only what a data frame is made of
+is read: lists, numbers, strings, factors and their attributes; code and anything else is refused, nothing is run.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpc_dl.errors import DataError
+
+_NIL, _NIL_VALUE = 0, 254
+_SYMBOL, _PAIRLIST, _CHARS, _LOGICALS, _INTEGERS, _REALS, _STRINGS, _LIST, _REFERENCE = 1, 2, 9, 10, 13, 14, 16, 19, 255
+_HAS_ATTRIBUTES, _HAS_TAG = 1 << 9, 1 << 10
+_NA = -(2**31)
+_UNPACK = {b"\x1f\x8b": gzip.decompress, b"BZ": bz2.decompress, b"\xfd7": lzma.decompress}
+
+
+@dataclass
+class Vector:
+    """One of R's vectors.
+
+    Attributes:
+        values: an array of numbers, or a list of strings or of vectors.
+        attributes: by name (``names``, ``levels``).
+    """
+
+    values: Any
+    attributes: dict[str, Vector] = field(default_factory=dict)
+
+
+def read_rdata(path: Path) -> dict[str, dict[str, NDArray[Any]]]:
+    """The data frames of an ``.rda`` file.
+
+    Args:
+        path: the file, compressed or not.
+
+    Returns:
+        Columns by their names, by the names of the data frames: numbers as they are, factors as strings; NaN and
+        the empty string where a value is missing.
+
+    Raises:
+        DataError: the file is damaged, or holds something else than data frames.
+    """
+    try:
+        content = path.read_bytes()
+        content = _UNPACK.get(content[:2], lambda packed: packed)(content)
+        if content[:7] not in (b"RDX2\nX\n", b"RDX3\nX\n"):
+            raise ValueError("it does not begin as R's data in XDR do")
+        frames = _Parser(content[7:]).frames()
+    except (OSError, EOFError, lzma.LZMAError, ValueError, IndexError, KeyError) as error:
+        raise DataError.at(path, f"cannot be read: {error}", remedy="fetch it again") from None
+    return {name: _columns(frame) for name, frame in frames.items()}
+
+
+class _Parser:
+    """Reads items one after another; symbols are kept, for they are referred to by their numbers."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._at = 0
+        self._symbols: list[str] = []
+
+    def frames(self) -> dict[str, Vector]:
+        """What the file holds by name."""
+        version, _, _ = (self._integer() for _ in range(3))
+        if version == 3:
+            self._bytes(self._integer())  # encoding of the strings
+        return self._pairs(self._integer())
+
+    def _pairs(self, flags: int) -> dict[str, Vector]:
+        """A list of items with a tag each."""
+        pairs: dict[str, Vector] = {}
+        while flags & 0xFF == _PAIRLIST:
+            if flags & _HAS_ATTRIBUTES or not flags & _HAS_TAG:
+                raise ValueError("it holds a list without names")
+            tag = self._symbol(self._integer())
+            pairs[tag] = self._vector()
+            flags = self._integer()
+        if flags & 0xFF not in (_NIL, _NIL_VALUE):
+            raise ValueError(f"it holds an item of type {flags & 0xFF}, which is no list")
+        return pairs
+
+    def _symbol(self, flags: int) -> str:
+        if flags & 0xFF == _REFERENCE:
+            return self._symbols[(flags >> 8 or self._integer()) - 1]
+        if flags & 0xFF != _SYMBOL:
+            raise ValueError(f"it holds an item of type {flags & 0xFF} as a name")
+        self._symbols.append(self._chars())
+        return self._symbols[-1]
+
+    def _vector(self) -> Vector:
+        flags = self._integer()
+        kind = flags & 0xFF
+        if kind in (_NIL, _NIL_VALUE):
+            return Vector([])
+        if kind not in (_LOGICALS, _INTEGERS, _REALS, _STRINGS, _LIST):
+            raise ValueError(f"it holds an item of type {kind}, which is no part of a table")
+        length = self._integer()
+        values: Any
+        if kind == _STRINGS:
+            values = [self._chars() for _ in range(length)]
+        elif kind == _LIST:
+            values = [self._vector() for _ in range(length)]
+        else:
+            width = 8 if kind == _REALS else 4
+            values = np.frombuffer(self._bytes(width * length), ">f8" if kind == _REALS else ">i4")
+        return Vector(values, self._pairs(self._integer()) if flags & _HAS_ATTRIBUTES else {})
+
+    def _chars(self) -> str:
+        if (kind := self._integer() & 0xFF) != _CHARS:
+            raise ValueError(f"it holds an item of type {kind} as a string")
+        length = self._integer()
+        return "" if length == -1 else self._bytes(length).decode("utf-8", errors="replace")
+
+    def _integer(self) -> int:
+        return int.from_bytes(self._bytes(4), "big", signed=True)
+
+    def _bytes(self, length: int) -> bytes:
+        if length < 0 or self._at + length > len(self._content):
+            raise ValueError("it ends too early")
+        self._at += length
+        return self._content[self._at - length : self._at]
+
+
+def _columns(frame: Vector) -> dict[str, NDArray[Any]]:
+    return {name: _column(vector) for name, vector in zip(frame.attributes["names"].values, frame.values, strict=True)}
+
+
+def _column(vector: Vector) -> NDArray[Any]:
+    values = np.asarray(vector.values)
+    if "levels" in vector.attributes:  # a factor: numbers of its levels, from 1
+        names = np.array(["", *vector.attributes["levels"].values])
+        return names[np.where(values == _NA, 0, values)]
+    if values.dtype == np.dtype(">i4"):
+        return np.where(values == _NA, np.nan, values).astype(np.float64)
+    return values.astype(np.float64) if values.dtype == np.dtype(">f8") else values

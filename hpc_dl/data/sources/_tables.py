@@ -1,0 +1,94 @@
+"""What sources that are tables have in common: finding the one file, checking it, dealing its rows to the splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpc_dl.data.format import Samples, write
+from hpc_dl.data.sources import Source
+from hpc_dl.data.splits import stratified
+from hpc_dl.errors import DataError
+
+_SEED = 0
+
+
+def find(folder: Path, name: str) -> Path:
+    """The file of this name, anywhere below a folder.
+
+    Raises:
+        DataError: it is not there.
+    """
+    found = next(iter(sorted(folder.rglob(name))), None)
+    if found is None:
+        raise DataError.at(
+            folder, f"{name} is not in there", remedy="give the archive, or a folder that holds the file"
+        )
+    return found
+
+
+def expect(place: Path, sha256: str, *arrays: NDArray[Any]) -> None:
+    """Check values that were read from a file which may be packed in more than one way.
+
+    Raises:
+        DataError: they are others.
+    """
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    if digest.hexdigest() != sha256:
+        raise DataError.at(
+            place, "does not hold the values that were expected", value=f"SHA-256 {digest.hexdigest()}", allowed=sha256
+        )
+
+
+def write_table(
+    path: Path,
+    source: Source,
+    inputs: NDArray[Any],
+    targets: NDArray[Any],
+    *,
+    url: str,
+    provenance: str,
+    class_names: Sequence[str] = (),
+    strata: NDArray[Any] | None = None,
+    input_units: str = "",
+    target_units: str = "",
+) -> None:
+    """Write a table, 60 % of its rows for training, 20 % for validation and 20 % for the test.
+
+    Args:
+        path: the file to write.
+        source: what it is.
+        inputs: (N, F) features.
+        targets: (N,) class numbers, or values.
+        url: where the data set is described.
+        provenance: how it was had.
+        class_names: names of the classes.
+        strata: (N,) groups whose shares are the same in each split; the classes when None.
+        input_units: unit of the features.
+        target_units: unit of the values.
+    """
+    held_out = round(0.2 * len(inputs))
+    sizes = {"train": len(inputs) - 2 * held_out, "val": held_out, "test": held_out}
+    if strata is None:
+        strata = targets if class_names else np.zeros(len(targets))
+    write(
+        path,
+        {split: Samples(inputs[rows], targets[rows]) for split, rows in stratified(strata, sizes, _SEED).items()},
+        source=source.name,
+        task=source.task,
+        licence=source.licence,
+        description=source.title,
+        url=url,
+        provenance=f"{provenance}; {'stratified' if class_names else 'random'} split, seed {_SEED}",
+        shared=source.shared,
+        class_names=class_names,
+        input_units=input_units,
+        target_units=target_units,
+    )
