@@ -117,12 +117,12 @@ def _fault(section: type[Section], where: str, detail: Any) -> Fault:
             remedy=nearest(str(detail["input"]), words),
         )
     if kind == "model_type":
-        holder = _section_at(section, loc)
+        meant = _section_at(section, loc)
         return Fault(
             path,
             "must be a mapping of keys to values",
             value=detail["input"],
-            allowed=", ".join(field_names(holder)) if holder else "",
+            allowed=", ".join(field_names(meant)) if meant else "",
             remedy="leave it out for the default" if detail["input"] is None else "",
         )
     message = detail["msg"].removeprefix("Input ").replace("should", "must", 1)

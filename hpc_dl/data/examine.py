@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.checksum import content_checksum, datasets
-from hpc_dl.data.config import DataConfig
+from hpc_dl.data.config import DataConfig, Windows
 from hpc_dl.data.format import FORMAT, FORMAT_VERSION
 from hpc_dl.data.hdf5 import attribute, open_file, where
 from hpc_dl.data.opening import is_own_format, open_data
@@ -45,7 +45,7 @@ def inspect(path: str | Path) -> dict[str, Any]:
             "datasets": [_describe(name, dataset, _reading(path, dataset)) for name, dataset in datasets(file)],
         }
     try:
-        spec = open_data(path, DataConfig(file=str(path))).spec
+        spec = open_data(path, _plainest(path)).spec
     except DataError as error:
         return found | {"spec": None, "faults": [str(fault) for fault in error.faults]}
     first = {"input_shape": spec.input_shape, "input_dtype": spec.input_dtype}
@@ -100,7 +100,7 @@ def verify(path: str | Path) -> dict[str, Any]:
                 )
     if own_format:
         try:
-            open_data(path, DataConfig(file=str(path)))
+            open_data(path, _plainest(path))
         except DataError as error:
             faults += error.faults
     if faults:
@@ -112,6 +112,13 @@ def verify(path: str | Path) -> dict[str, Any]:
         "nonfinite": nonfinite,
         "unprotected": unprotected,
     }
+
+
+def _plainest(path: Path) -> DataConfig:
+    """Default settings; of a stream single steps are samples."""
+    with open_file(path) as file:
+        stream = bool(attribute(file, "stream"))
+    return DataConfig(file=str(path), windows=Windows(length=1) if stream else None)
 
 
 def _describe(name: str, dataset: h5py.Dataset, reading: str) -> dict[str, Any]:

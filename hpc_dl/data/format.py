@@ -89,9 +89,12 @@ class About:
 def create(path: Path) -> h5py.File:
     """A new file to write to; datasets of a page or more start on a page of it.
 
-    Their maps are aligned arrays then, and direct reads stay possible.
+    Their maps are aligned arrays then, and direct reads stay possible. Before HDF5 1.8 an attribute, such as the names
+    of all words, held 64 KiB at most.
     """
-    return h5py.File(path, "x", alignment_threshold=_PAGE_BYTES, alignment_interval=_PAGE_BYTES)
+    return h5py.File(
+        path, "x", libver=("v108", "latest"), alignment_threshold=_PAGE_BYTES, alignment_interval=_PAGE_BYTES
+    )
 
 
 def describe(file: h5py.File, about: About) -> None:

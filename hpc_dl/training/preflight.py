@@ -78,6 +78,8 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
             model = build_model(experiment, data)
             if isinstance(model, Supervised) and data.is_dense:
                 _try_shapes(model, data)
+        if not model.automatic_optimization:
+            faults += _not_by_hand(experiment)
         if experiment.model.init_from is not None:
             load_pretrained(model, Path(experiment.model.init_from))
         parameters = num_parameters(model)
@@ -161,6 +163,25 @@ def _limit_faults(experiment: Experiment, split: str, size: int) -> list[Fault]:
             value=limit,
             allowed=f"0 for none, at least {1 / batches:.2g}, or an integer number of batches",
         )
+    ]
+
+
+def _not_by_hand(experiment: Experiment) -> list[Fault]:
+    """What Lightning does around an optimizer step, it does not do for modules that step by themselves."""
+    trainer = experiment.trainer
+    wanted = {
+        "gradient_clip_val": trainer.gradient_clip_val,
+        "accumulate_grad_batches": trainer.accumulate_grad_batches,
+    }
+    return [
+        Fault(
+            f"trainer.{key}",
+            f"{experiment.model.name} makes its steps itself: it has no effect",
+            value=value,
+            remedy="leave it out",
+        )
+        for key, value in wanted.items()
+        if value is not None and (key, value) != ("accumulate_grad_batches", 1)
     ]
 
 

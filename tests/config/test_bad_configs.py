@@ -18,7 +18,7 @@ TRAINER = (
 )
 DATA = (
     "source, file, inputs, targets, windows, crop, splits, task, channels, batch_size, global_batch_size, shuffle, "
-    "shuffle_buffer, device_resident, scaling"
+    "shuffle_buffer, device_resident, scaling, balance, augmentation"
 )
 ACTIVATIONS = (
     "none, sigmoid, tanh, relu, centred_softplus, leaky_relu, very_leaky_relu, rrelu, prelu, elu, selu, gelu, silu, "
@@ -300,11 +300,10 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
         "an epoch)",
     ),
     (
-        {"model": {"name": "cnn", "channels": [4, 4, 4, 4], "kernel_size": 4}},
+        {"model": {"name": "cnn", "channels": [4, 4, 4, 4]}},
         [
-            "model.kernel_size: must be odd (got 4)",
-            "model.channels: each block halves the image, and 8×8 pixels can be halved 3 times only (got [4, 4, 4, 4]; "
-            "allowed: at most 3 blocks)",
+            "model.channels: the inputs are too small for so many blocks: nothing is left of 8×8 after 4 (got "
+            "[4, 4, 4, 4]; allowed: at most 3 blocks)",
         ],
     ),
     # A user's own model

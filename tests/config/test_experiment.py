@@ -72,6 +72,7 @@ def test_every_default_is_spelled_out_in_the_written_config() -> None:
     assert written["schedule"] == {"name": "constant", "warmup_steps": 0}
     assert written["model"] == {
         "name": "mlp", "depth": 2, "width": 256, "activation": "relu", "dropout": 0.0, "bias": True,
+        "widths": None, "norm": "none", "init_from": None, "freeze": [],
         "init": {"weights": "auto", "std": 0.01, "bias": None},
     }  # fmt: skip
     assert written["trainer"]["precision"] == "32-true"
@@ -80,7 +81,8 @@ def test_every_default_is_spelled_out_in_the_written_config() -> None:
 
 def test_a_custom_model_is_written_as_it_is_read() -> None:
     raw = {"class": "package.module.Net", "args": {"width": 3}}
-    assert Experiment.from_dict({**MINIMAL, "model": raw}).to_dict()["model"] == raw
+    written = Experiment.from_dict({**MINIMAL, "model": raw}).to_dict()["model"]
+    assert written == {**raw, "init_from": None, "freeze": []}
 
 
 def test_the_name_is_the_files_when_it_gives_none(tmp_path: Path) -> None:

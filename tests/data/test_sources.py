@@ -13,6 +13,7 @@ from hpc_dl.data import sources
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.examine import verify
 from hpc_dl.data.opening import open_data, open_spec
+from hpc_dl.data.spec import TASKS
 from hpc_dl.errors import DataError
 
 
@@ -20,9 +21,9 @@ from hpc_dl.errors import DataError
 def test_contract(name: str) -> None:
     source = sources.load(name)
     assert source.name == name
-    assert source.task in ("classification", "regression")
+    assert source.task in TASKS
     assert source.title and source.size and source.licence and source.fetched
-    assert source.shared in ("none", "subject", "image", "writer", "unknown")
+    assert source.shared in ("none", "subject", "image", "writer", "atlas", "unknown")
 
 
 def test_digits(tmp_path: Path) -> None:
@@ -47,7 +48,7 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(DataError, match=r"data.source: is not known .*allowed: digits, .*Did you mean 'digits'"):
+    with pytest.raises(DataError, match=r"data.source: is not known .*allowed: .*Did you mean 'digits'"):
         sources.load("digit")
 
 

@@ -86,7 +86,10 @@ def test_losses(name: str, data: DataSpec, wanted: float) -> None:
 
 @pytest.mark.parametrize(
     ("name", "data", "allowed"),
-    [("mse", CLASSES, "cross_entropy, focal, hinge, perceptron"), ("cross_entropy", VALUES, "mse, half_mse, l1, huber")],
+    [
+        ("mse", CLASSES, "cross_entropy, focal, hinge, perceptron"),
+        ("cross_entropy", VALUES, "mse, half_mse, l1, huber"),
+    ],
 )
 def test_a_loss_that_does_not_fit(name: str, data: DataSpec, allowed: str) -> None:
     with pytest.raises(ConfigError) as caught:

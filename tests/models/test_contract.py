@@ -206,33 +206,28 @@ def test_it_can_be_exported(name: str, kind: InputKind, task: TaskName) -> None:
         return
     model = build(name, data).eval()
     x, _ = model.inputs_and_targets(batch_of(data))
-    network = _Network(model)
-    exported = torch.export.export(network, (x,))
+    exported = torch.export.export(network_of(model), (x,))
     with torch.no_grad():
         torch.testing.assert_close(exported.module()(x), model(x), rtol=1e-4, atol=1e-5)
 
 
-class _Network(nn.Module):
+def network_of(model: Supervised) -> nn.Module:
     """The network alone: torch.export does not take a LightningModule, which asks for its Trainer."""
-
-    def __init__(self, model: Supervised) -> None:
-        super().__init__()
-        for key, child in model.named_children():
-            if key != "evaluation":
-                self.add_module(key, child)
-        self._forward = type(model).forward
-        for key, value in vars(model).items():
-            if not key.startswith("_") and key not in vars(self):
-                setattr(self, key, value)
-        for key, parameter in model.named_parameters(recurse=False):
-            self.register_parameter(key, parameter)
-        for key, buffer in model.named_buffers(recurse=False):
-            self.register_buffer(key, buffer)
-        self.learning = model.learning
-
-    def forward(self, x: Any) -> torch.Tensor:
-        outputs: torch.Tensor = self._forward(self, x)  # type: ignore[arg-type]
-        return outputs
+    classes = type(model).__mro__[: type(model).__mro__.index(Supervised)]
+    methods = {name: value for part in reversed(classes) for name, value in vars(part).items() if callable(value)}
+    methods.pop("__init__", None)
+    network = type("Network", (nn.Module,), methods)()
+    for name, value in vars(model).items():
+        if not name.startswith("_"):
+            setattr(network, name, value)
+    for name, child in model.named_children():
+        if name != "evaluation":
+            network.add_module(name, child)
+    for name, parameter in model.named_parameters(recurse=False):
+        network.register_parameter(name, parameter)
+    for name, buffer in model.named_buffers(recurse=False):
+        network.register_buffer(name, buffer)
+    return network.eval()
 
 
 @pytest.mark.slow

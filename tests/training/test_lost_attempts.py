@@ -392,7 +392,7 @@ def _edited(old: str, new: str) -> Callable[[RunFolder, Path], Callable[[], None
         (_edited("batch_size: 8", "batch_size: 4"), ("data.batch_size: gives a batch", "got 4; allowed: 8")),
         (_edited("seed: 7", "seed: 8"), ("seed: is not the run's", "got 8; allowed: 7")),
         (_edited("hidden: 8", "hidden: 9"), ("model: does not fit step-00000026.ckpt", "(8,", "now (9,")),
-        (_edited("batch_norm: true", "batch_norm: false"), ("model: does not fit step-00000026.ckpt: it has no",)),
+        (_edited("norm: batch", "norm: none"), ("model: does not fit step-00000026.ckpt: it has no",)),
     ],
     ids=["data", "batch-size", "seed", "width", "layers"],
 )

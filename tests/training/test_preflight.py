@@ -17,8 +17,13 @@ from tests.experiments import spec
 
 @pytest.mark.parametrize("name", models.names())
 def test_it_counts_the_parameters_without_making_them(image_file: Path, name: str) -> None:
-    experiment = Experiment.from_dict(experiments.raw(image_file, model={"name": name}))
+    section = models.config_class(name)
+    experiment = Experiment.from_dict(experiments.raw(image_file, model={"name": name, **section.small}))
     data = open_spec(experiment.data)
+    if "image" not in section.inputs or "classification" not in section.tasks:
+        with pytest.raises(ConfigError, match=r"model\.name: "):
+            preflight(experiment, data)
+        return
     before = torch.random.get_rng_state()
     found = preflight(experiment, data)
     assert torch.equal(torch.random.get_rng_state(), before), "it drew random numbers"

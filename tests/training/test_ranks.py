@@ -64,7 +64,7 @@ def test_two_ranks_learn_what_one_process_does_with_the_same_global_batch(tmp_pa
     for gpus in (0, 2):
         content = experiments.raw(
             file,
-            model={"name": "cnn", "channels": [4], "hidden": 8, "dropout": 0.0, "batch_norm": False},
+            model={"name": "cnn", "channels": [4], "hidden": 8, "dropout": 0.0, "norm": "none"},
             data={"batch_size": None, "global_batch_size": 8},
             optimizer={"name": "sgd", "lr": 0.3, "momentum": 0.9},
             schedule={"name": "cosine", "warmup_steps": 2},

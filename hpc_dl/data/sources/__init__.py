@@ -26,8 +26,9 @@ class Source:
         task: what its targets are for.
         size: samples, shapes and classes, for people.
         licence: SPDX name of the data's licence.
-        shared: what samples of different splits have in common: ``subject``, ``image``, ``writer``, ``unknown`` or
-            ``none``. A score on a test split that shares something says less about new subjects or images.
+        shared: what samples of different splits have in common: ``subject``, ``image``, ``writer``, ``atlas`` (the same
+            regions), ``unknown`` or ``none``. A score on a test split that shares something says less about new
+            subjects or images.
         fetched: where it comes from and how many bytes are fetched, for people.
         make: writes the HDF5 file to the given path; its second argument is a file or folder given by hand, or None.
     """

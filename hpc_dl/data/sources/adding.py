@@ -1,0 +1,71 @@
+"""The adding problem: two marked numbers among a hundred are to be added, however far apart they lie.
+
+S. Hochreiter and J. Schmidhuber, Long Short-Term Memory, Neural Computation 9(8), 1997, in the form of M. Arjovsky,
+A. Shah and Y. Bengio, Unitary Evolution Recurrent Neural Networks, ICML 2016: the numbers are drawn from U(0, 1), the
+marks stand one in each half. Who always says 1 has a mean squared error of 1/6: the variance of the sum.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpc_dl.data.sources import Source
+
+if TYPE_CHECKING:
+    from hpc_dl.data.format import Samples
+
+_NUM_STEPS = 100
+_SPLIT_SIZES = {"train": 20_000, "val": 1_000, "test": 2_000}
+_SEED = 0
+
+
+def _make(path: Path, given: Path | None) -> None:
+    from hpc_dl.data.format import write
+    from hpc_dl.errors import DataError
+
+    if given is not None:
+        raise DataError.at(given, "is not needed: the adding problem is computed", remedy="leave `--from` out")
+    write(
+        path,
+        {split: _drawn(size, stream) for stream, (split, size) in enumerate(_SPLIT_SIZES.items())},
+        source=SOURCE.name,
+        task=SOURCE.task,
+        licence=SOURCE.licence,
+        description=SOURCE.title,
+        url="https://doi.org/10.1162/neco.1997.9.8.1735",
+        provenance=f"computed by hpc_dl from seed {_SEED}",
+        shared=SOURCE.shared,
+        input_units="a number from 0 to 1; 1 where it is marked, else 0",
+        target_units="sum of the marked numbers",
+    )
+
+
+def _drawn(size: int, stream: int) -> Samples:
+    """Samples of one split, from random bits that are the same everywhere and in every version of NumPy."""
+    import numpy as np
+
+    from hpc_dl.data.format import Samples
+
+    bits = np.random.Philox(key=np.array([_SEED, stream], np.uint64))
+    # 24 bits are what a float32 below 1 can hold.
+    numbers = (bits.random_raw(size * _NUM_STEPS) >> np.uint64(40)).astype(np.float32).reshape(size, -1) / 2**24
+    half = _NUM_STEPS // 2
+    marked = (bits.random_raw(size * 2) % np.uint64(half)).astype(np.intp).reshape(size, 2)
+    marked[:, 1] += half
+    marks = np.zeros_like(numbers)
+    np.put_along_axis(marks, marked, 1, axis=1)
+    sums = np.take_along_axis(numbers, marked, axis=1).sum(1, keepdims=True)
+    return Samples(np.stack([numbers, marks], axis=1), sums)
+
+
+SOURCE = Source(
+    name="adding",
+    title="Sums of two marked numbers among a hundred (Hochreiter and Schmidhuber, 1997)",
+    task="regression",
+    size="23,000 series of 2 × 100, one value",
+    licence="CC0-1.0",
+    shared="none",
+    fetched="nothing: it is computed",
+    make=_make,
+)

@@ -1,0 +1,92 @@
+"""The mushroom body of a fly larva: two graphs of neurons and their synapses, one for each hemisphere.
+
+K. Eichler et al., The complete connectome of a learning and memory centre in an insect brain, Nature 548, 2017, as
+graspologic ships it. The left hemisphere is for training, the right one for the test. There is no validation split: it
+would have to be cut out of the one training graph.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpc_dl.data.sources import Source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_PACKAGE = "pypi:graspologic==3.4.4"
+_FOLDER = "graspologic/datasets/drosophila"
+_SHA256 = {
+    "left_adjacency.csv": "f23ba630f10dff95164ddbbdccf7d4fe1ac01a9a8ed77db26069af4a6248a1cf",
+    "left_cell_labels.csv": "a733652a33d5dde5c7cbdc9d8c0e679680cd000dc11edf3ea762a4da43b764c9",
+    "right_adjacency.csv": "b9684d323e3f91ac5bf8c3691ff3e0635ef40fa2dee8e048161633760c84791d",
+    "right_cell_labels.csv": "80547ac9df6b3fc5abe5844c04bc5da56b48c7cac5eb13ab3cc2f8695cd6de1d",
+}
+_SPLITS = {"train": "left", "test": "right"}
+_CELLS = {"K": "Kenyon cell", "I": "input neuron", "O": "output neuron", "P": "projection neuron"}
+
+
+def _make(path: Path, given: Path | None) -> None:
+    from hpc_dl.data.fetch import obtain
+    from hpc_dl.data.format import write
+
+    with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
+        folder, origin = obtain(SOURCE.name, _PACKAGE, Path(scratch), given)
+        splits = {split: _graph(folder / _FOLDER, side) for split, side in _SPLITS.items()}
+    write(
+        path,
+        splits,
+        source=SOURCE.name,
+        task=SOURCE.task,
+        licence=SOURCE.licence,
+        description=SOURCE.title,
+        url="https://doi.org/10.1038/nature23455",
+        provenance=f"{origin}; nodes: ln(1 + x) of neurons before and after, synapses from and to; edges from the "
+        "neuron before a synapse to the one after; edge_features: ln of the synapses; left: train, right: test",
+        shared=SOURCE.shared,
+        class_names=tuple(_CELLS.values()),
+        input_units="ln(1 + count)",
+        inputs=("nodes", "edges", "edge_features"),
+    )
+
+
+def _graph(folder: Path, side: str) -> dict[str, Any]:
+    """One hemisphere as a split of one sample."""
+    import numpy as np
+
+    from hpc_dl.data.fetch import checked
+
+    adjacency, cells = (folder / f"{side}_{what}.csv" for what in ("adjacency", "cell_labels"))
+    synapses = np.loadtxt(checked(adjacency, _SHA256[adjacency.name]), np.int64)  # (from, to)
+    labels = [list(_CELLS).index(cell) for cell in checked(cells, _SHA256[cells.name]).read_text().split()]
+    edges = np.argwhere(synapses)
+    connected = synapses > 0
+    counts = [connected.sum(0), connected.sum(1), synapses.sum(0), synapses.sum(1)]
+    return {
+        "nodes": _alone(np.log1p(np.stack(counts, 1)).astype(np.float32)),
+        "edges": _alone(edges),
+        "edge_features": _alone(np.log(synapses[connected])[:, None].astype(np.float32)),
+        "targets": _alone(np.array(labels, np.int64)),
+    }
+
+
+def _alone(values: NDArray[Any]) -> Any:
+    import numpy as np
+
+    from hpc_dl.data.ragged import Ragged
+
+    return Ragged(values, np.array([0, len(values)]))
+
+
+SOURCE = Source(
+    name="fly_mushroom_body",
+    title="Neurons of a fly larva's mushroom body and their synapses, by type of cell (Eichler et al., 2017)",
+    task="labelling",
+    size="2 graphs of 209 and 213 nodes, 4 features of a node, 1 of an edge, 4 classes of nodes",
+    licence="MIT",
+    shared="subject",  # one larva: its left hemisphere and its right one
+    fetched="Python package graspologic 3.4.4, 5 MB",
+    make=_make,
+)

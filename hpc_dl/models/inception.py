@@ -1,0 +1,100 @@
+"""Inception network: kernels of 1, 3 and 5 and a pooling side by side, as in GoogLeNet (Szegedy et al., 2015)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from hpc_dl.data.spec import DataSpec
+from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.supervised import Supervised
+from hpc_dl.models.base import ModelConfig
+from hpc_dl.nn.convolution import NormName, StemName, begin_for_relu, convolved, judged, stem
+from hpc_dl.nn.pooling import GlobalAverage, overlapping_max_pooling
+from hpc_dl.schema import Unit
+
+
+class InceptionConfig(ModelConfig):
+    """A stem, stages of Inception blocks with a pooling between them, global average.
+
+    With batch normalisation (Ioffe and Szegedy, 2015), and so without the paper's auxiliary classifiers.
+    """
+
+    inputs = ("series", "image", "volume")
+    small = {"width": 4, "blocks": [1, 1]}
+
+    name: Literal["inception"] = "inception"
+    """Which architecture."""
+    blocks: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), Unit("blocks per stage")] = [2, 2, 2]
+    """Inception blocks of each stage; 2, 5, 2 in GoogLeNet. Each stage has half the size and twice the feature maps."""
+    width: Annotated[int, Field(ge=4, multiple_of=4), Unit("feature maps")] = 64
+    """Feature maps of the kernel of 1 in the first stage; a block has four times as many altogether."""
+    stem: StemName = "auto"
+    """``large``: a kernel of 7 and a pooling that halve each axis twice; ``medium``: a kernel of 3 and a pooling that
+    halve it once; ``small``: a kernel of 3 that keeps the size; ``auto``: large from 64 positions along each axis, else
+    small."""
+    norm: NormName = "batch"
+    """Normalisation after each convolution, as in ``cnn``."""
+    dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.25
+    """Share of the head's inputs switched off in training (Srivastava et al., 2014); 0.4 in the paper."""
+
+    def module(self, data: DataSpec, learning: Learning) -> Inception:
+        """The module for series, images or volumes of any size."""
+        return Inception(self, data, learning)
+
+
+class InceptionBlock(nn.Module):
+    """Four branches side by side, (B, num_in, *sizes) to (B, 4 · width, *sizes).
+
+    A kernel of 1; kernels of 3 and 5 after a reduction by kernels of 1; a max pooling before a kernel of 1. Feature
+    maps in the proportions of GoogLeNet's first block: 64, 96 → 128, 16 → 32 and 32 of 256.
+    """
+
+    def __init__(self, num_axes: int, num_in: int, width: int, norm: NormName) -> None:
+        super().__init__()
+
+        def layer(num_in: int, num_out: int, kernel_size: int = 1) -> nn.Module:
+            return convolved(num_axes, num_in, num_out, kernel_size, norm=norm)
+
+        self.branches = nn.ModuleList(
+            [
+                layer(num_in, width),
+                nn.Sequential(layer(num_in, width * 3 // 2), layer(width * 3 // 2, width * 2, 3)),
+                nn.Sequential(layer(num_in, width // 4), layer(width // 4, width // 2, 5)),
+                nn.Sequential(overlapping_max_pooling(num_axes, stride=1), layer(num_in, width // 2)),
+            ]
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The branches' feature maps, one after another."""
+        return torch.cat([branch(x) for branch in self.branches], 1)
+
+
+class Inception(Supervised):
+    """Stem, stages of Inception blocks, the mean over all positions, a linear head."""
+
+    def __init__(self, config: InceptionConfig, data: DataSpec, learning: Learning) -> None:
+        super().__init__(learning)
+        num_channels, *sizes = data.input_shape
+        num_axes, num_in = len(sizes), config.width
+        blocks: list[nn.Module] = []
+        for stage, num_blocks in enumerate(config.blocks):
+            if stage:
+                blocks.append(overlapping_max_pooling(num_axes))
+            for _ in range(num_blocks):
+                width = config.width << stage
+                blocks.append(InceptionBlock(num_axes, num_in, width, config.norm))
+                num_in = 4 * width
+        self.stem = stem(config.stem, num_axes, num_channels, config.width, tuple(sizes), config.norm)
+        self.blocks = nn.Sequential(*blocks)
+        self.classifier = nn.Sequential(
+            GlobalAverage(), nn.Dropout(config.dropout), nn.Linear(num_in, data.num_outputs)
+        )
+        begin_for_relu(self)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map inputs (batch, channels, *sizes) to (batch, num_outputs)."""
+        return judged(self.classifier, self.blocks(self.stem(x)))

@@ -1,0 +1,104 @@
+"""Recurrent network that feeds its state back at each step (Elman, 1990)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from hpc_dl.data.spec import DataSpec
+from hpc_dl.errors import ConfigError
+from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.sequence_model import KINDS, TASKS, SequenceModel, tells_next
+from hpc_dl.models.base import ModelConfig
+from hpc_dl.nn.recurrent import RecurrentLayers, RecurrentOptions, State
+from hpc_dl.nn.sequences import mean_of_steps
+
+
+class RNNConfig(RecurrentOptions, ModelConfig):
+    """Layers of h(t) = tanh(W x(t) + U h(t − 1) + b)."""
+
+    inputs = KINDS
+    tasks = TASKS
+    small = {"hidden": 16, "embedding": 8, "vocabulary": 32}
+
+    name: Literal["rnn"] = "rnn"
+    """Which architecture."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Activation of the states."""
+
+    def module(self, data: DataSpec, learning: Learning) -> Recurrent:
+        """The module for tokens, sequences and series.
+
+        Raises:
+            ConfigError: the targets do not fit the steps, or an option does not fit the data.
+        """
+        return Recurrent(self, partial(nn.RNN, nonlinearity=self.activation), learning)
+
+
+class Recurrent(SequenceModel):
+    """Recurrent layers, then a linear head on the states of all steps, the last one, or their mean."""
+
+    def __init__(self, options: RecurrentOptions, cell: Callable[..., nn.RNNBase], learning: Learning) -> None:
+        super().__init__(learning, options.embedding, options.vocabulary)
+        if options.bidirectional and tells_next(learning.data):
+            raise ConfigError.at(
+                "model.bidirectional",
+                "would read the next steps, which are to be told",
+                value=True,
+                allowed="false where `data.targets` are later steps of the inputs",
+            )
+        self.layers = RecurrentLayers(cell, self.steps.size, options)
+        self.read_out = options.read_out
+        self.head = nn.Linear(self.layers.size, self.num_outputs)
+
+    def judge(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
+        """Map (B, T, features) to (B, T, num_outputs) or (B, num_outputs), see :class:`SequenceModel`."""
+        states, last, _ = self.layers(steps, lengths)
+        if not self.by_step:
+            states = last if self.read_out == "last" else mean_of_steps(states, lengths)
+        outputs: Tensor = self.head(states)
+        return outputs
+
+    @torch.no_grad()
+    def generate(self, start: Tensor, steps: int, temperature: float = 1.0, seed: int = 0) -> Tensor:
+        """Go on with a text: each next token is drawn from what the network tells of it, and read in turn.
+
+        Args:
+            start: (B, T) int64 tokens to begin with, T at least 1, on the module's device.
+            steps: number of tokens to add.
+            temperature: divides the outputs; below 1 likely tokens become likelier, at 0 the likeliest is taken.
+            seed: of the draws.
+
+        Returns:
+            (B, steps) int64 tokens.
+
+        Raises:
+            ConfigError: the network was not made to tell the next token, or the temperature is negative.
+        """
+        data = self.learning.data
+        if data.input_kind != "tokens" or not tells_next(data):
+            raise ConfigError.at(
+                "data.targets", f"of {data.file} are not the next tokens", remedy="set `targets: null` with `windows`"
+            )
+        if temperature < 0:
+            raise ConfigError.at("temperature", "must not be negative", value=temperature)
+        training = self.training
+        self.eval()
+        generator = torch.Generator(start.device).manual_seed(seed)
+        found: list[Tensor] = []
+        state: State | None = None
+        tokens = start
+        for _ in range(steps):
+            _, last, state = self.layers(self.steps(tokens), None, state)
+            logits = self.head(last)
+            if temperature == 0:
+                tokens = logits.argmax(1, keepdim=True)
+            else:
+                tokens = torch.multinomial((logits / temperature).softmax(1), 1, generator=generator)
+            found.append(tokens)
+        self.train(training)
+        return torch.cat(found, 1) if found else start[:, :0]

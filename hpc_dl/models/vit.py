@@ -1,0 +1,74 @@
+"""Vision Transformer: an image as a sequence of square patches (Dosovitskiy et al., 2021)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from hpc_dl.data.spec import DataSpec
+from hpc_dl.errors import ConfigError
+from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.supervised import Supervised
+from hpc_dl.models.base import ModelConfig
+from hpc_dl.nn.attention import Encoder, EncoderOptions, Positions
+from hpc_dl.schema import Unit
+
+
+class ViTConfig(EncoderOptions, ModelConfig):
+    """Patches, each mapped linearly to a vector; then the encoder of a Transformer."""
+
+    inputs = ("image",)
+    small = {"width": 16, "depth": 1, "heads": 2, "dropout": 0.0}
+
+    name: Literal["vit"] = "vit"
+    """Which architecture."""
+    patch_size: Annotated[int, Field(ge=1), Unit("pixels")] = 4
+    """Width and height of a patch; it divides those of the images."""
+    depth: Annotated[int, Field(ge=1), Unit("blocks")] = 4
+    """Blocks of attention and dense layers."""
+    read_out: Literal["mean", "class_token"] = "class_token"
+    """What an image is judged by: the ``mean`` of its patches, or a step of its own before them."""
+
+    def module(self, data: DataSpec, learning: Learning) -> ViT:
+        """The module for images of one size.
+
+        Raises:
+            ConfigError: the patches do not fill the images.
+        """
+        _, height, width = data.input_shape
+        if height % self.patch_size or width % self.patch_size:
+            common = [size for size in range(1, min(height, width) + 1) if height % size == width % size == 0]
+            raise ConfigError.at(
+                "model.patch_size",
+                f"does not divide images of {height}×{width} pixels",
+                value=self.patch_size,
+                allowed=", ".join(map(str, common)),
+            )
+        return ViT(self, data, learning)
+
+
+class ViT(Supervised):
+    """Patches, learned positions, blocks of attention, a linear head."""
+
+    def __init__(self, config: ViTConfig, data: DataSpec, learning: Learning) -> None:
+        super().__init__(learning)
+        channels, height, width = data.input_shape
+        size = config.patch_size
+        self.patches = nn.Conv2d(channels, config.width, size, stride=size)
+        with_token = config.read_out == "class_token"
+        self.class_token = nn.Parameter(torch.zeros(config.width)) if with_token else None
+        self.positions = Positions("learned", config.width, (height // size) * (width // size))
+        self.encoder = Encoder(config)
+        self.head = nn.Linear(config.width, data.num_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (batch, channels, height, width) to (batch, num_outputs)."""
+        steps = self.positions(self.patches(x).flatten(2).mT)
+        if self.class_token is not None:
+            steps = torch.cat([self.class_token.expand(len(steps), 1, -1), steps], dim=1)
+        encoded = self.encoder(steps)
+        outputs: Tensor = self.head(encoded.mean(1) if self.class_token is None else encoded[:, 0])
+        return outputs

@@ -1,0 +1,68 @@
+"""The King James Bible, made for real out of the Debian package that holds it."""
+
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from hpc_dl.data import sources
+from hpc_dl.data.config import DataConfig, Windows
+from hpc_dl.data.opening import open_data
+from hpc_dl.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    try:
+        return sources.ensure("kjv", tmp_path_factory.mktemp("data"))
+    except DataError as error:
+        if os.environ.get("CI") or "cannot be fetched" not in str(error):
+            raise
+        pytest.skip(str(error))
+
+
+def test_what_it_is(path: Path) -> None:
+    spec = open_data(path, DataConfig(file=str(path), windows=Windows(length=128))).spec
+    assert (spec.task, spec.input_kind, spec.input_shape, spec.num_outputs) == ("labelling", "tokens", (128,), 63)
+    assert spec.input_dtype == "uint8"
+    # A window needs one more character: the last one's next.
+    assert spec.sizes == {"train": 29_094, "val": 1_616, "test": 1_616}
+    assert spec.checksum == "sha256:33b8af9915b1b55f654d6caaf1c239792b9193a634ad3a3d0ed2ae14b40cb883"
+
+
+def test_the_text_is_whole_and_in_its_order(path: Path) -> None:
+    with h5py.File(path) as file:
+        characters = np.array(list(file["train/inputs"].attrs["class_names"]))
+        parts = {split: "".join(characters[file[split]["inputs"][()]]) for split in ("train", "val", "test")}
+    text = "".join(parts.values())
+    assert len(text) == 4_137_850
+    assert [round(len(part) / len(text), 4) for part in parts.values()] == [0.9, 0.05, 0.05]
+    verses = text.splitlines()
+    assert len(verses) == 31_102
+    assert verses[0] == "In the beginning God created the heaven and the earth."
+    assert verses[-1] == "The grace of our Lord Jesus Christ be with you all. Amen."
+    assert "Jesus wept." in verses and not any(character.isdigit() for character in text)
+    assert sorted(set(text)) == characters.tolist()
+
+
+def test_targets_are_the_next_characters(path: Path) -> None:
+    data = open_data(path, DataConfig(file=str(path), windows=Windows(length=16)))
+    with data.reader("train") as reader:
+        inputs, targets = reader.read(np.arange(2))
+    text = "".join(data.spec.class_names[token] for token in inputs.reshape(-1))
+    assert text == "In the beginning God created the"
+    assert targets.reshape(-1)[:-1].tolist() == inputs.reshape(-1)[1:].tolist()
+    assert data.spec.class_names[targets[1, -1]] == " "
+
+
+def test_windows_are_to_be_told(path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.windows: is required"):
+        open_data(path, DataConfig(file=str(path)))
+
+
+def test_a_folder_without_the_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"bible\.data is not in there\. Give the \.deb file"):
+        sources.load("kjv").make(tmp_path / "out" / "kjv.h5", tmp_path)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,95 @@
+"""The graph convolutional network."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from hpc_dl.data.ragged import Ragged
+from hpc_dl.data.spec import DataSpec, FieldSpec
+from hpc_dl.errors import ConfigError
+from hpc_dl.models.gcn import GCN, GCNConfig
+from tests.experiments import learning
+from tests.models.graphs import batch, graph_data, permuted
+
+
+def built(data: DataSpec, **parameters: Any) -> GCN:
+    torch.manual_seed(0)
+    return GCNConfig(**parameters).module(data, learning(data)).eval()
+
+
+def dense(model: GCN, nodes: Tensor, adjacency: np.ndarray) -> Tensor:
+    """Kipf and Welling's equation with matrices; adjacency[v, u]: the weight of an edge from u to v."""
+    hidden = nodes
+    for layers in model.layers:
+        ways = [adjacency, adjacency.T] if len(layers) == 2 else [(adjacency + adjacency.T) / 2]
+        total = torch.zeros(())
+        for layer, way in zip(layers, ways, strict=True):
+            a = way + model.self_weight * np.eye(len(way))
+            spread = a / np.sqrt(a.sum(1)[:, None] * a.sum(0)[None])
+            total = total + torch.from_numpy(spread).float() @ layer(hidden)
+        hidden = model.activation(total)
+    return model.head.linear(hidden)
+
+
+@pytest.mark.parametrize("parameters", [{}, {"directed": True}, {"self_weight": 3.0, "depth": 3}])
+def test_it_is_the_equation_of_its_authors(parameters: dict[str, Any]) -> None:
+    data = graph_data("labelling")
+    model, x = built(data, width=8, **parameters), batch(seed=1)
+    graphs = np.split(np.arange(len(x["nodes"].values)), x["nodes"].offsets[1:-1].tolist())
+    wanted = []
+    for number, nodes in enumerate(graphs):
+        adjacency = np.zeros((len(nodes), len(nodes)))
+        source, target = x["edges"].part(slice(number, number + 1)).values.numpy().T
+        adjacency[target, source] = 1
+        wanted.append(dense(model, x["nodes"].values[nodes], adjacency))
+    torch.testing.assert_close(model(x), torch.cat(wanted))
+
+
+def test_edges_in_both_directions_make_the_same_undirected_graph_as_twice_the_weight() -> None:
+    data = graph_data("labelling")
+    model, x = built(data, width=8), batch(seed=2)
+    edges = x["edges"].part(slice(0, 1)).values
+    nodes = x["nodes"].part(slice(0, 1))
+    there = x | {"nodes": nodes, "edges": Ragged(torch.cat([edges, edges]), torch.tensor([0, 2 * len(edges)]))}
+    both = x | {"nodes": nodes, "edges": Ragged(torch.cat([edges, edges.flip(1)]), torch.tensor([0, 2 * len(edges)]))}
+    torch.testing.assert_close(model(there), model(both))
+
+
+@pytest.mark.parametrize("task", ["classification", "regression", "multilabel"])
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_a_graph_is_judged_whatever_the_order_of_its_nodes(task: str, pooling: str) -> None:
+    data = graph_data(task)
+    model, x = built(data, pooling=pooling, edge_weights=True), batch(seed=3)
+    assert model(x).shape == (4, 3)
+    torch.testing.assert_close(model(permuted(x)), model(x))
+
+
+def test_the_weights_of_edges_count() -> None:
+    x = batch(seed=4)
+    data = graph_data("labelling")
+    other = x | {"edge_features": Ragged(x["edge_features"].values * 5, x["edge_features"].offsets)}
+    assert not torch.allclose(built(data, edge_weights=True)(x), built(data, edge_weights=True)(other))
+    assert torch.equal(built(data)(x), built(data)(other))
+
+
+def test_dropout_acts_in_training_only() -> None:
+    model, x = built(graph_data("labelling"), dropout=0.5), batch(seed=5)
+    assert torch.equal(model(x), model(x))
+    assert not torch.equal(model.train()(x), model(x))
+
+
+def test_a_table_is_no_graph() -> None:
+    data = graph_data("labelling")
+    table = DataSpec(**vars(data) | {"inputs": (FieldSpec("inputs", (5,), "float32"),)})
+    with pytest.raises(ConfigError, match=r"model.name: does not take inputs of the kind vector"):
+        GCNConfig().build(table, learning(data))
+
+
+def test_weights_need_features_of_edges() -> None:
+    data = graph_data("labelling")
+    bare = DataSpec(**vars(data) | {"inputs": data.inputs[:2]})
+    with pytest.raises(ConfigError, match=r"model.edge_weights: the edges of these data have no features"):
+        GCNConfig(edge_weights=True).build(bare, learning(bare))

@@ -1,0 +1,104 @@
+"""GraphSAGE."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hpc_dl.data.ragged import Ragged
+from hpc_dl.data.spec import DataSpec
+from hpc_dl.errors import ConfigError
+from hpc_dl.models.graphsage import GraphSAGE, GraphSAGEConfig
+from tests.experiments import learning
+from tests.models.graphs import batch, graph_data, permuted
+
+LABELLING = graph_data("labelling")
+
+
+def built(data: DataSpec = LABELLING, **parameters: Any) -> GraphSAGE:
+    torch.manual_seed(0)
+    return GraphSAGEConfig(**parameters).module(data, learning(data)).eval()
+
+
+def by_hand(model: GraphSAGE, x: dict[str, Any], aggregation: str, directed: bool) -> Tensor:
+    """The nodes of a batch with one graph, neighbour by neighbour."""
+    hidden, edges = x["nodes"].values, x["edges"].values.tolist()
+    for layer in model.layers:
+        near = hidden if layer.pool is None else layer.pool(hidden)
+
+        def summary(neighbours: list[int], near: Tensor = near) -> Tensor:
+            if not neighbours:
+                return torch.zeros_like(near[0])
+            return near[neighbours].mean(0) if aggregation == "mean" else near[neighbours].amax(0)
+
+        rows = []
+        for node in range(len(hidden)):
+            before, after = [u for u, v in edges if v == node], [v for u, v in edges if u == node]
+            if directed:
+                around = layer.incoming(summary(before)) + layer.outgoing(summary(after))
+            else:
+                around = layer.incoming(summary(before + after))
+            rows.append(layer.own(hidden[node]) + around)
+        hidden = torch.stack(rows).relu()
+    return model.head.linear(hidden)
+
+
+@pytest.mark.parametrize("aggregation", ["mean", "max"])
+@pytest.mark.parametrize("directed", [True, False])
+def test_it_sums_up_the_neighbours(aggregation: str, directed: bool) -> None:
+    model = built(aggregation=aggregation, directed=directed, width=8)
+    x = batch(seed=1, sizes=(7,), density=0.3)
+    torch.testing.assert_close(model(x), by_hand(model, x, aggregation, directed))
+
+
+@pytest.mark.parametrize("directed", [True, False])
+def test_turning_all_edges_round_matters_to_a_directed_one_only(directed: bool) -> None:
+    model, x = built(directed=directed), batch(seed=2)
+    turned = x | {"edges": Ragged(x["edges"].values.flip(1), x["edges"].offsets)}
+    assert torch.allclose(model(x), model(turned), atol=1e-6) != directed
+
+
+def test_hidden_features_have_length_one_where_that_is_wanted() -> None:
+    model, x = built(normalize=True, width=8), batch(seed=3)
+    seen: list[Tensor] = []
+    model.head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    model(x)
+    torch.testing.assert_close(seen[0].norm(dim=1), torch.ones(len(seen[0])))
+
+
+@pytest.mark.parametrize("task", ["classification", "regression", "multilabel"])
+@pytest.mark.parametrize("parameters", [{"aggregation": "max", "pooling": "max"}, {"edge_weights": True}])
+def test_a_graph_is_judged_whatever_the_order_of_its_nodes(task: str, parameters: dict[str, Any]) -> None:
+    model, x = built(graph_data(task), **parameters), batch(seed=4)
+    assert model(x).shape == (4, 3)
+    torch.testing.assert_close(model(permuted(x)), model(x))
+
+
+@pytest.mark.parametrize("directed", [True, False])
+def test_an_edge_of_no_weight_is_none(directed: bool) -> None:
+    model, x = built(edge_weights=True, directed=directed), batch(seed=5, sizes=(6,))
+    assert model.weigh is not None
+    with torch.no_grad():
+        model.weigh.linear.weight.fill_(1)
+        model.weigh.linear.bias.fill_(0)
+    kept = torch.arange(len(x["edges"].values)) % 2 == 0
+    features = torch.where(kept[:, None], 1.0, -40.0).expand(-1, 2)
+    light = x | {"edge_features": Ragged(features, x["edge_features"].offsets)}
+    offsets = torch.tensor([0, int(kept.sum())])
+    without = x | {"edges": Ragged(x["edges"].values[kept], offsets), "edge_features": Ragged(features[kept], offsets)}
+    # A mean of very light edges alone is a mean of them all the same: nodes with a kept edge each way are compared.
+    source, target = x["edges"].values[kept].T
+    safe = [node for node in range(6) if node in source and node in target]
+    assert safe
+    layer, args = model.layers[0], (x["nodes"].values,)
+    both = [
+        layer(*args, *g["edges"].values.T, torch.nn.functional.softplus(g["edge_features"].values.sum(1)))[safe]  # type: ignore[operator]
+        for g in (light, without)
+    ]
+    torch.testing.assert_close(*both)
+
+
+def test_the_maximum_has_no_weights() -> None:
+    with pytest.raises(ConfigError, match=r"model.edge_weights: goes with `aggregation: mean` only"):
+        built(aggregation="max", edge_weights=True)

@@ -1,0 +1,159 @@
+"""Convolutions and pooling of one, two and three axes, against torch's own functions and against formulas."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from hpc_dl.nn.convolution import (
+    NormName,
+    PaddingName,
+    convolution,
+    convolved,
+    normalization,
+    separable,
+    size_after,
+    stem,
+)
+from hpc_dl.nn.pooling import GlobalAverage, PoolingName, SumPool, overlapping_max_pooling, pooling
+
+AXES = (1, 2, 3)
+
+
+def num_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_the_size_after_a_convolution_is_the_one_foretold(padding: PaddingName) -> None:
+    for size, kernel_size, stride, dilation in itertools.product((7, 8, 13), (1, 3, 5), (1, 2, 3), (1, 2, 3)):
+        wanted = size_after(size, kernel_size, stride, dilation, padding)
+        if wanted < 1:
+            assert size < 1 + dilation * (kernel_size - 1)
+            continue
+        layer = convolution(1, 1, 1, kernel_size, stride=stride, dilation=dilation, padding=padding)
+        assert layer(torch.zeros(1, 1, size)).shape == (1, 1, wanted)
+        if padding == "same":
+            assert wanted == -(-size // stride)
+
+
+@pytest.mark.parametrize("num_axes", AXES)
+def test_padding_same_is_torchs_and_a_convolution_is_a_sum_over_the_kernel(num_axes: int) -> None:
+    torch.manual_seed(0)
+    sizes = (6, 5, 7)[:num_axes]
+    layer = convolution(num_axes, 2, 3, 3, dilation=2)
+    theirs = type(layer)(2, 3, 3, dilation=2, padding="same")  # type: ignore[call-arg]
+    theirs.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 2, *sizes)
+    torch.testing.assert_close(layer(x), theirs(x))
+    pixel = torch.zeros(1, 2, *sizes)
+    pixel[(0, 1, *[3] * num_axes)] = 1
+    seen = layer(pixel)[0] - layer(torch.zeros_like(pixel))[0]
+    assert isinstance(layer.weight, torch.Tensor)
+    torch.testing.assert_close(seen[(slice(None), *[3] * num_axes)], layer.weight[(slice(None), 1, *[1] * num_axes)])
+    torch.testing.assert_close(seen[(slice(None), *[1] * num_axes)], layer.weight[(slice(None), 1, *[2] * num_axes)])
+
+
+@pytest.mark.parametrize("num_axes", AXES)
+def test_groups_do_not_see_each_other(num_axes: int) -> None:
+    torch.manual_seed(0)
+    layer = convolution(num_axes, 4, 6, 3, groups=2, bias=False)
+    assert num_parameters(layer) == 4 * 6 * 3**num_axes // 2
+    x = torch.randn(1, 4, *[5] * num_axes)
+    changed = x.clone()
+    changed[:, :2] += 1
+    difference = (layer(changed) - layer(x)).abs().flatten(2).amax(2)[0]
+    assert (difference[:3] > 0.01).all() and (difference[3:] == 0).all()
+
+
+@pytest.mark.parametrize("num_axes", AXES)
+@pytest.mark.parametrize("size", [2, 3])
+def test_pooling_is_the_maximum_the_mean_and_the_sum_of_each_window(num_axes: int, size: int) -> None:
+    x = torch.randn(2, 3, *(7, 6, 5)[:num_axes], generator=torch.Generator().manual_seed(0))
+    windows = x
+    for axis in range(2, 2 + num_axes):
+        windows = windows.unfold(axis, size, size)
+    windows = windows.flatten(2 + num_axes)
+    torch.testing.assert_close(pooling("max", num_axes, size)(x), windows.amax(-1))
+    torch.testing.assert_close(pooling("average", num_axes, size)(x), windows.mean(-1))
+    torch.testing.assert_close(pooling("sum", num_axes, size)(x), windows.sum(-1))
+    assert pooling("none", num_axes, size)(x) is x
+    torch.testing.assert_close(GlobalAverage()(x), x.mean(tuple(range(2, 2 + num_axes))))
+
+
+def test_sum_pooling_is_torchs_of_power_1_and_also_learns_where_the_sum_is_0() -> None:
+    x = torch.randn(2, 3, 8, 9)
+    torch.testing.assert_close(SumPool(2, 2)(x), nn.LPPool2d(1, 2)(x))
+    zeros = torch.zeros(1, 1, 4, requires_grad=True)
+    SumPool(1, 2)(zeros).sum().backward()
+    assert zeros.grad is not None and zeros.grad.tolist() == [[[1, 1, 1, 1]]]
+
+
+@pytest.mark.parametrize("kind", ["max", "average", "sum"])
+def test_pooling_drops_what_is_left_at_the_end_and_overlapping_pooling_does_not(kind: PoolingName) -> None:
+    x = torch.tensor([[[1.0, 2.0, 5.0, 3.0, 9.0]]])
+    wanted = {"max": [2, 5], "average": [1.5, 4], "sum": [3, 8]}[kind]
+    assert pooling(kind, 1, 2)(x).tolist() == [[wanted]]
+    assert overlapping_max_pooling(1)(x).tolist() == [[[2, 5, 9]]]
+    assert overlapping_max_pooling(1, stride=1)(x).tolist() == [[[2, 5, 5, 9, 9]]]
+
+
+@pytest.mark.parametrize("num_axes", AXES)
+@pytest.mark.parametrize(
+    ("name", "over"), [("batch", "all samples"), ("layer", "all channels"), ("group", "two channels")]
+)
+def test_a_normalisation_gives_mean_0_and_variance_1(num_axes: int, name: NormName, over: str) -> None:
+    x = 3 + 2 * torch.randn(4, 16, *[6] * num_axes, generator=torch.Generator().manual_seed(0))
+    y = normalization(name, num_axes, 16)(x)
+    assert y.shape == x.shape
+    parts = {
+        "all samples": y.transpose(0, 1).flatten(1),
+        "all channels": y.flatten(1),
+        "two channels": y.unflatten(1, (8, 2)).flatten(2),
+    }[over]
+    torch.testing.assert_close(parts.mean(-1), torch.zeros(parts.shape[:-1]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(parts.var(-1, correction=0), torch.ones(parts.shape[:-1]), atol=1e-3, rtol=0)
+
+
+def test_without_normalisation_there_is_a_bias_and_with_one_there_is_none_of_the_convolution() -> None:
+    assert num_parameters(convolved(2, 3, 5, 3, norm="none")) == 3 * 5 * 9 + 5
+    assert num_parameters(convolved(2, 3, 5, 3, norm="none", bias=False)) == 3 * 5 * 9
+    for norm in ("batch", "layer", "group"):
+        assert num_parameters(convolved(2, 3, 5, 3, norm=norm)) == 3 * 5 * 9 + 2 * 5  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("num_axes", AXES)
+def test_a_separable_convolution_has_the_weights_of_the_formula(num_axes: int) -> None:
+    num_in, num_out, kernel = 16, 24, 3**num_axes
+    layer = separable(num_axes, num_in, num_out, 3, norm="none")
+    weights = sum(p.numel() for p in layer.parameters() if p.ndim > 1)
+    plain = sum(p.numel() for p in convolution(num_axes, num_in, num_out, 3).parameters() if p.ndim > 1)
+    assert weights == num_in * kernel + num_in * num_out
+    assert plain == num_in * num_out * kernel
+    assert weights / plain == pytest.approx(1 / num_out + 1 / kernel)  # Howard et al., 2017, section 3.1
+    assert layer(torch.zeros(2, num_in, *[5] * num_axes)).shape == (2, num_out, *[5] * num_axes)
+
+
+def test_a_separable_convolution_is_a_plain_one_whose_kernels_are_products() -> None:
+    torch.manual_seed(0)
+    layer = separable(2, 3, 4, norm="none", activation_name="none")
+    depthwise, pointwise = layer[0][0], layer[1][0]
+    plain = convolution(2, 3, 4, 3)
+    with torch.no_grad():
+        plain.weight.copy_(pointwise.weight * depthwise.weight.transpose(0, 1))  # type: ignore[operator]
+        plain.bias.copy_(pointwise.bias + pointwise.weight[:, :, 0, 0] @ depthwise.bias)  # type: ignore[operator]
+    x = torch.randn(2, 3, 6, 6)
+    inside = (slice(None), slice(None), slice(1, -1), slice(1, -1))
+    torch.testing.assert_close(layer(x)[inside], plain(x)[inside])
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "left"),
+    [("small", 64, 64), ("medium", 64, 32), ("large", 64, 16), ("auto", 64, 16), ("auto", 63, 63), ("large", 1, 1)],
+)
+def test_a_stem_halves_twice_once_or_never(name: str, size: int, left: int) -> None:
+    for num_axes in (1, 2):
+        sizes = tuple([size] * num_axes)
+        layers = stem(name, num_axes, 3, 4, sizes).eval()  # type: ignore[arg-type]
+        assert layers(torch.zeros(1, 3, *sizes)).shape == (1, 4, *[left] * num_axes)
