@@ -29,7 +29,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="An HDF5 file, of hpc
 
 @app.command("list")
 def list_sources(data: DataDir = None, as_json: AsJson = False) -> None:
-    """List the data sources that `data make` knows."""
+    """List the data sources that `data make` knows; `shared` is what training and test samples have in common."""
     from hpc_dl.data import sources
 
     rows = []
@@ -50,7 +50,7 @@ def list_sources(data: DataDir = None, as_json: AsJson = False) -> None:
     if as_json:
         emit(rows)
         return
-    columns = ["name", "title", "size", "fetched", "file"]
+    columns = ["name", "task", "size", "licence", "shared", "file"]
     table(columns, [[row[key] for key in columns] for row in rows])
 
 

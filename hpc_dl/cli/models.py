@@ -33,11 +33,14 @@ def models(
         raise ConfigError.at(
             "NAME", "no such architecture", value=name, allowed=", ".join(known), remedy=nearest(name, known)
         )
-    parameters = parameters_of(room.config_class(name))
+    section = room.config_class(name)
+    parameters = parameters_of(section)
+    takes = {"inputs": section.inputs, "tasks": section.tasks}
     if as_json:
-        emit({"name": name, "summary": room.summary(name), "parameters": parameters})
+        emit({"name": name, "summary": room.summary(name), **takes, "parameters": parameters})
         return
     print(f"{name}: {room.summary(name)}\n")
+    print(f"inputs: {', '.join(section.inputs)}\ntasks: {', '.join(section.tasks)}\n")
     columns = ["parameter", "type", "default", "unit", "meaning"]
     table(columns, [[_as_yaml(row[key]) for key in columns] for row in parameters])
 
@@ -58,14 +61,21 @@ def describe(section: type[Section]) -> list[dict[str, Any]]:
     ]
 
 
-def parameters_of(section: type[Section]) -> list[dict[str, Any]]:
-    """As :func:`describe`, and the keys of sections inside as ``init.weights``, after the others."""
+def parameters_of(section: type[Section], given: Section | None = None) -> list[dict[str, Any]]:
+    """As :func:`describe`, and the keys of sections inside as ``init.weights``, after the others.
+
+    Args:
+        section: the class.
+        given: one whose values are the defaults, where they are others than those of the class.
+    """
     own = describe(section)
+    for row, key in zip(own, section.model_fields, strict=True):
+        row["default"] = row["default"] if given is None else getattr(given, key)
     inner = [row for row in own if hasattr(row["default"], "model_fields")]
     nested = [
         found | {"parameter": f"{row['parameter']}.{found['parameter']}"}
         for row in inner
-        for found in parameters_of(type(row["default"]))
+        for found in parameters_of(type(row["default"]), row["default"])
     ]
     return [row for row in own if row not in inner and row["parameter"] != "name"] + nested
 

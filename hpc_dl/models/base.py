@@ -88,7 +88,7 @@ class ModelConfig(ModelSection):
                     f"does not take {data.inputs_in_words}, as {data.file} has them",
                     value=self.name,
                     allowed=f"data of one of the kinds {', '.join(self.inputs)}",
-                    remedy="choose another architecture; `hpc-dl models` says what each takes",
+                    remedy="choose another architecture; `hpc-dl models NAME` says what one takes",
                 )
             )
         if data.task not in self.tasks:
@@ -98,7 +98,7 @@ class ModelConfig(ModelSection):
                     f"cannot be trained for {data.task} (data.task)",
                     value=self.name,
                     allowed=", ".join(self.tasks),
-                    remedy="choose another architecture; `hpc-dl models` says what each is for",
+                    remedy="choose another architecture; `hpc-dl models NAME` says what one is for",
                 )
             )
         if faults:

@@ -65,7 +65,7 @@ class DilatedConfig(ModelConfig):
                         f"gives a class for each of {'×'.join(map(str, data.input_shape[1:]))} positions, and the "
                         f"targets of {data.file} are of shape {data.targets[0].shape}",
                         value=self.name,
-                        remedy="choose another architecture; `hpc-dl models` says what each is for",
+                        remedy="choose another architecture; `hpc-dl models NAME` says what one is for",
                     )
                 )
         if faults:

@@ -76,8 +76,8 @@ def diagnose(model: Supervised, batches: HDF5DataModule, device: torch.device) -
     fit = _fit(losses)
     found: dict[str, Any] = {
         "fit": fit,
-        "losses": {name: round(value, 6) if math.isfinite(value) else str(value) for name, value in losses.items()},
-        "gradients": {name: float(f"{value:.3g}") for name, value in gradients.items()},
+        "losses": {name: _plain(round(value, 6)) for name, value in losses.items()},
+        "gradients": {name: _plain(float(f"{value:.3g}")) for name, value in gradients.items()},
         "dead": activity.dead(),
         "saturated": activity.saturated(),
     }
@@ -184,6 +184,11 @@ def _fit(losses: dict[str, float]) -> str:
     if train_high:
         return "underfit" if val_high else "unlikely"
     return "overfit" if val_high else "good"
+
+
+def _plain(value: float) -> float | str:
+    """JSON knows no NaN."""
+    return value if math.isfinite(value) else str(value)
 
 
 def _words(found: dict[str, Any], losses: dict[str, float], gradients: dict[str, float]) -> list[str]:

@@ -21,7 +21,7 @@ def test_the_parameters_of_one(hpc_dl: HpcDl) -> None:
     status, out, err = hpc_dl("models", "cnn")
     assert (status, err) == (0, "")
     assert out.startswith(f"cnn: {models.summary('cnn')}\n")
-    (line,) = [line for line in out.splitlines() if "kernel_size" in line]
+    (line,) = [line for line in out.splitlines() if line.startswith("kernel_size")]
     assert re.split(r" {2,}", line.strip())[:4] == ["kernel_size", "integer", "3", "pixels"]
     answer = hpc_dl("models", "cnn", "--json").json
     assert (answer["name"], answer["summary"]) == ("cnn", models.summary("cnn"))

@@ -76,8 +76,8 @@ def test_version(hpc_dl: HpcDl) -> None:
             "hpc-dl: NAME: no such architecture (got 'nosuch'; allowed: {models})\n",
         ),
         (
-            ["models", "cmn"],
-            "hpc-dl: NAME: no such architecture (got 'cmn'; allowed: {models}). Did you mean 'cnn'?\n",
+            ["models", "cnnn"],
+            "hpc-dl: NAME: no such architecture (got 'cnnn'; allowed: {models}). Did you mean 'cnn'?\n",
         ),
         (["status", "nosuch"], "hpc-dl: nosuch: no such run in {here}/runs (allowed: a run's name,"),
         (["logs", "latest"], "hpc-dl: latest: no such run in {here}/runs (allowed: a run's name,"),

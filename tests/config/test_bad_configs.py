@@ -412,7 +412,7 @@ def test_images_are_needed_for_a_convolution_and_classes_for_a_cross_entropy(
         [
             f"hpc-dl: model.name: does not take inputs of the kind vector (inputs (5,)), as {value_file} has them "
             "(got 'cnn'; allowed: data of one of the kinds series, image, volume). "
-            "Choose another architecture; `hpc-dl models` says what each takes"
+            "Choose another architecture; `hpc-dl models NAME` says what one takes"
         ],
     )
 

@@ -123,6 +123,7 @@ def test_help_knows_all_commands() -> None:
 
 def test_pack_and_its_gain(foreign_file: MakeFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpc_dl.data.packing.pack.SPEED_SECONDS", 0.01)
+    monkeypatch.setattr("hpc_dl.cli.data_pack._MEASURABLE_BYTES", 0)
     source = foreign_file(images=samples(60).inputs, labels=samples(60).targets)
     out = tmp_path / "out.h5"
     text = run(

@@ -90,7 +90,7 @@ def test_it_learns_to_label_what_only_a_far_position_tells() -> None:
             labels((1, 8, 8), (4, 4)),
             {},
             "model.name: gives a class for each of 8×8 positions, and the targets of /data/paper.h5 are of shape (4, 4)"
-            " (got 'dilated'). Choose another architecture; `hpc-dl models` says what each is for",
+            " (got 'dilated'). Choose another architecture; `hpc-dl models NAME` says what one is for",
         ),
     ],
 )

@@ -213,12 +213,12 @@ def test_the_comparison_sees_a_single_bit(tmp_path: Path, many_images: Path) -> 
     assert unlike(run, reference) == []
     path = run.last_checkpoint.resolve()
     content = torch.load(path, weights_only=False)
-    weight = content["state_dict"]["features.0.weight"]
+    weight = content["state_dict"]["features.0.0.weight"]
     weight.view(-1)[3] = torch.nextafter(weight.view(-1)[3], torch.tensor(9.0))
     content["hpc_dl"]["ranks"][0]["state"]["random"]["torch"][100] ^= 1
     torch.save(content, path)
     assert set(unlike(run, reference)) == {
-        "last.state_dict.features.0.weight", "last.hpc_dl.ranks[0].state.random.torch"
+        "last.state_dict.features.0.0.weight", "last.hpc_dl.ranks[0].state.random.torch"
     }  # fmt: skip
 
 

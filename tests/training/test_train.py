@@ -49,7 +49,7 @@ def test_two_runs_of_one_configuration_are_bit_for_bit_the_same_and_another_seed
     for checkpoint in ("last_checkpoint", "best_checkpoint"):
         a, b, c = (weights(getattr(run, checkpoint)) for run in (first, same, other))
         assert set(a) == set(b) and all(torch.equal(value, b[key]) for key, value in a.items())
-        assert not torch.equal(a["features.0.weight"], c["features.0.weight"])
+        assert not torch.equal(a["features.0.0.weight"], c["features.0.0.weight"])
     assert read_json(first.result)["metrics"] == read_json(same.result)["metrics"]
     timed = ("time", "train/samples_per_s")
     rows = [
@@ -124,6 +124,7 @@ def test_the_result_and_the_state_tell_the_whole_story(tmp_path: Path, image_fil
     result = json.loads(run.result.read_text())
     assert result.pop("seconds") > 0
     assert result.pop("metrics")
+    assert result.pop("diagnosis")["fit"] in ("good", "underfit", "overfit")
     assert result == {
         "run": run.name,
         "dir": str(run.path),
