@@ -125,6 +125,12 @@ def best_simple(figure: Figure, runs: Path, data: Sequence[str]) -> dict[str, An
     return {"name": name, "value": known[name]}
 
 
+def read() -> dict[str, Any]:
+    """What was reached, by the config's name."""
+    found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    return found
+
+
 def page(results: dict[str, Any]) -> str:
     """docs/zoo.md."""
     rows = []
@@ -201,7 +207,6 @@ def main() -> int:
     parser.add_argument("--data", help="folder of the data files")
     options = parser.parse_args()
     known = figures()
-    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if unknown := sorted(set(options.configs) - set(known)):
         parser.error(f"{', '.join(unknown)}: not in {FIGURES.name}")
     chosen = [name for name in options.configs or known if not options.fast or known[name].fast]
@@ -216,10 +221,11 @@ def main() -> int:
                 found = {"problem": str(error), "date": time.strftime("%Y-%m-%d")}
             if "problem" in found or not _judged(known[name], found):
                 missed.append(name)
-            results[name] = found
+            # Read anew: another one may have written meanwhile.
+            results = {key: value for key, value in sorted((read() | {name: found}).items()) if key in known}
             RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
             PAGE.write_text(page(results), encoding="utf-8")
-    PAGE.write_text(page(results), encoding="utf-8")
+    PAGE.write_text(page(read()), encoding="utf-8")
     if missed:
         print(f"missed: {', '.join(missed)}", file=sys.stderr)
     return 1 if missed else 0

@@ -52,7 +52,7 @@ def fit_all(task: Task, batches: HDF5DataModule, seeds: int, say: Callable[[str]
     data = batches.spec
     if data.task == "reconstruction":
         yield from _principal_components(task, batches)
-    elif data.input_kind == "tokens" and data.task == "labelling":
+    elif data.input_kind == "tokens" and data.task == "labelling" and data.inputs[0].window is not None:
         yield from _n_grams(task, batches)
     elif data.task in ("classification", "multilabel", "regression", "labelling"):
         yield from _of_scikit_learn(task, batches, seeds, say)
@@ -73,7 +73,8 @@ def _of_scikit_learn(task: Task, batches: HDF5DataModule, seeds: int, say: Calla
     most = None if data.task != "labelling" else 10 * MOST_ROWS
     judged = {split: rows_of(batches, split, most) for split in ("val", "test") if split in data.sizes}
     known = _models(data)
-    if data.task == "labelling" and data.num_outputs == 2 and data.num_channels == 1 and not data.inputs[0].ragged:
+    pixels = data.task == "labelling" and data.input_kind in ("image", "volume")
+    if pixels and data.num_outputs == 2 and data.num_channels == 1:
         known["Otsu's threshold"] = (lambda _: Otsu(), False)
     for name, (make, draws) in known.items():
         say(f"Fitting {name} …")

@@ -99,6 +99,12 @@ def test_sequences_graphs_and_tokens_become_rows(tmp_path: Path) -> None:
     rows = rows_of(HDF5DataModule(tmp_path / "g.h5", scaling="none"), "train", None)
     assert np.expm1(rows.x[:, 1:]).round().tolist() == [[2, 0], [0, 1], [0, 1]]  # edges out, edges in
 
+    tokens = Ragged(np.array([0, 1, 0, 1, 1]), np.array([0, 3, 5]))
+    labelled = {"inputs": tokens, "targets": Ragged(np.array([1, 0, 1, 0, 0]), tokens.offsets)}
+    write(tmp_path / "l.h5", {"train": labelled, "test": labelled}, task="labelling", class_names="ab", **ABOUT)
+    accuracy = by_name(compared(tmp_path, tmp_path / "l.h5", data={"batch_size": 1}), "test/accuracy")
+    assert accuracy["forest"] == 1.0
+
     stream = {"inputs": np.tile(np.array([0, 1, 2], np.uint8), 200)}
     splits = {"train": stream, "test": stream}
     write(tmp_path / "t.h5", splits, task="labelling", targets=(), stream=True, class_names="abc", **ABOUT)
