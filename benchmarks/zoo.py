@@ -44,6 +44,7 @@ class Figure:
         seeds: trainings whose mean is judged.
         fast: whether each test run trains it.
         gpu: ``overrides`` and another figure, where there is a GPU.
+        why: what is known of why it was missed.
     """
 
     config: str
@@ -54,6 +55,7 @@ class Figure:
     seeds: int = SEEDS
     fast: bool = False
     gpu: dict[str, Any] = field(default_factory=dict)
+    why: str = ""
 
     def reached(self, value: float) -> bool:
         """Whether a value is good enough."""
@@ -146,7 +148,7 @@ def page(results: dict[str, Any]) -> str:
             mean = statistics.fmean(found["values"])
             spread = f" ± {statistics.stdev(found['values']):.2g}" if len(found["values"]) > 1 else ""
             good = _judged(figure, found)
-            reached = f"{mean:.4g}{spread}" if good else f"**{mean:.4g}{spread}: missed**"
+            reached = f"{mean:.4g}{spread}" if good else f"**{mean:.4g}{spread}: missed** {figure.why}".strip()
             best = found.get("simple")
             simple = f"{best['name']} {best['value']:.4g}" if best else ""
             took, parameters = f"{found['seconds']:.0f} s", f"{found['parameters']:,}"

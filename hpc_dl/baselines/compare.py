@@ -25,6 +25,7 @@ from hpc_dl.runs.folder import all_runs
 _T = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 _NORMAL = 1.96
 _SMALLER_IS_BETTER = ("loss", "mse", "mae", "squared_error", "bits_per_step")
+_MAY_DIFFER = ("name", "seed", "resources", "wandb", "checkpoint")
 _JUDGED_BY = {
     "classification": "accuracy",
     "multilabel": "f1",
@@ -123,8 +124,9 @@ def _metric(task: Task) -> str:
 
 
 def _networks(runs: Path, facts: dict[str, Any], metric: str) -> dict[str, list[float]]:
-    """The metric of all finished runs on the same splits, by architecture."""
+    """The metric of all finished runs on the same splits, by architecture; those of one differ in their seed alone."""
     found: dict[str, list[float]] = {}
+    known: dict[str, str] = {}  # what distinguishes an experiment, and what it is called
     for run in all_runs(runs):
         result = read_json(run.result)
         data = (read_json(run.provenance) or {}).get("data", {})
@@ -132,9 +134,14 @@ def _networks(runs: Path, facts: dict[str, Any], metric: str) -> dict[str, list[
             continue
         value = result.get("metrics", {}).get(metric)
         try:
-            name = Experiment.from_dict(yaml.load(run.config)).model.name
+            experiment = Experiment.from_dict(yaml.load(run.config))
         except HpcDlError:  # of another version
             continue
+        told = {key: each for key, each in experiment.to_dict().items() if key not in _MAY_DIFFER}
+        name = known.get(repr(told), experiment.model.name)
+        if repr(told) not in known and name in known.values():
+            name = f"{name}, as in {run.name}"
+        known[repr(told)] = name
         if isinstance(value, float):
             found.setdefault(name, []).append(value)
     return found

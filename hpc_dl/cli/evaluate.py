@@ -45,6 +45,7 @@ def predict(
     inputs: Annotated[
         str | None, typer.Option("--inputs", metavar="NAME", help="Dataset of the inputs, if another than in training.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file of --out if it is there.")] = False,
     runs: Runs = None,
     as_json: AsJson = False,
 ) -> None:
@@ -57,7 +58,7 @@ def predict(
 
     quiet()
     finished = FinishedModel.load(find(word, runs or default_runs()))
-    answer = prediction.predict(finished, file, out, inputs=inputs)
+    answer = prediction.predict(finished, file, out, inputs=inputs, force=force)
     if as_json:
         emit(answer)
         return

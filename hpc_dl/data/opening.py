@@ -22,8 +22,8 @@ from hpc_dl.data.format import FORMAT, FORMAT_VERSION
 from hpc_dl.data.hdf5 import attribute, find_dataset, open_file, where
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.reader import SplitReader
-from hpc_dl.data.spec import WITH_CLASSES, WITHOUT_TARGETS, DataSpec, FieldSpec, TaskName
-from hpc_dl.data.splits import Part, locate_splits, num_samples_of
+from hpc_dl.data.spec import EDGES, NODES, WITH_CLASSES, WITHOUT_TARGETS, DataSpec, FieldSpec, TaskName
+from hpc_dl.data.splits import Part, locate_splits, num_samples_of, offsets_of
 from hpc_dl.errors import ConfigError, DataError, Fault
 
 # All labels are looked at where they tell the number of classes; where the file names them, opening a file of any size
@@ -123,6 +123,8 @@ def open_data(path: str | Path, config: DataConfig) -> DataFile:
             checksum=f"sha256:{attribute(file, 'sha256')}" if own_format else file_checksum(path),
             name=str(attribute(file, "source")) if own_format else Path(path).stem,
         )
+    if spec.input_kind == "graph":
+        _check_edges(spec, parts)
     largest_label = _check_targets(spec, parts)
     if task == "multilabel" and not class_names:
         return DataFile(replace(spec, class_names=tuple(map(str, range(spec.num_outputs)))), parts)
@@ -293,6 +295,36 @@ def _check_targets(spec: DataSpec, parts: dict[str, Part]) -> int:
     if faults:
         raise DataError(*faults)
     return largest
+
+
+def _check_edges(spec: DataSpec, parts: dict[str, Part]) -> None:
+    """Edges must end at nodes of their own graph; those of the first gigabyte are looked at.
+
+    Raises:
+        DataError: one does not.
+    """
+    names = [field.name for field in spec.inputs]
+    with open_file(spec.file) as file:
+        for part in parts.values():
+            nodes, edges = (
+                find_dataset(file, part.inputs[names.index(name)], "data.inputs") for name in (NODES, EDGES)
+            )
+            nodes_of, edges_of = offsets_of(nodes), offsets_of(edges)
+            if nodes_of is None or edges_of is None:
+                continue  # told when they are described
+            count = min(len(edges), _CHECKED_BYTES // max(1, edges.dtype.itemsize * edges.shape[-1]))
+            ends = edges[:count].reshape(count, -1)
+            most = np.repeat(np.diff(nodes_of[()]), np.diff(edges_of[()]))[:count]
+            wrong = np.flatnonzero(((ends < 0) | (ends >= most[:, None])).any(1))
+            if len(wrong):
+                row = int(wrong[0])
+                raise DataError.at(
+                    f"{spec.file}:{edges.name}",
+                    f"the edge in row {row} ends at a node that its graph does not have",
+                    value=ends[row].tolist(),
+                    allowed=f"0 to {most[row] - 1}",
+                    remedy="number the nodes of each graph from 0",
+                )
 
 
 def _checked_samples(size: int, field: Field, part: Part, most_bytes: int) -> Iterator[range]:

@@ -25,13 +25,17 @@ _SAMPLES = 1024
 _BATCHES = 16
 # Shares of the constant answer's loss: above the first a loss is high; a validation loss that is above the training
 # loss by the second shows a gap.
-_HIGH = 0.5
+_HIGH = 0.3
 _GAP = 0.15
 _VANISHED = 1e-4  # of the largest gradient of a layer
 _SATURATED = 0.99
 _MANY = 0.4
 
+# Their size says little, and the best constant answer has hardly any: of these the share of wrong answers is judged.
+_OF_MARGINS = ("perceptron", "hinge")
+
 _ADVICE = {
+    "unknown": "The training loss is low; whether it learns by heart, a validation split would tell.",
     "good": "Training and validation loss are low: good. What counts now is the test split.",
     "overfit": "The training loss is low, the validation loss is high: it learns by heart. Try more data or "
     "augmentation, regularisation (dropout, optimizer.weight_decay, loss.l1), a smaller model, or to stop earlier.",
@@ -53,9 +57,10 @@ def diagnose(model: Supervised, batches: HDF5DataModule, device: torch.device) -
         device: where to compute.
 
     Returns:
-        ``fit`` (``good``, ``overfit``, ``underfit``, ``unlikely``, ``diverged``), ``losses`` by ``train``, ``val`` and
-        ``constant``, ``gradients``: the norm by layer over the norm of its weights; ``dead`` and ``saturated``: shares
-        of the units of an activation, where there are any; ``words``: sentences.
+        ``fit`` (``good``, ``overfit``, ``underfit``, ``unlikely``, ``diverged``; ``unknown`` without a validation),
+        ``losses`` by ``train``, ``val`` and ``constant``; ``gradients``: the norm by layer over the norm of its
+        weights; ``dead`` and ``saturated``: shares of the units of an activation, where there are any; ``words``:
+        sentences.
     """
     task = model.learning.task
     home = next(model.parameters()).device
@@ -100,7 +105,11 @@ def _loss(model: Supervised, batches: list[tuple[Any, Any]]) -> float:
     task, total, weight = model.learning.task, 0.0, 0
     with torch.no_grad():
         for x, y in batches:
-            total += float(task.loss(model(x), y)) * task.weight(y)
+            outputs = model(x)
+            if task.config.name in _OF_MARGINS:
+                total += float((outputs.argmax(1) != y).sum())
+            else:
+                total += float(task.loss(outputs, y)) * task.weight(y)
             weight += task.weight(y)
     return total / weight
 
@@ -108,6 +117,8 @@ def _loss(model: Supervised, batches: list[tuple[Any, Any]]) -> float:
 def _constant_loss(task: Task, targets: list[Any]) -> float:
     """The loss of the best answer that is the same for all samples: the classes' shares, the values' means."""
     values = torch.cat([(y.values if isinstance(y, Ragged) else y) for y in targets])
+    if task.config.name in _OF_MARGINS:
+        return 1 - float(torch.bincount(values).max()) / len(values)
     if task.name in ("classification", "labelling"):
         shares = torch.bincount(values.flatten(), minlength=task.num_outputs).float() / values.numel()
         logits = (shares + 1e-6).log().reshape(1, -1, *[1] * (values.ndim - 1))
@@ -180,6 +191,8 @@ def _fit(losses: dict[str, float]) -> str:
     if not (math.isfinite(train) and math.isfinite(val)):
         return "diverged"
     train_high = train > _HIGH * constant
+    if "val" not in losses:
+        return "underfit" if train_high else "unknown"
     val_high = val > _HIGH * constant or val - train > _GAP * constant
     if train_high:
         return "underfit" if val_high else "unlikely"
@@ -197,7 +210,10 @@ def _words(found: dict[str, Any], losses: dict[str, float], gradients: dict[str,
         for key, name in (("train", "training"), ("val", "validation"), ("constant", "a constant answer"))
         if key in losses
     )
-    words = [f"{_ADVICE[found['fit']]} (Loss: {told}.)"]
+    advice = _ADVICE[found["fit"]]
+    if found["fit"] == "underfit" and "val" not in losses:
+        advice = advice.replace("Training and validation loss are high", "The training loss is high")
+    words = [f"{advice} (In evaluation: {told}.)"]
     if gradients and (largest := max(gradients.values())) > 0:
         vanished = [name for name, norm in gradients.items() if norm < _VANISHED * largest]
         if vanished:

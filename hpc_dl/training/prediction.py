@@ -24,7 +24,9 @@ from hpc_dl.training.finished_model import FinishedModel, device
 _CHUNK_BYTES = 64 << 10
 
 
-def predict(finished: FinishedModel, file: Path, out: Path, *, inputs: str | None = None) -> dict[str, Any]:
+def predict(
+    finished: FinishedModel, file: Path, out: Path, *, inputs: str | None = None, force: bool = False
+) -> dict[str, Any]:
     """Write what the model says of every sample of a file; targets are not needed, and not looked at.
 
     The result has a group for each split of the file (``all`` where it is not divided), with ``predictions``: class
@@ -34,8 +36,9 @@ def predict(finished: FinishedModel, file: Path, out: Path, *, inputs: str | Non
     Args:
         finished: the model.
         file: HDF5, its inputs stored as those of the training.
-        out: the file to write, at once or not at all; one that was there is replaced.
+        out: the file to write, at once or not at all.
         inputs: dataset of the inputs, where it is another than in the training.
+        force: replace a file that is there; never the one that is read.
 
     Returns:
         ``run``, ``out``, and the number of samples by group.
@@ -48,7 +51,11 @@ def predict(finished: FinishedModel, file: Path, out: Path, *, inputs: str | Non
     model = finished.model
     if not isinstance(model, Supervised) or finished.data.task == "transduction":
         raise RunError.at(finished.run.name, f"{type(model).__name__} gives no outputs for inputs alone")
-    groups = _groups(file, inputs or finished.experiment.data.input_names[0])
+    if out.exists() and (not force or (file.exists() and out.samefile(file))):
+        which = "the file that is read" if file.exists() and out.samefile(file) else "there already"
+        remedy = "give another name" if force else "give another name, or replace another file by --force"
+        raise RunError.at(out, f"is {which}", remedy=remedy)
+    groups = _groups(file, inputs or finished.data.inputs[0].name)
     source = _opened(finished, file, inputs, groups)
     where = device()
     model.to(where)

@@ -13,7 +13,7 @@ from torch.nn.parameter import UninitializedParameter
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.opening import class_counts
 from hpc_dl.data.order import BatchOrder
-from hpc_dl.data.spec import DataSpec
+from hpc_dl.data.spec import WITH_CLASSES, DataSpec
 from hpc_dl.errors import ConfigError, Fault, HpcDlError
 from hpc_dl.learning.learner import Learning
 from hpc_dl.learning.schedules import Plateau
@@ -47,7 +47,8 @@ def build_model(experiment: Experiment, data: DataSpec) -> pl.LightningModule:
     Raises:
         ConfigError: the architecture or the loss does not fit the data.
     """
-    counts = class_counts(experiment.data) if experiment.loss.class_weights == "balanced" else None
+    balanced = experiment.loss.class_weights == "balanced" and data.task in WITH_CLASSES
+    counts = class_counts(experiment.data) if balanced else None
     task = Task(experiment.loss, data, experiment.metrics, counts)
     learning = Learning(task, experiment.optimizer, experiment.schedule, total_steps(experiment, data))
     model = experiment.model.build(data, learning)

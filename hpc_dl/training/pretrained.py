@@ -114,9 +114,12 @@ def _state_dict(path: Path) -> dict[str, torch.Tensor]:
             value=str(path),
             remedy="save `model.state_dict()` alone",
         ) from None
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError):
         raise ConfigError.at(
-            "model.init_from", f"cannot be read: {str(error).splitlines()[0]}", value=str(path)
+            "model.init_from",
+            "is no checkpoint, or a damaged one",
+            value=str(path),
+            remedy="name a run, or its best.ckpt",
         ) from None
     found = content.get("state_dict", content) if isinstance(content, dict) else {}
     return {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}

@@ -59,6 +59,10 @@ def test_a_result_tells_the_best_simple_model(tmp_path: Path) -> None:
         runs.append(read_json(run.result)["metrics"]["test/accuracy"])
     found = compared(tmp_path, file)
     assert found["networks"] == {"mlp": pytest.approx(runs)}
+    longer = experiments.prepared(tmp_path, experiments.raw(file, trainer={"max_epochs": 3}))
+    train(longer)
+    networks = compared(tmp_path, file)["networks"]
+    assert set(networks) == {"mlp", f"mlp, as in {longer.name}"}, "another number of epochs is another experiment"
     other = experiments.classification_file(tmp_path / "..", {"train": 24, "val": 6, "test": 6})
     assert compared(tmp_path, other)["networks"] == {}, "runs on other data do not count"
 

@@ -60,11 +60,17 @@ def test_a_file_of_inputs_alone(hpc_dl: HpcDl, run: Path, tmp_path: Path) -> Non
     with h5py.File(out) as found:
         assert found["all/predictions"].shape == (7,)
     before = out.read_bytes()
+    answer = hpc_dl("predict", run, tmp_path / "new.h5", "--out", out, "--inputs", "images")
+    assert answer.status == 2 and "out.h5: is there already" in answer.err
+    source = (tmp_path / "new.h5").read_bytes()
+    answer = hpc_dl("predict", run, tmp_path / "new.h5", "--out", tmp_path / "new.h5", "--inputs", "images", "--force")
+    assert answer.status == 2 and "new.h5: is the file that is read" in answer.err
+    assert (tmp_path / "new.h5").read_bytes() == source
     for words, told in (
         (("--inputs", "other"), "has other inputs than the training (got '(1, 4, 8)'; allowed: (1, 8, 8))"),
         ((), "new.h5:inputs: there is no such dataset, in the file or in a group of it"),
     ):
-        answer = hpc_dl("predict", run, tmp_path / "new.h5", "--out", out, *words)
+        answer = hpc_dl("predict", run, tmp_path / "new.h5", "--out", out, "--force", *words)
         assert answer.status == 2 and told in answer.err, answer.err
     assert out.read_bytes() == before and len(list(tmp_path.glob("*out*"))) == 1
 

@@ -130,6 +130,11 @@ def test_graphs_sequences_and_streams_say_what_they_are(tmp_path: Path) -> None:
         "edges": (3, 2),
         "targets": (5,),
     }
+    far = split | {"edges": Ragged(np.array([[0, 1], [1, 2], [2, 3]]), np.array([0, 1, 3]))}
+    write(tmp_path / "far.h5", {"train": far}, task="labelling", inputs=("nodes", "edges"), **about)
+    told = r"edges: the edge in row 2 ends at a node that its graph does not have \(got \[2, 3\]; allowed: 0 to 2"
+    with pytest.raises(DataError, match=told):
+        open_spec(DataConfig(file=str(tmp_path / "far.h5")))
     with pytest.raises(DataError, match=r"/train: has 2 nodes but 1 edges"):
         fewer = split | {"edges": edges.part(slice(0, 1))}
         write(path, {"train": fewer}, task="labelling", inputs=("nodes", "edges"), **about)

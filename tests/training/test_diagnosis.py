@@ -45,6 +45,23 @@ def test_the_four_cells(train_loss: float, val_loss: float, wanted: str) -> None
     assert _fit({"train": train_loss, "val": val_loss, "constant": 1.0}) == wanted
 
 
+def test_without_a_validation_nothing_is_said_of_one(tmp_path: Path) -> None:
+    assert _fit({"train": 0.1, "constant": 1.0}) == "unknown"
+    found = diagnose(*built(experiments.classification_file(tmp_path, {"train": 48})), CPU)
+    assert found["fit"] == "underfit" and "alidation" not in found["words"][0].partition("Try")[0]
+
+
+def test_a_perceptron_is_judged_by_its_mistakes(tmp_path: Path) -> None:
+    file = experiments.classification_file(tmp_path)
+    experiment = Experiment.from_dict(experiments.raw(file, model={"name": "perceptron"}))
+    data = open_spec(experiment.data)
+    network = build_model(experiment, data)
+    assert isinstance(network, Supervised)
+    losses = diagnose(network, HDF5DataModule.from_config(experiment.data, data), CPU)["losses"]
+    assert losses["constant"] == pytest.approx(2 / 3, abs=0.01)
+    assert 0 <= losses["train"] <= 1
+
+
 def test_the_constant_answer_knows_the_shares_of_the_classes(tmp_path: Path) -> None:
     found = diagnose(*built(experiments.classification_file(tmp_path)), CPU)
     assert found["losses"]["constant"] == pytest.approx(math.log(3), rel=1e-3)  # three classes, equally many

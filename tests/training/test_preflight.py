@@ -72,3 +72,13 @@ def test_a_loss_and_an_architecture_that_do_not_fit_are_told_with_the_rest(tmp_p
         preflight(experiment, open_spec(experiment.data))
     assert [fault.where for fault in caught.value.faults] == ["data.batch_size", "checkpoint.monitor", "model.name"]
     assert caught.value.faults[1].allowed == "val/loss, val/mae, val/mse, val/r2"
+
+
+@pytest.mark.parametrize("task", ["regression", "reconstruction"])
+def test_values_cannot_be_weighted_by_class(tmp_path: Path, task: str) -> None:
+    file = experiments.regression_file(tmp_path)
+    model = {"name": "autoencoder" if task == "reconstruction" else "mlp"}
+    content = experiments.raw(file, model=model, data={"task": task}, loss={"class_weights": "balanced"})
+    experiment = Experiment.from_dict(content)
+    with pytest.raises(ConfigError, match=r"loss\.class_weights: "):
+        preflight(experiment, open_spec(experiment.data))
