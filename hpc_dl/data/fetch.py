@@ -122,6 +122,18 @@ def unpack(archive: Path, folder: Path) -> Path:
     return target
 
 
+def find_file(folder: Path, name: str, remedy: str = "give the archive, or a folder that holds the file") -> Path:
+    """The file of this name, anywhere below a folder.
+
+    Raises:
+        DataError: it is not there.
+    """
+    found = next(iter(sorted(folder.rglob(name))), None)
+    if found is None:
+        raise DataError.at(folder, f"{name} is not in there", remedy=remedy)
+    return found
+
+
 def checked(path: Path, sha256: str) -> Path:
     """The path of a file, if it has this SHA-256.
 

@@ -34,6 +34,11 @@ class Ragged(NamedTuple):
         return Ragged(self.values[int(offsets[0]) : int(offsets[-1])], offsets - offsets[0])
 
     @staticmethod
+    def of(samples: Sequence[Any]) -> Ragged:
+        """Arrays (steps, …), one for each sample, one after another."""
+        return Ragged(np.concatenate(samples), np.cumsum([0, *map(len, samples)]))
+
+    @staticmethod
     def joined(parts: Sequence[Ragged]) -> Ragged:
         """Some one after another, of arrays."""
         offsets = [parts[0].offsets]

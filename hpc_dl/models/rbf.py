@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -13,7 +12,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.opening import open_data
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError
 from hpc_dl.learning.learner import Learning
@@ -127,12 +125,12 @@ class RBF(Supervised):
 
 def _samples(batches: HDF5DataModule, least: int) -> tuple[Tensor, NDArray[np.int64]]:
     """Scaled training inputs, evenly spread over the split and ``least`` or more, and their classes (else 0)."""
-    with open_data(Path(batches.spec.file), batches.config).reader("train", seed=batches.seed) as reader:
-        num_features = math.prod(batches.spec.input_shape)
-        most = min(len(reader), max(least, min(_MAX_SAMPLES, _MAX_NUMBERS // num_features)))
-        x, y = reader.read(np.linspace(0, len(reader) - 1, most).astype(np.intp))[:2]
+    size = batches.spec.sizes["train"]
+    most = min(size, max(least, min(_MAX_SAMPLES, _MAX_NUMBERS // math.prod(batches.spec.input_shape))))
+    x, y = batches.scaled(batches.batch_at("train", np.linspace(0, size - 1, most).astype(np.intp)))
     by_class = batches.spec.task == "classification"
-    return batches.scaling(torch.from_numpy(x)), np.asarray(y) if by_class else np.zeros(most, np.int64)
+    assert isinstance(x, Tensor)  # a single input of one shape
+    return x, np.asarray(y) if by_class else np.zeros(most, np.int64)
 
 
 def _balanced(groups: NDArray[np.int64], number: int, seed: int) -> NDArray[np.intp]:

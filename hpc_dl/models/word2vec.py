@@ -15,7 +15,6 @@ from torchmetrics.functional.regression import spearman_corrcoef
 
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.hdf5 import open_file
-from hpc_dl.data.opening import open_data
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import DataError, nearest
@@ -24,6 +23,7 @@ from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.skip_gram import Noise, keep_probability, noise_distribution, skip_gram_loss
 from hpc_dl.schema import Unit
 
+_COUNTED_AT_ONCE = 8192  # samples
 _QUESTIONS_AT_ONCE = 512
 
 
@@ -226,8 +226,11 @@ def _analogous(units: Tensor, questions: Tensor) -> Tensor:
 def _counts(batches: HDF5DataModule, num_words: int) -> Tensor:
     """How often each word occurs in the training split, (V,)."""
     counts = torch.zeros(num_words, dtype=torch.int64)
-    with open_data(batches.spec.file, batches.config).reader("train") as reader:
-        for (x,) in reader.pieces(np.arange(len(reader))):
-            values = x.values if isinstance(x, Ragged) else x
-            counts += torch.from_numpy(np.bincount(values.reshape(-1), minlength=num_words))
+    size = batches.spec.sizes["train"]
+    for start in range(0, size, _COUNTED_AT_ONCE):
+        batch = batches.batch_at("train", np.arange(start, min(start + _COUNTED_AT_ONCE, size)))
+        assert isinstance(batch, tuple)  # a single input
+        x: Tensor | Ragged = batch[0]
+        values = x.values if isinstance(x, Ragged) else x
+        counts += torch.bincount(values.flatten().long(), minlength=num_words)
     return counts

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.errors import RunError
+from hpc_dl.learning.metrics import confusion_matrix
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.runs.files import write_json
 from hpc_dl.training.finished_model import FinishedModel, device
@@ -58,20 +58,19 @@ def evaluate(finished: FinishedModel, split: str) -> dict[str, Any]:
     names = list(finished.data.class_names)
     by_class = finished.data.task in ("classification", "labelling") and len(names) <= _LARGEST_MATRIX
     if by_class and isinstance(model, Supervised):
-        answer |= {"classes": names, "confusion": _confusion(model, batches, len(names))}
+        answer |= {"classes": names, "confusion": _confusion(model, batches)}
     write_json(finished.run.path / f"evaluation-{split}.json", answer)
     return answer
 
 
-def _confusion(model: Supervised, batches: Any, num_classes: int) -> list[list[int]]:
-    matrix = MulticlassConfusionMatrix(num_classes)
+def _confusion(model: Supervised, batches: Any) -> list[list[int]]:
+    matrix = confusion_matrix(model.learning.data)
     where = device()
     model.to(where).eval()
     with torch.inference_mode():
         for batch in batches.test_dataloader():
             moved = model.transfer_batch_to_device(batch, where, 0)
             x, y = model.inputs_and_targets(batches.scaled(moved))
-            found = model(x).argmax(1).cpu()
-            matrix.update(found, (y.values if isinstance(y, Ragged) else y).cpu())
+            matrix.update(model(x).cpu(), (y.values if isinstance(y, Ragged) else y).cpu())
     counts: list[list[int]] = matrix.compute().tolist()
     return counts

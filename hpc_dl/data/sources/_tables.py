@@ -1,4 +1,4 @@
-"""What sources that are tables have in common: finding the one file, checking it, dealing its rows to the splits."""
+"""What sources that are tables have in common: checking the values, dealing the rows to the splits."""
 
 from __future__ import annotations
 
@@ -16,20 +16,6 @@ from hpc_dl.data.splits import stratified
 from hpc_dl.errors import DataError
 
 _SEED = 0
-
-
-def find(folder: Path, name: str) -> Path:
-    """The file of this name, anywhere below a folder.
-
-    Raises:
-        DataError: it is not there.
-    """
-    found = next(iter(sorted(folder.rglob(name))), None)
-    if found is None:
-        raise DataError.at(
-            folder, f"{name} is not in there", remedy="give the archive, or a folder that holds the file"
-        )
-    return found
 
 
 def expect(place: Path, sha256: str, *arrays: NDArray[Any]) -> None:

@@ -1,26 +1,8 @@
 """Optical recognition of handwritten digits: 1,797 images of 8 × 8 pixels, the copy that scikit-learn ships.
 
 Test set of E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998,
-https://doi.org/10.24432/C50P49 (CC BY 4.0). ``digits.csv.gz`` is scikit-learn 1.9.1's, under the BSD 3-clause licence:
-
-    Copyright (c) 2007-2026 The scikit-learn developers. All rights reserved.
-
-    Redistribution and use in source and binary forms, with or without modification, are permitted provided that the
-    following conditions are met:
-    * Redistributions of source code must retain the above copyright notice, this list of conditions and the following
-      disclaimer.
-    * Redistributions in binary form must reproduce the above copyright notice, this list of conditions and the
-      following disclaimer in the documentation and/or other materials provided with the distribution.
-    * Neither the name of the copyright holder nor the names of its contributors may be used to endorse or promote
-      products derived from this software without specific prior written permission.
-
-    THIS SOFTWARE IS PROVIDED BY THE COPYRIGHT HOLDERS AND CONTRIBUTORS "AS IS" AND ANY EXPRESS OR IMPLIED WARRANTIES,
-    INCLUDING, BUT NOT LIMITED TO, THE IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS FOR A PARTICULAR PURPOSE ARE
-    DISCLAIMED. IN NO EVENT SHALL THE COPYRIGHT HOLDER OR CONTRIBUTORS BE LIABLE FOR ANY DIRECT, INDIRECT, INCIDENTAL,
-    SPECIAL, EXEMPLARY, OR CONSEQUENTIAL DAMAGES (INCLUDING, BUT NOT LIMITED TO, PROCUREMENT OF SUBSTITUTE GOODS OR
-    SERVICES; LOSS OF USE, DATA, OR PROFITS; OR BUSINESS INTERRUPTION) HOWEVER CAUSED AND ON ANY THEORY OF LIABILITY,
-    WHETHER IN CONTRACT, STRICT LIABILITY, OR TORT (INCLUDING NEGLIGENCE OR OTHERWISE) ARISING IN ANY WAY OUT OF THE USE
-    OF THIS SOFTWARE, EVEN IF ADVISED OF THE POSSIBILITY OF SUCH DAMAGE.
+https://doi.org/10.24432/C50P49 (CC BY 4.0). ``digits.csv.gz`` is scikit-learn 1.9.1's, under the BSD 3-clause licence
+that stands in ``_scikit_learn.py``.
 """
 
 from __future__ import annotations
@@ -29,7 +11,6 @@ from pathlib import Path
 
 from hpc_dl.data.sources import Source
 
-_FILE = Path(__file__).with_name("digits.csv.gz")
 _SHA256 = "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"  # of the text inside
 _SPLIT_SIZES = {"train": 1077, "val": 360, "test": 360}
 _SPLIT_SEED = 0
@@ -38,12 +19,12 @@ _SPLIT_SEED = 0
 def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
-    from hpc_dl.data.fetch import unpacked
     from hpc_dl.data.format import Samples, write
+    from hpc_dl.data.sources._scikit_learn import read_csv
     from hpc_dl.data.splits import stratified
 
-    text = unpacked(given or _FILE, _SHA256)
-    table = np.loadtxt(text.decode().splitlines(), delimiter=",", dtype=np.uint8)  # 64 pixels and the digit
+    values, origin = read_csv(SOURCE.name, _SHA256, given)
+    table = values.astype(np.uint8)  # 64 pixels and the digit
     images = table[:, :64].reshape(-1, 1, 8, 8)
     labels = table[:, 64]
     write(
@@ -57,8 +38,7 @@ def _make(path: Path, given: Path | None) -> None:
         licence=SOURCE.licence,
         description=SOURCE.title,
         url="https://doi.org/10.24432/C50P49",
-        provenance=f"digits.csv.gz of scikit-learn 1.9.1 (SHA-256 {_SHA256} unpacked); "
-        f"stratified split, seed {_SPLIT_SEED}",
+        provenance=f"{origin}; stratified split, seed {_SPLIT_SEED}",
         shared=SOURCE.shared,
         class_names=[str(digit) for digit in range(10)],
         input_units="pixels set in a 4 × 4 block, 0 to 16",

@@ -25,15 +25,15 @@ _SPLIT_SEED = 0
 def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
-    from hpc_dl.data.fetch import obtain
+    from hpc_dl.data.fetch import find_file, obtain
     from hpc_dl.data.format import Samples, write
     from hpc_dl.data.sources._rdata import read_rdata
-    from hpc_dl.data.sources._tables import expect, find
+    from hpc_dl.data.sources._tables import expect
     from hpc_dl.data.splits import stratified
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
         folder, origin = obtain(SOURCE.name, f"deb:{_PACKAGE}", Path(scratch), given)
-        file = find(folder, "DNA.rda")
+        file = find_file(folder, "DNA.rda")
         columns = read_rdata(file)["DNA"]
     kind = columns.pop("Class")
     indicators = np.stack(list(columns.values()), axis=1).astype(np.uint8)  # (N, 60 × 3)

@@ -40,6 +40,8 @@ _WORD = re.compile(r"[a-z]+")
 def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
+    from hpc_dl.data.format import write
+
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
         folders, origin = _folders(Path(scratch), given)
         entries = _entries(_file(folders, "gcide.dict.dz"))
@@ -60,7 +62,21 @@ def _make(path: Path, given: Path | None) -> None:
         rows = [line.lower().split("\t") for line in benchmarks[file] if not line.startswith("#")]
         splits["test"] |= _pairs(name, rows, number)
     splits["test"]["analogies"] = _analogies(benchmarks["questions-words.txt"], number)
-    _write(path, splits, vocabulary, f"{origin}; words that occur {_MIN_COUNT} times and more, in lower case")
+    write(
+        path,
+        splits,
+        source=SOURCE.name,
+        task=SOURCE.task,
+        licence=SOURCE.licence,
+        description=SOURCE.title,
+        url="https://ftp.gnu.org/gnu/gcide",
+        provenance=f"{origin}; words that occur {_MIN_COUNT} times and more, in lower case",
+        shared=SOURCE.shared,
+        class_names=vocabulary,
+        input_units="number of the word",
+        targets=(),
+        stream=True,
+    )
 
 
 def _folders(scratch: Path, given: Path | None) -> tuple[list[Path], str]:
@@ -140,42 +156,6 @@ def _analogies(lines: Iterable[str], number: dict[str, int]) -> NDArray[Any]:
     rows = [line.lower().split() for line in lines if not line.startswith(":")]
     known = [[number[word] for word in row] for row in rows if all(word in number for word in row)]
     return np.array(known, np.int32).reshape(-1, 4)
-
-
-def _write(path: Path, splits: dict[str, dict[str, NDArray[Any]]], vocabulary: Sequence[str], provenance: str) -> None:
-    """As ``hpc_dl.data.format.write``, in a newer version of HDF5: older ones hold no attribute of so many words."""
-    import h5py
-
-    from hpc_dl.data import format as data_format
-    from hpc_dl.data.checksum import content_checksum
-
-    about = data_format.About(
-        source=SOURCE.name,
-        task=SOURCE.task,
-        licence=SOURCE.licence,
-        description=SOURCE.title,
-        url="https://ftp.gnu.org/gnu/gcide",
-        provenance=provenance,
-        shared=SOURCE.shared,
-        class_names=tuple(vocabulary),
-        input_units="number of the word",
-        targets=(),
-        stream=True,
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        temporary = Path(folder) / path.name
-        with h5py.File(
-            temporary, "x", libver=("v108", "latest"), alignment_threshold=4096, alignment_interval=4096
-        ) as f:
-            data_format.describe(f, about)
-            for split, datasets in splits.items():
-                group = f.create_group(split)
-                for name, values in datasets.items():
-                    group.create_dataset(name, data=values)
-                data_format.describe_split(group["inputs"], None, about)
-            f.attrs["sha256"] = content_checksum(f).removeprefix("sha256:")
-        data_format.publish(temporary, path)
 
 
 SOURCE = Source(

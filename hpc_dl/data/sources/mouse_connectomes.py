@@ -65,6 +65,7 @@ def _splits(folder: Path) -> dict[str, dict[str, Any]]:
     import numpy as np
 
     from hpc_dl.data.fetch import checked
+    from hpc_dl.data.ragged import Ragged
     from hpc_dl.data.splits import stratified
 
     atlas, participants = (_rows(checked(folder / name, digest)) for name, digest in _SHA256.items())
@@ -79,7 +80,7 @@ def _splits(folder: Path) -> dict[str, dict[str, Any]]:
     ]
     chosen = stratified(strains, _SPLIT_SIZES, _SPLIT_SEED)
     return {
-        split: {name: _ragged([graphs[row][name] for row in rows]) for name in graphs[0]}
+        split: {name: Ragged.of([graphs[row][name] for row in rows]) for name in graphs[0]}
         for split, rows in chosen.items()
     }
 
@@ -132,14 +133,6 @@ def _read(paths: list[Path], sha256: str) -> list[list[str]]:
             remedy="fetch it again",
         )
     return [content.decode().splitlines() for content in contents]
-
-
-def _ragged(parts: list[NDArray[Any]]) -> Any:
-    import numpy as np
-
-    from hpc_dl.data.ragged import Ragged
-
-    return Ragged(np.concatenate(parts), np.cumsum([0, *map(len, parts)]))
 
 
 SOURCE = Source(

@@ -69,12 +69,9 @@ def _values(folder: Path, name: str) -> NDArray[Any]:
     """The pixels of one of the two files: a TIFF whose layout is known with its SHA-256."""
     import numpy as np
 
-    from hpc_dl.data.fetch import checked
-    from hpc_dl.errors import DataError
+    from hpc_dl.data.fetch import checked, find_file
 
-    found = next(iter(sorted(folder.rglob(name))), None)
-    if found is None:
-        raise DataError.at(folder, f"{name} is not in there", remedy=f"give the wheel of {_PACKAGE}")
+    found = find_file(folder, name, remedy=f"give the wheel of {_PACKAGE}")
     content = checked(found, _SHA256[name]).read_bytes()
     return np.frombuffer(content, "<u2", _SIZE * _SIZE, _VALUES_BEGIN_AT).reshape(_SIZE, _SIZE)
 

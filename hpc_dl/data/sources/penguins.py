@@ -26,12 +26,12 @@ def _make(path: Path, given: Path | None) -> None:
 
     import numpy as np
 
-    from hpc_dl.data.fetch import checked, obtain
-    from hpc_dl.data.sources._tables import find, write_table
+    from hpc_dl.data.fetch import checked, find_file, obtain
+    from hpc_dl.data.sources._tables import write_table
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
         folder, origin = obtain(SOURCE.name, f"pypi:{_PACKAGE}", Path(scratch), given)
-        text = checked(find(folder, "penguins.csv"), _SHA256).read_text(encoding="ascii")
+        text = checked(find_file(folder, "penguins.csv"), _SHA256).read_text(encoding="ascii")
     rows = list(csv.DictReader(text.splitlines()))
     inputs = [[float(_NUMBERS.get(row[name], row[name])) for name in (*_SIZES, "sex")] for row in rows]
     write_table(

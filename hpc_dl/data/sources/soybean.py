@@ -22,13 +22,13 @@ _SHA256 = "88243ff4677a6965f473182a5df50e5ddf51458ed8e6ec499d12f226847e463f"  # 
 def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
-    from hpc_dl.data.fetch import obtain
+    from hpc_dl.data.fetch import find_file, obtain
     from hpc_dl.data.sources._rdata import read_rdata
-    from hpc_dl.data.sources._tables import expect, find, write_table
+    from hpc_dl.data.sources._tables import expect, write_table
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
         folder, origin = obtain(SOURCE.name, f"deb:{_PACKAGE}", Path(scratch), given)
-        file = find(folder, "Soybean.rda")
+        file = find_file(folder, "Soybean.rda")
         columns = read_rdata(file)["Soybean"]
     diseases, labels = np.unique(columns.pop("Class"), return_inverse=True)
     inputs = np.stack([np.where(column == "", "nan", column) for column in columns.values()], axis=1).astype(np.float32)

