@@ -9,8 +9,8 @@ from hpc_dl import models
 from hpc_dl.cli.models import describe, parameters_of
 from hpc_dl.config.checkpoint import CheckpointConfig
 from hpc_dl.config.resources import Resources
-from hpc_dl.config.trainer import TrainerConfig
-from hpc_dl.data.config import DataConfig, SplitFractions, SplitGroups, SplitIndices, Splits
+from hpc_dl.config.trainer import EarlyStopping, TrainerConfig
+from hpc_dl.data.config import Augmentation, DataConfig, SplitFractions, SplitGroups, SplitIndices, Splits, Windows
 from hpc_dl.learning.losses import LossConfig
 from hpc_dl.learning.metrics import METRICS
 from hpc_dl.learning.optimizers import OPTIMIZERS
@@ -48,6 +48,8 @@ def page() -> str:
     parts += _section("data.splits.fractions", SplitFractions)
     parts += _section("data.splits.indices", SplitIndices)
     parts += _section("data.splits.groups", SplitGroups)
+    parts += _section("data.windows", Windows)
+    parts += _section("data.augmentation", Augmentation)
     parts.append("## model\n\n`name` is one of the following, with its own parameters (also: `hpc-dl models NAME`).\n")
     for name in models.names():
         parts += _section(f"model: {{name: {name}}}", models.config_class(name), models.summary(name), level=3)
@@ -67,6 +69,7 @@ def page() -> str:
     for name, schedule in SCHEDULES.items():
         parts += _section(f"schedule: {{name: {name}}}", schedule, _first_line(schedule), level=3)
     parts += _section("trainer", TrainerConfig)
+    parts += _section("trainer.early_stopping", EarlyStopping)
     parts += _section("checkpoint", CheckpointConfig)
     parts += _section("resources", Resources)
     parts += _section("wandb", WandbConfig)

@@ -50,7 +50,7 @@ def rows_of(batches: HDF5DataModule, split: str, most: int | None, seed: int = 0
         samples = np.sort(generator.permutation(size)[: max(min(size, 8), most // per_sample)])
     found = []
     for start in range(0, len(samples), _BATCH):
-        batch = batches.scaled(batches.batch_at(split, samples[start : start + _BATCH]))
+        batch = batches.preprocessed(batches.batch_at(split, samples[start : start + _BATCH]))
         found.append(_rows(spec, batch))
     x, y = np.concatenate([part.x for part in found]), np.concatenate([part.y for part in found])
     if most is not None and len(x) > most:

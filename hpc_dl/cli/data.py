@@ -109,7 +109,7 @@ def inspect(file: File, as_json: AsJson = False) -> None:
 
 @app.command()
 def verify(file: File, as_json: AsJson = False) -> None:
-    """Read all of a file: checksum, labels, NaN and infinite values. Exit status 2 when something is wrong."""
+    """Read all of a file: checksum, labels, missing and infinite values. Exit status 2 when something is wrong."""
     from hpc_dl.data import examine
 
     found = examine.verify(file)
@@ -118,7 +118,9 @@ def verify(file: File, as_json: AsJson = False) -> None:
         return
     print(f"{found['file']}: {found['num_datasets']} datasets were read in full")
     print(f"content matches {found['checksum']}" if found["checksum"] else "the file has no checksum to compare with")
-    for name, count in found["nonfinite"].items():
-        print(f"{name}: {count} NaN or infinite values")
+    for name, count in found["nan"].items():
+        print(f"{name}: {count} missing values (NaN), to be filled in by `data.imputation`")
+    for name, count in found["infinite"].items():
+        print(f"{name}: {count} infinite values")
     if found["unprotected"]:
         print(f"without checksums, where a flipped bit cannot be seen: {', '.join(found['unprotected'])}")

@@ -23,6 +23,15 @@ _ELSEWHERE = {
 }
 
 
+class EarlyStopping(Section):
+    """End a training that no longer gets better, by the metric that decides which checkpoint is the best."""
+
+    patience: Annotated[int, Field(ge=1), Unit("validations")] = 10
+    """Stop after so many validations in a row without an improvement of ``checkpoint.monitor``."""
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    """What is less than that is no improvement."""
+
+
 class TrainerConfig(Section):
     """How long and how to train. Most keys are Lightning's ``Trainer`` arguments of the same names."""
 
@@ -30,6 +39,9 @@ class TrainerConfig(Section):
     """Stop after this many epochs; 10 when neither this nor ``max_steps`` is given."""
     max_steps: Annotated[int | None, Field(ge=1), Unit("optimizer steps")] = None
     """Stop after this many optimizer steps."""
+    early_stopping: EarlyStopping | None = None
+    """Stop earlier when validations no longer improve; ``{}`` for the usual patience. Schedules are still laid out for
+    the whole training."""
     precision: Precision = "32-true"
     """Number format of the computation; ``bf16-mixed`` suits recent GPUs."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"

@@ -154,11 +154,20 @@ class DataConfig(Section):
     device_resident: Literal["auto", True, False] = "auto"
     """Keep all samples in the memory of the device and gather batches there; ``auto``: on a GPU, where they take at
     most a quarter of its free memory."""
-    scaling: Literal["auto", "none", "unit", "standardize"] = "auto"
+    imputation: Literal["none", "mean", "median", "most_frequent", "own_class"] = "none"
+    """What takes the place of a missing value (NaN): the mean, median or most frequent value of the channel on the
+    training split, or, for numbers of categories, a category of its own (the greatest one plus one)."""
+    missing_indicator: bool = False
+    """Have a further channel for each that says where a value was missing (1) and where not (0)."""
+    scaling: Literal["auto", "none", "unit", "center", "standardize"] = "auto"
     """Scaling of the inputs: ``unit`` to [0, 1] by the range of the training split (of all its values for integers, of
-    each channel for others), ``standardize`` to mean 0 and standard deviation 1 per channel on the training split;
-    ``auto`` is ``unit`` for integer inputs, else ``standardize``."""
-
+    each channel for others), ``center`` to mean 0 per channel on the training split, ``standardize`` to mean 0 and
+    standard deviation 1; ``auto`` is ``unit`` for integer inputs, else ``standardize``."""
+    projection: Literal["none", "pca", "whiten"] = "none"
+    """Turn the axes of scaled vectors to the principal components of the training split; ``whiten`` also makes their
+    covariance the identity."""
+    components: Annotated[int | None, Field(ge=1)] = None
+    """How many principal components are kept, those of the greatest variance; all when left out."""
     balance: Literal["none", "undersample", "oversample"] = "none"
     """Make all classes equally frequent in training: leave out samples of the frequent ones, at random, or repeat those
     of the rare ones. Evaluation sees all samples as they are. Weights in the loss instead: ``loss.class_weights``."""
@@ -195,6 +204,10 @@ class DataConfig(Section):
                 "`targets: null` goes with `windows`, or with a `task` without targets "
                 f"({', '.join(WITHOUT_TARGETS)}); name the dataset with the targets"
             )
+        if self.missing_indicator and self.imputation == "none":
+            raise ValueError("`missing_indicator` goes with `imputation`: say what takes the place of a missing value")
+        if self.components is not None and self.projection == "none":
+            raise ValueError("`components` goes with `projection: pca` or `whiten`")
         if self.windows is not None and self.crop is not None:
             raise ValueError("`windows` and `crop` exclude each other; keep one of them")
         if self.source is not None:

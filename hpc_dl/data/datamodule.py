@@ -16,11 +16,15 @@ from torch.utils.data import DataLoader
 from hpc_dl.data.augmentation import augment
 from hpc_dl.data.balance import Balance
 from hpc_dl.data.config import Augmentation, DataConfig, Splits, Windows
+from hpc_dl.data.imputation import ImputationMethod
 from hpc_dl.data.loader import Batch, BatchLoader, ResidentLoader, tensors
 from hpc_dl.data.opening import DataFile, open_data
 from hpc_dl.data.order import BatchOrder, Blocks
+from hpc_dl.data.preprocessing import Preprocessing, fit_preprocessing
+from hpc_dl.data.presented import presented
+from hpc_dl.data.projection import ProjectionMethod
 from hpc_dl.data.reader import SplitReader
-from hpc_dl.data.scaling import Method, Scaling, fit_scaling
+from hpc_dl.data.scaling import Scaling, ScalingMethod
 from hpc_dl.data.spec import DataSpec, TaskName
 from hpc_dl.data.transform import transforming
 from hpc_dl.errors import ConfigError
@@ -69,7 +73,11 @@ class HDF5DataModule(pl.LightningDataModule):
         device_resident: Literal["auto", True, False] = "auto",
         transform: Callable[[Any], Any] | None = None,
         num_workers: int = 0,
-        scaling: Method = "auto",
+        imputation: ImputationMethod = "none",
+        missing_indicator: bool = False,
+        scaling: ScalingMethod = "auto",
+        projection: ProjectionMethod = "none",
+        components: int | None = None,
         balance: Balance = "none",
         augmentation: Augmentation | dict[str, Any] | None = None,
         seed: int = 0,
@@ -96,7 +104,11 @@ class HDF5DataModule(pl.LightningDataModule):
                 values, since scaling follows; what it draws from Python's, NumPy's and torch's generators depends on
                 seed, epoch and batch alone.
             num_workers: processes that apply the transform; 0 for the training process itself. Reading needs none.
+            imputation: what takes the place of missing values (NaN), fitted on the training split.
+            missing_indicator: have further channels that say which values were missing.
             scaling: scaling of the inputs, fitted on the training split.
+            projection: turn scaled vectors to their principal components, likewise.
+            components: how many of these are kept.
             balance: make all classes equally frequent in training.
             augmentation: random changes of the training images, applied on the device after scaling.
             seed: seed of the order of the training samples.
@@ -119,7 +131,11 @@ class HDF5DataModule(pl.LightningDataModule):
             shuffle=shuffle,
             shuffle_buffer=float(shuffle_buffer),
             device_resident=device_resident,
+            imputation=imputation,
+            missing_indicator=missing_indicator,
             scaling=scaling,
+            projection=projection,
+            components=components,
             balance=balance,
             augmentation=Augmentation() if augmentation is None else augmentation,
         )
@@ -135,7 +151,8 @@ class HDF5DataModule(pl.LightningDataModule):
         self.seed = seed
         self._data: DataFile | None = None
         self._transform = transform
-        self._scalings: tuple[Scaling, ...] = ()
+        self._preprocessings: tuple[Preprocessing, ...] = ()
+        self._missing: list[str] = []
         self._readers: list[SplitReader] = []
         self._start = (0, 0)
 
@@ -158,21 +175,32 @@ class HDF5DataModule(pl.LightningDataModule):
         Raises:
             DataError: the file cannot be learned from.
         """
-        return self._opened().spec
+        return presented(self._opened().spec, self.config)
 
     @property
-    def scalings(self) -> tuple[Scaling, ...]:
-        """The scaling of each input, fitted on the training split at first use or restored from a checkpoint."""
-        if not self._scalings:
+    def preprocessings(self) -> tuple[Preprocessing, ...]:
+        """What is done to each input, fitted on the training split at first use or restored from a checkpoint."""
+        if not self._preprocessings:
+            spec = self._opened().spec
             with self._opened().reader("train", threads=torch.get_num_threads()) as reader:
-                numbers = range(len(self.spec.inputs))
-                self._scalings = tuple(fit_scaling(reader, number, self.config.scaling) for number in numbers)
-        return self._scalings
+                fitted = [fit_preprocessing(reader, number, self.config) for number in range(len(spec.inputs))]
+            self._preprocessings = tuple(preprocessing for preprocessing, _ in fitted)
+            self._missing = [
+                missing.in_words(field.name, self.config.imputation, self.config.missing_indicator, spec.class_names)
+                for field, (_, missing) in zip(spec.inputs, fitted, strict=True)
+                if missing is not None
+            ]
+        return self._preprocessings
 
     @property
     def scaling(self) -> Scaling:
         """The scaling of the first input."""
-        return self.scalings[0]
+        return self.preprocessings[0].scaling
+
+    def missing_in_words(self) -> list[str]:
+        """A line for each input with values missing that were filled in; nothing after a checkpoint was loaded."""
+        _ = self.preprocessings
+        return [told for told in self._missing if told]
 
     def start_at(self, epoch: int, batch: int) -> None:
         """Begin the training batches in the middle, to go on from a checkpoint; in constant time.
@@ -186,8 +214,11 @@ class HDF5DataModule(pl.LightningDataModule):
         self._start = (epoch, batch)
 
     def setup(self, stage: str) -> None:
-        """Check the file and fit the scaling, before anything is built on them."""
-        _ = self.scalings
+        """Check the file and fit the preprocessing, before anything is built on them."""
+        _ = self.preprocessings
+        if self.trainer is not None and self.trainer.world_size > 1 and self.config.projection != "none":
+            # Eigenvectors that belong to nearly the same variance may differ between kinds of processors.
+            self.load_state_dict(self.trainer.strategy.broadcast(self.state_dict()))
 
     def train_dataloader(self) -> Loader:
         """Shuffled batches of equal size; the last incomplete one is left out."""
@@ -211,26 +242,27 @@ class HDF5DataModule(pl.LightningDataModule):
             found: Batch = self.spec.batch(tensors(reader.read(samples)))
             return found
 
-    def scaled(self, batch: Batch, convert: Callable[[Any], Any] = lambda x: x) -> Batch:
-        """Convert and scale the inputs of a batch, where it is.
+    def preprocessed(self, batch: Batch, convert: Callable[[Any], Any] = lambda x: x) -> Batch:
+        """Convert and preprocess the inputs of a batch, where it is.
 
         Args:
             batch: as a loader gives it.
-            convert: applied to each scaled input.
+            convert: applied to each preprocessed input.
         """
         if isinstance(batch, dict):
             names = (field.name for field in self.spec.inputs)
-            return batch | {name: convert(scale(batch[name])) for name, scale in zip(names, self.scalings, strict=True)}
+            each = zip(names, self.preprocessings, strict=True)
+            return batch | {name: convert(preprocess(batch[name])) for name, preprocess in each}
         x, *rest = batch
-        return (convert(self.scaling(x)), *rest)
+        return (convert(self.preprocessings[0](x)), *rest)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Convert and scale a batch on the device; then the LightningModule's own hook of this name has its turn."""
         trainer = self.trainer
         if trainer is None:
-            return self.scaled(batch)
+            return self.preprocessed(batch)
         # Lightning fits floats to `precision` before the transfer, when images are still bytes.
-        batch = self.scaled(batch, trainer.precision_plugin.convert_input)
+        batch = self.preprocessed(batch, trainer.precision_plugin.convert_input)
         if trainer.training and self.config.augmentation != Augmentation():
             batch = self._augmented(batch)
         # Lightning calls either the data module's hook or the module's: an augmentation there would be left out.
@@ -246,12 +278,12 @@ class HDF5DataModule(pl.LightningDataModule):
         return (augment(self.config.augmentation, x)[0], *rest)
 
     def state_dict(self) -> dict[str, Any]:
-        """The scalings, kept in the checkpoint so that a model always meets the inputs that it learned from."""
-        return {"scalings": [scaling.state_dict() for scaling in self.scalings]}
+        """The preprocessing, kept in the checkpoint so that a model always meets the inputs that it learned from."""
+        return {"preprocessings": [preprocessing.state_dict() for preprocessing in self.preprocessings]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the scalings from a checkpoint instead of fitting them."""
-        self._scalings = tuple(map(Scaling.from_state_dict, state_dict["scalings"]))
+        """Take the preprocessing from a checkpoint instead of fitting it."""
+        self._preprocessings = tuple(map(Preprocessing.from_state_dict, state_dict["preprocessings"]))
 
     def teardown(self, stage: str) -> None:
         """Close the file."""

@@ -59,16 +59,17 @@ def verify(path: str | Path) -> dict[str, Any]:
     file every dataset is read; its NaN and infinite values are counted, since they may be meant.
 
     Returns:
-        ``file``, ``checksum`` (that of the file, or None where it has none), ``num_datasets``, ``nonfinite``: the
-        number of NaN and infinite values by dataset, of a foreign file, and ``unprotected``: datasets in which a
-        flipped bit cannot be seen, as neither they nor the file have a checksum.
+        ``file``, ``checksum`` (that of the file, or None where it has none), ``num_datasets``, ``nan`` and
+        ``infinite``: the number of such values by dataset, and ``unprotected``: datasets in which a flipped bit cannot
+        be seen, as neither they nor the file have a checksum.
 
     Raises:
         DataError: with every fault found.
     """
     path = Path(path).absolute()
     faults: list[Fault] = []
-    nonfinite: dict[str, int] = {}
+    nan: dict[str, int] = {}
+    infinite_in: dict[str, int] = {}
     unprotected: list[str] = []
     checksum = None
     with open_file(path) as file:
@@ -78,14 +79,17 @@ def verify(path: str | Path) -> dict[str, Any]:
             num_datasets += 1
             if not own_format and not _has_checksum(dataset):
                 unprotected.append(name)
-            count, damaged = _read_all(path, dataset)
+            nan_and_infinite, damaged = _read_all(path, dataset)
+            missing, infinite = map(int, nan_and_infinite)
             faults += damaged
             if damaged:
                 continue
-            if count and own_format and name.endswith("/inputs"):
-                faults.append(Fault(where(dataset), f"holds {count} NaN or infinite values", remedy="mend them"))
-            elif count and not own_format:
-                nonfinite[name] = count
+            if infinite and own_format and name.endswith("/inputs"):
+                faults.append(Fault(where(dataset), f"holds {infinite} infinite values", remedy="mend them"))
+            elif infinite:
+                infinite_in[name] = infinite
+            if missing:
+                nan[name] = missing
         if own_format and not faults:
             checksum = f"sha256:{attribute(file, 'sha256')}"
             if (computed := content_checksum(file)) != checksum:
@@ -109,7 +113,8 @@ def verify(path: str | Path) -> dict[str, Any]:
         "file": str(path),
         "checksum": checksum,
         "num_datasets": num_datasets,
-        "nonfinite": nonfinite,
+        "nan": nan,
+        "infinite": infinite_in,
         "unprotected": unprotected,
     }
 
@@ -174,11 +179,11 @@ def _has_checksum(dataset: h5py.Dataset) -> bool:
     return dataset.size == 0 or bool(filters & {h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_DEFLATE})
 
 
-def _read_all(path: Path, dataset: h5py.Dataset) -> tuple[int, list[Fault]]:
-    """Read a dataset in full, and count the NaN and infinite values of a numeric one; go on after damaged parts."""
+def _read_all(path: Path, dataset: h5py.Dataset) -> tuple[NDArray[np.int64], list[Fault]]:
+    """Read a dataset in full, and count NaN and infinite values of a numeric one; go on after damaged parts."""
+    count = np.zeros(2, np.int64)
     if not dataset.shape:
-        return 0, []
-    count = 0
+        return count, []
     faults: list[Fault] = []
     try:
         with closing(open_rows(path, dataset.name, threads=len(os.sched_getaffinity(0)))) as reader:
@@ -208,7 +213,10 @@ def _stretches(dataset: h5py.Dataset, together: int) -> Iterator[NDArray[np.intp
         yield np.arange(start, min(start + step, len(dataset)))
 
 
-def _count_nonfinite(reader: RowReader, rows: NDArray[np.intp]) -> int:
+def _count_nonfinite(reader: RowReader, rows: NDArray[np.intp]) -> NDArray[np.int64]:
+    """NaN and infinite values."""
     reader.expect(rows)
     values = reader.take(rows)
-    return int(np.count_nonzero(~np.isfinite(values))) if values.dtype.kind == "f" else 0
+    if values.dtype.kind != "f":
+        return np.zeros(2, np.int64)
+    return np.array([np.count_nonzero(np.isnan(values)), np.count_nonzero(np.isinf(values))])

@@ -20,6 +20,7 @@ from hpc_dl.data.describing import describe
 from hpc_dl.data.fields import Field, open_targets
 from hpc_dl.data.format import FORMAT, FORMAT_VERSION
 from hpc_dl.data.hdf5 import attribute, find_dataset, open_file, where
+from hpc_dl.data.presented import presented
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.reader import SplitReader
 from hpc_dl.data.spec import EDGES, NODES, WITH_CLASSES, WITHOUT_TARGETS, DataSpec, FieldSpec, TaskName
@@ -38,7 +39,7 @@ class DataFile:
     """A file that was checked and can be learned from.
 
     Attributes:
-        spec: shapes, task, classes, sizes.
+        spec: shapes, task, classes, sizes; as stored, before any preprocessing.
         parts: where each split lies.
     """
 
@@ -79,7 +80,7 @@ def open_spec(config: DataConfig, data_dir: str | Path | None = None) -> DataSpe
     Raises:
         DataError: the file is missing, damaged, or does not fit the section; every split's faults at once.
     """
-    return open_data(data_path(config, data_dir), config).spec
+    return presented(open_data(data_path(config, data_dir), config).spec, config)
 
 
 def data_path(config: DataConfig, data_dir: str | Path | None = None) -> Path:

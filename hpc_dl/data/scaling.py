@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -12,16 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hpc_dl.data.fields import stretches
 from hpc_dl.data.ragged import Ragged
-from hpc_dl.data.reader import SplitReader
-from hpc_dl.data.spec import EDGES
+from hpc_dl.data.spec import EDGES, DataSpec
 from hpc_dl.errors import DataError
 
-Method = Literal["auto", "none", "unit", "standardize"]
-
-_MAX_SAMPLES = 65_536
-_MAX_BYTES = 1 << 30
+ScalingMethod = Literal["auto", "none", "unit", "center", "standardize"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,8 @@ class Scaling:
             return x.to(torch.int64)
         if self.method == "none":
             return x.to(torch.float32)
-        offset, divisor = _tensors(self, x.ndim, x.device)
+        offset = per_channel(self.offset, self.axis, x.ndim, x.device)
+        divisor = per_channel(self.divisor, self.axis, x.ndim, x.device)
         if x.dtype == torch.float32:
             return torch.sub(x, offset).div_(divisor)
         return x.to(torch.float32).sub_(offset).div_(divisor)
@@ -70,33 +66,42 @@ class Scaling:
         return cls(state["method"], tuple(state["offset"]), tuple(state["divisor"]), state["axis"])
 
 
-@functools.lru_cache(maxsize=16)
-def _tensors(scaling: Scaling, num_axes: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Offset and divisor for a batch; kept on the device, since a copy for each batch would wait for it."""
-    shape = [1] * num_axes
-    if len(scaling.offset) > 1:
-        shape[scaling.axis] = -1
-    offset = torch.tensor(scaling.offset, dtype=torch.float32, device=device).view(shape)
-    return offset, torch.tensor(scaling.divisor, dtype=torch.float32, device=device).view(shape)
+@functools.lru_cache(maxsize=64)
+def per_channel(values: Sequence[float], axis: int, num_axes: int, device: torch.device) -> Tensor:
+    """Numbers for the channels, or one for all, in the shape that meets a batch.
 
-
-def fit_scaling(reader: SplitReader, number: int, method: Method) -> Scaling:
-    """Fit a scaling to an input of the training split; the same data give the same figures in every process.
-
-    About 65,536 samples or 1 GiB are read at most, spread evenly over the split.
+    They are kept on the device, since a copy for each batch would wait for it.
 
     Args:
-        reader: reads the training split.
+        values: one for each channel, or a single one.
+        axis: of the channels in a batch.
+        num_axes: of the batch.
+        device: where the batch is.
+    """
+    shape = [1] * num_axes
+    if len(values) > 1:
+        shape[axis] = -1
+    return torch.tensor(values, dtype=torch.float32, device=device).view(shape)
+
+
+def fit_scaling(
+    spec: DataSpec, number: int, method: ScalingMethod, values: Callable[[], Iterator[NDArray[Any]]]
+) -> Scaling:
+    """Fit a scaling to an input of the training split.
+
+    Args:
+        spec: of the data.
         number: which of its inputs.
         method: ``unit``: integers by the least and greatest of all values, others by those of each channel;
-            ``standardize``: mean and standard deviation of each channel; ``auto``: ``unit`` for integers, else
-            ``standardize``, but integers in sequences are taken for numbers of tokens and stay what they are; ``none``.
-            The edges of a graph are numbers of nodes in any case.
+            ``center``: mean of each channel; ``standardize``: its standard deviation, too; ``auto``: ``unit`` for
+            integers, else ``standardize``, but integers in sequences are taken for numbers of tokens and stay what they
+            are; ``none``. The edges of a graph are numbers of nodes in any case.
+        values: gives the values of the training split in pieces.
 
     Raises:
         DataError: the inputs hold NaN or infinite values.
     """
-    field = reader.spec.inputs[number]
+    field = spec.inputs[number]
     integral = np.dtype(field.dtype).kind in "biu"
     tokens = method == "auto" and (field.ragged or field.window)
     if integral and (tokens or field.name == EDGES):
@@ -109,18 +114,19 @@ def fit_scaling(reader: SplitReader, number: int, method: Method) -> Scaling:
     # Steps of a sequence have their channels last.
     axis = 2 if field.window else 1
     with np.errstate(invalid="ignore"):  # told as an error below
-        offset, divisor = fit(_by_channel(values, axis) for values in _values(reader, number))
+        offset, divisor = fit(by_channel(piece, axis) for piece in values())
     if not np.isfinite([*offset, *divisor]).all():
         raise DataError.at(
-            reader.spec.file,
+            spec.file,
             "the training inputs hold NaN or infinite values, no scaling can be fitted",
-            remedy="mend them or leave these samples out (`data.splits.indices`); `hpc-dl data verify` counts them",
+            remedy="have missing values (NaN) filled in (`data.imputation: mean`), mend them, or leave these samples "
+            "out (`data.splits.indices`); `hpc-dl data verify` counts them",
         )
     if method == "unit" and integral:
         offset, top = offset.min(keepdims=True), (offset + divisor).max(keepdims=True)
         divisor = top - offset
     # A constant channel becomes 0 rather than NaN.
-    divisor = np.where(divisor > 0, divisor, 1.0)
+    divisor = np.where(divisor > 0, divisor, 1.0) if method != "center" else np.ones_like(divisor)
     return Scaling(method, tuple(map(float, offset)), tuple(map(float, divisor)), axis)
 
 
@@ -156,27 +162,8 @@ def _fit_standardize(blocks: Iterable[NDArray[Any]]) -> tuple[NDArray[np.float64
     return shift + mean, deviation
 
 
-def _values(reader: SplitReader, number: int) -> Iterator[NDArray[Any]]:
-    """The values of an input to fit on, in pieces."""
-    for piece in reader.pieces(_chosen(reader)):
-        column = piece[number]
-        values = column.values if isinstance(column, Ragged) else column
-        if len(values):
-            yield values
-
-
-def _chosen(reader: SplitReader) -> NDArray[np.intp]:
-    """All samples, or blocks of what lies together in the file, evenly spread, the first and the last among them."""
-    most = max(1, min(_MAX_SAMPLES, _MAX_BYTES // reader.bytes_per_sample))
-    if len(reader) <= most:
-        return np.arange(len(reader))
-    blocks = reader.blocks()
-    chosen = np.linspace(0, len(blocks) - 1, max(1, most * len(blocks) // len(reader))).astype(np.intp)
-    return stretches(blocks.bounds[chosen], blocks.bounds[chosen + 1])
-
-
-def _by_channel(values: NDArray[Any], axis: int) -> NDArray[Any]:
-    """Reshaped to (B, C, values of a channel); one channel where there is no such axis."""
+def by_channel(values: NDArray[Any], axis: int) -> NDArray[Any]:
+    """A batch reshaped to (B, C, values of a channel); one channel where there is no such axis."""
     if values.ndim <= axis:
         return values.reshape(len(values), 1, -1)
     return np.moveaxis(values, axis, 1).reshape(len(values), values.shape[axis], -1)

@@ -30,6 +30,7 @@ from hpc_dl.training.compiling import match_layouts
 from hpc_dl.training.entry import KEY, Entry
 from hpc_dl.training.epoch_loop import EpochLoop, Position
 from hpc_dl.training.group import RankGroup
+from hpc_dl.training.patience import Patience
 
 FIRST_AUTO_S = 60.0
 LARGEST_SHARE = 0.02
@@ -70,6 +71,7 @@ class Checkpointing(Callback):
         *,
         facts: dict[str, Any],
         say: Callable[[str], None],
+        patience: Patience | None = None,
         ends_at: float | None = None,
         before_save: Callable[[], None] = lambda: None,
         writing: Callable[[], AbstractContextManager[None]] = nullcontext,
@@ -81,6 +83,7 @@ class Checkpointing(Callback):
             config: the ``checkpoint`` section.
             facts: plain values that go into each checkpoint, for the check whether a later attempt fits to it.
             say: tells the user one line.
+            patience: ends the training when it no longer gets better; ``None`` for never.
             ends_at: when the job is ended at the latest (``time.time()``); ``None`` where nobody knows.
             before_save: puts on the disk what must not be older than the checkpoint: the journal.
             writing: surrounds the writing, for whoever watches the time.
@@ -89,6 +92,7 @@ class Checkpointing(Callback):
         self._config = config
         self._facts = facts
         self._say = say
+        self._patience = patience
         self._ends_at = ends_at
         self._before_save = before_save
         self._writing = writing
@@ -165,12 +169,14 @@ class Checkpointing(Callback):
     # Lightning's hooks
 
     def state_dict(self) -> dict[str, Any]:
-        """What was the best."""
-        return self._best.state_dict()
+        """What was the best, and for how long."""
+        return self._best.state_dict() | {"patience": None if self._patience is None else self._patience.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on comparing with it."""
         self._best.load_state_dict(state_dict)
+        if self._patience is not None and state_dict["patience"] is not None:
+            self._patience.load_state_dict(state_dict["patience"])
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -202,12 +208,12 @@ class Checkpointing(Callback):
             self._leave(trainer, word, *self._before_validation)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the weights if they are the best so far."""
+        """Keep the weights if they are the best so far; end the training if it does not get better any more."""
         if trainer.sanity_checking:
             return
         self._before_validation = None
-        value = trainer.callback_metrics.get(self._config.monitor)
-        if value is None:
+        logged = trainer.callback_metrics.get(self._config.monitor)
+        if logged is None:
             raise ConfigError.at(
                 "checkpoint.monitor",
                 f"was not logged by {type(pl_module).__name__} in its first validation",
@@ -216,7 +222,14 @@ class Checkpointing(Callback):
                 remedy="name one of these, or log it with self.log in validation_step",
             )
         # One rank decides: a metric that was not reduced over the ranks may differ between them.
-        self._best.consider(trainer, float(self._group.from_rank_0(float(value))))
+        value = float(self._group.from_rank_0(float(logged)))
+        self._best.consider(trainer, value)
+        if self._patience is not None:
+            self._patience.consider(value)
+            if self._patience.ran_out:
+                trainer.should_stop = True
+                what = f"{self._config.monitor} no longer gets better"
+                self._say(f"Early stopping after step {trainer.global_step}: {what}, best at step {self._best.step}.")
 
     def on_test_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
         """Leave in the middle of the test when asked to; the training is done and saved by now."""

@@ -70,7 +70,7 @@ def _confusion(model: Supervised, batches: Any) -> list[list[int]]:
     with torch.inference_mode():
         for batch in batches.test_dataloader():
             moved = model.transfer_batch_to_device(batch, where, 0)
-            x, y = model.inputs_and_targets(batches.scaled(moved))
+            x, y = model.inputs_and_targets(batches.preprocessed(moved))
             matrix.update(model(x).cpu(), (y.values if isinstance(y, Ragged) else y).cpu())
     counts: list[list[int]] = matrix.compute().tolist()
     return counts

@@ -15,6 +15,7 @@ from hpc_dl.data.format import staged
 from hpc_dl.data.hdf5 import open_file
 from hpc_dl.data.loader import tensors
 from hpc_dl.data.opening import DataFile, open_data
+from hpc_dl.data.presented import presented
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import SPLITS, WITH_CLASSES, DataSpec
 from hpc_dl.errors import ConfigError, DataError, RunError
@@ -31,7 +32,8 @@ def predict(
 
     The result has a group for each split of the file (``all`` where it is not divided), with ``predictions``: class
     numbers (N,) or (N, *positions), 0 and 1 for each label, or values; ``probabilities`` (N, K) for one class or
-    several labels of a sample; ``predictions_offsets`` where samples differ in length. Scaling is that of the training.
+    several labels of a sample; ``predictions_offsets`` where samples differ in length. All
+    preprocessing is that of the training.
 
     Args:
         finished: the model.
@@ -109,7 +111,7 @@ def _opened(finished: FinishedModel, file: Path, inputs: str | None, groups: dic
         changes["targets"] = "targets"
     found = open_data(file, trained.model_copy(update=changes))
     wanted = [(field.shape, field.ragged) for field in finished.data.inputs]
-    given = [(field.shape, field.ragged) for field in found.spec.inputs]
+    given = [(field.shape, field.ragged) for field in presented(found.spec, trained).inputs]
     if wanted != given and not trained.crop:
         raise ConfigError.at(
             str(file),
@@ -124,7 +126,7 @@ def _opened(finished: FinishedModel, file: Path, inputs: str | None, groups: dic
 def _outputs(finished: FinishedModel, model: Supervised, batch: Any, where: torch.device) -> tuple[Tensor, Any]:
     """What the model gives for a batch, and where each sample begins in it if they differ in length."""
     moved = model.transfer_batch_to_device(batch, where, 0)
-    scaled = finished.batches.scaled(moved)
+    scaled = finished.batches.preprocessed(moved)
     x = scaled if isinstance(scaled, dict) else scaled[0]
     first = next(iter(x.values())) if isinstance(x, dict) else x
     with torch.inference_mode():

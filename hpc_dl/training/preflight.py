@@ -189,17 +189,19 @@ def _not_by_hand(experiment: Experiment) -> list[Fault]:
 def _monitor_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
     schedule = experiment.schedule
     watched = {"checkpoint.monitor": experiment.checkpoint.monitor}
+    if "val" not in data.sizes or not experiment.trainer.limit_val_batches:
+        problem = "there is no validation to watch"
+        remedy = "see to a validation split (data.splits, limit_val_batches), or {}"
+        without = []
+        if isinstance(schedule, Plateau):
+            other = remedy.format("choose another schedule")
+            without.append(Fault("schedule.name", problem, value="plateau", remedy=other))
+        if experiment.trainer.early_stopping is not None:
+            without.append(Fault("trainer.early_stopping", problem, remedy=remedy.format("leave it out")))
+        if without:
+            return without
     if isinstance(schedule, Plateau):
         watched["schedule.monitor"] = schedule.monitor
-        if "val" not in data.sizes or not experiment.trainer.limit_val_batches:
-            return [
-                Fault(
-                    "schedule.name",
-                    "there is no validation to watch",
-                    value="plateau",
-                    remedy="choose another schedule, or see to a validation split (data.splits, limit_val_batches)",
-                )
-            ]
     if not isinstance(experiment.model, ModelConfig) or "val" not in data.sizes:
         return []
     try:

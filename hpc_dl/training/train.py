@@ -42,6 +42,7 @@ from hpc_dl.training.diagnosis import diagnose
 from hpc_dl.training.entry import examine
 from hpc_dl.training.group import RankGroup
 from hpc_dl.training.outcome import finished, stopped_early
+from hpc_dl.training.patience import Patience
 from hpc_dl.training.preflight import build_model, num_parameters
 from hpc_dl.training.pretrained import load_pretrained
 from hpc_dl.training.ranks import Ranks, cpus_per_rank
@@ -118,6 +119,7 @@ def _train(run: RunFolder, ranks: Ranks, attempt: int, began: float) -> None:
             checkpointing = Checkpointing(
                 run,
                 experiment.checkpoint,
+                patience=_patience(experiment),
                 facts=(facts := _facts(experiment, data)),
                 say=say,
                 writing=lambda: watchdog.phase("writing a checkpoint"),
@@ -135,7 +137,7 @@ def _train(run: RunFolder, ranks: Ranks, attempt: int, began: float) -> None:
                 began_with = {"from_step": from_step, "world_size": group.size, **slurm_facts()}
                 attempts.record(run, "started", attempt=attempt, **began_with)
                 afterwards.callback(_keep_timings, run, checkpointing)
-            _introduce(experiment, data, model, trainer, start)
+            _introduce(experiment, data, model, batches, trainer, start)
             try:
                 metrics = _fit_and_test(trainer, model, batches, data, experiment, checkpointing, start, facts)
                 if trainer.is_global_zero:
@@ -175,6 +177,11 @@ def _close(journal: JournalLogger) -> None:
 def _keep_timings(run: RunFolder, checkpointing: Checkpointing) -> None:
     with suppress(OSError):
         write_json(run.timings, checkpointing.timings())
+
+
+def _patience(experiment: Experiment) -> Patience | None:
+    wanted = experiment.trainer.early_stopping
+    return None if wanted is None else Patience(wanted, experiment.checkpoint.mode)
 
 
 def _facts(experiment: Experiment, data: DataSpec) -> dict[str, Any]:
@@ -248,7 +255,8 @@ def _trainer(
             options_of_ddp["timeout"] = datetime.timedelta(minutes=2 * config.stall_timeout)
         strategy = DDPStrategy(**options_of_ddp)
     options: dict[str, Any] = config.model_dump(
-        exclude={"max_epochs", "max_steps", "accelerator", "strategy", "stall_timeout", "compile", "channels_last"},
+        exclude={"max_epochs", "max_steps", "accelerator", "strategy", "stall_timeout", "compile", "channels_last"}
+        | {"early_stopping"},
         exclude_none=True,
     )
     progress: list[Callback] = [TerminalProgress(), PlainProgress(note)] if on_terminal() else [PlainProgress(say)]
@@ -316,6 +324,7 @@ def _introduce(
     experiment: Experiment,
     data: DataSpec,
     model: pl.LightningModule,
+    batches: HDF5DataModule,
     trainer: pl.Trainer,
     start: Checkpoint | None,
 ) -> None:
@@ -335,6 +344,8 @@ def _introduce(
         say("float32 products are computed as TF32, with 10 bits of mantissa; more speed: trainer.precision=bf16-mixed")
     activation = getattr(experiment.model, "activation", "")
     if isinstance(experiment.model, ModelConfig) and (told := poor_pairing(experiment.model.init, activation)):
+        say(told)
+    for told in batches.missing_in_words():
         say(told)
     if start is not None:
         say(f"Going on from step {start.step} ({start.path.name})")

@@ -11,14 +11,15 @@ from tests.config.conftest import Validate
 
 SECTIONS = "name, seed, data, model, loss, metrics, optimizer, schedule, trainer, checkpoint, resources, wandb"
 TRAINER = (
-    "max_epochs, max_steps, precision, accelerator, strategy, gradient_clip_val, gradient_clip_algorithm, "
-    "accumulate_grad_batches, limit_train_batches, limit_val_batches, limit_test_batches, val_check_interval, "
-    "check_val_every_n_epoch, num_sanity_val_steps, log_every_n_steps, stall_timeout, compile, channels_last, "
-    "deterministic, benchmark, sync_batchnorm, detect_anomaly"
+    "max_epochs, max_steps, early_stopping, precision, accelerator, strategy, gradient_clip_val, "
+    "gradient_clip_algorithm, accumulate_grad_batches, limit_train_batches, limit_val_batches, limit_test_batches, "
+    "val_check_interval, check_val_every_n_epoch, num_sanity_val_steps, log_every_n_steps, stall_timeout, compile, "
+    "channels_last, deterministic, benchmark, sync_batchnorm, detect_anomaly"
 )
 DATA = (
     "source, file, inputs, targets, windows, crop, splits, task, channels, batch_size, global_batch_size, shuffle, "
-    "shuffle_buffer, device_resident, scaling, balance, augmentation"
+    "shuffle_buffer, device_resident, imputation, missing_indicator, scaling, projection, components, "
+    "balance, augmentation"
 )
 ACTIVATIONS = (
     "none, sigmoid, tanh, relu, centred_softplus, leaky_relu, very_leaky_relu, rrelu, prelu, elu, selu, gelu, silu, "

@@ -76,7 +76,8 @@ def test_verify(own_file: Path, foreign_file: MakeFile) -> None:
     assert json.loads(run("verify", own_file, "--json"))["checksum"].startswith("sha256:")
     assert "content matches" in run("verify", own_file)
     foreign = foreign_file(x=np.array([1, np.nan]), names=["a"], nothing=h5py.Empty("f4"))
-    assert json.loads(run("verify", foreign, "--json"))["nonfinite"] == {"/x": 1}
+    assert json.loads(run("verify", foreign, "--json"))["nan"] == {"/x": 1}
+    assert "/x: 1 missing values (NaN), to be filled in by `data.imputation`" in run("verify", foreign)
 
 
 def test_one_flipped_byte_is_found(own_file: Path) -> None:
@@ -101,7 +102,7 @@ def test_flipped_byte_in_a_packed_foreign_file(foreign_file: MakeFile) -> None:
         run("verify", path)
 
 
-def test_nan_inputs_are_found_by_reading_all(tmp_path: Path) -> None:
+def test_infinite_inputs_are_found_by_reading_all(tmp_path: Path) -> None:
     from hpc_dl.data.format import Samples, write
 
     inputs = np.zeros((9, 3))
@@ -113,7 +114,7 @@ def test_nan_inputs_are_found_by_reading_all(tmp_path: Path) -> None:
         task="regression",
         licence="MIT",
     )
-    with pytest.raises(DataError, match=r"x.h5:/train/inputs: holds 1 NaN or infinite values"):
+    with pytest.raises(DataError, match=r"x.h5:/train/inputs: holds 1 infinite values"):
         run("verify", tmp_path / "x.h5")
 
 

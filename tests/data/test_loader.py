@@ -113,7 +113,7 @@ def test_each_chunk_is_decoded_once_in_an_epoch(tmp_path: Path, monkeypatch: pyt
 
     path = make(tmp_path, "gzip")
     data = module(path)
-    _ = data.scalings
+    _ = data.preprocessings
     monkeypatch.setattr(ChunkedRows, "_decoded", counting)
     loader = data.train_dataloader()
     for epoch in range(3):

@@ -8,7 +8,8 @@ import torch
 
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.opening import open_data
-from hpc_dl.data.scaling import Scaling, _chosen, fit_scaling
+from hpc_dl.data.preprocessing import _chosen, fit_preprocessing
+from hpc_dl.data.scaling import Scaling
 from hpc_dl.errors import DataError
 
 from .conftest import MakeFile
@@ -26,9 +27,9 @@ def fitted(make: MakeFile, inputs: np.ndarray, method: Any) -> Scaling:
         val__inputs=held_out,
         val__targets=np.zeros(len(inputs)),
     )
-    data = open_data(path, DataConfig(file=str(path)))
-    with data.reader("train") as reader:
-        return fit_scaling(reader, 0, method)
+    config = DataConfig(file=str(path), scaling=method)
+    with open_data(path, config).reader("train") as reader:
+        return fit_preprocessing(reader, 0, config)[0].scaling
 
 
 def test_standardize_per_channel(foreign_file: MakeFile) -> None:
@@ -58,6 +59,12 @@ def test_unit_of_floats_is_per_channel(foreign_file: MakeFile) -> None:
     np.testing.assert_allclose(scaled.amax((0, 2, 3)), [1, 1, 0], atol=1e-6)
 
 
+def test_center_keeps_the_deviation(foreign_file: MakeFile) -> None:
+    scaled = fitted(foreign_file, FLOATS, "center")(torch.from_numpy(FLOATS))
+    torch.testing.assert_close(scaled.mean((0, 2, 3)), torch.zeros(3), atol=1e-3, rtol=0)
+    np.testing.assert_allclose(scaled.std((0, 2, 3)), FLOATS.std((0, 2, 3), ddof=1), atol=1e-3)
+
+
 def test_none_converts_only(foreign_file: MakeFile) -> None:
     integers = np.full((40, 6), 200, np.uint8)
     assert torch.equal(fitted(foreign_file, integers, "none")(torch.from_numpy(integers)), torch.full((40, 6), 200.0))
@@ -80,7 +87,7 @@ def test_state_round_trip() -> None:
 def test_a_large_split_is_sampled_in_blocks(foreign_file: MakeFile, monkeypatch: pytest.MonkeyPatch) -> None:
     values = GENERATOR.normal(size=(20_000, 40)).astype("f4")
     values[:, 1] += np.linspace(0, 8, 20_000)  # drifts along the file
-    monkeypatch.setattr("hpc_dl.data.scaling._MAX_SAMPLES", 5000)
+    monkeypatch.setattr("hpc_dl.data.preprocessing._MAX_SAMPLES", 5000)
     scaling = fitted(foreign_file, values, "auto")
     np.testing.assert_allclose(scaling.offset, values.mean(0), atol=0.3)
     np.testing.assert_allclose(scaling.divisor, values.std(0), rtol=0.15)

@@ -219,6 +219,12 @@ def test_plateau_needs_a_validation(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         attempt(plateau_run(tmp_path, trainer=trainer))
     assert str(caught.value) == (
-        "schedule.name: there is no validation to watch (got 'plateau'). Choose another schedule, or see to a "
-        "validation split (data.splits, limit_val_batches)"
+        "schedule.name: there is no validation to watch (got 'plateau'). See to a validation split (data.splits, "
+        "limit_val_batches), or choose another schedule"
     )
+
+
+def test_early_stopping_needs_a_validation(tmp_path: Path) -> None:
+    trainer = {"max_epochs": 1, "limit_val_batches": 0, "early_stopping": {}}
+    with pytest.raises(ConfigError, match=r"^trainer.early_stopping: there is no validation to watch"):
+        attempt(plateau_run(tmp_path, trainer=trainer, schedule={"name": "constant"}))

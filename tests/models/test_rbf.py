@@ -39,7 +39,7 @@ def fitted(model: RBF, batches: HDF5DataModule, max_steps: int, **options: Any) 
 
 
 def training_inputs(batches: HDF5DataModule) -> torch.Tensor:
-    batch = batches.scaled(next(iter(HDF5DataModule(batches.spec.file, batch_size=48).train_dataloader())))
+    batch = batches.preprocessed(next(iter(HDF5DataModule(batches.spec.file, batch_size=48).train_dataloader())))
     return torch.as_tensor(batch[0]).flatten(1)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from hpc_dl.config import yaml
 from hpc_dl.config.checkpoint import CheckpointConfig
+from hpc_dl.config.trainer import EarlyStopping
 from hpc_dl.errors import Stopped
 from hpc_dl.runs.checkpoints import listed
 from hpc_dl.runs.files import read_json, write_text
@@ -18,6 +19,7 @@ from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import read_journal
 from hpc_dl.training import checkpointing
 from hpc_dl.training.checkpointing import Checkpointing
+from hpc_dl.training.patience import Patience
 from tests import experiments
 from tests.training.attempts import Stop, attempt, finish, output, start, wait
 
@@ -232,3 +234,26 @@ def test_four_ranks_go_on_as_one(tmp_path: Path, file: Path) -> None:
     assert ours == pytest.approx(theirs, rel=1e-4)
     losses = [[row["train/loss"] for row in read_journal(r.journal) if "train/loss" in row] for r in (run, reference)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4), "a row that was begun by four ranks holds all their samples"
+
+
+# --- early stopping ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "waited"),
+    [
+        ("min", [3.0, 2.0, 1.95, 2.5], 2),  # 1.95 is too little better
+        ("max", [0.3, 0.5, 0.55, 0.7], 0),
+        ("min", [float("nan"), float("nan")], 2),
+        ("min", [float("nan"), 1.0], 0),
+    ],
+)
+def test_patience(mode: Any, values: list[float], waited: int) -> None:
+    patience = Patience(EarlyStopping(patience=2, min_delta=0.1), mode)
+    for value in values:
+        patience.consider(value)
+    assert patience.state_dict()["waited"] == waited
+    assert patience.ran_out == (waited == 2)
+    other = Patience(EarlyStopping(patience=2, min_delta=0.1), mode)
+    other.load_state_dict(patience.state_dict())
+    assert other.ran_out == patience.ran_out

@@ -222,6 +222,27 @@ def test_the_comparison_sees_a_single_bit(tmp_path: Path, many_images: Path) -> 
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("interval", [1.0, 7], ids=["after-epochs", "mid-epoch"])
+def test_early_stopping_goes_on_counting(
+    tmp_path: Path, many_images: Path, interval: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sections = {
+        "trainer": {"max_epochs": 40, "early_stopping": {"patience": 3}, "val_check_interval": interval},
+        "optimizer": {"name": "sgd", "lr": 1.0},
+    }
+    reference = finish(prepared(tmp_path / "whole", many_images, **sections))
+    result = read_json(reference.result)
+    validations = [row["val/loss"] for row in read_journal(reference.journal) if "val/loss" in row]
+    assert result["epochs"] < 40 and len(validations) >= 5
+    assert min(validations) == validations[-4], "three validations did not get better"
+    assert "Early stopping after step" in capfd.readouterr().err
+    steps = result["steps"]
+    in_the_last_validation = Stop(steps, "on_validation_batch_start", batch=1)
+    stops = [*seeded_stops(steps, 4), in_the_last_validation]
+    run = finish(prepared(tmp_path / "stopped", many_images, **sections), *stops)
+    assert unlike(run, reference) == []
+
+
 @pytest.mark.parametrize("hook", ["on_fit_start", "on_sanity_check_start", "on_train_start", "on_train_epoch_start"])
 def test_a_stop_before_the_first_step_saves_nothing_and_starts_again(
     tmp_path: Path, many_images: Path, hook: str, uninterrupted: Callable[..., RunFolder]
