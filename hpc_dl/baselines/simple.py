@@ -121,7 +121,7 @@ def _models(data: DataSpec) -> dict[str, tuple[Callable[[int], Any], bool]]:
             "constant": (lambda _: DummyRegressor(), False),
             "linear": (lambda _: make_pipeline(StandardScaler(), Ridge()), False),
             "k-NN": (lambda _: make_pipeline(StandardScaler(), KNeighborsRegressor(5)), False),
-            "forest": (lambda seed: RandomForestRegressor(200, random_state=seed, n_jobs=-1), True),
+            "forest": (lambda seed: RandomForestRegressor(200, max_features=1 / 3, random_state=seed, n_jobs=-1), True),
             "gradient boosting": (boosting, False),
         }
     if data.task == "multilabel":
