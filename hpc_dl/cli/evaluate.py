@@ -1,4 +1,4 @@
-"""``hpc-dl evaluate`` and ``hpc-dl predict``: what a run's model is worth, and what it says of other samples."""
+"""``hpc-dl evaluate``, ``predict`` and ``export``: what a run's model is worth, and its use."""
 
 from __future__ import annotations
 
@@ -64,3 +64,27 @@ def predict(
         return
     told = ", ".join(f"{size:,} in /{group}" for group, size in answer["samples"].items())
     print(f"{out}: predictions of {answer['run']} for the samples of {file}: {told}")
+
+
+def export(
+    word: Run,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.onnx", help="Where to write the model.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace the file of --out if it is there.")] = False,
+    runs: Runs = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's best model, preprocessing included, as ONNX: to be used without torch."""
+    from hpc_dl.cli.output import emit
+    from hpc_dl.runs.folder import default_runs, find
+    from hpc_dl.training import exporting
+    from hpc_dl.training.console import quiet
+    from hpc_dl.training.finished_model import FinishedModel
+
+    quiet()
+    answer = exporting.export(FinishedModel.load(find(word, runs or default_runs())), out, force=force)
+    if as_json:
+        emit(answer)
+        return
+    inputs = f"{answer['inputs']['dtype']} (batch, {', '.join(map(str, answer['inputs']['shape']))})"
+    print(f"{out}: {answer['run']}, from `inputs` {inputs} as they are stored to `{answer['output']}`")
+    print(f"compared with the model on {answer['compared']} samples: {answer['largest_difference']:.1e} apart at most")

@@ -11,7 +11,7 @@ import hpc_dl
 from hpc_dl.cli import data
 from hpc_dl.cli.baseline import baseline
 from hpc_dl.cli.cancel import cancel
-from hpc_dl.cli.evaluate import evaluate, predict
+from hpc_dl.cli.evaluate import evaluate, export, predict
 from hpc_dl.cli.logs import logs
 from hpc_dl.cli.models import models
 from hpc_dl.cli.output import say
@@ -33,7 +33,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (
-    train, submit, rehearse, status, logs, cancel, resume, results, evaluate, predict, baseline, validate, models,
+    train, submit, rehearse, status, logs, cancel, resume, results, evaluate, predict, export, baseline,
+    validate, models,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(data.app, name="data")

@@ -45,7 +45,7 @@ class ModelConfig(ModelSection):
         auto_loss: what ``loss.name: auto`` means, where it is not the task's usual one.
         small: parameters of a small one, for a first look and for tests.
         metrics: names of what it logs in an evaluation beyond the task's own, without the split.
-        no_export: why ``torch.export`` cannot take it; empty where it can.
+        no_export: why it cannot be written as ONNX; empty where it can.
     """
 
     inputs: ClassVar[tuple[InputKind, ...]] = DENSE

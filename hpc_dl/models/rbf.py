@@ -93,8 +93,10 @@ class RBF(Supervised):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, *input_shape) to (batch, num_outputs)."""
-        distance = torch.cdist(x.flatten(1), self.prototypes)
-        outputs: Tensor = self.head(torch.exp(-0.5 * (distance / self.log_width.exp()).square()))
+        x = x.flatten(1)
+        # |x - p|² by one product of matrices; what rounding makes of a distance of 0 must not be negative.
+        squared = x.square().sum(1, keepdim=True) + self.prototypes.square().sum(1) - 2 * x @ self.prototypes.T
+        outputs: Tensor = self.head(torch.exp(-0.5 * squared.clamp_min(0) / (2 * self.log_width).exp()))
         return outputs
 
     def on_fit_start(self) -> None:

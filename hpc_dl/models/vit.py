@@ -68,7 +68,7 @@ class ViT(Supervised):
         """Map images (batch, channels, height, width) to (batch, num_outputs)."""
         steps = self.positions(self.patches(x).flatten(2).mT)
         if self.class_token is not None:
-            steps = torch.cat([self.class_token.expand(len(steps), 1, -1), steps], dim=1)
+            steps = torch.cat([self.class_token.expand(steps.shape[0], 1, -1), steps], dim=1)
         encoded = self.encoder(steps)
         outputs: Tensor = self.head(encoded.mean(1) if self.class_token is None else encoded[:, 0])
         return outputs

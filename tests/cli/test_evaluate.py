@@ -1,4 +1,4 @@
-"""``hpc-dl evaluate`` and ``hpc-dl predict``."""
+"""``hpc-dl evaluate``, ``hpc-dl predict`` and ``hpc-dl export``."""
 
 import json
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import onnxruntime
 import pytest
 
 from tests import experiments
@@ -82,3 +83,19 @@ def test_a_user_s_mistakes(hpc_dl: HpcDl, run: Path) -> None:
         checkpoint.unlink()
     answer = hpc_dl("evaluate", run)
     assert answer.status == 2 and "has no weights yet" in answer.err
+
+
+def test_the_exported_model_takes_what_is_stored(hpc_dl: HpcDl, run: Path, image_file: Path, tmp_path: Path) -> None:
+    out, predictions = tmp_path / "model.onnx", tmp_path / "predictions.h5"
+    answer = hpc_dl("export", run, "--out", out, "--json")
+    assert answer.status == 0, answer.err
+    assert answer.json["inputs"] == {"dtype": "uint8", "shape": [1, 8, 8]} and answer.json["compared"] == 8
+    assert hpc_dl("predict", run, image_file, "--out", predictions).status == 0
+    session = onnxruntime.InferenceSession(str(out))
+    assert session.get_modelmeta().custom_metadata_map["classes"].split() == ["dark", "grey", "light"]
+    with h5py.File(image_file) as file, h5py.File(predictions) as found:
+        (probabilities,) = session.run(["probabilities"], {"inputs": file["val/inputs"][()]})
+        np.testing.assert_allclose(probabilities, found["val/probabilities"][()], atol=1e-5)
+    again = hpc_dl("export", run, "--out", out)
+    assert (again.status, "is there already. Give another name, or replace it by --force" in again.err) == (2, True)
+    assert [path.name for path in tmp_path.glob("*.onnx*")] == ["model.onnx"]

@@ -26,7 +26,7 @@ from hpc_dl.runs.files import read_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import read_journal
 from tests import experiments
-from tests.training.attempts import Stop, differences, finish, finish_in_processes, output, start, unlike, wait
+from tests.training.attempts import Stop, differences, finish, finish_in_processes, unlike, weights_of_each_rank
 
 SMALL: dict[str, Any] = {"name": "gan", "width": 8, "depth": 1, "latent": 3}
 
@@ -179,20 +179,12 @@ def test_stopped_and_resumed_it_is_the_same_to_the_bit(tmp_path: Path, points: P
     assert len(list(run.journal.glob("attempt-*.jsonl"))) > 4
 
 
-def _keep_weights_of_each_rank() -> None:
-    def on_train_end(self: GAN) -> None:
-        torch.save(self.state_dict(), Path(self.trainer.default_root_dir) / f"weights-{self.global_rank}")
-
-    GAN.on_train_end = on_train_end  # type: ignore[method-assign]
-
-
 @pytest.mark.slow
 def test_two_ranks_learn_the_same_and_go_on_exactly(tmp_path: Path, points: Path) -> None:
     sections: dict[str, Any] = {"resources": {"gpus_per_node": 0, "nodes": 2}, "trainer": {"max_epochs": 1}}
     reference = prepared(tmp_path / "whole", points, **sections)
-    assert wait(start(reference, before=_keep_weights_of_each_rank)) == 0, output(reference)
+    one, other = weights_of_each_rank(reference)
     assert read_json(reference.result)["steps"] == 6  # 96 points, 8 on each of two ranks
-    one, other = (torch.load(reference.path / f"weights-{rank}") for rank in range(2))
     assert differences(one, other) == []
     run = finish_in_processes(prepared(tmp_path / "stopped", points, **sections), Stop(2))
     assert unlike(run, reference) == []

@@ -227,6 +227,20 @@ def finish_in_processes(run: RunFolder, *stops: Stop) -> RunFolder:
     return run
 
 
+def weights_of_each_rank(run: RunFolder) -> list[dict[str, Any]]:
+    """Train, and look at what each rank has learned."""
+    ranks = start(run, before=_keep_weights)
+    assert wait(ranks) == 0, output(run)
+    return [torch.load(run.path / f"weights-{rank}") for rank in range(len(ranks))]
+
+
+def _keep_weights() -> None:
+    def on_train_end(self: pl.LightningModule) -> None:
+        torch.save(self.state_dict(), Path(self.trainer.default_root_dir) / f"weights-{self.global_rank}")
+
+    pl.LightningModule.on_train_end = on_train_end  # type: ignore[method-assign]
+
+
 def output(run: RunFolder) -> str:
     """All that the processes printed."""
     return "".join(path.read_text() for path in sorted(run.path.glob("output-*")))
