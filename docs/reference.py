@@ -61,6 +61,8 @@ def page() -> str:
     parts += _section("loss", LossConfig)
     parts.append("## metrics\n\nNames that fit each task (`data.task`).\n")
     parts += [f"- {task}: {', '.join(f'`{name}`' for name in known)}" for task, known in METRICS.items() if known]
+    own = {name: models.config_class(name).metrics for name in models.names()}
+    parts += [f"- of {name} itself: {', '.join(f'`{n}`' for n in known)}" for name, known in own.items() if known]
     parts.append("")
     parts.append("## optimizer\n\n`adam` when left out.\n")
     for name, optimizer in OPTIMIZERS.items():

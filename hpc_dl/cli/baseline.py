@@ -28,7 +28,7 @@ def baseline(
     from hpc_dl.config.experiment import Experiment
     from hpc_dl.runs.folder import default_runs
 
-    experiment = Experiment.load(config, overrides or [])
+    experiment = Experiment.load(config, overrides or [], say)
     found = compare(experiment, runs=runs or default_runs(), data_dir=data, seeds=seeds, say=say)
     if as_json:
         emit(found)

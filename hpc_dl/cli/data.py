@@ -24,7 +24,10 @@ DataDir = Annotated[
     typer.Option("--data", metavar="DIR", help="Folder of the data files; else $HPC_DL_DATA or ./data."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-File = Annotated[Path, typer.Argument(metavar="FILE", help="An HDF5 file, of hpc_dl or of any other origin.")]
+File = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="An HDF5 file, of hpc_dl or of any other origin; or a name of `data list`."),
+]
 
 
 @app.command("list")
@@ -81,11 +84,11 @@ def make(
 
 
 @app.command()
-def inspect(file: File, as_json: AsJson = False) -> None:
+def inspect(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
     """Show a file's splits, shapes, types, layout, classes and attributes."""
-    from hpc_dl.data import examine
+    from hpc_dl.data import examine, sources
 
-    found = examine.inspect(file)
+    found = examine.inspect(sources.file_of(file, data))
     if as_json:
         emit(found)
         return
@@ -108,11 +111,11 @@ def inspect(file: File, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def verify(file: File, as_json: AsJson = False) -> None:
+def verify(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
     """Read all of a file: checksum, labels, missing and infinite values. Exit status 2 when something is wrong."""
-    from hpc_dl.data import examine
+    from hpc_dl.data import examine, sources
 
-    found = examine.verify(file)
+    found = examine.verify(sources.file_of(file, data))
     if as_json:
         emit(found)
         return

@@ -40,7 +40,9 @@ def evaluate(
 
 def predict(
     word: Run,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="HDF5; its inputs stored as those of the training.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="HDF5, stored as the training's; or a name of `data list`.")
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE.h5", help="Where to write the predictions.")],
     inputs: Annotated[
         str | None, typer.Option("--inputs", metavar="NAME", help="Dataset of the inputs, if another than in training.")
@@ -51,6 +53,7 @@ def predict(
 ) -> None:
     """Apply a run's best weights to every sample of a file; targets are not needed."""
     from hpc_dl.cli.output import emit
+    from hpc_dl.data.sources import file_of
     from hpc_dl.runs.folder import default_runs, find
     from hpc_dl.training import prediction
     from hpc_dl.training.console import quiet
@@ -58,7 +61,7 @@ def predict(
 
     quiet()
     finished = FinishedModel.load(find(word, runs or default_runs()))
-    answer = prediction.predict(finished, file, out, inputs=inputs, force=force)
+    answer = prediction.predict(finished, file_of(file), out, inputs=inputs, force=force)
     if as_json:
         emit(answer)
         return

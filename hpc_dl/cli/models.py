@@ -11,6 +11,14 @@ from hpc_dl.cli.train import AsJson
 if TYPE_CHECKING:
     from hpc_dl.schema import Section
 
+# What a word alone does not tell.
+_KINDS = {
+    "series": "(channels, steps), as many for each sample",
+    "sequence": "steps of features, another number for each sample",
+    "tokens": "numbers of words or characters",
+    "several": "more than one dataset for each sample",
+}
+
 
 def models(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this architecture's parameters.")] = None,
@@ -40,9 +48,12 @@ def models(
         emit({"name": name, "summary": room.summary(name), **takes, "parameters": parameters})
         return
     print(f"{name}: {room.summary(name)}\n")
-    print(f"inputs: {', '.join(section.inputs)}\ntasks: {', '.join(section.tasks)}\n")
+    print(f"inputs: {', '.join(section.inputs)}\ntasks: {', '.join(section.tasks)}")
+    if told := [f"{kind}: {_KINDS[kind]}" for kind in section.inputs if kind in _KINDS]:
+        print("; ".join(told))
+    print()
     columns = ["parameter", "type", "default", "unit", "meaning"]
-    table(columns, [[_as_yaml(row[key]) for key in columns] for row in parameters])
+    table(columns, [[_as_yaml(row[key]).replace("``", "`") for key in columns] for row in parameters])
 
 
 def describe(section: type[Section]) -> list[dict[str, Any]]:

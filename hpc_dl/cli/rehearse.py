@@ -53,7 +53,7 @@ def rehearse(
     from hpc_dl.config.experiment import Experiment
     from hpc_dl.runs.folder import default_runs
 
-    experiment = Experiment.load(config, overrides or [])
+    experiment = Experiment.load(config, overrides or [], say)
     profile = sites.load(site)
     profile.check(experiment)
     try:

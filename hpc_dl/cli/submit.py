@@ -44,7 +44,7 @@ def submit(
     from hpc_dl.config.experiment import Experiment
     from hpc_dl.runs.folder import default_runs
 
-    experiment = Experiment.load(config, overrides or [])
+    experiment = Experiment.load(config, overrides or [], say)
     profile = sites.load(site)
     profile.check(experiment)
     runs_dir = runs or profile.runs() or default_runs()

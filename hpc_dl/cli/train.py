@@ -47,7 +47,7 @@ def train(
     from hpc_dl.config.experiment import Experiment
     from hpc_dl.runs.folder import default_runs
 
-    experiment = Experiment.load(config, [*(overrides or []), *allocation_overrides()])
+    experiment = Experiment.load(config, [*(overrides or []), *allocation_overrides()], say)
     profile = site.load(None)  # only its folders matter here
     runs_dir = runs or profile.runs() or default_runs()
     run = begun_by_this_job(runs_dir, sys.argv)

@@ -28,7 +28,7 @@ def validate(
     from hpc_dl.config.experiment import Experiment
     from hpc_dl.training.preflight import batches_per_epoch, total_steps
 
-    experiment = Experiment.load(config, overrides or [])
+    experiment = Experiment.load(config, overrides or [], say)
     profile = sites.load(site)
     profile.check(experiment)
     _, spec, parameters = check(experiment, data_dir=data or profile.data(), say=say)

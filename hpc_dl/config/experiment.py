@@ -45,13 +45,20 @@ class Experiment:
     wandb: WandbConfig
 
     @classmethod
-    def load(cls, path: Path, overrides: Iterable[str] = ()) -> Experiment:
+    def load(
+        cls, path: Path, overrides: Iterable[str] = (), say: Callable[[str], None] = lambda told: None
+    ) -> Experiment:
         """Read a YAML file, lay ``key=value`` words over it.
+
+        Args:
+            path: the file.
+            overrides: the words.
+            say: tells the user one line.
 
         Raises:
             ConfigError: with every fault found, each at its dotted path.
         """
-        return cls.from_dict(override_words.apply(yaml.load(path), overrides), default_name=path.stem)
+        return cls.from_dict(override_words.apply(yaml.load(path), overrides, say), default_name=path.stem)
 
     @classmethod
     def from_dict(cls, raw: Any, default_name: str | None = None) -> Experiment:

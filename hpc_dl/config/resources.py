@@ -28,6 +28,8 @@ def parse_minutes(text: str) -> int:
     if not match:
         raise ValueError("must be a Slurm time: minutes, MM:SS, HH:MM:SS or D-HH:MM:SS")
     part = {key: int(value) for key, value in match.groupdict(default="0").items()}
+    if any(match[key] and part[key] > 59 for key in ("m1", "s1", "m2", "s2", "s3")):
+        raise ValueError("must be a Slurm time with at most 59 minutes and seconds after a colon")
     hours = part["days"] * 24 + part["h1"] + part["h2"]
     minutes = hours * 60 + part["m1"] + part["m2"] + part["m3"]
     seconds = part["s1"] + part["s2"] + part["s3"]

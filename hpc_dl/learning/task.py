@@ -75,6 +75,7 @@ class Task:
         if faults:
             raise ConfigError(*faults)
         self._criterion = LOSSES.get(loss)
+        self._of_logits = loss == "bce"
         self._weights = class_weights(config, data, class_counts)
         self._class_counts = class_counts
 
@@ -115,7 +116,7 @@ class Task:
     def update(self, metrics: MetricCollection, outputs: torch.Tensor, targets: Any) -> None:
         """Add a batch to the metrics."""
         # Torchmetrics takes logits for probabilities if all those of a batch happen to lie in [0, 1].
-        judged = outputs.sigmoid() if self.name == "multilabel" else outputs
+        judged = outputs.sigmoid() if self._of_logits else outputs
         metrics.update(judged, self._aligned(outputs, targets))
 
     def weight(self, targets: Any) -> int:

@@ -21,6 +21,8 @@ _NOISE = (
     r".*number of training batches .* is smaller than the logging interval.*",
     r".*GPU available but not used.*",
     r".*have overridden .on_after_batch_transfer. in both.*",
+    r".*Found \d+ module\(s\) in eval mode at the start of training.*",  # frozen ones
+    r".*Total length of `list` across ranks is zero.*",  # no validation split
     r".*It is recommended to use .self.log.*sync_dist=True.*",
 )
 

@@ -8,7 +8,7 @@ constant answer.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -30,6 +30,9 @@ _GAP = 0.15
 _VANISHED = 1e-4  # of the largest gradient of a layer
 _SATURATED = 0.99
 _MANY = 0.4
+# A validation loss still falls if the last quarter of a training, of at least four, took off so much of it.
+_FALL = 0.03
+_FEWEST = 3
 
 # Their size says little, and the best constant answer has hardly any: of these the share of wrong answers is judged.
 _OF_MARGINS = ("perceptron", "hinge")
@@ -48,13 +51,16 @@ _ADVICE = {
 }
 
 
-def diagnose(model: Supervised, batches: HDF5DataModule, device: torch.device) -> dict[str, Any]:
+def diagnose(
+    model: Supervised, batches: HDF5DataModule, device: torch.device, validations: Sequence[float] = ()
+) -> dict[str, Any]:
     """Look at a trained model on about a thousand samples of the training and of the validation split.
 
     Args:
         model: with its final weights; gradients are left empty, its mode is put back.
         batches: its data.
         device: where to compute.
+        validations: the losses of all validations, the first one first.
 
     Returns:
         ``fit`` (``good``, ``overfit``, ``underfit``, ``unlikely``, ``diverged``; ``unknown`` without a validation),
@@ -86,7 +92,10 @@ def diagnose(model: Supervised, batches: HDF5DataModule, device: torch.device) -
         "dead": activity.dead(),
         "saturated": activity.saturated(),
     }
-    return found | {"words": _words(found, losses, gradients)}
+    words = _words(found, losses, gradients)
+    if _still_falls(validations):
+        words.insert(1, "The validation loss was still falling at the end: a longer training may reach more.")
+    return found | {"words": words}
 
 
 def _sampled(batches: HDF5DataModule, split: str, model: Supervised, device: torch.device) -> list[tuple[Any, Any]]:
@@ -197,6 +206,13 @@ def _fit(losses: dict[str, float]) -> str:
     if train_high:
         return "underfit" if val_high else "unlikely"
     return "overfit" if val_high else "good"
+
+
+def _still_falls(validations: Sequence[float]) -> bool:
+    """Whether the last quarter of the validations brought the loss down further, to its very end."""
+    quarter = max(1, len(validations) // 4)
+    before, after = validations[:-quarter], validations[-quarter:]
+    return len(before) >= _FEWEST and after[-1] == min(after) and after[-1] < (1 - _FALL) * min(before)
 
 
 def _plain(value: float) -> float | str:

@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import DDPStrategy
+from torch.nn.parameter import UninitializedParameter
 
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
@@ -30,6 +31,7 @@ from hpc_dl.runs.files import write_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.provenance import slurm_facts
 from hpc_dl.runs.state import record_failure, write_state
+from hpc_dl.tracking.journal import read_journal
 from hpc_dl.tracking.logger import JournalLogger
 from hpc_dl.tracking.wandb import WandbTracker
 from hpc_dl.training import signals
@@ -43,7 +45,7 @@ from hpc_dl.training.entry import examine
 from hpc_dl.training.group import RankGroup
 from hpc_dl.training.outcome import finished, stopped_early
 from hpc_dl.training.patience import Patience
-from hpc_dl.training.preflight import build_model, num_parameters
+from hpc_dl.training.preflight import build_model, num_parameters, total_steps
 from hpc_dl.training.pretrained import load_pretrained
 from hpc_dl.training.ranks import Ranks, cpus_per_rank
 from hpc_dl.training.watchdog import Watchdog
@@ -141,7 +143,7 @@ def _train(run: RunFolder, ranks: Ranks, attempt: int, began: float) -> None:
             try:
                 metrics = _fit_and_test(trainer, model, batches, data, experiment, checkpointing, start, facts)
                 if trainer.is_global_zero:
-                    diagnosis = _diagnosis(model, batches, trainer, watchdog)
+                    diagnosis = _diagnosis(run, model, batches, trainer, watchdog)
                     seconds = time.monotonic() - began
                     finished(run, model, trainer, metrics, attempt, seconds, experiment.seed, data, diagnosis)
                 finish |= {"exit_code": 0, "summary": metrics}
@@ -225,14 +227,15 @@ def _fit_and_test(
 
 
 def _diagnosis(
-    model: pl.LightningModule, batches: HDF5DataModule, trainer: pl.Trainer, watchdog: Watchdog
+    run: RunFolder, model: pl.LightningModule, batches: HDF5DataModule, trainer: pl.Trainer, watchdog: Watchdog
 ) -> dict[str, Any] | None:
     """What can be said of the training, for one network with one loss."""
     if not isinstance(model, Supervised) or model.learning.task.name == "transduction":
         return None
     with watchdog.phase("looking at the trained model"):
         try:
-            return diagnose(model, batches, trainer.strategy.root_device)
+            validations = [float(row["val/loss"]) for row in read_journal(run.journal) if "val/loss" in row]
+            return diagnose(model, batches, trainer.strategy.root_device, validations)
         except Exception as error:  # the training is done, and its result must not be lost for some words about it
             say(f"No diagnosis of the training: {type(error).__name__}: {error}")
             return None
@@ -333,7 +336,10 @@ def _introduce(
     parameters = num_parameters(model)
     sizes = ", ".join(f"{size:,} {split}" for split, size in data.sizes.items())
     devices = f"{trainer.world_size} × {trainer.strategy.root_device.type}"
-    network = f"{type(model).__name__} with {parameters:,} parameters"
+    known = [p for p in model.parameters() if not isinstance(p, UninitializedParameter)]
+    frozen = sum(p.numel() for p in known if not p.requires_grad)
+    name = type(model).__name__ if experiment.model.name == "custom" else experiment.model.name
+    network = f"{name} with {parameters:,} parameters" + (f" to learn and {frozen:,} frozen ones" if frozen else "")
     say(f"{network} on {data.name} ({sizes}), {devices}, seed {experiment.seed}")
     device = trainer.strategy.root_device
     if (
@@ -345,6 +351,11 @@ def _introduce(
     activation = getattr(experiment.model, "activation", "")
     if isinstance(experiment.model, ModelConfig) and (told := poor_pairing(experiment.model.init, activation)):
         say(told)
+    warmup, steps = getattr(experiment.schedule, "warmup_steps", 0), total_steps(experiment, data)
+    if warmup >= steps > 0:
+        say(
+            f"schedule.warmup_steps={warmup} in a training of {steps} steps: the learning rate never gets to its height"
+        )
     for told in batches.missing_in_words():
         say(told)
     if start is not None:

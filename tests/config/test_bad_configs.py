@@ -187,6 +187,10 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
     ({"resources": {"gpus_per_node": -1}}, "resources.gpus_per_node: must be greater than or equal to 0 (got -1)"),
     ({"resources": {"time": "1 day"}}, f"resources.time: {SLURM_TIME} (got '1 day')"),
     ({"resources": {"time": -5}}, f"resources.time: {SLURM_TIME} (got -5)"),
+    (
+        {"resources": {"time": "25:61:00"}},
+        "resources.time: must be a Slurm time with at most 59 minutes and seconds after a colon (got '25:61:00')",
+    ),
     ({"resources": {"time": "0"}}, "resources.time: must be longer than zero (got '0')"),
     ({"resources": {"memory": "16"}}, f"resources.memory: {SIZE} (got '16')"),
     ({"resources": {"memory": "0G"}}, f"resources.memory: {SIZE} (got '0G')"),

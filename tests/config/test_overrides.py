@@ -72,3 +72,12 @@ def test_all_wrong_words_are_told_at_once() -> None:
         "seed.x: seed is not a section (got 7)",
         "override optimizer.lr=[1, line 1, column 3: not valid YAML: expected ',' or ']', but got '<stream end>'",
     ]
+
+
+def test_what_was_dropped_is_told() -> None:
+    told: list[str] = []
+    raw = {"model": {"name": "cnn", "channels": [4], "hidden": 8}, "optimizer": {"name": "sgd", "lr": 1}}
+    overrides.apply(raw, ["model.name=mlp", "optimizer.name=sgd", "name=x"], told.append)
+    assert told == [
+        "hpc-dl: model.name=mlp: the file's model.channels, model.hidden belong to another one, and are left out"
+    ]

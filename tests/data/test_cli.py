@@ -229,3 +229,13 @@ def test_packing_and_measuring_need_no_torch(own_file: Path, tmp_path: Path) -> 
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60)
+
+
+def test_a_source_that_was_made_goes_by_its_name(tmp_path: Path) -> None:
+    from hpc_dl.data import sources
+
+    path = sources.ensure("xor", tmp_path)
+    assert json.loads(run("inspect", "xor", "--data", tmp_path, "--json"))["file"] == str(path)
+    assert "content matches" in run("verify", "xor", "--data", tmp_path)
+    with pytest.raises(DataError, match=r"digits: there is no such file"):
+        run("inspect", "digits", "--data", tmp_path)

@@ -12,7 +12,7 @@ from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.opening import open_spec
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.runs.files import read_json
-from hpc_dl.training.diagnosis import _fit, diagnose
+from hpc_dl.training.diagnosis import _fit, _still_falls, diagnose
 from hpc_dl.training.preflight import build_model
 from hpc_dl.training.train import train
 from tests import experiments
@@ -43,6 +43,22 @@ def built(file: Path, **model: Any) -> tuple[Supervised, HDF5DataModule]:
 )
 def test_the_four_cells(train_loss: float, val_loss: float, wanted: str) -> None:
     assert _fit({"train": train_loss, "val": val_loss, "constant": 1.0}) == wanted
+
+
+@pytest.mark.parametrize(
+    ("validations", "falls"),
+    [
+        ([1.0, 0.5, 0.3, 0.2], True),
+        ([1.0, 0.5, 0.3, 0.295], False),  # hardly
+        ([1.0, 0.5, 0.2, 0.3], False),
+        ([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.45], False),  # up again at the very end
+        ([1.0, 0.2], False),  # too few to tell
+        ([], False),
+        ([1.0, 0.5, 0.3, math.nan], False),
+    ],
+)
+def test_a_loss_that_still_falls(validations: list[float], falls: bool) -> None:
+    assert _still_falls(validations) == falls
 
 
 def test_without_a_validation_nothing_is_said_of_one(tmp_path: Path) -> None:

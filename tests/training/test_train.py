@@ -138,7 +138,7 @@ def test_the_result_and_the_state_tell_the_whole_story(tmp_path: Path, image_fil
     }
     assert {"state": "finished", "step": 12, "attempt": 0}.items() <= read_state(run).items()
     log = run.log(0).read_text()
-    assert "MLP with 547 parameters on tiny (48 train, 13 val, 11 test), 1 × cpu, seed 7" in log
+    assert "mlp with 547 parameters on tiny (48 train, 13 val, 11 test), 1 × cpu, seed 7" in log
     assert "epoch 2/2" in log
     best = run.best_checkpoint.resolve().name
     assert {path.name for path in run.checkpoints.iterdir()} == {

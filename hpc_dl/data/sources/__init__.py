@@ -73,6 +73,14 @@ def path_of(name: str, data_dir: str | Path | None = None) -> Path:
     return Path(default_data_dir() if data_dir is None else data_dir) / f"{name}.h5"
 
 
+def file_of(word: str | Path, data_dir: str | Path | None = None) -> Path:
+    """The file that a word on the command line means: a path, or the name of a data source that was made."""
+    path = Path(word)
+    if not path.exists() and str(word) in names() and path_of(str(word), data_dir).exists():
+        return path_of(str(word), data_dir)
+    return path
+
+
 def ensure(name: str, data_dir: str | Path | None = None) -> Path:
     """The file of a data source, made when it is not there yet.
 
