@@ -127,6 +127,13 @@ def infer_task(targets: h5py.Dataset | None, config: DataConfig) -> TaskName:
                 remedy="store the class number instead of a row of zeros and ones; one class for each pixel or step is "
                 "`data.task: labelling`",
             )
+    elif task == "regression" and integral and attribute(targets, "class_names") is not None:
+        raise DataError.at(
+            where(targets),
+            "names classes, whose numbers are no values to be fitted",
+            value="regression",
+            remedy="leave `data.task` out for classification, or remove the attribute `class_names`",
+        )
     elif task == "regression" and targets.ndim > 2 and not by_step:
         raise DataError.at(
             where(targets), "must hold a row of values for each sample", value=targets.shape, allowed="(N,) or (N, K)"

@@ -10,7 +10,7 @@ import numpy as np
 from hpc_dl.data.checks import channel_axis, check_numbers, infer_task
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.hdf5 import find_dataset, where
-from hpc_dl.data.spec import WITH_CLASSES, FieldSpec, TaskName, Window
+from hpc_dl.data.spec import NODES, WITH_CLASSES, FieldSpec, TaskName, Window
 from hpc_dl.data.splits import Part, num_samples_of, offsets_of
 from hpc_dl.errors import DataError
 
@@ -36,6 +36,8 @@ def describe(
         _check_offsets(dataset)
     _check_lengths(inputs, targets, config)
     task = infer_task(targets[0] if targets else None, config)
+    if task == "labelling":
+        _check_steps(inputs[config.input_names.index(NODES) if NODES in config.input_names else 0], targets[0])
     input_fields = tuple(
         _input_field(name, dataset, config, own_format)
         for name, dataset in zip(config.input_names, inputs, strict=True)
@@ -126,6 +128,22 @@ def _check_lengths(inputs: list[h5py.Dataset], targets: list[h5py.Dataset], conf
                 if kind == "targets"
                 else f"name datasets of as many samples (`{option}`)",
             )
+
+
+def _check_steps(inputs: h5py.Dataset, targets: h5py.Dataset) -> None:
+    """One class for each step, or node, of each sample."""
+    begins, labels_begin = offsets_of(inputs), offsets_of(targets)
+    if begins is None or labels_begin is None:
+        return
+    differ = np.flatnonzero(np.diff(begins[()]) != np.diff(labels_begin[()]))
+    if len(differ):
+        sample = int(differ[0])
+        lengths = [int(np.diff(offsets[sample : sample + 2])[0]) for offsets in (labels_begin, begins)]
+        raise DataError.at(
+            where(labels_begin),
+            f"gives sample {sample} {lengths[0]} classes, and {inputs.name} gives it {lengths[1]} steps",
+            remedy="store one class for each step, or set `data.task: transduction` for sequences of their own lengths",
+        )
 
 
 def _check_offsets(dataset: h5py.Dataset) -> None:

@@ -124,6 +124,11 @@ BAD: dict[str, Bad] = {
     ),
     "zero length": Bad(datasets(inputs=X[:0], targets=Y[:0]), ["F:/inputs: holds no samples"], FRACTIONS),
     "scalar": Bad(datasets(inputs=3.0, targets=Y), ["F:/inputs: holds no samples"], FRACTIONS),
+    "classes as values": Bad(
+        own(lambda file: None),
+        ["/train/targets: names classes", "Leave `data.task` out"],
+        {"task": "regression"},
+    ),
     "NaN targets": Bad(
         datasets(inputs=X, targets=with_nan(Y)),
         ["F:/targets: NaN or infinite target in row 7", "Leave these samples out"],

@@ -207,6 +207,17 @@ def test_what_does_not_fit_is_told(
         open_spec(DataConfig.model_validate(config))
 
 
+def test_classes_must_belong_to_the_steps(foreign_file: MakeFile) -> None:
+    shifted = OFFSETS.copy()
+    shifted[1] += 1
+    path = foreign_file(
+        train__x=STEPS, train__x_offsets=OFFSETS, train__y=np.zeros(len(STEPS), int), train__y_offsets=shifted
+    )
+    told = rf"y_offsets: gives sample 0 {OFFSETS[1] + 1} classes, and /train/x gives it {OFFSETS[1]} steps"
+    with pytest.raises(DataError, match=told):
+        open_spec(DataConfig(file=str(path), inputs="x", targets="y"))
+
+
 @pytest.mark.parametrize(
     ("section", "message"),
     [

@@ -83,7 +83,7 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_the_files_is_told(tmp_path: Path) -> None:
     (tmp_path / "given").mkdir()
-    with pytest.raises(DataError, match=r"gcide.dict.dz: is not among the files. Give a folder with the archives of"):
+    with pytest.raises(DataError, match=r"given: gcide.dict.dz is not in there. Give a folder with the archives of"):
         sources.load("gcide").make(tmp_path / "gcide.h5", tmp_path / "given")
     assert not (tmp_path / "gcide.h5").exists()
 
