@@ -129,10 +129,10 @@ def infer_task(targets: h5py.Dataset | None, config: DataConfig) -> TaskName:
             )
     elif task == "regression" and integral and attribute(targets, "class_names") is not None:
         raise DataError.at(
-            where(targets),
-            "names classes, whose numbers are no values to be fitted",
+            "data.task",
+            f"{targets.file.filename} names classes, whose numbers are no values to be fitted",
             value="regression",
-            remedy="leave `data.task` out for classification, or remove the attribute `class_names`",
+            remedy="leave it out for classification, or remove the attribute `class_names`",
         )
     elif task == "regression" and targets.ndim > 2 and not by_step:
         raise DataError.at(

@@ -126,7 +126,7 @@ BAD: dict[str, Bad] = {
     "scalar": Bad(datasets(inputs=3.0, targets=Y), ["F:/inputs: holds no samples"], FRACTIONS),
     "classes as values": Bad(
         own(lambda file: None),
-        ["/train/targets: names classes", "Leave `data.task` out"],
+        ["data.task: ", "names classes, whose numbers are no values", "Leave it out"],
         {"task": "regression"},
     ),
     "NaN targets": Bad(
