@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from hpc_dl.errors import DataError, Fault
@@ -122,15 +122,18 @@ def unpack(archive: Path, folder: Path) -> Path:
     return target
 
 
-def find_file(folder: Path, name: str, remedy: str = "give the archive, or a folder that holds the file") -> Path:
-    """The file of this name, anywhere below a folder.
+def find_file(
+    folder: Path | Sequence[Path], name: str, remedy: str = "give the archive, or a folder that holds the file"
+) -> Path:
+    """The file of this name, anywhere below a folder, or below the first of several folders that has it.
 
     Raises:
         DataError: it is not there.
     """
-    found = next(iter(sorted(folder.rglob(name))), None)
+    folders = [folder] if isinstance(folder, Path) else folder
+    found = next((file for place in folders for file in sorted(place.rglob(name))), None)
     if found is None:
-        raise DataError.at(folder, f"{name} is not in there", remedy=remedy)
+        raise DataError.at(folders[-1], f"{name} is not in there", remedy=remedy)
     return found
 
 

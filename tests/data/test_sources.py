@@ -1,6 +1,7 @@
 """The shipped data sets: one contract for all, and each made for real."""
 
 import multiprocessing
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -24,6 +25,8 @@ def test_contract(name: str) -> None:
     assert source.task in TASKS
     assert source.title and source.size and source.licence and source.fetched
     assert source.shared in ("none", "subject", "image", "writer", "atlas", "unknown")
+    # SPDX expressions that are AND-ed: what may be shown in a table, and read by a machine.
+    assert re.fullmatch(r"[A-Za-z0-9.-]+( AND [A-Za-z0-9.-]+)*", source.licence)
 
 
 def test_digits(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Fashion-MNIST: 70,000 product photographs of 28 × 28 pixels in 10 classes.
 
 H. Xiao, K. Rasul and R. Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms,
-2017, arXiv:1708.07747. The authors' test set is kept; 5,000 of their 60,000 training images become the validation
-split.
+2017, arXiv:1708.07747 (MIT, says the Debian package's copyright file, which calls it Expat). The authors' test set is
+kept; 5,000 of their 60,000 training images become the validation split.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ _CLASSES = (
 )
 _SPLIT_SIZES = {"train": 55_000, "val": 5_000}
 _SPLIT_SEED = 0
+_REMEDY = "give the .deb file or a folder with all four .gz files"
 
 
 def _make(path: Path, given: Path | None) -> None:
@@ -70,13 +71,16 @@ def _make(path: Path, given: Path | None) -> None:
 
 def _arrays(scratch: Path, given: Path | None) -> tuple[dict[str, NDArray[Any]], str]:
     """The four idx files as arrays, and where they came from."""
-    from hpc_dl.data.fetch import unpack_deb, unpacked
+    from hpc_dl.data.fetch import find_file, unpack_deb, unpacked
 
     if given is None:
         folder, origin = _fetched(scratch)
     else:
         folder, origin = (unpack_deb(given, scratch) if given.suffix == ".deb" else given), given.name
-    return {file: _idx(unpacked(_find(folder, file), digest)) for file, digest in _SHA256.items()}, origin
+    arrays = {
+        file: _idx(unpacked(find_file(folder, f"{file}.gz", _REMEDY), digest)) for file, digest in _SHA256.items()
+    }
+    return arrays, origin
 
 
 def _fetched(scratch: Path) -> tuple[Path, str]:
@@ -97,17 +101,6 @@ def _fetched(scratch: Path) -> tuple[Path, str]:
         remedy=f"where there is a network, get the package {_PACKAGE} (`apt-get download {_PACKAGE}`) or the four .gz "
         f"files from {_URL}, then `hpc-dl data make {SOURCE.name} --from PATH`",
     )
-
-
-def _find(folder: Path, name: str) -> Path:
-    from hpc_dl.errors import DataError
-
-    found = next(iter(sorted(folder.rglob(f"{name}.gz"))), None) if folder.is_dir() else None
-    if found is None:
-        raise DataError.at(
-            folder, f"{name}.gz is not in there", remedy="give the .deb file or a folder with all four .gz files"
-        )
-    return found
 
 
 def _idx(content: bytes) -> NDArray[Any]:

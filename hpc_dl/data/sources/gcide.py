@@ -1,9 +1,10 @@
 """English words in running text: a dictionary (GCIDE 0.48) and the King James Bible, for vectors of words.
 
 The GNU version of the Collaborative International Dictionary of English comes from Debian's package ``dict-gcide``
-(GPL-2+: the text is built here and never shipped), the Bible from ``bible-kjv-text`` (public domain). What the vectors
-are judged by comes with gensim (LGPL): WordSim-353 (Finkelstein et al., 2002), SimLex-999 (Hill et al., 2015) and
-Google's analogies (Mikolov et al., 2013); it lies beside the test stream, as numbers of tokens.
+(GPL-2+: the text is built here and never shipped), the Bible from ``bible-kjv-text`` (public domain), both as their
+copyright files say. What the vectors are judged by comes with gensim (LGPL-2.1, says its METADATA; it tells no licence
+of these lists themselves): WordSim-353 (Finkelstein et al., 2002), SimLex-999 (Hill et al., 2015) and Google's
+analogies (Mikolov et al., 2013); it lies beside the test stream, as numbers of tokens.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _SHA256 = {
     "simlex999.txt": "d5e0501971478a511430ee880bd0121e94ac701ba86d90544d83e6d2ba3db05d",
     "questions-words.txt": "8c29b3332afc46f3fb8be04cb5297bf96f39aa7131272dff57869b4485b22a36",
 }
+_REMEDY = f"give a folder with the archives of all of {', '.join(name.partition(':')[2] for name in _PACKAGES)}"
 _MIN_COUNT = 5
 _EVERY = 100  # one entry or verse of so many for validation, and one for the test
 
@@ -40,13 +42,14 @@ _WORD = re.compile(r"[a-z]+")
 def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
+    from hpc_dl.data.fetch import checked, find_file
     from hpc_dl.data.format import write
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
         folders, origin = _folders(Path(scratch), given)
-        entries = _entries(_file(folders, "gcide.dict.dz"))
-        texts = [*entries, *_kjv.verses(_find(folders, _kjv.FILE))]
-        benchmarks = {name: _lines(_file(folders, name)) for name in _SHA256 if name != "gcide.dict.dz"}
+        files = {name: checked(find_file(folders, name, _REMEDY), digest) for name, digest in _SHA256.items()}
+        texts = [*_entries(files.pop("gcide.dict.dz")), *_kjv.verses(find_file(folders, _kjv.FILE, _REMEDY))]
+        benchmarks = {name: path.read_text(encoding="utf-8").splitlines() for name, path in files.items()}
     words = [_WORD.findall(text.lower()) for text in texts]
     held_out = {"val": 0, "test": _EVERY // 2}
     parts = {split: words[first::_EVERY] for split, first in held_out.items()}
@@ -99,31 +102,6 @@ def _folders(scratch: Path, given: Path | None) -> tuple[list[Path], str]:
     return found, ", ".join(origins)
 
 
-def _find(folders: Sequence[Path], name: str) -> Path:
-    """A file of that name in one of the folders.
-
-    Raises:
-        DataError: none has it.
-    """
-    from hpc_dl.errors import DataError
-
-    for folder in folders:
-        if found := next(iter(sorted(folder.rglob(name))), None):
-            return found
-    packages = ", ".join(package.partition(":")[2] for package in _PACKAGES)
-    raise DataError.at(name, "is not among the files", remedy=f"give a folder with the archives of all of {packages}")
-
-
-def _file(folders: Sequence[Path], name: str) -> Path:
-    from hpc_dl.data.fetch import checked
-
-    return checked(_find(folders, name), _SHA256[name])
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines()
-
-
 def _entries(path: Path) -> list[str]:
     """The dictionary's entries as running text, without the preface."""
     with gzip.open(path, "rt", encoding="cp1252", errors="replace") as file:  # a few curled quotes
@@ -163,7 +141,7 @@ SOURCE = Source(
     title="A dictionary of English (GCIDE) and the King James Bible as one row of words",
     task="embedding",
     size="4.8 million words, 40,000 different ones",
-    licence="GPL-2.0-or-later AND LGPL-2.1-only",
+    licence="GPL-2.0-or-later AND LicenseRef-unknown AND LGPL-2.1-only",
     shared="writer",
     fetched="Debian packages dict-gcide and bible-kjv-text, Python package gensim, 45 MB",
     make=_make,

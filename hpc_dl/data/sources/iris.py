@@ -1,14 +1,16 @@
 """Iris: length and width of the sepals and petals of 150 flowers of three species.
 
 R. A. Fisher, The use of multiple measurements in taxonomic problems, Annals of Eugenics 7, 1936; UCI Machine Learning
-Repository, https://doi.org/10.24432/C56C76 (CC BY 4.0), with its two wrong values mended by scikit-learn. Setosa can be
-separated from the others by a plane, versicolor and virginica cannot be separated so.
+Repository, https://doi.org/10.24432/C56C76 (CC BY 4.0 by UCI's donation policy), with its two wrong values mended by
+scikit-learn, whose licence stands in ``_scikit_learn.py``. Setosa can be separated from the others by a plane,
+versicolor and virginica cannot be separated so.
 
 Features: sepal length, sepal width, petal length, petal width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from hpc_dl.data.sources import Source
@@ -16,7 +18,18 @@ from hpc_dl.data.sources import Source
 _SHA256 = "f13ffa8fdd56fd8e6c8d16d4081a3fbd3114bcd0aae4256c43205169cd9d1449"
 
 
-def _make(path: Path, given: Path | None) -> None:
+def write_flowers(
+    path: Path, given: Path | None, source: Source, classes: Sequence[str], class_of: tuple[int, int, int]
+) -> None:
+    """Write the flowers, classified by their species.
+
+    Args:
+        path: the file to write.
+        given: the table, in place of the one that comes with hpc_dl.
+        source: whose data they are.
+        classes: names of the classes.
+        class_of: number of the class of setosa, of versicolor and of virginica.
+    """
     import numpy as np
 
     from hpc_dl.data.sources._scikit_learn import read_csv
@@ -25,14 +38,18 @@ def _make(path: Path, given: Path | None) -> None:
     table, origin = read_csv("iris", _SHA256, given)
     write_table(
         path,
-        SOURCE,
+        source,
         table[:, :-1].astype(np.float32),
-        table[:, -1].astype(np.int64),
+        np.array(class_of)[table[:, -1].astype(np.int64)],
         url="https://doi.org/10.24432/C56C76",
         provenance=origin,
-        class_names=("setosa", "versicolor", "virginica"),
+        class_names=classes,
         input_units="cm",
     )
+
+
+def _make(path: Path, given: Path | None) -> None:
+    write_flowers(path, given, SOURCE, ("setosa", "versicolor", "virginica"), (0, 1, 2))
 
 
 SOURCE = Source(

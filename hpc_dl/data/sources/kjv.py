@@ -1,8 +1,9 @@
 """The King James Bible as a stream of characters, to learn what comes next.
 
-The translation is of 1611 and its copyright has expired (in the United Kingdom the Crown holds letters patent on
-printing it). The text is that of Debian's package ``bible-kjv-text``, one verse in a line, without the verses' numbers.
-The splits are consecutive: Genesis to Acts 21 to train, up to Colossians 1 to validate, up to Revelation to test.
+The translation is of 1611 and its copyright has expired, says the copyright file of Debian's package ``bible-kjv-text``
+(in the United Kingdom the Crown holds letters patent on printing it). The text is that package's, one verse in a line,
+without the verses' numbers. The splits are consecutive: Genesis to Acts 21 to train, up to Colossians 1 to validate, up
+to Revelation to test.
 """
 
 from __future__ import annotations

@@ -4,6 +4,16 @@ V. S. Fonov et al., Unbiased nonlinear average age-appropriate brain templates f
 2009; version nlin_sym_09a, 1 mm, as it comes with nilearn. To the grey values, noise of their own standard deviation in
 the brain is added (seed 0): without it a threshold alone finds the tissues.
 
+The page of the template states its licence, the ``LicenseRef-MNI`` below (nilearn, itself under BSD 3-clause, calls the
+template's "unknown"). Its copyright notice is to appear in all copies, and so it does in the file that is made:
+
+    Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill
+    University. Permission to use, copy, modify, and distribute this software and its documentation for any purpose and
+    without fee is hereby granted, provided that the above copyright notice appear in all copies. The authors and McGill
+    University make no representations about the suitability of this software for any purpose. It is provided "as is"
+    without express or implied warranty. The authors are not responsible for any data loss, equipment damage, property
+    loss, or injury to subjects or patients resulting from the use or misuse of this software package.
+
 The left hemisphere is for training and, in one coronal slab of 56 mm, for validation; the right one is the test split.
 The template is one average brain and exactly its own mirror image: outside of the mirrored validation slab, a test
 patch shows anatomy that was seen in training, under other noise. A score says nothing of other brains.
@@ -25,6 +35,10 @@ if TYPE_CHECKING:
     from hpc_dl.data.format import Samples
 
 _PACKAGE = "nilearn==0.14.1"
+_COPYRIGHT = (
+    "Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill "
+    "University"
+)
 _FILE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
 _SHA256 = {
     "t1": "421a10e872fd6cadae7f61d358dffbcc1795a497d61ee76c5dda2503e1a1e9e6",
@@ -71,7 +85,7 @@ def _make(path: Path, given: Path | None) -> None:
         url="https://nist.mni.mcgill.ca/icbm-152-nonlinear-atlases-2009/",
         provenance=f"{origin}; grey values in standard deviations of those of the brain, with noise of 1 added (seed "
         f"{_NOISE_SEED}); likeliest class; left hemisphere (train; val: y {_VAL_SLAB} to {_VAL_SLAB + _PATCH[1] - 1}), "
-        "right hemisphere (test), which is its mirror image",
+        f"right hemisphere (test), which is its mirror image; the template is {_COPYRIGHT}",
         shared=SOURCE.shared,
         class_names=("other", "grey matter", "white matter"),
         input_units="standard deviations of the brain's grey values",
@@ -108,7 +122,7 @@ SOURCE = Source(
     title="Average brain (T1) with noise, and which voxels are grey or white matter (Montreal Neurological Institute)",
     task="labelling",
     size="90 patches of 1 × 40 × 56 × 50 out of one brain, 3 classes",
-    licence="BSD-3-Clause",
+    licence="LicenseRef-MNI AND BSD-3-Clause",
     shared="subject",
     fetched=f"Python package {_PACKAGE}, 12 MB",
     make=_make,

@@ -1,10 +1,10 @@
 """Connectomes of 32 mouse brains from diffusion MRI: graphs of 332 regions, each to be given its large structure.
 
 N. Wang et al., Variability and heritability of mouse brain structure: microscopic MRI atlases and connectomes for
-diverse strains, NeuroImage 222, 2020, as graspologic ships them. Of the eight animals of each of four strains five are
-for training, one for validation, two for the test. All brains have the regions of one atlas: the test has new animals,
-but no new region. Nearly every pair of regions is connected by some fibre, so each region keeps its strongest
-connections only.
+diverse strains, NeuroImage 222, 2020, as graspologic ships them: under MIT, says its LICENSE.txt, and nothing in it
+tells a licence of the data themselves. Of the eight animals of each of four strains five are for training, one for
+validation, two for the test. All brains have the regions of one atlas: the test has new animals, but no new region.
+Nearly every pair of regions is connected by some fibre, so each region keeps its strongest connections only.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ SOURCE = Source(
     title="Regions of 32 mouse brains and the fibres between them, by large structure (Wang et al., 2020)",
     task="labelling",
     size="32 graphs of 332 nodes, 10 features of a node, 1 of an edge, 7 classes of nodes",
-    licence="MIT",
+    licence="LicenseRef-unknown AND MIT",
     shared="atlas",  # every animal has the regions of one atlas: animals are new in the test, regions are not
     fetched="Python package graspologic 3.4.4, 5 MB",
     make=_make,

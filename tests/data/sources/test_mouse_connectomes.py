@@ -1,6 +1,5 @@
 """The connectomes of 32 mice."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +10,14 @@ from hpc_dl.data.config import DataConfig
 from hpc_dl.data.examine import verify
 from hpc_dl.data.opening import open_data, open_spec
 from hpc_dl.errors import DataError
+from tests.data.sources.conftest import ensure_or_skip
 
 SIZES = {"train": 20, "val": 4, "test": 8}
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    try:
-        return sources.ensure("mouse_connectomes", tmp_path_factory.mktemp("mouse"))
-    except DataError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+    return ensure_or_skip("mouse_connectomes", tmp_path_factory.mktemp("data"))
 
 
 def test_shapes_and_classes(made: Path) -> None:

@@ -19,6 +19,7 @@ from hpc_dl.data.fetch import fetch_deb
 from hpc_dl.data.opening import open_spec
 from hpc_dl.data.sources._rdata import read_rdata
 from hpc_dl.errors import DataError
+from tests.data.sources.conftest import ensure_or_skip
 
 
 class Facts(NamedTuple):
@@ -43,23 +44,12 @@ FACTS = {
     "yeast6": Facts((890, 297, 297), (8,), (1449, 35), 0, (0.58, 0.61, 0.47, 0.13)),
     "penguins": Facts((206, 69, 69), (5,), (152, 68, 124), 19, (39.1, 18.7, 181, 3750, 1)),
 }
-SHIPPED = ("iris", "iris_setosa", "breast_cancer", "wine", "diabetes", "xor")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where each is made once."""
     return tmp_path_factory.mktemp("data")
-
-
-def made(name: str, folder: Path) -> Path:
-    """The file of a data set; where it must be fetched and cannot be, the test is left out, but not in CI."""
-    try:
-        return sources.ensure(name, folder)
-    except DataError as error:
-        if name in SHIPPED or "cannot be fetched" not in str(error) or os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
 
 
 def arrays(file: Path) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
@@ -70,7 +60,7 @@ def arrays(file: Path) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
 @pytest.mark.parametrize("name", FACTS)
 def test_the_facts(name: str, folder: Path) -> None:
     facts = FACTS[name]
-    file = made(name, folder)
+    file = ensure_or_skip(name, folder)
     spec = open_spec(DataConfig(file=str(file)))
     assert (spec.name, spec.input_shape) == (name, facts.shape)
     assert tuple(spec.sizes[split] for split in ("train", "val", "test")) == facts.sizes
@@ -88,32 +78,32 @@ def test_the_facts(name: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in FACTS if FACTS[name].counts and name != "dna"])
 def test_each_split_has_its_share_of_every_class(name: str, folder: Path) -> None:
-    for _, y in arrays(made(name, folder)).values():
+    for _, y in arrays(ensure_or_skip(name, folder)).values():
         shares = np.bincount(y) / len(y)
         whole = np.array(FACTS[name].counts) / sum(FACTS[name].counts)
         assert np.abs(shares - whole).max() < 1.5 / len(y) + 0.005
 
 
 def test_diabetes_has_the_published_mean(folder: Path) -> None:
-    y = np.concatenate([y for _, y in arrays(made("diabetes", folder)).values()])
+    y = np.concatenate([y for _, y in arrays(ensure_or_skip("diabetes", folder)).values()])
     assert y.mean() == pytest.approx(152.13, abs=0.01)
     assert (y.min(), y.max()) == (25, 346)
 
 
 def test_setosa_is_the_only_iris_with_petals_shorter_than_2_5_cm(folder: Path) -> None:
-    for x, y in arrays(made("iris_setosa", folder)).values():
+    for x, y in arrays(ensure_or_skip("iris_setosa", folder)).values():
         assert ((x[:, 2] < 2.5) == y).all()
 
 
 def test_no_line_divides_xor(folder: Path) -> None:
-    for x, y in arrays(made("xor", folder)).values():
+    for x, y in arrays(ensure_or_skip("xor", folder)).values():
         assert ((np.round(x).sum(axis=1) == 1) == y).mean() == 1
         halves = [(x @ direction > bound) == y for direction in (*np.eye(2), [1, 1]) for bound in (0.5, 1.5)]
         assert max(max(half.mean(), 1 - half.mean()) for half in halves) <= 0.75
 
 
 def test_dna_keeps_statlogs_test_set(folder: Path) -> None:
-    splits = arrays(made("dna", folder))
+    splits = arrays(ensure_or_skip("dna", folder))
     assert tuple(np.bincount(splits["test"][1])) == (303, 280, 603)
     for x, _ in splits.values():
         assert set(np.unique(x.sum(axis=1))) == {0, 1}  # A, C, G, or none of them for T
@@ -124,7 +114,7 @@ def test_dna_keeps_statlogs_test_set(folder: Path) -> None:
 
 
 def test_soybean_has_19_diseases(folder: Path) -> None:
-    spec = open_spec(DataConfig(file=str(made("soybean", folder))))
+    spec = open_spec(DataConfig(file=str(ensure_or_skip("soybean", folder))))
     assert spec.num_outputs == 19 and spec.class_names[1] == "alternarialeaf-spot"
 
 
