@@ -14,10 +14,12 @@ from hpc_dl.data.ragged import Ragged
 
 
 class TrainingMetrics(Callback):
-    """Write ``train/loss``, ``train/lr`` and ``train/samples_per_s`` every ``log_every_n_steps`` optimizer steps.
+    """Write a row every ``log_every_n_steps`` optimizer steps.
 
-    The loss is added up on the device and read back only when a row is written: no synchronisation in a step. Over
-    several ranks a row holds the mean of all of them. The loss is the mean since the row before.
+    ``train/loss``, the mean since the row before; ``train/gradient_norm``, over all parameters as the last step took
+    them, clipped where they are clipped; ``train/lr``; ``train/samples_per_s``. The loss is added up on the device and
+    read back only when a row is written: no synchronisation in a step. Over several ranks a row holds the mean of all
+    of them.
     """
 
     def __init__(self) -> None:
@@ -83,6 +85,10 @@ class TrainingMetrics(Callback):
             # Lightning divides by accumulate_grad_batches what training_step returned, and gives that back here.
             row["train/loss"] = float(total[0] / total[1] * trainer.accumulate_grad_batches)
             trainer.callback_metrics["train/loss"] = torch.tensor(row["train/loss"])
+        gradients = [p.grad for p in trainer.lightning_module.parameters() if p.grad is not None]
+        if gradients:  # each optimizer step leaves them until the next backward pass
+            norms = torch.stack([gradient.detach().float().norm() for gradient in gradients])
+            row["train/gradient_norm"] = float(norms.norm())
         if trainer.optimizers:
             row["train/lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         for logger in trainer.loggers:

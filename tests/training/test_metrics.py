@@ -26,15 +26,15 @@ SEED, BATCH, LR = 7, 8, 0.5
 
 def by_hand(
     run: RunFolder, file: Path, *, epochs: int, accumulate: int = 1, batches: int = 6, max_steps: int = 10**9
-) -> tuple[list[float], list[int], torch.nn.Module]:
-    """Plain SGD: the loss of each batch, the optimizer step that each batch is part of, the network at the end."""
+) -> tuple[list[float], list[int], list[float], torch.nn.Module]:
+    """Plain SGD: loss and step of each batch, gradient norm of each step, the network at the end."""
     with h5py.File(file) as data:
         x, y = data["train/inputs"][()].astype(np.float32), torch.from_numpy(data["train/targets"][()])
     inputs = torch.from_numpy((x - x.min()) / (x.max() - x.min()))
     experiment = Experiment.from_dict(yaml.load(run.config))
     pl.seed_everything(SEED, verbose=False)
     model = build_model(experiment, open_spec(experiment.data))
-    losses, steps, step = [], [], 0
+    losses, steps, norms, step = [], [], [], 0
     for epoch in range(epochs):
         order = torch.from_numpy(epoch_order(len(y), SEED, epoch))
         for batch in range(batches):
@@ -45,13 +45,14 @@ def by_hand(
             steps.append(step + 1)
             if (batch + 1) % accumulate == 0 or batch + 1 == batches:
                 step += 1
+                norms.append(float(torch.cat([p.grad.flatten() for p in model.parameters()]).norm()))
                 with torch.no_grad():
                     for parameter in model.parameters():
                         parameter -= LR * parameter.grad
                 model.zero_grad()
                 if step == max_steps:
-                    return losses, steps, model
-    return losses, steps, model
+                    return losses, steps, norms, model
+    return losses, steps, norms, model
 
 
 def rows_by_hand(losses: list[float], steps: list[int], at: list[int]) -> list[float]:
@@ -96,9 +97,10 @@ def test_the_training_loss_of_each_row(
     run = experiments.prepared(tmp_path, content)
     train(run)
     rows = [row for row in read_journal(run.journal) if "train/loss" in row]
-    losses, steps, model = by_hand(run, image_file, **hand)
+    losses, steps, norms, model = by_hand(run, image_file, **hand)
     assert [row["step"] for row in rows] == at
     assert [row["train/loss"] for row in rows] == pytest.approx(rows_by_hand(losses, steps, at), rel=1e-4)
+    assert [row["train/gradient_norm"] for row in rows] == pytest.approx([norms[step - 1] for step in at], rel=1e-4)
     assert {row["train/lr"] for row in rows} == {LR}
     assert all(row["train/samples_per_s"] > 0 for row in rows)
     last = torch.load(run.last_checkpoint, weights_only=True)["state_dict"]
