@@ -217,6 +217,8 @@ def find(word: str, runs: Path) -> RunFolder:
             allowed="a run's name, the beginning of one, its folder, or 'latest'",
             remedy=nearest(word, names) or "list the runs with `hpc-dl status`, or name their folder with --runs DIR",
         )
+    newest = ", ".join(run.name for run in fitting[:-6:-1])
+    more = f" and {len(fitting) - 5} older" if len(fitting) > 5 else ""
     raise RunError.at(
-        word, "fits several runs", allowed=", ".join(run.name for run in fitting[-5:]), remedy="write more of the name"
+        word, f"fits {len(fitting)} runs", allowed=newest + more, remedy="write more of the name, or `latest`"
     )

@@ -72,7 +72,7 @@ def test_a_word_that_fits_several_runs_or_none(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         find("cnn", tmp_path)
     assert str(caught.value) == (
-        "cnn: fits several runs (allowed: cnn-2, cnn-3, cnn-4, cnn-5, cnn-6). Write more of the name"
+        "cnn: fits 7 runs (allowed: cnn-6, cnn-5, cnn-4, cnn-3, cnn-2 and 2 older). Write more of the name, or `latest`"
     )
     allowed = "(allowed: a run's name, the beginning of one, its folder, or 'latest')"
     with pytest.raises(RunError) as caught:
