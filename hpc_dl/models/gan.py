@@ -124,10 +124,6 @@ class GAN(Learner):
             )
         batches = self.trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(batches, HDF5DataModule):
-            for option in ("imputation", "projection"):
-                if (value := getattr(batches.config, option)) != "none":
-                    problem = "cannot be undone for the samples that a GAN draws"
-                    raise ConfigError.at(f"data.{option}", problem, value=value, remedy="leave it out")
             scaling = batches.scaling
             for buffer, values in ((self.offset, scaling.offset), (self.divisor, scaling.divisor)):
                 buffer.copy_(torch.tensor(values).view(-1, *[1] * (buffer.ndim - 1)))

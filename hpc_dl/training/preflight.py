@@ -70,7 +70,9 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
     Raises:
         ConfigError: with all faults found.
     """
-    faults: list[Fault] = [*_split_faults(experiment, data), *_monitor_faults(experiment, data)]
+    faults = [
+        *_split_faults(experiment, data), *_monitor_faults(experiment, data), *_generation_faults(experiment, data)
+    ]  # fmt: skip
     parameters = 0
     try:
         # The meta device knows shapes only. A user's own module may compute with values in __init__: on the CPU then.
@@ -183,6 +185,17 @@ def _not_by_hand(experiment: Experiment) -> list[Fault]:
         )
         for key, value in wanted.items()
         if value is not None and (key, value) != ("accumulate_grad_batches", 1)
+    ]
+
+
+def _generation_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
+    """Samples that a network draws are given back in the units of the data: only scaling can be undone."""
+    if data.task != "generation":
+        return []
+    return [
+        Fault(f"data.{key}", "cannot be undone for samples that are drawn", value=value, remedy="leave it out")
+        for key, value in (("imputation", experiment.data.imputation), ("projection", experiment.data.projection))
+        if value != "none"
     ]
 
 

@@ -13,6 +13,8 @@ from hpc_dl.data.imputation import Missing
 from hpc_dl.data.opening import open_spec
 from hpc_dl.data.preprocessing import Preprocessing
 from hpc_dl.errors import ConfigError, DataError
+from tests import experiments
+from tests.training.attempts import weights_of_each_rank
 
 from .conftest import MakeFile
 
@@ -163,3 +165,21 @@ def test_integers_have_nothing_missing(foreign_file: MakeFile) -> None:
 def test_without_imputation_the_remedy_names_it(lacking: Path) -> None:
     with pytest.raises(DataError, match=r"`data.imputation: mean`"):
         _ = HDF5DataModule(lacking).preprocessings
+
+
+@pytest.mark.slow
+def test_all_ranks_see_the_same_components(tmp_path: Path, foreign_file: MakeFile) -> None:
+    # The same variance in all directions: each fit could turn them as it likes.
+    x = np.random.default_rng(0).normal(size=(64, 6)).astype("f4")
+    y = (x[:, 0] > 0).astype(int)
+    path = foreign_file(train__inputs=x, train__targets=y, val__inputs=x[:16], val__targets=y[:16])
+    sections: dict[str, Any] = {
+        "data": {"projection": "whiten", "components": 4, "batch_size": 8},
+        "resources": {"gpus_per_node": 0, "nodes": 2},
+        "trainer": {"max_epochs": 2},
+    }
+    run = experiments.prepared(tmp_path, experiments.raw(path, model={"name": "linear"}, **sections))
+    one, other = weights_of_each_rank(run)
+    assert torch.equal(one["layer.weight"], other["layer.weight"]) and one["layer.weight"].shape == (2, 4)
+    saved = torch.load(run.last_checkpoint, weights_only=False)["HDF5DataModule"]["preprocessings"][0]["projection"]
+    assert saved["matrix"].shape == (6, 4)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.opening import open_spec
@@ -25,6 +26,7 @@ from hpc_dl.runs.checkpoints import listed
 from hpc_dl.runs.files import read_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import read_journal
+from hpc_dl.training.preflight import preflight
 from tests import experiments
 from tests.training.attempts import Stop, differences, finish, finish_in_processes, unlike, weights_of_each_rank
 
@@ -201,6 +203,14 @@ def test_a_precision_that_scales_losses_is_refused(points: Path) -> None:
     model._trainer = Trainer()  # type: ignore[assignment]
     with pytest.raises(ConfigError, match=r"trainer.precision: does not suit a GAN \(got '16-mixed'; allowed: 32-true"):
         model.on_fit_start()
+
+
+def test_what_cannot_be_undone_is_refused(points: Path) -> None:
+    data = {"task": "generation", "projection": "whiten", "imputation": "mean"}
+    experiment = Experiment.from_dict(experiments.raw(points, model={"name": "gan"}, data=data))
+    with pytest.raises(ConfigError) as caught:
+        preflight(experiment, open_spec(experiment.data))
+    assert [fault.where for fault in caught.value.faults] == ["data.imputation", "data.projection"]
 
 
 def test_a_schedule_that_waits_for_a_loss_to_fall_is_refused() -> None:
