@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ class Figure:
     """What a config must reach.
 
     Attributes:
-        config: its name, ``<architecture>-<source>``.
+        name: of the config, ``<architecture>-<source>``, and of a variant of it after a space.
+        overrides: what the variant changes.
+        also: other metrics that must not be below a figure.
         metric: full name.
         source: where the figure comes from.
         at_least: it must not be below.
@@ -47,9 +50,11 @@ class Figure:
         why: what is known of why it was missed.
     """
 
-    config: str
+    name: str
     metric: str
     source: str
+    overrides: list[str] = field(default_factory=list)
+    also: dict[str, float] = field(default_factory=dict)
     at_least: float | None = None
     at_most: float | None = None
     seeds: int = SEEDS
@@ -57,19 +62,31 @@ class Figure:
     gpu: dict[str, Any] = field(default_factory=dict)
     why: str = ""
 
-    def reached(self, value: float) -> bool:
-        """Whether a value is good enough."""
-        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
+    @property
+    def config(self) -> str:
+        """The config's name."""
+        return self.name.partition(" ")[0]
+
+    @property
+    def command(self) -> list[str]:
+        """What follows ``hpc-dl``."""
+        return ["train", f"configs/{self.config}.yaml", *self.overrides]
+
+    def reached(self, value: float, others: Mapping[str, float] | None = None) -> bool:
+        """Whether a value is good enough, and those of ``also`` are."""
+        good = (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
+        return good and all((others or {}).get(metric, -math.inf) >= least for metric, least in self.also.items())
 
     @property
     def told(self) -> str:
         """The figure in words."""
-        return f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
+        own = f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
+        return ", ".join([own, *(f"{metric.partition('/')[2]} ≥ {least:g}" for metric, least in self.also.items())])
 
 
 def figures() -> dict[str, Figure]:
-    """All, by the config's name."""
-    return {name: Figure(config=name, source=raw.pop("from"), **raw) for name, raw in yaml.load(FIGURES).items()}
+    """All, by name."""
+    return {name: Figure(name=name, source=raw.pop("from"), **raw) for name, raw in yaml.load(FIGURES).items()}
 
 
 def run(words: Sequence[str]) -> dict[str, Any]:
@@ -88,17 +105,21 @@ def run(words: Sequence[str]) -> dict[str, Any]:
 def train(figure: Figure, runs: Path, data: Sequence[str]) -> dict[str, Any]:
     """Train a config as its file stands, with several seeds; what they reached."""
     gpu = torch.cuda.is_available()
+    also: dict[str, list[float]] = {metric: [] for metric in figure.also}
     overrides = ["wandb.mode=disabled", *(figure.gpu.get("overrides", []) if gpu else ["trainer.accelerator=cpu"])]
     values, seconds, parameters = [], [], 0
     for seed in range(figure.seeds):
-        words = ["train", f"configs/{figure.config}.yaml", f"seed={seed}", *overrides, "--runs", str(runs), *data]
+        words = [*figure.command, f"seed={seed}", *overrides, "--runs", str(runs), *data]
         outcome = run(words)
         values.append(float(outcome["metrics"][figure.metric]))
+        for metric, found in also.items():
+            found.append(float(outcome["metrics"][metric]))
         seconds.append(float(outcome["seconds"]))
         parameters = int(outcome["parameters"])
-        print(f"{figure.config} seed {seed}: {figure.metric} {values[-1]:.4g} in {seconds[-1]:.0f} s", file=sys.stderr)
+        print(f"{figure.name} seed {seed}: {figure.metric} {values[-1]:.4g} in {seconds[-1]:.0f} s", file=sys.stderr)
     return {
         "values": values,
+        **({"also": also} if also else {}),
         "seconds": statistics.median(seconds),
         "parameters": parameters,
         "device": "gpu" if gpu else "cpu",
@@ -111,9 +132,9 @@ def train(figure: Figure, runs: Path, data: Sequence[str]) -> dict[str, Any]:
 def best_simple(figure: Figure, runs: Path, data: Sequence[str]) -> dict[str, Any] | None:
     """The best simple model on the same splits, where there is one for the task."""
     try:
-        found = run(["baseline", f"configs/{figure.config}.yaml", "--runs", str(runs), *data])
+        found = run(["baseline", *figure.command[1:], "--runs", str(runs), *data])
     except RuntimeError as error:
-        print(f"{figure.config}: no simple model: {error}", file=sys.stderr)
+        print(f"{figure.name}: no simple model: {error}", file=sys.stderr)
         return None
     known = {
         m["name"]: statistics.fmean(m["metrics"][figure.metric])
@@ -138,7 +159,8 @@ def page(results: dict[str, Any]) -> str:
     rows = []
     for name, figure in figures().items():
         found = results.get(name)
-        architecture, _, source = name.partition("-")
+        architecture, _, source = figure.config.partition("-")
+        variant = f" `{' '.join(figure.overrides)}`" if figure.overrides else ""
         at_least = figure.told
         if found is None:
             reached, simple, took, parameters, when = "not trained yet", "", "", "", ""
@@ -148,14 +170,15 @@ def page(results: dict[str, Any]) -> str:
             mean = statistics.fmean(found["values"])
             spread = f" ± {statistics.stdev(found['values']):.2g}" if len(found["values"]) > 1 else ""
             good = _judged(figure, found)
-            reached = f"{mean:.4g}{spread}" if good else f"**{mean:.4g}{spread}: missed** {figure.why}".strip()
+            told = ", ".join([f"{mean:.4g}{spread}", *_others_told(found)])
+            reached = told if good else f"**{told}: missed** {figure.why}".strip()
             best = found.get("simple")
             simple = f"{best['name']} {best['value']:.4g}" if best else ""
             took, parameters = f"{found['seconds']:.0f} s", f"{found['parameters']:,}"
             when = f"{found['date']}, {found['device']}"
         rows.append(
             [
-                architecture,
+                architecture + variant,
                 source,
                 figure.metric,
                 f"{at_least} ({figure.source})",
@@ -182,7 +205,7 @@ def page(results: dict[str, Any]) -> str:
         "# The zoo",
         "",
         "*Made by `make zoo`.* Every shipped experiment, trained as its file stands: "
-        "`hpc-dl train configs/<architecture>-<data>.yaml`. Mean ± standard deviation over three seeds where a "
+        "`hpc-dl train configs/<architecture>-<data>.yaml`, with the words after its name for a variant. Mean ± standard deviation over three seeds where a "
         "training takes less than two minutes, else one seed. The simple models are fitted by `hpc-dl baseline` on the "
         "same splits.",
         "",
@@ -201,7 +224,14 @@ def page(results: dict[str, Any]) -> str:
 def _judged(figure: Figure, found: dict[str, Any]) -> bool:
     if found["device"] == "gpu" and "at_least" in figure.gpu:
         return statistics.fmean(found["values"]) >= float(figure.gpu["at_least"])
-    return figure.reached(round(statistics.fmean(found["values"]), 4))
+    others = {metric: round(statistics.fmean(values), 4) for metric, values in found.get("also", {}).items()}
+    return figure.reached(round(statistics.fmean(found["values"]), 4), others)
+
+
+def _others_told(found: dict[str, Any]) -> list[str]:
+    return [
+        f"{metric.partition('/')[2]} {statistics.fmean(values):.4g}" for metric, values in found.get("also", {}).items()
+    ]
 
 
 def main() -> int:
@@ -223,7 +253,7 @@ def main() -> int:
         for name in [] if options.page else chosen:
             try:
                 found = train(known[name], Path(runs), data)
-                same = (name.partition("-")[2], known[name].metric)
+                same = (name.partition("-")[2], known[name].metric)  # with a variant's words
                 if same not in simple:
                     simple[same] = best_simple(known[name], Path(runs), data)
                 found["simple"] = simple[same]
