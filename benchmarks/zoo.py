@@ -204,14 +204,14 @@ def page(results: dict[str, Any]) -> str:
     lines = [
         "# The zoo",
         "",
-        "*Made by `make zoo`.* Every shipped experiment, trained as its file stands: "
-        "`hpc-dl train configs/<architecture>-<data>.yaml`, with the words after its name for a variant. Mean ± standard "
-        "deviation over three seeds where a training takes less than two minutes, else one seed. The simple models are "
-        "fitted by `hpc-dl baseline` on the same splits.",
+        "*Made by `make zoo`.* Every shipped experiment, trained as its file stands: `hpc-dl train "
+        "configs/<architecture>-<data>.yaml`, with the words after its name for a variant. Mean ± standard "
+        "deviation over three seeds where a training takes less than two minutes, else one seed. The simple "
+        "models are fitted by `hpc-dl baseline` on the same splits.",
         "",
-        "A figure to reach is what a correct implementation reaches; *measured* ones by plain torch on two CPU threads, "
-        "mostly with one seed. **Missed** means that the mean of our trainings is below it, or above where less is "
-        "better; what is known of the reason follows. Nothing is left out.",
+        "A figure to reach is what a correct implementation reaches; *measured* ones by plain torch on two CPU "
+        "threads, mostly with one seed. **Missed** means that the mean of our trainings is below it, or above "
+        "where less is better; what is known of the reason follows. Nothing is left out.",
         "",
         f"Machines: {'; '.join(machines)}. A time is that of one training, on whatever else the machine did.",
         "",
