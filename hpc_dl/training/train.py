@@ -257,11 +257,8 @@ def _trainer(
         if config.stall_timeout is not None:  # the watchdog comes first, with a better reason
             options_of_ddp["timeout"] = datetime.timedelta(minutes=2 * config.stall_timeout)
         strategy = DDPStrategy(**options_of_ddp)
-    options: dict[str, Any] = config.model_dump(
-        exclude={"max_epochs", "max_steps", "accelerator", "strategy", "stall_timeout", "compile", "channels_last"}
-        | {"early_stopping"},
-        exclude_none=True,
-    )
+    ours = {"max_epochs", "max_steps", "accelerator", "strategy", "stall_timeout", "compile", "channels_last"}
+    options: dict[str, Any] = config.model_dump(exclude=ours | {"early_stopping"}, exclude_none=True)
     progress: list[Callback] = [TerminalProgress(), PlainProgress(note)] if on_terminal() else [PlainProgress(say)]
     return pl.Trainer(
         **options,
