@@ -16,6 +16,7 @@ from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.opening import open_spec
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, HpcDlError
+from hpc_dl.learning.direction import known_direction
 from hpc_dl.learning.task import Task
 from hpc_dl.runs import baselines
 from hpc_dl.runs.files import read_json
@@ -24,7 +25,6 @@ from hpc_dl.runs.folder import all_runs
 # Quantiles of Student's t for a two-sided interval of 95 %, by degrees of freedom (Student, 1908).
 _T = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 _NORMAL = 1.96
-_SMALLER_IS_BETTER = ("loss", "mse", "mae", "squared_error", "bits_per_step")
 _MAY_DIFFER = ("name", "seed", "resources", "wandb", "checkpoint")
 _JUDGED_BY = {
     "classification": "accuracy",
@@ -66,8 +66,9 @@ def compare(
     data = open_spec(experiment.data, data_dir)
     if data.task not in KNOWN:
         raise ConfigError.at("data.task", "there is no simple model for it", value=data.task, allowed=", ".join(KNOWN))
-    task = Task(experiment.loss, data, experiment.metrics)
     section = experiment.data.model_copy(update={"source": None, "file": data.file})
+    unweighted = experiment.loss.model_copy(update={"class_weights": "none"})  # it is the metrics that are compared
+    task = Task(unweighted, data, experiment.metrics)
     batches = HDF5DataModule.from_config(section, data)
     simple = [asdict(model) for model in fit_all(task, batches, seeds, say)]
     split = "test" if "test" in data.sizes else "val"
@@ -87,7 +88,7 @@ def facts_of(data: DataSpec) -> dict[str, Any]:
 
 def best_of(simple: Sequence[dict[str, Any]], metric: str) -> dict[str, Any]:
     """Name, mean and interval of the model that is best by a metric."""
-    sign = -1 if metric.endswith(_SMALLER_IS_BETTER) else 1
+    sign = -1 if known_direction(metric) == "min" else 1
     known = [model for model in simple if metric in model["metrics"]]
     best = max(known, key=lambda model: sign * statistics.fmean(model["metrics"][metric]))
     mean, half = interval(best["metrics"][metric])
@@ -99,7 +100,7 @@ def verdict(best: dict[str, Any], networks: dict[str, list[float]], metric: str)
     told = f"the best simple model is {best['name']} with {_told(best['mean'], best['half_width'])} {metric}"
     if not networks:
         return f"Of the simple ones {told}. No finished run on these data is here to compare it with."
-    sign = -1 if metric.endswith(_SMALLER_IS_BETTER) else 1
+    sign = -1 if known_direction(metric) == "min" else 1
     name = max(networks, key=lambda name: sign * statistics.fmean(networks[name]))
     mean, half = interval(networks[name])
     network = f"{name} reaches {_told(mean, half)} over {len(networks[name])} seeds; {told}"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import EDGES, NODES, DataSpec
+from hpc_dl.errors import ConfigError
 
 _BATCH = 256
 #: Rows that simple models are fitted on at most: beyond it they gain little and take long.
@@ -39,8 +40,13 @@ def rows_of(batches: HDF5DataModule, split: str, most: int | None, seed: int = 0
         split: ``train``, ``val`` or ``test``.
         most: rows to take at most, at random; None for all.
         seed: of the choice.
+
+    Raises:
+        ConfigError: a sample is several arrays that are no graph.
     """
     spec = batches.spec
+    if spec.input_kind == "several":
+        raise ConfigError.at("data.inputs", f"no simple model takes {spec.inputs_in_words}")
     size = spec.sizes[split]
     generator = np.random.default_rng(seed)
     per_sample = int(np.prod(spec.targets[0].shape)) if spec.task == "labelling" else 1

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from hpc_dl.learning.direction import Direction, Mode, direction
 from hpc_dl.schema import Section
 
 _INTERVAL = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>s|min|h|steps?)")
@@ -21,8 +22,8 @@ class CheckpointConfig(Section):
     warning loses. ``auto``: every minute, or less often where a checkpoint costs more than 2 % of that."""
     monitor: str = "val/loss"
     """Metric that decides which checkpoint is the best."""
-    mode: Literal["min", "max"] = "min"
-    """Whether less or more of it is better."""
+    mode: Mode = "auto"
+    """Whether less (``min``) or more (``max``) of it is better; ``auto``: as its name tells."""
 
     @field_validator("every")
     @classmethod
@@ -33,6 +34,15 @@ class CheckpointConfig(Section):
         if match and match["unit"].startswith("step") and not match["amount"].isdigit():
             raise ValueError("must be a whole number of steps")
         return value
+
+    @property
+    def direction(self) -> Direction:
+        """Whether less or more of the monitored metric is better.
+
+        Raises:
+            ValueError: its name does not tell; the preflight refuses such a section.
+        """
+        return direction(self.monitor, self.mode)
 
     @property
     def every_steps(self) -> int | None:

@@ -178,6 +178,16 @@ def _impossible_combinations(sections: Mapping[str, Any]) -> list[Fault]:
                 allowed=f"a multiple of {resources.world_size}",
             )
         )
+    loss: LossConfig | None = sections.get("loss")
+    if data and loss and data.balance != "none" and loss.class_weights == "balanced":
+        faults.append(
+            Fault(
+                "loss.class_weights",
+                f"has no effect where data.balance={data.balance} makes all classes equally frequent",
+                value="balanced",
+                remedy="keep one of the two",
+            )
+        )
     if trainer and resources and trainer.accelerator == "gpu" and resources.gpus_per_node == 0:
         faults.append(
             Fault(

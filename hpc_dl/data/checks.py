@@ -124,8 +124,8 @@ def infer_task(targets: h5py.Dataset | None, config: DataConfig) -> TaskName:
                 "must hold one class number for each sample",
                 value=targets.shape,
                 allowed="(N,) or (N, 1)",
-                remedy="store the class number instead of a row of zeros and ones; one class for each pixel or step is "
-                "`data.task: labelling`",
+                remedy="store the class number instead of a row of zeros and ones; several labels of a sample are "
+                "`data.task: multilabel`, one class for each pixel or step is `data.task: labelling`",
             )
     elif task == "regression" and integral and attribute(targets, "class_names") is not None:
         raise DataError.at(

@@ -221,4 +221,5 @@ class DataConfig(Section):
 
 
 def _listed(names: Names) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
+    """Without a slash before them: ``/nodes`` of an undivided file are ``nodes``."""
+    return tuple(name.strip("/") for name in ((names,) if isinstance(names, str) else names))

@@ -86,6 +86,8 @@ class Missing:
         shares = self.by_class[:, 1] / np.maximum(self.by_class[:, 0], 1)
         most = np.argsort(-shares, kind="stable")[:_MOST_CLASSES]
         named = ", ".join(f"{class_names[k]} {shares[k]:.0%}" for k in most if shares[k] > 0)
+        if (more := int((shares > 0).sum()) - len(most)) > 0:
+            named += f" and of {more} more classes"
         advice = "" if indicator else "try data.missing_indicator=true, and "
         return told + (
             f"They are not missing at random: samples that lack some are {named} (χ² test: p = {self.p_value:.1g}). "

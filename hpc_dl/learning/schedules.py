@@ -10,6 +10,7 @@ from pydantic import Field
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
+from hpc_dl.learning.direction import Mode, direction
 from hpc_dl.schema import Section, Unit
 
 
@@ -160,8 +161,8 @@ class Plateau(ScheduleConfig):
     """Which schedule."""
     monitor: str = "val/loss"
     """What is watched: a metric of the validation."""
-    mode: Literal["min", "max"] = "min"
-    """Whether less or more of it is better."""
+    mode: Mode = "auto"
+    """Whether less (``min``) or more (``max``) of it is better; ``auto``: as its name tells."""
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """What the learning rate is multiplied by."""
     patience: Annotated[int, Field(ge=0), Unit("epochs")] = 10
@@ -176,7 +177,7 @@ class Plateau(ScheduleConfig):
         lowest = [self.final * group["lr"] for group in optimizer.param_groups]
         return ReduceLROnPlateau(
             optimizer,
-            mode=self.mode,
+            mode=direction(self.monitor, self.mode),
             factor=self.factor,
             patience=self.patience,
             threshold=self.threshold,

@@ -88,6 +88,11 @@ class Task:
         return Task(self.config.model_copy(update={"name": name}), self.data, self._metrics, self._class_counts)
 
     @property
+    def weights(self) -> torch.Tensor | None:
+        """What the classes count in the loss, (K,); of several labels, one that is set. None: all alike."""
+        return self._weights
+
+    @property
     def num_outputs(self) -> int:
         """Classes, or values of a sample."""
         return self.data.num_outputs

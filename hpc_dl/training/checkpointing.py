@@ -114,7 +114,7 @@ class Checkpointing(Callback):
     def attach(self, trainer: pl.Trainer, group: RankGroup) -> None:
         """Give the Trainer a loop that can be left and entered between batches; to be called before ``fit``."""
         self._group = group
-        self._best = BestWeights(self._config.mode, self._write, self._say, writes=group.rank == 0)
+        self._best = BestWeights(self._config.direction, self._write, self._say, writes=group.rank == 0)
         self._loop = EpochLoop(trainer, lambda: self._at_boundary(trainer), lambda: self._note_state(trainer))
 
     def whole_best(self) -> Checkpoint:

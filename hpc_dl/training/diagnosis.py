@@ -27,11 +27,13 @@ _BATCHES = 16
 # loss by the second shows a gap.
 _HIGH = 0.3
 _GAP = 0.15
+_WILD = 10.0
 _VANISHED = 1e-4  # of the largest gradient of a layer
 _SATURATED = 0.99
 _MANY = 0.4
 # A validation loss still falls if the last quarter of a training, of at least four, took off so much of it.
 _FALL = 0.03
+_LITTLE = 0.05
 _FEWEST = 3
 
 # Their size says little, and the best constant answer has hardly any: of these the share of wrong answers is judged.
@@ -46,8 +48,8 @@ _ADVICE = {
     "training, another learning rate, less regularisation; or the inputs do not tell more.",
     "unlikely": "The training loss is high, the validation loss is low: that is unlikely. Look for a mistake: samples "
     "in both splits, splits that differ, much dropout.",
-    "diverged": "The loss is not a number: the training diverged. Try a smaller learning rate, a warm-up "
-    "(schedule.warmup_steps), or clipping (trainer.gradient_clip_val).",
+    "diverged": "The loss is no number, or far above that of a constant answer: the training diverged. Try a smaller "
+    "learning rate, a warm-up (schedule.warmup_steps), or clipping (trainer.gradient_clip_val).",
 }
 
 
@@ -93,7 +95,7 @@ def diagnose(
         "saturated": activity.saturated(),
     }
     words = _words(found, losses, gradients)
-    if _still_falls(validations):
+    if _still_falls(validations) and validations[-1] > _LITTLE * losses["constant"]:
         words.insert(1, "The validation loss was still falling at the end: a longer training may reach more.")
     return found | {"words": words}
 
@@ -130,10 +132,16 @@ def _constant_loss(task: Task, targets: list[Any]) -> float:
         return 1 - float(torch.bincount(values).max()) / len(values)
     if task.name in ("classification", "labelling"):
         shares = torch.bincount(values.flatten(), minlength=task.num_outputs).float() / values.numel()
+        if task.weights is not None:  # they move the best constant answer, too
+            shares = shares * task.weights.to(shares)
+            shares = shares / shares.sum()
         logits = (shares + 1e-6).log().reshape(1, -1, *[1] * (values.ndim - 1))
         outputs = logits.expand(len(values), -1, *values.shape[1:])
     elif task.name == "multilabel":
-        outputs = torch.logit(values.float().mean(0, keepdim=True), eps=1e-6).expand(values.shape)
+        shares = values.float().mean(0, keepdim=True)
+        if task.weights is not None:  # of a label that is set
+            shares = shares * task.weights.to(shares) / (1 + shares * (task.weights.to(shares) - 1))
+        outputs = torch.logit(shares, eps=1e-6).expand(values.shape)
     else:
         rows = values.reshape(len(values), -1).float() if task.name == "regression" else values
         outputs = rows.mean(0, keepdim=True).expand(rows.shape)
@@ -197,7 +205,7 @@ class _Activity:
 
 def _fit(losses: dict[str, float]) -> str:
     train, constant, val = losses["train"], losses["constant"], losses.get("val", losses["train"])
-    if not (math.isfinite(train) and math.isfinite(val)):
+    if not (math.isfinite(train) and math.isfinite(val)) or train > _WILD * constant > 0:
         return "diverged"
     train_high = train > _HIGH * constant
     if "val" not in losses:

@@ -51,9 +51,13 @@ def export(finished: FinishedModel, out: Path, *, force: bool = False) -> dict[s
         raise RunError.at(out, "is there already", remedy="give another name, or replace it by --force")
     split = "test" if "test" in data.sizes else "train"
     samples = np.arange(min(_COMPARED, data.sizes[split]))
-    (stored, *_) = finished.batches.batch_at(split, samples)
-    assert isinstance(stored, Tensor)  # one dense input, or there would be a reason
-    network = _Deployed(model, finished.batches.preprocessings[0], data.task)
+    (read, *_) = finished.batches.batch_at(split, samples)
+    assert isinstance(read, Tensor)  # one dense input, or there would be a reason
+    channels = data.inputs[0].channels
+    stored = {"last": lambda: read.movedim(1, -1).contiguous(), "none": lambda: read.squeeze(1)}.get(
+        channels, lambda: read
+    )()
+    network = _Deployed(model, finished.batches.preprocessings[0], data.task, channels)
     with torch.no_grad():
         expected = network(stored)  # before it is traced: numbers that are kept on the device are kept by now
     name = "probabilities" if data.task in WITH_CLASSES else "predictions"
@@ -124,13 +128,18 @@ def to_onnx(network: nn.Module, inputs: Tensor, path: Path, output: str, facts: 
 class _Deployed(nn.Module):
     """From stored samples to answers."""
 
-    def __init__(self, model: Supervised, preprocessing: Preprocessing, task: TaskName) -> None:
+    def __init__(self, model: Supervised, preprocessing: Preprocessing, task: TaskName, channels: str) -> None:
         super().__init__()
+        self._channels = channels
         self.model = model.eval()
         self._preprocessing = preprocessing
         self._task = task
 
     def forward(self, stored: Tensor) -> Tensor:
+        if self._channels == "last":
+            stored = stored.movedim(-1, 1)
+        elif self._channels == "none":
+            stored = stored.unsqueeze(1)
         outputs: Tensor = self.model(self._preprocessing(stored))
         if self._task == "multilabel":
             return outputs.sigmoid()

@@ -5,22 +5,27 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from hpc_dl.config.experiment import Experiment
+from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.opening import class_counts
 from hpc_dl.data.order import BatchOrder
 from hpc_dl.data.spec import WITH_CLASSES, DataSpec
 from hpc_dl.errors import ConfigError, Fault, HpcDlError
+from hpc_dl.learning.direction import known_direction
 from hpc_dl.learning.learner import Learning
 from hpc_dl.learning.schedules import Plateau
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.learning.task import Task
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.training.pretrained import freeze, load_pretrained
+
+_SMALL_BYTES = 16 << 20
 
 
 def batches_per_epoch(experiment: Experiment, data: DataSpec) -> int:
@@ -75,6 +80,8 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
     ]  # fmt: skip
     parameters = 0
     try:
+        if _small(data):  # what a training would meet at its beginning
+            _ = HDF5DataModule.from_config(experiment.data, data).preprocessings
         # The meta device knows shapes only. A user's own module may compute with values in __init__: on the CPU then.
         own = experiment.model.name == "custom"
         with torch.device("cpu" if own else "meta"):
@@ -91,6 +98,12 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
     if faults:
         raise ConfigError(*faults)
     return parameters
+
+
+def _small(data: DataSpec) -> bool:
+    """Whether all training inputs are read in a moment."""
+    sample = sum(math.prod(field.shape) * np.dtype(field.dtype).itemsize for field in data.inputs if not field.ragged)
+    return data.sizes["train"] * sample <= _SMALL_BYTES and not any(field.window for field in data.inputs)
 
 
 def _try_shapes(model: Supervised, data: DataSpec) -> None:
@@ -215,8 +228,20 @@ def _monitor_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
             return without
     if isinstance(schedule, Plateau):
         watched["schedule.monitor"] = schedule.monitor
-    if not isinstance(experiment.model, ModelConfig) or "val" not in data.sizes:
+    if "val" not in data.sizes:
         return []
+    if not isinstance(experiment.model, ModelConfig):  # it logs what it likes
+        modes = {"checkpoint": experiment.checkpoint.mode, "schedule": getattr(schedule, "mode", "auto")}
+        return [
+            Fault(
+                f"{where.partition('.')[0]}.mode",
+                f"whether less or more of {name} is better, its name does not tell",
+                value="auto",
+                allowed="min, max",
+            )
+            for where, name in watched.items()
+            if modes[where.partition(".")[0]] == "auto" and known_direction(name) is None
+        ]
     try:
         unweighted = experiment.loss.model_copy(update={"class_weights": "none"})
         task = Task(unweighted, data, experiment.metrics)

@@ -183,7 +183,7 @@ def _keep_timings(run: RunFolder, checkpointing: Checkpointing) -> None:
 
 def _patience(experiment: Experiment) -> Patience | None:
     wanted = experiment.trainer.early_stopping
-    return None if wanted is None else Patience(wanted, experiment.checkpoint.mode)
+    return None if wanted is None else Patience(wanted, experiment.checkpoint.direction)
 
 
 def _facts(experiment: Experiment, data: DataSpec) -> dict[str, Any]:

@@ -99,3 +99,22 @@ def test_the_exported_model_takes_what_is_stored(hpc_dl: HpcDl, run: Path, image
     again = hpc_dl("export", run, "--out", out)
     assert (again.status, "is there already. Give another name, or replace it by --force" in again.err) == (2, True)
     assert [path.name for path in tmp_path.glob("*.onnx*")] == ["model.onnx"]
+
+
+def test_channels_lie_in_the_exported_model_where_they_lie_in_the_file(
+    hpc_dl: HpcDl, config: Callable[..., Path], tmp_path: Path
+) -> None:
+    colours = np.random.default_rng(0).integers(0, 255, (30, 6, 8, 3), np.uint8)
+    with h5py.File(tmp_path / "last.h5", "w") as file:
+        file["inputs"], file["targets"] = colours, np.arange(30) % 2
+    data = {"file": str(tmp_path / "last.h5"), "channels": "last", "splits": {"fractions": {}}, "batch_size": 8}
+    path = config(data=data, trainer={"max_epochs": 1})
+    assert hpc_dl("train", path, "model.name=linear").status == 0
+    out, predictions = tmp_path / "last.onnx", tmp_path / "p.h5"
+    answer = hpc_dl("export", "latest", "--out", out, "--json")
+    assert answer.status == 0, answer.err
+    assert answer.json["inputs"]["shape"] == [6, 8, 3]
+    assert hpc_dl("predict", "latest", tmp_path / "last.h5", "--out", predictions).status == 0
+    (found,) = onnxruntime.InferenceSession(str(out)).run(None, {"inputs": colours})
+    with h5py.File(predictions) as file:
+        np.testing.assert_allclose(found, file["all/probabilities"][()], atol=1e-5)

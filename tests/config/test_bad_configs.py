@@ -112,7 +112,7 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
     ({"trainer": {"stall_timeout": 0}}, "trainer.stall_timeout: must be greater than 0 (got 0)"),
     (
         {"checkpoint": {"mode": "maximum"}},
-        f"checkpoint.mode: {CHOICE} (got 'maximum'; allowed: min, max). Did you mean 'max'?",
+        f"checkpoint.mode: {CHOICE} (got 'maximum'; allowed: auto, min, max). Did you mean 'max'?",
     ),
     ({"wandb": {"mode": False}}, f"wandb.mode: {CHOICE} (got False; allowed: auto, online, offline, disabled)"),
     # Wrong types: nothing is converted in silence
@@ -284,6 +284,11 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
         {"checkpoint": {"monitor": "val/acc"}},
         "checkpoint.monitor: is not a metric of this task (got 'val/acc'; allowed: val/loss, val/accuracy, "
         "val/balanced_accuracy, val/f1)",
+    ),
+    (
+        {"data": {"balance": "oversample"}, "loss": {"class_weights": "balanced"}},
+        "loss.class_weights: has no effect where data.balance=oversample makes all classes equally frequent (got "
+        "'balanced'). Keep one of the two",
     ),
     (
         {"trainer": {"limit_train_batches": 0.1}},

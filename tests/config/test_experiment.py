@@ -76,7 +76,7 @@ def test_every_default_is_spelled_out_in_the_written_config() -> None:
         "init": {"weights": "auto", "std": 0.01, "bias": None},
     }  # fmt: skip
     assert written["trainer"]["precision"] == "32-true"
-    assert written["checkpoint"] == {"every": "auto", "monitor": "val/loss", "mode": "min"}
+    assert written["checkpoint"] == {"every": "auto", "monitor": "val/loss", "mode": "auto"}
 
 
 def test_a_custom_model_is_written_as_it_is_read() -> None:

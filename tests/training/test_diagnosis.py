@@ -12,7 +12,7 @@ from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.opening import open_spec
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.runs.files import read_json
-from hpc_dl.training.diagnosis import _fit, _still_falls, diagnose
+from hpc_dl.training.diagnosis import _constant_loss, _fit, _still_falls, diagnose
 from hpc_dl.training.preflight import build_model
 from hpc_dl.training.train import train
 from tests import experiments
@@ -135,3 +135,30 @@ def test_the_result_and_the_log_hold_it(tmp_path: Path) -> None:
     found = read_json(run.result)["diagnosis"]
     assert found["fit"] == "good"
     assert found["words"][0] in run.log(0).read_text()
+
+
+def test_the_constant_answer_knows_the_weights_of_the_classes(tmp_path: Path) -> None:
+    file = experiments.classification_file(tmp_path)
+    raw = experiments.raw(file, model={"name": "linear"}, loss={"class_weights": "balanced"})
+    experiment = Experiment.from_dict(raw)
+    model = build_model(experiment, open_spec(experiment.data))
+    assert isinstance(model, Supervised)
+    labels = torch.tensor([0] * 20 + [1] * 16 + [2] * 12)
+    weights = model.learning.task.weights
+    assert weights is not None
+    found = _constant_loss(model.learning.task, [labels])
+    logits = torch.zeros(3, requires_grad=True)
+    optimizer = torch.optim.LBFGS([logits], max_iter=200)
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = model.learning.task.loss(logits.expand(len(labels), 3), labels)
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    assert found == pytest.approx(float(loss()), rel=1e-4)
+
+
+def test_a_loss_far_above_the_constant_one_has_diverged() -> None:
+    assert _fit({"train": 1e6, "val": 1e6, "constant": 1.1}) == "diverged"

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pytest
 import torch
 
@@ -57,9 +58,26 @@ def test_steps_of_an_epoch_and_of_the_training(sections: dict[str, Any], batches
 
 def test_a_users_own_module_is_built_for_real_and_may_monitor_what_it_likes(image_file: Path, own_module: Any) -> None:
     net = own_module("    def on_fit_start(self):\n        pass\n")
-    content = experiments.raw(image_file, model={"class": net}, checkpoint={"monitor": "mine"})
+    content = experiments.raw(image_file, model={"class": net}, checkpoint={"monitor": "mine", "mode": "max"})
     experiment = Experiment.from_dict(content)
     assert preflight(experiment, open_spec(experiment.data)) == 64 * 3 + 3
+    del content["checkpoint"]["mode"]
+    with pytest.raises(
+        ConfigError, match=r"checkpoint.mode: whether less or more of mine is better, its name does not"
+    ):
+        preflight(Experiment.from_dict(content), open_spec(experiment.data))
+
+
+def test_a_small_file_without_imputation_is_looked_through_for_nan(tmp_path: Path) -> None:
+    file = experiments.regression_file(tmp_path)
+    with h5py.File(file, "r+") as opened:
+        opened["train/inputs"][3, 1] = float("nan")
+    raw = experiments.raw(file, model={"name": "linear"})
+    experiment = Experiment.from_dict(raw)
+    with pytest.raises(ConfigError, match=r"inputs hold NaN .*data.imputation: mean"):
+        preflight(experiment, open_spec(experiment.data))
+    filled = Experiment.from_dict(raw | {"data": raw["data"] | {"imputation": "mean"}})
+    assert preflight(filled, open_spec(filled.data)) > 0
 
 
 def test_a_loss_and_an_architecture_that_do_not_fit_are_told_with_the_rest(tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ def _make(path: Path, given: Path | None) -> None:
         licence=SOURCE.licence,
         description=SOURCE.title,
         url="https://packages.debian.org/stable/bible-kjv-text",
-        provenance=f"{origin}; of each {_OF} stretches of {_STRETCH} verses, number {_HELD_OUT['val'] + 1} to validate, "
-        f"{_HELD_OUT['test'] + 1} to test",
+        provenance=f"{origin}; of each {_OF} stretches of {_STRETCH} verses, number {_HELD_OUT['val'] + 1} to "
+        f"validate, {_HELD_OUT['test'] + 1} to test",
         shared=SOURCE.shared,
         class_names=characters,
         input_units="number of a character",

@@ -1,0 +1,29 @@
+"""Which way a metric is better."""
+
+import pytest
+
+from hpc_dl.config.checkpoint import CheckpointConfig
+from hpc_dl.learning.direction import known_direction
+from hpc_dl.learning.metrics import METRICS
+from hpc_dl.models import config_class, names
+
+
+def test_every_metric_of_ours_is_known() -> None:
+    own = {name for known in METRICS.values() for name in known}
+    own |= {metric for name in names() for metric in config_class(name).metrics}
+    assert {name for name in own if known_direction(f"val/{name}") is None} == set()
+    less = {name for name in own if known_direction(f"val/{name}") == "min"}
+    assert less == {"mse", "mae", "squared_error", "bits_per_step", "residual", "iterations"}
+    for task in METRICS.values():
+        for name, make in task.items():
+            if (higher := make(3).higher_is_better) is not None:
+                assert higher == (known_direction(name) == "max"), name
+
+
+def test_the_section_knows_and_can_be_told() -> None:
+    assert CheckpointConfig().direction == "min"
+    assert CheckpointConfig(monitor="val/accuracy").direction == "max"
+    assert CheckpointConfig(monitor="val/accuracy", mode="min").direction == "min"
+    with pytest.raises(ValueError, match="whether less or more of val/mine is better, its name does not tell"):
+        _ = CheckpointConfig(monitor="val/mine").direction
+    assert CheckpointConfig(monitor="val/mine", mode="max").direction == "max"
