@@ -20,7 +20,7 @@ from hpc_dl.errors import ConfigError
 from hpc_dl.learning.task import Task
 
 _CODES = (2, 10, 30)
-_LONGEST_CONTEXT = 4
+_LONGEST_CONTEXT = 6
 _SURE = 1e-7
 
 
