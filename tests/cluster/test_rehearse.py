@@ -106,7 +106,7 @@ def test_ctrl_c_cancels_both_jobs(slurm_desk: Desk) -> None:
     while "Waiting for" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=200)
     assert process.returncode == 130
     assert "Cancelling the jobs of the rehearsal" in told and "Traceback" not in told
     assert len(slurm_desk.json("status")) == 2
