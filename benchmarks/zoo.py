@@ -40,6 +40,7 @@ class Figure:
         name: of the config, ``<architecture>-<source>``, and of a variant of it after a space.
         overrides: what the variant changes.
         also: other metrics that must not be below a figure.
+        simple: the simple model to compare with; the best one when empty.
         metric: full name.
         source: where the figure comes from.
         at_least: it must not be below.
@@ -55,6 +56,7 @@ class Figure:
     source: str
     overrides: list[str] = field(default_factory=list)
     also: dict[str, float] = field(default_factory=dict)
+    simple: str = ""
     at_least: float | None = None
     at_most: float | None = None
     seeds: int = SEEDS
@@ -139,7 +141,7 @@ def best_simple(figure: Figure, runs: Path, data: Sequence[str]) -> dict[str, An
     known = {
         m["name"]: statistics.fmean(m["metrics"][figure.metric])
         for m in found["simple"]
-        if figure.metric in m["metrics"]
+        if figure.metric in m["metrics"] and figure.simple in ("", m["name"])
     }
     if not known:
         return None
