@@ -54,9 +54,11 @@ def export(finished: FinishedModel, out: Path, *, force: bool = False) -> dict[s
     (read, *_) = finished.batches.batch_at(split, samples)
     assert isinstance(read, Tensor)  # one dense input, or there would be a reason
     channels = data.inputs[0].channels
-    stored = {"last": lambda: read.movedim(1, -1).contiguous(), "none": lambda: read.squeeze(1)}.get(
-        channels, lambda: read
-    )()
+    stored = read
+    if channels == "last":
+        stored = read.movedim(1, -1).contiguous()
+    elif channels == "none":
+        stored = read.squeeze(1)
     network = _Deployed(model, finished.batches.preprocessings[0], data.task, channels)
     with torch.no_grad():
         expected = network(stored)  # before it is traced: numbers that are kept on the device are kept by now

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,24 @@ def expect(place: Path, sha256: str, *arrays: NDArray[Any]) -> None:
         raise DataError.at(
             place, "does not hold the values that were expected", value=f"SHA-256 {digest.hexdigest()}", allowed=sha256
         )
+
+
+def with_official_test(
+    inputs: NDArray[Any], labels: NDArray[Any], sizes: Mapping[str, int], seed: int
+) -> dict[str, Samples]:
+    """The splits of a data set whose own training samples come first, and whose test samples, after them, are kept.
+
+    Args:
+        inputs: (N, …) all samples.
+        labels: (N,) their classes.
+        sizes: of the splits that the training samples are dealt to, each with the classes' shares.
+        seed: of the dealing.
+    """
+    official = sum(sizes.values())
+    splits = {
+        split: Samples(inputs[rows], labels[rows]) for split, rows in stratified(labels[:official], sizes, seed).items()
+    }
+    return splits | {"test": Samples(inputs[official:], labels[official:])}
 
 
 def write_table(

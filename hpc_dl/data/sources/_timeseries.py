@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.fetch import checked, find_file, obtain
-from hpc_dl.data.format import Samples, write
+from hpc_dl.data.format import write
 from hpc_dl.data.sources import Source
-from hpc_dl.data.splits import stratified
+from hpc_dl.data.sources._tables import with_official_test
 
 PACKAGE = "aeon==1.6.0"
 _SPLIT_SEED = 0
@@ -100,15 +100,10 @@ def write_series(
     """
     (train, test), origin = fetch_series(source, files, list(classes), given)
     sizes = {"train": len(train.labels) - held_out, "val": held_out}
-    inputs = np.stack(train.samples)
-    splits = {
-        split: Samples(inputs[rows], train.labels[rows])
-        for split, rows in stratified(train.labels, sizes, _SPLIT_SEED).items()
-    }
-    splits["test"] = Samples(np.stack(test.samples), test.labels)
+    inputs, labels = np.stack(train.samples + test.samples), np.concatenate([train.labels, test.labels])
     write(
         path,
-        splits,
+        with_official_test(inputs, labels, sizes, _SPLIT_SEED),
         source=source.name,
         task=source.task,
         licence=source.licence,

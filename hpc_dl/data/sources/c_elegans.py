@@ -122,16 +122,12 @@ def _graph(stored: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any
     """
     import numpy as np
 
+    from hpc_dl.data.sources._connectomes import graph_of
+
     classes = {kind: _CLASSES.index(name) for name, kinds in _TYPES.items() for kind in kinds}
     synapses = np.array(stored["connections"]["Generic_CS"], np.int64)
-    connected = synapses > 0
-    counts = [connected.sum(0), connected.sum(1), synapses.sum(0), synapses.sum(1)]
-    return {
-        "nodes": np.log1p(np.stack(counts, 1)).astype(np.float32),
-        "edges": np.argwhere(connected),
-        "edge_features": np.log(synapses[connected])[:, None].astype(np.float32),
-        "targets": np.array([classes[types[name]] for name in stored["nodes"]], np.int64),
-    }
+    targets = np.array([classes[types[name]] for name in stored["nodes"]], np.int64)
+    return graph_of(synapses) | {"targets": targets}
 
 
 SOURCE = Source(

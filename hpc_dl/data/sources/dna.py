@@ -27,10 +27,9 @@ def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
     from hpc_dl.data.fetch import find_file, obtain
-    from hpc_dl.data.format import Samples, write
+    from hpc_dl.data.format import write
     from hpc_dl.data.sources._rdata import read_rdata
-    from hpc_dl.data.sources._tables import expect
-    from hpc_dl.data.splits import stratified
+    from hpc_dl.data.sources._tables import expect, with_official_test
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
         folder, origin = obtain(SOURCE.name, f"deb:{_PACKAGE}", Path(scratch), given)
@@ -41,15 +40,9 @@ def _make(path: Path, given: Path | None) -> None:
     inputs = np.ascontiguousarray(indicators.reshape(-1, 60, 3).swapaxes(1, 2))
     labels = np.searchsorted(list(_CLASSES), kind)
     expect(file, _SHA256, inputs, labels.astype(np.uint8))
-    official = sum(_SPLIT_SIZES.values())  # the rows of the training set come first
-    splits = {
-        split: Samples(inputs[rows], labels[rows])
-        for split, rows in stratified(labels[:official], _SPLIT_SIZES, _SPLIT_SEED).items()
-    }
-    splits["test"] = Samples(inputs[official:], labels[official:])
     write(
         path,
-        splits,
+        with_official_test(inputs, labels, _SPLIT_SIZES, _SPLIT_SEED),
         source=SOURCE.name,
         task=SOURCE.task,
         licence=SOURCE.licence,

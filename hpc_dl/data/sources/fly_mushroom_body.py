@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hpc_dl.data.sources import Source
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _PACKAGE = "pypi:graspologic==3.4.4"
 _FOLDER = "graspologic/datasets/drosophila"
@@ -58,27 +55,14 @@ def _graph(folder: Path, side: str) -> dict[str, Any]:
     import numpy as np
 
     from hpc_dl.data.fetch import checked
+    from hpc_dl.data.ragged import Ragged
+    from hpc_dl.data.sources._connectomes import graph_of
 
     adjacency, cells = (folder / f"{side}_{what}.csv" for what in ("adjacency", "cell_labels"))
     synapses = np.loadtxt(checked(adjacency, _SHA256[adjacency.name]), np.int64)  # (from, to)
     labels = [list(_CELLS).index(cell) for cell in checked(cells, _SHA256[cells.name]).read_text().split()]
-    edges = np.argwhere(synapses)
-    connected = synapses > 0
-    counts = [connected.sum(0), connected.sum(1), synapses.sum(0), synapses.sum(1)]
-    return {
-        "nodes": _alone(np.log1p(np.stack(counts, 1)).astype(np.float32)),
-        "edges": _alone(edges),
-        "edge_features": _alone(np.log(synapses[connected])[:, None].astype(np.float32)),
-        "targets": _alone(np.array(labels, np.int64)),
-    }
-
-
-def _alone(values: NDArray[Any]) -> Any:
-    import numpy as np
-
-    from hpc_dl.data.ragged import Ragged
-
-    return Ragged(values, np.array([0, len(values)]))
+    graph = graph_of(synapses) | {"targets": np.array(labels, np.int64)}
+    return {name: Ragged.of([values]) for name, values in graph.items()}
 
 
 SOURCE = Source(

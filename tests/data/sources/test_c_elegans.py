@@ -1,7 +1,6 @@
 """The brains of eight worms."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +12,12 @@ from hpc_dl.data.examine import verify
 from hpc_dl.data.opening import open_data, open_spec
 from hpc_dl.data.sources import c_elegans
 from hpc_dl.errors import DataError
+from tests.data.sources.conftest import ensure_or_skip
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    try:
-        return sources.ensure("c_elegans", tmp_path_factory.mktemp("c_elegans"))
-    except DataError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+    return ensure_or_skip("c_elegans", tmp_path_factory.mktemp("c_elegans"))
 
 
 def test_shapes_and_classes(made: Path) -> None:

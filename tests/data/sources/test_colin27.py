@@ -1,7 +1,6 @@
 """Colin27 and the atlas AAL: what is in the file, and that the splits are apart."""
 
 import gzip
-import os
 from pathlib import Path
 
 import h5py
@@ -14,17 +13,12 @@ from hpc_dl.data.examine import verify
 from hpc_dl.data.opening import open_spec
 from hpc_dl.data.sources import colin27
 from hpc_dl.errors import DataError
+from tests.data.sources.conftest import ensure_or_skip
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("colin27")
-    try:
-        return sources.ensure("colin27", folder)
-    except DataError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+    return ensure_or_skip("colin27", tmp_path_factory.mktemp("colin27"))
 
 
 def test_shapes_and_classes(made: Path) -> None:

@@ -1,6 +1,5 @@
 """The simulated volume of nuclei: what is in the file, and that the splits are apart."""
 
-import os
 from pathlib import Path
 
 import h5py
@@ -13,17 +12,12 @@ from hpc_dl.data.examine import verify
 from hpc_dl.data.opening import open_spec
 from hpc_dl.data.sources import nuclei_3d
 from hpc_dl.errors import DataError
+from tests.data.sources.conftest import ensure_or_skip
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("nuclei_3d")
-    try:
-        return sources.ensure("nuclei_3d", folder)
-    except DataError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
+    return ensure_or_skip("nuclei_3d", tmp_path_factory.mktemp("nuclei_3d"))
 
 
 def test_shapes_and_classes(made: Path) -> None:
