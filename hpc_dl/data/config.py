@@ -12,6 +12,10 @@ from hpc_dl.schema import Section, Unit
 # What a file of the user's own may need to have told, and a shipped source never does.
 _FILE_ONLY = ("inputs", "splits", "channels")
 
+ImputationMethod = Literal["none", "mean", "median", "most_frequent", "own_class"]
+ScalingMethod = Literal["auto", "none", "unit", "center", "standardize"]
+ProjectionMethod = Literal["none", "pca", "whiten"]
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Names = str | Annotated[list[str], Field(min_length=1)]
 
@@ -154,16 +158,16 @@ class DataConfig(Section):
     device_resident: Literal["auto", True, False] = "auto"
     """Keep all samples in the memory of the device and gather batches there; ``auto``: on a GPU, where they take at
     most a quarter of its free memory."""
-    imputation: Literal["none", "mean", "median", "most_frequent", "own_class"] = "none"
+    imputation: ImputationMethod = "none"
     """What takes the place of a missing value (NaN): the mean, median or most frequent value of the channel on the
     training split, or, for numbers of categories, a category of its own (the greatest one plus one)."""
     missing_indicator: bool = False
     """Have a further channel for each that says where a value was missing (1) and where not (0)."""
-    scaling: Literal["auto", "none", "unit", "center", "standardize"] = "auto"
+    scaling: ScalingMethod = "auto"
     """Scaling of the inputs: ``unit`` to [0, 1] by the range of the training split (of all its values for integers, of
     each channel for others), ``center`` to mean 0 per channel on the training split, ``standardize`` to mean 0 and
     standard deviation 1; ``auto`` is ``unit`` for integer inputs, else ``standardize``."""
-    projection: Literal["none", "pca", "whiten"] = "none"
+    projection: ProjectionMethod = "none"
     """Turn the axes of scaled vectors to the principal components of the training split; ``whiten`` also makes their
     covariance the identity."""
     components: Annotated[int | None, Field(ge=1)] = None

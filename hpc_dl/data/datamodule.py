@@ -15,16 +15,22 @@ from torch.utils.data import DataLoader
 
 from hpc_dl.data.augmentation import augment
 from hpc_dl.data.balance import Balance
-from hpc_dl.data.config import Augmentation, DataConfig, Splits, Windows
-from hpc_dl.data.imputation import ImputationMethod
+from hpc_dl.data.config import (
+    Augmentation,
+    DataConfig,
+    ImputationMethod,
+    ProjectionMethod,
+    ScalingMethod,
+    Splits,
+    Windows,
+)
 from hpc_dl.data.loader import Batch, BatchLoader, ResidentLoader, tensors
 from hpc_dl.data.opening import DataFile, open_data
 from hpc_dl.data.order import BatchOrder, Blocks
 from hpc_dl.data.preprocessing import Preprocessing, fit_preprocessing
 from hpc_dl.data.presented import presented
-from hpc_dl.data.projection import ProjectionMethod
 from hpc_dl.data.reader import SplitReader
-from hpc_dl.data.scaling import Scaling, ScalingMethod
+from hpc_dl.data.scaling import Scaling
 from hpc_dl.data.spec import DataSpec, TaskName
 from hpc_dl.data.transform import transforming
 from hpc_dl.errors import ConfigError

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hpc_dl.data.config import ImputationMethod
 from hpc_dl.data.scaling import by_channel, per_channel
-
-ImputationMethod = Literal["none", "mean", "median", "most_frequent", "own_class"]
 
 _MOST_CLASSES = 6  # told by name
 _SIGNIFICANT = 0.01

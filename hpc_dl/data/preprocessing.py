@@ -103,8 +103,7 @@ def fit_preprocessing(reader: SplitReader, number: int, config: DataConfig) -> t
     imputation, missing = None, None
     if config.imputation != "none" and may_lack_values(field):
         labels = reader.spec.num_outputs if reader.spec.task == "classification" else 0
-        axis = 2 if field.window else 1
-        imputation, missing = fit_imputation(_labelled(reader, number), axis, config.imputation, labels)
+        imputation, missing = fit_imputation(_labelled(reader, number), field.channel_axis, config.imputation, labels)
 
     def values() -> Iterator[NDArray[Any]]:
         for block in _values(reader, number):

@@ -75,7 +75,7 @@ def _with_indicator(field: FieldSpec, stored: FieldSpec) -> FieldSpec:
     """With a channel more for each that is stored."""
     if not may_lack_values(field):
         return field
-    axis = 1 if field.window else 0
+    axis = field.channel_axis - 1  # of a sample
     if len(field.shape) <= axis:
         raise ConfigError.at(
             "data.missing_indicator",

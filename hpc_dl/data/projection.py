@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-ProjectionMethod = Literal["none", "pca", "whiten"]
+from hpc_dl.data.config import ProjectionMethod
 
 # A direction in which the data hardly vary must not be blown up to unit variance: it is noise of the arithmetic.
 _LEAST_SHARE = 1e-10

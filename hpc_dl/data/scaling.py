@@ -5,18 +5,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hpc_dl.data.config import ScalingMethod
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import EDGES, DataSpec
 from hpc_dl.errors import DataError
-
-ScalingMethod = Literal["auto", "none", "unit", "center", "standardize"]
 
 
 @dataclass(frozen=True)
@@ -111,8 +110,7 @@ def fit_scaling(
     if method == "none":
         return Scaling("none")
     fit = _fit_unit if method == "unit" else _fit_standardize
-    # Steps of a sequence have their channels last.
-    axis = 2 if field.window else 1
+    axis = field.channel_axis
     with np.errstate(invalid="ignore"):  # told as an error below
         offset, divisor = fit(by_channel(piece, axis) for piece in values())
     if not np.isfinite([*offset, *divisor]).all():

@@ -67,6 +67,11 @@ class FieldSpec:
     window: Window | None = None
     crop: tuple[int, ...] | None = None
 
+    @property
+    def channel_axis(self) -> int:
+        """Where the channels lie in a batch: first, but after the steps of a window."""
+        return 1 if self.window is None else 2
+
 
 @dataclass(frozen=True)
 class DataSpec:
