@@ -126,7 +126,7 @@ def images_per_second(
 def measure(folder: Path, name: str, device: torch.device) -> dict[str, Any]:
     """One set: from the file and with synthetic data, by turns."""
     from hpc_dl.data.datamodule import HDF5DataModule
-    from hpc_dl.data.format import Samples, write
+    from hpc_dl.data.files.format import Samples, write
 
     samples, shape, batch = SETS[name]
     generator = np.random.default_rng(0)

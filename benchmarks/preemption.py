@@ -49,7 +49,7 @@ def prepare(folder: Path, size: dict[str, int], ranks: int, **trainer: Any) -> A
     if not file.exists():
         import numpy as np
 
-        from hpc_dl.data.format import Samples, write
+        from hpc_dl.data.files.format import Samples, write
 
         x = np.random.default_rng(0).integers(0, 255, (samples, FEATURES), dtype=np.uint8)
         write(file, {"train": Samples(x, x[:, :1].astype("float32"))}, source="noise", task="regression", licence="CC0")
@@ -72,7 +72,7 @@ def train_plain(run: Any) -> None:
     from hpc_dl.config import yaml
     from hpc_dl.config.experiment import Experiment
     from hpc_dl.data.datamodule import HDF5DataModule
-    from hpc_dl.data.opening import open_spec
+    from hpc_dl.data.files.data_file import open_spec
     from hpc_dl.training.preflight import build_model
     from hpc_dl.training.ranks import Ranks
 
@@ -102,7 +102,7 @@ def measure_steps(folders: list[Path]) -> None:
 
     from benchmarks import stepping
     from hpc_dl.runs.folder import RunFolder
-    from hpc_dl.training import signals
+    from hpc_dl.training.stopping import signals
     from hpc_dl.training.train import train
 
     warnings.filterwarnings("ignore")
@@ -178,7 +178,7 @@ def attempt(folder: Path, marks: Path) -> int:
 
     from hpc_dl.cluster.job import run_rank
     from hpc_dl.runs.folder import RunFolder
-    from hpc_dl.training import signals
+    from hpc_dl.training.stopping import signals
 
     signals.install()
     from benchmarks.stepping import Stepping
@@ -267,7 +267,7 @@ def checkpoint(folder: Path, size: int) -> dict[str, Any]:
     import torch
 
     from hpc_dl.runs import checkpoints
-    from hpc_dl.training.checkpointing import FIRST_AUTO_S, LARGEST_SHARE
+    from hpc_dl.training.stopping.checkpointing import FIRST_AUTO_S, LARGEST_SHARE
 
     content = {"weights": torch.randn(size // 4)}
     where = folder / f"checkpoints-{size}"

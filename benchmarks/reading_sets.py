@@ -131,7 +131,7 @@ def write_hdf5(folder: Path, data: DataSet, layout: str) -> None:
     """
     values, path = raw(folder, data), hdf5(folder, data, layout)
     if layout == "contiguous":
-        from hpc_dl.data.format import Samples, write
+        from hpc_dl.data.files.format import Samples, write
 
         write(
             path, {"train": Samples(values, labels(data))}, source=data.name, task="classification", licence="CC0-1.0"

@@ -116,7 +116,7 @@ def measure(network: str, way: str, folder: Path, results: Path) -> None:
 
     from hpc_dl.config import yaml
     from hpc_dl.config.experiment import Experiment
-    from hpc_dl.data.opening import open_spec
+    from hpc_dl.data.files.data_file import open_spec
     from hpc_dl.runs.folder import RunFolder
     from hpc_dl.training.preflight import build_model
 
@@ -197,7 +197,7 @@ def by_lightning(model: pl.LightningModule, steps: int, folder: Path, *, off: bo
 
 def by_hpc_dl(run: Any) -> None:
     """As ``hpc-dl train`` on a terminal, in a job: HDF5 input, journal, W&B, progress bar, preemption, watchdog."""
-    from hpc_dl.training import signals
+    from hpc_dl.training.stopping import signals
     from hpc_dl.training.train import train
 
     os.environ |= {"SLURM_CPUS_PER_TASK": "1", "SLURM_JOB_END_TIME": str(int(time.time()) + 3600)}
@@ -212,7 +212,7 @@ def data_file(folder: Path) -> Path:
     """Noise in the shape of Fashion-MNIST."""
     import numpy as np
 
-    from hpc_dl.data.format import Samples, write
+    from hpc_dl.data.files.format import Samples, write
 
     generator = np.random.default_rng(0)
     splits = {

@@ -10,7 +10,7 @@ import numpy as np
 
 from hpc_dl.cluster.prepare import prepare
 from hpc_dl.config.experiment import Experiment
-from hpc_dl.data.format import Samples, write
+from hpc_dl.data.files.format import Samples, write
 from hpc_dl.data.spec import DataSpec, FieldSpec
 from hpc_dl.learning.learner import Learning
 from hpc_dl.learning.losses import LossConfig

@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up; a room imports from itself and from what stands before it.
 ROOMS = (
     "errors", "schema", "nn", "data", "learning", "models", "tracking", "config", "runs", "baselines", "training",
-    "cluster", "cli",
+    "inference", "cluster", "cli",
 )  # fmt: skip
 
 

@@ -86,9 +86,10 @@ def make(
 @app.command()
 def inspect(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
     """Show a file's splits, shapes, types, layout, classes and attributes."""
-    from hpc_dl.data import examine, sources
+    from hpc_dl.data import sources
+    from hpc_dl.data.files import inspection
 
-    found = examine.inspect(sources.file_of(file, data))
+    found = inspection.inspect(sources.file_of(file, data))
     if as_json:
         emit(found)
         return
@@ -113,9 +114,10 @@ def inspect(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
 @app.command()
 def verify(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
     """Read all of a file: checksum, labels, missing and infinite values. Exit status 2 when something is wrong."""
-    from hpc_dl.data import examine, sources
+    from hpc_dl.data import sources
+    from hpc_dl.data.files import inspection
 
-    found = examine.verify(sources.file_of(file, data))
+    found = inspection.verify(sources.file_of(file, data))
     if as_json:
         emit(found)
         return

@@ -129,10 +129,10 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Measure how fast a file is read here, and say what limits it. Takes about ten seconds."""
-    from hpc_dl.data import measure
-    from hpc_dl.data.measure import megabytes
+    from hpc_dl.data.packing import read_speed
+    from hpc_dl.data.packing.read_speed import megabytes
 
-    found = measure.bench(file, batch_size, inputs)
+    found = read_speed.bench(file, batch_size, inputs)
     if as_json:
         emit(found)
         return
@@ -203,7 +203,7 @@ class Bar:
 
 
 def _gain_of_size(before: int, after: int) -> str:
-    from hpc_dl.data.measure import megabytes
+    from hpc_dl.data.packing.read_speed import megabytes
 
     return f"size: {megabytes(before)} -> {megabytes(after)}"
 

@@ -20,10 +20,10 @@ def evaluate(
 ) -> None:
     """Judge a run's best weights on a split of its data: loss, metrics, confusion matrix."""
     from hpc_dl.cli.output import emit, table
+    from hpc_dl.inference import evaluation
+    from hpc_dl.inference.trained_model import FinishedModel
     from hpc_dl.runs.folder import default_runs, find
-    from hpc_dl.training import evaluation
     from hpc_dl.training.console import quiet
-    from hpc_dl.training.finished_model import FinishedModel
 
     quiet()
     answer = evaluation.evaluate(FinishedModel.load(find(word, runs or default_runs())), split)
@@ -54,10 +54,10 @@ def predict(
     """Apply a run's best weights to every sample of a file; targets are not needed."""
     from hpc_dl.cli.output import emit
     from hpc_dl.data.sources import file_of
+    from hpc_dl.inference import prediction
+    from hpc_dl.inference.trained_model import FinishedModel
     from hpc_dl.runs.folder import default_runs, find
-    from hpc_dl.training import prediction
     from hpc_dl.training.console import quiet
-    from hpc_dl.training.finished_model import FinishedModel
 
     quiet()
     finished = FinishedModel.load(find(word, runs or default_runs()))
@@ -78,13 +78,13 @@ def export(
 ) -> None:
     """Write a run's best model, preprocessing included, as ONNX: to be used without torch."""
     from hpc_dl.cli.output import emit
+    from hpc_dl.inference import onnx_export
+    from hpc_dl.inference.trained_model import FinishedModel
     from hpc_dl.runs.folder import default_runs, find
-    from hpc_dl.training import exporting
     from hpc_dl.training.console import quiet
-    from hpc_dl.training.finished_model import FinishedModel
 
     quiet()
-    answer = exporting.export(FinishedModel.load(find(word, runs or default_runs())), out, force=force)
+    answer = onnx_export.export(FinishedModel.load(find(word, runs or default_runs())), out, force=force)
     if as_json:
         emit(answer)
         return

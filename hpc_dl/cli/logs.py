@@ -25,8 +25,8 @@ def logs(
     """
     from hpc_dl.cli.output import say
     from hpc_dl.cli.status import find_runs
+    from hpc_dl.cluster.follow import LogReader, watch
     from hpc_dl.cluster.status import log_of
-    from hpc_dl.cluster.watch import LogReader, watch
     from hpc_dl.errors import RunError, Stopped
 
     run = find_runs([word], runs)[0]

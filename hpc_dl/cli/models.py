@@ -25,29 +25,29 @@ def models(
     as_json: AsJson = False,
 ) -> None:
     """List the architectures, or the parameters of one with defaults, units and meaning."""
-    from hpc_dl import models as room
     from hpc_dl.cli.output import emit, table
     from hpc_dl.errors import ConfigError, nearest
+    from hpc_dl.models import config_class, names, summary
 
     if name is None:
-        listed = [{"name": known, "summary": room.summary(known)} for known in room.names()]
+        listed = [{"name": known, "summary": summary(known)} for known in names()]
         if as_json:
             emit(listed)
         else:
             table(["name", "architecture"], [[row["name"], row["summary"]] for row in listed])
         return
-    if name not in room.names():
-        known = room.names()
+    if name not in names():
+        known = names()
         raise ConfigError.at(
             "NAME", "no such architecture", value=name, allowed=", ".join(known), remedy=nearest(name, known)
         )
-    section = room.config_class(name)
+    section = config_class(name)
     parameters = parameters_of(section)
     takes = {"inputs": section.inputs, "tasks": section.tasks}
     if as_json:
-        emit({"name": name, "summary": room.summary(name), **takes, "parameters": parameters})
+        emit({"name": name, "summary": summary(name), **takes, "parameters": parameters})
         return
-    print(f"{name}: {room.summary(name)}\n")
+    print(f"{name}: {summary(name)}\n")
     print(f"inputs: {', '.join(section.inputs)}\ntasks: {', '.join(section.tasks)}")
     if told := [f"{kind}: {_KINDS[kind]}" for kind in section.inputs if kind in _KINDS]:
         print("; ".join(told))

@@ -48,8 +48,8 @@ def rehearse(
     from hpc_dl.cli.output import emit, say
 
     say("Loading torch and Lightning …")
-    from hpc_dl.cluster import rehearse as room
     from hpc_dl.cluster import site as sites
+    from hpc_dl.cluster.rehearse import rehearse_experiment
     from hpc_dl.config.experiment import Experiment
     from hpc_dl.runs.folder import default_runs
 
@@ -57,7 +57,7 @@ def rehearse(
     profile = sites.load(site)
     profile.check(experiment)
     try:
-        report = room.rehearse(
+        report = rehearse_experiment(
             experiment,
             profile,
             runs=runs or profile.runs() or default_runs(),

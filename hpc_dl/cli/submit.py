@@ -38,9 +38,9 @@ def submit(
     from hpc_dl.cli.output import emit, say
 
     say("Loading torch and Lightning …")
-    from hpc_dl.cluster import lead
+    from hpc_dl.cluster import signal_lead
     from hpc_dl.cluster import site as sites
-    from hpc_dl.cluster import submit as room
+    from hpc_dl.cluster.submit import batch_script, submit_run, uses_slurm
     from hpc_dl.config.experiment import Experiment
     from hpc_dl.runs.folder import default_runs
 
@@ -50,18 +50,18 @@ def submit(
     runs_dir = runs or profile.runs() or default_runs()
     data_dir = data or profile.data()
     if dry_run:
-        text = room.script(runs_dir, experiment, profile, data_dir)
+        text = batch_script(runs_dir, experiment, profile, data_dir)
         emit({"script": text}) if as_json else print(text, end="")
         return
     from hpc_dl.cluster.prepare import prepare
 
-    if not room.uses_slurm(profile):
+    if not uses_slurm(profile):
         reason = "The site profile says so" if profile.scheduler == "local" else "There is no Slurm here (no sbatch)"
         say(f"{reason}: the run goes on in the background of this machine.")
     run = prepare(experiment, runs=runs_dir, data_dir=data_dir, command=sys.argv, say=say)
-    if warning := lead.shortage(experiment.resources.minutes, lead.lead_s(runs_dir, experiment.name)):
+    if warning := signal_lead.shortage(experiment.resources.minutes, signal_lead.lead_s(runs_dir, experiment.name)):
         say(f"hpc-dl: {warning}")
-    facts = room.submit(run, experiment, profile, data_dir)
+    facts = submit_run(run, experiment, profile, data_dir)
     say(f"Run folder: {run.path}")
     tell(run, facts, wait=wait, as_json=as_json)
 
@@ -93,7 +93,7 @@ def tell(run: RunFolder, facts: dict[str, Any], *, wait: bool, as_json: bool, fr
 def _wait(run: RunFolder, as_json: bool, from_now: bool) -> None:
     """Show the run's states and rank 0's log until it ends; leaves with status 1 unless it finished."""
     from hpc_dl.cli.output import ENDINGS, emit, result_table, say
-    from hpc_dl.cluster.watch import watch
+    from hpc_dl.cluster.follow import watch
     from hpc_dl.errors import Stopped
     from hpc_dl.runs.files import read_json
 

@@ -18,7 +18,7 @@ from hpc_dl.errors import HpcDlError, Stopped
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.lock import AtWork
 from hpc_dl.runs.state import end_state, record_failure
-from hpc_dl.training import signals
+from hpc_dl.training.stopping import signals
 
 KEEP_TERMINAL = "--keep-terminal"
 

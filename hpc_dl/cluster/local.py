@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpc_dl.cluster import environment as environments
-from hpc_dl.cluster.lead import lead_s
 from hpc_dl.cluster.requeue import lead_seconds
+from hpc_dl.cluster.signal_lead import lead_s
 from hpc_dl.config import yaml
 from hpc_dl.config.resources import Resources
 from hpc_dl.runs.files import write_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import ENDED, read_state, write_state
 from hpc_dl.schema import parse
-from hpc_dl.training import signals
+from hpc_dl.training.stopping import signals
 
 if TYPE_CHECKING:
     from hpc_dl.cluster.site import SiteProfile

@@ -10,7 +10,7 @@ from pathlib import Path
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data import sources
-from hpc_dl.data.opening import open_spec
+from hpc_dl.data.files.data_file import open_spec
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import RunError
 from hpc_dl.models.custom import CustomModelConfig

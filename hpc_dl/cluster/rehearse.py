@@ -21,16 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from hpc_dl.cluster import compare, lead, slurm, status
+from hpc_dl.cluster import compare_runs, signal_lead, slurm, status
 from hpc_dl.cluster.requeue import refusal
-from hpc_dl.cluster.submit import submit, uses_slurm
+from hpc_dl.cluster.submit import submit_run, uses_slurm
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ConfigError, HpcDlError
 from hpc_dl.runs import attempts
 from hpc_dl.runs.files import read_json, write_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import ENDED, read_state
-from hpc_dl.training.rehearsal import PATIENCE_S, file
+from hpc_dl.training.stopping.rehearsal import PATIENCE_S, file
 
 if TYPE_CHECKING:
     from hpc_dl.cluster.site import SiteProfile
@@ -116,7 +116,7 @@ def shortened(experiment: Experiment) -> Experiment:
         )
     raw = experiment.to_dict()
     trainer, resources = raw["trainer"], raw["resources"]
-    raw["name"] = lead.rehearsal_name(experiment.name)
+    raw["name"] = signal_lead.rehearsal_name(experiment.name)
     trainer |= {
         "max_epochs": None,
         "max_steps": STEPS,
@@ -135,7 +135,7 @@ def shortened(experiment: Experiment) -> Experiment:
     return Experiment.from_dict(raw)
 
 
-def rehearse(
+def rehearse_experiment(
     experiment: Experiment,
     site: SiteProfile,
     *,
@@ -173,7 +173,7 @@ def rehearse(
         if hold_at_step is not None:
             write_json(file(run), {"hold_at_step": hold_at_step})
         begun.append(run)
-        facts = submit(run, short, site, data_dir)
+        facts = submit_run(run, short, site, data_dir)
         job = f"Slurm job {facts['job_id']}" if "job_id" in facts else f"process {facts['pid']}"
         say(f"Submitted {run.name} ({job}), {what}")
         return run
@@ -198,11 +198,11 @@ def rehearse(
             with suppress(HpcDlError):
                 status.cancel(run)
     report.seconds = _durations(interrupted, report.uninterrupted, moments)
-    report.lead_s = lead.lead_s(runs, experiment.name)
-    shortage = lead.shortage(experiment.resources.minutes, report.lead_s)
+    report.lead_s = signal_lead.lead_s(runs, experiment.name)
+    shortage = signal_lead.shortage(experiment.resources.minutes, report.lead_s)
     report.warnings += [shortage] if shortage else []
-    timings = lead.timings_of(interrupted)
-    report.warnings += lead.grace_warnings(timings, site.partition) if timings and with_slurm else []
+    timings = signal_lead.timings_of(interrupted)
+    report.warnings += signal_lead.grace_warnings(timings, site.partition) if timings and with_slurm else []
     return report
 
 
@@ -314,9 +314,9 @@ def _durations(mine: RunFolder, other: RunFolder | None, moments: dict[str, floa
     queued, started, sent, requeued, restarted = map(
         moments.get, ("queued", "started", "signal", "requeued", "restarted")
     )
-    steps = [row["time"] for row in compare.step_rows(mine)]
-    alone = [row["time"] for row in compare.step_rows(other)] if other else []
-    timings = lead.timings_of(mine)
+    steps = [row["time"] for row in compare_runs.step_rows(mine)]
+    alone = [row["time"] for row in compare_runs.step_rows(other)] if other else []
+    timings = signal_lead.timings_of(mine)
     pairs = {
         "queue_wait": (queued, started),
         "start_to_first_step": (started, min(steps, default=None)),
@@ -340,10 +340,10 @@ def _compare(mine: RunFolder, other: RunFolder, report: Report, experiment: Expe
     """Whether the interrupted run did the steps of the other one, each once, and with the same outcome."""
     report.problems += [
         f"steps {what} by the interruption: {', '.join(map(str, steps))}"
-        for what, steps in compare.step_differences(mine, other).items()
+        for what, steps in compare_runs.step_differences(mine, other).items()
     ]
     report.device = str(read_json(mine.result)["device"])
-    differences = compare.differences(mine, other)
+    differences = compare_runs.differences(mine, other)
     report.largest_difference = max(differences.values(), default=0.0)
     exact = report.device == "cpu" or experiment.trainer.deterministic is True
     if differences and (exact or math.isinf(report.largest_difference)):

@@ -13,7 +13,7 @@ from hpc_dl.cluster import requeue
 from hpc_dl.cluster.prepare import check, take_code
 from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.cluster.status import status
-from hpc_dl.cluster.submit import submit
+from hpc_dl.cluster.submit import submit_run
 from hpc_dl.config import overrides, yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ClusterError, ConfigError, Fault, RunError
@@ -193,7 +193,7 @@ def submit_again(run: RunFolder, experiment: Experiment, site: SiteProfile) -> d
     """Submit a run that was made ready by :func:`prepare_again`; a run that Slurm refuses keeps its state.
 
     Returns:
-        As :func:`hpc_dl.cluster.submit.submit`.
+        As :func:`hpc_dl.cluster.submit.submit_run`.
 
     Raises:
         ClusterError: Slurm refuses the job.
@@ -201,7 +201,7 @@ def submit_again(run: RunFolder, experiment: Experiment, site: SiteProfile) -> d
     before = run.state.read_text(encoding="utf-8") if run.state.exists() else None
     write_state(run, "created")  # what it was no longer counts, as soon as it waits in the queue
     try:
-        return submit(run, experiment, site)
+        return submit_run(run, experiment, site)
     except ClusterError:
         if before is not None:
             write_text(run.state, before)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hpc_dl.cluster import local, slurm
 from hpc_dl.cluster.environment import outside_of_jobs
 from hpc_dl.cluster.job import Job
-from hpc_dl.cluster.lead import lead_s
+from hpc_dl.cluster.signal_lead import lead_s
 from hpc_dl.config import yaml
 from hpc_dl.errors import ClusterError
 from hpc_dl.runs.files import write_json, write_text
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 _NAME_IN_A_DRY_RUN = "YYYYMMDD-HHMMSS-xxxx"
 
 
-def submit(run: RunFolder, experiment: Experiment, site: SiteProfile, data_dir: Path | None = None) -> dict[str, Any]:
+def submit_run(
+    run: RunFolder, experiment: Experiment, site: SiteProfile, data_dir: Path | None = None
+) -> dict[str, Any]:
     """Submit a prepared run.
 
     Args:
@@ -59,7 +61,7 @@ def submit(run: RunFolder, experiment: Experiment, site: SiteProfile, data_dir: 
     return facts
 
 
-def script(runs: Path, experiment: Experiment, site: SiteProfile, data_dir: Path | None = None) -> str:
+def batch_script(runs: Path, experiment: Experiment, site: SiteProfile, data_dir: Path | None = None) -> str:
     """The batch script that a submission would send, under a placeholder for the run's name; nothing is written.
 
     Args:

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from hpc_dl.data.augmentation import augment
-from hpc_dl.data.balance import Balance
+from hpc_dl.data.batches.loader import Batch, BatchLoader, ResidentLoader, tensors
+from hpc_dl.data.batches.transform import transforming
 from hpc_dl.data.config import (
     Augmentation,
     DataConfig,
@@ -24,15 +24,15 @@ from hpc_dl.data.config import (
     Splits,
     Windows,
 )
-from hpc_dl.data.loader import Batch, BatchLoader, ResidentLoader, tensors
-from hpc_dl.data.opening import DataFile, open_data
-from hpc_dl.data.order import BatchOrder, Blocks
-from hpc_dl.data.preprocessing import Preprocessing, fit_preprocessing
-from hpc_dl.data.presented import presented
-from hpc_dl.data.reader import SplitReader
-from hpc_dl.data.scaling import Scaling
+from hpc_dl.data.files.data_file import DataFile, open_data
+from hpc_dl.data.files.split_reader import SplitReader
+from hpc_dl.data.order.balance import Balance
+from hpc_dl.data.order.batch_order import BatchOrder, Blocks
+from hpc_dl.data.preprocessed_spec import presented
+from hpc_dl.data.preprocessing.augmentation import augment
+from hpc_dl.data.preprocessing.pipeline import Preprocessing, fit_preprocessing
+from hpc_dl.data.preprocessing.scaling import Scaling
 from hpc_dl.data.spec import DataSpec, TaskName
-from hpc_dl.data.transform import transforming
 from hpc_dl.errors import ConfigError
 from hpc_dl.schema import parse
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torchmetrics import CatMetric
 
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.hdf5 import open_file
 from hpc_dl.data.spec import DataSpec
+from hpc_dl.data.storage.hdf5 import open_file
 from hpc_dl.errors import ConfigError
 from hpc_dl.learning.learner import Learner, Learning
 from hpc_dl.learning.schedules import Plateau

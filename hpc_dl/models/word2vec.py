@@ -14,9 +14,9 @@ from torchmetrics import MeanMetric
 from torchmetrics.functional.regression import spearman_corrcoef
 
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.hdf5 import open_file
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec
+from hpc_dl.data.storage.hdf5 import open_file
 from hpc_dl.errors import DataError, nearest
 from hpc_dl.learning.learner import Learner, Learning
 from hpc_dl.models.base import ModelConfig

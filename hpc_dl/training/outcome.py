@@ -16,9 +16,9 @@ from hpc_dl.runs import attempts, baselines
 from hpc_dl.runs.files import write_json, write_text
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import State, end_state
-from hpc_dl.training.checkpointing import Left
 from hpc_dl.training.console import duration, say
 from hpc_dl.training.preflight import num_parameters
+from hpc_dl.training.stopping.checkpointing import Left
 
 
 def finished(

@@ -13,8 +13,8 @@ from torch.nn.parameter import UninitializedParameter
 
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.opening import class_counts
-from hpc_dl.data.order import BatchOrder
+from hpc_dl.data.files.data_file import class_counts
+from hpc_dl.data.order.batch_order import BatchOrder
 from hpc_dl.data.spec import WITH_CLASSES, DataSpec
 from hpc_dl.errors import ConfigError, Fault, HpcDlError
 from hpc_dl.learning.direction import known_direction

@@ -19,7 +19,7 @@ from torch.nn.parameter import UninitializedParameter
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.opening import open_spec
+from hpc_dl.data.files.data_file import open_spec
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ClusterError, Stopped
 from hpc_dl.learning.supervised import Supervised
@@ -34,21 +34,21 @@ from hpc_dl.runs.state import record_failure, write_state
 from hpc_dl.tracking.journal import read_journal
 from hpc_dl.tracking.logger import JournalLogger
 from hpc_dl.tracking.wandb import WandbTracker
-from hpc_dl.training import signals
 from hpc_dl.training.allocator import keep_freed_memory
 from hpc_dl.training.callbacks import PlainProgress, TerminalProgress, TrainingMetrics
-from hpc_dl.training.checkpointing import Checkpointing, Left
 from hpc_dl.training.compiling import compile_forward, lay_out
 from hpc_dl.training.console import note, on_terminal, say, set_up
 from hpc_dl.training.diagnosis import diagnose
-from hpc_dl.training.entry import examine
-from hpc_dl.training.group import RankGroup
 from hpc_dl.training.outcome import finished, stopped_early
-from hpc_dl.training.patience import Patience
 from hpc_dl.training.preflight import build_model, num_parameters, total_steps
 from hpc_dl.training.pretrained import load_pretrained
 from hpc_dl.training.ranks import Ranks, cpus_per_rank
-from hpc_dl.training.watchdog import Watchdog
+from hpc_dl.training.stopping import signals
+from hpc_dl.training.stopping.checkpointing import Checkpointing, Left
+from hpc_dl.training.stopping.early_stopping import Patience
+from hpc_dl.training.stopping.rank_group import RankGroup
+from hpc_dl.training.stopping.resume_point import examine
+from hpc_dl.training.stopping.watchdog import Watchdog
 
 
 def train(run: RunFolder) -> None:

@@ -13,7 +13,7 @@ from hpc_dl.baselines.compare import compare, interval, verdict
 from hpc_dl.baselines.features import _of_positions, rows_of
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.format import Samples, write
+from hpc_dl.data.files.format import Samples, write
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.errors import ConfigError
 from hpc_dl.runs.files import read_json

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hpc_dl.cluster import requeue, site
-from hpc_dl.cluster.submit import script
+from hpc_dl.cluster.submit import batch_script
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ClusterError
 from hpc_dl.runs.files import read_json, write_json
@@ -47,7 +47,7 @@ def filled_in_example(folder: Path) -> site.SiteProfile:
 )
 def test_golden_script(name: str, profile: site.SiteProfile | None, tmp_path: Path) -> None:
     profile = profile or filled_in_example(tmp_path)
-    text = script(Path("/runs"), Experiment.from_dict(EXPERIMENT), profile, Path("/data"))
+    text = batch_script(Path("/runs"), Experiment.from_dict(EXPERIMENT), profile, Path("/data"))
     text = text.replace(shlex.quote(sys.executable), "PYTHON")
     golden = GOLDEN / f"{name}.sh"
     if os.environ.get("HPC_DL_REGENERATE"):
@@ -59,7 +59,7 @@ def test_golden_script(name: str, profile: site.SiteProfile | None, tmp_path: Pa
 
 def test_what_the_shell_makes_of_hostile_words(tmp_path: Path) -> None:
     profile = site.SiteProfile(environment={"WORDS": "it's $HOME; `touch pwned` $(touch pwned)"})
-    text = script(tmp_path / "a b; touch pwned", Experiment.from_dict(EXPERIMENT), profile)
+    text = batch_script(tmp_path / "a b; touch pwned", Experiment.from_dict(EXPERIMENT), profile)
     setup = text.split("# setup\n")[1].split("# command")[0]
     printed = subprocess.run(
         ["bash", "-c", f'{setup}\nprintf "%s\\n" "$WORDS" "$PYTHONPATH" "$HDF5_USE_FILE_LOCKING"'],
@@ -78,23 +78,23 @@ def test_what_the_shell_makes_of_hostile_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", ["50%j", "it's", 'say "x"', "new\nline", "back\\slash"])
 def test_paths_that_sbatch_would_misread_are_refused(tmp_path: Path, folder: str) -> None:
     with pytest.raises(ClusterError, match="a runs folder for Slurm cannot have"):
-        script(tmp_path / folder, Experiment.from_dict(EXPERIMENT), site.SiteProfile())
+        batch_script(tmp_path / folder, Experiment.from_dict(EXPERIMENT), site.SiteProfile())
 
 
 def test_separators_of_binds_are_refused_for_a_container(tmp_path: Path) -> None:
-    script(tmp_path / "a,b", Experiment.from_dict(EXPERIMENT), site.SiteProfile())
+    batch_script(tmp_path / "a,b", Experiment.from_dict(EXPERIMENT), site.SiteProfile())
     with pytest.raises(ClusterError, match="cannot have ','"):
-        script(tmp_path / "a,b", Experiment.from_dict(EXPERIMENT), CONTAINER)
+        batch_script(tmp_path / "a,b", Experiment.from_dict(EXPERIMENT), CONTAINER)
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
-    script(tmp_path / "runs", Experiment.from_dict(EXPERIMENT), site.SiteProfile(), tmp_path / "data")
+    batch_script(tmp_path / "runs", Experiment.from_dict(EXPERIMENT), site.SiteProfile(), tmp_path / "data")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_without_gpus_none_is_asked_for() -> None:
     resources = {"gpus_per_node": 0, "cpus_per_gpu": 4}
-    text = script(Path("/runs"), Experiment.from_dict({**EXPERIMENT, "resources": resources}), CONTAINER)
+    text = batch_script(Path("/runs"), Experiment.from_dict({**EXPERIMENT, "resources": resources}), CONTAINER)
     assert "--gpus" not in text and "--nv" not in text
     assert "--ntasks-per-node=1" in text and "--cpus-per-task=4" in text
 
@@ -104,9 +104,9 @@ def test_the_current_folder_is_importable_last_and_only_for_an_own_model(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     own = {**EXPERIMENT, "model": {"class": "own_model.Own"}}
-    text = script(Path("/runs"), Experiment.from_dict(own), site.SiteProfile())
+    text = batch_script(Path("/runs"), Experiment.from_dict(own), site.SiteProfile())
     assert f"/code${{PYTHONPATH:+:$PYTHONPATH}}:{tmp_path}\n" in text
-    assert str(tmp_path) not in script(Path("/runs"), Experiment.from_dict(EXPERIMENT), site.SiteProfile())
+    assert str(tmp_path) not in batch_script(Path("/runs"), Experiment.from_dict(EXPERIMENT), site.SiteProfile())
 
 
 # ---- the end of the script: what Slurm says of the job (as measured) decides

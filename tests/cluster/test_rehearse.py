@@ -15,14 +15,14 @@ import psutil
 import pytest
 import torch
 
-from hpc_dl.cluster import rehearse as room
+from hpc_dl.cluster import rehearse
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ConfigError
 from hpc_dl.runs import attempts
 from hpc_dl.runs.files import read_json, write_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import JournalWriter, read_journal
-from hpc_dl.training.rehearsal import file
+from hpc_dl.training.stopping.rehearsal import file
 from tests.cluster.conftest import Desk, wait_until
 
 CPU = ("resources.gpus_per_node=0",)
@@ -56,7 +56,7 @@ def test_two_nodes_with_two_ranks_on_slurm(slurm_desk: Desk) -> None:
     report = json.loads(done.stdout)
     assert report["passed"] and report["identical"] and report["problems"] == []
     # A word of one rank reaches the others with the next step.
-    assert report["step"] == room.STEPS_BEFORE + 1
+    assert report["step"] == rehearse.STEPS_BEFORE + 1
     assert report["seconds"].keys() == {
         "queue_wait", "start_to_first_step", "step", "checkpoint", "signal_to_end_of_training", "signal_to_requeue",
         "requeue_wait", "restart_to_first_step",
@@ -121,12 +121,12 @@ def test_on_a_machine_without_slurm(desk: Desk) -> None:
     done = desk.run("rehearse", "tiny.yaml", *CPU, "trainer.accumulate_grad_batches=2", timeout_s=200)
     assert done.stdout.splitlines()[-1] == "passed"
     assert "bit for bit those of the run that was left alone" in done.stdout
-    assert f"interrupted after step {room.STEPS_BEFORE} of {room.STEPS}" in done.stdout
+    assert f"interrupted after step {rehearse.STEPS_BEFORE} of {rehearse.STEPS}" in done.stdout
     mine, other = sorted(map(RunFolder, desk.runs.iterdir()), key=lambda run: not file(run).exists())
     for run in (mine, other):
         assert str(run.path) in done.stdout
         validations = [row["step"] for row in read_journal(run.journal) if "val/loss" in row]
-        assert validations == [room.STEPS_IN_EPOCH, 2 * room.STEPS_IN_EPOCH]
+        assert validations == [rehearse.STEPS_IN_EPOCH, 2 * rehearse.STEPS_IN_EPOCH]
     timings = read_json(mine.timings)
     assert 0 < timings["stop_s"] < 10, "measured in the first attempt, kept by the second"
     assert timings["boundary_s"] < 10, "the wait for the signal was no step"
@@ -148,14 +148,16 @@ def test_a_model_that_forgets_is_found_out(desk: Desk) -> None:
     report = json.loads(done.stdout)
     assert not report["passed"] and not report["identical"] and report["largest_difference"] > 0
     assert "are not those of the run that was left alone" in report["problems"][0]
-    assert report["step"] == room.STEPS_BEFORE
+    assert report["step"] == rehearse.STEPS_BEFORE
 
 
 @pytest.mark.slow
 def test_a_training_that_fails_is_told_with_its_reason(desk: Desk) -> None:
     done = desk.run("rehearse", "tiny.yaml", *OWN, *CPU, "model.args={fail_on_rank: 0}", status=1)
     last = done.stdout.splitlines()[-1]
-    assert last.startswith(f"failed: the first {room.STEPS_BEFORE} steps of the run to be interrupted: the run failed")
+    assert last.startswith(
+        f"failed: the first {rehearse.STEPS_BEFORE} steps of the run to be interrupted: the run failed"
+    )
     assert "RuntimeError: deliberate" in last
 
 
@@ -182,8 +184,8 @@ def experiment(**trainer: object) -> Experiment:
 
 def test_it_is_the_same_experiment_but_for_its_length() -> None:
     whole = experiment(max_epochs=100, precision="bf16-mixed", val_check_interval=500, stall_timeout=1)
-    short = room.shortened(whole)
-    assert (short.name, short.trainer.max_steps, short.trainer.epochs) == ("x-rehearsal", room.STEPS, -1)
+    short = rehearse.shortened(whole)
+    assert (short.name, short.trainer.max_steps, short.trainer.epochs) == ("x-rehearsal", rehearse.STEPS, -1)
     assert (short.resources.minutes, short.wandb.mode, short.checkpoint.every) == (30, "disabled", "auto")
     assert short.trainer.precision == "bf16-mixed"
     assert (short.seed, short.data, short.model, short.optimizer) == (
@@ -194,7 +196,7 @@ def test_it_is_the_same_experiment_but_for_its_length() -> None:
     )
     assert short.trainer.stall_timeout == 10, "the wait for the signal is no stall"
     with pytest.raises(ConfigError, match="max_requeues"):
-        room.shortened(Experiment.from_dict(whole.to_dict() | {"resources": {"max_requeues": 0}}))
+        rehearse.shortened(Experiment.from_dict(whole.to_dict() | {"resources": {"max_requeues": 0}}))
 
 
 @pytest.fixture
@@ -213,8 +215,8 @@ def test_a_signal_that_does_not_arrive_is_told(tmp_path: Path, sleeper: psutil.P
     run.log(0).write_text("=== 2026-01-01T00:00:05+0000 rank 0 on here\n")
     attempts.record(run, "started", attempt=0, from_step=0)
     attempts.record(run, "ended", attempt=0, state="finished", step=20)
-    with pytest.raises(room.Failed, match="did not reach the training"):
-        room._interrupt(run, room.Report("x"), {}, room._Stages(print, 10))
+    with pytest.raises(rehearse.Failed, match="did not reach the training"):
+        rehearse._interrupt(run, rehearse.Report("x"), {}, rehearse._Stages(print, 10))
 
 
 def made(runs: Path, *attempts_of_steps: tuple[int, range], loss: float = 0.5, weight: float = 1.0) -> RunFolder:
@@ -231,9 +233,9 @@ def made(runs: Path, *attempts_of_steps: tuple[int, range], loss: float = 0.5, w
     return run
 
 
-def compared(mine: RunFolder, other: RunFolder, **trainer: object) -> room.Report:
-    report = room.Report("x")
-    room._compare(mine, other, report, experiment(**trainer))
+def compared(mine: RunFolder, other: RunFolder, **trainer: object) -> rehearse.Report:
+    report = rehearse.Report("x")
+    rehearse._compare(mine, other, report, experiment(**trainer))
     return report
 
 

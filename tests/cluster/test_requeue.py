@@ -20,7 +20,7 @@ import pytest
 from hpc_dl.cluster.prepare import prepare
 from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.cluster.status import cancel, status
-from hpc_dl.cluster.submit import submit
+from hpc_dl.cluster.submit import submit_run
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.runs.attempts import history
@@ -49,7 +49,7 @@ class Fleet:
     def begin(self, name: str, partition: str = "main", **resources: Any) -> RunFolder:
         experiment = self.experiment(name, **resources)
         run = prepare(experiment, runs=self.folder / "runs", data_dir=None, command=["test"], say=lambda line: None)
-        submit(run, experiment, SiteProfile(partition=partition))
+        submit_run(run, experiment, SiteProfile(partition=partition))
         self.runs[name] = run
         return run
 
@@ -221,7 +221,7 @@ def test_killed_ranks_fail_the_job_and_the_run_can_go_on(fleet: Fleet) -> None:
         assert f"hpc-dl resume {fleet[name].name}" in status(fleet[name])["reason"]
         assert not fleet[name].cancelled.exists()
         fleet.release(name)
-        submit(fleet[name], fleet.experiment(name, **TWO_NODES), SiteProfile(partition="main"))
+        submit_run(fleet[name], fleet.experiment(name, **TWO_NODES), SiteProfile(partition="main"))
     for name in names:
         run = fleet[name]
         wait_until(lambda: read_state(run)["state"] == "finished", f"{name}: it has finished", 90)  # noqa: B023

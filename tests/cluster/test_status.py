@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from hpc_dl.cluster import slurm
+from hpc_dl.cluster.follow import LogReader, watch
 from hpc_dl.cluster.requeue import refusal
 from hpc_dl.cluster.status import SILENCE, cancel, log_of, status, statuses
-from hpc_dl.cluster.watch import LogReader, watch
 from hpc_dl.errors import RunError
 from hpc_dl.runs.attempts import history
 from hpc_dl.runs.files import write_json
@@ -103,7 +103,7 @@ def test_a_run_that_others_took_down_can_go_on(run: RunFolder) -> None:
 def test_a_follower_waits_while_slurm_is_silent_about_a_stopped_run(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpc_dl.cluster.watch._ASK_S", 0.01)
+    monkeypatch.setattr("hpc_dl.cluster.follow._ASK_S", 0.01)
     write_json(run.job, JOB)
     write_state(run, "stopped", reason="its time limit is near", step=7)
     slurm_says(monkeypatch)

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from hpc_dl.data.format import Samples, write
+from hpc_dl.data.files.format import Samples, write
 
 MakeFile = Callable[..., Path]
 

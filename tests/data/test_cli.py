@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hpc_dl.cli.data import app
-from hpc_dl.data.measure import _repack_words, _Stored
+from hpc_dl.data.packing.read_speed import _repack_words, _Stored
 from hpc_dl.errors import DataError
 
 from .conftest import MakeFile, samples
@@ -103,7 +103,7 @@ def test_flipped_byte_in_a_packed_foreign_file(foreign_file: MakeFile) -> None:
 
 
 def test_infinite_inputs_are_found_by_reading_all(tmp_path: Path) -> None:
-    from hpc_dl.data.format import Samples, write
+    from hpc_dl.data.files.format import Samples, write
 
     inputs = np.zeros((9, 3))
     inputs[4, 1] = np.inf
@@ -169,7 +169,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_bench_says_what_limits(layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hpc_dl.data.measure._SECONDS", 0.01)
+    monkeypatch.setattr("hpc_dl.data.packing.read_speed._SECONDS", 0.01)
     options, reading, limit = LAYOUTS[layout]
     with h5py.File(tmp_path / "x.h5", "w") as file:
         for split, num in (("train", 5000), ("test", 3)):
@@ -204,7 +204,7 @@ def _fitting(options: dict[str, Any], num_samples: int) -> dict[str, Any]:
 
 
 def test_bench_says_where_no_cold_figures_can_be_had(own_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hpc_dl.data.measure._SECONDS", 0.01)
+    monkeypatch.setattr("hpc_dl.data.packing.read_speed._SECONDS", 0.01)
     if not Path("/dev/shm").is_dir():
         pytest.skip("there is no file system in memory here")
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:

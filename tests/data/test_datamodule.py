@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hpc_dl.data import HDF5DataModule
 from hpc_dl.data.config import DataConfig
-from hpc_dl.data.opening import open_spec
+from hpc_dl.data.files.data_file import open_spec
 from hpc_dl.errors import ConfigError, DataError
 
 from .conftest import MakeFile, samples

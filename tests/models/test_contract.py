@@ -20,9 +20,9 @@ from torch import nn
 from hpc_dl import models
 from hpc_dl.data.spec import DataSpec, InputKind, TaskName
 from hpc_dl.errors import ConfigError
+from hpc_dl.inference.onnx_export import to_onnx
 from hpc_dl.learning.learner import Learner
 from hpc_dl.learning.supervised import Supervised
-from hpc_dl.training.exporting import to_onnx
 from tests.conftest import PROJECT
 from tests.experiments import learning
 from tests.models.golden import GOLDEN, summary_of

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hpc_dl.data.config import DataConfig
-from hpc_dl.data.opening import open_spec
+from hpc_dl.data.files.data_file import open_spec
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec, FieldSpec, Window
 from hpc_dl.errors import ConfigError, DataError

@@ -24,8 +24,8 @@ from hpc_dl.runs.checkpoints import listed
 from hpc_dl.runs.files import read_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import read_journal
-from hpc_dl.training import signals
 from hpc_dl.training.callbacks import PlainProgress
+from hpc_dl.training.stopping import signals
 from hpc_dl.training.train import train
 from tests.conftest import PROJECT
 

@@ -13,8 +13,8 @@ import torch
 
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
-from hpc_dl.data.opening import open_spec
-from hpc_dl.data.order import epoch_order
+from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.order.batch_order import epoch_order
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import read_journal
 from hpc_dl.training.preflight import build_model

@@ -12,7 +12,7 @@ import torch
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.opening import open_spec
+from hpc_dl.data.files.data_file import open_spec
 from hpc_dl.errors import ConfigError
 from hpc_dl.runs.attempts import history
 from hpc_dl.runs.files import read_json

@@ -10,12 +10,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.checksum import datasets
-from hpc_dl.data.format import FORMAT
-from hpc_dl.data.hdf5 import attribute, find_dataset, open_file, where
+from hpc_dl.data.files.format import FORMAT
 from hpc_dl.data.packing.paired import Column, PairedSource, pair_up
 from hpc_dl.data.packing.source import Source, Wishes
-from hpc_dl.data.rows import RowReader, open_rows
+from hpc_dl.data.storage.checksum import datasets
+from hpc_dl.data.storage.hdf5 import attribute, find_dataset, open_file, where
+from hpc_dl.data.storage.rows import RowReader, open_rows
 
 _ROOT_ATTRIBUTES = ("source", "task", "licence", "description", "url", "provenance", "shared")
 # Chunks larger than that are decoded more than once rather than kept in memory whole.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from hpc_dl.data.format import About
+from hpc_dl.data.files.format import About
 from hpc_dl.data.packing.source import Values, need
 from hpc_dl.errors import DataError
 

@@ -16,16 +16,16 @@ import h5py
 import numpy as np
 
 import hpc_dl
-from hpc_dl.data.checksum import content_checksum
-from hpc_dl.data.format import About, Samples, publish
-from hpc_dl.data.measure import shuffled_speed
+from hpc_dl.data.files.format import About, Samples, publish
 from hpc_dl.data.packing.kinds import open_source
 from hpc_dl.data.packing.layout import Layout, Plan
+from hpc_dl.data.packing.read_speed import shuffled_speed
 from hpc_dl.data.packing.source import Source, Wishes
 from hpc_dl.data.packing.splits import Deal
 from hpc_dl.data.packing.staging import staged
 from hpc_dl.data.packing.writers import Writer, open_writer
-from hpc_dl.data.rows import open_rows
+from hpc_dl.data.storage.checksum import content_checksum
+from hpc_dl.data.storage.rows import open_rows
 from hpc_dl.errors import DataError
 
 #: Told what is being done, and how many of how many samples are done.

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.format import Samples
+from hpc_dl.data.files.format import Samples
 from hpc_dl.data.packing.source import SPLIT_NAMES, Channels, Source, Values, Wishes, number_classes
 from hpc_dl.errors import DataError, nearest
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.format import Samples
+from hpc_dl.data.files.format import Samples
 from hpc_dl.data.packing.source import Source
 from hpc_dl.errors import DataError, Fault
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.format import Samples
+from hpc_dl.data.files.format import Samples
 from hpc_dl.errors import DataError
 
 #: A source gives its samples in blocks of about this many bytes; memory is bounded by a few of them.

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from hpc_dl.data.files.splits import stratified
 from hpc_dl.data.packing.source import Source
 from hpc_dl.data.spec import SPLITS
-from hpc_dl.data.splits import stratified
 from hpc_dl.errors import DataError
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hpc_dl.data.format import sync
+from hpc_dl.data.files.format import sync
 from hpc_dl.data.packing.layout import Plan
 from hpc_dl.errors import DataError
 

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.format import Samples, create, describe, describe_split, publish
+from hpc_dl.data.files.format import Samples, create, describe, describe_split, publish
 from hpc_dl.data.packing.layout import Plan
 from hpc_dl.data.packing.staging import read_json, write_json
 

@@ -100,7 +100,7 @@ def ensure(name: str, data_dir: str | Path | None = None) -> Path:
 
 def _check_whole(path: Path, name: str) -> None:
     """HDF5 itself refuses a file that is shorter than its header says; values are checked by ``hpc-dl data verify``."""
-    from hpc_dl.data.hdf5 import attribute, open_file
+    from hpc_dl.data.storage.hdf5 import attribute, open_file
 
     with open_file(path) as file:
         found = attribute(file, "source")

@@ -27,7 +27,7 @@ def verses(path: Path) -> list[str]:
     Raises:
         DataError: it is missing, or another file.
     """
-    from hpc_dl.data.fetch import checked
+    from hpc_dl.data.sources._fetch import checked
 
     content = checked(path, SHA256).read_bytes()
     _, windows = struct.unpack_from(">2I", content, _HEADER)

@@ -28,7 +28,7 @@ def write_mixture(
     """
     import numpy as np
 
-    from hpc_dl.data.format import write
+    from hpc_dl.data.files.format import write
 
     modes = np.array(centres, np.float32)
     deviations = np.full(len(modes), std, np.float32)

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.fetch import unpacked
+from hpc_dl.data.sources._fetch import unpacked
 
 
 def read_csv(name: str, sha256: str, given: Path | None) -> tuple[NDArray[Any], str]:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.format import Samples, write
+from hpc_dl.data.files.format import Samples, write
+from hpc_dl.data.files.splits import stratified
 from hpc_dl.data.sources import Source
-from hpc_dl.data.splits import stratified
 from hpc_dl.errors import DataError
 
 _SEED = 0

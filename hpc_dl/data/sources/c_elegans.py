@@ -78,9 +78,9 @@ _TYPES = {
 
 
 def _make(path: Path, given: Path | None) -> None:
-    from hpc_dl.data.fetch import checked, find_file, obtain
-    from hpc_dl.data.format import write
+    from hpc_dl.data.files.format import write
     from hpc_dl.data.ragged import Ragged
+    from hpc_dl.data.sources._fetch import checked, find_file, obtain
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
         folder, origin = obtain(SOURCE.name, _PACKAGE, Path(scratch), given)

@@ -40,7 +40,7 @@ from hpc_dl.data.sources import Source
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from hpc_dl.data.format import Samples
+    from hpc_dl.data.files.format import Samples
 
 _PACKAGE = "mricron-data"
 _COPYRIGHT = (
@@ -68,8 +68,8 @@ _TRAIN = range(5, 54)
 def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
-    from hpc_dl.data.fetch import obtain
-    from hpc_dl.data.format import write
+    from hpc_dl.data.files.format import write
+    from hpc_dl.data.sources._fetch import obtain
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
         folder, origin = obtain(SOURCE.name, f"deb:{_PACKAGE}", Path(scratch), given)
@@ -102,7 +102,7 @@ def _values(folder: Path, name: str) -> NDArray[Any]:
     """The voxels of one of the two files: a NIfTI volume whose layout is known with its SHA-256."""
     import numpy as np
 
-    from hpc_dl.data.fetch import find_file, unpacked
+    from hpc_dl.data.sources._fetch import find_file, unpacked
 
     content = unpacked(find_file(folder, name, remedy=f"give the package {_PACKAGE}"), _SHA256[name])
     return np.frombuffer(content, np.uint8, offset=_VALUES_BEGIN_AT).reshape(_SHAPE, order="F")
@@ -112,7 +112,7 @@ def _classes(folder: Path) -> NDArray[Any]:
     """The class of each of the atlas' values."""
     import numpy as np
 
-    from hpc_dl.data.fetch import checked, find_file
+    from hpc_dl.data.sources._fetch import checked, find_file
 
     names = checked(find_file(folder, _NAMES, remedy=f"give the package {_PACKAGE}"), _NAMES_SHA256)
     rows = [line.split() for line in names.read_text().splitlines() if line.strip()]  # value, name, number
@@ -126,7 +126,7 @@ def _patches(layers: NDArray[Any], begins: Iterable[int]) -> Samples:
     """Patches of a hemisphere, (image and regions, x, y, z), that begin at these places from the back."""
     import numpy as np
 
-    from hpc_dl.data.format import Samples
+    from hpc_dl.data.files.format import Samples
 
     width, depth, height = _PATCH
     boxes = [np.s_[:, _SIDE : _SIDE + width, begin : begin + depth, _BOTTOM : _BOTTOM + height] for begin in begins]

@@ -19,9 +19,9 @@ _SPLIT_SEED = 0
 def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
-    from hpc_dl.data.format import Samples, write
+    from hpc_dl.data.files.format import Samples, write
+    from hpc_dl.data.files.splits import stratified
     from hpc_dl.data.sources._scikit_learn import read_csv
-    from hpc_dl.data.splits import stratified
 
     values, origin = read_csv(SOURCE.name, _SHA256, given)
     table = values.astype(np.uint8)  # 64 pixels and the digit

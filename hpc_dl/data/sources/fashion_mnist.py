@@ -43,8 +43,8 @@ _REMEDY = "give the .deb file or a folder with all four .gz files"
 
 
 def _make(path: Path, given: Path | None) -> None:
-    from hpc_dl.data.format import Samples, write
-    from hpc_dl.data.splits import stratified
+    from hpc_dl.data.files.format import Samples, write
+    from hpc_dl.data.files.splits import stratified
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
         arrays, origin = _arrays(Path(scratch), given)
@@ -71,7 +71,7 @@ def _make(path: Path, given: Path | None) -> None:
 
 def _arrays(scratch: Path, given: Path | None) -> tuple[dict[str, NDArray[Any]], str]:
     """The four idx files as arrays, and where they came from."""
-    from hpc_dl.data.fetch import find_file, unpack_deb, unpacked
+    from hpc_dl.data.sources._fetch import find_file, unpack_deb, unpacked
 
     if given is None:
         folder, origin = _fetched(scratch)
@@ -85,7 +85,7 @@ def _arrays(scratch: Path, given: Path | None) -> tuple[dict[str, NDArray[Any]],
 
 def _fetched(scratch: Path) -> tuple[Path, str]:
     """A folder with the four files, and where they came from."""
-    from hpc_dl.data.fetch import download, fetch_deb, first_that_works, unpack_deb
+    from hpc_dl.data.sources._fetch import download, fetch_deb, first_that_works, unpack_deb
 
     def from_authors() -> Path:
         for file in _SHA256:

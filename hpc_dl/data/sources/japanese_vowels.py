@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from hpc_dl.data.sources import Source
 
 if TYPE_CHECKING:
-    from hpc_dl.data.format import Datasets
+    from hpc_dl.data.files.format import Datasets
 
 _SHA256 = {
     "JapaneseVowels_TRAIN.ts": "68a430eabd919cc77f40b1f5f3bc0dcafacc1486bca9260785aeb7d262cc78cd",
@@ -26,10 +26,10 @@ _SPLIT_SEED = 0
 
 
 def _make(path: Path, given: Path | None) -> None:
-    from hpc_dl.data.format import write
+    from hpc_dl.data.files.format import write
+    from hpc_dl.data.files.splits import stratified
     from hpc_dl.data.ragged import Ragged
     from hpc_dl.data.sources._timeseries import fetch_series
-    from hpc_dl.data.splits import stratified
 
     (train, test), origin = fetch_series(SOURCE, _SHA256, list(_SPEAKERS), given)
     splits: dict[str, Datasets] = {

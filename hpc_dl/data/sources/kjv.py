@@ -22,9 +22,9 @@ _HELD_OUT = {"val": 9, "test": 19}  # of each 20 stretches
 def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
-    from hpc_dl.data.fetch import find_file, obtain
-    from hpc_dl.data.format import write
+    from hpc_dl.data.files.format import write
     from hpc_dl.data.sources import _kjv
+    from hpc_dl.data.sources._fetch import find_file, obtain
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
         folder, origin = obtain(SOURCE.name, f"deb:{_kjv.PACKAGE}", Path(scratch), given)

@@ -32,7 +32,7 @@ from hpc_dl.data.sources import Source
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from hpc_dl.data.format import Samples
+    from hpc_dl.data.files.format import Samples
 
 _PACKAGE = "nilearn==0.14.1"
 _COPYRIGHT = (
@@ -60,8 +60,8 @@ _TRAIN = ((18, 38, 58), (5, 33, 61, 173), (2, 27, 52, 77, 102))
 def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
-    from hpc_dl.data.fetch import obtain
-    from hpc_dl.data.format import write
+    from hpc_dl.data.files.format import write
+    from hpc_dl.data.sources._fetch import obtain
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
         folder, origin = obtain(SOURCE.name, f"pypi:{_PACKAGE}", Path(scratch), given)
@@ -98,7 +98,7 @@ def _values(folder: Path, kind: str) -> NDArray[Any]:
 
     import numpy as np
 
-    from hpc_dl.data.fetch import checked, find_file
+    from hpc_dl.data.sources._fetch import checked, find_file
 
     name = _FILE.format(kind)
     found = find_file(folder, name, remedy=f"give the wheel of {_PACKAGE}")
@@ -109,7 +109,7 @@ def _values(folder: Path, kind: str) -> NDArray[Any]:
 def _patches(volume: NDArray[Any], labels: NDArray[Any], begins: Iterable[tuple[int, ...]]) -> Samples:
     import numpy as np
 
-    from hpc_dl.data.format import Samples
+    from hpc_dl.data.files.format import Samples
 
     boxes = [
         tuple(slice(begin, begin + length) for begin, length in zip(corner, _PATCH, strict=True)) for corner in begins

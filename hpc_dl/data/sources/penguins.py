@@ -27,7 +27,7 @@ def _make(path: Path, given: Path | None) -> None:
 
     import numpy as np
 
-    from hpc_dl.data.fetch import checked, find_file, obtain
+    from hpc_dl.data.sources._fetch import checked, find_file, obtain
     from hpc_dl.data.sources._tables import write_table
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:

@@ -22,7 +22,7 @@ _SEED = 0
 
 
 def _make(path: Path, given: Path | None) -> None:
-    from hpc_dl.data.format import write
+    from hpc_dl.data.files.format import write
     from hpc_dl.errors import DataError
 
     if given is not None:

@@ -29,8 +29,8 @@ _SPLIT_SEED = 0
 def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
-    from hpc_dl.data.fetch import find_file, obtain
-    from hpc_dl.data.format import write
+    from hpc_dl.data.files.format import write
+    from hpc_dl.data.sources._fetch import find_file, obtain
     from hpc_dl.data.sources._rdata import read_rdata
     from hpc_dl.data.sources._tables import expect, with_official_test
 

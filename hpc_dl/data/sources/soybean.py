@@ -23,7 +23,7 @@ _SHA256 = "88243ff4677a6965f473182a5df50e5ddf51458ed8e6ec499d12f226847e463f"  # 
 def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
-    from hpc_dl.data.fetch import find_file, obtain
+    from hpc_dl.data.sources._fetch import find_file, obtain
     from hpc_dl.data.sources._rdata import read_rdata
     from hpc_dl.data.sources._tables import expect, write_table
 

@@ -22,7 +22,7 @@ _SHA256 = "4d9691b8df5f7658a3f1ca0a1f99fd998a4ce55f7183b06fb4faeba1a921b856"
 def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
-    from hpc_dl.data.fetch import checked, find_file, obtain
+    from hpc_dl.data.sources._fetch import checked, find_file, obtain
     from hpc_dl.data.sources._tables import write_table
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:

@@ -33,24 +33,24 @@ class HDF5Rows:
         self.reading = f"by h5py: {layout.by_h5py}"
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any]:
-        """See :class:`hpc_dl.data.rows.RowReader`."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`."""
         taken = np.empty((len(rows), *self.layout.shape[1:]), self._dataset.dtype)
         for block in blocks_of(rows, self.rows_together, len(self._dataset)):
             self._read(block, taken)
         return native(taken)
 
     def take_boxes(self, rows: NDArray[np.intp], begins: NDArray[np.intp], size: tuple[int, ...]) -> NDArray[Any]:
-        """See :class:`hpc_dl.data.rows.RowReader`; whole rows are read for it."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`; whole rows are read for it."""
         return boxes(self.take(rows), np.arange(len(rows)), begins, size)
 
     def expect(self, rows: NDArray[np.intp]) -> None:
-        """See :class:`hpc_dl.data.rows.RowReader`; HDF5 has no way to read ahead."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`; HDF5 has no way to read ahead."""
 
     def load(self) -> None:
-        """See :class:`hpc_dl.data.rows.RowReader`; HDF5 has no way to do so."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`; HDF5 has no way to do so."""
 
     def close(self) -> None:
-        """See :class:`hpc_dl.data.rows.RowReader`."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`."""
         del self._dataset  # keeps the file behind an external link open
         self._file.close()
 

@@ -109,7 +109,7 @@ class ChunkedRows:
         self.reading = f"chunks, {names}, {by}" if names else "chunks, not compressed"
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any]:
-        """See :class:`hpc_dl.data.rows.RowReader`."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`."""
         self._file.check()
         taken = self._memory.array((len(rows), *self.layout.shape[1:]), self.layout.dtype)
         jobs = list(blocks_of(rows, self.rows_together, self.layout.shape[0]))
@@ -124,11 +124,11 @@ class ChunkedRows:
         return native(taken)
 
     def take_boxes(self, rows: NDArray[np.intp], begins: NDArray[np.intp], size: tuple[int, ...]) -> NDArray[Any]:
-        """See :class:`hpc_dl.data.rows.RowReader`; whole rows are read for it."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`; whole rows are read for it."""
         return boxes(self.take(rows), np.arange(len(rows)), begins, size)
 
     def expect(self, rows: NDArray[np.intp]) -> None:
-        """See :class:`hpc_dl.data.rows.RowReader`."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`."""
         blocks = np.unique(np.asarray(rows, np.int64) // self.rows_together)
         cells = (blocks[:, None] * self._columns + np.arange(self._columns)).ravel()
         cells = cells[self._chunks.offsets[cells] >= 0]
@@ -136,11 +136,11 @@ class ChunkedRows:
         self._file.expect(starts, starts + self._chunks.sizes[cells])
 
     def load(self) -> None:
-        """See :class:`hpc_dl.data.rows.RowReader`."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`."""
         self._file.load()
 
     def close(self) -> None:
-        """See :class:`hpc_dl.data.rows.RowReader`."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`."""
         self._helpers.shutdown()
         self._file.close()
 

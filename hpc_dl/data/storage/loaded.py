@@ -23,19 +23,19 @@ class LoadedRows:
         self._rows = rows
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any]:
-        """See :class:`hpc_dl.data.rows.RowReader`."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`."""
         return self._rows.take(rows, axis=0)
 
     def take_boxes(self, rows: NDArray[np.intp], begins: NDArray[np.intp], size: tuple[int, ...]) -> NDArray[Any]:
-        """See :class:`hpc_dl.data.rows.RowReader`."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`."""
         return boxes(self._rows, rows, begins, size)
 
     def expect(self, rows: NDArray[np.intp]) -> None:
-        """See :class:`hpc_dl.data.rows.RowReader`; they are there."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`; they are there."""
 
     def load(self) -> None:
-        """See :class:`hpc_dl.data.rows.RowReader`; it is there."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`; it is there."""
 
     def close(self) -> None:
-        """See :class:`hpc_dl.data.rows.RowReader`."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`."""
         self._rows = self._rows[:0].copy()

@@ -38,7 +38,7 @@ class MappedRows:
             self.reading = "mapped"
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any]:
-        """See :class:`hpc_dl.data.rows.RowReader`."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`."""
         self._file.check()
         if self._rows is None:
             return native(self._read(rows))
@@ -54,23 +54,23 @@ class MappedRows:
         return native(self._rows[begin:end].copy())
 
     def take_boxes(self, rows: NDArray[np.intp], begins: NDArray[np.intp], size: tuple[int, ...]) -> NDArray[Any]:
-        """See :class:`hpc_dl.data.rows.RowReader`; nothing else is read, where there is a map."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`; nothing else is read, where there is a map."""
         if self._rows is None:
             return boxes(self.take(rows), np.arange(len(rows)), begins, size)
         self._file.check()
         return native(boxes(self._rows, rows, begins, size))
 
     def expect(self, rows: NDArray[np.intp]) -> None:
-        """See :class:`hpc_dl.data.rows.RowReader`."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`."""
         starts = self._offset + np.asarray(rows, np.int64) * self.layout.row_bytes
         self._file.expect(starts, starts + self.layout.row_bytes)
 
     def load(self) -> None:
-        """See :class:`hpc_dl.data.rows.RowReader`."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`."""
         self._file.load()
 
     def close(self) -> None:
-        """See :class:`hpc_dl.data.rows.RowReader`."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`."""
         self._rows = self._tensor = None
         self._file.close()
 
@@ -115,7 +115,7 @@ class MappedChunks:
         self._rows: NDArray[Any] | None = np.ndarray((num_rows,), row_type, file.content.data, strides=(1,))
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any]:
-        """See :class:`hpc_dl.data.rows.RowReader`."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`."""
         self._file.check()
         assert self._rows is not None, "closed"
         check_rows(rows, self.layout.shape[0])
@@ -123,20 +123,20 @@ class MappedChunks:
         return native(taken.view(self.layout.dtype).reshape(len(rows), *self.layout.shape[1:]))
 
     def take_boxes(self, rows: NDArray[np.intp], begins: NDArray[np.intp], size: tuple[int, ...]) -> NDArray[Any]:
-        """See :class:`hpc_dl.data.rows.RowReader`; whole rows are read for it."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`; whole rows are read for it."""
         return boxes(self.take(rows), np.arange(len(rows)), begins, size)
 
     def expect(self, rows: NDArray[np.intp]) -> None:
-        """See :class:`hpc_dl.data.rows.RowReader`."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`."""
         starts = self._offsets_of(rows)
         self._file.expect(starts, starts + self.layout.row_bytes)
 
     def load(self) -> None:
-        """See :class:`hpc_dl.data.rows.RowReader`."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`."""
         self._file.load()
 
     def close(self) -> None:
-        """See :class:`hpc_dl.data.rows.RowReader`."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`."""
         self._rows = None
         self._file.close()
 

@@ -11,7 +11,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.memory import stays_in_memory
+from hpc_dl.data.storage.available_memory import stays_in_memory
 from hpc_dl.data.storage.layout import Layout, Stamp
 from hpc_dl.errors import DataError
 

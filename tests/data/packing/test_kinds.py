@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from hpc_dl.data.config import DataConfig
-from hpc_dl.data.examine import verify
-from hpc_dl.data.opening import open_data
+from hpc_dl.data.files.data_file import open_data
+from hpc_dl.data.files.inspection import verify
 
 from .conftest import content, images, labels, packed
 

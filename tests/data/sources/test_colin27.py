@@ -9,8 +9,8 @@ import pytest
 
 from hpc_dl.data import sources
 from hpc_dl.data.config import DataConfig
-from hpc_dl.data.examine import verify
-from hpc_dl.data.opening import open_spec
+from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.files.inspection import verify
 from hpc_dl.data.sources import colin27
 from hpc_dl.errors import DataError
 from tests.data.sources.conftest import ensure_or_skip
@@ -70,7 +70,7 @@ def test_no_voxel_is_in_two_splits() -> None:
 
 def test_classes_are_the_thousands_of_the_atlas_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "aal.nii.txt").write_text("1 Precentral_L 2001\n2 Lingual_L 5021\n3 Vermis_10 9170\n\n")
-    monkeypatch.setattr("hpc_dl.data.fetch.checked", lambda path, _: path)
+    monkeypatch.setattr("hpc_dl.data.sources._fetch.checked", lambda path, _: path)
     names = [colin27._CLASSES[number] for number in colin27._classes(tmp_path)]
     assert names == ["other", "frontal", "occipital", "cerebellum"]
 

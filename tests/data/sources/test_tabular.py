@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from hpc_dl.data import sources
 from hpc_dl.data.config import DataConfig
-from hpc_dl.data.fetch import fetch_deb
-from hpc_dl.data.opening import open_spec
+from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.sources._fetch import fetch_deb
 from hpc_dl.data.sources._rdata import read_rdata
 from hpc_dl.errors import DataError
 from tests.data.sources.conftest import ensure_or_skip

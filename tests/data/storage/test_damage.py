@@ -11,10 +11,10 @@ import h5py
 import numpy as np
 import pytest
 
-from hpc_dl.data.examine import inspect, verify
-from hpc_dl.data.rows import open_rows
+from hpc_dl.data.files.inspection import inspect, verify
 from hpc_dl.data.storage import rawfile
 from hpc_dl.data.storage.layout import locate
+from hpc_dl.data.storage.rows import open_rows
 from hpc_dl.errors import DataError
 
 from .conftest import FILTERS, SHAPE, Store, damage, values
@@ -189,7 +189,7 @@ def test_an_unknown_filter(tmp_path: Path) -> None:
 _BEYOND_ADDRESS_SPACE = """
 import resource, sys
 import numpy as np
-from hpc_dl.data.rows import open_rows
+from hpc_dl.data.storage.rows import open_rows
 resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
 reader = open_rows(sys.argv[1], "x")
 rows = np.array([5, (1 << 28) - 1, 5, 0])

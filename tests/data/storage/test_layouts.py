@@ -13,9 +13,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from hpc_dl.data.rows import RowReader, open_rows
 from hpc_dl.data.storage import mapped
 from hpc_dl.data.storage.layout import locate
+from hpc_dl.data.storage.rows import RowReader, open_rows
 
 from .conftest import BY_HDF5, FILTERS, SHAPE, Store, values
 

@@ -8,9 +8,9 @@ import h5py
 import numpy as np
 import pytest
 
-from hpc_dl.data.examine import verify
-from hpc_dl.data.hdf5 import find_dataset, open_file
-from hpc_dl.data.rows import open_rows
+from hpc_dl.data.files.inspection import verify
+from hpc_dl.data.storage.hdf5 import find_dataset, open_file
+from hpc_dl.data.storage.rows import open_rows
 from hpc_dl.errors import DataError
 
 from .conftest import values

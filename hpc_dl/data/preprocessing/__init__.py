@@ -1,0 +1,1 @@
+"""Imputation, scaling, projection and augmentation of the inputs."""

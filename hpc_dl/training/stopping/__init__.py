@@ -1,0 +1,1 @@
+"""Stopping and resuming: signals, checkpoints, early stopping, the watchdog."""

@@ -1,0 +1,192 @@
+"""Files of our own and of other origin: what is found in them."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from hpc_dl.data.config import DataConfig
+from hpc_dl.data.files import data_file
+from hpc_dl.data.files.data_file import open_data, open_spec
+from hpc_dl.data.files.splits import stratified
+from hpc_dl.errors import DataError
+
+from .conftest import MakeFile, samples
+
+X, Y = samples(40)
+THIRDS = {"fractions": {"train": 0.5, "val": 0.25, "test": 0.25}}
+
+
+def config(path: Path, **section: Any) -> DataConfig:
+    return DataConfig.model_validate({"file": str(path)} | section)
+
+
+def test_own_file(own_file: Path) -> None:
+    spec = open_spec(DataConfig(file=str(own_file)))
+    assert (spec.input_shape, spec.input_dtype, spec.task, spec.num_outputs) == (
+        (1, 4, 4),
+        "uint8",
+        "classification",
+        3,
+    )
+    assert spec.class_names == ("a", "b", "c")
+    assert spec.sizes == {"train": 50, "val": 11, "test": 12}
+    assert (spec.file, spec.name) == (str(own_file), "own")
+    with h5py.File(own_file) as file:
+        assert spec.checksum == f"sha256:{file.attrs['sha256']}"
+
+
+@pytest.mark.parametrize(
+    ("targets", "section", "task", "num_outputs"),
+    [
+        (Y, {}, "classification", 3),
+        (Y[:, None].astype("u1"), {}, "classification", 3),
+        (Y > 0, {}, "classification", 2),
+        (Y, {"task": "regression"}, "regression", 1),
+        (Y * 0.5, {}, "regression", 1),
+        (np.zeros((40, 5), "f4"), {}, "regression", 5),
+    ],
+)
+def test_task_is_inferred(
+    foreign_file: MakeFile, targets: np.ndarray, section: dict[str, str], task: str, num_outputs: int
+) -> None:
+    path = foreign_file(inputs=X, targets=targets)
+    spec = open_spec(config(path, splits=THIRDS, **section))
+    assert (spec.task, spec.num_outputs) == (task, num_outputs)
+    assert spec.class_names == tuple("012"[:num_outputs] if task == "classification" else ())
+    _, y = open_data(path, config(path, splits=THIRDS, **section)).reader("val").read(np.arange(3))
+    assert y.shape == ((3,) if task == "classification" else (3, num_outputs))
+
+
+def test_task_of_the_file_counts(foreign_file: MakeFile) -> None:
+    path = foreign_file(inputs=X, targets=Y)
+    with h5py.File(path, "r+") as file:
+        file.attrs["task"] = np.bytes_(b"regression")
+    assert open_spec(config(path, splits=THIRDS)).task == "regression"
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "expected"),
+    [
+        ((40,), "auto", (1,)),
+        ((40, 7), "auto", (7,)),
+        ((40, 6, 5), "auto", (1, 6, 5)),
+        ((40, 6, 5), "first", (6, 5)),
+        ((40, 3, 6, 5), "auto", (3, 6, 5)),
+        ((40, 6, 5, 3), "last", (3, 6, 5)),
+        ((40, 6, 5, 4), "none", (1, 6, 5, 4)),
+        ((40, 1, 6, 5, 4), "auto", (1, 6, 5, 4)),
+    ],
+)
+def test_channels(foreign_file: MakeFile, shape: tuple[int, ...], channels: str, expected: tuple[int, ...]) -> None:
+    path = foreign_file(inputs=np.zeros(shape, "f4"), targets=Y)
+    data = open_data(path, config(path, splits=THIRDS, channels=channels))
+    assert data.spec.input_shape == expected
+    assert data.reader("train").read(np.arange(4))[0].shape == (4, *expected)
+
+
+def test_fractions_are_exact_disjoint_and_seeded(foreign_file: MakeFile) -> None:
+    path = foreign_file(inputs=X, targets=Y)
+    parts = open_data(path, config(path, splits=THIRDS)).parts
+    rows = [part.rows for part in parts.values() if part.rows is not None]
+    assert [len(some) for some in rows] == [20, 10, 10]
+    assert sorted(np.concatenate(rows)) == list(range(40))
+    again = open_data(path, config(path, splits=THIRDS)).parts["train"].rows
+    np.testing.assert_array_equal(rows[0], again)
+    other = config(path, splits={"fractions": THIRDS["fractions"] | {"seed": 1}})
+    assert not np.array_equal(rows[0], open_data(path, other).parts["train"].rows)
+
+
+def test_no_test_share_means_no_test_split(foreign_file: MakeFile) -> None:
+    path = foreign_file(inputs=X, targets=Y)
+    spec = open_spec(config(path, splits={"fractions": {"train": 0.9, "val": 0.1, "test": 0}}))
+    assert spec.sizes == {"train": 36, "val": 4}
+
+
+def test_indices_as_rows_and_masks(foreign_file: MakeFile) -> None:
+    mask = np.zeros(40, bool)
+    mask[30:] = True
+    path = foreign_file(data__x=X, data__y=Y, cv__fit=np.arange(29, -1, -1), cv__held_out=mask)
+    section = {
+        "inputs": "/data/x",
+        "targets": "data/y",
+        "splits": {"indices": {"train": "/cv/fit", "val": "cv/held_out"}},
+    }
+    parts = open_data(path, config(path, **section)).parts
+    np.testing.assert_array_equal(parts["train"].rows, np.arange(30))
+    np.testing.assert_array_equal(parts["val"].rows, np.arange(30, 40))
+
+
+def test_unlabelled_rows_outside_the_splits_do_no_harm(foreign_file: MakeFile) -> None:
+    labels = Y.copy()
+    labels[30:] = -1
+    path = foreign_file(inputs=X, targets=labels, fit=np.arange(20), check=np.arange(20, 30))
+    assert open_spec(config(path, splits={"indices": {"train": "fit", "val": "check"}})).sizes == {
+        "train": 20,
+        "val": 10,
+    }
+
+
+def test_groups_of_other_names(foreign_file: MakeFile) -> None:
+    path = foreign_file(learn__img=X, learn__lab=Y, held__img=X[:9], held__lab=Y[:9])
+    section = {"inputs": "img", "targets": "lab", "splits": {"groups": {"train": "learn", "val": None, "test": "held"}}}
+    spec = open_spec(config(path, **section))
+    assert spec.sizes == {"train": 40, "test": 9}
+    assert spec.name == "foreign" and spec.checksum.startswith("sha256:")
+
+
+def test_stratified_split_keeps_the_shares_of_the_classes() -> None:
+    labels = np.repeat([0, 1, 2], [500, 100, 50])
+    split = stratified(labels, {"train": 390, "val": 130, "test": 130}, seed=0)
+    assert sorted(np.concatenate(list(split.values()))) == list(range(650))
+    for rows, shares in ((split["train"], [300, 60, 30]), (split["test"], [100, 20, 10])):
+        assert np.abs(np.bincount(labels[rows]) - shares).max() <= 1
+
+
+def test_a_login_node_needs_no_torch(own_file: Path) -> None:
+    code = (
+        "import sys; from hpc_dl.data.config import DataConfig;"
+        "import hpc_dl.data.spec, hpc_dl.data.sources, hpc_dl.cli.data, hpc_dl.cli.data_pack;"
+        "assert not {'h5py', 'torch', 'numpy'} & set(sys.modules);"
+        "from hpc_dl.data.files.data_file import open_spec; import os;"
+        f"open_spec(DataConfig(file={str(own_file)!r})); assert 'torch' not in sys.modules;"
+        "print(os.environ['HDF5_USE_FILE_LOCKING'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "FALSE\n"
+
+
+def test_classes_may_outnumber_the_samples_when_they_are_named(foreign_file: MakeFile) -> None:
+    path = foreign_file(train__inputs=X[:5], train__targets=Y[:5])
+    with h5py.File(path, "r+") as file:
+        file["train/targets"].attrs["class_names"] = [f"c{number}" for number in range(9)]
+    assert open_spec(config(path)).num_outputs == 9
+
+
+def test_of_many_named_labels_only_some_pieces_are_read(
+    foreign_file: MakeFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_file, "_CHECKED_NAMED_BYTES", 8 * 64)
+    monkeypatch.setattr(data_file, "_PIECE_BYTES", 8 * 16)
+    labels = np.zeros(1000, np.uint8)
+    path = foreign_file(train__inputs=np.zeros((1000, 2), np.uint8), train__targets=labels)
+    with h5py.File(path, "r+") as file:
+        file["train/targets"].attrs["class_names"] = ["a", "b", "c"]
+        for place, seen in ((0, True), (15, True), (999, True), (100, False)):
+            file["train/targets"][place] = 7
+            file.flush()
+            if seen:
+                with pytest.raises(DataError, match="7"):
+                    open_spec(config(path))
+            else:
+                assert open_spec(config(path)).num_outputs == 3
+            file["train/targets"][place] = 0
+        # Where nobody names the classes, every label counts.
+        del file["train/targets"].attrs["class_names"]
+        file["train/targets"][100] = 7
+        file.flush()
+        assert open_spec(config(path)).num_outputs == 8
