@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.ragged import Ragged
-from hpc_dl.data.spec import EDGES, NODES, DataSpec
+from hpc_dl.data.spec import EDGES, NODES, PER_POSITION, DataSpec
 from hpc_dl.errors import ConfigError
 
 _BATCH = 256
@@ -49,7 +49,7 @@ def rows_of(batches: HDF5DataModule, split: str, most: int | None, seed: int = 0
         raise ConfigError.at("data.inputs", f"no simple model takes {spec.inputs_in_words}")
     size = spec.sizes[split]
     generator = np.random.default_rng(seed)
-    per_sample = int(np.prod(spec.targets[0].shape)) if spec.task == "labelling" else 1
+    per_sample = int(np.prod(spec.targets[0].shape)) if spec.task in PER_POSITION else 1
     samples = np.arange(size)
     if most is not None and size * per_sample > most:
         # Of images and sequences some samples are enough, of each some positions.
@@ -69,7 +69,7 @@ def _rows(spec: DataSpec, batch: Any) -> Rows:
     if spec.input_kind == "graph":
         return _of_graphs(spec, batch)
     x, y = batch if len(batch) == 2 else (batch[0], batch[0])
-    if spec.task == "labelling":
+    if spec.task in PER_POSITION:
         return _of_steps(x, y) if isinstance(x, Ragged) else _of_positions(np.asarray(x), np.asarray(y))
     if isinstance(x, Ragged):
         values = np.asarray(x.values)

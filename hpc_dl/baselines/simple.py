@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hpc_dl.baselines.features import MOST_ROWS, Rows, rows_of
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.spec import DataSpec, TaskName
+from hpc_dl.data.spec import PER_POSITION, DataSpec, TaskName
 from hpc_dl.errors import ConfigError
 from hpc_dl.learning.task import Task
 
@@ -52,16 +52,16 @@ def fit_all(task: Task, batches: HDF5DataModule, seeds: int, say: Callable[[str]
     data = batches.spec
     if data.task == "reconstruction":
         yield from _principal_components(task, batches)
-    elif data.input_kind == "tokens" and data.task == "labelling" and data.inputs[0].window is not None:
+    elif data.task == "language_modeling" and data.input_kind == "tokens":
         yield from _n_grams(task, batches)
-    elif data.task in ("classification", "multilabel", "regression", "labelling"):
+    elif data.task in ("classification", "multilabel", "regression", *PER_POSITION):
         yield from _of_scikit_learn(task, batches, seeds, say)
     else:
         raise ConfigError.at(
             "data.task",
             "there is no simple model for it",
             value=data.task,
-            allowed="classification, multilabel, regression, labelling, reconstruction",
+            allowed=", ".join(KNOWN),
         )
 
 
@@ -70,10 +70,10 @@ def _of_scikit_learn(task: Task, batches: HDF5DataModule, seeds: int, say: Calla
     train = rows_of(batches, "train", MOST_ROWS)
     if len(train.x) == MOST_ROWS:
         say(f"Simple models learn from {MOST_ROWS:,} rows at most.")
-    most = None if data.task != "labelling" else 10 * MOST_ROWS
+    most = None if data.task not in PER_POSITION else 10 * MOST_ROWS
     judged = {split: rows_of(batches, split, most) for split in ("val", "test") if split in data.sizes}
     known = _models(data)
-    pixels = data.task == "labelling" and data.input_kind in ("image", "volume")
+    pixels = data.task == "segmentation"
     if pixels and data.num_outputs == 2 and data.num_channels == 1:
         known["Otsu's threshold"] = (lambda _: Otsu(), False)
     for name, (make, draws) in known.items():
@@ -269,4 +269,4 @@ def _bits(
 
 
 #: Tasks for which there are simple models.
-KNOWN: tuple[TaskName, ...] = ("classification", "multilabel", "regression", "labelling", "reconstruction")
+KNOWN: tuple[TaskName, ...] = ("classification", "multilabel", "regression", *PER_POSITION, "reconstruction")

@@ -63,7 +63,7 @@ def pack(
         ),
     ] = None,
     task: Annotated[
-        Literal["auto", "classification", "regression", "labelling"],
+        Literal["auto", "classification", "regression", "segmentation"],
         typer.Option(help="What the targets are for; by their type when not told."),
     ] = "auto",
     channels: Annotated[

@@ -133,15 +133,17 @@ class DataConfig(Section):
     windows: Windows | None = None
     """Cut samples from one long stream."""
     crop: Annotated[list[Annotated[int, Field(ge=1)]] | None, Field(min_length=1), Unit("pixels")] = None
-    """Give crops of this size, from the last axes of inputs and (``labelling``) of targets: at random places in
+    """Give crops of this size, from the last axes of inputs and (``segmentation``) of targets: at random places in
     training, from the middle in evaluation."""
     splits: Splits = Splits()
     """How the file is divided into train, val and test."""
     task: Literal["auto", TaskName] = "auto"
     """What the targets are for; ``auto`` takes the file's attribute ``task``, else classification for integer targets
     and regression for others. Whole numbers that are not classes (an age, a count) need ``regression``; ``multilabel``
-    is a row of 0 and 1 for each sample; ``labelling`` one class for each step, pixel, voxel or node of a sample;
-    ``transduction`` a sequence of its own length. No targets have ``reconstruction``, ``generation``, ``embedding``."""
+    is a row of 0 and 1 for each sample; ``segmentation`` one class for each pixel or voxel, ``sequence_labeling``
+    for each step, ``node_classification`` for each node, ``language_modeling`` the next token at each step;
+    ``sequence_to_sequence`` a sequence of its own length. ``reconstruction``,
+    ``generation`` and ``embedding`` have no targets."""
     channels: Literal["auto", "first", "last", "none"] = "auto"
     """Axis of the channels in the stored inputs: ``first`` (N, C, …), ``last`` (N, …, C), or ``none``, where a channel
     is added. ``auto`` is ``first``, except that (N, H, W) in a file not written by hpc_dl means images without one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -10,8 +10,11 @@ TaskName = Literal[
     "classification",
     "multilabel",
     "regression",
-    "labelling",
-    "transduction",
+    "segmentation",
+    "sequence_labeling",
+    "node_classification",
+    "language_modeling",
+    "sequence_to_sequence",
     "reconstruction",
     "generation",
     "embedding",
@@ -19,8 +22,10 @@ TaskName = Literal[
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
 #: Tasks that learn from the inputs alone.
 WITHOUT_TARGETS: tuple[TaskName, ...] = ("reconstruction", "generation", "embedding")
+#: Tasks with a class for each position of a sample: each pixel or voxel, step, node, next token.
+PER_POSITION: tuple[TaskName, ...] = ("segmentation", "sequence_labeling", "node_classification", "language_modeling")
 #: Tasks whose targets are class numbers.
-WITH_CLASSES: tuple[TaskName, ...] = ("classification", "multilabel", "labelling", "transduction")
+WITH_CLASSES: tuple[TaskName, ...] = ("classification", "multilabel", *PER_POSITION, "sequence_to_sequence")
 
 InputKind = Literal["vector", "series", "image", "volume", "sequence", "tokens", "graph", "several"]
 #: One array of one shape for each sample: (F,), (C, T), (C, H, W), (C, D, H, W).
@@ -73,6 +78,34 @@ class FieldSpec:
         return 1 if self.window is None else 2
 
 
+def input_kind_of(inputs: Sequence[FieldSpec]) -> InputKind:
+    """What a sample with these inputs is."""
+    if {NODES, EDGES} <= {field.name for field in inputs}:
+        return "graph"
+    if len(inputs) > 1:
+        return "several"
+    field = inputs[0]
+    axes = len(field.shape) - (field.window is not None)  # of one step, where there are steps
+    if field.ragged or field.window is not None:
+        return "tokens" if axes == 0 and field.dtype.startswith(("int", "uint")) else "sequence"
+    return DENSE[axes - 1] if axes <= len(DENSE) else "several"
+
+
+def per_position_task(inputs: Sequence[FieldSpec], *, predicts_next: bool) -> TaskName:
+    """The task that gives a class to each position of a sample with these inputs.
+
+    Args:
+        inputs: the fields of a sample.
+        predicts_next: the classes are the inputs themselves, one or more steps later.
+    """
+    kind = input_kind_of(inputs)
+    if kind == "graph":
+        return "node_classification"
+    if kind in ("image", "volume"):
+        return "segmentation"
+    return "language_modeling" if predicts_next else "sequence_labeling"
+
+
 @dataclass(frozen=True)
 class DataSpec:
     """The shapes and meaning of a data set's samples.
@@ -80,10 +113,12 @@ class DataSpec:
     Attributes:
         inputs: one for each dataset of inputs.
         targets: likewise; the task and the classes are those of the first.
-        task: ``classification``: one class for each sample; ``multilabel``: some of several; ``labelling``: one class
-            for each of its steps, pixels, voxels or nodes; ``transduction``: a sequence of classes of its own length;
-            ``regression``: one or more values. Without targets: ``reconstruction`` of the inputs, ``generation`` of
-            their like, ``embedding`` of tokens by what stands around them.
+        task: ``classification``: one class for each sample; ``multilabel``: some of several;
+            ``segmentation``: one class for each pixel or voxel; ``sequence_labeling``: for each step;
+            ``node_classification``: for each node of a graph; ``language_modeling``: the next token at each step;
+            ``sequence_to_sequence``: a sequence of classes of its own length; ``regression``: one or more values. Without
+            targets: ``reconstruction`` of the inputs, ``generation`` of similar ones, ``embedding`` of tokens by their
+            contexts.
         num_outputs: number of classes, or of values per sample; of different tokens for ``embedding``.
         class_names: names of the classes or tokens, empty for values.
         sizes: samples in each split that exists (``{"train": 60000, …}``).
@@ -119,16 +154,8 @@ class DataSpec:
 
     @property
     def input_kind(self) -> InputKind:
-        """What a sample is, which decides who can learn from it."""
-        if {NODES, EDGES} <= {field.name for field in self.inputs}:
-            return "graph"
-        if len(self.inputs) > 1:
-            return "several"
-        field = self.inputs[0]
-        axes = len(field.shape) - (field.window is not None)  # of one step, where there are steps
-        if field.ragged or field.window is not None:
-            return "tokens" if axes == 0 and field.dtype.startswith(("int", "uint")) else "sequence"
-        return DENSE[axes - 1] if axes <= len(DENSE) else "several"
+        """What a sample is, which decides which architectures can learn from it."""
+        return input_kind_of(self.inputs)
 
     @property
     def inputs_in_words(self) -> str:

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 
 from hpc_dl.data.ragged import Ragged
+from hpc_dl.data.spec import PER_POSITION
 from hpc_dl.errors import RunError
 from hpc_dl.inference.trained_model import FinishedModel, device
 from hpc_dl.learning.metrics import confusion_matrix
@@ -56,7 +57,7 @@ def evaluate(finished: FinishedModel, split: str) -> dict[str, Any]:
         "metrics": dict(sorted(found.items())),
     }
     names = list(finished.data.class_names)
-    by_class = finished.data.task in ("classification", "labelling") and len(names) <= _LARGEST_MATRIX
+    by_class = finished.data.task in ("classification", *PER_POSITION) and len(names) <= _LARGEST_MATRIX
     if by_class and isinstance(model, Supervised):
         answer |= {"classes": names, "confusion": _confusion(model, batches)}
     write_json(finished.run.path / f"evaluation-{split}.json", answer)

@@ -86,7 +86,7 @@ def export(finished: FinishedModel, out: Path, *, force: bool = False) -> dict[s
 def not_exported(finished: FinishedModel) -> str:
     """Why a model has no form that ONNX knows; empty where it has."""
     model, data = finished.model, finished.data
-    if not isinstance(model, Supervised) or data.task == "transduction":
+    if not isinstance(model, Supervised) or data.task == "sequence_to_sequence":
         return f"{type(model).__name__} gives no outputs for inputs alone"
     config = finished.experiment.model
     if isinstance(config, ModelConfig) and config.no_export:

@@ -51,7 +51,7 @@ def predict(
         DataError: a file cannot be read or written.
     """
     model = finished.model
-    if not isinstance(model, Supervised) or finished.data.task == "transduction":
+    if not isinstance(model, Supervised) or finished.data.task == "sequence_to_sequence":
         raise RunError.at(finished.run.name, f"{type(model).__name__} gives no outputs for inputs alone")
     if out.exists() and (not force or (file.exists() and out.samefile(file))):
         which = "the file that is read" if file.exists() and out.samefile(file) else "there already"

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from hpc_dl.data.spec import DataSpec, TaskName
+from hpc_dl.data.spec import PER_POSITION, DataSpec, TaskName
 from hpc_dl.errors import ConfigError, Fault
 from hpc_dl.schema import Section
 
@@ -161,8 +161,8 @@ FITTING: dict[TaskName, tuple[str, ...]] = {
     "classification": ("cross_entropy", "focal", "hinge", "perceptron"),
     "multilabel": ("bce",),
     "regression": ("mse", "half_mse", "l1", "huber"),
-    "labelling": ("cross_entropy", "focal", "dice", "cross_entropy_dice"),
-    "transduction": ("cross_entropy",),
+    **dict.fromkeys(PER_POSITION, ("cross_entropy", "focal", "dice", "cross_entropy_dice")),
+    "sequence_to_sequence": ("cross_entropy",),
     "reconstruction": ("mse", "half_mse", "l1", "huber", "bce"),
     # Networks that compete, and vectors of words, have losses of their own.
     "generation": ("auto",),
@@ -196,7 +196,7 @@ def misfits(config: LossConfig, loss: str, data: DataSpec) -> list[Fault]:
             )
         )
     if config.class_weights != "none":
-        if data.task not in ("classification", "multilabel", "labelling"):
+        if data.task not in ("classification", "multilabel", *PER_POSITION):
             faults.append(
                 Fault(
                     "loss.class_weights",

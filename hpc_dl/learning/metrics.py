@@ -25,7 +25,7 @@ from torchmetrics.classification import (
 )
 from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
 
-from hpc_dl.data.spec import DataSpec, TaskName
+from hpc_dl.data.spec import PER_POSITION, DataSpec, TaskName
 from hpc_dl.errors import ConfigError
 
 #: A label that no metric counts: there is no step.
@@ -113,7 +113,7 @@ def _multiclass() -> dict[str, Callable[[int], Metric]]:
     }
 
 
-def _labelling() -> dict[str, Callable[[int], Metric]]:
+def _per_position() -> dict[str, Callable[[int], Metric]]:
     # A class's Dice coefficient is its F1 score over all pixels.
     return _multiclass() | {
         "dice": lambda k: MulticlassF1Score(k, average="macro"),
@@ -139,9 +139,9 @@ METRICS: dict[TaskName, dict[str, Callable[[int], Metric]]] = {
         "auroc": lambda k: MultilabelAUROC(k),
     },
     "regression": _values(),
-    "labelling": _labelling(),
+    **dict.fromkeys(PER_POSITION, _per_position()),
     # Of labels (B, longest): each target with its end, one class more, and IGNORED after it.
-    "transduction": {
+    "sequence_to_sequence": {
         "accuracy": lambda k: MulticlassAccuracy(k + 1, average="micro", ignore_index=IGNORED),
         "exact_match": lambda k: MulticlassExactMatch(k + 1, ignore_index=IGNORED),
     },
@@ -156,12 +156,12 @@ def usual(data: DataSpec) -> tuple[str, ...]:
     if data.task == "classification":
         names = ("accuracy", "balanced_accuracy", "f1")
         return (*names, "auroc") if data.num_outputs == 2 else names
-    if data.task == "labelling":
-        field = data.inputs[0]
-        if field.window is not None and field.dtype.startswith(("int", "uint")):
-            return ("accuracy", "bits_per_step")
-        by_step = field.ragged or field.window is not None
-        return ("accuracy", "balanced_accuracy", "f1") if by_step else ("accuracy", "dice", "iou")
+    if data.task in ("sequence_labeling", "node_classification"):
+        return ("accuracy", "balanced_accuracy", "f1")
+    if data.task == "language_modeling":
+        return ("accuracy", "bits_per_step")
+    if data.task == "segmentation":
+        return ("accuracy", "dice", "iou")
     if data.task == "multilabel":
         return ("accuracy", "f1", "exact_match")
     return tuple(METRICS[data.task])
@@ -177,7 +177,7 @@ def confusion_matrix(data: DataSpec) -> Metric:
     """
     if data.task == "multilabel":
         return MultilabelConfusionMatrix(data.num_outputs)
-    if data.task not in ("classification", "labelling"):
+    if data.task not in ("classification", *PER_POSITION):
         raise ConfigError.at("data.task", "has no confusion matrix", value=data.task)
     return MulticlassConfusionMatrix(data.num_outputs)
 

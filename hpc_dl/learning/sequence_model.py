@@ -8,7 +8,7 @@ from abc import abstractmethod
 from torch import Tensor
 
 from hpc_dl.data.ragged import Ragged
-from hpc_dl.data.spec import DataSpec, InputKind, TaskName
+from hpc_dl.data.spec import PER_POSITION, DataSpec, InputKind, TaskName
 from hpc_dl.errors import ConfigError, Fault
 from hpc_dl.learning.learner import Learning
 from hpc_dl.learning.supervised import Supervised
@@ -16,7 +16,7 @@ from hpc_dl.nn.sequences import StepVectors, pad, unpad
 
 #: What such an architecture takes, and what for.
 KINDS: tuple[InputKind, ...] = ("series", "sequence", "tokens")
-TASKS: tuple[TaskName, ...] = ("classification", "multilabel", "regression", "labelling")
+TASKS: tuple[TaskName, ...] = ("classification", "multilabel", "regression", "sequence_labeling", "language_modeling")
 
 
 class SequenceModel(Supervised):
@@ -82,13 +82,13 @@ class SequenceModel(Supervised):
         outputs = self.judge(self.steps(x.transpose(1, 2) if series else x), None)
         if not self.by_step:
             return outputs
-        return outputs.transpose(1, 2) if self.learning.data.task == "labelling" else outputs.flatten(1)
+        return outputs.transpose(1, 2) if self.learning.data.task in PER_POSITION else outputs.flatten(1)
 
 
 def is_by_step(data: DataSpec) -> bool:
     """Whether each step has a target of its own."""
     target = data.targets[0]
-    return data.task == "labelling" or target.ragged or target.window is not None
+    return data.task in PER_POSITION or target.ragged or target.window is not None
 
 
 def tells_next(data: DataSpec) -> bool:
@@ -107,7 +107,7 @@ def _vocabulary(data: DataSpec, given: int | None) -> int:
     """How many different tokens there are."""
     if given is not None:
         return given
-    if tells_next(data) and data.task == "labelling":  # the targets are tokens of the same vocabulary
+    if tells_next(data) and data.task in PER_POSITION:  # the targets are tokens of the same vocabulary
         return data.num_outputs
     if data.input_dtype == "uint8":
         return 256
@@ -127,7 +127,7 @@ def _check_targets(data: DataSpec) -> None:
     if field.ragged != target.ragged:
         which = "inputs differ in length but targets do" if field.ragged else "targets differ in length but inputs do"
         faults.append(Fault("data.targets", f"{which} not, in {data.file}", remedy="give each step one target"))
-    elif data.task == "labelling":
+    elif data.task in PER_POSITION:
         expected = () if field.ragged else field.shape[-1:] if data.input_kind == "series" else field.shape[:1]
         if target.shape != expected:
             faults.append(

@@ -13,7 +13,7 @@ import torch
 from torchmetrics import MetricCollection
 
 from hpc_dl.data.ragged import Ragged
-from hpc_dl.data.spec import DataSpec, TaskName
+from hpc_dl.data.spec import PER_POSITION, DataSpec, TaskName
 from hpc_dl.errors import ConfigError, Fault, nearest
 from hpc_dl.learning.losses import FITTING, LOSSES, LossConfig, LossName, class_weights, misfits
 from hpc_dl.learning.metrics import METRICS, usual
@@ -26,7 +26,8 @@ class Task:
 
     * ``classification``: (B, K) and (B,) class numbers; ``multilabel``: (B, K) and (B, K) of 0 and 1.
     * ``regression``: (B, K) and (B, K) or, for one value, (B,).
-    * ``labelling``: (B, K, *positions) and (B, *positions) class numbers; (all steps, K) where samples are ragged.
+    * one class at each position (``segmentation``, ``sequence_labeling``, …): (B, K, *positions) and (B, *positions)
+      class numbers; (all steps, K) where samples are ragged.
     * ``reconstruction``: (B, *input_shape), and the scaled inputs themselves.
 
     Attributes:
@@ -102,7 +103,7 @@ class Task:
         """What a network gives for one sample of a dense batch, without the batch."""
         if self.name == "reconstruction":
             return self.data.input_shape
-        if self.name == "labelling":
+        if self.name in PER_POSITION:
             return (self.num_outputs, *self.data.targets[0].shape)
         return (self.num_outputs,)
 

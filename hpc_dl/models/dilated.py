@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from hpc_dl.data.spec import DataSpec
+from hpc_dl.data.spec import PER_POSITION, DataSpec
 from hpc_dl.errors import ConfigError, Fault
 from hpc_dl.learning.learner import Learning
 from hpc_dl.learning.supervised import Supervised
@@ -26,7 +26,7 @@ class DilatedConfig(ModelConfig):
     """
 
     inputs = ("series", "image", "volume")
-    tasks = ("classification", "multilabel", "regression", "labelling")
+    tasks = ("classification", "multilabel", "regression", "segmentation", "sequence_labeling")
     small = {"width": 8, "layers": 2}
 
     name: Literal["dilated"] = "dilated"
@@ -55,7 +55,7 @@ class DilatedConfig(ModelConfig):
         faults = []
         if self.kernel_size % 2 == 0:
             faults.append(Fault("model.kernel_size", "must be odd", value=self.kernel_size))
-        if data.task == "labelling":
+        if data.task in PER_POSITION:
             if self.stride > 1:
                 faults.append(Fault("model.stride", "must be 1 to label each position", value=self.stride))
             if data.targets[0].shape != data.input_shape[1:]:
@@ -97,11 +97,11 @@ class Dilated(Supervised):
             *[layer(width, dilation=2**number) for number in range(config.layers)],
         )
         dropout = nn.Dropout(config.dropout)
-        if data.task == "labelling":
+        if data.task in PER_POSITION:
             self.classifier = nn.Sequential(dropout, convolution(num_axes, width, data.num_outputs))
         else:
             self.classifier = nn.Sequential(GlobalAverage(), dropout, nn.Linear(width, data.num_outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map inputs (batch, channels, *sizes) to (batch, num_outputs), labelling them to (…, num_outputs, *sizes)."""
+        """Map (B, channels, *sizes) to (B, num_outputs), or to (B, num_outputs, *sizes) with a class at each position."""
         return judged(self.classifier, self.features(x))

@@ -27,7 +27,7 @@ class FCNConfig(ModelConfig):
     """
 
     inputs = ("series", "image", "volume")
-    tasks = ("labelling", "reconstruction")
+    tasks = ("segmentation", "sequence_labeling", "reconstruction")
     small = {"channels": [32, 32, 16], "skips": 2}
 
     name: Literal["fcn"] = "fcn"

@@ -24,7 +24,7 @@ class FixedPointConfig(ModelConfig):
     """States H(t + 1) = F(H(t), X) of the nodes, iterated until they stay, then a hidden layer and a linear one."""
 
     inputs = ("graph",)
-    tasks = ("labelling", "classification", "multilabel", "regression")
+    tasks = ("node_classification", "classification", "multilabel", "regression")
     small = {"width": 16}
     metrics = ("iterations", "residual")
 
@@ -80,7 +80,9 @@ class FixedPointNetwork(Supervised):
             activation(config.activation),
             nn.Dropout(config.dropout),
         )
-        self.head = GraphHead(config.width, data.num_outputs, None if data.task == "labelling" else config.pooling)
+        self.head = GraphHead(
+            config.width, data.num_outputs, None if data.task == "node_classification" else config.pooling
+        )
         self.convergence = nn.ModuleDict(
             {f"{split}_iterations": MeanMetric() for split in ("val", "test")}
             | {f"{split}_residual": MaxMetric() for split in ("val", "test")}
@@ -94,7 +96,7 @@ class FixedPointNetwork(Supervised):
             start: (all nodes, width) states to begin with, zeros when left out; the outputs do not depend on it.
 
         Returns:
-            (all nodes, num_outputs) for labelling, else (graphs, num_outputs).
+            (all nodes, num_outputs) for ``node_classification``, else (graphs, num_outputs).
         """
         graphs = Graphs.of(x)
         # Half precision would never come to rest.

@@ -24,7 +24,7 @@ class GCNConfig(ModelConfig):
     """Layers of a dense layer on each node and a normalised sum over its neighbourhood."""
 
     inputs = ("graph",)
-    tasks = ("labelling", "classification", "multilabel", "regression")
+    tasks = ("node_classification", "classification", "multilabel", "regression")
     small = {"depth": 2, "width": 16}
 
     name: Literal["gcn"] = "gcn"
@@ -72,13 +72,15 @@ class GCN(Supervised):
         )
         self.activation = activation(config.activation)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = GraphHead(config.width, data.num_outputs, None if data.task == "labelling" else config.pooling)
+        self.head = GraphHead(
+            config.width, data.num_outputs, None if data.task == "node_classification" else config.pooling
+        )
 
     def forward(self, x: Mapping[str, Any]) -> Tensor:
         """Map graphs (``nodes``, ``edges``, perhaps ``edge_features``, all ragged) to outputs.
 
         Returns:
-            (all nodes, num_outputs) for labelling, else (graphs, num_outputs).
+            (all nodes, num_outputs) for ``node_classification``, else (graphs, num_outputs).
         """
         graphs = Graphs.of(x)
         adjacencies = self._adjacencies(graphs)

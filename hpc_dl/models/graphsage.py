@@ -27,7 +27,7 @@ class GraphSAGEConfig(ModelConfig):
     """Layers that add a linear function of each node to linear functions of its neighbours' mean or maximum."""
 
     inputs = ("graph",)
-    tasks = ("labelling", "classification", "multilabel", "regression")
+    tasks = ("node_classification", "classification", "multilabel", "regression")
     small = {"depth": 2, "width": 16}
 
     name: Literal["graphsage"] = "graphsage"
@@ -80,13 +80,15 @@ class GraphSAGE(Supervised):
         self.activation = activation(config.activation)
         self.dropout = nn.Dropout(config.dropout)
         self.normalize = config.normalize
-        self.head = GraphHead(config.width, data.num_outputs, None if data.task == "labelling" else config.pooling)
+        self.head = GraphHead(
+            config.width, data.num_outputs, None if data.task == "node_classification" else config.pooling
+        )
 
     def forward(self, x: Mapping[str, Any]) -> Tensor:
         """Map graphs (``nodes``, ``edges``, perhaps ``edge_features``, all ragged) to outputs.
 
         Returns:
-            (all nodes, num_outputs) for labelling, else (graphs, num_outputs).
+            (all nodes, num_outputs) for ``node_classification``, else (graphs, num_outputs).
         """
         graphs = Graphs.of(x)
         weights = None if self.weigh is None else self.weigh(graphs)

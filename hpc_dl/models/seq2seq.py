@@ -30,7 +30,7 @@ class Seq2SeqConfig(ModelConfig):
     """An encoder reads the tokens, a decoder writes the targets one after another until it writes their end."""
 
     inputs = ("tokens",)
-    tasks = ("transduction",)
+    tasks = ("sequence_to_sequence",)
     small = {"embedding": 8, "hidden": 8, "vocabulary": 32}
 
     name: Literal["seq2seq"] = "seq2seq"

@@ -29,7 +29,7 @@ class UNetConfig(ModelConfig):
     """Levels of two convolutions each, down by max pooling, up by upsampling, joined by skip connections."""
 
     inputs = ("series", "image", "volume")
-    tasks = ("labelling", "reconstruction")
+    tasks = ("segmentation", "sequence_labeling", "reconstruction")
     small = {"depth": 2, "width": 8}
 
     name: Literal["unet"] = "unet"

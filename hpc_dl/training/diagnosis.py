@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.ragged import Ragged
+from hpc_dl.data.spec import PER_POSITION
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.learning.task import Task
 
@@ -130,7 +131,7 @@ def _constant_loss(task: Task, targets: list[Any]) -> float:
     values = torch.cat([(y.values if isinstance(y, Ragged) else y) for y in targets])
     if task.config.name in _OF_MARGINS:
         return 1 - float(torch.bincount(values).max()) / len(values)
-    if task.name in ("classification", "labelling"):
+    if task.name in ("classification", *PER_POSITION):
         shares = torch.bincount(values.flatten(), minlength=task.num_outputs).float() / values.numel()
         if task.weights is not None:  # they move the best constant answer, too
             shares = shares * task.weights.to(shares)

@@ -230,7 +230,7 @@ def _diagnosis(
     run: RunFolder, model: pl.LightningModule, batches: HDF5DataModule, trainer: pl.Trainer, watchdog: Watchdog
 ) -> dict[str, Any] | None:
     """What can be said of the training, for one network with one loss."""
-    if not isinstance(model, Supervised) or model.learning.task.name == "transduction":
+    if not isinstance(model, Supervised) or model.learning.task.name == "sequence_to_sequence":
         return None
     with watchdog.phase("looking at the trained model"):
         try:

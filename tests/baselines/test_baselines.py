@@ -74,7 +74,7 @@ def test_pixels_by_their_neighbours_and_otsu(tmp_path: Path) -> None:
     images = (60 + 100 * masks + generator.normal(0, 10, masks.shape)).clip(0, 255).astype(np.uint8)[:, None]
     parts = {"train": slice(0, 6), "val": slice(6, 9), "test": slice(9, 12)}
     splits = {split: Samples(images[part], masks[part]) for split, part in parts.items()}
-    write(tmp_path / "m.h5", splits, task="labelling", class_names=["back", "front"], **ABOUT)
+    write(tmp_path / "m.h5", splits, task="segmentation", class_names=["back", "front"], **ABOUT)
     iou = by_name(compared(tmp_path, tmp_path / "m.h5", model={"name": "cnn"}), "test/iou")
     assert iou["Otsu's threshold"] > 0.99 and iou["logistic"] > 0.99 > iou["constant"]
 
@@ -99,19 +99,19 @@ def test_sequences_graphs_and_tokens_become_rows(tmp_path: Path) -> None:
     nodes = Ragged(np.ones((3, 1), np.float32), np.array([0, 3]))
     edges = Ragged(np.array([[0, 1], [0, 2]]), np.array([0, 2]))
     graph = {"nodes": nodes, "edges": edges, "targets": Ragged(np.array([0, 1, 1]), nodes.offsets)}
-    write(tmp_path / "g.h5", {"train": graph}, task="labelling", inputs=("nodes", "edges"), **ABOUT)
+    write(tmp_path / "g.h5", {"train": graph}, task="node_classification", inputs=("nodes", "edges"), **ABOUT)
     rows = rows_of(HDF5DataModule(tmp_path / "g.h5", scaling="none"), "train", None)
     assert np.expm1(rows.x[:, 1:]).round().tolist() == [[2, 0], [0, 1], [0, 1]]  # edges out, edges in
 
     tokens = Ragged(np.array([0, 1, 0, 1, 1]), np.array([0, 3, 5]))
     labelled = {"inputs": tokens, "targets": Ragged(np.array([1, 0, 1, 0, 0]), tokens.offsets)}
-    write(tmp_path / "l.h5", {"train": labelled, "test": labelled}, task="labelling", class_names="ab", **ABOUT)
+    write(tmp_path / "l.h5", {"train": labelled, "test": labelled}, task="sequence_labeling", class_names="ab", **ABOUT)
     accuracy = by_name(compared(tmp_path, tmp_path / "l.h5", data={"batch_size": 1}), "test/accuracy")
     assert accuracy["forest"] == 1.0
 
     stream = {"inputs": np.tile(np.array([0, 1, 2], np.uint8), 200)}
     splits = {"train": stream, "test": stream}
-    write(tmp_path / "t.h5", splits, task="labelling", targets=(), stream=True, class_names="abc", **ABOUT)
+    write(tmp_path / "t.h5", splits, task="language_modeling", targets=(), stream=True, class_names="abc", **ABOUT)
     found = compared(tmp_path, tmp_path / "t.h5", data={"windows": {"length": 20}, "batch_size": 4})
     bits = by_name(found, "test/bits_per_step")
     assert bits["1-gram"] == pytest.approx(math.log2(3), abs=0.01)

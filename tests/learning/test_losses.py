@@ -17,7 +17,7 @@ from hpc_dl.learning.task import Task
 from tests.experiments import spec
 
 CLASSES = spec()
-PIXELS = replace(spec(input_shape=(1, 2, 2)), task="labelling", targets=(FieldSpec("targets", (2, 2), "int64"),))
+PIXELS = replace(spec(input_shape=(1, 2, 2)), task="segmentation", targets=(FieldSpec("targets", (2, 2), "int64"),))
 LABELS = replace(spec(), task="multilabel", targets=(FieldSpec("targets", (3,), "uint8"),))
 VALUES = spec("regression", input_shape=(5,), num_outputs=2)
 OUTPUTS = torch.tensor([[2.0, 0.5, -1.0], [0.0, 0.2, 0.1], [1.0, -1.0, 3.0], [0.3, 0.3, -0.2]])
@@ -252,7 +252,7 @@ def test_what_does_not_fit_is_told(data: DataSpec, config: dict[str, Any], count
 
 def test_each_loss_fits_some_task_and_stays_finite_for_outputs_that_are_huge() -> None:
     assert {name for fitting in FITTING.values() for name in fitting} - {"auto"} == set(LOSSES)
-    for name in FITTING["classification"] + FITTING["labelling"]:
+    for name in FITTING["classification"] + FITTING["segmentation"]:
         data = CLASSES if name in FITTING["classification"] else PIXELS
         outputs = (1e4 * OUTPUTS).requires_grad_()
         found = Task(LossConfig(name=name), data).loss(outputs, TARGETS)  # type: ignore[arg-type]

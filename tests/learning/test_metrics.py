@@ -15,7 +15,7 @@ from hpc_dl.learning.task import Task
 from tests.experiments import spec
 
 CLASSES = spec()
-PIXELS = replace(spec(input_shape=(1, 2, 3)), task="labelling", targets=(FieldSpec("targets", (2, 3), "int64"),))
+PIXELS = replace(spec(input_shape=(1, 2, 3)), task="segmentation", targets=(FieldSpec("targets", (2, 3), "int64"),))
 LABELS = replace(spec(num_outputs=2), task="multilabel", targets=(FieldSpec("targets", (2,), "uint8"),))
 
 
@@ -203,7 +203,7 @@ def test_the_confusion_matrix_of_labels_and_of_pixels() -> None:
 
 
 def test_metrics_begin_anew_after_a_reset() -> None:
-    for name, make in METRICS["labelling"].items():
+    for name, make in METRICS["segmentation"].items():
         metric = make(3)
         outputs, targets = certain(FOUND[4:]), torch.tensor(TRUE[4:])
         metric.update(outputs, targets)

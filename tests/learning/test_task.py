@@ -107,8 +107,8 @@ def test_metrics_are_chosen_by_name() -> None:
         Task(LossConfig(), VALUES, ["mse", "accuracy"])
 
 
-def test_labelling_of_pixels_and_of_steps() -> None:
-    pixels = replace(spec(input_shape=(1, 2, 2)), task="labelling", targets=(FieldSpec("targets", (2, 2), "int64"),))
+def test_a_class_for_each_pixel_and_for_each_step() -> None:
+    pixels = replace(spec(input_shape=(1, 2, 2)), task="segmentation", targets=(FieldSpec("targets", (2, 2), "int64"),))
     task = Task(LossConfig(), pixels)
     assert task.output_shape == (3, 2, 2)
     labels = torch.tensor([[[0, 1], [1, 2]]])
@@ -126,7 +126,9 @@ def test_labelling_of_pixels_and_of_steps() -> None:
 
 def test_bits_per_step() -> None:
     stream = FieldSpec("inputs", (4,), "uint8", window=Window(4, 4))
-    data = replace(spec(), inputs=(stream,), task="labelling", targets=(FieldSpec("next inputs", (4,), "int64"),))
+    data = replace(
+        spec(), inputs=(stream,), task="language_modeling", targets=(FieldSpec("next inputs", (4,), "int64"),)
+    )
     found = computed(Task(LossConfig(), data), [(torch.zeros(2, 3, 4), torch.zeros(2, 4, dtype=torch.int64))])
     assert found["val/bits_per_step"] == pytest.approx(math.log2(3))
 

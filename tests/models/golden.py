@@ -38,7 +38,7 @@ def main() -> None:
     found = {}
     for name, kind, task in combinations():
         data = data_of(kind, task)
-        if task != "transduction" and isinstance(small(name).build(data, learning(data)), Supervised):
+        if task != "sequence_to_sequence" and isinstance(small(name).build(data, learning(data)), Supervised):
             found[f"{name} {kind} {task}"] = summary_of(name, kind, task)
     GOLDEN.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 

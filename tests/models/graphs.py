@@ -16,14 +16,14 @@ SIZES = (6, 1, 9, 4)
 
 def graph_data(task: str) -> DataSpec:
     """What a model is told of graphs whose nodes and edges have features."""
-    several = {"labelling": (), "classification": ()}.get(task, (NUM_OUTPUTS,))
+    several = {"node_classification": (), "classification": ()}.get(task, (NUM_OUTPUTS,))
     return DataSpec(
         inputs=(
             FieldSpec("nodes", (NUM_FEATURES,), "float32", ragged=True),
             FieldSpec("edges", (2,), "int64", ragged=True),
             FieldSpec("edge_features", (NUM_EDGE_FEATURES,), "float32", ragged=True),
         ),
-        targets=(FieldSpec("targets", several, "int64", ragged=task == "labelling"),),
+        targets=(FieldSpec("targets", several, "int64", ragged=task == "node_classification"),),
         task=task,  # type: ignore[arg-type]
         num_outputs=NUM_OUTPUTS,
         class_names=("a", "b", "c"),

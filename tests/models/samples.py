@@ -8,7 +8,7 @@ import torch
 
 from hpc_dl import models
 from hpc_dl.data.ragged import Ragged
-from hpc_dl.data.spec import EDGES, NODES, DataSpec, FieldSpec, InputKind, TaskName, Window
+from hpc_dl.data.spec import EDGES, NODES, PER_POSITION, DataSpec, FieldSpec, InputKind, TaskName, Window
 from hpc_dl.models.base import ModelConfig
 from tests.experiments import spec
 
@@ -32,7 +32,7 @@ def data_of(kind: InputKind, task: TaskName) -> DataSpec:
         inputs = (FieldSpec(NODES, (4,), "float32", ragged=True), FieldSpec(EDGES, (2,), "int64", ragged=True))
     elif kind == "sequence":
         inputs = (FieldSpec("inputs", (4,), "float32", ragged=True),)
-    elif kind == "tokens" and task in ("labelling", "embedding"):
+    elif kind == "tokens" and task in ("language_modeling", "embedding"):
         inputs = (FieldSpec("inputs", (STEPS,), "int64", window=Window(STEPS, STEPS)),)
     elif kind == "tokens":
         inputs = (FieldSpec("inputs", (), "int64", ragged=True),)
@@ -44,11 +44,11 @@ def data_of(kind: InputKind, task: TaskName) -> DataSpec:
 def _targets(kind: InputKind, task: TaskName, inputs: tuple[FieldSpec, ...]) -> tuple[FieldSpec, ...]:
     if task in ("reconstruction", "generation", "embedding"):
         return ()
-    if task == "transduction" or (task == "labelling" and kind in ("graph", "sequence")):
+    if task == "sequence_to_sequence" or (task in PER_POSITION and inputs[0].ragged):
         return (FieldSpec("targets", (), "int64", ragged=True),)
-    if task == "labelling" and kind == "tokens":
+    if task == "language_modeling":
         return (FieldSpec("next inputs", (STEPS,), "int64", window=Window(STEPS, STEPS, 1)),)
-    if task == "labelling":
+    if task in PER_POSITION:
         return (FieldSpec("targets", inputs[0].shape[1:], "int64"),)
     return (FieldSpec("targets", _TARGETS[task], "float32" if task == "regression" else "int64"),)
 
@@ -94,7 +94,7 @@ def _drawn_targets(data: DataSpec, lengths: list[int], generator: torch.Generato
         return torch.randint(2, (size, data.num_outputs), generator=generator)
     if data.task == "regression":
         return torch.randn(size, data.num_outputs, generator=generator)
-    if data.task == "transduction":
+    if data.task == "sequence_to_sequence":
         return _ragged([length - 1 for length in lengths], field, generator)
     if field.ragged:
         return _ragged(lengths, field, generator)
@@ -124,8 +124,11 @@ def combinations() -> Iterator[tuple[str, InputKind, TaskName]]:
 def possible(kind: InputKind, task: TaskName) -> bool:
     """Whether there are such data: no pixels in a vector, no next token without tokens."""
     return {
-        "labelling": kind != "vector",
-        "transduction": kind == "tokens",
+        "segmentation": kind in ("image", "volume"),
+        "sequence_labeling": kind in ("series", "sequence", "tokens"),
+        "node_classification": kind == "graph",
+        "language_modeling": kind == "tokens",
+        "sequence_to_sequence": kind == "tokens",
         "reconstruction": kind in _SHAPES,
         "generation": kind in _SHAPES,
         "embedding": kind == "tokens",

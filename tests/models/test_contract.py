@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from hpc_dl import models
-from hpc_dl.data.spec import DataSpec, InputKind, TaskName
+from hpc_dl.data.spec import PER_POSITION, DataSpec, InputKind, TaskName
 from hpc_dl.errors import ConfigError
 from hpc_dl.inference.onnx_export import to_onnx
 from hpc_dl.learning.learner import Learner
@@ -44,7 +44,9 @@ def is_supervised(name: str) -> bool:
 
 
 SUPERVISED = [c for c in ALL if is_supervised(c[0])]
-MAPPING = [c for c in SUPERVISED if c[2] != "transduction"]  # an output for each input: not sequences to sequences
+MAPPING = [
+    c for c in SUPERVISED if c[2] != "sequence_to_sequence"
+]  # an output for each input: not sequences to sequences
 every = pytest.mark.parametrize(("name", "kind", "task"), ALL)
 supervised = pytest.mark.parametrize(("name", "kind", "task"), SUPERVISED)
 mapping = pytest.mark.parametrize(("name", "kind", "task"), MAPPING)
@@ -73,7 +75,7 @@ def test_it_is_a_learner_of_known_parameters(name: str, kind: InputKind, task: T
 def test_other_data_are_refused_in_one_line(name: str) -> None:
     section = models.config_class(name)
     for kind in ("vector", "image", "tokens", "graph"):
-        for task in ("classification", "embedding", "transduction"):
+        for task in ("classification", "embedding", "sequence_to_sequence"):
             if kind in section.inputs and task in section.tasks:
                 continue
             data = data_of(kind, task)  # type: ignore[arg-type]
@@ -91,7 +93,7 @@ def test_shapes(name: str, kind: InputKind, task: TaskName) -> None:
         x, y = model.inputs_and_targets(batch)
         outputs = model(x)
         positions = model.learning.task.weight(y)
-        shape = model.learning.task.output_shape if data.is_dense or task != "labelling" else (CLASSES,)
+        shape = model.learning.task.output_shape if data.is_dense or task not in PER_POSITION else (CLASSES,)
         assert outputs.shape == (positions, *shape)
         assert outputs.dtype == torch.float32
         assert outputs.isfinite().all()

@@ -14,7 +14,7 @@ from tests.experiments import learning, spec
 
 def labelled(shape: tuple[int, ...]) -> DataSpec:
     target = FieldSpec("targets", shape[1:], "int64")
-    return replace(spec(input_shape=shape, num_outputs=3), task="labelling", targets=(target,))
+    return replace(spec(input_shape=shape, num_outputs=3), task="segmentation", targets=(target,))
 
 
 def built(config: FCNConfig, shape: tuple[int, ...]) -> FCN:

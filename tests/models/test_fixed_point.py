@@ -12,11 +12,11 @@ from hpc_dl.nn.graphs import Graphs
 from tests.experiments import learning
 from tests.models.graphs import batch, graph_data, permuted
 
-LABELLING = graph_data("labelling")
-BARE = DataSpec(**vars(LABELLING) | {"inputs": LABELLING.inputs[:2]})
+NODE_CLASSES = graph_data("node_classification")
+BARE = DataSpec(**vars(NODE_CLASSES) | {"inputs": NODE_CLASSES.inputs[:2]})
 
 
-def built(data: DataSpec = LABELLING, scale: float = 1.0, **parameters: Any) -> FixedPointNetwork:
+def built(data: DataSpec = NODE_CLASSES, scale: float = 1.0, **parameters: Any) -> FixedPointNetwork:
     """A network whose weights inside F are ``scale`` times as large as at the beginning."""
     torch.manual_seed(0)
     model = FixedPointConfig(**{"width": 8, **parameters}).module(data, learning(data)).eval()
@@ -34,11 +34,11 @@ def bare(x: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("directed", [True, False])
 @pytest.mark.parametrize("phi", ["tanh", "relu", "elu", "leaky_relu", "sigmoid"])
 def test_it_is_a_contraction_on_any_graph_with_any_weights(phi: str, directed: bool, scale: float) -> None:
-    for data in (LABELLING, BARE):
+    for data in (NODE_CLASSES, BARE):
         model = built(data, scale, state_activation=phi, directed=directed, contraction=0.8)
         for seed in range(4):
             x = batch(seed, density=0.2 * (seed + 1))
-            function = model.transition(Graphs.of(x if data is LABELLING else bare(x)))
+            function = model.transition(Graphs.of(x if data is NODE_CLASSES else bare(x)))
             torch.manual_seed(seed)
             first = torch.randn(20, 8)
             second = first + torch.randn(20, 8) * 10.0**-seed

@@ -36,7 +36,7 @@ def dense(model: GCN, nodes: Tensor, adjacency: np.ndarray) -> Tensor:
 
 @pytest.mark.parametrize("parameters", [{}, {"directed": True}, {"self_weight": 3.0, "depth": 3}])
 def test_it_is_the_equation_of_its_authors(parameters: dict[str, Any]) -> None:
-    data = graph_data("labelling")
+    data = graph_data("node_classification")
     model, x = built(data, width=8, **parameters), batch(seed=1)
     graphs = np.split(np.arange(len(x["nodes"].values)), x["nodes"].offsets[1:-1].tolist())
     wanted = []
@@ -49,7 +49,7 @@ def test_it_is_the_equation_of_its_authors(parameters: dict[str, Any]) -> None:
 
 
 def test_edges_in_both_directions_make_the_same_undirected_graph_as_twice_the_weight() -> None:
-    data = graph_data("labelling")
+    data = graph_data("node_classification")
     model, x = built(data, width=8), batch(seed=2)
     edges = x["edges"].part(slice(0, 1)).values
     nodes = x["nodes"].part(slice(0, 1))
@@ -69,27 +69,27 @@ def test_a_graph_is_judged_whatever_the_order_of_its_nodes(task: str, pooling: s
 
 def test_the_weights_of_edges_count() -> None:
     x = batch(seed=4)
-    data = graph_data("labelling")
+    data = graph_data("node_classification")
     other = x | {"edge_features": Ragged(x["edge_features"].values * 5, x["edge_features"].offsets)}
     assert not torch.allclose(built(data, edge_weights=True)(x), built(data, edge_weights=True)(other))
     assert torch.equal(built(data)(x), built(data)(other))
 
 
 def test_dropout_acts_in_training_only() -> None:
-    model, x = built(graph_data("labelling"), dropout=0.5), batch(seed=5)
+    model, x = built(graph_data("node_classification"), dropout=0.5), batch(seed=5)
     assert torch.equal(model(x), model(x))
     assert not torch.equal(model.train()(x), model(x))
 
 
 def test_a_table_is_no_graph() -> None:
-    data = graph_data("labelling")
+    data = graph_data("node_classification")
     table = DataSpec(**vars(data) | {"inputs": (FieldSpec("inputs", (5,), "float32"),)})
     with pytest.raises(ConfigError, match=r"model.name: does not take inputs of the kind vector"):
         GCNConfig().build(table, learning(data))
 
 
 def test_weights_need_features_of_edges() -> None:
-    data = graph_data("labelling")
+    data = graph_data("node_classification")
     bare = DataSpec(**vars(data) | {"inputs": data.inputs[:2]})
     with pytest.raises(ConfigError, match=r"model.edge_weights: the edges of these data have no features"):
         GCNConfig(edge_weights=True).build(bare, learning(bare))

@@ -13,10 +13,10 @@ from hpc_dl.models.graphsage import GraphSAGE, GraphSAGEConfig
 from tests.experiments import learning
 from tests.models.graphs import batch, graph_data, permuted
 
-LABELLING = graph_data("labelling")
+NODE_CLASSES = graph_data("node_classification")
 
 
-def built(data: DataSpec = LABELLING, **parameters: Any) -> GraphSAGE:
+def built(data: DataSpec = NODE_CLASSES, **parameters: Any) -> GraphSAGE:
     torch.manual_seed(0)
     return GraphSAGEConfig(**parameters).module(data, learning(data)).eval()
 

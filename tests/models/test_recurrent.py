@@ -27,7 +27,7 @@ def text(num_tokens: int = 5, length: int = 8) -> DataSpec:
     return data(
         FieldSpec("inputs", (length,), "uint8", window=Window(length, length)),
         FieldSpec("next inputs", (length,), "int64", window=Window(length, length, 1)),
-        "labelling",
+        "sequence_labeling",
         num_tokens,
     )
 
@@ -61,7 +61,7 @@ def test_a_batch_is_its_samples_one_by_one(name: str, read_out: str, bidirection
 
 @every
 def test_labels_of_ragged_steps_lie_one_after_another(name: str) -> None:
-    told = data(UTTERANCES.inputs[0], FieldSpec("targets", (), "int64", ragged=True), "labelling")
+    told = data(UTTERANCES.inputs[0], FieldSpec("targets", (), "int64", ragged=True), "sequence_labeling")
     model, x = build(name, told), ragged(3, 5)
     outputs = model(x)
     assert outputs.shape == (8, 3)
@@ -174,7 +174,7 @@ def test_the_vocabulary_is_known_or_asked_for() -> None:
 )
 def test_targets_that_do_not_belong_to_the_steps(inputs: FieldSpec, targets: FieldSpec, told: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        build("gru", data(inputs, targets, "labelling"))
+        build("gru", data(inputs, targets, "sequence_labeling"))
     assert str(caught.value) == told
 
 

@@ -14,7 +14,7 @@ from tests.learning.test_supervised import quiet_trainer
 
 WORDS = replace(
     spec(),
-    task="transduction",
+    task="sequence_to_sequence",
     num_outputs=5,
     inputs=(FieldSpec("inputs", (), "uint8", ragged=True),),
     targets=(FieldSpec("targets", (), "int64", ragged=True),),

@@ -13,7 +13,7 @@ from tests.experiments import learning, spec
 
 NEXT = replace(
     spec(),
-    task="labelling",
+    task="sequence_labeling",
     num_outputs=7,
     inputs=(FieldSpec("inputs", (6,), "uint8", window=Window(6, 6)),),
     targets=(FieldSpec("next inputs", (6,), "int64", window=Window(6, 6, shift=1)),),

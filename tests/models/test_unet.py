@@ -15,7 +15,7 @@ from tests.experiments import learning, spec
 
 def labelled(shape: tuple[int, ...], num_classes: int = 3) -> DataSpec:
     target = FieldSpec("targets", shape[1:], "int64")
-    return replace(spec(input_shape=shape, num_outputs=num_classes), task="labelling", targets=(target,))
+    return replace(spec(input_shape=shape, num_outputs=num_classes), task="segmentation", targets=(target,))
 
 
 def built(config: UNetConfig, shape: tuple[int, ...]) -> UNet:

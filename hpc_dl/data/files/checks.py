@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import h5py
@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.files.splits import offsets_of
-from hpc_dl.data.spec import TASKS, WITH_CLASSES, WITHOUT_TARGETS, TaskName
+from hpc_dl.data.spec import (
+    PER_POSITION,
+    TASKS,
+    WITH_CLASSES,
+    WITHOUT_TARGETS,
+    FieldSpec,
+    TaskName,
+    input_kind_of,
+    per_position_task,
+)
 from hpc_dl.data.storage.hdf5 import attribute, type_name, where
 from hpc_dl.data.storage.rows import RowReader, take_span
 from hpc_dl.errors import DataError
@@ -70,11 +79,12 @@ def channel_axis(inputs: h5py.Dataset, config: DataConfig, own_format: bool) -> 
     return "none" if inputs.ndim in (1, 3) else "first"
 
 
-def infer_task(targets: h5py.Dataset | None, config: DataConfig) -> TaskName:
+def infer_task(targets: h5py.Dataset | None, inputs: Sequence[FieldSpec], config: DataConfig) -> TaskName:
     """What the targets are for: as configured, as the file says, else by their type.
 
     Args:
         targets: the first dataset of them; None where there are none.
+        inputs: what the inputs give for each sample.
         config: the ``data`` section.
 
     Raises:
@@ -86,10 +96,22 @@ def infer_task(targets: h5py.Dataset | None, config: DataConfig) -> TaskName:
     integral = targets.dtype.kind in "biu"
     by_step = config.windows is not None or offsets_of(targets) is not None
     said = config.task if config.task != "auto" else attribute(targets.file, "task")
+    per_position = per_position_task(inputs, predicts_next=config.windows is not None and config.targets is None)
+    if said in PER_POSITION and said != per_position:
+        # A stream's own task is that of its next steps; windows with targets of their own have another.
+        if config.task != "auto" or config.windows is None:
+            raise DataError.at(
+                "data.task" if config.task != "auto" else f"{targets.file.filename}: attribute `task`",
+                f"does not fit inputs of the kind {input_kind_of(inputs)}",
+                value=said,
+                allowed=f"{per_position} for one class at each position",
+                remedy=f"set `data.task: {per_position}`",
+            )
+        said = per_position
     if said in TASKS:
         task: TaskName = said
     elif integral:
-        task = "labelling" if by_step else "classification"
+        task = per_position if by_step else "classification"
     else:
         task = "regression"
     if task in WITH_CLASSES and not integral:
@@ -103,7 +125,7 @@ def infer_task(targets: h5py.Dataset | None, config: DataConfig) -> TaskName:
         raise DataError.at(
             where(targets), "must hold a row of 0 and 1 for each sample", value=targets.shape, allowed="(N, K)"
         )
-    if task == "transduction" and offsets_of(targets) is None:
+    if task == "sequence_to_sequence" and offsets_of(targets) is None:
         raise DataError.at(
             where(targets),
             "must hold sequences of their own lengths",
@@ -116,7 +138,7 @@ def infer_task(targets: h5py.Dataset | None, config: DataConfig) -> TaskName:
                 where(targets),
                 "has one class for each step of a sample",
                 value=task,
-                remedy="set `data.task: labelling`",
+                remedy=f"set `data.task: {per_position}`",
             )
         if targets.ndim > 1 and targets.size != len(targets):
             raise DataError.at(
@@ -125,7 +147,7 @@ def infer_task(targets: h5py.Dataset | None, config: DataConfig) -> TaskName:
                 value=targets.shape,
                 allowed="(N,) or (N, 1)",
                 remedy="store the class number instead of a row of zeros and ones; several labels of a sample are "
-                "`data.task: multilabel`, one class for each pixel or step is `data.task: labelling`",
+                f"`data.task: multilabel`, one class for each position is `data.task: {per_position}`",
             )
     elif task == "regression" and integral and attribute(targets, "class_names") is not None:
         raise DataError.at(

@@ -10,7 +10,7 @@ import numpy as np
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.files.checks import channel_axis, check_numbers, infer_task
 from hpc_dl.data.files.splits import Part, num_samples_of, offsets_of
-from hpc_dl.data.spec import NODES, WITH_CLASSES, FieldSpec, TaskName, Window
+from hpc_dl.data.spec import NODES, PER_POSITION, WITH_CLASSES, FieldSpec, TaskName, Window
 from hpc_dl.data.storage.hdf5 import find_dataset, where
 from hpc_dl.errors import DataError
 
@@ -35,13 +35,13 @@ def describe(
         check_numbers(dataset, _INPUTS_REMEDY if dataset in inputs else _TARGETS_REMEDY)
         _check_offsets(dataset)
     _check_lengths(inputs, targets, config)
-    task = infer_task(targets[0] if targets else None, config)
-    if task == "labelling":
-        _check_steps(inputs[config.input_names.index(NODES) if NODES in config.input_names else 0], targets[0])
     input_fields = tuple(
         _input_field(name, dataset, config, own_format)
         for name, dataset in zip(config.input_names, inputs, strict=True)
     )
+    task = infer_task(targets[0] if targets else None, input_fields, config)
+    if task in PER_POSITION:
+        _check_steps(inputs[config.input_names.index(NODES) if NODES in config.input_names else 0], targets[0])
     names = config.target_names
     if names and config.targets is None:
         names = tuple(f"next {name}" for name in config.input_names)
@@ -79,7 +79,7 @@ def _target_field(
         return _windows(field, config, config.steps_ahead)
     if task == "classification":
         return replace(field, shape=())
-    if task == "labelling" and not ragged:
+    if task in PER_POSITION and not ragged:
         if config.crop is not None:
             field = _cropped(field, dataset, config.crop)
         # (N, 1, H, W) beside images (N, C, H, W): the class of a pixel is no channel.
@@ -142,7 +142,7 @@ def _check_steps(inputs: h5py.Dataset, targets: h5py.Dataset) -> None:
         raise DataError.at(
             where(labels_begin),
             f"gives sample {sample} {lengths[0]} classes, and {inputs.name} gives it {lengths[1]} steps",
-            remedy="store one class for each step, or set `data.task: transduction` for sequences of their own lengths",
+            remedy="store one class for each step, or set `data.task: sequence_to_sequence` for targets of their own length",
         )
 
 

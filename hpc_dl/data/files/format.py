@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.ragged import Ragged
-from hpc_dl.data.spec import SPLITS, TaskName
+from hpc_dl.data.spec import PER_POSITION, SPLITS, TaskName
 from hpc_dl.data.storage.checksum import content_checksum
 from hpc_dl.errors import DataError, Fault
 
@@ -57,7 +57,7 @@ class About:
 
     Attributes:
         source: name of the data set.
-        task: what the targets are for: ``classification``, ``regression``, or ``labelling`` for masks.
+        task: what the targets are for: ``classification``, ``regression``, ``segmentation`` for masks.
         licence: SPDX name of the data's licence.
         description: one sentence on what the samples are.
         url: where the data set is described or was had from.
@@ -239,7 +239,7 @@ def _unnamed_classes(place: str, datasets: Datasets, about: About) -> list[Fault
     """Labels beyond the names of the classes, in the first target of a task with classes."""
     name = next(iter(about.targets), "")
     found = datasets.get(name)
-    if found is None or not about.class_names or about.task not in ("classification", "labelling"):
+    if found is None or not about.class_names or about.task not in ("classification", *PER_POSITION):
         return []
     labels = found.values if isinstance(found, Ragged) else found
     if labels.dtype.kind not in "biu" or not labels.size or 0 <= labels.min() <= labels.max() < len(about.class_names):

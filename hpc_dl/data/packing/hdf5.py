@@ -74,7 +74,7 @@ def open_hdf5(path: Path, wishes: Wishes) -> Source:
         told |= {"licence": told["licence"] or attribute(file, "license")}
         told |= {"input_units": attribute(inputs, "units"), "target_units": attribute(targets, "units")}
         attributes: dict[str, Any] = {key: value for key, value in told.items() if isinstance(value, str) and value}
-        if attributes.get("task") not in ("classification", "regression", "labelling"):
+        if attributes.get("task") not in ("classification", "regression", "segmentation"):
             attributes.pop("task", None)
         names = attribute(targets, "class_names")
         if isinstance(names, list) and all(isinstance(name, str) for name in names):

@@ -46,7 +46,7 @@ class Volumes(SingleFiles):
         self._masks: list[Path] = [mask for mask in chosen if isinstance(mask, Path)]
         self._values: NDArray[Any] | None = None
         if self._masks:
-            task = "labelling"
+            task = "segmentation"
             masks, _ = self._alike(self._masks)
             # Masks are often saved as floats of whole numbers; which they are is checked when they are read.
             stored = Values(masks.shape[:3], np.dtype(np.uint8) if masks.dtype.itemsize > 1 else masks.dtype)

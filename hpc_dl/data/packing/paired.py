@@ -288,7 +288,7 @@ def _channel_axis(inputs: Column, wish: Channels) -> Channels:
 def _task(targets: Column, said: str) -> str:
     kind, width = targets.dtype.kind, targets.shape[1:]
     if said == "auto":
-        said = "regression" if kind == "f" else "labelling" if len(width) > 1 else "classification"
+        said = "regression" if kind == "f" else "segmentation" if len(width) > 1 else "classification"
     if said == "classification" and (kind == "f" or width not in ((), (1,))):
         raise DataError.at(
             targets.name,
@@ -300,7 +300,7 @@ def _task(targets: Column, said: str) -> str:
         raise DataError.at(
             targets.name, "must hold numbers, (N,) or (N, K), for regression", value=f"{targets.dtype} {targets.shape}"
         )
-    if said == "labelling" and (kind not in "biu" or len(width) < 2):
+    if said == "segmentation" and (kind not in "biu" or len(width) < 2):
         raise DataError.at(targets.name, "must hold a mask of integers for each sample", value=f"{targets.dtype}")
     return said
 

@@ -23,7 +23,7 @@ from hpc_dl.errors import DataError
 BLOCK_BYTES = 16 << 20
 
 Channels = Literal["auto", "first", "last", "none"]
-Task = Literal["auto", "classification", "regression", "labelling"]
+Task = Literal["auto", "classification", "regression", "segmentation"]
 
 #: What people call the splits, as a folder, a group, or a part of an array's name.
 SPLIT_NAMES = {

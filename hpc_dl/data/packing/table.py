@@ -51,7 +51,7 @@ class Table(Source):
                     raise DataError.at(where, "are several columns of classes", remedy="name one by `--targets`")
                 values = [f"{value:g}" for value in values[:, 0]]
             self._targets, names = number_classes(values, wishes.class_names, where)
-        elif task == "labelling" or isinstance(values, list):
+        elif task == "segmentation" or isinstance(values, list):
             raise DataError.at(where, f"does not fit the task {task}", remedy="say `--task classification`")
         else:
             if len(bad := np.argwhere(~np.isfinite(values))):

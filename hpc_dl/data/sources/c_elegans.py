@@ -133,7 +133,7 @@ def _graph(stored: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any
 SOURCE = Source(
     name="c_elegans",
     title="Cells in the brains of eight worms (C. elegans) and their synapses, by kind of cell (Witvliet et al., 2021)",
-    task="labelling",
+    task="node_classification",
     size="8 graphs of 187 to 222 nodes, 4 features of a node, 1 of an edge, 5 classes of nodes",
     licence="LicenseRef-unknown AND MIT",
     shared="atlas",  # the same named cells: the animal is new in the test, 213 of its 219 cells are not

@@ -137,7 +137,7 @@ def _patches(layers: NDArray[Any], begins: Iterable[int]) -> Samples:
 SOURCE = Source(
     name="colin27",
     title="The brain of one man (T1), and to which of eight regions each voxel belongs (Colin27 and the atlas AAL)",
-    task="labelling",
+    task="segmentation",
     size="53 patches of 1 × 24 × 16 × 52 out of one brain, 9 classes",
     licence="LicenseRef-MNI AND GPL-1.0-or-later AND BSD-3-Clause",
     shared="subject",

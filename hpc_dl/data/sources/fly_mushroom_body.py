@@ -68,7 +68,7 @@ def _graph(folder: Path, side: str) -> dict[str, Any]:
 SOURCE = Source(
     name="fly_mushroom_body",
     title="Neurons of a fly larva's mushroom body and their synapses, by type of cell (Eichler et al., 2017)",
-    task="labelling",
+    task="node_classification",
     size="2 graphs of 209 and 213 nodes, 4 features of a node, 1 of an edge, 4 classes of nodes",
     licence="LicenseRef-unknown AND MIT",
     shared="subject",  # one larva: its left hemisphere and its right one

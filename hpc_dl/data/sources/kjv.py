@@ -58,7 +58,7 @@ def _make(path: Path, given: Path | None) -> None:
 SOURCE = Source(
     name="kjv",
     title="The King James Bible, character by character (1611)",
-    task="labelling",
+    task="language_modeling",
     size="4,137,850 characters, 63 different ones",
     licence="LicenseRef-public-domain",
     shared="writer",  # one translation; and what is told twice may lie on both sides

@@ -120,7 +120,7 @@ def _patches(volume: NDArray[Any], labels: NDArray[Any], begins: Iterable[tuple[
 SOURCE = Source(
     name="mni152",
     title="Average brain (T1) with noise, and which voxels are grey or white matter (Montreal Neurological Institute)",
-    task="labelling",
+    task="segmentation",
     size="90 patches of 1 × 40 × 56 × 50 out of one brain, 3 classes",
     licence="LicenseRef-MNI AND BSD-3-Clause",
     shared="subject",

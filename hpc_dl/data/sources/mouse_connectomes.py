@@ -138,7 +138,7 @@ def _read(paths: list[Path], sha256: str) -> list[list[str]]:
 SOURCE = Source(
     name="mouse_connectomes",
     title="Regions of 32 mouse brains and the fibres between them, by large structure (Wang et al., 2020)",
-    task="labelling",
+    task="node_classification",
     size="32 graphs of 332 nodes, 10 features of a node, 1 of an edge, 7 classes of nodes",
     licence="LicenseRef-unknown AND MIT",
     shared="atlas",  # every animal has the regions of one atlas: animals are new in the test, regions are not

@@ -96,7 +96,7 @@ def _orientations(tiles: NDArray[Any]) -> NDArray[Any]:
 SOURCE = Source(
     name="nuclei",
     title="Fluorescence image of 125 nuclei of cells, and which pixels belong to one (Data Science Bowl, 2018)",
-    task="labelling",
+    task="segmentation",
     size="370 tiles of 1 × 128 × 128 out of one image, 2 classes",
     licence="CC0-1.0 AND BSD-3-Clause",
     shared="image",

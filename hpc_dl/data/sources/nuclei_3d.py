@@ -108,7 +108,7 @@ def _mirrored(slabs: NDArray[Any]) -> NDArray[Any]:
 SOURCE = Source(
     name="nuclei_3d",
     title="Simulated volume of 52 nuclei of cells, and which voxels belong to one (StarDist, 2020)",
-    task="labelling",
+    task="segmentation",
     size="115 slabs of 1 × 31 × 12 × 57 out of one volume, 2 classes",
     licence="BSD-3-Clause",
     shared="image",

@@ -71,7 +71,7 @@ def _ragged(words: Iterable[tuple[int, ...]]) -> Ragged:
 SOURCE = Source(
     name="reverse",
     title="Rows of 3 to 12 random letters, to be written backwards",
-    task="transduction",
+    task="sequence_to_sequence",
     size="23,000 rows of 3 to 12 tokens, 26 classes",
     licence="CC0-1.0",
     shared="none",

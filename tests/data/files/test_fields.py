@@ -50,7 +50,12 @@ def test_sequences_of_different_lengths(tmp_path: Path, codec: dict[str, Any]) -
         sequences(tmp_path, codec), inputs="steps", targets="tags", batch_size=8, shuffle_buffer=0.0005, scaling="none"
     )
     spec = data.spec
-    assert (spec.task, spec.num_outputs, spec.input_shape, spec.inputs[0].ragged) == ("labelling", 4, (3,), True)
+    assert (spec.task, spec.num_outputs, spec.input_shape, spec.inputs[0].ragged) == (
+        "sequence_labeling",
+        4,
+        (3,),
+        True,
+    )
     assert not spec.is_dense and spec.sizes == {"train": 60, "val": 60}
     for loader, expected in ((data.train_dataloader(), 56), (data.val_dataloader(), 60)):
         found = []
@@ -125,7 +130,7 @@ def test_next_tokens_of_a_stream(tmp_path: Path, codec: dict[str, Any]) -> None:
             file.create_dataset(f"{split}/tokens", data=stream, **codec)
     data = HDF5DataModule(path, inputs="tokens", targets=None, windows={"length": 10, "stride": 4}, batch_size=8)
     assert (data.spec.task, data.spec.num_outputs, data.spec.sizes["train"]) == (
-        "labelling",
+        "language_modeling",
         int(stream.max()) + 1,
         249,
     )
@@ -160,7 +165,7 @@ def test_crops_of_volumes_and_their_masks(tmp_path: Path, codec: dict[str, Any])
         for split in ("train", "val"):
             file.create_dataset(f"{split}/inputs", data=volumes, **codec)
             file.create_dataset(f"{split}/targets", data=masks, **codec)
-    arguments: dict[str, Any] = {"task": "labelling", "crop": [4, 5, 6], "batch_size": 4, "scaling": "none"}
+    arguments: dict[str, Any] = {"task": "segmentation", "crop": [4, 5, 6], "batch_size": 4, "scaling": "none"}
     data = HDF5DataModule(path, **arguments)
     assert data.spec.input_shape == (1, 4, 5, 6) and data.spec.targets[0].shape == (4, 5, 6)
     loader = data.train_dataloader()

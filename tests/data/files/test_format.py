@@ -121,9 +121,16 @@ def test_graphs_sequences_and_streams_say_what_they_are(tmp_path: Path) -> None:
     edges = Ragged(np.array([[0, 1], [1, 2], [2, 0]]), np.array([0, 1, 3]))
     labels = Ragged(np.array([0, 1, 1, 0, 1]), nodes.offsets)
     split = {"nodes": nodes, "edges": edges, "targets": labels}
-    write(path, {"train": split}, task="labelling", inputs=("nodes", "edges"), class_names=("a", "b"), **about)
+    write(
+        path, {"train": split}, task="node_classification", inputs=("nodes", "edges"), class_names=("a", "b"), **about
+    )
     spec = open_spec(DataConfig(file=str(path)))
-    assert (spec.input_kind, spec.task, spec.num_outputs, spec.sizes) == ("graph", "labelling", 2, {"train": 2})
+    assert (spec.input_kind, spec.task, spec.num_outputs, spec.sizes) == (
+        "graph",
+        "node_classification",
+        2,
+        {"train": 2},
+    )
     batch = next(iter(HDF5DataModule(path, batch_size=2).train_dataloader()))
     assert {name: tuple(value.values.shape) for name, value in batch.items()} == {
         "nodes": (5, 2),
@@ -131,17 +138,17 @@ def test_graphs_sequences_and_streams_say_what_they_are(tmp_path: Path) -> None:
         "targets": (5,),
     }
     far = split | {"edges": Ragged(np.array([[0, 1], [1, 2], [2, 3]]), np.array([0, 1, 3]))}
-    write(tmp_path / "far.h5", {"train": far}, task="labelling", inputs=("nodes", "edges"), **about)
+    write(tmp_path / "far.h5", {"train": far}, task="node_classification", inputs=("nodes", "edges"), **about)
     told = r"edges: the edge in row 2 ends at a node that its graph does not have \(got \[2, 3\]; allowed: 0 to 2"
     with pytest.raises(DataError, match=told):
         open_spec(DataConfig(file=str(tmp_path / "far.h5")))
     with pytest.raises(DataError, match=r"/train: has 2 nodes but 1 edges"):
         fewer = split | {"edges": edges.part(slice(0, 1))}
-        write(path, {"train": fewer}, task="labelling", inputs=("nodes", "edges"), **about)
+        write(path, {"train": fewer}, task="node_classification", inputs=("nodes", "edges"), **about)
 
     path = tmp_path / "stream.h5"
     stream = {"inputs": np.arange(20, dtype=np.uint8) % 3}
-    write(path, {"train": stream}, task="labelling", targets=(), stream=True, class_names="abc", **about)
+    write(path, {"train": stream}, task="language_modeling", targets=(), stream=True, class_names="abc", **about)
     with pytest.raises(DataError, match=r"data.windows: is required: .* holds one long stream"):
         open_spec(DataConfig(file=str(path)))
     spec = open_spec(DataConfig(file=str(path), windows=Windows(length=4)))

@@ -162,7 +162,7 @@ def test_volumes_with_masks(tmp_path: Path) -> None:
     for number, options in enumerate([{}, {"codec": "gzip"}]):
         made = packed(tmp_path / "in", tmp_path / f"{number}.h5", splits="train=.8,test=.2", **options)
         found = content(tmp_path / f"{number}.h5")
-        assert (made["task"], made["sizes"]) == ("labelling", {"train": 4, "test": 1})
+        assert (made["task"], made["sizes"]) == ("segmentation", {"train": 4, "test": 1})
         both = np.concatenate([found["train/inputs"], found["test/inputs"]])[:, 0]
         order = [int(np.flatnonzero((volumes == volume).all((1, 2, 3)))[0]) for volume in both]
         assert sorted(order) == [0, 1, 2, 3, 4] and found["train/targets"].dtype == np.uint8

@@ -22,7 +22,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_shapes_and_classes(made: Path) -> None:
     spec = open_spec(DataConfig(file=str(made)))
-    assert (spec.input_kind, spec.task, spec.sizes) == ("graph", "labelling", {"train": 6, "val": 1, "test": 1})
+    assert (spec.input_kind, spec.task, spec.sizes) == (
+        "graph",
+        "node_classification",
+        {"train": 6, "val": 1, "test": 1},
+    )
     assert {field.name: field.shape for field in spec.inputs} == {"nodes": (4,), "edges": (2,), "edge_features": (1,)}
     assert spec.class_names == ("sensory neuron", "interneuron", "motor neuron", "muscle", "other cell")
     assert spec.checksum == "sha256:c0653706a1c8f1fae55d52aa7091c5a0ec216ae7edfcd1ffa6f8d92b88e47eaa"

@@ -23,7 +23,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_shapes_and_classes(made: Path) -> None:
     spec = open_spec(DataConfig(file=str(made)))
-    assert (spec.name, spec.task, spec.input_kind) == ("colin27", "labelling", "volume")
+    assert (spec.name, spec.task, spec.input_kind) == ("colin27", "segmentation", "volume")
     assert (spec.input_shape, spec.targets[0].shape) == ((1, 24, 16, 52), (24, 16, 52))
     assert spec.class_names[0] == "other" and spec.num_outputs == 9
     assert spec.sizes == {"train": 49, "val": 1, "test": 3}

@@ -20,7 +20,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_shapes_and_classes(made: Path) -> None:
     spec = open_spec(DataConfig(file=str(made)))
-    assert (spec.input_kind, spec.task, spec.sizes) == ("graph", "labelling", {"train": 1, "test": 1})
+    assert (spec.input_kind, spec.task, spec.sizes) == ("graph", "node_classification", {"train": 1, "test": 1})
     assert {field.name: field.shape for field in spec.inputs} == {"nodes": (4,), "edges": (2,), "edge_features": (1,)}
     assert spec.class_names == ("Kenyon cell", "input neuron", "output neuron", "projection neuron")
     assert spec.checksum == "sha256:8b968317ec07fac68b9c55b3af2e854d3cafb3c039c816ed45e57d703f71675c"

@@ -20,7 +20,12 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_it_is(path: Path) -> None:
     spec = open_data(path, DataConfig(file=str(path), windows=Windows(length=128))).spec
-    assert (spec.task, spec.input_kind, spec.input_shape, spec.num_outputs) == ("labelling", "tokens", (128,), 63)
+    assert (spec.task, spec.input_kind, spec.input_shape, spec.num_outputs) == (
+        "language_modeling",
+        "tokens",
+        (128,),
+        63,
+    )
     assert spec.input_dtype == "uint8"
     # A window needs one more character: the last one's next.
     assert spec.sizes == {"train": 29_053, "val": 1_731, "test": 1_542}

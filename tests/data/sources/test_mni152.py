@@ -24,7 +24,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_shapes_and_classes(made: Path) -> None:
     spec = open_spec(DataConfig(file=str(made)))
-    assert (spec.name, spec.task, spec.input_kind) == ("mni152", "labelling", "volume")
+    assert (spec.name, spec.task, spec.input_kind) == ("mni152", "segmentation", "volume")
     assert (spec.input_shape, spec.targets[0].shape) == ((1, 40, 56, 50), (40, 56, 50))
     assert spec.class_names == ("other", "grey matter", "white matter")
     assert spec.sizes == {"train": 60, "val": 6, "test": 24}

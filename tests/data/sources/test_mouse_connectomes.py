@@ -22,7 +22,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_shapes_and_classes(made: Path) -> None:
     spec = open_spec(DataConfig(file=str(made)))
-    assert (spec.input_kind, spec.task, spec.sizes) == ("graph", "labelling", SIZES)
+    assert (spec.input_kind, spec.task, spec.sizes) == ("graph", "node_classification", SIZES)
     assert {field.name: field.shape for field in spec.inputs} == {"nodes": (10,), "edges": (2,), "edge_features": (1,)}
     assert spec.class_names[0] == "isocortex" and spec.num_outputs == 7
     assert spec.checksum == "sha256:d6749f5152fa72a91aa61a52b2b96751f29b74f9b4f667a74e3b937d3e160bb1"

@@ -22,7 +22,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_shapes_and_classes(made: Path) -> None:
     spec = open_spec(DataConfig(file=str(made)))
-    assert (spec.name, spec.task, spec.input_kind) == ("nuclei", "labelling", "image")
+    assert (spec.name, spec.task, spec.input_kind) == ("nuclei", "segmentation", "image")
     assert (spec.input_shape, spec.targets[0].shape) == ((1, 128, 128), (128, 128))
     assert spec.class_names == ("background", "nucleus")
     assert spec.sizes == {"train": 45 * 8, "val": 2, "test": 8}

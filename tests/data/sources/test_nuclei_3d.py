@@ -22,7 +22,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_shapes_and_classes(made: Path) -> None:
     spec = open_spec(DataConfig(file=str(made)))
-    assert (spec.name, spec.task, spec.input_kind) == ("nuclei_3d", "labelling", "volume")
+    assert (spec.name, spec.task, spec.input_kind) == ("nuclei_3d", "segmentation", "volume")
     assert (spec.input_shape, spec.targets[0].shape) == ((1, 31, 12, 57), (31, 12, 57))
     assert spec.class_names == ("background", "nucleus")
     assert spec.sizes == {"train": 14 * 8, "val": 1, "test": 2}

@@ -16,7 +16,7 @@ def test_every_row_is_reversed_and_there_once(tmp_path: Path) -> None:
     path = sources.ensure("reverse", tmp_path)
     verify(path)
     data = open_data(path, DataConfig(source="reverse"))
-    assert (data.spec.task, data.spec.num_outputs, data.spec.input_kind) == ("transduction", 26, "tokens")
+    assert (data.spec.task, data.spec.num_outputs, data.spec.input_kind) == ("sequence_to_sequence", 26, "tokens")
     assert data.spec.sizes == {"train": 20_000, "val": 1_000, "test": 2_000}
     # Golden: another file would make published figures worthless.
     assert data.spec.checksum == "sha256:fdca771473fe80548f2ee25a8baec0f1f90ed32ff42091a0922dbec8b271b94c"
