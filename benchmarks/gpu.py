@@ -133,7 +133,7 @@ def measure(folder: Path, name: str, device: torch.device) -> dict[str, Any]:
     images = generator.integers(0, 256, (samples, *shape), dtype=np.uint8)
     splits = {"train": Samples(images, np.arange(samples) % CLASSES)}
     path = folder / f"{shape[-1]}.h5"
-    write(path, splits, source="noise", task="classification", licence="CC0-1.0")
+    write(path, splits, source="noise", task="classification", license="CC0-1.0")
     del images, splits
     step = steps_of(shape[0], device)
     found: dict[str, Any] = {"batch": batch, "images_per_s": {}}
@@ -164,7 +164,7 @@ def measure(folder: Path, name: str, device: torch.device) -> dict[str, Any]:
             "images_per_s": rate,
             "of_synthetic": share,
             "waits": max(0.0, 1 - share),
-            "utilisation": None if peak is None else rate * found["flop_per_image"] / peak,
+            "utilization": None if peak is None else rate * found["flop_per_image"] / peak,
             "reached": share >= FLOOR,
         }
     return found
@@ -175,7 +175,7 @@ def page(results: dict[str, Any]) -> list[str]:
     lines = [
         f"ResNet-18 in bfloat16 on one {results['card']}, {results['date']}: a plain loop over the data module's "
         "batches, scaled on the device, by turns with one batch that stays there; medians of "
-        f"{ROUNDS} times {STEPS} steps. The floor: {FLOOR} of synthetic data. Utilisation: floating-point operations "
+        f"{ROUNDS} times {STEPS} steps. The floor: {FLOOR} of synthetic data. Utilization: floating-point operations "
         "of the network (counted by torch) against the card's stated peak in bfloat16. The GPU waits for what is "
         f"missing to the rate of synthetic data. {told(results['machine'])}",
         "",
@@ -183,10 +183,10 @@ def page(results: dict[str, Any]) -> list[str]:
     rows = []
     for name, found in results["sets"].items():
         for way, own in found["images_per_s"].items():
-            used = "" if own["utilisation"] is None else f"{100 * own['utilisation']:.1f} %"
+            used = "" if own["utilization"] is None else f"{100 * own['utilization']:.1f} %"
             share = f"{own['of_synthetic']:.3f}, {'reached' if own['reached'] else '**missed**'}"
             rows.append([f"{name}, {way}", f"{own['images_per_s']:,.0f}", share, f"{100 * own['waits']:.1f} %", used])
-    return [*lines, *table(["", "images/s", "of synthetic data", "the GPU waits", "utilisation"], rows)]
+    return [*lines, *table(["", "images/s", "of synthetic data", "the GPU waits", "utilization"], rows)]
 
 
 def main() -> int:

@@ -52,7 +52,7 @@ def prepare(folder: Path, size: dict[str, int], ranks: int, **trainer: Any) -> A
         from hpc_dl.data.files.format import Samples, write
 
         x = np.random.default_rng(0).integers(0, 255, (samples, FEATURES), dtype=np.uint8)
-        write(file, {"train": Samples(x, x[:, :1].astype("float32"))}, source="noise", task="regression", licence="CC0")
+        write(file, {"train": Samples(x, x[:, :1].astype("float32"))}, source="noise", task="regression", license="CC0")
     args = {key: size[key] for key in ("width", "skip", "measure", "ballast") if key in size}
     raw = experiments.raw(
         file,

@@ -203,8 +203,8 @@ def _judged(entry: dict[str, Any] | None) -> str:
         return "not measured"
     bound = "at most" if entry["unit"] in ("MB", "s") else "at least"
     unit = "" if entry["unit"] == "times" else f" {entry['unit']}"
-    judgement = "reached" if entry["reached"] else "**missed**"
-    return f"{_number(entry['value'])} ({bound} {_number(entry['bound'])}{unit}): {judgement}"
+    judgment = "reached" if entry["reached"] else "**missed**"
+    return f"{_number(entry['value'])} ({bound} {_number(entry['bound'])}{unit}): {judgment}"
 
 
 def _number(value: float | None) -> str:

@@ -18,7 +18,7 @@ from benchmarks.reading_sets import CLASSES, DataSet
 PATIENCE_S = 90.0
 WARM_UP_S = 0.3
 FIRST_PASS_S = 2.0  # a map's first pass finds its pages, and is slower than all others
-# Of all others only what comes after an epoch's first batch counts, in their favour: they start worker processes, and
+# Of all others only what comes after an epoch's first batch counts, in their favor: they start worker processes, and
 # on the smaller sets that they get they would do so often.
 WITH_STARTS = ("hpc_dl", "np.memmap", "tensor", "zarr")
 

@@ -134,7 +134,7 @@ def write_hdf5(folder: Path, data: DataSet, layout: str) -> None:
         from hpc_dl.data.files.format import Samples, write
 
         write(
-            path, {"train": Samples(values, labels(data))}, source=data.name, task="classification", licence="CC0-1.0"
+            path, {"train": Samples(values, labels(data))}, source=data.name, task="classification", license="CC0-1.0"
         )
         return
     values = values[: stored(data, layout)]

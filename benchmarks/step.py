@@ -220,7 +220,7 @@ def data_file(folder: Path) -> Path:
         for split, size in {"train": SAMPLES, "val": 256, "test": 256}.items()
     }
     file = folder / "noise.h5"
-    write(file, splits, source="noise", task="classification", licence="CC0-1.0", class_names=list("0123456789"))
+    write(file, splits, source="noise", task="classification", license="CC0-1.0", class_names=list("0123456789"))
     return file
 
 

@@ -43,7 +43,7 @@ def classification_file(folder: Path, sizes: dict[str, int] | None = None, shape
     """An HDF5 file with images (or other shapes) of three classes."""
     path = folder / "classes.h5"
     splits = {split: classes(size, seed, shape) for seed, (split, size) in enumerate((sizes or SIZES).items())}
-    write(path, splits, source="tiny", task="classification", licence="CC0-1.0", class_names=["dark", "grey", "light"])
+    write(path, splits, source="tiny", task="classification", license="CC0-1.0", class_names=["dark", "gray", "light"])
     return path
 
 
@@ -63,7 +63,7 @@ def regression_file(folder: Path, num_outputs: int = 1) -> Path:
     """An HDF5 file with vectors and values."""
     path = folder / "values.h5"
     splits = {split: values(size, seed, num_outputs=num_outputs) for seed, (split, size) in enumerate(SIZES.items())}
-    write(path, splits, source="line", task="regression", licence="CC0-1.0")
+    write(path, splits, source="line", task="regression", license="CC0-1.0")
     return path
 
 

@@ -16,7 +16,7 @@ from hpc_dl.errors import ConfigError
 _BATCH = 256
 #: Rows that simple models are fitted on at most: beyond it they gain little and take long.
 MOST_ROWS = 10_000
-_NEIGHBOURS = 1  # pixels to each side
+_NEIGHBORS = 1  # pixels to each side
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,9 @@ def _of_positions(x: NDArray[Any], y: NDArray[Any]) -> Rows:
     if x.ndim == y.ndim:  # steps of a window: (B, T)
         x = x[:, None]
     axes = tuple(range(2, x.ndim))
-    width = [(0, 0), (0, 0)] + [(_NEIGHBOURS, _NEIGHBOURS)] * len(axes)
+    width = [(0, 0), (0, 0)] + [(_NEIGHBORS, _NEIGHBORS)] * len(axes)
     padded = np.pad(x, width, mode="edge")
-    around = np.lib.stride_tricks.sliding_window_view(padded, (2 * _NEIGHBOURS + 1,) * len(axes), axis=axes)
+    around = np.lib.stride_tricks.sliding_window_view(padded, (2 * _NEIGHBORS + 1,) * len(axes), axis=axes)
     rows = np.moveaxis(around, 1, 1 + len(axes)).reshape(y.size, -1)
     return Rows(rows.astype(np.float32), y.reshape(-1))
 

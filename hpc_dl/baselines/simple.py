@@ -159,7 +159,7 @@ class Otsu:
     classes_ = (0, 1)
 
     def fit(self, x: NDArray[Any], y: NDArray[Any]) -> Otsu:
-        """Find the threshold from (N, F) neighbourhoods, whose middle column is the pixel itself."""
+        """Find the threshold from (N, F) neighborhoods, whose middle column is the pixel itself."""
         values = x[:, x.shape[1] // 2]
         heights, edges = np.histogram(values, 256)
         middles, below = (edges[:-1] + edges[1:]) / 2, np.cumsum(heights)
@@ -207,8 +207,8 @@ def _principal_components(task: Task, batches: HDF5DataModule) -> Iterator[Simpl
     """Reconstruction by the first k principal components (Pearson, 1901): the best that a linear code can do."""
     train = rows_of(batches, "train", None).x
     mean = train.mean(0)
-    centred = train - mean
-    _, vectors = np.linalg.eigh((centred.T @ centred / len(train)).astype(np.float64))
+    centered = train - mean
+    _, vectors = np.linalg.eigh((centered.T @ centered / len(train)).astype(np.float64))
     shape = batches.spec.input_shape
     for size in _CODES:
         if size >= train.shape[1]:

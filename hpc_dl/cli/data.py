@@ -44,7 +44,7 @@ def list_sources(data: DataDir = None, as_json: AsJson = False) -> None:
                 "title": source.title,
                 "task": source.task,
                 "size": source.size,
-                "licence": source.licence,
+                "license": source.license,
                 "shared": source.shared,
                 "fetched": source.fetched,
                 "file": str(path.absolute()) if path.exists() else None,
@@ -53,7 +53,7 @@ def list_sources(data: DataDir = None, as_json: AsJson = False) -> None:
     if as_json:
         emit(rows)
         return
-    columns = ["name", "task", "size", "licence", "shared", "file"]
+    columns = ["name", "task", "size", "license", "shared", "file"]
     table(columns, [[row[key] for key in columns] for row in rows])
 
 

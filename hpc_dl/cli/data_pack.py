@@ -70,7 +70,7 @@ def pack(
         Literal["auto", "first", "last", "none"], typer.Option(help="Axis of the channels in arrays.")
     ] = "auto",
     size: Annotated[str | None, typer.Option(metavar="HxW", help="Bring images to this height and width.")] = None,
-    licence: Annotated[str, typer.Option(metavar="SPDX", help="Licence of the data; the source's when not told.")] = "",
+    license: Annotated[str, typer.Option(metavar="SPDX", help="License of the data; the source's when not told.")] = "",
     class_names: Annotated[
         str, typer.Option(metavar="A,B,…", help="Names of the classes 0, 1, …; the source's when not told.")
     ] = "",
@@ -101,7 +101,7 @@ def pack(
         layout=choose_layout(layout, codec),
         fractions=parse_fractions(splits) if splits else None,
         seed=seed,
-        licence=licence,
+        license=license,
         verify=verify,
         force=force,
     )

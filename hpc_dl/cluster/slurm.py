@@ -35,7 +35,7 @@ _REASONS = (
     ("PartitionInactive", "the partition is closed"),
     ("ReqNodeNotAvail", "nodes that it needs are down, or reserved before it could end (maintenance)"),
     ("Reservation", "its reservation has not begun"),
-    ("Licenses", "waiting for a licence"),
+    ("Licenses", "waiting for a license"),
     ("launch failed", "the node could not start it; it is held"),
     ("QOSMax", "a limit of the quality of service for you is reached"),
     ("QOSGrp", "a limit of the quality of service for all its users is reached"),

@@ -47,10 +47,11 @@ class HDF5DataModule(pl.LightningDataModule):
     """Train, validation and test batches ``(x, y)`` of one HDF5 file.
 
     In the LightningModule's steps x is float32 (B, *spec.input_shape), scaled; y is int64 (B,) for classification,
-    float32 (B, spec.num_outputs) for regression, int64 (B, steps, or height and width) with one class at each
-    position. Samples of different lengths come as a ``Ragged``; numbers of tokens stay int64. A file with several inputs or targets gives
-    mappings of their names to these. Inputs travel to the device as stored (bytes, for images) and are converted and
-    scaled there. Each process of a distributed run gets its own part of every batch, whether or not the Trainer has
+    float32 (B, spec.num_outputs) for regression, int64 (B, steps, or height and width) with one
+    class at each position. Samples of different lengths come as a ``Ragged``; tokens stay int64. A
+    file with several inputs or targets gives mappings of their names to these. Inputs travel to the
+    device as stored (bytes, for images) and are converted and scaled there. Each process of a
+    distributed run gets its own part of every batch, whether or not the Trainer has
     ``use_distributed_sampler=False``.
 
     Attributes:

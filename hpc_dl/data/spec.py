@@ -116,9 +116,9 @@ class DataSpec:
         task: ``classification``: one class for each sample; ``multilabel``: some of several;
             ``segmentation``: one class for each pixel or voxel; ``sequence_labeling``: for each step;
             ``node_classification``: for each node of a graph; ``language_modeling``: the next token at each step;
-            ``sequence_to_sequence``: a sequence of classes of its own length; ``regression``: one or more values. Without
-            targets: ``reconstruction`` of the inputs, ``generation`` of similar ones, ``embedding`` of tokens by their
-            contexts.
+            ``sequence_to_sequence``: a sequence of classes of its own length; ``regression``: one or more values.
+            Without targets: ``reconstruction`` of the inputs, ``generation`` of similar ones, ``embedding`` of tokens by
+            their contexts.
         num_outputs: number of classes, or of values per sample; of different tokens for ``embedding``.
         class_names: names of the classes or tokens, empty for values.
         sizes: samples in each split that exists (``{"train": 60000, …}``).

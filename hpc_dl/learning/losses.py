@@ -1,4 +1,4 @@
-"""The ``loss`` section: what is minimised, by name, for each task."""
+"""The ``loss`` section: what is minimized, by name, for each task."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LossName = Literal[
 
 
 class LossConfig(Section):
-    """What is minimised."""
+    """What is minimized."""
 
     name: LossName = "auto"
     """``auto``: ``cross_entropy`` for classes, ``bce`` for several labels of a sample, ``mse`` for values. For classes

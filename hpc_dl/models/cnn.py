@@ -22,7 +22,7 @@ from hpc_dl.schema import Unit
 
 
 class CNNConfig(ModelConfig):
-    """Blocks of convolutions, each with normalisation and activation, and a pooling; then a dense hidden layer."""
+    """Blocks of convolutions, each with normalization and activation, and a pooling; then a dense hidden layer."""
 
     inputs = ("series", "image", "volume")
     small = {"channels": [4, 6], "hidden": 16}
@@ -48,14 +48,14 @@ class CNNConfig(ModelConfig):
     groups: Annotated[int, Field(ge=1), Unit("groups")] = 1
     """Groups of feature maps that do not see each other; the first convolution always sees all of the data."""
     bias: bool = True
-    """Add a constant to each feature map and each unit; a normalisation brings one of its own."""
+    """Add a constant to each feature map and each unit; a normalization brings one of its own."""
     norm: NormName = "batch"
-    """Normalise each feature map over the ``batch`` (Ioffe and Szegedy, 2015); each sample by itself, all feature maps
+    """Normalize each feature map over the ``batch`` (Ioffe and Szegedy, 2015); each sample by itself, all feature maps
     together (``layer``) or up to eight groups of them (``group``), for small batches; or ``none``."""
     activation: ActivationName = "relu"
     """Activation after each convolution and after the hidden layer."""
     pooling: PoolingName = "max"
-    """What a block's end makes of neighbouring positions."""
+    """What a block's end makes of neighboring positions."""
     pool_size: Annotated[int, Field(ge=1), Unit("pixels")] = 2
     """Positions along each axis that are pooled into one."""
     head: Literal["dense", "global_average"] = "dense"

@@ -40,7 +40,7 @@ class DilatedConfig(ModelConfig):
     stride: Annotated[int, Field(ge=1), Unit("pixels")] = 1
     """Of the first convolution; 2 makes an image classifier four times as fast. 1 for labels of each position."""
     norm: NormName = "batch"
-    """Normalisation after each convolution, as in ``cnn``."""
+    """Normalization after each convolution, as in ``cnn``."""
     activation: ActivationName = "relu"
     """Activation after each convolution."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
@@ -103,5 +103,5 @@ class Dilated(Supervised):
             self.classifier = nn.Sequential(GlobalAverage(), dropout, nn.Linear(width, data.num_outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (B, channels, *sizes) to (B, num_outputs), or to (B, num_outputs, *sizes) with a class at each position."""
+        """Map (B, channels, *sizes) to (B, num_outputs), or (B, num_outputs, *sizes) with a class at each position."""
         return judged(self.classifier, self.features(x))

@@ -44,7 +44,7 @@ class FCNConfig(ModelConfig):
     kernel_size: Annotated[int, Field(ge=1), Unit("positions")] = 3
     """Length of the kernels along each axis; odd."""
     norm: NormName = "batch"
-    """Normalisation after each convolution; ``group`` or ``layer`` where a batch holds few samples."""
+    """Normalization after each convolution; ``group`` or ``layer`` where a batch holds few samples."""
     activation: ActivationName = "relu"
     """Activation after each convolution."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0

@@ -125,7 +125,7 @@ class FixedPointNetwork(Supervised):
 
 
 class Transition(nn.Module):
-    """F: the state of a node v becomes φ(mean over the neighbours u of g(e_uv) ⊙ W h_u, plus what X gives at v).
+    """F: the state of a node v becomes φ(mean over the neighbors u of g(e_uv) ⊙ W h_u, plus what X gives at v).
 
     A contraction on every graph, in the largest Euclidean length of a node's state: φ has slopes of 1 at most, a mean
     is no longer than the longest of its parts, the gates g(e_uv) lie between 0 and 1, and the spectral norm of W is at
@@ -163,7 +163,7 @@ class Transition(nn.Module):
         given = self.input(graphs.nodes)
         parts = []
         for way, (near, far) in enumerate(ends):
-            # Each neighbour's share of the mean, (E, 1), or (E, width) with the gates.
+            # Each neighbor's share of the mean, (E, 1), or (E, width) with the gates.
             count = summed(torch.ones_like(near, dtype=given.dtype), far, size)
             share = (1 / (len(ends) * count)).index_select(0, far)[:, None]
             if features is not None:

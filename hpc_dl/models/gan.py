@@ -71,7 +71,7 @@ class GAN(Learner):
 
     An optimizer step, as it is counted, is one of the generator. ``val/loss`` and ``test/loss`` are the energy distance
     of as many generated samples to the split's real ones, in the scaled units; ``coverage`` is the share of the real
-    ones that have a generated one among their neighbours. A file whose split has datasets ``modes`` (K, F) and
+    ones that have a generated one among their neighbors. A file whose split has datasets ``modes`` (K, F) and
     ``modes_std`` (K,) in the units of the data adds ``modes``, the number of them found, and ``quality``, the share of
     generated samples that lie within one.
     """
@@ -175,8 +175,8 @@ class GAN(Learner):
         self._log_evaluation("test")
 
     def _judge(self, samples: Tensor) -> Tensor:
-        judgements: Tensor = self.discriminator(samples.flatten(1))
-        return judgements.squeeze(1)
+        judgments: Tensor = self.discriminator(samples.flatten(1))
+        return judgments.squeeze(1)
 
     def _set_gradients(self, network: nn.Module, loss: Tensor) -> None:
         """Gradients of one network alone, the mean over all ranks.

@@ -1,4 +1,4 @@
-"""Graph convolutional network: each node becomes a mean of its neighbours and itself (Kipf and Welling, 2017)."""
+"""Graph convolutional network: each node becomes a mean of its neighbors and itself (Kipf and Welling, 2017)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hpc_dl.schema import Unit
 
 
 class GCNConfig(ModelConfig):
-    """Layers of a dense layer on each node and a normalised sum over its neighbourhood."""
+    """Layers of a dense layer on each node and a normalized sum over its neighborhood."""
 
     inputs = ("graph",)
     tasks = ("node_classification", "classification", "multilabel", "regression")
@@ -41,7 +41,7 @@ class GCNConfig(ModelConfig):
     """Pass messages along edges and against them by weights of their own (Rossi et al., 2023). False makes the graph
     undirected first, (A + Aᵀ) / 2, as the authors' were; edges that are stored in both directions stay as they are."""
     self_weight: Annotated[float, Field(gt=0)] = 1.0
-    """Weight λ of each node's edge to itself; more of it where nodes have so many neighbours that they would drown."""
+    """Weight λ of each node's edge to itself; more of it where nodes have so many neighbors that they would drown."""
     edge_weights: bool = False
     """Let edges count by their features (``edge_features``): softplus of a linear function, which is learned."""
     pooling: PoolingName = "mean"
@@ -107,7 +107,7 @@ class Adjacency:
     """D^-1/2 (A + λI) D'^-1/2, where D and D' hold the row and column sums of A + λI."""
 
     def __init__(self, source: Tensor, target: Tensor, weights: Tensor, num_nodes: int, self_weight: float) -> None:
-        """Normalise.
+        """Normalize.
 
         Args:
             source: (E,) where the edges come from.

@@ -1,4 +1,4 @@
-"""GraphSAGE: each node learns from itself and from a summary of its neighbours (Hamilton, Ying and Leskovec, 2017)."""
+"""GraphSAGE: each node learns from itself and from a summary of its neighbors (Hamilton, Ying and Leskovec, 2017)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Aggregation = Literal["mean", "max"]
 
 
 class GraphSAGEConfig(ModelConfig):
-    """Layers that add a linear function of each node to linear functions of its neighbours' mean or maximum."""
+    """Layers that add a linear function of each node to linear functions of its neighbors' mean or maximum."""
 
     inputs = ("graph",)
     tasks = ("node_classification", "classification", "multilabel", "regression")
@@ -37,11 +37,11 @@ class GraphSAGEConfig(ModelConfig):
     width: Annotated[int, Field(ge=1), Unit("features of a node")] = 64
     """Hidden features of each node."""
     aggregation: Aggregation = "mean"
-    """How neighbours are summed up: their mean, or the maximum of a dense layer and ReLU on each of them. All of them
-    are taken; the authors drew some at random, for graphs with nodes of very many neighbours."""
+    """How neighbors are summed up: their mean, or the maximum of a dense layer and ReLU on each of them. All of them
+    are taken; the authors drew some at random, for graphs with nodes of very many neighbors."""
     directed: bool = True
     """Sum up the nodes that an edge comes from and those that it leads to separately, with weights of their own (Rossi
-    et al., 2023); false takes all neighbours alike."""
+    et al., 2023); false takes all neighbors alike."""
     edge_weights: bool = False
     """Let edges count in the mean by their features (``edge_features``): softplus of a linear function, which is
     learned."""
@@ -103,7 +103,7 @@ class GraphSAGE(Supervised):
 
 
 class SAGELayer(nn.Module):
-    """A linear function of each node, plus one of its neighbours' mean or maximum for each direction."""
+    """A linear function of each node, plus one of its neighbors' mean or maximum for each direction."""
 
     def __init__(self, num_in: int, num_out: int, aggregation: Aggregation, directed: bool) -> None:
         """Build.
@@ -111,7 +111,7 @@ class SAGELayer(nn.Module):
         Args:
             num_in: features of a node.
             num_out: features of a node that it gives.
-            aggregation: of the neighbours.
+            aggregation: of the neighbors.
             directed: whether both directions have weights of their own.
         """
         super().__init__()

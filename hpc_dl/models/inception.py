@@ -20,7 +20,7 @@ from hpc_dl.schema import Unit
 class InceptionConfig(ModelConfig):
     """A stem, stages of Inception blocks with a pooling between them, global average.
 
-    With batch normalisation (Ioffe and Szegedy, 2015), and so without the paper's auxiliary classifiers.
+    With batch normalization (Ioffe and Szegedy, 2015), and so without the paper's auxiliary classifiers.
     """
 
     inputs = ("series", "image", "volume")
@@ -37,7 +37,7 @@ class InceptionConfig(ModelConfig):
     halve it once; ``small``: a kernel of 3 that keeps the size; ``auto``: large from 64 positions along each axis, else
     small."""
     norm: NormName = "batch"
-    """Normalisation after each convolution, as in ``cnn``."""
+    """Normalization after each convolution, as in ``cnn``."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.25
     """Share of the head's inputs switched off in training (Srivastava et al., 2014); 0.4 in the paper."""
 

@@ -36,14 +36,14 @@ class MLPConfig(ModelConfig):
     widths: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), Unit("units")] | None = None
     """Units of each hidden layer where they differ, in place of ``depth`` and ``width``."""
     norm: Literal["none", "batch", "layer"] = "none"
-    """Before the activation, normalise each unit over the ``batch`` (Ioffe and Szegedy, 2015), or the units of a
+    """Before the activation, normalize each unit over the ``batch`` (Ioffe and Szegedy, 2015), or the units of a
     ``layer`` over each sample (Ba et al., 2016)."""
     activation: ActivationName = "relu"
     """Activation after each hidden layer."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
     """Share of the hidden units switched off in training (Srivastava et al., 2014)."""
     bias: bool = True
-    """Add a constant to each unit; a normalisation brings one of its own."""
+    """Add a constant to each unit; a normalization brings one of its own."""
 
     def module(self, data: DataSpec, learning: Learning) -> MLP:
         """The module for inputs of any shape, which it flattens.

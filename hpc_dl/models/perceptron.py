@@ -21,7 +21,7 @@ from hpc_dl.nn.initialization import Initialization
 
 
 class PerceptronConfig(ModelConfig):
-    """One weight for each input and class; with ``loss.name: auto`` the perceptron criterion is minimised."""
+    """One weight for each input and class; with ``loss.name: auto`` the perceptron criterion is minimized."""
 
     tasks = ("classification",)
     auto_loss = "perceptron"

@@ -34,7 +34,7 @@ class RBFConfig(ModelConfig):
     """Which architecture."""
     prototypes: Annotated[int, Field(ge=1), Unit("prototypes")] = 100
     """How many: at most as many as there are training samples."""
-    centres: Literal["random", "k_means"] = "random"
+    centers: Literal["random", "k_means"] = "random"
     """``random``: training samples, as many of each class. ``k_means``: these moved to the means of the samples that
     are nearest to them (Moody and Darken, 1989)."""
     learn_prototypes: bool = False
@@ -115,13 +115,13 @@ class RBF(Supervised):
             seed: of the choice.
         """
         x = x.flatten(1)
-        centres = x[torch.from_numpy(_balanced(groups, len(self.prototypes), seed))]
-        if self.config.centres == "k_means":
-            centres = _k_means(x, centres)
-        to_next = torch.cdist(centres, centres).fill_diagonal_(torch.inf).amin(1)
+        centers = x[torch.from_numpy(_balanced(groups, len(self.prototypes), seed))]
+        if self.config.centers == "k_means":
+            centers = _k_means(x, centers)
+        to_next = torch.cdist(centers, centers).fill_diagonal_(torch.inf).amin(1)
         if (apart := to_next[to_next.isfinite() & (to_next > 0)]).numel():
             self.log_width.fill_(math.log(self.config.width * apart.mean().item()))
-        self.prototypes.copy_(centres)
+        self.prototypes.copy_(centers)
         self.placed.fill_(True)
 
 
@@ -145,11 +145,11 @@ def _balanced(groups: NDArray[np.int64], number: int, seed: int) -> NDArray[np.i
     return shuffled[np.argsort(turn[shuffled], kind="stable")[:number]]
 
 
-def _k_means(x: Tensor, centres: Tensor) -> Tensor:
-    """Means of the samples (N, F) that are nearest to each centre (M, F), found by Lloyd's algorithm (1982)."""
+def _k_means(x: Tensor, centers: Tensor) -> Tensor:
+    """Means of the samples (N, F) that are nearest to each center (M, F), found by Lloyd's algorithm (1982)."""
     for _ in range(_ITERATIONS):
-        nearest = torch.cdist(x, centres).argmin(1)
-        counts = nearest.bincount(minlength=len(centres)).unsqueeze(1)
-        sums = torch.zeros_like(centres).index_add_(0, nearest, x)
-        centres = torch.where(counts > 0, sums / counts.clamp(min=1), centres)  # one without samples stays
-    return centres
+        nearest = torch.cdist(x, centers).argmin(1)
+        counts = nearest.bincount(minlength=len(centers)).unsqueeze(1)
+        sums = torch.zeros_like(centers).index_add_(0, nearest, x)
+        centers = torch.where(counts > 0, sums / counts.clamp(min=1), centers)  # one without samples stays
+    return centers

@@ -45,7 +45,7 @@ class ResNetConfig(ModelConfig):
     halve it once; ``small``: a kernel of 3 that keeps the size; ``auto``: large from 64 positions along each axis, else
     small."""
     norm: NormName = "batch"
-    """Normalisation after each convolution, as in ``cnn``."""
+    """Normalization after each convolution, as in ``cnn``."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
     """Share of the head's inputs switched off in training (Srivastava et al., 2014); none in the paper."""
 
@@ -71,7 +71,7 @@ class Residual(nn.Module):
             num_in: feature maps of the inputs.
             width: feature maps of its convolutions of 3; of the outputs, too, or four times as many with a bottleneck.
             stride: of its first convolution of 3.
-            norm: normalisation after each convolution.
+            norm: normalization after each convolution.
             bottleneck: three convolutions of 1, 3 and 1 in place of two of 3.
         """
         super().__init__()

@@ -38,7 +38,7 @@ class SeparableConfig(ModelConfig):
     kernel_size: Annotated[int, Field(ge=1), Unit("pixels")] = 3
     """Size of the kernels along each axis; odd, so that the padding keeps the size."""
     norm: NormName = "batch"
-    """Normalisation after each convolution, as in ``cnn``."""
+    """Normalization after each convolution, as in ``cnn``."""
     activation: ActivationName = "relu"
     """Activation after each convolution, depthwise ones too (Howard et al., 2017)."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0

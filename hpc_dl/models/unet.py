@@ -46,7 +46,7 @@ class UNetConfig(ModelConfig):
     """Hand each level's feature maps over to its counterpart on the way up. Without them everything passes the lowest
     level, as in an autoencoder."""
     norm: NormName = "batch"
-    """Normalisation after each convolution; ``group`` or ``layer`` where a batch holds few samples."""
+    """Normalization after each convolution; ``group`` or ``layer`` where a batch holds few samples."""
     activation: ActivationName = "relu"
     """Activation after each convolution."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0

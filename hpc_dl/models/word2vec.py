@@ -55,7 +55,7 @@ class Word2Vec(Learner):
 
     The unigram counts that noise and subsampling need are taken from the training split when the training begins, and
     are part of the state. In the test, pairs of words that people have judged (datasets ``NAME_pairs`` and
-    ``NAME_scores`` of the file's ``test`` group) give ``test/NAME``, Spearman's ρ of cosine and judgement, and
+    ``NAME_scores`` of the file's ``test`` group) give ``test/NAME``, Spearman's ρ of cosine and judgment, and
     ``analogies`` give ``test/analogies``, the share that is answered by the right word.
     """
 
@@ -105,7 +105,7 @@ class Word2Vec(Learner):
         self.log_evaluation("val", {"val/loss": self._mean_loss("val")})
 
     def on_test_epoch_end(self) -> None:
-        """Log ``test/loss``, and how well the vectors agree with people, where the file has such judgements."""
+        """Log ``test/loss``, and how well the vectors agree with people, where the file has such judgments."""
         self.log_evaluation("test", {"test/loss": self._mean_loss("test"), **self._benchmarks()})
 
     def set_counts(self, counts: Tensor) -> None:

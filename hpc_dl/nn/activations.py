@@ -15,7 +15,7 @@ ActivationName = Literal[
     "sigmoid",
     "tanh",
     "relu",
-    "centred_softplus",
+    "centered_softplus",
     "leaky_relu",
     "very_leaky_relu",
     "rrelu",
@@ -29,7 +29,7 @@ ActivationName = Literal[
 ]
 
 
-class CentredSoftplus(nn.Module):
+class CenteredSoftplus(nn.Module):
     """ln(eˣ + 1) − ln 2: a smooth ReLU that is 0 at 0 (softplus: Dugas et al., 2001)."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class Maxout(nn.Module):
         super().__init__()
         slopes = torch.linspace(0, 1, pieces)
         self.slopes = nn.Parameter(slopes)
-        # Neighbours cross between −1 and 1, one after the other: each piece is the highest somewhere.
+        # Neighbors cross between −1 and 1, one after the other: each piece is the highest somewhere.
         self.offsets = nn.Parameter(slopes * (1 - slopes))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ _MAKERS: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
     "relu": nn.ReLU,
-    "centred_softplus": CentredSoftplus,
+    "centered_softplus": CenteredSoftplus,
     "leaky_relu": lambda: nn.LeakyReLU(0.01),
     "very_leaky_relu": lambda: nn.LeakyReLU(1 / 3),
     "rrelu": lambda: nn.RReLU(0.1, 0.5),

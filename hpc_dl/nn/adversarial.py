@@ -12,13 +12,13 @@ AdversarialLoss = Literal["plain", "relativistic"]
 
 
 def discriminator_loss(kind: AdversarialLoss, real: Tensor, fake: Tensor) -> Tensor:
-    """What the discriminator minimises, the mean of a batch.
+    """What the discriminator minimizes, the mean of a batch.
 
     Args:
         kind: ``plain``: −log σ(real) − log(1 − σ(fake)) (Goodfellow et al., 2014); ``relativistic``: −log σ(real −
             fake) of pairs (Jolicoeur-Martineau, 2019).
-        real: (B,) judgements of real samples, high where they are taken for real.
-        fake: (B,) judgements of generated ones.
+        real: (B,) judgments of real samples, high where they are taken for real.
+        fake: (B,) judgments of generated ones.
     """
     if kind == "plain":
         return functional.softplus(-real).mean() + functional.softplus(fake).mean()
@@ -26,7 +26,7 @@ def discriminator_loss(kind: AdversarialLoss, real: Tensor, fake: Tensor) -> Ten
 
 
 def generator_loss(kind: AdversarialLoss, real: Tensor, fake: Tensor) -> Tensor:
-    """What the generator minimises, the mean of a batch; see :func:`discriminator_loss`.
+    """What the generator minimizes, the mean of a batch; see :func:`discriminator_loss`.
 
     ``plain`` does not saturate: −log σ(fake), where the discriminator has the opposite of log(1 − σ(fake)).
     """
@@ -35,12 +35,12 @@ def generator_loss(kind: AdversarialLoss, real: Tensor, fake: Tensor) -> Tensor:
     return functional.softplus(real - fake).mean()
 
 
-def gradient_penalty(judgements: Tensor, samples: Tensor) -> Tensor:
+def gradient_penalty(judgments: Tensor, samples: Tensor) -> Tensor:
     """Mean of ½‖∇D(x)‖², R1 on real and R2 on generated samples (Mescheder et al., 2018); with a graph.
 
     Args:
-        judgements: (B,) of the samples, each of its own sample alone.
+        judgments: (B,) of the samples, each of its own sample alone.
         samples: (B, …) that require gradients.
     """
-    (gradients,) = torch.autograd.grad(judgements.sum(), samples, create_graph=True)
+    (gradients,) = torch.autograd.grad(judgments.sum(), samples, create_graph=True)
     return gradients.flatten(1).square().sum(1).mean() / 2

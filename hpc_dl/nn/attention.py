@@ -117,9 +117,9 @@ class SelfAttention(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """Self-attention, then two dense layers for each step, each normalised before and added to what came in.
+    """Self-attention, then two dense layers for each step, each normalized before and added to what came in.
 
-    Normalised before rather than after, it learns without a warm-up that has to be tuned (Xiong et al., 2020).
+    Normalized before rather than after, it learns without a warm-up that has to be tuned (Xiong et al., 2020).
     """
 
     def __init__(self, width: int, heads: int, hidden: int, dropout: float, activation_name: ActivationName) -> None:
@@ -138,7 +138,7 @@ class EncoderBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Blocks of attention and dense layers, and a last normalisation."""
+    """Blocks of attention and dense layers, and a last normalization."""
 
     def __init__(self, options: EncoderOptions) -> None:
         super().__init__()
@@ -167,8 +167,8 @@ class Encoder(nn.Module):
         x = self.dropout(x)
         for block in self.blocks:
             x = block(x, present, causal)
-        normalised: Tensor = self.norm(x)
-        return normalised
+        normalized: Tensor = self.norm(x)
+        return normalized
 
 
 class Attention(nn.Module):

@@ -1,4 +1,4 @@
-"""Convolutions along one, two or three axes, with the normalisation and the activation that follow them."""
+"""Convolutions along one, two or three axes, with the normalization and the activation that follow them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ StemName = Literal["auto", "small", "medium", "large"]
 
 _CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _BATCH_NORMS: dict[int, type[nn.Module]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-_MOST_GROUPS = 8  # of group normalisation
+_MOST_GROUPS = 8  # of group normalization
 _LARGE = 64  # positions along the shortest axis from which a large stem pays
 
 
@@ -60,7 +60,7 @@ def size_after(size: int, kernel_size: int, stride: int = 1, dilation: int = 1, 
 
 
 def normalization(name: NormName, num_axes: int, num_channels: int) -> nn.Module:
-    """A normalisation of (B, num_channels, *sizes), with a scale and a shift for each channel.
+    """A normalization of (B, num_channels, *sizes), with a scale and a shift for each channel.
 
     ``batch``: each channel over batch and positions (Ioffe and Szegedy, 2015); ``layer``: all channels of a sample
     together (Ba, Kiros and Hinton, 2016); ``group``: up to eight groups of a sample's channels (Wu and He, 2018).
@@ -86,7 +86,7 @@ def convolved(
     groups: int = 1,
     bias: bool = True,
 ) -> nn.Sequential:
-    """A :func:`convolution`, its :func:`normalization` and activation; a normalisation brings a bias of its own."""
+    """A :func:`convolution`, its :func:`normalization` and activation; a normalization brings a bias of its own."""
     layer = convolution(
         num_axes,
         num_in,
@@ -115,7 +115,7 @@ def separable(
     """A depthwise convolution, of each channel by itself, and a pointwise one, of all channels at one position.
 
     With K kernel weights, num_in · K + num_in · num_out weights for num_in · num_out · K of a plain one (Howard et al.,
-    2017). Each is normalised and activated; (B, num_in, *sizes) to (B, num_out, *sizes / stride).
+    2017). Each is normalized and activated; (B, num_in, *sizes) to (B, num_out, *sizes / stride).
     """
     depthwise = convolved(
         num_axes,
@@ -143,7 +143,7 @@ def stem(
         num_in: channels of the inputs.
         num_out: channels of the outputs.
         sizes: of the inputs along each axis.
-        norm: normalisation after the convolution.
+        norm: normalization after the convolution.
     """
     if name == "auto":
         name = "large" if min(sizes) >= _LARGE else "small"

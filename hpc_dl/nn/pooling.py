@@ -31,7 +31,7 @@ def pooling(name: PoolingName, num_axes: int, size: int) -> nn.Module:
 
 
 def overlapping_max_pooling(num_axes: int, stride: int = 2) -> nn.Module:
-    """The largest of three neighbours along each axis, (B, C, *sizes) to (B, C, *sizes / stride rounded up)."""
+    """The largest of three neighbors along each axis, (B, C, *sizes) to (B, C, *sizes / stride rounded up)."""
     return _MAX[num_axes](3, stride, 1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_NEIGHBOURS = 5
+_NEIGHBORS = 5
 _DEVIATIONS = 3.0
 _SHARE = 0.1
 
@@ -17,12 +17,12 @@ def energy_distance(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def coverage(real: Tensor, fake: Tensor) -> Tensor:
-    """Share of the real samples (N, F) that have a generated one (M, F) nearer than their fifth real neighbour.
+    """Share of the real samples (N, F) that have a generated one (M, F) nearer than their fifth real neighbor.
 
     0 where the generator misses all, about 1 − 2⁻⁵ for equal distributions and N = M (Naeem et al., 2020).
     """
-    neighbours = min(_NEIGHBOURS, len(real) - 1)
-    radius = torch.cdist(real, real).kthvalue(neighbours + 1, dim=1).values  # the first is the sample itself
+    neighbors = min(_NEIGHBORS, len(real) - 1)
+    radius = torch.cdist(real, real).kthvalue(neighbors + 1, dim=1).values  # the first is the sample itself
     return (torch.cdist(real, fake).amin(1) < radius).float().mean()
 
 
@@ -31,7 +31,7 @@ def modes_found(fake: Tensor, modes: Tensor, deviations: Tensor) -> tuple[Tensor
 
     Args:
         fake: (M, F) generated samples.
-        modes: (K, F) centres.
+        modes: (K, F) centers.
         deviations: (K,) standard deviations.
 
     Returns:

@@ -49,7 +49,7 @@ def skip_gram_loss(
     """−log σ(w·c) for each word and each context near it, and −log σ(−w·n) for noise words in place of the context.
 
     How far a word looks is drawn for each from 1 to ``window``. The expected loss is that of the authors; noise words
-    are shared by 32 neighbouring words, so that all is computed in products of matrices.
+    are shared by 32 neighboring words, so that all is computed in products of matrices.
 
     Args:
         words: (V, D) vectors of words.
@@ -65,7 +65,7 @@ def skip_gram_loss(
     """
     device, blocks = tokens.device, max(1, -(-len(tokens) // _BLOCK))
     fill = blocks * _BLOCK - len(tokens)
-    centre = functional.pad(tokens, (0, fill)).view(blocks, _BLOCK)
+    center = functional.pad(tokens, (0, fill)).view(blocks, _BLOCK)
     own = functional.pad(samples, (0, fill), value=-1).view(blocks, _BLOCK, 1)
     around = functional.pad(tokens, (window, window + fill)).unfold(0, _BLOCK + 2 * window, _BLOCK)
     theirs = functional.pad(samples, (window, window + fill), value=-2).unfold(0, _BLOCK + 2 * window, _BLOCK)
@@ -78,7 +78,7 @@ def skip_gram_loss(
 
     # Both kinds of contexts at once: the gradient of a table is as large as the table, and costs as much each time.
     others = functional.embedding(torch.cat([around, strangers], 1), contexts)
-    products = functional.embedding(centre, words) @ others.transpose(1, 2)
+    products = functional.embedding(center, words) @ others.transpose(1, 2)
     likeness, strangeness = torch.split(products, [around.shape[1], _BLOCK], dim=2)
     pairs_of_word = is_pair.sum(2, dtype=torch.float32)
     pairs = pairs_of_word.sum()

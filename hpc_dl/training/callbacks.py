@@ -18,7 +18,7 @@ class TrainingMetrics(Callback):
 
     ``train/loss``, the mean since the row before; ``train/gradient_norm``, over all parameters as the last step took
     them, clipped where they are clipped; ``train/lr``; ``train/samples_per_s``. The loss is added up on the device and
-    read back only when a row is written: no synchronisation in a step. Over several ranks a row holds the mean of all
+    read back only when a row is written: no synchronization in a step. Over several ranks a row holds the mean of all
     of them.
     """
 

@@ -44,9 +44,9 @@ _ADVICE = {
     "unknown": "The training loss is low; whether it learns by heart, a validation split would tell.",
     "good": "Training and validation loss are low: good. What counts now is the test split.",
     "overfit": "The training loss is low, the validation loss is high: it learns by heart. Try more data or "
-    "augmentation, regularisation (dropout, optimizer.weight_decay, loss.l1), a smaller model, or to stop earlier.",
+    "augmentation, regularization (dropout, optimizer.weight_decay, loss.l1), a smaller model, or to stop earlier.",
     "underfit": "Training and validation loss are high: it has learned too little. Try a larger model, a longer "
-    "training, another learning rate, less regularisation; or the inputs do not tell more.",
+    "training, another learning rate, less regularization; or the inputs do not tell more.",
     "unlikely": "The training loss is high, the validation loss is low: that is unlikely. Look for a mistake: samples "
     "in both splits, splits that differ, much dropout.",
     "diverged": "The loss is no number, or far above that of a constant answer: the training diverged. Try a smaller "
@@ -244,7 +244,7 @@ def _words(found: dict[str, Any], losses: dict[str, float], gradients: dict[str,
         if vanished:
             words.append(
                 f"Hardly any gradient reaches {', '.join(vanished[:4])}: try another activation or beginning "
-                "(model.activation, model.init), normalisation, or fewer layers."
+                "(model.activation, model.init), normalization, or fewer layers."
             )
     for name, share in found["dead"].items():
         if share > _MANY:

@@ -20,7 +20,7 @@ from hpc_dl.runs.files import read_json
 from hpc_dl.training.train import train
 from tests import experiments
 
-ABOUT: Any = {"source": "toy", "licence": "CC0-1.0"}
+ABOUT: Any = {"source": "toy", "license": "CC0-1.0"}
 
 
 def compared(tmp_path: Path, file: Path, **sections: Any) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def test_a_result_tells_the_best_simple_model(tmp_path: Path) -> None:
     assert compared(tmp_path, other)["networks"] == {}, "runs on other data do not count"
 
 
-def test_pixels_by_their_neighbours_and_otsu(tmp_path: Path) -> None:
+def test_pixels_by_their_neighbors_and_otsu(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     masks = np.zeros((12, 16, 16), np.int64)
     masks[:, 4:12, 3:9] = 1
@@ -79,7 +79,7 @@ def test_pixels_by_their_neighbours_and_otsu(tmp_path: Path) -> None:
     assert iou["Otsu's threshold"] > 0.99 and iou["logistic"] > 0.99 > iou["constant"]
 
 
-def test_the_neighbours_of_a_pixel() -> None:
+def test_the_neighbors_of_a_pixel() -> None:
     x = np.arange(12, dtype=np.float32).reshape(1, 1, 3, 4)
     rows = _of_positions(x, np.zeros((1, 3, 4), np.int64)).x
     assert rows.shape == (12, 9)
@@ -104,8 +104,8 @@ def test_sequences_graphs_and_tokens_become_rows(tmp_path: Path) -> None:
     assert np.expm1(rows.x[:, 1:]).round().tolist() == [[2, 0], [0, 1], [0, 1]]  # edges out, edges in
 
     tokens = Ragged(np.array([0, 1, 0, 1, 1]), np.array([0, 3, 5]))
-    labelled = {"inputs": tokens, "targets": Ragged(np.array([1, 0, 1, 0, 0]), tokens.offsets)}
-    write(tmp_path / "l.h5", {"train": labelled, "test": labelled}, task="sequence_labeling", class_names="ab", **ABOUT)
+    labeled = {"inputs": tokens, "targets": Ragged(np.array([1, 0, 1, 0, 0]), tokens.offsets)}
+    write(tmp_path / "l.h5", {"train": labeled, "test": labeled}, task="sequence_labeling", class_names="ab", **ABOUT)
     accuracy = by_name(compared(tmp_path, tmp_path / "l.h5", data={"batch_size": 1}), "test/accuracy")
     assert accuracy["forest"] == 1.0
 

@@ -43,7 +43,7 @@ def test_predictions_are_those_of_the_evaluation(hpc_dl: HpcDl, run: Path, image
     assert answer.status == 0, answer.err
     assert answer.json["samples"] == {"train": 48, "val": 13, "test": 11}
     with h5py.File(out) as found, h5py.File(image_file) as file:
-        assert found.attrs["run"] == run.name and list(found.attrs["class_names"]) == ["dark", "grey", "light"]
+        assert found.attrs["run"] == run.name and list(found.attrs["class_names"]) == ["dark", "gray", "light"]
         predictions, probabilities = found["test/predictions"][()], found["test/probabilities"][()]
         accuracy = (predictions == file["test/targets"][()]).mean()
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
@@ -92,7 +92,7 @@ def test_the_exported_model_takes_what_is_stored(hpc_dl: HpcDl, run: Path, image
     assert answer.json["inputs"] == {"dtype": "uint8", "shape": [1, 8, 8]} and answer.json["compared"] == 8
     assert hpc_dl("predict", run, image_file, "--out", predictions).status == 0
     session = onnxruntime.InferenceSession(str(out))
-    assert session.get_modelmeta().custom_metadata_map["classes"].split() == ["dark", "grey", "light"]
+    assert session.get_modelmeta().custom_metadata_map["classes"].split() == ["dark", "gray", "light"]
     with h5py.File(image_file) as file, h5py.File(predictions) as found:
         (probabilities,) = session.run(["probabilities"], {"inputs": file["val/inputs"][()]})
         np.testing.assert_allclose(probabilities, found["val/probabilities"][()], atol=1e-5)
@@ -104,9 +104,9 @@ def test_the_exported_model_takes_what_is_stored(hpc_dl: HpcDl, run: Path, image
 def test_channels_lie_in_the_exported_model_where_they_lie_in_the_file(
     hpc_dl: HpcDl, config: Callable[..., Path], tmp_path: Path
 ) -> None:
-    colours = np.random.default_rng(0).integers(0, 255, (30, 6, 8, 3), np.uint8)
+    colors = np.random.default_rng(0).integers(0, 255, (30, 6, 8, 3), np.uint8)
     with h5py.File(tmp_path / "last.h5", "w") as file:
-        file["inputs"], file["targets"] = colours, np.arange(30) % 2
+        file["inputs"], file["targets"] = colors, np.arange(30) % 2
     data = {"file": str(tmp_path / "last.h5"), "channels": "last", "splits": {"fractions": {}}, "batch_size": 8}
     path = config(data=data, trainer={"max_epochs": 1})
     assert hpc_dl("train", path, "model.name=linear").status == 0
@@ -115,6 +115,6 @@ def test_channels_lie_in_the_exported_model_where_they_lie_in_the_file(
     assert answer.status == 0, answer.err
     assert answer.json["inputs"]["shape"] == [6, 8, 3]
     assert hpc_dl("predict", "latest", tmp_path / "last.h5", "--out", predictions).status == 0
-    (found,) = onnxruntime.InferenceSession(str(out)).run(None, {"inputs": colours})
+    (found,) = onnxruntime.InferenceSession(str(out)).run(None, {"inputs": colors})
     with h5py.File(predictions) as file:
         np.testing.assert_allclose(found, file["all/probabilities"][()], atol=1e-5)

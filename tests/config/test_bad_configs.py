@@ -22,7 +22,7 @@ DATA = (
     "balance, augmentation"
 )
 ACTIVATIONS = (
-    "none, sigmoid, tanh, relu, centred_softplus, leaky_relu, very_leaky_relu, rrelu, prelu, elu, selu, gelu, silu, "
+    "none, sigmoid, tanh, relu, centered_softplus, leaky_relu, very_leaky_relu, rrelu, prelu, elu, selu, gelu, silu, "
     "maxout, apl"
 )
 LOSSES = "auto, cross_entropy, focal, hinge, perceptron, dice, cross_entropy_dice, bce, mse, half_mse, l1, huber"

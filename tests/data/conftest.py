@@ -31,7 +31,7 @@ def own_file(tmp_path: Path) -> Path:
         {"train": samples(50), "val": samples(11, 1), "test": samples(12, 2)},
         source="own",
         task="classification",
-        licence="CC0-1.0",
+        license="CC0-1.0",
         class_names=["a", "b", "c"],
     )
     return path

@@ -47,7 +47,7 @@ def test_make_and_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_inspect_own_file(own_file: Path) -> None:
     found = json.loads(run("inspect", own_file, "--json"))
     assert (found["format"], found["spec"]["sizes"], found["faults"]) == (
-        "hpc_dl 1",
+        "hpc_dl 2",
         {"train": 50, "val": 11, "test": 12},
         [],
     )
@@ -112,7 +112,7 @@ def test_infinite_inputs_are_found_by_reading_all(tmp_path: Path) -> None:
         {"train": Samples(inputs, np.zeros(9))},
         source="x",
         task="regression",
-        licence="MIT",
+        license="MIT",
     )
     with pytest.raises(DataError, match=r"x.h5:/train/inputs: holds 1 infinite values"):
         run("verify", tmp_path / "x.h5")
@@ -129,7 +129,7 @@ def test_pack_and_its_gain(foreign_file: MakeFile, tmp_path: Path, monkeypatch: 
     out = tmp_path / "out.h5"
     text = run(
         "pack", source, out, "--splits", "train=.5,val=.25,test=.25", "--class-names", "a, b,c", "--verify",
-        "--licence", "CC0-1.0",
+        "--license", "CC0-1.0",
     )  # fmt: skip
     assert "out.h5: classification, inputs (1, 4, 4) uint8; train 30, val 15, test 15" in text
     assert "verified against the source" in text
@@ -143,7 +143,7 @@ def test_pack_and_its_gain(foreign_file: MakeFile, tmp_path: Path, monkeypatch: 
     assert (found["layout"], found["codec"], found["verified"]) == ("chunked", "gzip", False)
     assert found["checksum"] == json.loads(run("verify", tmp_path / "small.h5", "--json"))["checksum"]
     with h5py.File(tmp_path / "small.h5") as file:
-        assert file.attrs["licence"] == "CC0-1.0"
+        assert file.attrs["license"] == "CC0-1.0"
 
 
 def test_pack_tells_where_it_is(foreign_file: MakeFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

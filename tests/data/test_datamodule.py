@@ -134,7 +134,7 @@ def test_wrong_arguments_are_told(own_file: Path) -> None:
     with pytest.raises(ConfigError, match="exclude each other"):
         HDF5DataModule(own_file, batch_size=8, global_batch_size=8)
     with pytest.raises(ConfigError, match=r"HDF5DataModule.scaling: .*Did you mean 'standardize'"):
-        HDF5DataModule(own_file, scaling="standardise")  # type: ignore[arg-type]
+        HDF5DataModule(own_file, scaling="standardize")  # type: ignore[arg-type]
     with pytest.raises(
         ConfigError, match=r"num_workers: have nothing to do without a `transform` \(got 4\)\. Leave it out"
     ):

@@ -62,7 +62,7 @@ def test_every_optimizer_is_tested() -> None:
     assert set(CASES) == set(OPTIMIZERS) == set(DEFAULT_RATES)
 
 
-def minimised(optimizer_of: Any, steps: int = 5) -> tuple[optim.Optimizer, torch.Tensor]:
+def minimized(optimizer_of: Any, steps: int = 5) -> tuple[optim.Optimizer, torch.Tensor]:
     """Some steps on a quadratic function."""
     weights = nn.Parameter(torch.tensor([3.0, -2.0]))
     optimizer = optimizer_of([weights])
@@ -77,11 +77,11 @@ def minimised(optimizer_of: Any, steps: int = 5) -> tuple[optim.Optimizer, torch
 def test_it_is_torchs_with_the_given_values_and_steps_like_it(name: str) -> None:
     kind, written, wanted = CASES[name]
     written = {**written, "fused": False} if name in FUSED else written
-    optimizer, weights = minimised(parse_named(OPTIMIZERS, {"name": name, **written}, "optimizer").build)
+    optimizer, weights = minimized(parse_named(OPTIMIZERS, {"name": name, **written}, "optimizer").build)
     assert type(optimizer) is kind
     assert {key: optimizer.param_groups[0][key] for key in wanted} == wanted
     options = {key: value for key, value in wanted.items() if key not in ("eps", "dampening")}
-    _, reference = minimised(lambda parameters: kind(parameters, **options))
+    _, reference = minimized(lambda parameters: kind(parameters, **options))
     assert torch.equal(weights, reference)
     assert not torch.equal(weights, torch.tensor([3.0, -2.0]))
 
@@ -98,7 +98,7 @@ def test_one_kernel_for_all_parameters_does_the_same(name: str) -> None:
     def build(fused: Any) -> Any:
         return parse_named(OPTIMIZERS, {"name": name, "fused": fused}, "optimizer").build
 
-    (one, fused), (_, each), (auto, _) = (minimised(build(value)) for value in (True, False, "auto"))
+    (one, fused), (_, each), (auto, _) = (minimized(build(value)) for value in (True, False, "auto"))
     torch.testing.assert_close(fused, each)
     assert one.defaults["fused"] is True
     assert bool(auto.defaults["fused"]) is (name != "sgd"), "on a CPU, where it is faster"

@@ -80,7 +80,7 @@ def _ragged(lengths: list[int], field: FieldSpec, generator: torch.Generator) ->
 
 def _graphs(lengths: list[int], generator: torch.Generator) -> list[Ragged]:
     nodes = _ragged(lengths, FieldSpec(NODES, (4,), "float32"), generator)
-    # A ring, and one more edge across: every node has a neighbour.
+    # A ring, and one more edge across: every node has a neighbor.
     rings = [torch.stack([torch.arange(n), (torch.arange(n) + 1) % n], 1) for n in lengths]
     edges = [torch.cat([ring, torch.tensor([[0, 2]])]) for ring in rings]
     return [nodes, Ragged(torch.cat(edges), torch.tensor([0, *map(len, edges)]).cumsum(0))]

@@ -13,13 +13,13 @@ from hpc_dl.models.autoencoder import Autoencoder, AutoencoderConfig
 from tests.experiments import learning, spec
 
 
-def unlabelled(shape: tuple[int, ...]) -> DataSpec:
+def unlabeled(shape: tuple[int, ...]) -> DataSpec:
     return replace(spec(input_shape=shape), task="reconstruction", targets=(), class_names=())
 
 
 def built(config: AutoencoderConfig, shape: tuple[int, ...]) -> Autoencoder:
     torch.manual_seed(0)
-    data = unlabelled(shape)
+    data = unlabeled(shape)
     model = config.build(data, learning(data))
     assert isinstance(model, Autoencoder)
     return model.eval()
@@ -108,7 +108,7 @@ def test_what_cannot_be_built() -> None:
     ]:
         with pytest.raises(ConfigError, match=told):
             built(config, shape)
-    data = unlabelled((1, 8, 8))
+    data = unlabeled((1, 8, 8))
     with_bce = replace(learning(data), task=Task(LossConfig(name="bce"), data))
     with pytest.raises(ConfigError, match=r"model\.output: the loss bce has its own sigmoid"):
         AutoencoderConfig(output="sigmoid").build(data, with_bce)

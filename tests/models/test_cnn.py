@@ -27,7 +27,7 @@ def num_parameters(module: nn.Module) -> int:
 
 
 def test_the_sizes_follow_from_the_data() -> None:
-    # kernels without bias, scale and shift of the normalisation, 2 × 2 pixels left
+    # kernels without bias, scale and shift of the normalization, 2 × 2 pixels left
     assert num_parameters(build(channels=[4, 6], hidden=7)) == 36 + 8 + 6 * 36 + 12 + 24 * 7 + 7 + 7 * 3 + 3
     assert num_parameters(build(channels=[4], kernel_size=5, norm="none", hidden=7)) == 104 + 64 * 7 + 7 + 7 * 3 + 3
     assert num_parameters(build(channels=[4], norm="none", hidden=7, bias=False)) == 36 + 64 * 7 + 7 * 3

@@ -14,9 +14,9 @@ from tests.experiments import learning, spec
 SHAPES = {"series": (1, 70), "image": (1, 40, 36), "volume": (1, 18, 20, 19)}
 
 
-def labels(shape: tuple[int, ...], labelled: tuple[int, ...] | None = None) -> DataSpec:
+def labels(shape: tuple[int, ...], labeled: tuple[int, ...] | None = None) -> DataSpec:
     """Data with a class for each position."""
-    target = FieldSpec("targets", shape[1:] if labelled is None else labelled, "int64")
+    target = FieldSpec("targets", shape[1:] if labeled is None else labeled, "int64")
     return dataclasses.replace(spec("segmentation", input_shape=shape), targets=(target,))
 
 

@@ -12,14 +12,14 @@ from hpc_dl.models.fcn import FCN, FCNConfig
 from tests.experiments import learning, spec
 
 
-def labelled(shape: tuple[int, ...]) -> DataSpec:
+def labeled(shape: tuple[int, ...]) -> DataSpec:
     target = FieldSpec("targets", shape[1:], "int64")
     return replace(spec(input_shape=shape, num_outputs=3), task="segmentation", targets=(target,))
 
 
 def built(config: FCNConfig, shape: tuple[int, ...]) -> FCN:
     torch.manual_seed(0)
-    data = labelled(shape)
+    data = labeled(shape)
     model = config.build(data, learning(data))
     assert isinstance(model, FCN)
     return model.eval()

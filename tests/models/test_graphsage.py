@@ -22,15 +22,15 @@ def built(data: DataSpec = NODE_CLASSES, **parameters: Any) -> GraphSAGE:
 
 
 def by_hand(model: GraphSAGE, x: dict[str, Any], aggregation: str, directed: bool) -> Tensor:
-    """The nodes of a batch with one graph, neighbour by neighbour."""
+    """The nodes of a batch with one graph, neighbor by neighbor."""
     hidden, edges = x["nodes"].values, x["edges"].values.tolist()
     for layer in model.layers:
         near = hidden if layer.pool is None else layer.pool(hidden)
 
-        def summary(neighbours: list[int], near: Tensor = near) -> Tensor:
-            if not neighbours:
+        def summary(neighbors: list[int], near: Tensor = near) -> Tensor:
+            if not neighbors:
                 return torch.zeros_like(near[0])
-            return near[neighbours].mean(0) if aggregation == "mean" else near[neighbours].amax(0)
+            return near[neighbors].mean(0) if aggregation == "mean" else near[neighbors].amax(0)
 
         rows = []
         for node in range(len(hidden)):
@@ -46,7 +46,7 @@ def by_hand(model: GraphSAGE, x: dict[str, Any], aggregation: str, directed: boo
 
 @pytest.mark.parametrize("aggregation", ["mean", "max"])
 @pytest.mark.parametrize("directed", [True, False])
-def test_it_sums_up_the_neighbours(aggregation: str, directed: bool) -> None:
+def test_it_sums_up_the_neighbors(aggregation: str, directed: bool) -> None:
     model = built(aggregation=aggregation, directed=directed, width=8)
     x = batch(seed=1, sizes=(7,), density=0.3)
     torch.testing.assert_close(model(x), by_hand(model, x, aggregation, directed))

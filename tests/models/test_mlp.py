@@ -39,13 +39,13 @@ def test_sizes_given_in_two_ways_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("norm", "layer"), [("batch", nn.BatchNorm1d), ("layer", nn.LayerNorm)])
-def test_a_normalisation_stands_before_each_activation_and_brings_the_bias(norm: str, layer: type[nn.Module]) -> None:
+def test_a_normalization_stands_before_each_activation_and_brings_the_bias(norm: str, layer: type[nn.Module]) -> None:
     model = built(MLPConfig(depth=2, width=5, norm=norm))  # type: ignore[arg-type]
     assert [type(child) for child in model.hidden] == [nn.Linear, layer, nn.ReLU] * 2
     assert sum(parameter.numel() for parameter in model.parameters()) == 64 * 5 + 10 + 5 * 5 + 10 + 5 * 3 + 3
 
 
-def test_a_normalisation_makes_the_inputs_scale_matter_less() -> None:
+def test_a_normalization_makes_the_inputs_scale_matter_less() -> None:
     x = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     for norm in ("batch", "layer"):
         model = built(MLPConfig(norm=norm)).train()  # type: ignore[arg-type]

@@ -117,7 +117,7 @@ def test_k_means_finds_the_middles_of_clouds() -> None:
     middles = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
     groups = np.arange(60) % 3
     x = middles[groups] + torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
-    model = built(RBFConfig(prototypes=3, centres="k_means", width=0.5, own_widths=False))
+    model = built(RBFConfig(prototypes=3, centers="k_means", width=0.5, own_widths=False))
     model.place(x, groups, seed=0)
     means = torch.stack([x[groups == group].mean(0) for group in range(3)])
     assert torch.cdist(means, model.prototypes).min(1).values.max() < 1e-5

@@ -49,7 +49,7 @@ def test_later_tokens_have_no_influence_where_the_next_is_to_be_told(data: DataS
 
 @pytest.mark.parametrize("read_out", ["mean", "class_token"])
 @pytest.mark.parametrize("positions", ["sinusoidal", "learned"])
-def test_longer_neighbours_have_no_influence(read_out: str, positions: str) -> None:
+def test_longer_neighbors_have_no_influence(read_out: str, positions: str) -> None:
     model = transformer(RAGGED, read_out=read_out, positions=positions, max_length=11)
     values, offsets = torch.randn(11, 4), torch.tensor([0, 2, 11])
     together, alone = model(Ragged(values, offsets)), model(Ragged(values[:2], offsets[:2]))

@@ -13,14 +13,14 @@ from hpc_dl.nn.upsampling import cut, halved, interpolating, padded, unstrided, 
 from tests.experiments import learning, spec
 
 
-def labelled(shape: tuple[int, ...], num_classes: int = 3) -> DataSpec:
+def labeled(shape: tuple[int, ...], num_classes: int = 3) -> DataSpec:
     target = FieldSpec("targets", shape[1:], "int64")
     return replace(spec(input_shape=shape, num_outputs=num_classes), task="segmentation", targets=(target,))
 
 
 def built(config: UNetConfig, shape: tuple[int, ...]) -> UNet:
     torch.manual_seed(0)
-    data = labelled(shape)
+    data = labeled(shape)
     model = config.build(data, learning(data))
     assert isinstance(model, UNet)
     return model.eval()
@@ -42,7 +42,7 @@ def test_what_is_padded_at_the_end_does_not_shift_the_rest() -> None:
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
 def test_the_number_of_parameters_follows_from_depth_and_width(axes: int) -> None:
-    def level(num_in: int, num_out: int) -> int:  # two kernels without bias, scale and shift of two normalisations
+    def level(num_in: int, num_out: int) -> int:  # two kernels without bias, scale and shift of two normalizations
         return 3**axes * (num_in * num_out + num_out**2) + 4 * num_out
 
     wanted = level(2, 4) + level(4, 8) + level(8, 16)  # down, and the lowest level
@@ -113,7 +113,7 @@ def test_what_cannot_be_built(config: UNetConfig, shape: tuple[int, ...], told: 
 
 
 def test_targets_that_are_not_one_for_each_pixel() -> None:
-    data = replace(labelled((1, 8, 8)), targets=(FieldSpec("targets", (4, 4), "int64"),))
+    data = replace(labeled((1, 8, 8)), targets=(FieldSpec("targets", (4, 4), "int64"),))
     with pytest.raises(ConfigError, match=r"data\.targets: must be one class for each position .*\(8, 8\)"):
         UNetConfig().build(data, learning(data))
 

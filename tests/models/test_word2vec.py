@@ -37,7 +37,7 @@ def built(data: DataSpec | None = None, **parameters: Any) -> Word2Vec:
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six topics of four words each, in stretches of 12 words of one topic: a stream, with judgements beside it."""
+    """Six topics of four words each, in stretches of 12 words of one topic: a stream, with judgments beside it."""
     generator = np.random.default_rng(0)
     words = [f"{topic}{number}" for topic in "abcdef" for number in range(4)]
     path = tmp_path_factory.mktemp("text") / "text.h5"
@@ -67,14 +67,14 @@ def by_hand(
 ) -> float:
     """The authors' loss of a pair with the expectation over noise words in place of five drawn ones, all in reach."""
     total, pairs = 0.0, 0
-    for i, centre in enumerate(tokens):
+    for i, center in enumerate(tokens):
         for j, context in enumerate(tokens):
             if i == j or abs(i - j) > window or samples[i] != samples[j]:
                 continue
             pairs += 1
-            total -= torch.log(torch.sigmoid(words[centre] @ contexts[context])).item()
+            total -= torch.log(torch.sigmoid(words[center] @ contexts[context])).item()
             for other, probability in enumerate(noise):
-                total -= 5 * probability * torch.log(torch.sigmoid(-words[centre] @ contexts[other])).item()
+                total -= 5 * probability * torch.log(torch.sigmoid(-words[center] @ contexts[other])).item()
     return total / pairs
 
 

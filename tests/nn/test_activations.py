@@ -23,7 +23,7 @@ FORMULAS: dict[str, Tensor] = {
     "sigmoid": 1 / (1 + (-X).exp()),
     "tanh": (X.exp() - (-X).exp()) / (X.exp() + (-X).exp()),
     "relu": below(X, 0),
-    "centred_softplus": (X.exp() + 1).log() - torch.tensor(2.0).log(),
+    "centered_softplus": (X.exp() + 1).log() - torch.tensor(2.0).log(),
     "leaky_relu": below(X, 0.01),
     "very_leaky_relu": below(X, 1 / 3),
     "rrelu": below(X, 0.3),  # the mean of U(0.1, 0.5), when it is not trained

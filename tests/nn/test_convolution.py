@@ -103,7 +103,7 @@ def test_pooling_drops_what_is_left_at_the_end_and_overlapping_pooling_does_not(
 @pytest.mark.parametrize(
     ("name", "over"), [("batch", "all samples"), ("layer", "all channels"), ("group", "two channels")]
 )
-def test_a_normalisation_gives_mean_0_and_variance_1(num_axes: int, name: NormName, over: str) -> None:
+def test_a_normalization_gives_mean_0_and_variance_1(num_axes: int, name: NormName, over: str) -> None:
     x = 3 + 2 * torch.randn(4, 16, *[6] * num_axes, generator=torch.Generator().manual_seed(0))
     y = normalization(name, num_axes, 16)(x)
     assert y.shape == x.shape
@@ -116,7 +116,7 @@ def test_a_normalisation_gives_mean_0_and_variance_1(num_axes: int, name: NormNa
     torch.testing.assert_close(parts.var(-1, correction=0), torch.ones(parts.shape[:-1]), atol=1e-3, rtol=0)
 
 
-def test_without_normalisation_there_is_a_bias_and_with_one_there_is_none_of_the_convolution() -> None:
+def test_without_normalization_there_is_a_bias_and_with_one_there_is_none_of_the_convolution() -> None:
     assert num_parameters(convolved(2, 3, 5, 3, norm="none")) == 3 * 5 * 9 + 5
     assert num_parameters(convolved(2, 3, 5, 3, norm="none", bias=False)) == 3 * 5 * 9
     for norm in ("batch", "layer", "group"):

@@ -27,7 +27,7 @@ from hpc_dl.errors import DataError
 
 Rows = NDArray[np.intp] | range
 
-_MAX_COLOUR_CHANNELS = 4
+_MAX_COLOR_CHANNELS = 4
 
 
 def check_numbers(dataset: h5py.Dataset, remedy: str) -> None:
@@ -58,7 +58,7 @@ def channel_axis(inputs: h5py.Dataset, config: DataConfig, own_format: bool) -> 
     """On which axis the channels of the inputs lie.
 
     Raises:
-        DataError: the inputs look like colour images with the channels last and the configuration says nothing.
+        DataError: the inputs look like color images with the channels last and the configuration says nothing.
     """
     if config.channels != "auto":
         if config.channels == "last" and inputs.ndim < 3:
@@ -68,7 +68,7 @@ def channel_axis(inputs: h5py.Dataset, config: DataConfig, own_format: bool) -> 
         return config.channels
     if own_format:
         return "first"
-    if inputs.ndim == 4 and inputs.shape[-1] <= _MAX_COLOUR_CHANNELS < min(inputs.shape[1:3]):
+    if inputs.ndim == 4 and inputs.shape[-1] <= _MAX_COLOR_CHANNELS < min(inputs.shape[1:3]):
         raise DataError.at(
             where(inputs),
             "looks like images with the channels last",

@@ -142,7 +142,7 @@ def _check_steps(inputs: h5py.Dataset, targets: h5py.Dataset) -> None:
         raise DataError.at(
             where(labels_begin),
             f"gives sample {sample} {lengths[0]} classes, and {inputs.name} gives it {lengths[1]} steps",
-            remedy="store one class for each step, or set `data.task: sequence_to_sequence` for targets of their own length",
+            remedy="store one class for each step, or set `data.task: sequence_to_sequence` where lengths differ",
         )
 
 

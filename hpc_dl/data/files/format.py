@@ -1,6 +1,6 @@
 """The file format of hpc_dl, version 1, and its writer (docs/data-format.md)::
 
-    /                attributes: format, format_version, source, task, licence, description, url, provenance,
+    /                attributes: format, format_version, source, task, license, description, url, provenance,
                                  shared, sha256; inputs, targets: the names of the datasets, where others than these;
                                  stream: whether samples are windows of one long row of steps
     /train/inputs    (N, channels, …), channels first           attribute: units
@@ -31,7 +31,7 @@ from hpc_dl.data.storage.checksum import content_checksum
 from hpc_dl.errors import DataError, Fault
 
 FORMAT = "hpc_dl"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _PAGE_BYTES = 4096
 
 
@@ -58,7 +58,7 @@ class About:
     Attributes:
         source: name of the data set.
         task: what the targets are for: ``classification``, ``regression``, ``segmentation`` for masks.
-        licence: SPDX name of the data's licence.
+        license: SPDX name of the data's license.
         description: one sentence on what the samples are.
         url: where the data set is described or was had from.
         provenance: how the file was made: package, version, conversion.
@@ -73,7 +73,7 @@ class About:
 
     source: str
     task: str
-    licence: str
+    license: str
     description: str = ""
     url: str = ""
     provenance: str = ""
@@ -104,7 +104,7 @@ def describe(file: h5py.File, about: About) -> None:
         format_version=FORMAT_VERSION,
         source=about.source,
         task=about.task,
-        licence=about.licence,
+        license=about.license,
         description=about.description,
         url=about.url,
         provenance=about.provenance,
@@ -132,7 +132,7 @@ def write(
     *,
     source: str,
     task: TaskName,
-    licence: str,
+    license: str,
     description: str = "",
     url: str = "",
     provenance: str = "",
@@ -152,7 +152,7 @@ def write(
             arrays by name, each with one row for each sample, or a ``Ragged``.
         source: name of the data set.
         task: what the targets are for.
-        licence: SPDX name of the data's licence.
+        license: SPDX name of the data's license.
         description: one sentence on what the samples are.
         url: where the data set is described or was had from.
         provenance: how the file was made: package, version, conversion.
@@ -174,7 +174,7 @@ def write(
     about = About(
         source=source,
         task=task,
-        licence=licence,
+        license=license,
         description=description,
         url=url,
         provenance=provenance,

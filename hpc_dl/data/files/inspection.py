@@ -29,7 +29,7 @@ def inspect(path: str | Path) -> dict[str, Any]:
     """Describe any HDF5 file without reading its inputs; all values are ready for JSON.
 
     Returns:
-        ``file``, ``bytes``, ``format`` (``hpc_dl 1`` or None), ``attributes``, ``datasets`` (one mapping each),
+        ``file``, ``bytes``, ``format`` (``hpc_dl 2`` or None), ``attributes``, ``datasets`` (one mapping each),
         ``spec`` (as a model will see the data) or None, and ``faults``: why there is no spec with default settings.
 
     Raises:

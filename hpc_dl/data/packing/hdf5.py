@@ -17,7 +17,7 @@ from hpc_dl.data.storage.checksum import datasets
 from hpc_dl.data.storage.hdf5 import attribute, find_dataset, open_file, where
 from hpc_dl.data.storage.rows import RowReader, open_rows
 
-_ROOT_ATTRIBUTES = ("source", "task", "licence", "description", "url", "provenance", "shared")
+_ROOT_ATTRIBUTES = ("source", "task", "license", "description", "url", "provenance", "shared")
 # Chunks larger than that are decoded more than once rather than kept in memory whole.
 _MAX_CHUNK_BYTES = 256 << 20
 
@@ -71,7 +71,6 @@ def open_hdf5(path: Path, wishes: Wishes) -> Source:
         }
         inputs, targets = next(iter(found.values()))
         told = {name: attribute(file, name) for name in _ROOT_ATTRIBUTES}
-        told |= {"licence": told["licence"] or attribute(file, "license")}
         told |= {"input_units": attribute(inputs, "units"), "target_units": attribute(targets, "units")}
         attributes: dict[str, Any] = {key: value for key, value in told.items() if isinstance(value, str) and value}
         if attributes.get("task") not in ("classification", "regression", "segmentation"):

@@ -17,7 +17,7 @@ from hpc_dl.errors import DataError, Fault
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pgm", ".ppm")
 
 # Pillow's modes that are stored as they are: one channel. All others become RGB.
-_GREY = {"1": np.uint8, "L": np.uint8, "I;16": np.uint16, "I;16B": np.uint16, "I": np.int32, "F": np.float32}
+_GRAY = {"1": np.uint8, "L": np.uint8, "I;16": np.uint16, "I;16B": np.uint16, "I": np.int32, "F": np.float32}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +53,13 @@ class ImageFolder(SingleFiles):
         headers = self._headers()
         self._mode, (height, width) = headers[0].mode, self._size or headers[0].size
         modes = Counter(header.mode for header in headers)
-        if len(modes) > 1 or self._mode not in _GREY:
+        if len(modes) > 1 or self._mode not in _GRAY:
             self._mode = "RGB"
-        channels = 1 if self._mode in _GREY else 3
+        channels = 1 if self._mode in _GRAY else 3
         super().__init__(
             path=path,
             kind="image folder",
-            inputs=Values((channels, height, width), np.dtype(_GREY.get(self._mode, np.uint8))),
+            inputs=Values((channels, height, width), np.dtype(_GRAY.get(self._mode, np.uint8))),
             targets=Values((), self._labels.dtype),
             sizes=sizes,
             divided=len(sizes) > 1,
@@ -83,7 +83,7 @@ class ImageFolder(SingleFiles):
         try:
             with self._pillow.open(path) as image:
                 if self._mode == "RGB":
-                    # By way of RGBA a palette with transparency keeps the colours that it has.
+                    # By way of RGBA a palette with transparency keeps the colors that it has.
                     pixels = image.convert("RGBA").convert("RGB") if image.mode == "P" else image.convert("RGB")
                 else:
                     pixels = image.convert("L") if image.mode == "1" else image

@@ -44,7 +44,7 @@ class Order:
         layout: how the datasets are stored.
         fractions: shares of a random split, for a source that is not divided.
         seed: seed of that split.
-        licence: SPDX name of the data's licence; empty to take the source's.
+        license: SPDX name of the data's license; empty to take the source's.
         verify: read the packed file back and compare it with the source.
         force: replace a file that is there; begin anew where an unfinished run made something else.
     """
@@ -53,7 +53,7 @@ class Order:
     layout: Layout = field(default_factory=Layout)
     fractions: Mapping[str, float] | None = None
     seed: int = 0
-    licence: str = ""
+    license: str = ""
     verify: bool = False
     force: bool = False
 
@@ -147,7 +147,7 @@ def _plan(source: Source, deal: Deal, order: Order, out: Path) -> Plan:
     about = About(
         source=told.get("source", out.stem),
         task=source.task,
-        licence=order.licence or told.get("licence", "unknown"),
+        license=order.license or told.get("license", "unknown"),
         description=told.get("description", ""),
         url=told.get("url", ""),
         provenance="; ".join(filter(None, [told.get("provenance"), made])),

@@ -16,7 +16,7 @@ from hpc_dl.errors import DataError, nearest
 
 _INPUT_NAMES = ("inputs", "x", "images", "image", "data", "features")
 _TARGET_NAMES = ("targets", "y", "labels", "label", "target")
-_MAX_COLOUR_CHANNELS = 4
+_MAX_COLOR_CHANNELS = 4
 _LABEL_ROWS = 1 << 20
 
 
@@ -274,7 +274,7 @@ def _channel_axis(inputs: Column, wish: Channels) -> Channels:
         raise DataError.at(inputs.name, "has no last axis of channels", value=shape, allowed="(N, …, C)")
     if wish != "auto":
         return wish
-    if len(shape) == 4 and shape[-1] <= _MAX_COLOUR_CHANNELS < min(shape[1:3]):
+    if len(shape) == 4 and shape[-1] <= _MAX_COLOR_CHANNELS < min(shape[1:3]):
         raise DataError.at(
             inputs.name,
             "looks like images with the channels last",

@@ -84,7 +84,7 @@ class Source(ABC):
         divided: whether the source itself says which sample belongs to which split.
         task: what the targets are for.
         class_names: names of the classes; empty where there are none.
-        attributes: further attributes of our own format (licence, units, …) that the source tells.
+        attributes: further attributes of our own format (license, units, …) that the source tells.
         notes: what a person should know of how the source was read.
         files: every file that is read, to notice a change.
     """

@@ -103,7 +103,7 @@ def fit_preprocessing(reader: SplitReader, number: int, config: DataConfig) -> t
     imputation, missing = None, None
     if config.imputation != "none" and may_lack_values(field):
         labels = reader.spec.num_outputs if reader.spec.task == "classification" else 0
-        imputation, missing = fit_imputation(_labelled(reader, number), field.channel_axis, config.imputation, labels)
+        imputation, missing = fit_imputation(_labeled(reader, number), field.channel_axis, config.imputation, labels)
 
     def values() -> Iterator[NDArray[Any]]:
         for block in _values(reader, number):
@@ -120,11 +120,11 @@ def fit_preprocessing(reader: SplitReader, number: int, config: DataConfig) -> t
 
 def _values(reader: SplitReader, number: int) -> Iterator[NDArray[Any]]:
     """The values of an input to fit on, in pieces."""
-    for values, _ in _labelled(reader, number):
+    for values, _ in _labeled(reader, number):
         yield values
 
 
-def _labelled(reader: SplitReader, number: int) -> Iterator[tuple[NDArray[Any], NDArray[Any] | None]]:
+def _labeled(reader: SplitReader, number: int) -> Iterator[tuple[NDArray[Any], NDArray[Any] | None]]:
     """The same, with the classes of the samples where each is one row with a class."""
     classified = reader.spec.task == "classification"
     for piece in reader.pieces(_chosen(reader)):

@@ -25,7 +25,7 @@ class Source:
         title: one line on what it is.
         task: what its targets are for.
         size: samples, shapes and classes, for people.
-        licence: SPDX expression, of the data ``AND`` of the package that they come in; ``LicenseRef-unknown`` where
+        license: SPDX expression, of the data ``AND`` of the package that they come in; ``LicenseRef-unknown`` where
             none was found for the data, ``CC0-1.0`` for what hpc_dl makes itself. The docstring tells where it stands.
         shared: what samples of different splits have in common: ``subject``, ``image``, ``writer``, ``atlas`` (the same
             regions), ``unknown`` or ``none``. A score on a test split that shares something says less about new
@@ -38,7 +38,7 @@ class Source:
     title: str
     task: TaskName
     size: str
-    licence: str
+    license: str
     shared: str
     fetched: str
     make: Callable[[Path, Path | None], None]

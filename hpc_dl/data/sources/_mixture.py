@@ -13,7 +13,7 @@ _SEED = 0
 
 
 def write_mixture(
-    path: Path, source: Source, centres: Sequence[tuple[float, float]], std: float, sizes: Mapping[str, int]
+    path: Path, source: Source, centers: Sequence[tuple[float, float]], std: float, sizes: Mapping[str, int]
 ) -> None:
     """Draw the points and write them, with the number of its mode as each point's target.
 
@@ -22,7 +22,7 @@ def write_mixture(
     Args:
         path: the file to write.
         source: whose data they are.
-        centres: of the modes, all equally likely.
+        centers: of the modes, all equally likely.
         std: standard deviation of each mode along each axis.
         sizes: points in each split.
     """
@@ -30,7 +30,7 @@ def write_mixture(
 
     from hpc_dl.data.files.format import write
 
-    modes = np.array(centres, np.float32)
+    modes = np.array(centers, np.float32)
     deviations = np.full(len(modes), std, np.float32)
     splits = {}
     for number, (split, size) in enumerate(sizes.items()):
@@ -45,7 +45,7 @@ def write_mixture(
         splits,
         source=source.name,
         task=source.task,
-        licence=source.licence,
+        license=source.license,
         description=source.title,
         provenance=f"drawn by hpc_dl, seed {_SEED}",
         shared=source.shared,

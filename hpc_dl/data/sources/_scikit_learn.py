@@ -1,4 +1,4 @@
-"""Tables that scikit-learn 1.9.1 ships, as ``NAME.csv.gz`` beside this file, under its BSD 3-clause licence.
+"""Tables that scikit-learn 1.9.1 ships, as ``NAME.csv.gz`` beside this file, under its BSD 3-clause license.
 
 Copyright (c) 2007-2026 The scikit-learn developers. All rights reserved.
 

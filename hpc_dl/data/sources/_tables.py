@@ -87,7 +87,7 @@ def write_table(
         {split: Samples(inputs[rows], targets[rows]) for split, rows in stratified(strata, sizes, _SEED).items()},
         source=source.name,
         task=source.task,
-        licence=source.licence,
+        license=source.license,
         description=source.title,
         url=url,
         provenance=f"{provenance}; {'stratified' if class_names else 'random'} split, seed {_SEED}",

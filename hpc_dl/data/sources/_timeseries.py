@@ -3,8 +3,8 @@
 What is not a value stands before the line ``@data``. Each line after it is a sample: its channels, each a row of
 numbers with commas between them, and its class, with colons between them.
 
-The BSD 3-clause licence of aeon stands in its wheel. Of the archives that the problems come from (UCR's and UEA's)
-nobody states a licence; one of their keepers takes all of them for "open to all", as far as he knows
+The BSD 3-clause license of aeon stands in its wheel. Of the archives that the problems come from (UCR's and UEA's)
+nobody states a license; one of their keepers takes all of them for "open to all", as far as he knows
 (https://github.com/time-series-machine-learning/tsml-repo/issues/38).
 """
 
@@ -29,7 +29,7 @@ _REMEDY = "give the .whl file, or the folder it unpacks to"
 
 
 class Series(NamedTuple):
-    """Labelled series.
+    """Labeled series.
 
     Attributes:
         samples: each (channels, steps).
@@ -106,7 +106,7 @@ def write_series(
         with_official_test(inputs, labels, sizes, _SPLIT_SEED),
         source=source.name,
         task=source.task,
-        licence=source.licence,
+        license=source.license,
         description=source.title,
         url=url,
         provenance=f"{origin}; validation split of {held_out} training samples, stratified, seed {_SPLIT_SEED}",

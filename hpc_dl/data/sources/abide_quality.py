@@ -2,8 +2,8 @@
 
 O. Esteban et al., MRIQC: advancing the automatic prediction of image quality in MRI from unseen sites, PLoS ONE 12(9),
 2017, on the T1-weighted images of ABIDE I (A. Di Martino et al., The autism brain imaging data exchange, Molecular
-Psychiatry 19, 2014). The Apache 2.0 licence of mriqc-learn, which ships the table, stands in its wheel; nothing in it
-tells a licence of the ratings and the images themselves.
+Psychiatry 19, 2014). The Apache 2.0 license of mriqc-learn, which ships the table, stands in its wheel; nothing in it
+tells a license of the ratings and the images themselves.
 
 Whole sites go to a split: every site has a scanner, a protocol and participants of its own, and what is asked is how
 well images of a new site are judged. The five sites of the test and the four for validation were chosen, before
@@ -57,7 +57,7 @@ def _make(path: Path, given: Path | None) -> None:
         {split: Samples(inputs[mask], labels[mask]) for split, mask in chosen.items()},
         source=SOURCE.name,
         task=SOURCE.task,
-        licence=SOURCE.licence,
+        license=SOURCE.license,
         description=SOURCE.title,
         url="https://doi.org/10.1371/journal.pone.0184661",
         provenance=f"abide.tsv, {origin}; excluded if {' or '.join(_RATERS)} is -1; whole sites: "
@@ -73,7 +73,7 @@ SOURCE = Source(
     title="Which images of heads are to be excluded, by metrics of their quality, at new sites (Esteban et al., 2017)",
     task="classification",
     size="1,101 vectors of 62 from 17 sites, 2 classes of 758 and 343",
-    licence="LicenseRef-unknown AND Apache-2.0",
+    license="LicenseRef-unknown AND Apache-2.0",
     shared="none",  # whole sites: no scanner and no participant is on both sides
     fetched=f"Python package {_PACKAGE}, 1 MB",
     make=_make,

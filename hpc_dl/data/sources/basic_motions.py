@@ -1,7 +1,7 @@
 """Basic motions: what someone with a smart watch does, from ten seconds of acceleration and rotation.
 
 A. Bagnall et al., The UEA multivariate time series classification archive, 2018, arXiv:1811.00075: four students at
-rest, walking, running and playing badminton, each five times. What is known of the licence stands in
+rest, walking, running and playing badminton, each five times. What is known of the license stands in
 ``_timeseries.py``.
 
 The archive's test set is kept; 8 of its 40 training series become the validation split.
@@ -42,7 +42,7 @@ SOURCE = Source(
     title="Four motions of people who wear a smart watch: 6 channels of 10 seconds (Bagnall et al., 2018)",
     task="classification",
     size="80 series of 6 × 100, 4 classes",
-    licence="LicenseRef-unknown AND BSD-3-Clause",
+    license="LicenseRef-unknown AND BSD-3-Clause",
     shared="subject",  # four students for both sets, and no file tells who is who
     fetched="Python package aeon 1.6.0, 6 MB",
     make=_make,

@@ -2,7 +2,7 @@
 
 W. N. Street, W. H. Wolberg and O. L. Mangasarian, Nuclear feature extraction for breast tumor diagnosis, 1993; UCI
 Machine Learning Repository, Breast Cancer Wisconsin (Diagnostic), https://doi.org/10.24432/C5DW2B (CC BY 4.0 by UCI's
-donation policy); scikit-learn's licence stands in ``_scikit_learn.py``.
+donation policy); scikit-learn's license stands in ``_scikit_learn.py``.
 
 Features: mean, standard error and worst value of the radius, texture, perimeter, area, smoothness, compactness,
 concavity, concave points, symmetry and fractal dimension.
@@ -40,7 +40,7 @@ SOURCE = Source(
     title="Malignant or benign: measures of cell nuclei of 569 patients (Wisconsin, 1993)",
     task="classification",
     size="569 vectors of 30, 2 classes",
-    licence="CC-BY-4.0 AND BSD-3-Clause",
+    license="CC-BY-4.0 AND BSD-3-Clause",
     shared="none",  # one sample of each patient
     fetched="comes with hpc_dl",
     make=_make,

@@ -1,7 +1,7 @@
 """Brains of eight worms of the species Caenorhabditis elegans: graphs of cells and the chemical synapses between them.
 
 D. Witvliet et al., Connectomes across development reveal principles of brain maturation, Nature 596, 2021, as the
-C. elegans Connectome Toolbox (cect) ships them: under MIT, says its LICENSE, and nothing in it tells a licence of the
+C. elegans Connectome Toolbox (cect) ships them: under MIT, says its LICENSE, and nothing in it tells a license of the
 data themselves. What kind of cell each is comes from its table ``all_cell_info.csv``, after WormAtlas and S. J. Cook et
 al., Whole-animal connectomes of both Caenorhabditis elegans sexes, Nature 571, 2019. Synapses are active zones that two
 of three people saw. Gap junctions are left out: the authors call theirs incomplete.
@@ -100,7 +100,7 @@ def _make(path: Path, given: Path | None) -> None:
         },
         source=SOURCE.name,
         task=SOURCE.task,
-        licence=SOURCE.licence,
+        license=SOURCE.license,
         description=SOURCE.title,
         url="https://doi.org/10.1038/s41586-021-03778-8",
         provenance=f"{origin}; nodes: ln(1 + x) of cells before and after, chemical synapses from and to; edges from "
@@ -135,7 +135,7 @@ SOURCE = Source(
     title="Cells in the brains of eight worms (C. elegans) and their synapses, by kind of cell (Witvliet et al., 2021)",
     task="node_classification",
     size="8 graphs of 187 to 222 nodes, 4 features of a node, 1 of an edge, 5 classes of nodes",
-    licence="LicenseRef-unknown AND MIT",
+    license="LicenseRef-unknown AND MIT",
     shared="atlas",  # the same named cells: the animal is new in the test, 213 of its 219 cells are not
     fetched="Python package cect 0.3.5, 14 MB",
     make=_make,

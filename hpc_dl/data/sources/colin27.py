@@ -5,13 +5,13 @@ Tomography 22, 1998; the regions are those of the atlas AAL, drawn on this brain
 anatomical labeling of activations in SPM using a macroscopic anatomical parcellation of the MNI MRI single-subject
 brain, NeuroImage 15, 2002. Both come with MRIcron, in Debian's package ``mricron-data``.
 
-Licences: the Montreal Neurological Institute gives Colin27 away under the ``LicenseRef-MNI`` below (as the R package
+Licenses: the Montreal Neurological Institute gives Colin27 away under the ``LicenseRef-MNI`` below (as the R package
 ``mni`` quotes its pages); the authors of AAL give it away under the GNU General Public License, of no version (so the
-README of AAL for SPM8): the regions are read here and never shipped. The package's copyright file tells no licence of
+README of AAL for SPM8): the regions are read here and never shipped. The package's copyright file tells no license of
 the volumes, only BSD 3-clause for all of MRIcron. Its other atlases are left out: nothing in it tells who gives them
 away, and on which terms.
 
-    Copyright (C) 1993-2009 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill
+    Copyright (C) 1993-2009 Louis Collins, McConnell Brain Imaging Center, Montreal Neurological Institute, McGill
     University. Permission to use, copy, modify, and distribute this software and its documentation for any purpose and
     without fee is hereby granted, provided that the above copyright notice appear in all copies. The authors and McGill
     University make no representations about the suitability of this software for any purpose. It is provided "as is"
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 _PACKAGE = "mricron-data"
 _COPYRIGHT = (
-    "Copyright (C) 1993-2009 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill "
+    "Copyright (C) 1993-2009 Louis Collins, McConnell Brain Imaging Center, Montreal Neurological Institute, McGill "
     "University"
 )
 # Of the unpacked volumes: Debian packs them anew with each version.
@@ -86,7 +86,7 @@ def _make(path: Path, given: Path | None) -> None:
         },
         source=SOURCE.name,
         task=SOURCE.task,
-        licence=SOURCE.licence,
+        license=SOURCE.license,
         description=SOURCE.title,
         url="https://www.nitrc.org/projects/mricron",
         provenance=f"{origin}; every {_STEP}rd voxel of each axis; regions by the thousands of their numbers in AAL; "
@@ -94,7 +94,7 @@ def _make(path: Path, given: Path | None) -> None:
         f"from the back; test: the others from {_SLABS[0]} to {_SLABS[-1] + _PATCH[1] - 1}); Colin27 is {_COPYRIGHT}",
         shared=SOURCE.shared,
         class_names=_CLASSES,
-        input_units="grey level, 0 to 254",
+        input_units="gray level, 0 to 254",
     )
 
 
@@ -139,7 +139,7 @@ SOURCE = Source(
     title="The brain of one man (T1), and to which of eight regions each voxel belongs (Colin27 and the atlas AAL)",
     task="segmentation",
     size="53 patches of 1 × 24 × 16 × 52 out of one brain, 9 classes",
-    licence="LicenseRef-MNI AND GPL-1.0-or-later AND BSD-3-Clause",
+    license="LicenseRef-MNI AND GPL-1.0-or-later AND BSD-3-Clause",
     shared="subject",
     fetched=f"Debian package {_PACKAGE}, 16 MB",
     make=_make,

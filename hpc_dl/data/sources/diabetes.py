@@ -2,7 +2,7 @@
 
 B. Efron, T. Hastie, I. Johnstone and R. Tibshirani, Least Angle Regression, Annals of Statistics 32, 2004. The values
 are the measured ones, not scaled; ``diabetes.csv.gz`` joins scikit-learn's two files, the target in the last column.
-Scikit-learn's description tells no licence of the data (two of the authors ship them, scaled, in the R package lars
+Scikit-learn's description tells no license of the data (two of the authors ship them, scaled, in the R package lars
 under GPL-2); its own stands in ``_scikit_learn.py``.
 
 Features: age, sex (1 or 2), body mass index, mean blood pressure, and of the blood serum: total cholesterol, LDL, HDL,
@@ -41,7 +41,7 @@ SOURCE = Source(
     title="Progress of diabetes within a year from ten measures (Efron et al., 2004)",
     task="regression",
     size="442 vectors of 10, one value",
-    licence="LicenseRef-unknown AND BSD-3-Clause",
+    license="LicenseRef-unknown AND BSD-3-Clause",
     shared="none",  # one row for each patient
     fetched="comes with hpc_dl",
     make=_make,

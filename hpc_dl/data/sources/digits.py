@@ -2,7 +2,7 @@
 
 Test set of E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998,
 https://doi.org/10.24432/C50P49 (CC BY 4.0 by UCI's donation policy). ``digits.csv.gz`` is scikit-learn 1.9.1's, under
-the BSD 3-clause licence that stands in ``_scikit_learn.py``.
+the BSD 3-clause license that stands in ``_scikit_learn.py``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _make(path: Path, given: Path | None) -> None:
         },
         source=SOURCE.name,
         task=SOURCE.task,
-        licence=SOURCE.licence,
+        license=SOURCE.license,
         description=SOURCE.title,
         url="https://doi.org/10.24432/C50P49",
         provenance=f"{origin}; stratified split, seed {_SPLIT_SEED}",
@@ -50,7 +50,7 @@ SOURCE = Source(
     title="Handwritten digits of 13 people, 8 × 8 pixels (UCI, as shipped by scikit-learn)",
     task="classification",
     size="1,797 images of 1 × 8 × 8, 10 classes",
-    licence="CC-BY-4.0 AND BSD-3-Clause",
+    license="CC-BY-4.0 AND BSD-3-Clause",
     shared="writer",  # the file does not say who wrote which digit, so no split can keep the writers apart
     fetched="comes with hpc_dl",
     make=_make,

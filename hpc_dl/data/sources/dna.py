@@ -45,7 +45,7 @@ def _make(path: Path, given: Path | None) -> None:
         with_official_test(inputs, labels, _SPLIT_SIZES, _SPLIT_SEED),
         source=SOURCE.name,
         task=SOURCE.task,
-        licence=SOURCE.licence,
+        license=SOURCE.license,
         description=SOURCE.title,
         url="https://doi.org/10.24432/C5M888",
         provenance=f"DNA.rda, {origin}; validation split of 400 training samples, stratified, seed {_SPLIT_SEED}",
@@ -60,7 +60,7 @@ SOURCE = Source(
     title="Splice junctions in stretches of 60 nucleotides (StatLog, 1994)",
     task="classification",
     size="3,186 series of 3 × 60, 3 classes",
-    licence="CC-BY-4.0 AND GPL-2.0-only",
+    license="CC-BY-4.0 AND GPL-2.0-only",
     shared="subject",  # stretches of the same genes; 82 of the test samples are also among the 2,000
     fetched=f"Debian package {_PACKAGE}, 1 MB",
     make=_make,

@@ -59,13 +59,13 @@ def _make(path: Path, given: Path | None) -> None:
         splits,
         source=SOURCE.name,
         task=SOURCE.task,
-        licence=SOURCE.licence,
+        license=SOURCE.license,
         description=SOURCE.title,
         url="https://github.com/zalandoresearch/fashion-mnist",
         provenance=f"{origin}; validation split of 5,000 training images, stratified, seed {_SPLIT_SEED}",
         shared=SOURCE.shared,
         class_names=_CLASSES,
-        input_units="grey level, 0 to 255",
+        input_units="gray level, 0 to 255",
     )
 
 
@@ -117,7 +117,7 @@ SOURCE = Source(
     title="Photographs of clothes, shoes and bags, 28 × 28 pixels (Zalando, 2017)",
     task="classification",
     size="70,000 images of 1 × 28 × 28, 10 classes",
-    licence="MIT",
+    license="MIT",
     shared="none",
     fetched=f"Debian package {_PACKAGE} or the authors' repository, 31 MB",
     make=_make,

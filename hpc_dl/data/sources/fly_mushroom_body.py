@@ -1,7 +1,7 @@
 """The mushroom body of a fly larva: two graphs of neurons and their synapses, one for each hemisphere.
 
-K. Eichler et al., The complete connectome of a learning and memory centre in an insect brain, Nature 548, 2017, as
-graspologic ships it: under MIT, says its LICENSE.txt, and nothing in it tells a licence of the data themselves. The
+K. Eichler et al., The complete connectome of a learning and memory center in an insect brain, Nature 548, 2017, as
+graspologic ships it: under MIT, says its LICENSE.txt, and nothing in it tells a license of the data themselves. The
 left hemisphere is for training, the right one for the test. There is no validation split: it would have to be cut out
 of the one training graph.
 """
@@ -38,7 +38,7 @@ def _make(path: Path, given: Path | None) -> None:
         splits,
         source=SOURCE.name,
         task=SOURCE.task,
-        licence=SOURCE.licence,
+        license=SOURCE.license,
         description=SOURCE.title,
         url="https://doi.org/10.1038/nature23455",
         provenance=f"{origin}; nodes: ln(1 + x) of neurons before and after, synapses from and to; edges from the "
@@ -70,7 +70,7 @@ SOURCE = Source(
     title="Neurons of a fly larva's mushroom body and their synapses, by type of cell (Eichler et al., 2017)",
     task="node_classification",
     size="2 graphs of 209 and 213 nodes, 4 features of a node, 1 of an edge, 4 classes of nodes",
-    licence="LicenseRef-unknown AND MIT",
+    license="LicenseRef-unknown AND MIT",
     shared="subject",  # one larva: its left hemisphere and its right one
     fetched="Python package graspologic 3.4.4, 5 MB",
     make=_make,

@@ -2,7 +2,7 @@
 
 The GNU version of the Collaborative International Dictionary of English comes from Debian's package ``dict-gcide``
 (GPL-2+: the text is built here and never shipped), the Bible from ``bible-kjv-text`` (public domain), both as their
-copyright files say. What the vectors are judged by comes with gensim (LGPL-2.1, says its METADATA; it tells no licence
+copyright files say. What the vectors are judged by comes with gensim (LGPL-2.1, says its METADATA; it tells no license
 of these lists themselves): WordSim-353 (Finkelstein et al., 2002), SimLex-999 (Hill et al., 2015) and Google's
 analogies (Mikolov et al., 2013); it lies beside the test stream, as numbers of tokens.
 """
@@ -70,7 +70,7 @@ def _make(path: Path, given: Path | None) -> None:
         splits,
         source=SOURCE.name,
         task=SOURCE.task,
-        licence=SOURCE.licence,
+        license=SOURCE.license,
         description=SOURCE.title,
         url="https://ftp.gnu.org/gnu/gcide",
         provenance=f"{origin}; words that occur {_MIN_COUNT} times and more, in lower case",
@@ -141,7 +141,7 @@ SOURCE = Source(
     title="A dictionary of English (GCIDE) and the King James Bible as one row of words",
     task="embedding",
     size="4.8 million words, 40,000 different ones",
-    licence="GPL-2.0-or-later AND LicenseRef-unknown AND LGPL-2.1-only",
+    license="GPL-2.0-or-later AND LicenseRef-unknown AND LGPL-2.1-only",
     shared="writer",
     fetched="Debian packages dict-gcide and bible-kjv-text, Python package gensim, 45 MB",
     make=_make,

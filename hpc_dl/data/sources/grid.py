@@ -16,8 +16,8 @@ _PLACES, _STD = (-4.0, -2.0, 0.0, 2.0, 4.0), 0.05
 
 
 def _make(path: Path, given: Path | None) -> None:
-    centres = list(itertools.product(_PLACES, _PLACES))
-    write_mixture(path, SOURCE, centres, _STD, {"train": 25_000, "val": 2_500, "test": 2_500})
+    centers = list(itertools.product(_PLACES, _PLACES))
+    write_mixture(path, SOURCE, centers, _STD, {"train": 25_000, "val": 2_500, "test": 2_500})
 
 
 SOURCE = Source(
@@ -25,7 +25,7 @@ SOURCE = Source(
     title="Points of twenty-five narrow Gaussians on a square grid",
     task="generation",
     size="30,000 points in the plane, 25 modes",
-    licence="CC0-1.0",
+    license="CC0-1.0",
     shared="none",
     fetched="drawn by hpc_dl",
     make=_make,

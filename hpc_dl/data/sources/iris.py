@@ -2,7 +2,7 @@
 
 R. A. Fisher, The use of multiple measurements in taxonomic problems, Annals of Eugenics 7, 1936; UCI Machine Learning
 Repository, https://doi.org/10.24432/C56C76 (CC BY 4.0 by UCI's donation policy), with its two wrong values mended by
-scikit-learn, whose licence stands in ``_scikit_learn.py``. Setosa can be separated from the others by a plane,
+scikit-learn, whose license stands in ``_scikit_learn.py``. Setosa can be separated from the others by a plane,
 versicolor and virginica cannot be separated so.
 
 Features: sepal length, sepal width, petal length, petal width.
@@ -57,7 +57,7 @@ SOURCE = Source(
     title="Flowers of three species of iris (Fisher, 1936)",
     task="classification",
     size="150 vectors of 4, 3 classes",
-    licence="CC-BY-4.0 AND BSD-3-Clause",
+    license="CC-BY-4.0 AND BSD-3-Clause",
     shared="none",  # one flower of each plant
     fetched="comes with hpc_dl",
     make=_make,

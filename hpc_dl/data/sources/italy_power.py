@@ -1,10 +1,10 @@
 """Italy's demand for electric power over a day: is it a day of the winter half-year or of the summer half-year?
 
 E. Keogh et al., Intelligent icons: integrating lite-weight data mining and visualization into GUI operating systems,
-ICDM 2006; H. A. Dau et al., The UCR time series archive, 2019, arXiv:1810.07758. What is known of the licence stands in
+ICDM 2006; H. A. Dau et al., The UCR time series archive, 2019, arXiv:1810.07758. What is known of the license stands in
 ``_timeseries.py``.
 
-The archive's test set is kept; 20 of its 67 training series become the validation split. Each day is standardised by
+The archive's test set is kept; 20 of its 67 training series become the validation split. Each day is standardized by
 itself: only the shape is left.
 
 Classes: 1 and 2 in the files, which name October to March before April to September. The days bear it out: in class 1
@@ -44,8 +44,8 @@ SOURCE = Source(
     title="Days of Italy's demand for electric power, from winter or summer (Keogh et al., 2006)",
     task="classification",
     size="1,096 series of 1 × 24, 2 classes",
-    licence="LicenseRef-unknown AND BSD-3-Clause",
-    shared="subject",  # one country in the same years: a test day's neighbours may be in the training
+    license="LicenseRef-unknown AND BSD-3-Clause",
+    shared="subject",  # one country in the same years: a test day's neighbors may be in the training
     fetched="Python package aeon 1.6.0, 6 MB",
     make=_make,
 )

@@ -2,7 +2,7 @@
 
 M. Kudo, J. Toyama and M. Shimbo, Multidimensional curve classification using passing-through regions, Pattern
 Recognition Letters 20(11–13), 1999; UCI Machine Learning Repository, https://doi.org/10.24432/C5NS47 (CC BY 4.0 by
-UCI's donation policy; the BSD 3-clause licence of aeon, which ships them, stands in its wheel). The authors' test set
+UCI's donation policy; the BSD 3-clause license of aeon, which ships them, stands in its wheel). The authors' test set
 is kept; 45 of their 270 training utterances become the validation split.
 """
 
@@ -42,7 +42,7 @@ def _make(path: Path, given: Path | None) -> None:
         splits,
         source=SOURCE.name,
         task=SOURCE.task,
-        licence=SOURCE.licence,
+        license=SOURCE.license,
         description=SOURCE.title,
         url="https://doi.org/10.24432/C5NS47",
         provenance=f"{origin}; validation split of 45 training utterances, stratified, seed {_SPLIT_SEED}",
@@ -57,7 +57,7 @@ SOURCE = Source(
     title="Nine men who say /ae/: 12 cepstrum coefficients of 7 to 29 frames (Kudo et al., 1999)",
     task="classification",
     size="640 sequences of 7–29 × 12, 9 classes",
-    licence="CC-BY-4.0 AND BSD-3-Clause",
+    license="CC-BY-4.0 AND BSD-3-Clause",
     shared="subject",  # the task is to tell the speakers apart, so all of them are in every split
     fetched="Python package aeon 1.6.0, 6 MB",
     make=_make,

@@ -42,7 +42,7 @@ def _make(path: Path, given: Path | None) -> None:
         {split: {"inputs": number_of[np.frombuffer(text.encode("ascii"), np.uint8)]} for split, text in texts.items()},
         source=SOURCE.name,
         task=SOURCE.task,
-        licence=SOURCE.licence,
+        license=SOURCE.license,
         description=SOURCE.title,
         url="https://packages.debian.org/stable/bible-kjv-text",
         provenance=f"{origin}; of each {_OF} stretches of {_STRETCH} verses, number {_HELD_OUT['val'] + 1} to "
@@ -60,7 +60,7 @@ SOURCE = Source(
     title="The King James Bible, character by character (1611)",
     task="language_modeling",
     size="4,137,850 characters, 63 different ones",
-    licence="LicenseRef-public-domain",
+    license="LicenseRef-public-domain",
     shared="writer",  # one translation; and what is told twice may lie on both sides
     fetched="Debian package bible-kjv-text, 2 MB",
     make=_make,

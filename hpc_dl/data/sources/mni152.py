@@ -1,13 +1,13 @@
-"""MNI152: a T1-weighted average brain with its grey and white matter, made hard by noise; patches of 40 × 56 × 50 mm.
+"""MNI152: a T1-weighted average brain with its gray and white matter, made hard by noise; patches of 40 × 56 × 50 mm.
 
 V. S. Fonov et al., Unbiased nonlinear average age-appropriate brain templates from birth to adulthood, NeuroImage 47,
-2009; version nlin_sym_09a, 1 mm, as it comes with nilearn. To the grey values, noise of their own standard deviation in
+2009; version nlin_sym_09a, 1 mm, as it comes with nilearn. To the gray values, noise of their own standard deviation in
 the brain is added (seed 0): without it a threshold alone finds the tissues.
 
-The page of the template states its licence, the ``LicenseRef-MNI`` below (nilearn, itself under BSD 3-clause, calls the
+The page of the template states its license, the ``LicenseRef-MNI`` below (nilearn, itself under BSD 3-clause, calls the
 template's "unknown"). Its copyright notice is to appear in all copies, and so it does in the file that is made:
 
-    Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill
+    Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Center, Montreal Neurological Institute, McGill
     University. Permission to use, copy, modify, and distribute this software and its documentation for any purpose and
     without fee is hereby granted, provided that the above copyright notice appear in all copies. The authors and McGill
     University make no representations about the suitability of this software for any purpose. It is provided "as is"
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _PACKAGE = "nilearn==0.14.1"
 _COPYRIGHT = (
-    "Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill "
+    "Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Center, Montreal Neurological Institute, McGill "
     "University"
 )
 _FILE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
@@ -65,8 +65,8 @@ def _make(path: Path, given: Path | None) -> None:
 
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
         folder, origin = obtain(SOURCE.name, f"pypi:{_PACKAGE}", Path(scratch), given)
-        t1, grey, white = (_values(folder, kind) for kind in _SHA256)
-    labels = np.argmax([255 - grey.astype(np.int16) - white, grey, white], axis=0).astype(np.uint8)
+        t1, gray, white = (_values(folder, kind) for kind in _SHA256)
+    labels = np.argmax([255 - gray.astype(np.int16) - white, gray, white], axis=0).astype(np.uint8)
     brain = t1[t1 > 0].astype(np.float64)
     noise = np.random.default_rng(_NOISE_SEED).standard_normal(_SHAPE)
     volume = ((t1 - brain.mean()) / brain.std() + noise).astype(np.float16)
@@ -80,15 +80,15 @@ def _make(path: Path, given: Path | None) -> None:
         {split: _patches(volume, labels, begins) for split, begins in places.items()},
         source=SOURCE.name,
         task=SOURCE.task,
-        licence=SOURCE.licence,
+        license=SOURCE.license,
         description=SOURCE.title,
         url="https://nist.mni.mcgill.ca/icbm-152-nonlinear-atlases-2009/",
-        provenance=f"{origin}; grey values in standard deviations of those of the brain, with noise of 1 added (seed "
+        provenance=f"{origin}; gray values in standard deviations of those of the brain, with noise of 1 added (seed "
         f"{_NOISE_SEED}); likeliest class; left hemisphere (train; val: y {_VAL_SLAB} to {_VAL_SLAB + _PATCH[1] - 1}), "
         f"right hemisphere (test), which is its mirror image; the template is {_COPYRIGHT}",
         shared=SOURCE.shared,
-        class_names=("other", "grey matter", "white matter"),
-        input_units="standard deviations of the brain's grey values",
+        class_names=("other", "gray matter", "white matter"),
+        input_units="standard deviations of the brain's gray values",
     )
 
 
@@ -119,10 +119,10 @@ def _patches(volume: NDArray[Any], labels: NDArray[Any], begins: Iterable[tuple[
 
 SOURCE = Source(
     name="mni152",
-    title="Average brain (T1) with noise, and which voxels are grey or white matter (Montreal Neurological Institute)",
+    title="Average brain (T1) with noise, and which voxels are gray or white matter (Montreal Neurological Institute)",
     task="segmentation",
     size="90 patches of 1 × 40 × 56 × 50 out of one brain, 3 classes",
-    licence="LicenseRef-MNI AND BSD-3-Clause",
+    license="LicenseRef-MNI AND BSD-3-Clause",
     shared="subject",
     fetched=f"Python package {_PACKAGE}, 12 MB",
     make=_make,

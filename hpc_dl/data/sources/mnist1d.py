@@ -65,7 +65,7 @@ def _make(path: Path, given: Path | None) -> None:
         {split: Samples(inputs[rows], labels[rows]) for split, rows in dealt.items()},
         source=SOURCE.name,
         task=SOURCE.task,
-        licence=SOURCE.licence,
+        license=SOURCE.license,
         description=SOURCE.title,
         url="https://github.com/greydanus/mnist1d",
         provenance=f"computed as by make_dataset of the Python package {_PACKAGE}, seed {_SEED}; validation split of "
@@ -130,7 +130,7 @@ SOURCE = Source(
     title="Ten shapes as series of 40 steps, shifted, stretched and noisy (Greydanus and Kobak, 2024)",
     task="classification",
     size="5,000 series of 1 × 40, 10 classes",
-    licence="Apache-2.0",
+    license="Apache-2.0",
     shared="none",
     fetched="nothing: it is computed",
     make=_make,

@@ -2,7 +2,7 @@
 
 N. Wang et al., Variability and heritability of mouse brain structure: microscopic MRI atlases and connectomes for
 diverse strains, NeuroImage 222, 2020, as graspologic ships them: under MIT, says its LICENSE.txt, and nothing in it
-tells a licence of the data themselves. Of the eight animals of each of four strains five are for training, one for
+tells a license of the data themselves. Of the eight animals of each of four strains five are for training, one for
 validation, two for the test. All brains have the regions of one atlas: the test has new animals, but no new region.
 Nearly every pair of regions is connected by some fibre, so each region keeps its strongest connections only.
 """
@@ -47,7 +47,7 @@ def _make(path: Path, given: Path | None) -> None:
         splits,
         source=SOURCE.name,
         task=SOURCE.task,
-        licence=SOURCE.licence,
+        license=SOURCE.license,
         description=SOURCE.title,
         url="https://doi.org/10.1016/j.neuroimage.2020.117274",
         provenance=f"{origin}; nodes: ln(1 + connected regions), ln(1 + fibres), ln of the volume in mm³, adc, dwi, "
@@ -140,7 +140,7 @@ SOURCE = Source(
     title="Regions of 32 mouse brains and the fibres between them, by large structure (Wang et al., 2020)",
     task="node_classification",
     size="32 graphs of 332 nodes, 10 features of a node, 1 of an edge, 7 classes of nodes",
-    licence="LicenseRef-unknown AND MIT",
+    license="LicenseRef-unknown AND MIT",
     shared="atlas",  # every animal has the regions of one atlas: animals are new in the test, regions are not
     fetched="Python package graspologic 3.4.4, 5 MB",
     make=_make,

@@ -55,14 +55,14 @@ def _make(path: Path, given: Path | None) -> None:
         {split: Samples(tiles[:, :1], tiles[:, 1]) for split, tiles in parts.items()},
         source=SOURCE.name,
         task=SOURCE.task,
-        licence=SOURCE.licence,
+        license=SOURCE.license,
         description=SOURCE.title,
         url="https://github.com/stardist/stardist",
         provenance=f"{origin}; tiles of {_TILE} × {_TILE}: rows 0 to {_TRAIN_ROWS - 1} of the left half every "
         f"{_STRIDE} pixels, in all orientations (train), the rows below (val), the right half (test)",
         shared=SOURCE.shared,
         class_names=("background", "nucleus"),
-        input_units="grey level, 0 to 235",
+        input_units="gray level, 0 to 235",
     )
 
 
@@ -98,7 +98,7 @@ SOURCE = Source(
     title="Fluorescence image of 125 nuclei of cells, and which pixels belong to one (Data Science Bowl, 2018)",
     task="segmentation",
     size="370 tiles of 1 × 128 × 128 out of one image, 2 classes",
-    licence="CC0-1.0 AND BSD-3-Clause",
+    license="CC0-1.0 AND BSD-3-Clause",
     shared="image",
     fetched=f"Python package {_PACKAGE}, 3 MB",
     make=_make,

@@ -1,7 +1,7 @@
 """Nuclei of cells in three dimensions: one simulated volume of 31 × 61 × 57 voxels with the outlines of 52 nuclei.
 
 It comes with StarDist (M. Weigert et al., Star-convex Polyhedra for 3D Object Detection and Segmentation in Microscopy,
-2020; BSD 3-clause by its LICENSE.txt), which calls them synthetic nuclei and names no other origin or licence.
+2020; BSD 3-clause by its LICENSE.txt), which calls them synthetic nuclei and names no other origin or license.
 
 A sample is a slab across the volume, 12 voxels thick. Along the second axis the first 25 layers are the training split,
 in slabs that begin at every layer, each in its eight mirror images; the next 12 are for validation, the last 24 are the
@@ -56,7 +56,7 @@ def _make(path: Path, given: Path | None) -> None:
         {split: Samples(slabs[:, :1], slabs[:, 1].astype(np.uint8)) for split, slabs in parts.items()},
         source=SOURCE.name,
         task=SOURCE.task,
-        licence=SOURCE.licence,
+        license=SOURCE.license,
         description=SOURCE.title,
         url="https://github.com/stardist/stardist",
         provenance=f"{origin}; slabs of {_SLAB} layers along the second axis: from each of the layers {_TRAIN[0]} to "
@@ -64,7 +64,7 @@ def _make(path: Path, given: Path | None) -> None:
         f"{_TEST[1] - 1} (test)",
         shared=SOURCE.shared,
         class_names=("background", "nucleus"),
-        input_units="grey level, 104 to 375",
+        input_units="gray level, 104 to 375",
     )
 
 
@@ -110,7 +110,7 @@ SOURCE = Source(
     title="Simulated volume of 52 nuclei of cells, and which voxels belong to one (StarDist, 2020)",
     task="segmentation",
     size="115 slabs of 1 × 31 × 12 × 57 out of one volume, 2 classes",
-    licence="BSD-3-Clause",
+    license="BSD-3-Clause",
     shared="image",
     fetched=f"Python package {_PACKAGE}, 3 MB",
     make=_make,

@@ -17,8 +17,8 @@ _RADIUS, _STD, _NUM_MODES = 2.0, 0.02, 8
 
 def _make(path: Path, given: Path | None) -> None:
     angles = [2 * math.pi * mode / _NUM_MODES for mode in range(_NUM_MODES)]
-    centres = [(_RADIUS * math.cos(angle), _RADIUS * math.sin(angle)) for angle in angles]
-    write_mixture(path, SOURCE, centres, _STD, {"train": 20_000, "val": 2_000, "test": 2_000})
+    centers = [(_RADIUS * math.cos(angle), _RADIUS * math.sin(angle)) for angle in angles]
+    write_mixture(path, SOURCE, centers, _STD, {"train": 20_000, "val": 2_000, "test": 2_000})
 
 
 SOURCE = Source(
@@ -26,7 +26,7 @@ SOURCE = Source(
     title="Points of eight narrow Gaussians on a circle",
     task="generation",
     size="24,000 points in the plane, 8 modes",
-    licence="CC0-1.0",
+    license="CC0-1.0",
     shared="none",
     fetched="drawn by hpc_dl",
     make=_make,

@@ -46,7 +46,7 @@ def _make(path: Path, given: Path | None) -> None:
         with_official_test(inputs, labels, _SPLIT_SIZES, _SPLIT_SEED),
         source=SOURCE.name,
         task=SOURCE.task,
-        licence=SOURCE.licence,
+        license=SOURCE.license,
         description=SOURCE.title,
         url="https://doi.org/10.24432/C5WS31",
         provenance=f"Shuttle.rda, {origin}; validation split of 8,700 training samples, stratified, seed {_SPLIT_SEED}",
@@ -60,7 +60,7 @@ SOURCE = Source(
     title="States of a space shuttle's radiators, the rarest in 10 of 58,000 moments (StatLog, 1994)",
     task="classification",
     size="58,000 vectors of 9, 7 classes of 10 to 45,586",
-    licence="CC-BY-4.0 AND GPL-2.0-only",
+    license="CC-BY-4.0 AND GPL-2.0-only",
     shared="subject",  # moments of the same flights: StatLog shuffled what was in the order of time
     fetched=f"Debian package {_PACKAGE}, 1 MB",
     make=_make,

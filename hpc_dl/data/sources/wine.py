@@ -1,10 +1,10 @@
 """Wine: a chemical analysis of 178 wines of three cultivators in the same region of Italy.
 
 M. Forina et al., PARVUS, 1988; UCI Machine Learning Repository, Wine, https://doi.org/10.24432/C5PC7J (CC BY 4.0 by
-UCI's donation policy); scikit-learn's licence stands in ``_scikit_learn.py``.
+UCI's donation policy); scikit-learn's license stands in ``_scikit_learn.py``.
 
 Features: alcohol, malic acid, ash, alcalinity of ash, magnesium, total phenols, flavanoids, nonflavanoid phenols,
-proanthocyanins, colour intensity, hue, OD280/OD315 of diluted wines, proline.
+proanthocyanins, color intensity, hue, OD280/OD315 of diluted wines, proline.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SOURCE = Source(
     title="Three cultivators' wines by chemical analysis (Forina et al., 1988)",
     task="classification",
     size="178 vectors of 13, 3 classes",
-    licence="CC-BY-4.0 AND BSD-3-Clause",
+    license="CC-BY-4.0 AND BSD-3-Clause",
     shared="unknown",  # the file does not say which are of the same year
     fetched="comes with hpc_dl",
     make=_make,

@@ -22,7 +22,7 @@ class RowReader(Protocol):
 
     Attributes:
         layout: shape and type of the dataset, and where it lies.
-        rows_together: 1 where any row by itself is read at full speed; else how many neighbours are read as one, those
+        rows_together: 1 where any row by itself is read at full speed; else how many neighbors are read as one, those
             of a chunk for example.
         reading: how rows are read, for people: ``mapped``; ``chunks, zstd, decoded by 2 threads``.
     """

@@ -173,7 +173,7 @@ class PlainStep:
     def _learn(self, batch: Any, index: int, accumulating: bool) -> dict[str, Any]:
         """Add the gradients of a batch; make a step, unless more batches belong to it."""
         if accumulating:
-            with self._unsynchronised():
+            with self._unsynchronized():
                 return self._add_gradients(batch, index)
         counters = self._loop.automatic_optimization.optim_progress.optimizer.step
         counters.increment_ready()
@@ -238,7 +238,7 @@ class PlainStep:
         if loop._num_ready_batches_reached():
             loop.update_lr_schedulers("epoch", update_plateau_schedulers=False)
 
-    def _unsynchronised(self) -> AbstractContextManager[Any]:
+    def _unsynchronized(self) -> AbstractContextManager[Any]:
         """Ranks exchange gradients once for each optimizer step."""
         strategy = self._trainer.strategy
         return strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) else nullcontext()

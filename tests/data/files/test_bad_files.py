@@ -42,7 +42,7 @@ def datasets(**named: object) -> Callable[[Path], None]:
 def own(edit: Callable[[h5py.File], object]) -> Callable[[Path], None]:
     def make(path: Path) -> None:
         splits = {"train": samples(20), "val": samples(9), "test": samples(9)}
-        write(path, splits, source="x", task="classification", licence="MIT", class_names=["a", "b", "c"])
+        write(path, splits, source="x", task="classification", license="MIT", class_names=["a", "b", "c"])
         with h5py.File(path, "r+") as file:
             edit(file)
 
@@ -96,7 +96,7 @@ BAD: dict[str, Bad] = {
     "text": Bad(lambda path: path.write_text("a,b\n" * 999), ["F: is not an HDF5 file", "docs/data-format.md"]),
     "truncated": Bad(truncated, ["F: is truncated", "eof =", "Copy or make it again"], FRACTIONS),
     "unknown version": Bad(
-        own(lambda f: f.attrs.update(format_version=9)), ["unknown version", "got 9; allowed: 1", "Update hpc_dl"]
+        own(lambda f: f.attrs.update(format_version=9)), ["unknown version", "got 9; allowed: 2", "Update hpc_dl"]
     ),
     "no train": Bad(
         own(lambda f: f.pop("train")), ["F:/train: there is no such group", "allowed: /test, /val", "`data.splits`"]

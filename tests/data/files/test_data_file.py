@@ -121,7 +121,7 @@ def test_indices_as_rows_and_masks(foreign_file: MakeFile) -> None:
     np.testing.assert_array_equal(parts["val"].rows, np.arange(30, 40))
 
 
-def test_unlabelled_rows_outside_the_splits_do_no_harm(foreign_file: MakeFile) -> None:
+def test_unlabeled_rows_outside_the_splits_do_no_harm(foreign_file: MakeFile) -> None:
     labels = Y.copy()
     labels[30:] = -1
     path = foreign_file(inputs=X, targets=labels, fit=np.arange(20), check=np.arange(20, 30))

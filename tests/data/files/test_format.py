@@ -18,17 +18,17 @@ from hpc_dl.errors import DataError
 
 from .conftest import samples
 
-ABOUT = {"source": "x", "task": "classification", "licence": "MIT"}
+ABOUT = {"source": "x", "task": "classification", "license": "MIT"}
 
 
 def test_written_file_is_plain(own_file: Path) -> None:
     with h5py.File(own_file) as file:
         assert dict(file.attrs) | {"sha256": ""} == {
             "format": "hpc_dl",
-            "format_version": 1,
+            "format_version": 2,
             "source": "own",
             "task": "classification",
-            "licence": "CC0-1.0",
+            "license": "CC0-1.0",
             "description": "",
             "url": "",
             "provenance": "",
@@ -115,7 +115,7 @@ def test_checksum_of_a_large_file_is_a_sample(tmp_path: Path) -> None:
 
 
 def test_graphs_sequences_and_streams_say_what_they_are(tmp_path: Path) -> None:
-    about: Any = {"source": "toy", "licence": "CC0-1.0"}
+    about: Any = {"source": "toy", "license": "CC0-1.0"}
     path = tmp_path / "graphs.h5"
     nodes = Ragged(np.arange(10, dtype=np.float32).reshape(5, 2), np.array([0, 2, 5]))
     edges = Ragged(np.array([[0, 1], [1, 2], [2, 0]]), np.array([0, 1, 3]))
@@ -167,6 +167,6 @@ def test_graphs_sequences_and_streams_say_what_they_are(tmp_path: Path) -> None:
 def test_targets_are_left_out_where_the_task_has_none(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     images = Samples(np.zeros((4, 1, 2, 2), np.uint8), np.arange(4))
-    write(path, {"train": images}, source="a", task="classification", licence="CC0-1.0")
+    write(path, {"train": images}, source="a", task="classification", license="CC0-1.0")
     spec = open_spec(DataConfig(file=str(path), task="reconstruction"))
     assert (spec.task, spec.targets, spec.input_shape) == ("reconstruction", (), (1, 2, 2))

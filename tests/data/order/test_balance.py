@@ -46,7 +46,7 @@ def test_training_sees_all_classes_equally_often(tmp_path: Path, how: str, wante
     labels = np.array([0] * 30 + [1] * 9 + [2] * 4)
     images = np.arange(43, dtype=np.uint8).reshape(43, 1, 1, 1)
     splits = {"train": Samples(images, labels), "val": Samples(images, labels)}
-    write(tmp_path / "a.h5", splits, source="a", task="classification", licence="CC0-1.0", class_names="abc")
+    write(tmp_path / "a.h5", splits, source="a", task="classification", license="CC0-1.0", class_names="abc")
     batches = HDF5DataModule(tmp_path / "a.h5", batch_size=wanted, balance=how)  # type: ignore[arg-type]
     seen = np.concatenate([y.numpy() for _, y in batches.train_dataloader()])
     assert np.bincount(seen).tolist() == [wanted] * 3

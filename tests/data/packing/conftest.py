@@ -27,7 +27,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def order(
-    *, layout_name: Any = None, codec: Any = None, splits: str = "", seed: int = 0, licence: str = "",
+    *, layout_name: Any = None, codec: Any = None, splits: str = "", seed: int = 0, license: str = "",
     verify: bool = True, force: bool = False, **wishes: Any,
 ) -> Order:  # fmt: skip
     """What the options of the command line make of it."""
@@ -36,7 +36,7 @@ def order(
         layout=choose_layout(layout_name, codec),
         fractions=parse_fractions(splits) if splits else None,
         seed=seed,
-        licence=licence,
+        license=license,
         verify=verify,
         force=force,
     )

@@ -37,7 +37,7 @@ def test_own_file_keeps_its_content_and_attributes(own_file: Path, tmp_path: Pat
         made = packed(own_file, out, **options)
         with h5py.File(own_file) as old, h5py.File(out) as new:
             assert made["checksum"] == f"sha256:{old.attrs['sha256']}"  # a repacked file is the same data
-            assert [new.attrs[key] for key in ("source", "task", "licence")] == ["own", "classification", "CC0-1.0"]
+            assert [new.attrs[key] for key in ("source", "task", "license")] == ["own", "classification", "CC0-1.0"]
             assert new["train/inputs"].attrs["units"] == "counts"
         assert open_data(out, DataConfig(file=str(out))).spec.class_names == ("a", "b", "c")
         assert verify(out)["checksum"] == made["checksum"]
@@ -85,7 +85,7 @@ def test_foreign_hdf5_chunked_big_endian_with_texts(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["train/targets"], labels(37, 2))
     assert made["class_names"] == ["ham", "spam"]
     with h5py.File(tmp_path / "out.h5") as file:
-        assert file.attrs["licence"] == "CC-BY-4.0"
+        assert file.attrs["license"] == "CC-BY-4.0"
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -137,8 +137,8 @@ def test_images_of_many_sizes_and_modes(tmp_path: Path) -> None:
     found = content(tmp_path / "out.h5")["train/inputs"]
     assert found.shape == (6, 3, 8, 7)
     np.testing.assert_array_equal(found[:3], np.moveaxis(images(3, shape=(8, 7, 3)), -1, 1))
-    grey = Image.fromarray(images(2, shape=(20, 10))[0]).convert("RGB").resize((7, 8), Image.Resampling.BILINEAR)
-    np.testing.assert_array_equal(found[3], np.moveaxis(np.asarray(grey), -1, 0))
+    gray = Image.fromarray(images(2, shape=(20, 10))[0]).convert("RGB").resize((7, 8), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(found[3], np.moveaxis(np.asarray(gray), -1, 0))
     assert any("3 of 6 images are brought to 8x7 by bilinear" in note for note in made["notes"])
     assert any("all become RGB" in note for note in made["notes"])
 

@@ -26,25 +26,25 @@ def test_shapes_and_classes(made: Path) -> None:
     spec = open_spec(DataConfig(file=str(made)))
     assert (spec.name, spec.task, spec.input_kind) == ("mni152", "segmentation", "volume")
     assert (spec.input_shape, spec.targets[0].shape) == ((1, 40, 56, 50), (40, 56, 50))
-    assert spec.class_names == ("other", "grey matter", "white matter")
+    assert spec.class_names == ("other", "gray matter", "white matter")
     assert spec.sizes == {"train": 60, "val": 6, "test": 24}
     verify(spec.file)
 
 
-def test_the_copyright_notice_that_the_licence_asks_for_is_in_the_file(made: Path) -> None:
+def test_the_copyright_notice_that_the_license_asks_for_is_in_the_file(made: Path) -> None:
     with h5py.File(made) as file:
         assert "Copyright (C) 1993-2004 Louis Collins" in file.attrs["provenance"]
 
 
-def test_tissues_have_their_grey_values_and_the_noise_its_size(made: Path) -> None:
+def test_tissues_have_their_gray_values_and_the_noise_its_size(made: Path) -> None:
     with h5py.File(made) as file:
         inputs, labels = file["test/inputs"][:, 0].astype(np.float64), file["test/targets"][()]
     assert np.bincount(labels.ravel()).tolist() == [1_828_756, 541_922, 317_322]
-    other, grey, white = (inputs[labels == tissue] for tissue in range(3))
+    other, gray, white = (inputs[labels == tissue] for tissue in range(3))
     # 2.3, 166.5 and 213.9 of 255 in the template, whose brain has standard deviation 36.0.
-    assert (grey.mean(), white.mean()) == (pytest.approx(-0.283, abs=0.02), pytest.approx(1.034, abs=0.02))
+    assert (gray.mean(), white.mean()) == (pytest.approx(-0.283, abs=0.02), pytest.approx(1.034, abs=0.02))
     assert white.std() == pytest.approx(np.hypot(1, 10.5 / 36), abs=0.01)
-    assert other.mean() < grey.mean() - 3
+    assert other.mean() < gray.mean() - 3
 
 
 def test_the_right_hemisphere_is_the_mirror_image_of_the_left_one_under_other_noise(made: Path) -> None:

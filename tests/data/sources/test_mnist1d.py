@@ -37,7 +37,7 @@ def test_it_has_3600_400_and_1000_series_of_ten_classes(file: Path) -> None:
     verify(file)
     x, y = _generate()
     with h5py.File(file) as opened:
-        assert opened.attrs["licence"] == "Apache-2.0"
+        assert opened.attrs["license"] == "Apache-2.0"
         np.testing.assert_array_equal(opened["test/inputs"][:, 0], x[4000:].astype(np.float32))
         np.testing.assert_array_equal(opened["test/targets"], y[4000:])
         learned = np.concatenate([opened["train/inputs"], opened["val/inputs"]])[:, 0]

@@ -39,7 +39,7 @@ def test_every_animal_has_the_regions_of_the_atlas(made: Path) -> None:
         assert np.bincount(labels[0, 0]).tolist() == [41, 20, 7, 11, 9, 28, 50]
 
 
-def test_edges_go_both_ways_to_the_strongest_neighbours(made: Path) -> None:
+def test_edges_go_both_ways_to_the_strongest_neighbors(made: Path) -> None:
     data = open_data(made, DataConfig(file=str(made)))
     nodes, edges, features, _ = data.reader("test").read(np.arange(SIZES["test"]))
     connected = np.expm1(nodes.values[:, 0]).round().reshape(-1, 332)

@@ -23,10 +23,10 @@ def test_contract(name: str) -> None:
     source = sources.load(name)
     assert source.name == name
     assert source.task in TASKS
-    assert source.title and source.size and source.licence and source.fetched
+    assert source.title and source.size and source.license and source.fetched
     assert source.shared in ("none", "subject", "image", "writer", "atlas", "unknown")
     # SPDX expressions that are AND-ed: what may be shown in a table, and read by a machine.
-    assert re.fullmatch(r"[A-Za-z0-9.-]+( AND [A-Za-z0-9.-]+)*", source.licence)
+    assert re.fullmatch(r"[A-Za-z0-9.-]+( AND [A-Za-z0-9.-]+)*", source.license)
 
 
 def test_digits(tmp_path: Path) -> None:

@@ -370,7 +370,7 @@ def _other_data(run: RunFolder, file: Path) -> Callable[[], None]:
     splits = {split: experiments.classes(size, seed + 50) for seed, (split, size) in enumerate(sizes.items())}
     file.unlink()
     experiments.write(
-        file, splits, source="tiny", task="classification", licence="CC0-1.0", class_names=["dark", "grey", "light"]
+        file, splits, source="tiny", task="classification", license="CC0-1.0", class_names=["dark", "gray", "light"]
     )
     return lambda: (file.write_bytes(content), None)[1]
 

@@ -322,7 +322,7 @@ def test_without_a_timeout_nothing_is_started_or_written(run: RunFolder) -> None
 
 
 def verdict(*now: dict[str, Any] | None, before: dict[int, Heartbeat | None] | None = None) -> str:
-    """The words of a judgement on ranks that differ so from one that hangs."""
+    """The words of a judgment on ranks that differ so from one that hangs."""
     later = {
         rank: None if changes is None else replace(BEAT, rank=rank, host=f"n{rank}", beat=2, **changes)
         for rank, changes in enumerate(now)
@@ -332,7 +332,7 @@ def verdict(*now: dict[str, Any] | None, before: dict[int, Heartbeat | None] | N
     return f"{found[0]}: {found[1]}" if found else ""
 
 
-def test_judgements() -> None:
+def test_judgments() -> None:
     step, ahead = "(in train batch 4 of epoch 1, at net.py:3 in Net.forward)", {"passed": (7, 1)}
     assert verdict({}) == f"0: rank 0 on n0 made no progress for 10 min {step}"
     assert verdict(ahead, {}) == f"1: rank 1 on n1 made no progress for 10 min {step}; the others wait for it"
@@ -351,7 +351,7 @@ def test_judgements() -> None:
     assert verdict({"passed": (10, 0)}, {"passed": (9, 5)}).startswith("1: ")
 
 
-def test_judgements_of_silent_ranks() -> None:
+def test_judgments_of_silent_ranks() -> None:
     gone = replace(BEAT, rank=1, host="n1", beat=2, passed=(9, 0))
     assert verdict({}, {"passed": (9, 0)}, before={1: gone}) == (
         "1: rank 1 on n1 gave no sign of life: stopped, gone, or cut off from the run folder; the others wait for it"
