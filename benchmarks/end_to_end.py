@@ -1,7 +1,8 @@
-"""An epoch of Fashion-MNIST through ``hpc-dl train``, by a loop over tensors in memory, and by the usual script.
+"""An epoch of Fashion-MNIST through ``hpc-dl train``, by a loop over tensors in memory, and by the
+usual script.
 
-``python -m benchmarks.end_to_end`` writes benchmarks/end_to_end.json and a section of docs/benchmarks.md. ``--quick``
-trains for some steps only; its figures go to ``--json FILE``.
+``python -m benchmarks.end_to_end`` writes benchmarks/end_to_end.json and a section of
+docs/benchmarks.md. ``--quick`` trains for some steps only; its figures go to ``--json FILE``.
 """
 
 from __future__ import annotations
@@ -96,7 +97,8 @@ def by_hand(network: str, file: Path, steps: int) -> list[float]:
 
 
 def by_script(network: str, file: Path, steps: int, workers: int) -> list[float]:
-    """A Dataset that asks h5py for each sample, a DataLoader, ``self.log`` in each step, Lightning's defaults."""
+    """A Dataset that asks h5py for each sample, a DataLoader, ``self.log`` in each step,
+    Lightning's defaults."""
     import pytorch_lightning as pl
     import torch
     from torch.utils.data import DataLoader
@@ -140,7 +142,8 @@ def by_script(network: str, file: Path, steps: int, workers: int) -> list[float]
 
 
 def by_hpc_dl(network: str, file: Path, steps: int, folder: Path) -> list[float]:
-    """The command, as in a job: journal, W&B offline, checkpoints, validation; its times stand in the journal."""
+    """The command, as in a job: journal, W&B offline, checkpoints, validation; its times stand in
+    the journal."""
     from hpc_dl.tracking.journal import read_journal
 
     config = CONFIGS / f"{network}-fashion_mnist.yaml"
@@ -156,7 +159,8 @@ def by_hpc_dl(network: str, file: Path, steps: int, folder: Path) -> list[float]
     rows = [row for row in read_journal(run / "journal") if "train/samples_per_s" in row]
     for epoch in range(EPOCHS):
         own = [row for row in rows if epoch * steps < row["step"] <= (epoch + 1) * steps]
-        # A row tells the rate since the row before it. Its time would do, but for the last: validation comes after it.
+        # A row tells the rate since the row before it. Its time would do, but for the last:
+        # validation comes after it.
         taken = [(row["step"] - before["step"], row["train/samples_per_s"]) for before, row in itertools.pairwise(own)]
         rates.append(sum(done for done, _ in taken) / sum(done / rate for done, rate in taken))
     return rates

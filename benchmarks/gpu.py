@@ -1,6 +1,8 @@
-"""Whether a GPU waits for HDF5: ResNet-18 on small and on large images, against data that is on the device already.
+"""Whether a GPU waits for HDF5: ResNet-18 on small and on large images, against data that is on the
+device already.
 
-``python -m benchmarks.gpu`` writes benchmarks/gpu.json and a section of docs/benchmarks.md; without a GPU it says so.
+``python -m benchmarks.gpu`` writes benchmarks/gpu.json and a section of docs/benchmarks.md; without
+a GPU it says so.
 """
 
 from __future__ import annotations

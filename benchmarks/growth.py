@@ -1,7 +1,8 @@
-"""What grows with the data set, and what must not: opening, an epoch's start, going on in the middle, memory.
+"""What grows with the data set, and what must not: opening, an epoch's start, going on in the
+middle, memory.
 
-``python -m benchmarks.growth`` writes benchmarks/growth.json and a section of docs/benchmarks.md. ``--quick`` stops at
-10⁵ samples; its figures go to ``--json FILE`` only.
+``python -m benchmarks.growth`` writes benchmarks/growth.json and a section of docs/benchmarks.md.
+``--quick`` stops at 10⁵ samples; its figures go to ``--json FILE`` only.
 """
 
 from __future__ import annotations
@@ -37,17 +38,19 @@ LARGE = DataSet("large", 8_000, (1, 40, 56, 50), "float32", 8, 1, 8_000)  # 3.6 
 CGROUPS = Path("/sys/fs/cgroup")
 
 
-# --- growth -----------------------------------------------------------------------------------------------------------
+# --- growth -------------------------------------------------------------------------------------
 
 
 def starts(path: Path, ranks: int) -> dict[str, float]:
-    """Seconds until the first batch in each situation, for the last of some ranks; bytes of anonymous memory."""
+    """Seconds until the first batch in each situation, for the last of some ranks; bytes of
+    anonymous memory."""
     from hpc_dl.data.datamodule import HDF5DataModule
 
     def data_module() -> Any:
         module = HDF5DataModule(path, batch_size=BATCH)
         if ranks > 1:
-            # What the data module asks a Trainer for; no process group is needed to read one's part.
+            # What the data module asks a Trainer for; no process group is needed to read one's
+            # part.
             root = SimpleNamespace(type="cpu")
             module.trainer = SimpleNamespace(  # type: ignore[assignment]
                 global_rank=ranks - 1, world_size=ranks, strategy=SimpleNamespace(root_device=root)
@@ -105,12 +108,13 @@ def growth(context: ForkServerContext, folder: Path, samples: int, rounds: int) 
     return found
 
 
-# --- larger than memory -----------------------------------------------------------------------------------------------
+# --- larger than memory -------------------------------------------------------------------------
 
 
 @contextmanager
 def memory_limit(size: int) -> Iterator[str]:
-    """Limit this process, the file pages that it reads included where a cgroup can be made; says what was used."""
+    """Limit this process, the file pages that it reads included where a cgroup can be made; says
+    what was used."""
     own = {}
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, place = line.split(":", 2)
@@ -184,7 +188,7 @@ def larger(context: ForkServerContext, folder: Path, data: DataSet, limit: int, 
     return found
 
 
-# --- the page ---------------------------------------------------------------------------------------------------------
+# --- the page -----------------------------------------------------------------------------------
 
 
 def page(results: dict[str, Any]) -> list[str]:

@@ -1,6 +1,8 @@
-"""What it costs that a training can be stopped at any moment: per step, per stop, per start, per checkpoint.
+"""What it costs that a training can be stopped at any moment: per step, per stop, per start, per
+checkpoint.
 
-``python -m benchmarks.preemption`` writes benchmarks/preemption.json and a section of docs/benchmarks.md.
+``python -m benchmarks.preemption`` writes benchmarks/preemption.json and a section of
+docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ def median(values: list[float]) -> float:
     return statistics.median(values)
 
 
-# --- steps ------------------------------------------------------------------------------------------------------------
+# --- steps --------------------------------------------------------------------------------------
 
 
 def prepare(folder: Path, size: dict[str, int], ranks: int, **trainer: Any) -> Any:
@@ -106,7 +108,8 @@ def measure_steps(folders: list[Path]) -> None:
     from hpc_dl.training.train import train
 
     warnings.filterwarnings("ignore")
-    # One core and one thread for each rank: threads that wait for each other on shared cores cost what others use.
+    # One core and one thread for each rank: threads that wait for each other on shared cores cost
+    # what others use.
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[int(os.environ.get("RANK", "0")) % len(cores)]})
     torch.set_num_threads(1)
@@ -158,7 +161,7 @@ def overhead(folder: Path, size: dict[str, int], ranks: int) -> dict[str, Any]:
     return result
 
 
-# --- stops and starts -------------------------------------------------------------------------------------------------
+# --- stops and starts ---------------------------------------------------------------------------
 
 
 def attempt(folder: Path, marks: Path) -> int:
@@ -259,7 +262,7 @@ def stops_and_starts(folder: Path, ballast: int) -> dict[str, Any]:
     }
 
 
-# --- checkpoints ------------------------------------------------------------------------------------------------------
+# --- checkpoints --------------------------------------------------------------------------------
 
 
 def checkpoint(folder: Path, size: int) -> dict[str, Any]:
@@ -306,7 +309,7 @@ def checkpoint(folder: Path, size: int) -> dict[str, Any]:
     }
 
 
-# --- the page ---------------------------------------------------------------------------------------------------------
+# --- the page -----------------------------------------------------------------------------------
 
 
 def page(results: dict[str, Any]) -> list[str]:

@@ -1,7 +1,9 @@
-"""How fast shuffled batches come out of HDF5: against the limits, scripts by hand, and other formats.
+"""How fast shuffled batches come out of HDF5: against the limits, scripts by hand, and other
+formats.
 
-``python -m benchmarks.reading`` writes benchmarks/reading.json and a section of docs/benchmarks.md. ``--quick`` takes
-small data sets and few peers, to see that it runs: its figures mean nothing. With ``--json FILE`` they go there only.
+``python -m benchmarks.reading`` writes benchmarks/reading.json and a section of docs/benchmarks.md.
+``--quick`` takes small data sets and few peers, to see that it runs: its figures mean nothing. With
+``--json FILE`` they go there only.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ Rounds = dict[str, list[float]]
 def measure(
     context: ForkServerContext, folder: Path, sets: Sequence[DataSet], names: Sequence[str], rounds: int, pace: float
 ) -> dict[str, Any]:
-    """Samples per second of each way on each data set; the ways by turns, so that all meet the same machine."""
+    """Samples per second of each way on each data set; the ways by turns, so that all meet the same
+    machine."""
     results: dict[str, Any] = {}
     failures: dict[str, str] = {}
     running = {name: Running(context, name, folder) for name in names}
@@ -72,7 +75,7 @@ def write_all(folder: Path, data: DataSet, peers: Sequence[str]) -> dict[str, fl
     return {layout: ratio(folder, data, layout) for layout in LAYOUTS}
 
 
-# --- floors -----------------------------------------------------------------------------------------------------------
+# --- floors -------------------------------------------------------------------------------------
 
 
 def times(rounds: Rounds, name: str, others: Sequence[str]) -> float | None:
@@ -121,7 +124,7 @@ def floors(results: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-# --- the page ---------------------------------------------------------------------------------------------------------
+# --- the page -----------------------------------------------------------------------------------
 
 
 def page(results: dict[str, Any]) -> list[str]:
@@ -232,8 +235,8 @@ def main() -> int:
         folder = Path(temporary)
         results["first_batch"] = reading_conditions.first_batches(context, folder, sizes, rounds)
         results["compression"] = {data.name: write_all(folder, data, peers) for data in sets}
-        # What was just written lies in memory in pages whose size depends on how it was written; large ones are read
-        # faster by a third: all readers get what comes from the disk.
+        # What was just written lies in memory in pages whose size depends on how it was written;
+        # large ones are read faster by a third: all readers get what comes from the disk.
         for path in filter(Path.is_file, folder.rglob("*")):
             reading_conditions.evict(path)
         results |= measure(context, folder, sets, names, rounds, pace)

@@ -1,4 +1,5 @@
-"""What reading takes under other conditions: from the disk, in memory beside the batches, at the first batch."""
+"""What reading takes under other conditions: from the disk, in memory beside the batches, at the
+first batch."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def in_fresh_process(context: ForkServerContext, work: Callable[..., Any], *given: Any) -> tuple[Any, int]:
-    """What ``work`` gives in a process of its own, and the most anonymous memory, in bytes, that was seen of it."""
+    """What ``work`` gives in a process of its own, and the most anonymous memory, in bytes, that
+    was seen of it."""
     connection, theirs = context.Pipe()
     process = context.Process(target=_answer, args=(theirs, work, given))
     process.start()
@@ -64,7 +66,7 @@ def anonymous_bytes(pid: int | None) -> int:
     return 1024 * int(found[1]) if found else 0
 
 
-# --- from the disk ----------------------------------------------------------------------------------------------------
+# --- from the disk ------------------------------------------------------------------------------
 
 
 def evict(path: Path) -> float:
@@ -79,7 +81,8 @@ def evict(path: Path) -> float:
 
 
 def _cached(descriptor: int) -> float:
-    """Share of a file that is in memory. By mincore: a read of a page, even one that may not wait, reads ahead."""
+    """Share of a file that is in memory. By mincore: a read of a page, even one that may not wait,
+    reads ahead."""
     with mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) as mapped:
         address = np.frombuffer(mapped, np.uint8).ctypes.data
         pages = np.zeros(-(-len(mapped) // mmap.PAGESIZE), np.uint8)
@@ -99,7 +102,8 @@ def dd(path: Path) -> float:
 def one_epoch(way: str, folder: Path, data: DataSet, most_s: float, opened: Path | None) -> float:
     """Bytes per second of the samples of an epoch, or of what comes of it in so many seconds.
 
-    Opening is included, unless ``opened`` names the file: that is forgotten once more when it has been opened.
+    Opening is included, unless ``opened`` names the file: that is forgotten once more when it has
+    been opened.
     """
     from benchmarks.reading_ways import ways
 
@@ -139,7 +143,7 @@ def cold(context: ForkServerContext, folder: Path, data: DataSet, rounds: int) -
     }
 
 
-# --- beside the batches -----------------------------------------------------------------------------------------------
+# --- beside the batches -------------------------------------------------------------------------
 
 
 def read_for(layout: str, folder: Path, data: DataSet, seconds: float) -> int:
@@ -159,7 +163,8 @@ def read_for(layout: str, folder: Path, data: DataSet, seconds: float) -> int:
 def memory(
     context: ForkServerContext, folder: Path, data: DataSet, layouts: tuple[str, ...], seconds: float
 ) -> dict[str, int]:
-    """Anonymous bytes of opening and reading, without the batch at hand and the one that is being made."""
+    """Anonymous bytes of opening and reading, without the batch at hand and the one that is being
+    made."""
     found = {}
     for layout in layouts:
         before, most = in_fresh_process(context, read_for, layout, folder, data, seconds)
@@ -167,7 +172,7 @@ def memory(
     return found
 
 
-# --- the first batch --------------------------------------------------------------------------------------------------
+# --- the first batch ----------------------------------------------------------------------------
 
 
 def opening(path: Path, batch: int) -> float:
@@ -180,7 +185,8 @@ def opening(path: Path, batch: int) -> float:
 
 
 def first_batches(context: ForkServerContext, folder: Path, sizes: Sequence[int], rounds: int) -> list[dict[str, Any]]:
-    """Seconds to the first batch of files from a kilobyte to 78 GB, in processes that have read nothing before."""
+    """Seconds to the first batch of files from a kilobyte to 78 GB, in processes that have read
+    nothing before."""
     found = []
     for samples in sizes:
         path = folder / "sparse.h5"

@@ -1,6 +1,7 @@
 """Other formats and their loaders, as their documentation says to use them, on the same samples.
 
-A peer that is not installed is left out and named: ``pip install --no-deps -r benchmarks/peers.txt`` installs them.
+A peer that is not installed is left out and named: ``pip install --no-deps -r
+benchmarks/peers.txt`` installs them.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def place(folder: Path, data: DataSet, peer: str) -> Path:
     return folder / f"{data.name}-{peer}"
 
 
-# --- one sample at a time ---------------------------------------------------------------------------------------------
+# --- one sample at a time -----------------------------------------------------------------------
 
 
 def litdata_sample(index: int, folder: Path, data: DataSet) -> tuple[torch.Tensor, int]:
@@ -114,8 +115,9 @@ def webdataset_epochs(folder: Path, data: DataSet, *, workers: int) -> Epoch:
 def import_streaming() -> Any:
     """The package ``streaming``.
 
-    It imports torchvision and transformers for classes that are not used here. The one must be built for the very torch
-    that is installed, the other brings dozens of packages: empty stand-ins do, for as long as the import takes.
+    It imports torchvision and transformers for classes that are not used here. The one must be
+    built for the very torch that is installed, the other brings dozens of packages: empty stand-ins
+    do, for as long as the import takes.
     """
     if "streaming" not in sys.modules:
         stand_ins: dict[str, dict[str, Any]] = {
@@ -168,11 +170,12 @@ def streaming_epochs(folder: Path, data: DataSet, *, workers: int) -> Epoch:
     return epoch
 
 
-# --- arrays of chunks -------------------------------------------------------------------------------------------------
+# --- arrays of chunks ---------------------------------------------------------------------------
 
 
 def in_windows(data: DataSet, read: Callable[[list[slice]], Any], wait: Callable[[Any], Any]) -> Epoch:
-    """Shuffled batches from chunks: a window of chunks drawn at random, its samples shuffled among each other.
+    """Shuffled batches from chunks: a window of chunks drawn at random, its samples shuffled among
+    each other.
 
     The next window is asked for before the one at hand is given out.
     """

@@ -18,13 +18,14 @@ from benchmarks.reading_sets import CLASSES, DataSet
 PATIENCE_S = 90.0
 WARM_UP_S = 0.3
 FIRST_PASS_S = 2.0  # a map's first pass finds its pages, and is slower than all others
-# Of all others only what comes after an epoch's first batch counts, in their favor: they start worker processes, and
-# on the smaller sets that they get they would do so often.
+# Of all others only what comes after an epoch's first batch counts, in their favor: they start
+# worker processes, and on the smaller sets that they get they would do so often.
 WITH_STARTS = ("hpc_dl", "np.memmap", "tensor", "zarr")
 
 
 def fresh_processes() -> ForkServerContext:
-    """Processes that are forked from one that has imported everything and done nothing yet: quick, and alike."""
+    """Processes that are forked from one that has imported everything and done nothing yet: quick,
+    and alike."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["benchmarks.reading_ways", "hpc_dl.data.datamodule"])
     return context
@@ -133,7 +134,8 @@ def one_turn(epoch: Any, number: int, seconds: float, *, starts: bool) -> float:
         epoch: gives the batches of an epoch by its number.
         number: of the first epoch.
         seconds: how long, from the first batch on.
-        starts: an epoch's time begins when it is asked for; else with its first batch, which is not counted.
+        starts: an epoch's time begins when it is asked for; else with its first batch, which is not
+            counted.
     """
     samples, spent, over = 0, 0.0, False
     until = np.inf

@@ -1,7 +1,8 @@
 """The data sets that readers are measured on, made once in a scratch folder and stored in each way.
 
-They compress about as well as what they stand for: A like photographs of clothes on black, B like small photographs, C
-like a scan whose values were whole numbers of 12 bits. Each sample is a smooth random field with noise on it.
+They compress about as well as what they stand for: A like photographs of clothes on black, B like
+small photographs, C like a scan whose values were whole numbers of 12 bits. Each sample is a smooth
+random field with noise on it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class DataSet:
         dtype: NumPy's name of the type.
         batch: samples in a batch.
         chunk: samples in a chunk.
-        few: how many of them the slow ways get: they are read for a few seconds only, and writing takes minutes.
+        few: how many of them the slow ways get: they are read for a few seconds only, and writing
+            takes minutes.
     """
 
     name: str
@@ -86,7 +88,8 @@ def _interpolation(small: int, size: int) -> NDArray[np.float32]:
 
 
 def labels(data: DataSet) -> NDArray[np.int64]:
-    """Class numbers that tell nearly which sample it is, so that what a reader gives can be checked."""
+    """Class numbers that tell nearly which sample it is, so that what a reader gives can be
+    checked."""
     return np.arange(data.samples, dtype=np.int64) % CLASSES
 
 
@@ -102,7 +105,7 @@ def write_raw(folder: Path, data: DataSet) -> None:
             block.tofile(file)
 
 
-# --- HDF5 -------------------------------------------------------------------------------------------------------------
+# --- HDF5 ---------------------------------------------------------------------------------------
 
 
 def codecs() -> dict[str, Callable[[DataSet], dict[str, Any]]]:
@@ -127,7 +130,8 @@ def hdf5(folder: Path, data: DataSet, layout: str) -> Path:
 def write_hdf5(folder: Path, data: DataSet, layout: str) -> None:
     """Write the training split of a data set; contiguous just as hpc_dl itself does.
 
-    Compressed ones of C hold fewer samples: compressing takes long, and the rate does not depend on the number.
+    Compressed ones of C hold fewer samples: compressing takes long, and the rate does not depend on
+    the number.
     """
     values, path = raw(folder, data), hdf5(folder, data, layout)
     if layout == "contiguous":
@@ -155,7 +159,8 @@ def ratio(folder: Path, data: DataSet, layout: str) -> float:
 
 
 def write_sparse(path: Path, samples: int, shape: tuple[int, ...] = (1, 28, 28)) -> None:
-    """A contiguous data set of zeros of any size, of which nothing is written: its blocks are a hole in the file."""
+    """A contiguous data set of zeros of any size, of which nothing is written: its blocks are a
+    hole in the file."""
     with h5py.File(path, "w", libver="latest") as file:
         for name, size, dtype in (("train/inputs", (samples, *shape), "u1"), ("train/targets", (samples,), "u1")):
             properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)

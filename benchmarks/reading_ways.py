@@ -1,7 +1,8 @@
-"""The ways to read shuffled batches that are compared: ours, the limits, and what users write by hand with h5py.
+"""The ways to read shuffled batches that are compared: ours, the limits, and what users write by
+hand with h5py.
 
-Each way is a function of folder and data set. It opens what it needs and gives a function that gives the batches of an
-epoch, each a pair of tensors (x as stored, y int64).
+Each way is a function of folder and data set. It opens what it needs and gives a function that
+gives the batches of an epoch, each a pair of tensors (x as stored, y int64).
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ def shuffled(count: int, batch: int, epoch: int) -> Iterator[np.ndarray[Any, np.
         yield order[start : start + batch]
 
 
-# --- hpc_dl -----------------------------------------------------------------------------------------------------------
+# --- hpc_dl -------------------------------------------------------------------------------------
 
 
 def ours(folder: Path, data: DataSet, *, layout: str) -> Epoch:
-    """The train loader of the data module, as a user gets it: batches before they are scaled on the device."""
+    """The train loader of the data module, as a user gets it: batches before they are scaled on the
+    device."""
     from hpc_dl.data.datamodule import HDF5DataModule
 
     return epochs_of(HDF5DataModule(hdf5(folder, data, layout), batch_size=data.batch).train_dataloader())
@@ -52,7 +54,7 @@ def epochs_of(loader: Any) -> Epoch:
     return epoch
 
 
-# --- limits -----------------------------------------------------------------------------------------------------------
+# --- limits -------------------------------------------------------------------------------------
 
 
 def memmap(folder: Path, data: DataSet) -> Epoch:
@@ -79,7 +81,7 @@ def tensor(folder: Path, data: DataSet) -> Epoch:
     return epoch
 
 
-# --- by hand with h5py ------------------------------------------------------------------------------------------------
+# --- by hand with h5py --------------------------------------------------------------------------
 
 
 class Naive(Dataset[Any]):
@@ -142,7 +144,8 @@ def by_hand(folder: Path, data: DataSet, *, kind: type[Naive | GoodNaive], worke
 
 
 def processes(workers: int) -> dict[str, Any]:
-    """Arguments of a DataLoader for so many forked workers; some packages change how processes start."""
+    """Arguments of a DataLoader for so many forked workers; some packages change how processes
+    start."""
     return {"num_workers": workers, "multiprocessing_context": "fork" if workers else None}
 
 

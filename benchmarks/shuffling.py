@@ -1,6 +1,8 @@
-"""How well shuffling by blocks mixes the worst file there is: Fashion-MNIST sorted by class, compressed in chunks.
+"""How well shuffling by blocks mixes the worst file there is: Fashion-MNIST sorted by class,
+compressed in chunks.
 
-Judged by the batches (how uneven the classes are in them, beside the exact shuffle), and by what a network learns.
+Judged by the batches (how uneven the classes are in them, beside the exact shuffle), and by what a
+network learns.
 
     python -m benchmarks.shuffling --data DIR
 """
@@ -40,7 +42,8 @@ def sort_by_class(source: Path, target: Path) -> None:
 
 
 def measure(path: Path, seed: int, **arguments: Any) -> dict[str, float]:
-    """One epoch of an MLP; the spread of the classes' shares over the batches, and the accuracy after it."""
+    """One epoch of an MLP; the spread of the classes' shares over the batches, and the accuracy
+    after it."""
     data = HDF5DataModule(path, batch_size=BATCH, seed=seed, **arguments)
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))

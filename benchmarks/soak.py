@@ -1,11 +1,13 @@
-"""Kill trainings at random moments, start them again, and compare with one that nobody touched: bit for bit.
+"""Kill trainings at random moments, start them again, and compare with one that nobody touched: bit
+for bit.
 
-``make soak`` or ``python -m benchmarks.soak --seconds 60 --seed 1``. The seed fixes which faults come in which order,
-to which configuration, and at which moments they are aimed; the machine's own timing decides where exactly they hit.
+``make soak`` or ``python -m benchmarks.soak --seconds 60 --seed 1``. The seed fixes which faults
+come in which order, to which configuration, and at which moments they are aimed; the machine's own
+timing decides where exactly they hit.
 
-A run is launched as `hpc-dl submit --site local` does it, with the real launcher. Most processes are forked from this
-one, which has imported torch once: that saves seconds for each start, and so many more faults fit into the time. One in
-ten starts anew, as on a cluster.
+A run is launched as `hpc-dl submit --site local` does it, with the real launcher. Most processes
+are forked from this one, which has imported torch once: that saves seconds for each start, and so
+many more faults fit into the time. One in ten starts anew, as on a cluster.
 """
 
 from __future__ import annotations
@@ -77,14 +79,15 @@ _EXPERIMENT: dict[str, Any] = {
 _TRAINER = {"max_epochs": 3, "accelerator": "cpu", "num_sanity_val_steps": 1, "stall_timeout": 1.0}
 
 
-# --- one attempt ------------------------------------------------------------------------------------------------------
+# --- one attempt --------------------------------------------------------------------------------
 
 
 class Attempt:
     """One start of a run, from outside: its processes, and how far it says it is."""
 
     def __init__(self, run: RunFolder, number: int = 0, *, cold: bool = False) -> None:
-        """Launch all ranks of the run, each the leader of its process group, in one session of their own."""
+        """Launch all ranks of the run, each the leader of its process group, in one session of
+        their own."""
         self.run = run
         self.number = number
         self.began = time.monotonic()
@@ -257,7 +260,8 @@ def _forked(work: Callable[[], int], become: Callable[[], None]) -> int:
 
 
 class _WarmRank:
-    """What the launcher takes for a ``subprocess.Popen`` of a rank: the same program, forked instead of started."""
+    """What the launcher takes for a ``subprocess.Popen`` of a rank: the same program, forked
+    instead of started."""
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str], stdout: int, process_group: int) -> None:
         def work() -> int:
@@ -299,7 +303,7 @@ class _WarmSubprocess:
     Popen = _WarmRank
 
 
-# --- faults -----------------------------------------------------------------------------------------------------------
+# --- faults -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -336,8 +340,8 @@ class Fault:
         apply: does it.
         graceful: the run is asked to stop: it must save, and no step may be lost.
         ends: the attempt ends by it.
-        backups: damaged checkpoints: each may cost another interval. ``None``: nothing is promised, since nothing
-            can be saved.
+        backups: damaged checkpoints: each may cost another interval. ``None``: nothing is promised,
+            since nothing can be saved.
         needs: ``ranks``: several.
         moments: when it makes sense; any when empty.
     """
@@ -508,7 +512,7 @@ def _shot(fault: str, dice: random.Random) -> Shot:
     )
 
 
-# --- runs -------------------------------------------------------------------------------------------------------------
+# --- runs ---------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -555,7 +559,8 @@ class Soak:
         folder: for data and runs.
         seed: of the faults.
         trials: what happened so far.
-        references: the undisturbed run of each configuration used so far, and its duration in seconds.
+        references: the undisturbed run of each configuration used so far, and its duration in
+            seconds.
     """
 
     folder: Path
@@ -678,12 +683,14 @@ class Soak:
 
 
 def _allowed(trial: Trial, trials: Sequence[Trial]) -> int | None:
-    """How many steps the fault may cost after what its attempt had met before; ``None``: any number."""
+    """How many steps the fault may cost after what its attempt had met before; ``None``: any
+    number."""
     allowed = promised(FAULTS[trial.shot.fault], trial.configuration)
     for earlier in trials[: trials.index(trial)]:
         full = FAULTS[earlier.shot.fault].backups is None
         full &= (earlier.run, earlier.attempt) == (trial.run, trial.attempt)
-        # There is room again, but the next checkpoint is an interval away (twice that: what a run tells lags behind).
+        # There is room again, but the next checkpoint is an interval away (twice that: what a run
+        # tells lags behind).
         if allowed and full and trial.reached - earlier.reached < 2 * allowed:
             return None
     return allowed
@@ -741,7 +748,7 @@ def _validations(configuration: str) -> list[int]:
     return [begin + batch // batches_in_step for begin in range(0, STEPS, epoch) for batch in batches]
 
 
-# --- comparing --------------------------------------------------------------------------------------------------------
+# --- comparing ----------------------------------------------------------------------------------
 
 
 def difference(one: RunFolder, other: RunFolder) -> str:
@@ -793,7 +800,7 @@ def _bytes(tensor: Any) -> bytes:
     return flat
 
 
-# --- telling ----------------------------------------------------------------------------------------------------------
+# --- telling ------------------------------------------------------------------------------------
 
 
 def _told(trial: Trial) -> str:

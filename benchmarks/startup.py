@@ -1,4 +1,5 @@
-"""How long the commands that need no torch take to answer: medians, in one run, with the machine named."""
+"""How long the commands that need no torch take to answer: medians, in one run, with the machine
+named."""
 
 from __future__ import annotations
 

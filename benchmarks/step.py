@@ -1,4 +1,5 @@
-"""What a training step costs beside the network itself: a loop by hand, Lightning's Trainer, hpc_dl.
+"""What a training step costs beside the network itself: a loop by hand, Lightning's Trainer,
+hpc_dl.
 
 ``python -m benchmarks.step`` writes benchmarks/step.json and a section of docs/benchmarks.md.
 """
@@ -38,7 +39,8 @@ WAYS = {
     "default": "Lightning, defaults",
     "hpc_dl": "hpc_dl",
 }
-#: For each network its ``model`` section, the optimizer steps of a training, and how many are timed as one.
+#: For each network its ``model`` section, the optimizer steps of a training, and how many are timed
+#: as one.
 NETWORKS: dict[str, dict[str, Any]] = {
     "small MLP": {"model": {"name": "mlp", "depth": 1, "width": 64}, "steps": 2000, "chunk": 50},
     "MLP": {"model": {"name": "mlp", "depth": 2, "width": 256, "dropout": 0.1}, "steps": 1000, "chunk": 50},
@@ -77,7 +79,7 @@ class LSTM(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-# --- one process ------------------------------------------------------------------------------------------------------
+# --- one process --------------------------------------------------------------------------------
 
 
 class Clock:
@@ -196,7 +198,8 @@ def by_lightning(model: pl.LightningModule, steps: int, folder: Path, *, off: bo
 
 
 def by_hpc_dl(run: Any) -> None:
-    """As ``hpc-dl train`` on a terminal, in a job: HDF5 input, journal, W&B, progress bar, preemption, watchdog."""
+    """As ``hpc-dl train`` on a terminal, in a job: HDF5 input, journal, W&B, progress bar,
+    preemption, watchdog."""
     from hpc_dl.training.stopping import signals
     from hpc_dl.training.train import train
 
@@ -205,7 +208,7 @@ def by_hpc_dl(run: Any) -> None:
     train(run)
 
 
-# --- all of them ------------------------------------------------------------------------------------------------------
+# --- all of them --------------------------------------------------------------------------------
 
 
 def data_file(folder: Path) -> Path:

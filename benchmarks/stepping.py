@@ -14,7 +14,8 @@ from torch import nn
 
 from hpc_dl.data.spec import DataSpec
 
-#: Time per step, in seconds, of every 50 steps of the training: as many as there are for one row of the journal.
+#: Time per step, in seconds, of every 50 steps of the training: as many as there are for one row of
+#: the journal.
 STEPS: list[dict[str, float]] = []
 CHUNK = 50
 #: Time of each part of the machinery in a step, in seconds, of the last training that had it.

@@ -1,7 +1,9 @@
-"""Every shipped experiment, trained to its figure: ``python -m benchmarks.zoo`` writes zoo.json and docs/zoo.md.
+"""Every shipped experiment, trained to its figure: ``python -m benchmarks.zoo`` writes zoo.json and
+docs/zoo.md.
 
-Names of configs as arguments train only these; ``--fast`` those that every test run trains. What is not trained keeps
-the result, date and machine of the last time. ``--page`` only writes the page anew.
+Names of configs as arguments train only these; ``--fast`` those that every test run trains. What is
+not trained keeps the result, date and machine of the last time. ``--page`` only writes the page
+anew.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What ``apptainer test`` runs in the image: are the packages the pinned ones, and does a training work?
+"""What ``apptainer test`` runs in the image: are the packages the pinned ones, and does a training
+work?
 
     python check_image.py CONSTRAINTS
 

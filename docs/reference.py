@@ -1,4 +1,6 @@
-"""Write docs/configuration.md from the sections' own docstrings: ``make docs``. A test holds the file to the code."""
+"""Write docs/configuration.md from the sections' own docstrings: ``make docs``. A test holds the
+file to the code.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """What may be a user's fault, and how it is told.
 
-Every error that a user can mend is an :class:`HpcDlError` holding one or more :class:`Fault`; the command line prints
-one line for each and exits with status 2. Anything else that is raised is our own defect and keeps its traceback.
+Every error that a user can mend is an :class:`HpcDlError` holding one or more :class:`Fault`; the
+command line prints one line for each and exits with status 2. Anything else that is raised is our
+own defect and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -84,7 +85,9 @@ class ClusterError(HpcDlError):
 
 
 class Stopped(HpcDlError):
-    """A training was told to stop, and did so after its last whole step, with a checkpoint to go on from."""
+    """A training was told to stop, and did so after its last whole step, with a checkpoint to go on
+    from.
+    """
 
     exit_status = 75  # EX_TEMPFAIL of sysexits.h: try again
 

@@ -1,4 +1,6 @@
-"""The strict, frozen base of every section of a configuration, and the telling of what is wrong in one."""
+"""The strict, frozen base of every section of a configuration, and the telling of what is wrong in
+one.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from hpc_dl.errors import ConfigError, Fault, nearest
 class Section(BaseModel):
     """A part of a configuration: no unknown keys, no silent conversions, immutable.
 
-    The docstring beneath each attribute is its help text, shown by ``hpc-dl models NAME`` and in the docs.
+    The docstring beneath each attribute is its help text, shown by ``hpc-dl models NAME`` and in
+    the docs.
     """
 
     model_config = ConfigDict(
@@ -130,7 +133,9 @@ def _fault(section: type[Section], where: str, detail: Any) -> Fault:
 
 
 def _one_for_each_key(faults: Iterable[Fault]) -> list[Fault]:
-    """Pydantic tells of each member of a union by itself that the value is not one: a user made one mistake."""
+    """Pydantic tells of each member of a union by itself that the value is not one: a user made one
+    mistake.
+    """
     by_key: dict[str, Fault] = {}
     for fault in faults:
         if before := by_key.get(fault.where):
@@ -172,7 +177,9 @@ def _sections_in(annotation: Any) -> typing.Iterator[type[BaseModel]]:
 
 
 def _drop_union_tags(section: type[BaseModel], loc: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Pydantic adds the tried member of a union to the path (``batch_size.int``): users never wrote that."""
+    """Pydantic adds the tried member of a union to the path (``batch_size.int``): users never wrote
+    that.
+    """
     kept: list[Any] = []
     current: type[BaseModel] | None = section
     for position, key in enumerate(loc):
@@ -182,7 +189,8 @@ def _drop_union_tags(section: type[BaseModel], loc: tuple[Any, ...]) -> tuple[An
             continue
         field = _field(current, key)
         if field is None:
-            # An unknown key is the last of its path; anything else that no section knows is a union's tag.
+            # An unknown key is the last of its path; anything else that no section knows is a
+            # union's tag.
             if position == len(loc) - 1:
                 kept.append(key)
             continue

@@ -15,7 +15,8 @@ _CLUSTER = PROJECT / "slurm" / "dev-cluster" / "cluster"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Parallel workers: all that shares the development cluster stays in one, for some of it takes nodes down."""
+    """Parallel workers: all that shares the development cluster stays in one, for some of it takes
+    nodes down."""
     for item in items:
         if item.get_closest_marker("slurm"):
             item.add_marker(pytest.mark.xdist_group("slurm"))

@@ -1,4 +1,5 @@
-"""Tiny real experiments for the tests: an HDF5 file that can be learned from, the YAML for it, a prepared run."""
+"""Tiny real experiments for the tests: an HDF5 file that can be learned from, the YAML for it, a
+prepared run."""
 
 from __future__ import annotations
 
@@ -72,7 +73,8 @@ def raw(file: Path, **sections: Any) -> dict[str, Any]:
 
     Args:
         file: the HDF5 file.
-        sections: laid over it, a mapping key by key (``trainer={"max_steps": 3}``), anything else as a whole.
+        sections: laid over it, a mapping key by key (``trainer={"max_steps": 3}``), anything else
+            as a whole.
     """
     base: dict[str, Any] = {
         "name": "tiny",

@@ -1,4 +1,5 @@
-"""The shipped experiments reach their figures on real data: the fast ones, each run as its file stands, on the CPU."""
+"""The shipped experiments reach their figures on real data: the fast ones, each run as its file
+stands, on the CPU."""
 
 import json
 import os

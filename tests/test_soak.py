@@ -1,4 +1,5 @@
-"""Kills at random moments cost no more than is promised and change no bit of the outcome; `make soak` does more."""
+"""Kills at random moments cost no more than is promised and change no bit of the outcome; `make
+soak` does more."""
 
 import itertools
 import json

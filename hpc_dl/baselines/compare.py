@@ -36,7 +36,9 @@ _JUDGED_BY = {
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean, and half the width of its 95 % confidence interval; NaN for a single value, whose spread nobody knows."""
+    """Mean, and half the width of its 95 % confidence interval; NaN for a single value, whose
+    spread nobody knows.
+    """
     if len(values) < 2:
         return values[0], math.nan
     degrees = len(values) - 1
@@ -47,7 +49,8 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 def compare(
     experiment: Experiment, *, runs: Path, data_dir: Path | None, seeds: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Fit the simple models on the experiment's data, and set them beside the finished runs on the same splits.
+    """Fit the simple models on the experiment's data, and set them beside the finished runs on the
+    same splits.
 
     Args:
         experiment: names the data, the task and the metrics.
@@ -57,8 +60,9 @@ def compare(
         say: tells the user one line.
 
     Returns:
-        ``data``, ``metric`` (what decides), ``simple``: models with their values by metric and seed; ``networks``:
-        likewise by architecture; ``best``: name, mean and interval of the best simple model; ``verdict``: a sentence.
+        ``data``, ``metric`` (what decides), ``simple``: models with their values by metric and
+        seed; ``networks``: likewise by architecture; ``best``: name, mean and interval of the best
+        simple model; ``verdict``: a sentence.
 
     Raises:
         ConfigError: there is no simple model for the task.
@@ -125,7 +129,9 @@ def _metric(task: Task) -> str:
 
 
 def _networks(runs: Path, facts: dict[str, Any], metric: str) -> dict[str, list[float]]:
-    """The metric of all finished runs on the same splits, by architecture; those of one differ in their seed alone."""
+    """The metric of all finished runs on the same splits, by architecture; those of one differ in
+    their seed alone.
+    """
     found: dict[str, list[float]] = {}
     known: dict[str, str] = {}  # what distinguishes an experiment, and what it is called
     for run in all_runs(runs):

@@ -1,4 +1,6 @@
-"""Rows of numbers for simple models: what a sample, a pixel, a step or a node has to say without a network."""
+"""Rows of numbers for simple models: what a sample, a pixel, a step or a node has to say without a
+network.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,9 @@ def _rows(spec: DataSpec, batch: Any) -> Rows:
 
 
 def _summary(steps: NDArray[Any]) -> NDArray[Any]:
-    """A sequence (T, F) in 6 F numbers and its length: mean, deviation, least, greatest, first, last."""
+    """A sequence (T, F) in 6 F numbers and its length: mean, deviation, least, greatest, first,
+    last.
+    """
     if not len(steps):
         return np.zeros(6 * steps.shape[1] + 1)
     parts = [steps.mean(0), steps.std(0), steps.min(0), steps.max(0), steps[0], steps[-1]]
@@ -107,7 +111,9 @@ def _of_steps(x: Ragged, y: Any) -> Rows:
 
 
 def _of_positions(x: NDArray[Any], y: NDArray[Any]) -> Rows:
-    """Each pixel or voxel by the values around it: (B, C, *positions) → (B · positions, C · 3^axes)."""
+    """Each pixel or voxel by the values around it: (B, C, *positions) → (B · positions, C ·
+    3^axes).
+    """
     if x.ndim == y.ndim:  # steps of a window: (B, T)
         x = x[:, None]
     axes = tuple(range(2, x.ndim))

@@ -1,4 +1,6 @@
-"""The simple models: those of scikit-learn for rows, an n-gram for text, principal components for codes."""
+"""The simple models: those of scikit-learn for rows, an n-gram for text, principal components for
+codes.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ class Simple:
 
     Attributes:
         name: for people.
-        metrics: by full name (``test/accuracy``), a value for each seed; a single one where nothing is drawn.
+        metrics: by full name (``test/accuracy``), a value for each seed; a single one where nothing
+            is drawn.
     """
 
     name: str
@@ -204,7 +207,9 @@ def _judge(task: Task, split: str, outputs: torch.Tensor, targets: NDArray[Any])
 
 
 def _principal_components(task: Task, batches: HDF5DataModule) -> Iterator[Simple]:
-    """Reconstruction by the first k principal components (Pearson, 1901): the best that a linear code can do."""
+    """Reconstruction by the first k principal components (Pearson, 1901): the best that a linear
+    code can do.
+    """
     train = rows_of(batches, "train", None).x
     mean = train.mean(0)
     centered = train - mean
@@ -224,7 +229,9 @@ def _principal_components(task: Task, batches: HDF5DataModule) -> Iterator[Simpl
 
 
 def _n_grams(task: Task, batches: HDF5DataModule) -> Iterator[Simple]:
-    """Next tokens by what followed the last ones in the training split, smoothed by Witten and Bell (1991)."""
+    """Next tokens by what followed the last ones in the training split, smoothed by Witten and Bell
+    (1991).
+    """
     data = batches.spec
     counts: list[dict[tuple[int, ...], Counter[int]]] = [defaultdict(Counter) for _ in range(_LONGEST_CONTEXT)]
     for window, following in _windows(batches, "train"):

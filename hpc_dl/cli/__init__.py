@@ -1,1 +1,3 @@
-"""The commands. This room alone prints and exits; each file imports what is heavy inside its functions."""
+"""The commands. This room alone prints and exits; each file imports what is heavy inside its
+functions.
+"""

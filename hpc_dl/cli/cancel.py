@@ -16,7 +16,9 @@ def cancel(
     runs: Runs = None,
     as_json: AsJson = False,
 ) -> None:
-    """Stop the jobs of runs for good; they save a checkpoint first, and what they have written stays."""
+    """Stop the jobs of runs for good; they save a checkpoint first, and what they have written
+    stays.
+    """
     from hpc_dl.cli.output import emit, say
     from hpc_dl.cli.status import find_runs
     from hpc_dl.cluster.status import cancel as stop

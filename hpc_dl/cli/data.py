@@ -1,4 +1,6 @@
-"""``hpc-dl data``: list and make data sources, look into HDF5 files, check their content; pack and measure them."""
+"""``hpc-dl data``: list and make data sources, look into HDF5 files, check their content; pack and
+measure them.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ File = Annotated[
 
 @app.command("list")
 def list_sources(data: DataDir = None, as_json: AsJson = False) -> None:
-    """List the data sources that `data make` knows; `shared` is what training and test samples have in common."""
+    """List the data sources that `data make` knows; `shared` is what training and test samples have
+    in common.
+    """
     from hpc_dl.data import sources
 
     rows = []
@@ -113,7 +117,9 @@ def inspect(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def verify(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
-    """Read all of a file: checksum, labels, missing and infinite values. Exit status 2 when something is wrong."""
+    """Read all of a file: checksum, labels, missing and infinite values. Exit status 2 when
+    something is wrong.
+    """
     from hpc_dl.data import sources
     from hpc_dl.data.files import inspection
 

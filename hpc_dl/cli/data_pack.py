@@ -1,4 +1,6 @@
-"""``hpc-dl data pack`` and ``bench``: make the fastest file of any data, and measure how fast a file is read here."""
+"""``hpc-dl data pack`` and ``bench``: make the fastest file of any data, and measure how fast a
+file is read here.
+"""
 
 from __future__ import annotations
 
@@ -155,7 +157,8 @@ def bench(
         rows.append(cells)
     columns = ["dataset", "shape", "type", "reading", "warm: samples/s", "MB/s", "cold: samples/s", "MB/s"]
     table(columns, rows)
-    # What holds for several datasets alike is said once, with the gain of the first, the training split's.
+    # What holds for several datasets alike is said once, with the gain of the first, the training
+    # split's.
     first = {dataset["limit"]: dataset for dataset in reversed(found["datasets"])}
     for limit in dict.fromkeys(dataset["limit"] for dataset in found["datasets"]):
         names = ", ".join(dataset["dataset"] for dataset in found["datasets"] if dataset["limit"] == limit)

@@ -56,7 +56,9 @@ def _options(
 
 
 def main() -> None:
-    """Run a command; a user's mistake becomes one line for each fault and exit status 2, never a traceback."""
+    """Run a command; a user's mistake becomes one line for each fault and exit status 2, never a
+    traceback.
+    """
     try:
         app()
     except HpcDlError as error:

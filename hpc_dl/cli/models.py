@@ -57,7 +57,9 @@ def models(
 
 
 def describe(section: type[Section]) -> list[dict[str, Any]]:
-    """The keys of a section, each with ``parameter``, ``type``, ``default``, ``unit`` and ``meaning``."""
+    """The keys of a section, each with ``parameter``, ``type``, ``default``, ``unit`` and
+    ``meaning``.
+    """
     from hpc_dl.schema import unit_of
 
     return [

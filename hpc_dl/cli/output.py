@@ -1,4 +1,6 @@
-"""Where output goes: messages to stderr, data to stdout, and with ``--json`` one JSON document and nothing else."""
+"""Where output goes: messages to stderr, data to stdout, and with ``--json`` one JSON document and
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ def table(columns: list[str], rows: list[list[Any]], title: str = "") -> None:
 
     Args:
         columns: the headings.
-        rows: cells, shown as they are whatever brackets they hold; ``None`` is left empty, integers get separators.
+        rows: cells, shown as they are whatever brackets they hold; ``None`` is left empty, integers
+            get separators.
         title: one line above.
     """
     if not rows:

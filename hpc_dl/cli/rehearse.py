@@ -38,12 +38,14 @@ def rehearse(
     data: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove before the real run that it survives: a short job, a real signal, a requeue, a verified resume.
+    """Prove before the real run that it survives: a short job, a real signal, a requeue, a verified
+    resume.
 
-    Two short runs of the experiment: one is interrupted as before a time limit, and must end like the other one. Ctrl-C
-    cancels both.
+    Two short runs of the experiment: one is interrupted as before a time limit, and must end like
+    the other one. Ctrl-C cancels both.
 
-    Exit status: 0 passed, 1 failed and why, 2 something to mend, or refused by Slurm, 130 ended by Ctrl-C.
+    Exit status: 0 passed, 1 failed and why, 2 something to mend, or refused by Slurm, 130 ended by
+    Ctrl-C.
     """
     from hpc_dl.cli.output import emit, say
 

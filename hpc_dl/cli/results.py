@@ -23,7 +23,8 @@ def results(words: RunWords = None, runs: Runs = None, as_json: AsJson = False) 
     elif len(outcomes) == 1 and outcomes[0]["metrics"]:
         result_table(outcomes[0])
     else:
-        # What was tested is what counts; the other splits' metrics are in --json and in result.json.
+        # What was tested is what counts; the other splits' metrics are in --json and in
+        # result.json.
         columns = sorted({name for outcome in outcomes for name in outcome["metrics"] if name.startswith("test/")})
         rows = [[o["run"], o["state"], *[_number(o["metrics"].get(name)) for name in columns]] for o in outcomes]
         table(["run", "state", *columns], rows)

@@ -26,10 +26,12 @@ def resume(
     runs: Runs = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a stopped, cancelled or failed run, from its newest checkpoint, in the same folder and W&B run.
+    """Go on with a stopped, cancelled or failed run, from its newest checkpoint, in the same folder
+    and W&B run.
 
-    It goes where it was: to Slurm, to the background of this machine, or here; --site sends it elsewhere. Resources
-    may change, and how long to train (trainer.max_epochs, trainer.max_steps; a finished run goes on then, too).
+    It goes where it was: to Slurm, to the background of this machine, or here; --site sends it
+    elsewhere. Resources may change, and how long to train (trainer.max_epochs, trainer.max_steps; a
+    finished run goes on then, too).
 
     Exit status: as `hpc-dl train` and `hpc-dl submit`.
     """

@@ -20,7 +20,9 @@ RunWords = Annotated[
 
 
 def status(words: RunWords = None, runs: Runs = None, as_json: AsJson = False) -> None:
-    """Show what runs are doing: pending, running and how far, stopped, finished, failed, cancelled, lost; and why."""
+    """Show what runs are doing: pending, running and how far, stopped, finished, failed, cancelled,
+    lost; and why.
+    """
     from hpc_dl.cli.output import emit, table
     from hpc_dl.cluster.status import statuses
 

@@ -32,8 +32,9 @@ def submit(
 ) -> None:
     """Send the experiment to Slurm; where there is none, run it in the background of this machine.
 
-    Exit status: 0 submitted (with --wait: finished), 1 the run failed, 2 something to mend, or refused by Slurm, 75 the
-    run stopped with a checkpoint and is not in the queue any more: `hpc-dl resume` goes on.
+    Exit status: 0 submitted (with --wait: finished), 1 the run failed, 2 something to mend, or
+    refused by Slurm, 75 the run stopped with a checkpoint and is not in the queue any more: `hpc-dl
+    resume` goes on.
     """
     from hpc_dl.cli.output import emit, say
 
@@ -91,7 +92,9 @@ def tell(run: RunFolder, facts: dict[str, Any], *, wait: bool, as_json: bool, fr
 
 
 def _wait(run: RunFolder, as_json: bool, from_now: bool) -> None:
-    """Show the run's states and rank 0's log until it ends; leaves with status 1 unless it finished."""
+    """Show the run's states and rank 0's log until it ends; leaves with status 1 unless it
+    finished.
+    """
     from hpc_dl.cli.output import ENDINGS, emit, result_table, say
     from hpc_dl.cluster.follow import watch
     from hpc_dl.errors import Stopped

@@ -32,10 +32,12 @@ def train(
 ) -> None:
     """Train in this process, and in its ranks when more than one device is asked for.
 
-    Ctrl-C, TERM, USR1 and USR2 stop it after the running step, with a checkpoint; a second Ctrl-C ends it at once.
+    Ctrl-C, TERM, USR1 and USR2 stop it after the running step, with a checkpoint; a second Ctrl-C
+    ends it at once.
 
-    Exit status: 0 finished, 1 the training failed, 2 something to mend in the configuration, the data or the call, 75
-    stopped with a checkpoint, 130 ended by a second Ctrl-C or by `hpc-dl cancel`.
+    Exit status: 0 finished, 1 the training failed, 2 something to mend in the configuration, the
+    data or the call, 75 stopped with a checkpoint, 130 ended by a second Ctrl-C or by `hpc-dl
+    cancel`.
     """
     from hpc_dl.cli.output import say
 

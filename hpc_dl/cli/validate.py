@@ -18,7 +18,8 @@ def validate(
     data: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check the YAML, the data file, the model on the data's shapes, and a site's limits. Makes the data if missing.
+    """Check the YAML, the data file, the model on the data's shapes, and a site's limits. Makes the
+    data if missing.
 
     Exit status: 0 nothing to object to, 2 with every fault found.
     """

@@ -1,1 +1,3 @@
-"""Slurm and the processes of this machine: site profiles, submitting, launching ranks, asking for states."""
+"""Slurm and the processes of this machine: site profiles, submitting, launching ranks, asking for
+states.
+"""

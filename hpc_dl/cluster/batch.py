@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 
 class ScriptExecutor(submitit.SlurmExecutor):
-    """submitit's executor for Slurm, which can also write its script where there is no Slurm (``--dry-run``)."""
+    """submitit's executor for Slurm, which can also write its script where there is no Slurm
+    (``--dry-run``).
+    """
 
     @classmethod
     def affinity(cls) -> int:
@@ -31,7 +33,8 @@ class ScriptExecutor(submitit.SlurmExecutor):
 
     def script(self) -> str:
         """The text that a submission sends to sbatch."""
-        # The very calls that submitit makes when it submits; a test on a real Slurm compares the two texts.
+        # The very calls that submitit makes when it submits; a test on a real Slurm compares the
+        # two texts.
         return str(self._make_submission_file_text(self._submitit_command_str, ""))
 
 
@@ -49,7 +52,8 @@ def executor(
         experiment: what to train, as the user wrote it or with its data resolved.
         site: what the cluster needs.
         data_dir: where shipped data sources are kept; ``None`` for the default.
-        lead_s: seconds between Slurm's warning and the time limit; at most half of the limit is used.
+        lead_s: seconds between Slurm's warning and the time limit; at most half of the limit is
+            used.
 
     Raises:
         ClusterError: the run's path cannot be written into a batch script.
@@ -85,13 +89,14 @@ def _parameters(run: RunFolder, experiment: Experiment, site: SiteProfile, lead_
         "qos": site.qos,
         "constraint": site.constraint,
         "exclusive": site.exclusive or None,
-        # Many sites have JobRequeue=0; without --requeue Slurm then refuses what the end of the script asks for.
+        # Many sites have JobRequeue=0; without --requeue Slurm then refuses what the end of the
+        # script asks for.
         "additional_parameters": {"requeue": True} | ({"reservation": site.reservation} if site.reservation else {}),
         "signal_delay_s": requeue.lead_seconds(resources.minutes, lead_s),
         "setup": [*_setup(run, experiment, site), *requeue.before(run)],
         "teardown": requeue.after(),
-        # srun does not take --cpus-per-task over from sbatch in many versions of Slurm; --export, because SBATCH_EXPORT
-        # in a user's shell would keep the lines above from the ranks.
+        # srun does not take --cpus-per-task over from sbatch in many versions of Slurm; --export,
+        # because SBATCH_EXPORT in a user's shell would keep the lines above from the ranks.
         "srun_args": [f"--cpus-per-task={resources.cpus_per_gpu}", "--kill-on-bad-exit=1", "--export=ALL"],
     }
     if resources.gpus_per_node:

@@ -1,4 +1,6 @@
-"""Two runs of one experiment: where their histories, their metrics and their weights are not the same."""
+"""Two runs of one experiment: where their histories, their metrics and their weights are not the
+same.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def differences(mine: RunFolder, other: RunFolder) -> dict[str, float]:
 
 
 def step_differences(mine: RunFolder, other: RunFolder) -> dict[str, list[int]]:
-    """Training steps that are not in both histories exactly once: by ``lost``, ``added`` and ``done twice``."""
+    """Training steps that are not in both histories exactly once: by ``lost``, ``added`` and ``done
+    twice``.
+    """
     steps, wanted = ([row["step"] for row in step_rows(run)] for run in (mine, other))
     found = {
         "lost": set(wanted) - set(steps),
@@ -39,7 +43,8 @@ def step_differences(mine: RunFolder, other: RunFolder) -> dict[str, list[int]]:
 def step_rows(run: RunFolder) -> list[dict[str, Any]]:
     """The journal's rows of training steps as they were written, a step that was done twice twice.
 
-    Of an attempt that was killed, only the rows up to the checkpoint that the next one went on from.
+    Of an attempt that was killed, only the rows up to the checkpoint that the next one went on
+    from.
     """
     answered = {line["attempt"] for line in attempts.history(run) if line["event"] == "ended"}
     rows: list[dict[str, Any]] = []

@@ -1,4 +1,6 @@
-"""The environment of a job's processes: which code they import, and what of an outer job must not leak into them."""
+"""The environment of a job's processes: which code they import, and what of an outer job must not
+leak into them.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +15,16 @@ if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
 
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
-# How a Slurm client finds its cluster; everything else called SLURM_* describes the job that we are in.
+# How a Slurm client finds its cluster; everything else called SLURM_* describes the job that we are
+# in.
 _CLIENT_SETTINGS = frozenset({"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT", "SLURM_JWT"})
 
 
 def import_folders(run: RunFolder, experiment: Experiment) -> tuple[str, str | None]:
     """What to put before and after the PYTHONPATH of a job.
 
-    The snapshot comes first. The current folder comes last, and only for a user's own model: modules that the snapshot
-    does not hold are still found there, but never instead of it.
+    The snapshot comes first. The current folder comes last, and only for a user's own model:
+    modules that the snapshot does not hold are still found there, but never instead of it.
 
     Args:
         run: the run.
@@ -33,7 +36,9 @@ def import_folders(run: RunFolder, experiment: Experiment) -> tuple[str, str | N
 
 
 def for_python(environment: Mapping[str, str], run: RunFolder, experiment: Experiment) -> dict[str, str]:
-    """A copy of an environment in which Python imports the run's snapshot, and prints without delay."""
+    """A copy of an environment in which Python imports the run's snapshot, and prints without
+    delay.
+    """
     first, last = import_folders(run, experiment)
     parts = [first, environment.get("PYTHONPATH"), last]
     return {
@@ -46,10 +51,11 @@ def for_python(environment: Mapping[str, str], run: RunFolder, experiment: Exper
 
 
 def outside_of_jobs(environment: Mapping[str, str]) -> dict[str, str]:
-    """A copy without the variables of a Slurm job, a submitit task or a launcher that we happen to run in.
+    """A copy without the variables of a Slurm job, a submitit task or a launcher that we happen to
+    run in.
 
-    sbatch passes its environment on, and srun takes its defaults from it: an outer job's task count or memory would
-    contradict the new job's.
+    sbatch passes its environment on, and srun takes its defaults from it: an outer job's task count
+    or memory would contradict the new job's.
     """
     return {
         name: value

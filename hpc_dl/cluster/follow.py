@@ -51,8 +51,8 @@ def watch(run: RunFolder, rank: int = 0, *, from_now: bool = False) -> Iterator[
         from_now: leave out what the log has already.
 
     Yields:
-        The log's lines as strings, and the run's status (see ``hpc_dl.cluster.status``) at first and whenever its state
-        or its reason changed. The last status is that of the ended run.
+        The log's lines as strings, and the run's status (see ``hpc_dl.cluster.status``) at first
+        and whenever its state or its reason changed. The last status is that of the ended run.
     """
     log = LogReader(run.log(rank))
     if from_now:

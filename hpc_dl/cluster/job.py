@@ -34,28 +34,32 @@ class Job:
     run_dir: str
 
     def __call__(self) -> None:
-        """Run the rank that Slurm's environment describes; leaves the process when it fails or stops."""
+        """Run the rank that Slurm's environment describes; leaves the process when it fails or
+        stops.
+        """
         logging.getLogger("submitit").setLevel(logging.WARNING)  # its bookkeeping would end up in the rank's log
         leave_as_rank(run_rank(RunFolder(Path(self.run_dir)), redirect=True))
 
 
 def run_rank(run: RunFolder, *, redirect: bool) -> int:
-    """Train as one rank, and see to it that a failure is on record, even one before the training began.
+    """Train as one rank, and see to it that a failure is on record, even one before the training
+    began.
 
     Args:
         run: a prepared run folder.
         redirect: whether all output goes to the rank's log instead of where it went so far.
 
     Returns:
-        0 when it finished, 75 when it stopped with a checkpoint, 1 when it failed, 2 when another training is at work
-        in the folder; never raises an exception of the training.
+        0 when it finished, 75 when it stopped with a checkpoint, 1 when it failed, 2 when another
+        training is at work in the folder; never raises an exception of the training.
     """
     # Over submitit's handlers, which would requeue without a checkpoint.
     signals.install(lambda: end_state(run, "cancelled", reason="interrupted by a second Ctrl-C"))
     rank = rank_of(os.environ)
     if redirect:
         _redirect_output(run.log(rank), rank)
-    # Parallel file systems often refuse HDF5's locks, and HDF5 reads this when it is first imported.
+    # Parallel file systems often refuse HDF5's locks, and HDF5 reads this when it is first
+    # imported.
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
     try:
         from hpc_dl.training.train import train  # torch: seconds, and a failing import belongs into the log
@@ -71,15 +75,17 @@ def run_rank(run: RunFolder, *, redirect: bool) -> int:
 
 
 def rank_of(environment: Mapping[str, str]) -> int:
-    """Number of this rank: our launcher's word, else srun's, else 0. Known without importing Lightning."""
+    """Number of this rank: our launcher's word, else srun's, else 0. Known without importing
+    Lightning.
+    """
     return int(environment.get("RANK", environment.get("SLURM_PROCID", "0")))
 
 
 def leave(status: int) -> None:
     """End this process at once, unless its rank finished.
 
-    Not through ``sys.exit``: torch's cleanup may wait for ranks that wait for this one, and only the end of the process
-    makes srun (``--kill-on-bad-exit``) or our launcher end them.
+    Not through ``sys.exit``: torch's cleanup may wait for ranks that wait for this one, and only
+    the end of the process makes srun (``--kill-on-bad-exit``) or our launcher end them.
 
     Args:
         status: what :func:`run_rank` returned.
@@ -91,7 +97,9 @@ def leave(status: int) -> None:
 
 
 def leave_as_rank(status: int) -> None:
-    """As :func:`leave`, for one of several: stopping is no failure that would have the others killed as they save."""
+    """As :func:`leave`, for one of several: stopping is no failure that would have the others
+    killed as they save.
+    """
     if status == Stopped.exit_status:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -123,9 +131,11 @@ def _tell_failure(run: RunFolder, rank: int, error: BaseException, *, redirected
 
 
 def main() -> None:
-    """``python -m hpc_dl.cluster.job RUN [--keep-terminal]``: one rank, started by srun or by our launcher.
+    """``python -m hpc_dl.cluster.job RUN [--keep-terminal]``: one rank, started by srun or by our
+    launcher.
 
-    With ``--keep-terminal`` rank 0 goes on writing to the terminal, where somebody watches ``hpc-dl train``.
+    With ``--keep-terminal`` rank 0 goes on writing to the terminal, where somebody watches ``hpc-dl
+    train``.
     """
     die_with_launcher()
     run_dir, *options = sys.argv[1:]

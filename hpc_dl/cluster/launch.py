@@ -1,4 +1,6 @@
-"""From one process to all ranks of a run: in this process, as processes of this machine, or through srun."""
+"""From one process to all ranks of a run: in this process, as processes of this machine, or through
+srun.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,11 @@ if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
 
 _INTERRUPTED = 130  # as shells tell an end by SIGINT
-# Slurm numbers ordinary steps from 0; the shell of an salloc is a step too, with one of the reserved numbers.
+# Slurm numbers ordinary steps from 0; the shell of an salloc is a step too, with one of the
+# reserved numbers.
 _FIRST_RESERVED_STEP = 0xFFFFFFF0
-# srun takes its defaults from these; ours come from the experiment, and the two may contradict each other.
+# srun takes its defaults from these; ours come from the experiment, and the two may contradict each
+# other.
 _SRUN_DEFAULTS = (
     "SLURM_NTASKS",
     "SLURM_NPROCS",
@@ -50,13 +54,14 @@ def launch(run: RunFolder, experiment: Experiment, *, foreground: bool, in_proce
     Args:
         run: a prepared run folder.
         experiment: what it was prepared from.
-        foreground: whether somebody watches: rank 0 then keeps the terminal, else all output goes to the logs.
-        in_process: whether a single rank may be this process, with the code that it has imported; otherwise it is
-            another one, with the run's snapshot of the code.
+        foreground: whether somebody watches: rank 0 then keeps the terminal, else all output goes
+            to the logs.
+        in_process: whether a single rank may be this process, with the code that it has imported;
+            otherwise it is another one, with the run's snapshot of the code.
 
     Returns:
-        0 when it finished, 75 when it stopped with a checkpoint, 130 after a second Ctrl-C, 1 when it failed, 2 when
-        another training is at work in its folder; the run's state says more.
+        0 when it finished, 75 when it stopped with a checkpoint, 130 after a second Ctrl-C, 1 when
+        it failed, 2 when another training is at work in its folder; the run's state says more.
 
     Raises:
         ClusterError: the ranks cannot be started from here.
@@ -86,24 +91,29 @@ def launch(run: RunFolder, experiment: Experiment, *, foreground: bool, in_proce
         except KeyboardInterrupt:
             end_state(run, "cancelled", reason="interrupted by a second Ctrl-C")
             return _INTERRUPTED
-    # stdout belongs to the answer of the command (--json); what is printed during the training is for people.
+    # stdout belongs to the answer of the command (--json); what is printed during the training is
+    # for people.
     with contextlib.redirect_stdout(sys.stderr) if foreground else contextlib.nullcontext():
         return run_rank(run, redirect=not foreground)
 
 
 def in_batch_script(environ: Mapping[str, str]) -> bool:
-    """Whether this is the shell of a Slurm allocation (sbatch's script, salloc), from which srun starts the ranks."""
+    """Whether this is the shell of a Slurm allocation (sbatch's script, salloc), from which srun
+    starts the ranks.
+    """
     step = int(environ.get("SLURM_STEP_ID", _FIRST_RESERVED_STEP))
     return "SLURM_JOB_ID" in environ and step >= _FIRST_RESERVED_STEP and shutil.which("srun") is not None
 
 
 def allocation_overrides(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """What a Slurm allocation has already decided, as ``resources.…=`` overrides; nothing outside of one.
+    """What a Slurm allocation has already decided, as ``resources.…=`` overrides; nothing outside
+    of one.
 
     So ``sbatch --nodes=2 slurm/train.sbatch CONFIG`` trains on two nodes, whatever the YAML says.
 
     Raises:
-        ClusterError: srun has started us several times, or the allocation has fewer CPU cores than GPUs.
+        ClusterError: srun has started us several times, or the allocation has fewer CPU cores than
+            GPUs.
     """
     _refuse_several_tasks(environ)
     if "SLURM_JOB_ID" not in environ:
@@ -126,11 +136,13 @@ def allocation_overrides(environ: Mapping[str, str] = os.environ) -> list[str]:
 
 
 def begun_by_this_job(runs: Path, command: Sequence[str], environ: Mapping[str, str] = os.environ) -> RunFolder | None:
-    """The run that this Slurm job began before it was requeued: it goes on there, instead of beginning another.
+    """The run that this Slurm job began before it was requeued: it goes on there, instead of
+    beginning another.
 
     Args:
         runs: folder of all runs.
-        command: our command line; a batch script may train several experiments, one after the other.
+        command: our command line; a batch script may train several experiments, one after the
+            other.
         environ: the job's environment.
     """
     if int(environ.get("SLURM_RESTART_COUNT", "0")) == 0 or not in_batch_script(environ):
@@ -145,7 +157,9 @@ def begun_by_this_job(runs: Path, command: Sequence[str], environ: Mapping[str, 
 
 
 def _sign(run: RunFolder) -> None:
-    """Write ``job.json`` for a run that nobody submitted, so that its state can be told and it can be cancelled."""
+    """Write ``job.json`` for a run that nobody submitted, so that its state can be told and it can
+    be cancelled.
+    """
     if in_batch_script(os.environ):
         facts: dict[str, object] = {"launcher": "sbatch", "job_id": os.environ["SLURM_JOB_ID"]}
     else:
@@ -183,7 +197,8 @@ def _with_srun(run: RunFolder, experiment: Experiment, foreground: bool) -> int:
     for name in _SRUN_DEFAULTS:
         environment.pop(name, None)
     failure = run_together([Command(["srun", *options, *_rank_command(run, foreground)], environment)])
-    # Through run_together again, so that a signal that comes now does not end us before Slurm is asked.
+    # Through run_together again, so that a signal that comes now does not end us before Slurm is
+    # asked.
     last = run_together([Command(requeue.conclusion(run, failure.status if failure else 0), os.environ)])
     status = last.status if last else 0
     if status in (0, Stopped.exit_status):

@@ -1,8 +1,9 @@
-"""Without Slurm: a run in the background of this machine, which outlives the terminal that started it.
+"""Without Slurm: a run in the background of this machine, which outlives the terminal that started
+it.
 
-A small process in a session of its own (this module's ``main``) hands the run to submitit's local executor, which keeps
-the time limit. It waits for it, starts it again when it stopped at its time limit, as Slurm's queue would, and writes
-down an end that the run could not tell itself.
+A small process in a session of its own (this module's ``main``) hands the run to submitit's local
+executor, which keeps the time limit. It waits for it, starts it again when it stopped at its time
+limit, as Slurm's queue would, and writes down an end that the run could not tell itself.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def run_in_background(run_dir: str, visible_gpus: str | None) -> None:
 
     Args:
         run_dir: the run folder.
-        visible_gpus: the user's own CUDA_VISIBLE_DEVICES; submitit numbers the machine's GPUs from 0 instead.
+        visible_gpus: the user's own CUDA_VISIBLE_DEVICES; submitit numbers the machine's GPUs from
+            0 instead.
     """
     signals.install()  # before torch is imported, which takes seconds
     from hpc_dl.cluster.job import leave
@@ -123,7 +125,8 @@ def main() -> None:
 
 
 def _wait(controller: subprocess.Popen[bytes], stop_by: list[float]) -> None:
-    """Wait for submitit's process, and pass a SIGTERM on that we got; whoever does not answer it in time is killed.
+    """Wait for submitit's process, and pass a SIGTERM on that we got; whoever does not answer it in
+    time is killed.
 
     Args:
         controller: it passes the signal on to the task, and that to the ranks.

@@ -33,8 +33,8 @@ def check(
         runs: folder of all runs, for ``model.init_from``; ``None`` for the default.
 
     Returns:
-        The experiment with its data source, and the weights to begin with, resolved to absolute files; what the data
-        are; and the number of trainable parameters.
+        The experiment with its data source, and the weights to begin with, resolved to absolute
+        files; what the data are; and the number of trainable parameters.
 
     Raises:
         HpcDlError: with all faults found.
@@ -86,7 +86,9 @@ def prepare(
 
 
 def take_code(run: RunFolder, experiment: Experiment) -> None:
-    """Copy the code of now into the run folder: this package, and the user's own one where the model is theirs."""
+    """Copy the code of now into the run folder: this package, and the user's own one where the
+    model is theirs.
+    """
     own = experiment.model
     snapshot.take(run, own.class_path.rpartition(".")[0] if isinstance(own, CustomModelConfig) else None)
 

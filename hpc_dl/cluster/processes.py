@@ -58,14 +58,16 @@ class Failure:
 def run_together(
     commands: Sequence[Command], *, failure_grace_s: float = 5.0, stop_grace_s: float = 60.0
 ) -> Failure | None:
-    """Run all commands at once, wait for all, and leave none behind. To be called in the main thread.
+    """Run all commands at once, wait for all, and leave none behind. To be called in the main
+    thread.
 
-    SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 are passed on to the children; a second SIGINT (Ctrl-C) kills them at once. A
-    second SIGTERM does not: Slurm sends one to every process of a job, and another when its patience ends.
+    SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 are passed on to the children; a second SIGINT (Ctrl-C)
+    kills them at once. A second SIGTERM does not: Slurm sends one to every process of a job, and
+    another when its patience ends.
 
     Args:
-        commands: what to run; each child is the leader of its own process group, so that a Ctrl-C of the terminal
-            reaches it once, through here.
+        commands: what to run; each child is the leader of its own process group, so that a Ctrl-C
+            of the terminal reaches it once, through here.
         failure_grace_s: seconds between SIGTERM and SIGKILL for the others when one fails.
         stop_grace_s: seconds between a forwarded SIGTERM or SIGINT and SIGKILL.
 
@@ -87,7 +89,8 @@ def run_together(
     interrupted = False
     try:
         for command in commands:
-            # What a rank prints is for people (2 is stderr); stdout belongs to the launcher's answer (--json).
+            # What a rank prints is for people (2 is stderr); stdout belongs to the launcher's
+            # answer (--json).
             children.append(subprocess.Popen(command.argv, env=command.environment, stdout=2, process_group=0))
         while alive := [child for child in children if child.poll() is None]:
             while received:
@@ -115,9 +118,11 @@ def run_together(
 
 
 def die_with_launcher(environment: Mapping[str, str] = os.environ) -> None:
-    """Ask Linux to kill this process when its launcher is gone, however that died; elsewhere nothing happens.
+    """Ask Linux to kill this process when its launcher is gone, however that died; elsewhere
+    nothing happens.
 
-    Called by the child itself: code between fork and exec is not safe in a launcher that has threads.
+    Called by the child itself: code between fork and exec is not safe in a launcher that has
+    threads.
     """
     launcher = environment.get(LAUNCHER_PID)
     if launcher is None or sys.platform != "linux":
@@ -128,7 +133,9 @@ def die_with_launcher(environment: Mapping[str, str] = os.environ) -> None:
 
 
 def _first_failure(children: Sequence[subprocess.Popen[bytes]]) -> Failure | None:
-    """Of children found dead at the same look, one killed by a signal is the cause: the others saw it vanish."""
+    """Of children found dead at the same look, one killed by a signal is the cause: the others saw
+    it vanish.
+    """
     ended = [Failure(i, child.returncode) for i, child in enumerate(children) if child.returncode]
     return min(ended, key=lambda failure: (failure.returncode > 0, failure.index), default=None)
 

@@ -1,7 +1,9 @@
-"""The rehearsal of an experiment: two short runs, one of them interrupted by a real signal, and a comparison.
+"""The rehearsal of an experiment: two short runs, one of them interrupted by a real signal, and a
+comparison.
 
-Whether a requeue works is up to the site: its queues, its settings, its file system, the time that a checkpoint takes
-on it. So it is tried there, before the real run relies on it, and the times are measured that ``submit`` goes by.
+Whether a requeue works is up to the site: its queues, its settings, its file system, the time that
+a checkpoint takes on it. So it is tried there, before the real run relies on it, and the times are
+measured that ``submit`` goes by.
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ from hpc_dl.training.stopping.rehearsal import PATIENCE_S, file
 if TYPE_CHECKING:
     from hpc_dl.cluster.site import SiteProfile
 
-#: Optimizer steps of a rehearsal, those before the signal, and those of an epoch: the signal comes in the middle of the
-#: second epoch, after one validation and before another.
+#: Optimizer steps of a rehearsal, those before the signal, and those of an epoch: the signal comes
+#: in the middle of the second epoch, after one validation and before another.
 STEPS, STEPS_BEFORE, STEPS_IN_EPOCH = 20, 10, 8
 _MINUTES = 30  # a short job waits less; and whatever hangs does not hang for long
 _BATCHES = 2  # of each validation, and of the test
@@ -59,7 +61,8 @@ class Report:
         seconds: measured times by what took them; only what was reached.
         step: optimizer steps done when it was interrupted.
         device: what it was trained on: ``cpu`` or ``cuda``.
-        largest_difference: between metrics and weights of both; 0: bit for bit the same, ``None``: not compared.
+        largest_difference: between metrics and weights of both; 0: bit for bit the same, ``None``:
+            not compared.
         lead_s: how long before a time limit ``submit`` asks for the signal from now on.
         warnings: what will do harm although the rehearsal may have passed.
         problems: why it failed; empty when it passed.
@@ -337,7 +340,9 @@ def _durations(mine: RunFolder, other: RunFolder | None, moments: dict[str, floa
 
 
 def _compare(mine: RunFolder, other: RunFolder, report: Report, experiment: Experiment) -> None:
-    """Whether the interrupted run did the steps of the other one, each once, and with the same outcome."""
+    """Whether the interrupted run did the steps of the other one, each once, and with the same
+    outcome.
+    """
     report.problems += [
         f"steps {what} by the interruption: {', '.join(map(str, steps))}"
         for what, steps in compare_runs.step_differences(mine, other).items()

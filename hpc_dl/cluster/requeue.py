@@ -1,19 +1,20 @@
-"""The end of a Slurm job: whether it is put back into the queue. One owner: the batch script, in plain shell.
+"""The end of a Slurm job: whether it is put back into the queue. One owner: the batch script, in
+plain shell.
 
-In shell, because the script runs outside of a container, where ``scontrol`` is, and outlives the ranks. Rank 0 leaves
-the marker ``RUN/requeue`` when it stops with a checkpoint; its word says why (``limit``, ``term``). What Slurm then
-says of the job decides. Measured on Slurm 22.05:
+In shell, because the script runs outside of a container, where ``scontrol`` is, and outlives the
+ranks. Rank 0 leaves the marker ``RUN/requeue`` when it stops with a checkpoint; its word says why
+(``limit``, ``term``). What Slurm then says of the job decides. Measured on Slurm 22.05:
 
-=======================================  ======================================================================
-what happened                            ``scontrol show job``, after the ranks have ended
-=======================================  ======================================================================
-warning of the time limit, or a signal   ``JobState=RUNNING``
-preempted, partition with a GraceTime    ``JobState=RUNNING``, ``PreemptTime=`` a time; Slurm would not requeue it
-preempted, no GraceTime                  ``Restarts=`` one more than ``$SLURM_RESTART_COUNT``: requeued already
-``scontrol requeue``, a node failed      the same
-``scancel``                              ``JobState=COMPLETING``; ``scontrol requeue`` would undo it
-killed at the time limit                 ``JobState=COMPLETING``, ``Reason=TimeLimit``
-=======================================  ======================================================================
+=======================================
+====================================================================== what happened ``scontrol show
+job``, after the ranks have ended =======================================
+====================================================================== warning of the time limit, or
+a signal ``JobState=RUNNING`` preempted, partition with a GraceTime ``JobState=RUNNING``,
+``PreemptTime=`` a time; Slurm would not requeue it preempted, no GraceTime ``Restarts=`` one more
+than ``$SLURM_RESTART_COUNT``: requeued already ``scontrol requeue``, a node failed the same
+``scancel`` ``JobState=COMPLETING``; ``scontrol requeue`` would undo it killed at the time limit
+``JobState=COMPLETING``, ``Reason=TimeLimit`` =======================================
+======================================================================
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from pathlib import Path
 from hpc_dl.errors import Stopped
 from hpc_dl.runs.folder import RunFolder
 
-#: Seconds between Slurm's warning and the time limit: for the running step, the checkpoint and the requeue. Slurm may
-#: warn up to a minute earlier.
+#: Seconds between Slurm's warning and the time limit: for the running step, the checkpoint and the
+#: requeue. Slurm may warn up to a minute earlier.
 DEFAULT_LEAD_S = 120
 
 _REFUSAL = "requeue-refused"
@@ -72,7 +73,8 @@ exit "$status"
 
 
 def lead_seconds(minutes: int, lead_s: int = DEFAULT_LEAD_S) -> int:
-    """How long before a time limit to warn: never more than half of it, or a short job would do nothing else.
+    """How long before a time limit to warn: never more than half of it, or a short job would do
+    nothing else.
 
     Args:
         minutes: the time limit.
@@ -92,9 +94,11 @@ def before(run: RunFolder) -> list[str]:
 
 
 def after() -> list[str]:
-    """The lines of bash after :func:`before` and the ranks, whose status they find in ``$?``; they end the shell.
+    """The lines of bash after :func:`before` and the ranks, whose status they find in ``$?``; they
+    end the shell.
 
-    Exit status: 75 when the run has stopped, requeued or not; 0 when it has finished; else that of the ranks.
+    Exit status: 75 when the run has stopped, requeued or not; 0 when it has finished; else that of
+    the ranks.
     """
     return ["status=$?", *_LAST_WORDS.replace("STOPPED", str(Stopped.exit_status)).splitlines()]
 

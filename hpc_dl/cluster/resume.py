@@ -1,4 +1,6 @@
-"""Starting a run again that stopped, was cancelled, or failed: in its own folder, from its newest checkpoint."""
+"""Starting a run again that stopped, was cancelled, or failed: in its own folder, from its newest
+checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ from hpc_dl.runs.provenance import redact
 from hpc_dl.runs.state import read_state, write_state
 from hpc_dl.tracking.journal import read_journal
 
-# What may change between two attempts of one run, because it does not change what is learned, or only how long.
+# What may change between two attempts of one run, because it does not change what is learned, or
+# only how long.
 _CHANGEABLE = (
     "resources.",
     "checkpoint.every",
@@ -78,7 +81,8 @@ def changed(run: RunFolder, words: list[str]) -> Experiment:
         words: ``key=value`` overrides.
 
     Raises:
-        ConfigError: a change is wrong in itself, or would make it another experiment; with all faults found.
+        ConfigError: a change is wrong in itself, or would make it another experiment; with all
+            faults found.
     """
     old = Experiment.from_dict(yaml.load(run.config))
     raw = overrides.apply(yaml.load(run.config), words)
@@ -190,7 +194,8 @@ def prepare_again(
 
 
 def submit_again(run: RunFolder, experiment: Experiment, site: SiteProfile) -> dict[str, Any]:
-    """Submit a run that was made ready by :func:`prepare_again`; a run that Slurm refuses keeps its state.
+    """Submit a run that was made ready by :func:`prepare_again`; a run that Slurm refuses keeps its
+    state.
 
     Returns:
         As :func:`hpc_dl.cluster.submit.submit_run`.

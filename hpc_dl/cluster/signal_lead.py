@@ -1,7 +1,8 @@
-"""How long before a time limit Slurm should warn: as measured in the run itself, or in the last one like it.
+"""How long before a time limit Slurm should warn: as measured in the run itself, or in the last one
+like it.
 
-A training leaves its measurements in ``RUN/timings.json``, in seconds: the longest step, the slowest checkpoint, and
-the time from a signal to its end. Imports no torch.
+A training leaves its measurements in ``RUN/timings.json``, in seconds: the longest step, the
+slowest checkpoint, and the time from a signal to its end. Imports no torch.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from hpc_dl.cluster import slurm
 from hpc_dl.cluster.requeue import DEFAULT_LEAD_S, lead_seconds
 from hpc_dl.runs.folder import RunFolder
 
-#: Slurm may warn up to a minute early or a little late, and starts the step that the signal goes to.
+#: Slurm may warn up to a minute early or a little late, and starts the step that the signal goes
+#: to.
 LEAST_S = 60
 
 _REHEARSAL = "-rehearsal"
@@ -45,14 +47,16 @@ def lead_s(runs: Path, experiment_name: str, run: RunFolder | None = None) -> in
     Args:
         runs: folder of all runs.
         experiment_name: what is to be submitted.
-        run: the run to be submitted; its own measurements count before those of the newest run of that name.
+        run: the run to be submitted; its own measurements count before those of the newest run of
+            that name.
     """
     timings = (timings_of(run) if run else {}) or _newest(runs, experiment_name)
     return _wanted(timings) if timings else DEFAULT_LEAD_S
 
 
 def shortage(minutes: int, lead_s: int) -> str:
-    """A warning when half of the time limit, the most that is given away for the lead, is too little; else empty.
+    """A warning when half of the time limit, the most that is given away for the lead, is too
+    little; else empty.
 
     Args:
         minutes: the time limit.
@@ -67,11 +71,13 @@ def shortage(minutes: int, lead_s: int) -> str:
 
 
 def grace_warnings(timings: Mapping[str, Any], partition: str | None) -> list[str]:
-    """What of Slurm's settings leaves less time than a stop takes, a sentence each; empty where Slurm does not answer.
+    """What of Slurm's settings leaves less time than a stop takes, a sentence each; empty where
+    Slurm does not answer.
 
     Args:
         timings: as a run measured them.
-        partition: the site's; ``None`` for the cluster's default. Slurm takes several, separated by commas.
+        partition: the site's; ``None`` for the cluster's default. Slurm takes several, separated by
+            commas.
     """
     needed_s = math.ceil(_stop_s(timings))
     sentences = []

@@ -1,4 +1,6 @@
-"""Site profiles: what a cluster needs and no experiment should have to know (partition, account, modules, folders)."""
+"""Site profiles: what a cluster needs and no experiment should have to know (partition, account,
+modules, folders).
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,8 @@ class SiteProfile(Section):
     description: str = ""
     """One line for people: which cluster, which part of it, whom to ask."""
     scheduler: Literal["auto", "slurm", "local"] = "auto"
-    """Who runs the jobs: ``slurm``; ``local``, this machine in the background; ``auto``, Slurm where it is found."""
+    """Who runs the jobs: ``slurm``; ``local``, this machine in the background; ``auto``, Slurm
+    where it is found."""
     partition: Word | None = None
     """Slurm partition; the cluster's default when not given."""
     account: Word | None = None
@@ -94,7 +97,8 @@ class SiteProfile(Section):
     environment: dict[str, str] = {}
     """Environment variables of the job. Not for secrets: they would end up in every job script."""
     runs_dir: str | None = None
-    """Where run folders go; on a file system that all nodes share. ``$VARIABLES`` and ``~`` are expanded."""
+    """Where run folders go; on a file system that all nodes share. ``$VARIABLES`` and ``~`` are
+    expanded."""
     data_dir: str | None = None
     """Where data files are kept; as ``runs_dir``."""
     container: Container | None = None
@@ -171,10 +175,12 @@ def load(word: str | None) -> SiteProfile:
     """The profile of a site.
 
     Args:
-        word: a name (``slurm/sites/NAME.yaml``), a YAML file, or ``None`` for ``$HPC_DL_SITE``, else the empty profile.
+        word: a name (``slurm/sites/NAME.yaml``), a YAML file, or ``None`` for ``$HPC_DL_SITE``,
+            else the empty profile.
 
     Raises:
-        ConfigError: there is none of that name, or the file has faults; each is told with the file and its dotted path.
+        ConfigError: there is none of that name, or the file has faults; each is told with the file
+            and its dotted path.
     """
     word = word or os.environ.get("HPC_DL_SITE")
     if not word:

@@ -97,8 +97,8 @@ class JobInfo:
 def ask(job_ids: Iterable[str]) -> dict[str, JobInfo]:
     """What Slurm says of several jobs, with as few questions as possible.
 
-    The controller is asked first, then the accounting, then the controller again for each job that is left: only that
-    last question has an explicit "no such job" for an answer.
+    The controller is asked first, then the accounting, then the controller again for each job that
+    is left: only that last question has an explicit "no such job" for an answer.
 
     Args:
         job_ids: Slurm's numbers.
@@ -143,7 +143,9 @@ def send_signal(job_id: str, name: str) -> None:
 
 
 def job_facts(job_id: str) -> dict[str, str]:
-    """What the controller says of a job (``StartTime``, ``SubmitTime``, …); empty where it does not answer."""
+    """What the controller says of a job (``StartTime``, ``SubmitTime``, …); empty where it does not
+    answer.
+    """
     return next(iter(_shown("job", job_id)), {})
 
 

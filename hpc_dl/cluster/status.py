@@ -1,7 +1,8 @@
-"""What became of a run: its own word (``state.json``) joined with that of Slurm or of this machine. Imports no torch.
+"""What became of a run: its own word (``state.json``) joined with that of Slurm or of this machine.
+Imports no torch.
 
-Derived states (pending, cancelled, lost) are computed at each look and never written: what Slurm answers today must not
-decide what the run's folder says tomorrow.
+Derived states (pending, cancelled, lost) are computed at each look and never written: what Slurm
+answers today must not decide what the run's folder says tomorrow.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from hpc_dl.runs.state import ENDED, read_state
 
 _STOP_S = 30.0  # for the running step and the checkpoint; Slurm's own patience (KillWait) is as long by default
 
-# Failures that say nothing against the training itself: a rank or its node died, or the others saw it vanish.
+# Failures that say nothing against the training itself: a rank or its node died, or the others saw
+# it vanish.
 _OTHERS_DIED = re.compile(r"gloo|NCCL|Connection (closed|reset)|was killed by|status 137")
 
 #: Why a state may be out of date.
@@ -46,13 +48,15 @@ def statuses(runs: Iterable[RunFolder]) -> list[dict[str, Any]]:
         runs: the runs.
 
     Returns:
-        For each run ``run``, ``dir``, ``state`` (created, pending, running, stopped, finished, failed, cancelled,
-        lost), ``job`` (in words), ``submitted``; where known ``reason``, ``rank`` and ``log`` of a failure, ``epoch``
-        and ``step`` reached, and ``metrics`` of a finished run.
+        For each run ``run``, ``dir``, ``state`` (created, pending, running, stopped, finished,
+        failed, cancelled, lost), ``job`` (in words), ``submitted``; where known ``reason``,
+        ``rank`` and ``log`` of a failure, ``epoch`` and ``step`` reached, and ``metrics`` of a
+        finished run.
     """
     found = [(run, _job_of(run)) for run in runs]
     ended = {run for run, _ in found if _ended_for_good(read_state(run))}
-    # Slurm first, the run's own word after it: a run that ends in between is then finished, not lost.
+    # Slurm first, the run's own word after it: a run that ends in between is then finished, not
+    # lost.
     told = slurm.ask(job["job_id"] for run, job in found if run not in ended and "job_id" in job)
     return [_joined(run, job, told) for run, job in found]
 
@@ -90,7 +94,9 @@ def cancel(run: RunFolder) -> bool:
 
 
 def log_of(run: RunFolder, rank: int = 0) -> Path | None:
-    """The log of a rank; until there is one, what Slurm or Python printed before it; ``None`` when nothing did."""
+    """The log of a rank; until there is one, what Slurm or Python printed before it; ``None`` when
+    nothing did.
+    """
     if run.log(rank).exists():
         return run.log(rank)
     early = [path for path in run.submitit.glob("*.out") if path.stat().st_size]
@@ -128,7 +134,9 @@ def _joined(run: RunFolder, job: dict[str, Any], told: dict[str, slurm.JobInfo])
 
 
 def _ended_for_good(own: dict[str, Any]) -> bool:
-    """Whether a run's own word is the last: not where Slurm may have put its job back into the queue."""
+    """Whether a run's own word is the last: not where Slurm may have put its job back into the
+    queue.
+    """
     if own["state"] == "failed" and _OTHERS_DIED.search(str(own.get("reason", ""))):
         return False  # a failed node, perhaps
     return own["state"] in ENDED - {"stopped"}
@@ -193,7 +201,9 @@ def _job_of(run: RunFolder) -> dict[str, Any]:
 
 
 def _process(job: dict[str, Any]) -> psutil.Process | None:
-    """The live process of a job on this machine; ``None`` if it is gone, or its number is now somebody else's."""
+    """The live process of a job on this machine; ``None`` if it is gone, or its number is now
+    somebody else's.
+    """
     try:
         process = psutil.Process(job["pid"])
         if process.status() == psutil.STATUS_ZOMBIE:

@@ -1,4 +1,6 @@
-"""Handing a prepared run over: to Slurm through submitit, or to a background process where there is no Slurm."""
+"""Handing a prepared run over: to Slurm through submitit, or to a background process where there is
+no Slurm.
+"""
 
 from __future__ import annotations
 
@@ -42,11 +44,13 @@ def submit_run(
         data_dir: where shipped data sources are kept; ``None`` for the default.
 
     Returns:
-        The content of ``job.json``: launcher (``slurm`` or ``local``), job or process id, host, time.
+        The content of ``job.json``: launcher (``slurm`` or ``local``), job or process id, host,
+        time.
 
     Raises:
-        ClusterError: Slurm refuses the job, with Slurm's own sentence; the folder of a run that never began is gone
-            then, or, where nobody can know whether Slurm took the job, marked as failed.
+        ClusterError: Slurm refuses the job, with Slurm's own sentence; the folder of a run that
+            never began is gone then, or, where nobody can know whether Slurm took the job, marked
+            as failed.
     """
     write_text(run.site, yaml.dumps(site.model_dump(mode="json", exclude_defaults=True)))
     if not uses_slurm(site):
@@ -62,7 +66,8 @@ def submit_run(
 
 
 def batch_script(runs: Path, experiment: Experiment, site: SiteProfile, data_dir: Path | None = None) -> str:
-    """The batch script that a submission would send, under a placeholder for the run's name; nothing is written.
+    """The batch script that a submission would send, under a placeholder for the run's name;
+    nothing is written.
 
     Args:
         runs: folder of all runs.
@@ -124,7 +129,9 @@ def _discard(run: RunFolder) -> None:
 
 @contextlib.contextmanager
 def _outside_of_jobs() -> Iterator[None]:
-    """Hide the Slurm job or launcher that we run in from sbatch; submitit passes our own environment on."""
+    """Hide the Slurm job or launcher that we run in from sbatch; submitit passes our own
+    environment on.
+    """
     whole = dict(os.environ)
     kept = outside_of_jobs(whole)
     for name in whole.keys() - kept.keys():

@@ -1,4 +1,6 @@
-"""The ``checkpoint`` section: how much work a crash may cost, and which of the checkpoints counts as the best."""
+"""The ``checkpoint`` section: how much work a crash may cost, and which of the checkpoints counts
+as the best.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,14 @@ _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 
 class CheckpointConfig(Section):
-    """The best checkpoint is the one that is tested at the end; the newest is the one to go on from."""
+    """The best checkpoint is the one that is tested at the end; the newest is the one to go on
+    from.
+    """
 
     every: Annotated[str, Field(validate_default=True)] = "auto"
-    """Save at least every so often (``500 steps``, ``30 s``, ``10 min``, ``1 h``): what a job that dies without a
-    warning loses. ``auto``: every minute, or less often where a checkpoint costs more than 2 % of that."""
+    """Save at least every so often (``500 steps``, ``30 s``, ``10 min``, ``1 h``): what a job that
+    dies without a warning loses. ``auto``: every minute, or less often where a checkpoint costs
+    more than 2 % of that."""
     monitor: str = "val/loss"
     """Metric that decides which checkpoint is the best."""
     mode: Mode = "auto"

@@ -29,7 +29,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that decides what a training computes and asks for. A site's needs are in its profile instead."""
+    """Everything that decides what a training computes and asks for. A site's needs are in its
+    profile instead.
+    """
 
     name: str
     seed: int
@@ -87,7 +89,9 @@ class Experiment:
         return cls(**sections)
 
     def to_dict(self) -> dict[str, Any]:
-        """The experiment with every default spelled out, ready for YAML; :meth:`from_dict` gives it back."""
+        """The experiment with every default spelled out, ready for YAML; :meth:`from_dict` gives it
+        back.
+        """
         plain: dict[str, Any] = {}
         for key in _PARSERS:
             value = getattr(self, key)
@@ -130,7 +134,8 @@ def _model(value: object) -> ModelSection:
     if isinstance(value, Mapping) and value.get("name") in models.names():
         name = str(value["name"])
         return parse(models.config_class(name), value, "model")
-    # The name is missing or unknown: told against all names, none of whose files needs to be imported for that.
+    # The name is missing or unknown: told against all names, none of whose files needs to be
+    # imported for that.
     known: dict[str, type[ModelSection]] = dict.fromkeys(models.names(), CustomModelConfig)
     return parse_named(known, value if value is not None else {}, "model")
 
@@ -163,7 +168,9 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
 
 
 def _impossible_combinations(sections: Mapping[str, Any]) -> list[Fault]:
-    """Faults that need more than one section to be seen; a section that is itself at fault is passed over."""
+    """Faults that need more than one section to be seen; a section that is itself at fault is
+    passed over.
+    """
     faults: list[Fault] = []
     data: DataConfig | None = sections.get("data")
     resources: Resources | None = sections.get("resources")

@@ -15,8 +15,8 @@ _CHOOSING = ("name", "class")
 def apply(raw: Any, overrides: Iterable[str], say: Callable[[str], None] = lambda told: None) -> Any:
     """Return a copy of ``raw`` with each ``dotted.key=value`` set; values are parsed as YAML.
 
-    Setting ``model.name`` (or ``model.class``, ``optimizer.name``, ``schedule.name``) to another one drops that
-    section's other keys, which belong to the old one, and says so.
+    Setting ``model.name`` (or ``model.class``, ``optimizer.name``, ``schedule.name``) to another
+    one drops that section's other keys, which belong to the old one, and says so.
 
     Args:
         raw: what the file says.
@@ -24,7 +24,8 @@ def apply(raw: Any, overrides: Iterable[str], say: Callable[[str], None] = lambd
         say: tells the user one line.
 
     Raises:
-        ConfigError: a word without ``=``, an empty key, or a path through something that is not a mapping.
+        ConfigError: a word without ``=``, an empty key, or a path through something that is not a
+            mapping.
     """
     faults: list[Fault] = []
     result = _copy(raw if raw is not None else {})

@@ -52,7 +52,9 @@ def parse_gib(text: str) -> float:
 
 
 class Resources(Section):
-    """Nodes, GPUs, CPUs, memory and time. Devices and ranks follow from these and are stated nowhere else."""
+    """Nodes, GPUs, CPUs, memory and time. Devices and ranks follow from these and are stated
+    nowhere else.
+    """
 
     nodes: Annotated[int, Field(ge=1), Unit("nodes")] = 1
     """Number of nodes."""
@@ -66,7 +68,8 @@ class Resources(Section):
     """Time limit, in Slurm's formats; a bare number is minutes."""
 
     max_requeues: Annotated[int, Field(ge=0), Unit("times")] = 20
-    """How often a job that reached its time limit is put back into the queue; each time it must have come further."""
+    """How often a job that reached its time limit is put back into the queue; each time it must
+    have come further."""
 
     @field_validator("time")
     @classmethod

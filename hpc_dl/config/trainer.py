@@ -24,7 +24,9 @@ _ELSEWHERE = {
 
 
 class EarlyStopping(Section):
-    """End a training that no longer gets better, by the metric that decides which checkpoint is the best."""
+    """End a training that no longer gets better, by the metric that decides which checkpoint is the
+    best.
+    """
 
     patience: Annotated[int, Field(ge=1), Unit("validations")] = 10
     """Stop after so many validations in a row without an improvement of ``checkpoint.monitor``."""
@@ -40,8 +42,8 @@ class TrainerConfig(Section):
     max_steps: Annotated[int | None, Field(ge=1), Unit("optimizer steps")] = None
     """Stop after this many optimizer steps."""
     early_stopping: EarlyStopping | None = None
-    """Stop earlier when validations no longer improve; ``{}`` for the usual patience. Schedules are still laid out for
-    the whole training."""
+    """Stop earlier when validations no longer improve; ``{}`` for the usual patience. Schedules are
+    still laid out for the whole training."""
     precision: Precision = "32-true"
     """Number format of the computation; ``bf16-mixed`` suits recent GPUs."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -69,11 +71,14 @@ class TrainerConfig(Section):
     log_every_n_steps: Annotated[int, Field(ge=1), Unit("optimizer steps")] = 50
     """Write a row of training metrics every so many steps."""
     stall_timeout: Annotated[float | None, Field(gt=0), Unit("minutes")] = 10.0
-    """End the job, naming the rank, when a rank makes no progress for so long; ``null`` waits for ever."""
+    """End the job, naming the rank, when a rank makes no progress for so long; ``null`` waits for
+    ever."""
     compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = "off"
-    """Have ``torch.compile`` make kernels of the network in this mode; the first steps take minutes then."""
+    """Have ``torch.compile`` make kernels of the network in this mode; the first steps take minutes
+    then."""
     channels_last: bool = False
-    """Store the weights of convolutions with their channels last: faster on recent GPUs with ``bf16-mixed``."""
+    """Store the weights of convolutions with their channels last: faster on recent GPUs with
+    ``bf16-mixed``."""
     deterministic: bool | Literal["warn"] = False
     """Use deterministic GPU kernels only (slower); CPU training is deterministic anyway."""
     benchmark: bool = False

@@ -1,4 +1,6 @@
-"""Reading and writing YAML 1.2: safe, strict about doubled keys, ``1e-3`` a number, ``12:30:00`` and ``no`` words."""
+"""Reading and writing YAML 1.2: safe, strict about doubled keys, ``1e-3`` a number, ``12:30:00``
+and ``no`` words.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ def loads(text: str, where: str) -> Any:
         where: what the text is, for the error (a file's path, an override).
 
     Raises:
-        ConfigError: not valid YAML, a key given twice, or an alias inside of what it names; names line and column.
+        ConfigError: not valid YAML, a key given twice, or an alias inside of what it names; names
+            line and column.
     """
     try:
         data = _yaml().load(text)

@@ -1,7 +1,8 @@
-"""HDF5: the file format, checks, readers, the order of the samples, scaling, and the LightningDataModule.
+"""HDF5: the file format, checks, readers, the order of the samples, scaling, and the
+LightningDataModule.
 
-This package stays free of h5py, NumPy and torch; each module imports what it needs, and ``HDF5DataModule`` comes with
-them when it is asked for.
+This package stays free of h5py, NumPy and torch; each module imports what it needs, and
+``HDF5DataModule`` comes with them when it is asked for.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["HDF5DataModule"]
 
-# Parallel file systems (Lustre, NFS, BeeGFS) are often mounted without POSIX locks, where HDF5 refuses to open a file.
-# Data files are replaced as a whole and never written in place, so a reader needs no lock. HDF5 reads the variable
-# when h5py is imported, and every import of ours comes after this line. A value that the user has set is kept.
+# Parallel file systems (Lustre, NFS, BeeGFS) are often mounted without POSIX locks, where HDF5
+# refuses to open a file. Data files are replaced as a whole and never written in place, so a reader
+# needs no lock. HDF5 reads the variable when h5py is imported, and every import of ours comes after
+# this line. A value that the user has set is kept.
 os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
 
 

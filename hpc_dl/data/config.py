@@ -64,7 +64,9 @@ class SplitGroups(Section):
 
 
 class Splits(Section):
-    """How a file is divided; exactly one way is used, groups (this project's own format) by default."""
+    """How a file is divided; exactly one way is used, groups (this project's own format) by
+    default.
+    """
 
     fractions: SplitFractions | None = None
     """Random split of one dataset by shares."""
@@ -87,19 +89,24 @@ class Windows(Section):
     length: Annotated[int, Field(ge=1), Unit("steps")]
     """Steps of the stream in one sample."""
     stride: Annotated[int | None, Field(ge=1), Unit("steps")] = None
-    """Steps from the beginning of one sample to that of the next; ``length`` when left out: no step is seen twice."""
+    """Steps from the beginning of one sample to that of the next; ``length`` when left out: no step
+    is seen twice."""
     ahead: Annotated[int, Field(ge=0), Unit("steps")] = 1
-    """Without ``targets`` a sample's targets are the inputs so many steps later: 1 for the next token."""
+    """Without ``targets`` a sample's targets are the inputs so many steps later: 1 for the next
+    token."""
 
 
 Amount = Annotated[float, Field(ge=0)]
 
 
 class Augmentation(Section):
-    """Random changes of the training images, each drawn anew for each sample; evaluation sees them as they are."""
+    """Random changes of the training images, each drawn anew for each sample; evaluation sees them
+    as they are.
+    """
 
     mirror: list[Annotated[int, Field(ge=-3, le=-1)]] = []
-    """Axes along which half of the samples are mirrored, from the last: -1 left and right, -2 up and down, -3 depth."""
+    """Axes along which half of the samples are mirrored, from the last: -1 left and right, -2 up
+    and down, -3 depth."""
     shift: Annotated[Fraction, Unit("of the size")] = 0.0
     """Largest shift along each axis."""
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -120,63 +127,73 @@ class DataConfig(Section):
     """Which samples to learn from, and in batches of how many."""
 
     source: str | None = None
-    """Name of a shipped data source (``hpc-dl data list``); it is made once, then read from the data folder."""
+    """Name of a shipped data source (``hpc-dl data list``); it is made once, then read from the
+    data folder."""
     file: str | None = None
-    """Path of an HDF5 file; in place of ``source``. A relative path is taken from the current folder."""
+    """Path of an HDF5 file; in place of ``source``. A relative path is taken from the current
+    folder."""
     inputs: Names = "inputs"
-    """Path of the dataset with the inputs (inside each split's group where the split is by groups), or a list of them:
-    batches are then mappings of these names to tensors. Samples of different lengths lie one after another in
-    ``NAME``, and where each begins in ``NAME_offsets`` (N + 1 integers)."""
+    """Path of the dataset with the inputs (inside each split's group where the split is by groups),
+    or a list of them: batches are then mappings of these names to tensors. Samples of different
+    lengths lie one after another in ``NAME``, and where each begins in ``NAME_offsets`` (N + 1
+    integers)."""
     targets: Names | None = "targets"
-    """Path of the dataset with the targets, or a list, likewise; null with ``windows``, where the stream itself is, and
-    for tasks that have none."""
+    """Path of the dataset with the targets, or a list, likewise; null with ``windows``, where the
+    stream itself is, and for tasks that have none."""
     windows: Windows | None = None
     """Cut samples from one long stream."""
     crop: Annotated[list[Annotated[int, Field(ge=1)]] | None, Field(min_length=1), Unit("pixels")] = None
-    """Give crops of this size, from the last axes of inputs and (``segmentation``) of targets: at random places in
-    training, from the middle in evaluation."""
+    """Give crops of this size, from the last axes of inputs and (``segmentation``) of targets: at
+    random places in training, from the middle in evaluation."""
     splits: Splits = Splits()
     """How the file is divided into train, val and test."""
     task: Literal["auto", TaskName] = "auto"
-    """What the targets are for; ``auto`` takes the file's attribute ``task``, else classification for integer targets
-    and regression for others. Whole numbers that are not classes (an age, a count) need ``regression``; ``multilabel``
-    is a row of 0 and 1 for each sample; ``segmentation`` one class for each pixel or voxel, ``sequence_labeling``
-    for each step, ``node_classification`` for each node, ``language_modeling`` the next token at each step;
-    ``sequence_to_sequence`` a sequence of its own length. ``reconstruction``,
-    ``generation`` and ``embedding`` have no targets."""
+    """What the targets are for; ``auto`` takes the file's attribute ``task``, else classification
+    for integer targets and regression for others. Whole numbers that are not classes (an age, a
+    count) need ``regression``; ``multilabel`` is a row of 0 and 1 for each sample; ``segmentation``
+    one class for each pixel or voxel, ``sequence_labeling`` for each step, ``node_classification``
+    for each node, ``language_modeling`` the next token at each step; ``sequence_to_sequence`` a
+    sequence of its own length. ``reconstruction``, ``generation`` and ``embedding`` have no
+    targets."""
     channels: Literal["auto", "first", "last", "none"] = "auto"
-    """Axis of the channels in the stored inputs: ``first`` (N, C, …), ``last`` (N, …, C), or ``none``, where a channel
-    is added. ``auto`` is ``first``, except that (N, H, W) in a file not written by hpc_dl means images without one."""
+    """Axis of the channels in the stored inputs: ``first`` (N, C, …), ``last`` (N, …, C), or
+    ``none``, where a channel is added. ``auto`` is ``first``, except that (N, H, W) in a file not
+    written by hpc_dl means images without one."""
     batch_size: Annotated[int | None, Field(ge=1), Unit("samples per device")] = None
     """Samples in a batch on each device; 64 when neither this nor ``global_batch_size`` is given."""
     global_batch_size: Annotated[int | None, Field(ge=1), Unit("samples over all devices")] = None
     """Samples in a batch over all devices together; in place of ``batch_size``."""
     shuffle: Literal["auto", "exact", "blocks"] = "auto"
-    """How training samples are put in random order. ``exact``: all orders are equally likely. ``blocks``: what lies
-    together in the file is read together, and a buffer of it is shuffled; compressed chunks are then decoded once in
-    an epoch, and disks read in long pieces. ``auto``: ``exact`` for contiguous data up to 8 GiB, else ``blocks``."""
+    """How training samples are put in random order. ``exact``: all orders are equally likely.
+    ``blocks``: what lies together in the file is read together, and a buffer of it is shuffled;
+    compressed chunks are then decoded once in an epoch, and disks read in long pieces. ``auto``:
+    ``exact`` for contiguous data up to 8 GiB, else ``blocks``."""
     shuffle_buffer: Annotated[float, Field(gt=0), Unit("MiB")] = 16.0
-    """What is shuffled among each other with ``blocks``, and decoded at once. Two such buffers are in memory."""
+    """What is shuffled among each other with ``blocks``, and decoded at once. Two such buffers are
+    in memory."""
     device_resident: Literal["auto", True, False] = "auto"
-    """Keep all samples in the memory of the device and gather batches there; ``auto``: on a GPU, where they take at
-    most a quarter of its free memory."""
+    """Keep all samples in the memory of the device and gather batches there; ``auto``: on a GPU,
+    where they take at most a quarter of its free memory."""
     imputation: ImputationMethod = "none"
-    """What takes the place of a missing value (NaN): the mean, median or most frequent value of the channel on the
-    training split, or, for numbers of categories, a category of its own (the greatest one plus one)."""
+    """What takes the place of a missing value (NaN): the mean, median or most frequent value of the
+    channel on the training split, or, for numbers of categories, a category of its own (the
+    greatest one plus one)."""
     missing_indicator: bool = False
     """Have a further channel for each that says where a value was missing (1) and where not (0)."""
     scaling: ScalingMethod = "auto"
-    """Scaling of the inputs: ``unit`` to [0, 1] by the range of the training split (of all its values for integers, of
-    each channel for others), ``center`` to mean 0 per channel on the training split, ``standardize`` to mean 0 and
-    standard deviation 1; ``auto`` is ``unit`` for integer inputs, else ``standardize``."""
+    """Scaling of the inputs: ``unit`` to [0, 1] by the range of the training split (of all its
+    values for integers, of each channel for others), ``center`` to mean 0 per channel on the
+    training split, ``standardize`` to mean 0 and standard deviation 1; ``auto`` is ``unit`` for
+    integer inputs, else ``standardize``."""
     projection: ProjectionMethod = "none"
-    """Turn the axes of scaled vectors to the principal components of the training split; ``whiten`` also makes their
-    covariance the identity."""
+    """Turn the axes of scaled vectors to the principal components of the training split; ``whiten``
+    also makes their covariance the identity."""
     components: Annotated[int | None, Field(ge=1)] = None
     """How many principal components are kept, those of the greatest variance; all when left out."""
     balance: Literal["none", "undersample", "oversample"] = "none"
-    """Make all classes equally frequent in training: leave out samples of the frequent ones, at random, or repeat those
-    of the rare ones. Evaluation sees all samples as they are. Weights in the loss instead: ``loss.class_weights``."""
+    """Make all classes equally frequent in training: leave out samples of the frequent ones, at
+    random, or repeat those of the rare ones. Evaluation sees all samples as they are. Weights in
+    the loss instead: ``loss.class_weights``."""
     augmentation: Augmentation = Augmentation()
     """Random changes of the training images and volumes, on the device."""
 
@@ -187,7 +204,9 @@ class DataConfig(Section):
 
     @property
     def target_names(self) -> tuple[str, ...]:
-        """The datasets of ``targets``; those of the inputs where the targets are later steps of them."""
+        """The datasets of ``targets``; those of the inputs where the targets are later steps of
+        them.
+        """
         if self.task in WITHOUT_TARGETS:
             return ()
         return _listed(self.inputs if self.targets is None else self.targets)

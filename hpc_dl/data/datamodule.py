@@ -46,13 +46,13 @@ Loader = BatchLoader | ResidentLoader | DataLoader[Batch]
 class HDF5DataModule(pl.LightningDataModule):
     """Train, validation and test batches ``(x, y)`` of one HDF5 file.
 
-    In the LightningModule's steps x is float32 (B, *spec.input_shape), scaled; y is int64 (B,) for classification,
-    float32 (B, spec.num_outputs) for regression, int64 (B, steps, or height and width) with one
-    class at each position. Samples of different lengths come as a ``Ragged``; tokens stay int64. A
-    file with several inputs or targets gives mappings of their names to these. Inputs travel to the
-    device as stored (bytes, for images) and are converted and scaled there. Each process of a
-    distributed run gets its own part of every batch, whether or not the Trainer has
-    ``use_distributed_sampler=False``.
+    In the LightningModule's steps x is float32 (B, *spec.input_shape), scaled; y is int64 (B,) for
+    classification, float32 (B, spec.num_outputs) for regression, int64 (B, steps, or height and
+    width) with one class at each position. Samples of different lengths come as a ``Ragged``;
+    tokens stay int64. A file with several inputs or targets gives mappings of their names to these.
+    Inputs travel to the device as stored (bytes, for images) and are converted and scaled there.
+    Each process of a distributed run gets its own part of every batch, whether or not the Trainer
+    has ``use_distributed_sampler=False``.
 
     Attributes:
         config: the ``data`` section this was built from.
@@ -96,28 +96,34 @@ class HDF5DataModule(pl.LightningDataModule):
             batch_size: samples in a batch on each device; 64 when neither size is given.
             global_batch_size: samples in a batch over all devices, in place of ``batch_size``.
             inputs: path of the inputs' dataset (within each split's group), or paths of several.
-            targets: path of the targets' dataset, likewise; None with ``windows``: later steps of the stream.
-            windows: cut samples from one long stream: ``{"length": 128, "stride": 64, "ahead": 1}``.
+            targets: path of the targets' dataset, likewise; None with ``windows``: later steps of
+                the stream.
+            windows: cut samples from one long stream: ``{"length": 128, "stride": 64, "ahead":
+                1}``.
             crop: size of crops from the last axes, at random places in training.
-            splits: how the file is divided, as in the YAML: ``{"fractions": {"train": 0.8, "val": 0.2, "test": 0}}``.
+            splits: how the file is divided, as in the YAML: ``{"fractions": {"train": 0.8, "val":
+                0.2, "test": 0}}``.
             task: what the targets are for.
             channels: axis of the channels in the stored inputs.
             shuffle: ``exact``, or by ``blocks`` of what lies together in the file.
-            shuffle_buffer: MiB that are shuffled among each other with ``blocks``, and decoded at once.
-            device_resident: keep all samples in the memory of the device; ``auto``: on a GPU, where they take at most a
-                quarter of its free memory.
-            transform: applied to each training batch on the host, as stored, before it is scaled: it takes the batch,
-                one ``(x, y)`` or mapping of tensors, and returns what takes its place, in the range of the stored
-                values, since scaling follows; what it draws from Python's, NumPy's and torch's generators depends on
-                seed, epoch and batch alone.
-            num_workers: processes that apply the transform; 0 for the training process itself. Reading needs none.
+            shuffle_buffer: MiB that are shuffled among each other with ``blocks``, and decoded at
+                once.
+            device_resident: keep all samples in the memory of the device; ``auto``: on a GPU, where
+                they take at most a quarter of its free memory.
+            transform: applied to each training batch on the host, as stored, before it is scaled:
+                it takes the batch, one ``(x, y)`` or mapping of tensors, and returns what takes its
+                place, in the range of the stored values, since scaling follows; what it draws from
+                Python's, NumPy's and torch's generators depends on seed, epoch and batch alone.
+            num_workers: processes that apply the transform; 0 for the training process itself.
+                Reading needs none.
             imputation: what takes the place of missing values (NaN), fitted on the training split.
             missing_indicator: have further channels that say which values were missing.
             scaling: scaling of the inputs, fitted on the training split.
             projection: turn scaled vectors to their principal components, likewise.
             components: how many of these are kept.
             balance: make all classes equally frequent in training.
-            augmentation: random changes of the training images, applied on the device after scaling.
+            augmentation: random changes of the training images, applied on the device after
+                scaling.
             seed: seed of the order of the training samples.
 
         Raises:
@@ -186,7 +192,9 @@ class HDF5DataModule(pl.LightningDataModule):
 
     @property
     def preprocessings(self) -> tuple[Preprocessing, ...]:
-        """What is done to each input, fitted on the training split at first use or restored from a checkpoint."""
+        """What is done to each input, fitted on the training split at first use or restored from a
+        checkpoint.
+        """
         if not self._preprocessings:
             spec = self._opened().spec
             with self._opened().reader("train", threads=torch.get_num_threads()) as reader:
@@ -205,14 +213,17 @@ class HDF5DataModule(pl.LightningDataModule):
         return self.preprocessings[0].scaling
 
     def missing_in_words(self) -> list[str]:
-        """A line for each input with values missing that were filled in; nothing after a checkpoint was loaded."""
+        """A line for each input with values missing that were filled in; nothing after a checkpoint
+        was loaded.
+        """
         _ = self.preprocessings
         return [told for told in self._missing if told]
 
     def start_at(self, epoch: int, batch: int) -> None:
         """Begin the training batches in the middle, to go on from a checkpoint; in constant time.
 
-        To be called before the training. The Trainer must know the same: nothing is left out of ``len(loader)``.
+        To be called before the training. The Trainer must know the same: nothing is left out of
+        ``len(loader)``.
 
         Args:
             epoch: index of the epoch, from 0.
@@ -224,7 +235,8 @@ class HDF5DataModule(pl.LightningDataModule):
         """Check the file and fit the preprocessing, before anything is built on them."""
         _ = self.preprocessings
         if self.trainer is not None and self.trainer.world_size > 1 and self.config.projection != "none":
-            # Eigenvectors that belong to nearly the same variance may differ between kinds of processors.
+            # Eigenvectors that belong to nearly the same variance may differ between kinds of
+            # processors.
             self.load_state_dict(self.trainer.strategy.broadcast(self.state_dict()))
 
     def train_dataloader(self) -> Loader:
@@ -240,11 +252,15 @@ class HDF5DataModule(pl.LightningDataModule):
         return self._loader(self.test_split, shuffle=False)
 
     def any_batch(self) -> Batch:
-        """A training batch of the usual size, outside of the order: its first samples, as they are stored."""
+        """A training batch of the usual size, outside of the order: its first samples, as they are
+        stored.
+        """
         return self.batch_at("train", np.arange(self._batch_size(self.trainer.world_size if self.trainer else 1)))
 
     def batch_at(self, split: str, samples: NDArray[np.intp]) -> Batch:
-        """The batch of some samples of a split, as they are stored; as in an evaluation, where something is drawn."""
+        """The batch of some samples of a split, as they are stored; as in an evaluation, where
+        something is drawn.
+        """
         with self._opened().reader(split) as reader:
             found: Batch = self.spec.batch(tensors(reader.read(samples)))
             return found
@@ -264,7 +280,9 @@ class HDF5DataModule(pl.LightningDataModule):
         return (convert(self.preprocessings[0](x)), *rest)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Convert and scale a batch on the device; then the LightningModule's own hook of this name has its turn."""
+        """Convert and scale a batch on the device; then the LightningModule's own hook of this name
+        has its turn.
+        """
         trainer = self.trainer
         if trainer is None:
             return self.preprocessed(batch)
@@ -272,7 +290,8 @@ class HDF5DataModule(pl.LightningDataModule):
         batch = self.preprocessed(batch, trainer.precision_plugin.convert_input)
         if trainer.training and self.config.augmentation != Augmentation():
             batch = self._augmented(batch)
-        # Lightning calls either the data module's hook or the module's: an augmentation there would be left out.
+        # Lightning calls either the data module's hook or the module's: an augmentation there would
+        # be left out.
         finished: Batch = trainer.lightning_module.on_after_batch_transfer(batch, dataloader_idx)
         return finished
 
@@ -285,7 +304,9 @@ class HDF5DataModule(pl.LightningDataModule):
         return (augment(self.config.augmentation, x)[0], *rest)
 
     def state_dict(self) -> dict[str, Any]:
-        """The preprocessing, kept in the checkpoint so that a model always meets the inputs that it learned from."""
+        """The preprocessing, kept in the checkpoint so that a model always meets the inputs that it
+        learned from.
+        """
         return {"preprocessings": [preprocessing.state_dict() for preprocessing in self.preprocessings]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -331,7 +352,9 @@ class HDF5DataModule(pl.LightningDataModule):
         return transforming(loader, transform, self._num_workers, self.seed, pin_memory=device.type == "cuda")
 
     def _blocks(self, reader: SplitReader, shuffle: bool) -> Blocks | None:
-        """What is read together. It follows from file and configuration alone: the order must be the same anywhere."""
+        """What is read together. It follows from file and configuration alone: the order must be
+        the same anywhere.
+        """
         wanted = self.config.shuffle if shuffle else "auto"
         small = not shuffle or len(reader) * reader.bytes_per_sample <= _LARGEST_EXACT_BYTES
         if wanted == "exact" or (wanted == "auto" and reader.stored_one_by_one and small):

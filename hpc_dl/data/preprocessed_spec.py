@@ -1,4 +1,6 @@
-"""What a model meets of a data set: after preprocessing, its inputs may have another size than in the file."""
+"""What a model meets of a data set: after preprocessing, its inputs may have another size than in
+the file.
+"""
 
 from __future__ import annotations
 

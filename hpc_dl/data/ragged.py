@@ -9,7 +9,8 @@ import numpy as np
 
 
 class Ragged(NamedTuple):
-    """Sequences, or the nodes or edges of graphs: arrays of NumPy in the reader, tensors in a batch.
+    """Sequences, or the nodes or edges of graphs: arrays of NumPy in the reader, tensors in a
+    batch.
 
     ``torch.split(batch.values, batch.lengths.tolist())`` gives the samples,
     ``torch.nested.nested_tensor_from_jagged(*batch)`` torch's own type of them.

@@ -1,4 +1,6 @@
-"""What a model needs to know of its data: shapes, classes, task. Read from the HDF5 file, never asked in the YAML."""
+"""What a model needs to know of its data: shapes, classes, task. Read from the HDF5 file, never
+asked in the YAML.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ WITH_CLASSES: tuple[TaskName, ...] = ("classification", "multilabel", *PER_POSIT
 InputKind = Literal["vector", "series", "image", "volume", "sequence", "tokens", "graph", "several"]
 #: One array of one shape for each sample: (F,), (C, T), (C, H, W), (C, D, H, W).
 DENSE: tuple[InputKind, ...] = ("vector", "series", "image", "volume")
-#: The inputs of a graph: the nodes' features (n, F), and the edges' ends (e, 2) as numbers of nodes within the graph.
+#: The inputs of a graph: the nodes' features (n, F), and the edges' ends (e, 2) as numbers of nodes
+#: within the graph.
 NODES, EDGES = "nodes", "edges"
 SPLITS = ("train", "val", "test")
 
@@ -56,7 +59,8 @@ class FieldSpec:
 
     Attributes:
         name: as the configuration names it: the key in a batch of several inputs.
-        shape: of one sample without the batch, channels first; of one step where samples are ``ragged``.
+        shape: of one sample without the batch, channels first; of one step where samples are
+            ``ragged``.
         dtype: NumPy's name of the type in a batch; inputs come as they are stored (``uint8``).
         channels: on which axis of the stored values the channels lie; ``none``: one is added.
         ragged: samples differ in length.
@@ -114,16 +118,18 @@ class DataSpec:
         inputs: one for each dataset of inputs.
         targets: likewise; the task and the classes are those of the first.
         task: ``classification``: one class for each sample; ``multilabel``: some of several;
-            ``segmentation``: one class for each pixel or voxel; ``sequence_labeling``: for each step;
-            ``node_classification``: for each node of a graph; ``language_modeling``: the next token at each step;
-            ``sequence_to_sequence``: a sequence of classes of its own length; ``regression``: one or more values.
-            Without targets: ``reconstruction`` of the inputs, ``generation`` of similar ones, ``embedding`` of tokens by
-            their contexts.
-        num_outputs: number of classes, or of values per sample; of different tokens for ``embedding``.
+            ``segmentation``: one class for each pixel or voxel; ``sequence_labeling``: for each
+            step; ``node_classification``: for each node of a graph; ``language_modeling``: the next
+            token at each step; ``sequence_to_sequence``: a sequence of classes of its own length;
+            ``regression``: one or more values. Without targets: ``reconstruction`` of the inputs,
+            ``generation`` of similar ones, ``embedding`` of tokens by their contexts.
+        num_outputs: number of classes, or of values per sample; of different tokens for
+            ``embedding``.
         class_names: names of the classes or tokens, empty for values.
         sizes: samples in each split that exists (``{"train": 60000, …}``).
         file: absolute path of the HDF5 file.
-        checksum: ``sha256:…`` of the content, or ``sampled-sha256:…`` for a large file that this project did not write.
+        checksum: ``sha256:…`` of the content, or ``sampled-sha256:…`` for a large file that this
+            project did not write.
         name: the data source's name, or the file's stem.
     """
 
@@ -167,7 +173,8 @@ class DataSpec:
         """A batch from its columns, one for each of ``inputs`` and then of ``targets``.
 
         Returns:
-            ``(x, y)``, or ``(x,)`` without targets; a mapping of their names to them where there are several.
+            ``(x, y)``, or ``(x,)`` without targets; a mapping of their names to them where there
+            are several.
         """
         if len(self.inputs) == 1 and len(self.targets) <= 1:
             return tuple(columns)
@@ -175,6 +182,8 @@ class DataSpec:
 
     @property
     def is_dense(self) -> bool:
-        """Whether a batch is ``(x, y)`` or ``(x,)`` with one array for each, of the same shape in every batch."""
+        """Whether a batch is ``(x, y)`` or ``(x,)`` with one array for each, of the same shape in
+        every batch.
+        """
         single = len(self.inputs) == 1 and len(self.targets) <= 1
         return single and not any(field.ragged for field in self.inputs + self.targets)

@@ -19,15 +19,17 @@ _LARGEST_MATRIX = 100  # classes
 
 
 def evaluate(finished: FinishedModel, split: str) -> dict[str, Any]:
-    """Compute loss and metrics, and for classes the confusion matrix; written to ``evaluation-SPLIT.json`` of the run.
+    """Compute loss and metrics, and for classes the confusion matrix; written to
+    ``evaluation-SPLIT.json`` of the run.
 
     Args:
         finished: the model.
         split: ``train``, ``val`` or ``test``.
 
     Returns:
-        ``run``, ``checkpoint``, ``split``, ``samples``, ``metrics`` by name without the split, and, for one class for
-        each sample, step or pixel, ``classes`` and ``confusion``: rows are the true classes, columns the found ones.
+        ``run``, ``checkpoint``, ``split``, ``samples``, ``metrics`` by name without the split, and,
+        for one class for each sample, step or pixel, ``classes`` and ``confusion``: rows are the
+        true classes, columns the found ones.
 
     Raises:
         RunError: there is no such split, or the model has no test.

@@ -1,4 +1,6 @@
-"""A run's model as ONNX, with its preprocessing, for programs that have no torch: ``hpc-dl export``."""
+"""A run's model as ONNX, with its preprocessing, for programs that have no torch: ``hpc-dl
+export``.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,9 @@ _LARGEST_DIFFERENCE = 1e-3  # of probabilities, or relative to the largest outpu
 def export(finished: FinishedModel, out: Path, *, force: bool = False) -> dict[str, Any]:
     """Write the model as one ONNX file, once it was seen to compute what the model does.
 
-    Its input ``inputs`` are samples as the file stores them, for any batch size. Its output is ``probabilities`` of
-    the classes on axis 1, or ``predictions`` where there are no classes. Classes, run and checkpoint are its metadata.
+    Its input ``inputs`` are samples as the file stores them, for any batch size. Its output is
+    ``probabilities`` of the classes on axis 1, or ``predictions`` where there are no classes.
+    Classes, run and checkpoint are its metadata.
 
     Args:
         finished: the model.
@@ -37,7 +40,8 @@ def export(finished: FinishedModel, out: Path, *, force: bool = False) -> dict[s
         force: replace a file that is there.
 
     Returns:
-        ``run``, ``out``, ``inputs``, ``output``, ``compared`` samples and the ``largest_difference`` among them.
+        ``run``, ``out``, ``inputs``, ``output``, ``compared`` samples and the
+        ``largest_difference`` among them.
 
     Raises:
         RunError: the file is there, or this model has no form that ONNX knows.

@@ -28,12 +28,13 @@ _CHUNK_BYTES = 64 << 10
 def predict(
     finished: FinishedModel, file: Path, out: Path, *, inputs: str | None = None, force: bool = False
 ) -> dict[str, Any]:
-    """Write what the model says of every sample of a file; targets are not needed, and not looked at.
+    """Write what the model says of every sample of a file; targets are not needed, and not looked
+    at.
 
-    The result has a group for each split of the file (``all`` where it is not divided), with ``predictions``: class
-    numbers (N,) or (N, *positions), 0 and 1 for each label, or values; ``probabilities`` (N, K) for one class or
-    several labels of a sample; ``predictions_offsets`` where samples differ in length. All
-    preprocessing is that of the training.
+    The result has a group for each split of the file (``all`` where it is not divided), with
+    ``predictions``: class numbers (N,) or (N, *positions), 0 and 1 for each label, or values;
+    ``probabilities`` (N, K) for one class or several labels of a sample; ``predictions_offsets``
+    where samples differ in length. All preprocessing is that of the training.
 
     Args:
         finished: the model.
@@ -78,7 +79,9 @@ def predict(
 
 
 def _groups(file: Path, inputs: str) -> dict[str, str]:
-    """What the reader shall call a split, and the group that it lies in; an empty one where the file is not divided."""
+    """What the reader shall call a split, and the group that it lies in; an empty one where the
+    file is not divided.
+    """
     with open_file(file) as opened:
         if isinstance(opened.get(inputs), h5py.Dataset):
             return {"train": ""}
@@ -124,7 +127,9 @@ def _opened(finished: FinishedModel, file: Path, inputs: str | None, groups: dic
 
 
 def _outputs(finished: FinishedModel, model: Supervised, batch: Any, where: torch.device) -> tuple[Tensor, Any]:
-    """What the model gives for a batch, and where each sample begins in it if they differ in length."""
+    """What the model gives for a batch, and where each sample begins in it if they differ in
+    length.
+    """
     moved = model.transfer_batch_to_device(batch, where, 0)
     scaled = finished.batches.preprocessed(moved)
     x = scaled if isinstance(scaled, dict) else scaled[0]

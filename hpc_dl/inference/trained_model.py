@@ -57,7 +57,8 @@ class FinishedModel:
         fresh = replace(experiment, model=experiment.model.model_copy(update={"freeze": []}))
         data = open_spec(experiment.data)
         model = build_model(fresh, data).eval()
-        # Our own file, from the run's own folder: a user's module may keep more in it than plain values.
+        # Our own file, from the run's own folder: a user's module may keep more in it than plain
+        # values.
         content = torch.load(best[-1].path, weights_only=False, mmap=True, map_location="cpu")
         model.load_state_dict(content["state_dict"])
         batches = HDF5DataModule.from_config(experiment.data, data, seed=experiment.seed)

@@ -1,1 +1,3 @@
-"""What turns a network into a learner: task, optimizer, schedule and the supervised LightningModule."""
+"""What turns a network into a learner: task, optimizer, schedule and the supervised
+LightningModule.
+"""

@@ -16,7 +16,9 @@ _MORE = (
 
 
 def known_direction(metric: str) -> Direction | None:
-    """The direction of a metric such as ``val/balanced_accuracy``; None where its name does not tell."""
+    """The direction of a metric such as ``val/balanced_accuracy``; None where its name does not
+    tell.
+    """
     name = metric.rpartition("/")[2].lower()
     if name.endswith(_LESS):
         return "min"

@@ -1,4 +1,6 @@
-"""The LightningModule that every architecture extends: how it learns, and how its evaluation is told."""
+"""The LightningModule that every architecture extends: how it learns, and how its evaluation is
+told.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +43,8 @@ class Learning:
 class Learner(pl.LightningModule):
     """Optimizer, schedule, and one row of metrics for each evaluation.
 
-    Training metrics are gathered by a callback (see ``hpc_dl.training``): a ``self.log`` in each step costs more than a
-    small network itself.
+    Training metrics are gathered by a callback (see ``hpc_dl.training``): a ``self.log`` in each
+    step costs more than a small network itself.
     """
 
     def __init__(self, learning: Learning) -> None:
@@ -50,7 +52,8 @@ class Learner(pl.LightningModule):
         self.learning = learning
 
     def configure_optimizers(self) -> Any:
-        """The optimizer, and the schedule: stepped after each optimizer step, or by what it watches after an epoch.
+        """The optimizer, and the schedule: stepped after each optimizer step, or by what it watches
+        after an epoch.
 
         Raises:
             ConfigError: there is no validation that gives what the schedule watches.

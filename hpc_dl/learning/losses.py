@@ -34,16 +34,19 @@ class LossConfig(Section):
     """What is minimized."""
 
     name: LossName = "auto"
-    """``auto``: ``cross_entropy`` for classes, ``bce`` for several labels of a sample, ``mse`` for values. For classes
-    also ``focal`` (Lin et al., 2017), ``hinge`` (Crammer and Singer, 2001) and ``perceptron`` (Rosenblatt, 1958), for
-    the classes of pixels ``dice`` (Milletari et al., 2016) and the sum ``cross_entropy_dice`` (Isensee et al., 2021);
-    for values also ``half_mse``, ``l1`` and ``huber`` (1964)."""
+    """``auto``: ``cross_entropy`` for classes, ``bce`` for several labels of a sample, ``mse`` for
+    values. For classes also ``focal`` (Lin et al., 2017), ``hinge`` (Crammer and Singer, 2001) and
+    ``perceptron`` (Rosenblatt, 1958), for the classes of pixels ``dice`` (Milletari et al., 2016)
+    and the sum ``cross_entropy_dice`` (Isensee et al., 2021); for values also ``half_mse``, ``l1``
+    and ``huber`` (1964)."""
     class_weights: Literal["none", "balanced"] | list[Annotated[float, Field(ge=0)]] = "none"
-    """How much each class counts: a list in the classes' order, or ``balanced``: the rarer, the more (all samples /
-    (classes × samples of the class) in the training split). With ``bce``: what a label counts where it is set, in
-    relation to where it is not; ``balanced``: samples without it / samples with it."""
+    """How much each class counts: a list in the classes' order, or ``balanced``: the rarer, the
+    more (all samples / (classes × samples of the class) in the training split). With ``bce``: what
+    a label counts where it is set, in relation to where it is not; ``balanced``: samples without it
+    / samples with it."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of a label's weight that is spread over all classes, with ``cross_entropy`` (Szegedy et al., 2016)."""
+    """Share of a label's weight that is spread over all classes, with ``cross_entropy`` (Szegedy et
+    al., 2016)."""
     gamma: Annotated[float, Field(ge=0)] = 2.0
     """How little what is already known counts with ``focal``; with 0 it is ``cross_entropy``."""
     l1: Annotated[float, Field(ge=0)] = 0.0
@@ -52,16 +55,17 @@ class LossConfig(Section):
     """Factor of half the sum of the weights' squares that is added to the training loss."""
 
 
-#: The mean loss of a batch from outputs, targets, the section, and the weights of the K classes where they differ.
+#: The mean loss of a batch from outputs, targets, the section, and the weights of the K classes
+#: where they differ.
 Loss = Callable[[Tensor, Tensor, LossConfig, Tensor | None], Tensor]
 
 
 def _cross_entropy(outputs: Tensor, targets: Tensor, config: LossConfig, weights: Tensor | None) -> Tensor:
     """−ln of the class's probability.
 
-    With weights, the sum of the weighted losses is divided by the number of samples. Torch's own mean divides by the
-    sum of a batch's weights: that of a single sample would not depend on its weight, and that of two batches not be
-    the mean of their losses.
+    With weights, the sum of the weighted losses is divided by the number of samples. Torch's own
+    mean divides by the sum of a batch's weights: that of a single sample would not depend on its
+    weight, and that of two batches not be the mean of their losses.
     """
     smoothing = config.label_smoothing
     if weights is None:
@@ -83,15 +87,18 @@ def _hinge(outputs: Tensor, targets: Tensor, config: LossConfig, weights: Tensor
 
 
 def _perceptron(outputs: Tensor, targets: Tensor, config: LossConfig, weights: Tensor | None) -> Tensor:
-    """max(0, the highest other output − the class's output): only mistakes teach (Rosenblatt, 1958)."""
+    """max(0, the highest other output − the class's output): only mistakes teach (Rosenblatt,
+    1958).
+    """
     return _margin(outputs, targets, 0.0, weights)
 
 
 def _dice(outputs: Tensor, targets: Tensor, config: LossConfig, weights: Tensor | None) -> Tensor:
-    """1 − the mean of the classes' soft Dice coefficients, (2 Σ p g + 1) / (Σ p² + Σ g² + 1) (Milletari et al., 2016).
+    """1 − the mean of the classes' soft Dice coefficients, (2 Σ p g + 1) / (Σ p² + Σ g² + 1)
+    (Milletari et al., 2016).
 
-    The sums go over the positions of each sample; over all steps of a batch whose samples are ragged. The 1 makes a
-    class that is not there, and not found, count as right.
+    The sums go over the positions of each sample; over all steps of a batch whose samples are
+    ragged. The 1 makes a class that is not there, and not found, count as right.
     """
     axes = tuple(range(2, outputs.ndim)) or (0,)
     # The number of an image's pixels has more digits than 16-bit numbers do.
@@ -110,7 +117,9 @@ def _cross_entropy_dice(outputs: Tensor, targets: Tensor, config: LossConfig, we
 
 
 def _bce(outputs: Tensor, targets: Tensor, config: LossConfig, weights: Tensor | None) -> Tensor:
-    """Binary cross-entropy of logits: of each label by itself, or of each input that lies in [0, 1]."""
+    """Binary cross-entropy of logits: of each label by itself, or of each input that lies in [0,
+    1].
+    """
     return functional.binary_cross_entropy_with_logits(outputs, targets.to(outputs.dtype), pos_weight=weights)
 
 
@@ -135,7 +144,8 @@ def _huber(outputs: Tensor, targets: Tensor, config: LossConfig, weights: Tensor
 def _margin(outputs: Tensor, targets: Tensor, margin: float, weights: Tensor | None) -> Tensor:
     own = outputs.gather(1, targets.unsqueeze(1)).squeeze(1)
     others = outputs.scatter(1, targets.unsqueeze(1), -torch.inf).amax(1)
-    # clamp, not relu: its slope at the boundary is 1, so that weights of zero, with which all are equal, learn.
+    # clamp, not relu: its slope at the boundary is 1, so that weights of zero, with which all are
+    # equal, learn.
     return _weighted((margin + others - own).clamp(min=0), targets, weights)
 
 
@@ -222,7 +232,8 @@ def class_weights(config: LossConfig, data: DataSpec, counts: Sequence[int] | No
     Args:
         config: the section, free of :func:`misfits`.
         data: what is learned from.
-        counts: how often each class, or label, is there in the training split; only ``balanced`` needs them.
+        counts: how often each class, or label, is there in the training split; only ``balanced``
+            needs them.
 
     Raises:
         ConfigError: they cannot be balanced.
@@ -239,7 +250,8 @@ def class_weights(config: LossConfig, data: DataSpec, counts: Sequence[int] | No
 
 
 def balanced_weights(counts: Sequence[int]) -> list[float]:
-    """What each class counts so that all weigh the same: n / (K · n_k); 1 on average over the n samples.
+    """What each class counts so that all weigh the same: n / (K · n_k); 1 on average over the n
+    samples.
 
     Args:
         counts: n_k, the samples (or steps, pixels) of each of the K classes in the training split.
@@ -278,7 +290,9 @@ def _unbalanceable(problem: str) -> ConfigError:
 
 
 def penalty(parameters: list[torch.nn.Parameter], config: LossConfig) -> Tensor | None:
-    """L1 and L2 penalty on weights (not on biases and scales, which have one axis), a scalar; None for no penalty."""
+    """L1 and L2 penalty on weights (not on biases and scales, which have one axis), a scalar; None
+    for no penalty.
+    """
     if not (config.l1 or config.l2):
         return None
     weights = [parameter for parameter in parameters if parameter.ndim > 1 and parameter.requires_grad]

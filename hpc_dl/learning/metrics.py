@@ -33,21 +33,27 @@ IGNORED = -100
 
 
 class _R2(R2Score):
-    """NaN, rather than an error at the training's end, for a single sample: it has no variance to explain."""
+    """NaN, rather than an error at the training's end, for a single sample: it has no variance to
+    explain.
+    """
 
     def compute(self) -> Tensor:
         return super().compute() if self.total >= 2 else torch.tensor(float("nan"), device=self.device)
 
 
 class _AUROC(MulticlassAUROC):
-    """Of logits. Torchmetrics takes those of a batch for probabilities if they happen to lie in [0, 1]."""
+    """Of logits. Torchmetrics takes those of a batch for probabilities if they happen to lie in [0,
+    1].
+    """
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         super().update(outputs.softmax(1), targets)
 
 
 class DiceOfForeground(MulticlassConfusionMatrix):
-    """The mean Dice coefficient of all classes but the first that are there or were found; NaN if none is."""
+    """The mean Dice coefficient of all classes but the first that are there or were found; NaN if
+    none is.
+    """
 
     def compute(self) -> Tensor:
         """A scalar."""
@@ -55,7 +61,9 @@ class DiceOfForeground(MulticlassConfusionMatrix):
 
 
 class IoUOfForeground(MulticlassConfusionMatrix):
-    """The mean intersection over union of all classes but the first that are there or were found; NaN if none is."""
+    """The mean intersection over union of all classes but the first that are there or were found;
+    NaN if none is.
+    """
 
     def compute(self) -> Tensor:
         """A scalar."""
@@ -63,7 +71,9 @@ class IoUOfForeground(MulticlassConfusionMatrix):
 
 
 class BalancedAccuracy(MulticlassStatScores):
-    """The mean of the classes' sensitivities. Torchmetrics' macro accuracy takes 0 for one that is only predicted."""
+    """The mean of the classes' sensitivities. Torchmetrics' macro accuracy takes 0 for one that is
+    only predicted.
+    """
 
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes, average=None)
@@ -75,7 +85,9 @@ class BalancedAccuracy(MulticlassStatScores):
 
 
 class MultilabelBalancedAccuracy(MultilabelStatScores):
-    """The mean of the labels' (sensitivity + specificity) / 2; of one of both where a label has only that."""
+    """The mean of the labels' (sensitivity + specificity) / 2; of one of both where a label has
+    only that.
+    """
 
     def __init__(self, num_labels: int) -> None:
         super().__init__(num_labels, average=None)
@@ -168,9 +180,11 @@ def usual(data: DataSpec) -> tuple[str, ...]:
 
 
 def confusion_matrix(data: DataSpec) -> Metric:
-    """An empty confusion matrix: (K, K), true classes down, predicted ones across; (K, 2, 2) for several labels.
+    """An empty confusion matrix: (K, K), true classes down, predicted ones across; (K, 2, 2) for
+    several labels.
 
-    To be updated with outputs and targets as the metrics are (:meth:`hpc_dl.learning.task.Task.update`).
+    To be updated with outputs and targets as the metrics are
+    (:meth:`hpc_dl.learning.task.Task.update`).
 
     Raises:
         ConfigError: the task has no classes of single samples, steps or pixels.
@@ -183,7 +197,8 @@ def confusion_matrix(data: DataSpec) -> Metric:
 
 
 def per_class(confusion: Tensor) -> dict[str, Tensor]:
-    """Precision, recall, F1 score (of pixels: Dice coefficient) and intersection over union of each class.
+    """Precision, recall, F1 score (of pixels: Dice coefficient) and intersection over union of each
+    class.
 
     Args:
         confusion: the counts, (K, K), true classes down, predicted ones across.

@@ -47,13 +47,17 @@ class Fusable(OptimizerConfig):
 
 
 def _unscaled(optimizer: optim.Optimizer) -> optim.Optimizer:
-    """With 16-bit scaling a fused optimizer would scale gradients back itself: too late for clipping them."""
+    """With 16-bit scaling a fused optimizer would scale gradients back itself: too late for
+    clipping them.
+    """
     optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
     return optimizer
 
 
 class SGD(Fusable):
-    """Stochastic gradient descent, with momentum where wanted (Robbins and Monro, 1951; Polyak, 1964)."""
+    """Stochastic gradient descent, with momentum where wanted (Robbins and Monro, 1951; Polyak,
+    1964).
+    """
 
     name: Literal["sgd"] = "sgd"
     """Which optimizer."""
@@ -161,7 +165,9 @@ class Adagrad(OptimizerConfig):
 
 
 class Adadelta(OptimizerConfig):
-    """AdaDelta: steps as long as the earlier ones were, so that the learning rate hardly matters (Zeiler, 2012)."""
+    """AdaDelta: steps as long as the earlier ones were, so that the learning rate hardly matters
+    (Zeiler, 2012).
+    """
 
     name: Literal["adadelta"] = "adadelta"
     """Which optimizer."""

@@ -1,4 +1,6 @@
-"""The ``schedule`` section: the learning rate over the optimizer steps. No schedule but ``plateau`` counts epochs."""
+"""The ``schedule`` section: the learning rate over the optimizer steps. No schedule but ``plateau``
+counts epochs.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +118,9 @@ class Exponential(WarmedUp):
 
 
 class Polynomial(WarmedUp):
-    """A straight line down to ``final`` of the learning rate at the end, or another power of what is left."""
+    """A straight line down to ``final`` of the learning rate at the end, or another power of what
+    is left.
+    """
 
     name: Literal["polynomial"] = "polynomial"
     """Which schedule."""

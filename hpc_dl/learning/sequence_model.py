@@ -1,4 +1,6 @@
-"""The LightningModule that every architecture over steps extends: tokens, sequences and series alike."""
+"""The LightningModule that every architecture over steps extends: tokens, sequences and series
+alike.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,13 @@ TASKS: tuple[TaskName, ...] = ("classification", "multilabel", "regression", "se
 class SequenceModel(Supervised):
     """A network over the steps of a sample.
 
-    A subclass builds its layers on vectors of size ``self.steps.size`` and says in :meth:`judge` what it makes of them:
-    ``self.num_outputs`` numbers for each step where ``self.by_step``, else for each sample.
+    A subclass builds its layers on vectors of size ``self.steps.size`` and says in :meth:`judge`
+    what it makes of them: ``self.num_outputs`` numbers for each step where ``self.by_step``, else
+    for each sample.
 
     Attributes:
-        by_step: whether each step has a target of its own (many-to-many), or the sample has one (many-to-one).
+        by_step: whether each step has a target of its own (many-to-many), or the sample has one
+            (many-to-one).
         num_outputs: of a step or of a sample.
         steps: makes a vector of each step.
     """
@@ -57,7 +61,8 @@ class SequenceModel(Supervised):
 
         Args:
             steps: (B, T, ``self.steps.size``).
-            lengths: (B,) steps of each sample, what comes after them is padding; None where all have T.
+            lengths: (B,) steps of each sample, what comes after them is padding; None where all
+                have T.
 
         Returns:
             (B, T, num_outputs) where ``self.by_step``, else (B, num_outputs).
@@ -67,12 +72,12 @@ class SequenceModel(Supervised):
         """Map samples to what their task asks for.
 
         Args:
-            x: series (B, C, T); windows of a stream (B, T, …) or, of tokens, (B, T); or samples of different lengths,
-                (total steps, …).
+            x: series (B, C, T); windows of a stream (B, T, …) or, of tokens, (B, T); or samples of
+                different lengths, (total steps, …).
 
         Returns:
-            (B, K) for a sample's targets. For those of steps: classes (B, K, T), values (B, T * K), and (total steps,
-            K) where samples differ in length.
+            (B, K) for a sample's targets. For those of steps: classes (B, K, T), values (B, T * K),
+            and (total steps, K) where samples differ in length.
         """
         if isinstance(x, Ragged):
             values, lengths = pad(x.values, x.offsets)
@@ -92,7 +97,9 @@ def is_by_step(data: DataSpec) -> bool:
 
 
 def tells_next(data: DataSpec) -> bool:
-    """Whether the targets are later steps of the inputs: a network that looks ahead would see the answers."""
+    """Whether the targets are later steps of the inputs: a network that looks ahead would see the
+    answers.
+    """
     return any(target.window is not None and target.window.shift > 0 for target in data.targets)
 
 

@@ -14,11 +14,13 @@ from hpc_dl.learning.losses import penalty
 
 
 class Supervised(Learner):
-    """Training, validation and test of a network that maps inputs to the numbers that the task asks for.
+    """Training, validation and test of a network that maps inputs to the numbers that the task asks
+    for.
 
-    A subclass builds its layers in ``__init__`` and documents its shapes in ``forward``; nothing else is its business.
-    What ``forward`` gets: the scaled inputs, (B, *input_shape); a ``Ragged`` where samples differ in length; a mapping
-    of names to these where there are several inputs. What it returns: see :class:`hpc_dl.learning.task.Task`.
+    A subclass builds its layers in ``__init__`` and documents its shapes in ``forward``; nothing
+    else is its business. What ``forward`` gets: the scaled inputs, (B, *input_shape); a ``Ragged``
+    where samples differ in length; a mapping of names to these where there are several inputs. What
+    it returns: see :class:`hpc_dl.learning.task.Task`.
     """
 
     def __init__(self, learning: Learning) -> None:
@@ -73,7 +75,9 @@ class Supervised(Learner):
         return x, y
 
     def outputs_for(self, x: Any, y: Any) -> torch.Tensor:
-        """What the loss compares with the targets: ``forward`` of the inputs, unless the targets help to make it."""
+        """What the loss compares with the targets: ``forward`` of the inputs, unless the targets
+        help to make it.
+        """
         outputs: torch.Tensor = self(x)
         return outputs
 
@@ -85,7 +89,8 @@ class Supervised(Learner):
         task.update(self.evaluation[split], outputs, y)  # type: ignore[arg-type]
 
     def _log_evaluation(self, split: str) -> None:
-        # torchmetrics gathers the states of all ranks in compute(), so these values are already the global ones.
+        # torchmetrics gathers the states of all ranks in compute(), so these values are already the
+        # global ones.
         loss, metrics = self.evaluation[f"{split}_loss"], self.evaluation[split]
         self.log_evaluation(split, {f"{split}/loss": loss.compute(), **metrics.compute()})  # type: ignore[operator]
         loss.reset()  # type: ignore[operator]

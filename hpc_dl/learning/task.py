@@ -1,7 +1,7 @@
 """The task: what is predicted, by which loss it is learned, by which metrics it is judged.
 
-The task comes from the data (``data.task``), not from the architecture: a network only gives ``output_shape`` numbers
-for each sample.
+The task comes from the data (``data.task``), not from the architecture: a network only gives
+``output_shape`` numbers for each sample.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ class Task:
 
     Shapes of outputs and targets, B samples of K classes or values:
 
-    * ``classification``: (B, K) and (B,) class numbers; ``multilabel``: (B, K) and (B, K) of 0 and 1.
+    * ``classification``: (B, K) and (B,) class numbers; ``multilabel``: (B, K) and (B, K) of 0 and
+      1.
     * ``regression``: (B, K) and (B, K) or, for one value, (B,).
-    * one class at each position (``segmentation``, ``sequence_labeling``, …): (B, K, *positions) and (B, *positions)
-      class numbers; (all steps, K) where samples are ragged.
+    * one class at each position (``segmentation``, ``sequence_labeling``, …): (B, K, *positions)
+      and (B, *positions) class numbers; (all steps, K) where samples are ragged.
     * ``reconstruction``: (B, *input_shape), and the scaled inputs themselves.
 
     Attributes:
@@ -49,11 +50,12 @@ class Task:
             config: the ``loss`` section.
             data: what is learned from.
             metrics: their names; None for the usual ones of the task.
-            class_counts: how often each class, or label, is there in the training split: samples, or their steps or
-                pixels; only ``loss.class_weights: balanced`` needs them.
+            class_counts: how often each class, or label, is there in the training split: samples,
+                or their steps or pixels; only ``loss.class_weights: balanced`` needs them.
 
         Raises:
-            ConfigError: the loss or a metric does not fit the task, or the classes cannot be balanced.
+            ConfigError: the loss or a metric does not fit the task, or the classes cannot be
+                balanced.
         """
         self.name: TaskName = data.task
         self.data = data
@@ -90,7 +92,9 @@ class Task:
 
     @property
     def weights(self) -> torch.Tensor | None:
-        """What the classes count in the loss, (K,); of several labels, one that is set. None: all alike."""
+        """What the classes count in the loss, (K,); of several labels, one that is set. None: all
+        alike.
+        """
         return self._weights
 
     @property
@@ -121,12 +125,15 @@ class Task:
 
     def update(self, metrics: MetricCollection, outputs: torch.Tensor, targets: Any) -> None:
         """Add a batch to the metrics."""
-        # Torchmetrics takes logits for probabilities if all those of a batch happen to lie in [0, 1].
+        # Torchmetrics takes logits for probabilities if all those of a batch happen to lie in [0,
+        # 1].
         judged = outputs.sigmoid() if self._of_logits else outputs
         metrics.update(judged, self._aligned(outputs, targets))
 
     def weight(self, targets: Any) -> int:
-        """What a batch counts in the mean of a split's losses: its samples, or their steps where they are ragged."""
+        """What a batch counts in the mean of a split's losses: its samples, or their steps where
+        they are ragged.
+        """
         return len(targets.values) if isinstance(targets, Ragged) else len(targets)
 
     def _aligned(self, outputs: torch.Tensor, targets: Any) -> torch.Tensor:

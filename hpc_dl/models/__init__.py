@@ -1,6 +1,8 @@
-"""The architectures: one file each, found by its name. A new one is a new file here and nothing else.
+"""The architectures: one file each, found by its name. A new one is a new file here and nothing
+else.
 
-A file ``NAME.py`` holds a :class:`ModelConfig` (its ``name`` is ``NAME``) and the LightningModule that it builds.
+A file ``NAME.py`` holds a :class:`ModelConfig` (its ``name`` is ``NAME``) and the LightningModule
+that it builds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Autoencoder: a network that gives its inputs back through a narrow code (Hinton and Salakhutdinov, 2006)."""
+"""Autoencoder: a network that gives its inputs back through a narrow code (Hinton and
+Salakhutdinov, 2006).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from hpc_dl.schema import Unit
 
 
 class AutoencoderConfig(ModelConfig):
-    """An encoder of dense layers, or of strided convolutions and dense layers, and a decoder that mirrors it."""
+    """An encoder of dense layers, or of strided convolutions and dense layers, and a decoder that
+    mirrors it.
+    """
 
     tasks = ("reconstruction",)
     small = {"widths": [16], "code": 8}
@@ -33,10 +37,11 @@ class AutoencoderConfig(ModelConfig):
     code: Annotated[int, Field(ge=1), Unit("units")] = 30
     """Numbers that a sample is reduced to. Their layer is linear, as is that of the outputs."""
     widths: Annotated[list[Annotated[int, Field(ge=1)]], Unit("units per layer")] = [512, 256]
-    """Units of the encoder's hidden layers, from the input to the code; without any and with ``mse`` the network finds
-    the subspace of the principal components (Bourlard and Kamp, 1988)."""
+    """Units of the encoder's hidden layers, from the input to the code; without any and with
+    ``mse`` the network finds the subspace of the principal components (Bourlard and Kamp, 1988)."""
     channels: Annotated[list[Annotated[int, Field(ge=1)]], Unit("feature maps per layer")] = []
-    """Feature maps of convolutions with stride 2 before the dense layers; none for a network of dense layers only."""
+    """Feature maps of convolutions with stride 2 before the dense layers; none for a network of
+    dense layers only."""
     kernel_size: Annotated[int, Field(ge=1), Unit("steps, pixels or voxels")] = 3
     """Width of the convolutions' kernels along each axis; odd."""
     activation: ActivationName = "relu"
@@ -44,13 +49,15 @@ class AutoencoderConfig(ModelConfig):
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
     """Share of the inputs switched off in training: a denoising autoencoder (Vincent et al., 2008)."""
     output: Literal["none", "sigmoid"] = "none"
-    """What the outputs pass through; ``sigmoid`` suits inputs that are scaled to [0, 1] and the loss ``mse``."""
+    """What the outputs pass through; ``sigmoid`` suits inputs that are scaled to [0, 1] and the
+    loss ``mse``."""
 
     def module(self, data: DataSpec, learning: Learning) -> Autoencoder:
         """The module for inputs of any shape.
 
         Raises:
-            ConfigError: vectors are to be convolved, the kernel is even, or the loss takes no sigmoid.
+            ConfigError: vectors are to be convolved, the kernel is even, or the loss takes no
+                sigmoid.
         """
         if self.channels and len(data.input_shape) == 1:
             raise ConfigError.at(

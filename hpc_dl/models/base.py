@@ -1,4 +1,6 @@
-"""What the configuration of every architecture has: a name, what it takes, and how its LightningModule is built."""
+"""What the configuration of every architecture has: a name, what it takes, and how its
+LightningModule is built.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,11 @@ class ModelSection(Section):
     name: str
     """Which architecture (``hpc-dl models`` lists them)."""
     init_from: str | None = None
-    """Begin with the weights of a run (its best ones) or of a checkpoint file, wherever names and shapes agree; a head
-    for other classes begins fresh."""
+    """Begin with the weights of a run (its best ones) or of a checkpoint file, wherever names and
+    shapes agree; a head for other classes begins fresh."""
     freeze: list[str] = []
-    """Parts that are not learned, by the names of modules or parameters: ``features``, ``layers.0.*``."""
+    """Parts that are not learned, by the names of modules or parameters: ``features``,
+    ``layers.0.*``."""
 
     @abstractmethod
     def build(self, data: DataSpec, learning: Learning) -> pl.LightningModule:

@@ -1,4 +1,6 @@
-"""Convolutional network for series, images and volumes: convolutions and pooling, then dense (LeCun et al., 1998)."""
+"""Convolutional network for series, images and volumes: convolutions and pooling, then dense (LeCun
+et al., 1998).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from hpc_dl.schema import Unit
 
 
 class CNNConfig(ModelConfig):
-    """Blocks of convolutions, each with normalization and activation, and a pooling; then a dense hidden layer."""
+    """Blocks of convolutions, each with normalization and activation, and a pooling; then a dense
+    hidden layer.
+    """
 
     inputs = ("series", "image", "volume")
     small = {"channels": [4, 6], "hidden": 16}
@@ -43,15 +47,17 @@ class CNNConfig(ModelConfig):
     dilation: Annotated[int, Field(ge=1), Unit("pixels")] = 1
     """From one weight of a kernel to the next; 2 and more leave gaps (Yu and Koltun, 2016)."""
     padding: PaddingName = "same"
-    """``same``: zeros around, so that a convolution keeps the size, for which the kernel must be odd; ``valid``: none,
-    the size shrinks by dilation · (kernel_size − 1)."""
+    """``same``: zeros around, so that a convolution keeps the size, for which the kernel must be
+    odd; ``valid``: none, the size shrinks by dilation · (kernel_size − 1)."""
     groups: Annotated[int, Field(ge=1), Unit("groups")] = 1
-    """Groups of feature maps that do not see each other; the first convolution always sees all of the data."""
+    """Groups of feature maps that do not see each other; the first convolution always sees all of
+    the data."""
     bias: bool = True
     """Add a constant to each feature map and each unit; a normalization brings one of its own."""
     norm: NormName = "batch"
-    """Normalize each feature map over the ``batch`` (Ioffe and Szegedy, 2015); each sample by itself, all feature maps
-    together (``layer``) or up to eight groups of them (``group``), for small batches; or ``none``."""
+    """Normalize each feature map over the ``batch`` (Ioffe and Szegedy, 2015); each sample by
+    itself, all feature maps together (``layer``) or up to eight groups of them (``group``), for
+    small batches; or ``none``."""
     activation: ActivationName = "relu"
     """Activation after each convolution and after the hidden layer."""
     pooling: PoolingName = "max"
@@ -59,8 +65,9 @@ class CNNConfig(ModelConfig):
     pool_size: Annotated[int, Field(ge=1), Unit("pixels")] = 2
     """Positions along each axis that are pooled into one."""
     head: Literal["dense", "global_average"] = "dense"
-    """What becomes of the last feature maps: all their values are taken (``dense``), or the mean of each
-    (``global_average``, Lin et al., 2014), which fits inputs of any size and has fewer weights."""
+    """What becomes of the last feature maps: all their values are taken (``dense``), or the mean of
+    each (``global_average``, Lin et al., 2014), which fits inputs of any size and has fewer
+    weights."""
     hidden: Annotated[int, Field(ge=0), Unit("units")] = 128
     """Units of the dense hidden layer; 0 for none."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.25
@@ -70,7 +77,8 @@ class CNNConfig(ModelConfig):
         """The module for series, images or volumes.
 
         Raises:
-            ConfigError: the inputs are too small for so many blocks, the kernel is even, or the groups do not come out.
+            ConfigError: the inputs are too small for so many blocks, the kernel is even, or the
+                groups do not come out.
         """
         if faults := list(self._faults(data.input_shape[1:])):
             raise ConfigError(*faults)

@@ -26,7 +26,8 @@ class CustomModelConfig(ModelSection):
     class_path: str = Field(alias="class")
     """Import path of the class, ``package.module.Class``; the current folder is searched too."""
     args: dict[str, Any] = {}
-    """Keyword arguments of its ``__init__``; a parameter called ``data`` gets the shapes and classes (``DataSpec``)."""
+    """Keyword arguments of its ``__init__``; a parameter called ``data`` gets the shapes and
+    classes (``DataSpec``)."""
 
     @field_validator("class_path")
     @classmethod
@@ -39,7 +40,8 @@ class CustomModelConfig(ModelSection):
         """The user's module; its own losses and optimizers are used, ``learning`` is not.
 
         Raises:
-            ConfigError: the class cannot be imported, is no LightningModule, refuses its arguments, or raises.
+            ConfigError: the class cannot be imported, is no LightningModule, refuses its arguments,
+                or raises.
         """
         found = self.import_class()
         signature = inspect.signature(found)

@@ -1,4 +1,6 @@
-"""Stacked dilated convolutions: they see far, keep the resolution, and label positions, too (Yu and Koltun, 2016)."""
+"""Stacked dilated convolutions: they see far, keep the resolution, and label positions, too (Yu and
+Koltun, 2016).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ from hpc_dl.schema import Unit
 class DilatedConfig(ModelConfig):
     """A first convolution, then layers with dilations of 1, 2, 4, … without any pooling.
 
-    With a stride of 1, kernels of K and L layers, an output sees 1 + (K − 1) · 2^L positions along each axis.
+    With a stride of 1, kernels of K and L layers, an output sees 1 + (K − 1) · 2^L positions along
+    each axis.
     """
 
     inputs = ("series", "image", "volume")
@@ -34,11 +37,13 @@ class DilatedConfig(ModelConfig):
     width: Annotated[int, Field(ge=1), Unit("feature maps")] = 32
     """Feature maps of each layer."""
     layers: Annotated[int, Field(ge=1, le=16), Unit("layers")] = 4
-    """Layers after the first; the dilation doubles from each to the next, so each sees twice as far."""
+    """Layers after the first; the dilation doubles from each to the next, so each sees twice as
+    far."""
     kernel_size: Annotated[int, Field(ge=1), Unit("pixels")] = 3
     """Size of the kernels along each axis; odd, so that the padding keeps the size."""
     stride: Annotated[int, Field(ge=1), Unit("pixels")] = 1
-    """Of the first convolution; 2 makes an image classifier four times as fast. 1 for labels of each position."""
+    """Of the first convolution; 2 makes an image classifier four times as fast. 1 for labels of
+    each position."""
     norm: NormName = "batch"
     """Normalization after each convolution, as in ``cnn``."""
     activation: ActivationName = "relu"
@@ -50,7 +55,8 @@ class DilatedConfig(ModelConfig):
         """The module for series, images or volumes of any size.
 
         Raises:
-            ConfigError: the kernel is even, or labels are wanted for other positions than those of the inputs.
+            ConfigError: the kernel is even, or labels are wanted for other positions than those of
+                the inputs.
         """
         faults = []
         if self.kernel_size % 2 == 0:
@@ -74,7 +80,9 @@ class DilatedConfig(ModelConfig):
 
 
 class Dilated(Supervised):
-    """A convolution, dilated ones, and a linear head: on the mean over all positions, or at each of them."""
+    """A convolution, dilated ones, and a linear head: on the mean over all positions, or at each of
+    them.
+    """
 
     def __init__(self, config: DilatedConfig, data: DataSpec, learning: Learning) -> None:
         super().__init__(learning)
@@ -103,5 +111,7 @@ class Dilated(Supervised):
             self.classifier = nn.Sequential(GlobalAverage(), dropout, nn.Linear(width, data.num_outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (B, channels, *sizes) to (B, num_outputs), or (B, num_outputs, *sizes) with a class at each position."""
+        """Map (B, channels, *sizes) to (B, num_outputs), or (B, num_outputs, *sizes) with a class
+        at each position.
+        """
         return judged(self.classifier, self.features(x))

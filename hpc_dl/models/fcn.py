@@ -1,4 +1,6 @@
-"""Fully convolutional network: coarse scores, raised to a value for each pixel or voxel (Long et al., 2015)."""
+"""Fully convolutional network: coarse scores, raised to a value for each pixel or voxel (Long et
+al., 2015).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ from hpc_dl.schema import Unit
 
 
 class FCNConfig(ModelConfig):
-    """Stages of two convolutions, all but the first with a stride of 2; their scores are added, the coarse ones raised.
+    """Stages of two convolutions, all but the first with a stride of 2; their scores are added, the
+    coarse ones raised.
 
     Raised by transposed convolutions that begin as linear interpolation.
     """
@@ -40,7 +43,8 @@ class FCNConfig(ModelConfig):
     ]
     """Feature maps of each stage; each but the first halves the axes."""
     skips: Annotated[int, Field(ge=0), Unit("stages")] = 1
-    """Stages before the last one whose scores are added as well: 0, 1 and 2 are the original's FCN-32s, 16s and 8s."""
+    """Stages before the last one whose scores are added as well: 0, 1 and 2 are the original's
+    FCN-32s, 16s and 8s."""
     kernel_size: Annotated[int, Field(ge=1), Unit("positions")] = 3
     """Length of the kernels along each axis; odd."""
     norm: NormName = "batch"
@@ -54,8 +58,8 @@ class FCNConfig(ModelConfig):
         """The module for series, images or volumes with a target at each position.
 
         Raises:
-            ConfigError: the inputs are too small for so many stages, there are not so many to be skipped to, the kernel
-                is even, or targets are of another shape.
+            ConfigError: the inputs are too small for so many stages, there are not so many to be
+                skipped to, the kernel is even, or targets are of another shape.
         """
         halvings = len(self.channels) - 1
         targets = [target.shape for target in data.targets]
@@ -100,7 +104,9 @@ class FCN(Supervised):
         self.multiple = 2**halvings
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (batch, channels, *sizes) to (batch, num_outputs, *sizes), or to as many channels for reconstruction."""
+        """Map (batch, channels, *sizes) to (batch, num_outputs, *sizes), or to as many channels for
+        reconstruction.
+        """
         sizes = x.shape[2:]
         x = padded(x, self.multiple)
         features = []

@@ -1,4 +1,6 @@
-"""Graph neural network whose node states are the fixed point of a contraction (Scarselli et al., 2009)."""
+"""Graph neural network whose node states are the fixed point of a contraction (Scarselli et al.,
+2009).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from hpc_dl.schema import Unit
 
 
 class FixedPointConfig(ModelConfig):
-    """States H(t + 1) = F(H(t), X) of the nodes, iterated until they stay, then a hidden layer and a linear one."""
+    """States H(t + 1) = F(H(t), X) of the nodes, iterated until they stay, then a hidden layer and
+    a linear one.
+    """
 
     inputs = ("graph",)
     tasks = ("node_classification", "classification", "multilabel", "regression")
@@ -33,10 +37,11 @@ class FixedPointConfig(ModelConfig):
     width: Annotated[int, Field(ge=1), Unit("numbers of a node's state")] = 32
     """Size of each node's state, and of the hidden layer after it."""
     contraction: Annotated[float, Field(gt=0, lt=1)] = 0.9
-    """Two states come closer by this factor at least in each iteration: the bound on F's Lipschitz constant. The nearer
-    to 1, the farther a node sees, and the more iterations it takes."""
+    """Two states come closer by this factor at least in each iteration: the bound on F's Lipschitz
+    constant. The nearer to 1, the farther a node sees, and the more iterations it takes."""
     directed: bool = True
-    """Let the two ends of an edge influence each other by weights of their own; false treats both alike."""
+    """Let the two ends of an edge influence each other by weights of their own; false treats both
+    alike."""
     state_activation: Literal["tanh", "relu", "elu", "leaky_relu", "sigmoid"] = "tanh"
     """Activation inside F; only those whose slope is 1 at most."""
     activation: ActivationName = "relu"
@@ -60,9 +65,11 @@ class FixedPointConfig(ModelConfig):
 
 
 class FixedPointNetwork(Supervised):
-    """Node states at the fixed point, a hidden layer on states and features, a linear layer on nodes or graphs.
+    """Node states at the fixed point, a hidden layer on states and features, a linear layer on
+    nodes or graphs.
 
-    Evaluations also give ``iterations`` (mean over batches) and ``residual`` (the largest) of the states.
+    Evaluations also give ``iterations`` (mean over batches) and ``residual`` (the largest) of the
+    states.
 
     Attributes:
         solved: the fixed point of the last batch.
@@ -93,7 +100,8 @@ class FixedPointNetwork(Supervised):
 
         Args:
             x: the graphs.
-            start: (all nodes, width) states to begin with, zeros when left out; the outputs do not depend on it.
+            start: (all nodes, width) states to begin with, zeros when left out; the outputs do not
+                depend on it.
 
         Returns:
             (all nodes, num_outputs) for ``node_classification``, else (graphs, num_outputs).
@@ -125,11 +133,13 @@ class FixedPointNetwork(Supervised):
 
 
 class Transition(nn.Module):
-    """F: the state of a node v becomes φ(mean over the neighbors u of g(e_uv) ⊙ W h_u, plus what X gives at v).
+    """F: the state of a node v becomes φ(mean over the neighbors u of g(e_uv) ⊙ W h_u, plus what X
+    gives at v).
 
-    A contraction on every graph, in the largest Euclidean length of a node's state: φ has slopes of 1 at most, a mean
-    is no longer than the longest of its parts, the gates g(e_uv) lie between 0 and 1, and the spectral norm of W is at
-    most ``contraction``. Two directions of edges contribute half each.
+    A contraction on every graph, in the largest Euclidean length of a node's state: φ has slopes of
+    1 at most, a mean is no longer than the longest of its parts, the gates g(e_uv) lie between 0
+    and 1, and the spectral norm of W is at most ``contraction``. Two directions of edges contribute
+    half each.
     """
 
     def __init__(self, config: FixedPointConfig, num_features: int, num_edge_features: int) -> None:
@@ -152,7 +162,9 @@ class Transition(nn.Module):
         self.edge_input = nn.ModuleList(nn.Linear(num_edge_features, config.width, bias=False) for _ in with_features)
 
     def forward(self, graphs: Graphs) -> Callable[[Tensor], Tensor]:
-        """F for these graphs: what depends on features alone is computed once. It maps (N, width) to (N, width)."""
+        """F for these graphs: what depends on features alone is computed once. It maps (N, width)
+        to (N, width).
+        """
         source, target, features = graphs.source, graphs.target, graphs.edge_features
         if self.directed:
             ends = [(source, target), (target, source)]
@@ -182,7 +194,9 @@ class Transition(nn.Module):
         return step
 
     def _limited(self, way: int) -> Tensor:
-        """The weight W of a direction, shrunk where its spectral norm is larger than ``contraction``."""
+        """The weight W of a direction, shrunk where its spectral norm is larger than
+        ``contraction``.
+        """
         weight: Tensor = self.influence[way].weight  # type: ignore[assignment]
         norm: Tensor = torch.linalg.matrix_norm(weight.to(torch.promote_types(weight.dtype, torch.float32)), 2)
         return weight * (self.contraction / norm.clamp(min=self.contraction)).to(weight.dtype)

@@ -1,4 +1,6 @@
-"""Generative adversarial network: a generator and a discriminator learn from each other (Goodfellow et al., 2014)."""
+"""Generative adversarial network: a generator and a discriminator learn from each other (Goodfellow
+et al., 2014).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ _MOST_JUDGED = 4096  # distances between all pairs are computed
 
 
 class GANConfig(ModelConfig):
-    """Two multi-layer perceptrons of the same size: random numbers → sample, and sample → real or not."""
+    """Two multi-layer perceptrons of the same size: random numbers → sample, and sample → real or
+    not.
+    """
 
     tasks = ("generation",)
     metrics = ("coverage", "modes", "quality")
@@ -44,17 +48,20 @@ class GANConfig(ModelConfig):
     activation: ActivationName = "leaky_relu"
     """Activation after each hidden layer."""
     loss: AdversarialLoss = "relativistic"
-    """``plain``: the first one, which does not saturate (Goodfellow et al., 2014); its generator often gives few of the
-    data's modes. ``relativistic``: real and generated samples are judged in pairs (Jolicoeur-Martineau, 2019)."""
+    """``plain``: the first one, which does not saturate (Goodfellow et al., 2014); its generator
+    often gives few of the data's modes. ``relativistic``: real and generated samples are judged in
+    pairs (Jolicoeur-Martineau, 2019)."""
     penalty: Annotated[float, Field(ge=0)] | None = None
-    """Factor γ of the penalties R1 + R2 = ½ E‖∇D‖² on real and generated samples, which make the competition converge
-    (Mescheder et al., 2018; Huang et al., 2024). null: 1 for ``relativistic``, none for ``plain``."""
+    """Factor γ of the penalties R1 + R2 = ½ E‖∇D‖² on real and generated samples, which make the
+    competition converge (Mescheder et al., 2018; Huang et al., 2024). null: 1 for ``relativistic``,
+    none for ``plain``."""
 
     def module(self, data: DataSpec, learning: Learning) -> GAN:
         """The module for samples of any one shape, which it flattens.
 
         Raises:
-            ConfigError: the schedule waits for a loss to fall, which none does where two networks compete.
+            ConfigError: the schedule waits for a loss to fall, which none does where two networks
+                compete.
         """
         if isinstance(learning.schedule, Plateau):
             raise ConfigError.at(
@@ -67,13 +74,15 @@ class GANConfig(ModelConfig):
 
 
 class GAN(Learner):
-    """Generator and discriminator, each with an optimizer of its own; both take a step with each batch.
+    """Generator and discriminator, each with an optimizer of its own; both take a step with each
+    batch.
 
-    An optimizer step, as it is counted, is one of the generator. ``val/loss`` and ``test/loss`` are the energy distance
-    of as many generated samples to the split's real ones, in the scaled units; ``coverage`` is the share of the real
-    ones that have a generated one among their neighbors. A file whose split has datasets ``modes`` (K, F) and
-    ``modes_std`` (K,) in the units of the data adds ``modes``, the number of them found, and ``quality``, the share of
-    generated samples that lie within one.
+    An optimizer step, as it is counted, is one of the generator. ``val/loss`` and ``test/loss`` are
+    the energy distance of as many generated samples to the split's real ones, in the scaled units;
+    ``coverage`` is the share of the real ones that have a generated one among their neighbors. A
+    file whose split has datasets ``modes`` (K, F) and ``modes_std`` (K,) in the units of the data
+    adds ``modes``, the number of them found, and ``quality``, the share of generated samples that
+    lie within one.
     """
 
     offset: Tensor
@@ -101,7 +110,9 @@ class GAN(Learner):
 
     @torch.no_grad()
     def sample(self, num_samples: int, seed: int = 0) -> Tensor:
-        """Generate samples in the units of the data, (num_samples, *input_shape); the same for the same seed."""
+        """Generate samples in the units of the data, (num_samples, *input_shape); the same for the
+        same seed.
+        """
         return self._scaled_samples(num_samples, seed) * self.divisor + self.offset
 
     def configure_optimizers(self) -> Any:
@@ -116,7 +127,8 @@ class GAN(Learner):
         """Note how the data are scaled.
 
         Raises:
-            ConfigError: the precision needs losses to be scaled, which two networks with penalties do not suit.
+            ConfigError: the precision needs losses to be scaled, which two networks with penalties
+                do not suit.
         """
         if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
             raise ConfigError.at(
@@ -131,7 +143,8 @@ class GAN(Learner):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """A step of the discriminator, then one of the generator, whose loss is returned."""
         (x,) = batch
-        # Lightning counts each step that goes through its wrapper: the generator's alone is to be counted.
+        # Lightning counts each step that goes through its wrapper: the generator's alone is to be
+        # counted.
         wrapped: Any = self.optimizers()
         of_generator, of_discriminator = wrapped[0], wrapped[1].optimizer
         fake = self(torch.randn(len(x), self.config.latent, device=x.device))
@@ -150,7 +163,9 @@ class GAN(Learner):
         return loss.detach()
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Mean loss of the discriminator with its penalties on scaled samples, both (B, *input_shape); a scalar."""
+        """Mean loss of the discriminator with its penalties on scaled samples, both (B,
+        *input_shape); a scalar.
+        """
         if not self.penalty:
             return discriminator_loss(self.config.loss, self._judge(real), self._judge(fake))
         real, fake = real.detach().requires_grad_(), fake.detach().requires_grad_()

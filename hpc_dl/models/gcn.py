@@ -1,4 +1,6 @@
-"""Graph convolutional network: each node becomes a mean of its neighbors and itself (Kipf and Welling, 2017)."""
+"""Graph convolutional network: each node becomes a mean of its neighbors and itself (Kipf and
+Welling, 2017).
+"""
 
 from __future__ import annotations
 
@@ -38,12 +40,15 @@ class GCNConfig(ModelConfig):
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
     """Share of the hidden features switched off in training (Srivastava et al., 2014)."""
     directed: bool = False
-    """Pass messages along edges and against them by weights of their own (Rossi et al., 2023). False makes the graph
-    undirected first, (A + Aᵀ) / 2, as the authors' were; edges that are stored in both directions stay as they are."""
+    """Pass messages along edges and against them by weights of their own (Rossi et al., 2023).
+    False makes the graph undirected first, (A + Aᵀ) / 2, as the authors' were; edges that are
+    stored in both directions stay as they are."""
     self_weight: Annotated[float, Field(gt=0)] = 1.0
-    """Weight λ of each node's edge to itself; more of it where nodes have so many neighbors that they would drown."""
+    """Weight λ of each node's edge to itself; more of it where nodes have so many neighbors that
+    they would drown."""
     edge_weights: bool = False
-    """Let edges count by their features (``edge_features``): softplus of a linear function, which is learned."""
+    """Let edges count by their features (``edge_features``): softplus of a linear function, which
+    is learned."""
     pooling: PoolingName = "mean"
     """How a graph's nodes become one, where whole graphs are judged."""
 
@@ -51,7 +56,8 @@ class GCNConfig(ModelConfig):
         """The module for graphs.
 
         Raises:
-            ConfigError: the edges have no features to be weighed by, or the inputs are not those of a graph.
+            ConfigError: the edges have no features to be weighed by, or the inputs are not those of
+                a graph.
         """
         return GCN(self, data, learning)
 

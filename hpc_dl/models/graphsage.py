@@ -1,4 +1,6 @@
-"""GraphSAGE: each node learns from itself and from a summary of its neighbors (Hamilton, Ying and Leskovec, 2017)."""
+"""GraphSAGE: each node learns from itself and from a summary of its neighbors (Hamilton, Ying and
+Leskovec, 2017).
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ Aggregation = Literal["mean", "max"]
 
 
 class GraphSAGEConfig(ModelConfig):
-    """Layers that add a linear function of each node to linear functions of its neighbors' mean or maximum."""
+    """Layers that add a linear function of each node to linear functions of its neighbors' mean or
+    maximum.
+    """
 
     inputs = ("graph",)
     tasks = ("node_classification", "classification", "multilabel", "regression")
@@ -37,14 +41,15 @@ class GraphSAGEConfig(ModelConfig):
     width: Annotated[int, Field(ge=1), Unit("features of a node")] = 64
     """Hidden features of each node."""
     aggregation: Aggregation = "mean"
-    """How neighbors are summed up: their mean, or the maximum of a dense layer and ReLU on each of them. All of them
-    are taken; the authors drew some at random, for graphs with nodes of very many neighbors."""
+    """How neighbors are summed up: their mean, or the maximum of a dense layer and ReLU on each of
+    them. All of them are taken; the authors drew some at random, for graphs with nodes of very many
+    neighbors."""
     directed: bool = True
-    """Sum up the nodes that an edge comes from and those that it leads to separately, with weights of their own (Rossi
-    et al., 2023); false takes all neighbors alike."""
+    """Sum up the nodes that an edge comes from and those that it leads to separately, with weights
+    of their own (Rossi et al., 2023); false takes all neighbors alike."""
     edge_weights: bool = False
-    """Let edges count in the mean by their features (``edge_features``): softplus of a linear function, which is
-    learned."""
+    """Let edges count in the mean by their features (``edge_features``): softplus of a linear
+    function, which is learned."""
     normalize: bool = False
     """Scale each node's hidden features to length 1 after each layer, as the authors did."""
     activation: ActivationName = "relu"
@@ -103,7 +108,9 @@ class GraphSAGE(Supervised):
 
 
 class SAGELayer(nn.Module):
-    """A linear function of each node, plus one of its neighbors' mean or maximum for each direction."""
+    """A linear function of each node, plus one of its neighbors' mean or maximum for each
+    direction.
+    """
 
     def __init__(self, num_in: int, num_out: int, aggregation: Aggregation, directed: bool) -> None:
         """Build.

@@ -1,4 +1,6 @@
-"""Inception network: kernels of 1, 3 and 5 and a pooling side by side, as in GoogLeNet (Szegedy et al., 2015)."""
+"""Inception network: kernels of 1, 3 and 5 and a pooling side by side, as in GoogLeNet (Szegedy et
+al., 2015).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from hpc_dl.schema import Unit
 class InceptionConfig(ModelConfig):
     """A stem, stages of Inception blocks with a pooling between them, global average.
 
-    With batch normalization (Ioffe and Szegedy, 2015), and so without the paper's auxiliary classifiers.
+    With batch normalization (Ioffe and Szegedy, 2015), and so without the paper's auxiliary
+    classifiers.
     """
 
     inputs = ("series", "image", "volume")
@@ -29,17 +32,20 @@ class InceptionConfig(ModelConfig):
     name: Literal["inception"] = "inception"
     """Which architecture."""
     blocks: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), Unit("blocks per stage")] = [2, 2, 2]
-    """Inception blocks of each stage; 2, 5, 2 in GoogLeNet. Each stage has half the size and twice the feature maps."""
+    """Inception blocks of each stage; 2, 5, 2 in GoogLeNet. Each stage has half the size and twice
+    the feature maps."""
     width: Annotated[int, Field(ge=4, multiple_of=4), Unit("feature maps")] = 64
-    """Feature maps of the kernel of 1 in the first stage; a block has four times as many altogether."""
+    """Feature maps of the kernel of 1 in the first stage; a block has four times as many
+    altogether."""
     stem: StemName = "auto"
-    """``large``: a kernel of 7 and a pooling that halve each axis twice; ``medium``: a kernel of 3 and a pooling that
-    halve it once; ``small``: a kernel of 3 that keeps the size; ``auto``: large from 64 positions along each axis, else
-    small."""
+    """``large``: a kernel of 7 and a pooling that halve each axis twice; ``medium``: a kernel of 3
+    and a pooling that halve it once; ``small``: a kernel of 3 that keeps the size; ``auto``: large
+    from 64 positions along each axis, else small."""
     norm: NormName = "batch"
     """Normalization after each convolution, as in ``cnn``."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.25
-    """Share of the head's inputs switched off in training (Srivastava et al., 2014); 0.4 in the paper."""
+    """Share of the head's inputs switched off in training (Srivastava et al., 2014); 0.4 in the
+    paper."""
 
     def module(self, data: DataSpec, learning: Learning) -> Inception:
         """The module for series, images or volumes of any size."""
@@ -49,8 +55,9 @@ class InceptionConfig(ModelConfig):
 class InceptionBlock(nn.Module):
     """Four branches side by side, (B, num_in, *sizes) to (B, 4 · width, *sizes).
 
-    A kernel of 1; kernels of 3 and 5 after a reduction by kernels of 1; a max pooling before a kernel of 1. Feature
-    maps in the proportions of GoogLeNet's first block: 64, 96 → 128, 16 → 32 and 32 of 256.
+    A kernel of 1; kernels of 3 and 5 after a reduction by kernels of 1; a max pooling before a
+    kernel of 1. Feature maps in the proportions of GoogLeNet's first block: 64, 96 → 128, 16 → 32
+    and 32 of 256.
     """
 
     def __init__(self, num_axes: int, num_in: int, width: int, norm: NormName) -> None:

@@ -1,7 +1,7 @@
 """Linear model: softmax (logistic) regression for classes, linear regression for values.
 
-With a threshold in place of the softmax this is Rosenblatt's perceptron (1958); as a single layer it cannot learn XOR
-(Minsky and Papert, 1969).
+With a threshold in place of the softmax this is Rosenblatt's perceptron (1958); as a single layer
+it cannot learn XOR (Minsky and Papert, 1969).
 """
 
 from __future__ import annotations

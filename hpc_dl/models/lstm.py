@@ -1,4 +1,6 @@
-"""Long short-term memory: a recurrent network with gates (Hochreiter and Schmidhuber, 1997; Gers et al., 2000)."""
+"""Long short-term memory: a recurrent network with gates (Hochreiter and Schmidhuber, 1997; Gers et
+al., 2000).
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ class LSTMConfig(RecurrentOptions, ModelConfig):
     name: Literal["lstm"] = "lstm"
     """Which architecture."""
     forget_bias: float = 1.0
-    """What the bias of the forget gates begins with; 1, so that cells remember at first (Jozefowicz et al., 2015)."""
+    """What the bias of the forget gates begins with; 1, so that cells remember at first (Jozefowicz
+    et al., 2015)."""
 
     def module(self, data: DataSpec, learning: Learning) -> Recurrent:
         """The module for tokens, sequences and series.

@@ -36,8 +36,8 @@ class MLPConfig(ModelConfig):
     widths: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), Unit("units")] | None = None
     """Units of each hidden layer where they differ, in place of ``depth`` and ``width``."""
     norm: Literal["none", "batch", "layer"] = "none"
-    """Before the activation, normalize each unit over the ``batch`` (Ioffe and Szegedy, 2015), or the units of a
-    ``layer`` over each sample (Ba et al., 2016)."""
+    """Before the activation, normalize each unit over the ``batch`` (Ioffe and Szegedy, 2015), or
+    the units of a ``layer`` over each sample (Ba et al., 2016)."""
     activation: ActivationName = "relu"
     """Activation after each hidden layer."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0

@@ -1,8 +1,9 @@
-"""Perceptron: one layer that learns from its mistakes only, beginning with weights of zero (Rosenblatt, 1958).
+"""Perceptron: one layer that learns from its mistakes only, beginning with weights of zero
+(Rosenblatt, 1958).
 
-Its learning rule is stochastic gradient descent on the perceptron criterion: ``optimizer: {name: sgd, lr: 1}`` and
-``data.batch_size: 1``. It ends without a mistake where a plane separates the classes (Novikoff, 1962), and cannot learn
-XOR (Minsky and Papert, 1969).
+Its learning rule is stochastic gradient descent on the perceptron criterion: ``optimizer: {name:
+sgd, lr: 1}`` and ``data.batch_size: 1``. It ends without a mistake where a plane separates the
+classes (Novikoff, 1962), and cannot learn XOR (Minsky and Papert, 1969).
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from hpc_dl.nn.initialization import Initialization
 
 
 class PerceptronConfig(ModelConfig):
-    """One weight for each input and class; with ``loss.name: auto`` the perceptron criterion is minimized."""
+    """One weight for each input and class; with ``loss.name: auto`` the perceptron criterion is
+    minimized.
+    """
 
     tasks = ("classification",)
     auto_loss = "perceptron"

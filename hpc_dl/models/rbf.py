@@ -1,4 +1,6 @@
-"""Radial basis function network: Gaussians around prototypes out of the training data (Broomhead and Lowe, 1988)."""
+"""Radial basis function network: Gaussians around prototypes out of the training data (Broomhead
+and Lowe, 1988).
+"""
 
 from __future__ import annotations
 
@@ -35,13 +37,14 @@ class RBFConfig(ModelConfig):
     prototypes: Annotated[int, Field(ge=1), Unit("prototypes")] = 100
     """How many: at most as many as there are training samples."""
     centers: Literal["random", "k_means"] = "random"
-    """``random``: training samples, as many of each class. ``k_means``: these moved to the means of the samples that
-    are nearest to them (Moody and Darken, 1989)."""
+    """``random``: training samples, as many of each class. ``k_means``: these moved to the means of
+    the samples that are nearest to them (Moody and Darken, 1989)."""
     learn_prototypes: bool = False
-    """Move the prototypes in training; otherwise they stay what they are, and only widths and weights are learned."""
+    """Move the prototypes in training; otherwise they stay what they are, and only widths and
+    weights are learned."""
     width: Annotated[float, Field(gt=0)] = 1.0
-    """Standard deviation of the Gaussians at the beginning, in multiples of the mean distance of a prototype to the
-    next one."""
+    """Standard deviation of the Gaussians at the beginning, in multiples of the mean distance of a
+    prototype to the next one."""
     own_widths: bool = True
     """A width of its own for each prototype; otherwise one for all."""
 
@@ -64,8 +67,9 @@ class RBFConfig(ModelConfig):
 class RBF(Supervised):
     """Gaussians around prototypes, then a linear layer.
 
-    The prototypes are taken from the data module when the training begins; they are part of the state, so that a
-    checkpoint brings them back without data. Where there is no such data module they stay random.
+    The prototypes are taken from the data module when the training begins; they are part of the
+    state, so that a checkpoint brings them back without data. Where there is no such data module
+    they stay random.
 
     Attributes:
         prototypes: (M, features), in the scale of the inputs.
@@ -94,7 +98,8 @@ class RBF(Supervised):
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, *input_shape) to (batch, num_outputs)."""
         x = x.flatten(1)
-        # |x - p|² by one product of matrices; what rounding makes of a distance of 0 must not be negative.
+        # |x - p|² by one product of matrices; what rounding makes of a distance of 0 must not be
+        # negative.
         squared = x.square().sum(1, keepdim=True) + self.prototypes.square().sum(1) - 2 * x @ self.prototypes.T
         outputs: Tensor = self.head(torch.exp(-0.5 * squared.clamp_min(0) / (2 * self.log_width).exp()))
         return outputs
@@ -111,7 +116,8 @@ class RBF(Supervised):
 
         Args:
             x: (N, *input_shape) scaled inputs, on the CPU.
-            groups: (N,) classes, each of which gets as many prototypes where it has as many samples.
+            groups: (N,) classes, each of which gets as many prototypes where it has as many
+                samples.
             seed: of the choice.
         """
         x = x.flatten(1)
@@ -126,7 +132,9 @@ class RBF(Supervised):
 
 
 def _samples(batches: HDF5DataModule, least: int) -> tuple[Tensor, NDArray[np.int64]]:
-    """Scaled training inputs, evenly spread over the split and ``least`` or more, and their classes (else 0)."""
+    """Scaled training inputs, evenly spread over the split and ``least`` or more, and their classes
+    (else 0).
+    """
     size = batches.spec.sizes["train"]
     most = min(size, max(least, min(_MAX_SAMPLES, _MAX_NUMBERS // math.prod(batches.spec.input_shape))))
     x, y = batches.preprocessed(batches.batch_at("train", np.linspace(0, size - 1, most).astype(np.intp)))
@@ -146,7 +154,9 @@ def _balanced(groups: NDArray[np.int64], number: int, seed: int) -> NDArray[np.i
 
 
 def _k_means(x: Tensor, centers: Tensor) -> Tensor:
-    """Means of the samples (N, F) that are nearest to each center (M, F), found by Lloyd's algorithm (1982)."""
+    """Means of the samples (N, F) that are nearest to each center (M, F), found by Lloyd's
+    algorithm (1982).
+    """
     for _ in range(_ITERATIONS):
         nearest = torch.cdist(x, centers).argmin(1)
         counts = nearest.bincount(minlength=len(centers)).unsqueeze(1)

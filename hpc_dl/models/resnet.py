@@ -29,7 +29,9 @@ _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
 
 class ResNetConfig(ModelConfig):
-    """A stem, four stages of residual blocks that halve the size and double the feature maps, global average."""
+    """A stem, four stages of residual blocks that halve the size and double the feature maps,
+    global average.
+    """
 
     inputs = ("series", "image", "volume")
     small = {"width": 4}
@@ -41,13 +43,14 @@ class ResNetConfig(ModelConfig):
     width: Annotated[int, Field(ge=1), Unit("feature maps")] = 64
     """Feature maps of the first stage, 64 in the paper; half of it costs a quarter."""
     stem: StemName = "auto"
-    """``large``: a kernel of 7 and a pooling that halve each axis twice; ``medium``: a kernel of 3 and a pooling that
-    halve it once; ``small``: a kernel of 3 that keeps the size; ``auto``: large from 64 positions along each axis, else
-    small."""
+    """``large``: a kernel of 7 and a pooling that halve each axis twice; ``medium``: a kernel of 3
+    and a pooling that halve it once; ``small``: a kernel of 3 that keeps the size; ``auto``: large
+    from 64 positions along each axis, else small."""
     norm: NormName = "batch"
     """Normalization after each convolution, as in ``cnn``."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
-    """Share of the head's inputs switched off in training (Srivastava et al., 2014); none in the paper."""
+    """Share of the head's inputs switched off in training (Srivastava et al., 2014); none in the
+    paper."""
 
     def module(self, data: DataSpec, learning: Learning) -> ResNet:
         """The module for series, images or volumes of any size."""
@@ -57,8 +60,8 @@ class ResNetConfig(ModelConfig):
 class Residual(nn.Module):
     """A block that adds to its inputs: relu(x + layers(x)).
 
-    (B, num_in, *sizes) to (B, num_out, *sizes / stride rounded up); where that differs from the inputs, these go
-    through a convolution of 1 (the paper's option B).
+    (B, num_in, *sizes) to (B, num_out, *sizes / stride rounded up); where that differs from the
+    inputs, these go through a convolution of 1 (the paper's option B).
     """
 
     def __init__(
@@ -69,7 +72,8 @@ class Residual(nn.Module):
         Args:
             num_axes: 1 for series, 2 for images, 3 for volumes.
             num_in: feature maps of the inputs.
-            width: feature maps of its convolutions of 3; of the outputs, too, or four times as many with a bottleneck.
+            width: feature maps of its convolutions of 3; of the outputs, too, or four times as many
+                with a bottleneck.
             stride: of its first convolution of 3.
             norm: normalization after each convolution.
             bottleneck: three convolutions of 1, 3 and 1 in place of two of 3.
@@ -79,7 +83,8 @@ class Residual(nn.Module):
         layers: list[nn.Module] = []
         if bottleneck:
             layers.append(convolved(num_axes, num_in, width, 1, norm=norm))
-        # With a bottleneck the paper strides in the convolution of 1, which then drops most of what it gets.
+        # With a bottleneck the paper strides in the convolution of 1, which then drops most of what
+        # it gets.
         layers.append(convolved(num_axes, width if bottleneck else num_in, width, 3, norm=norm, stride=stride))
         self.layers = nn.Sequential(
             *layers,

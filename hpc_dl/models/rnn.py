@@ -56,7 +56,9 @@ class Recurrent(SequenceModel):
         self.head = nn.Linear(self.layers.size, self.num_outputs)
 
     def judge(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
-        """Map (B, T, features) to (B, T, num_outputs) or (B, num_outputs), see :class:`SequenceModel`."""
+        """Map (B, T, features) to (B, T, num_outputs) or (B, num_outputs), see
+        :class:`SequenceModel`.
+        """
         states, last, _ = self.layers(steps, lengths)
         if not self.by_step:
             states = last if self.read_out == "last" else mean_of_steps(states, lengths)
@@ -65,19 +67,22 @@ class Recurrent(SequenceModel):
 
     @torch.no_grad()
     def generate(self, start: Tensor, steps: int, temperature: float = 1.0, seed: int = 0) -> Tensor:
-        """Go on with a text: each next token is drawn from what the network tells of it, and read in turn.
+        """Go on with a text: each next token is drawn from what the network tells of it, and read
+        in turn.
 
         Args:
             start: (B, T) int64 tokens to begin with, T at least 1, on the module's device.
             steps: number of tokens to add.
-            temperature: divides the outputs; below 1 likely tokens become likelier, at 0 the likeliest is taken.
+            temperature: divides the outputs; below 1 likely tokens become likelier, at 0 the
+                likeliest is taken.
             seed: of the draws.
 
         Returns:
             (B, steps) int64 tokens.
 
         Raises:
-            ConfigError: the network was not made to tell the next token, or the temperature is negative.
+            ConfigError: the network was not made to tell the next token, or the temperature is
+                negative.
         """
         data = self.learning.data
         if data.input_kind != "tokens" or not tells_next(data):

@@ -1,4 +1,6 @@
-"""Depthwise separable convolutions: each channel by itself, then 1×1 across channels (Chollet; Howard et al., 2017)."""
+"""Depthwise separable convolutions: each channel by itself, then 1×1 across channels (Chollet;
+Howard et al., 2017).
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ class SeparableConfig(ModelConfig):
 
 
 class Separable(Supervised):
-    """A plain convolution, blocks of separable ones that halve the size, the mean over all positions, a linear head."""
+    """A plain convolution, blocks of separable ones that halve the size, the mean over all
+    positions, a linear head.
+    """
 
     def __init__(self, config: SeparableConfig, data: DataSpec, learning: Learning) -> None:
         super().__init__(learning)

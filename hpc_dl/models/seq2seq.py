@@ -1,7 +1,9 @@
-"""Sequence to sequence: recurrent encoder and decoder with attention (Sutskever et al., 2014; Bahdanau et al., 2015).
+"""Sequence to sequence: recurrent encoder and decoder with attention (Sutskever et al., 2014;
+Bahdanau et al., 2015).
 
-The decoder's states look up in the encoder's once they are there, and what they find is added for the output only
-(Luong et al., 2015): all steps of the targets are then computed at once in training.
+The decoder's states look up in the encoder's once they are there, and what they find is added for
+the output only (Luong et al., 2015): all steps of the targets are then computed at once in
+training.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from hpc_dl.schema import Unit
 
 
 class Seq2SeqConfig(ModelConfig):
-    """An encoder reads the tokens, a decoder writes the targets one after another until it writes their end."""
+    """An encoder reads the tokens, a decoder writes the targets one after another until it writes
+    their end.
+    """
 
     inputs = ("tokens",)
     tasks = ("sequence_to_sequence",)
@@ -36,24 +40,27 @@ class Seq2SeqConfig(ModelConfig):
     name: Literal["seq2seq"] = "seq2seq"
     """Which architecture."""
     cell: Literal["gru", "lstm"] = "gru"
-    """Gated recurrent units (Cho et al., 2014) or long short-term memory (Hochreiter and Schmidhuber, 1997)."""
+    """Gated recurrent units (Cho et al., 2014) or long short-term memory (Hochreiter and
+    Schmidhuber, 1997)."""
     attention: Literal["none", "dot", "additive"] = "additive"
-    """How the decoder finds what it needs in the encoder's states: by their product (Luong et al., 2015), by a small
-    network (Bahdanau et al., 2015); with ``none`` it has the encoder's last state alone."""
+    """How the decoder finds what it needs in the encoder's states: by their product (Luong et al.,
+    2015), by a small network (Bahdanau et al., 2015); with ``none`` it has the encoder's last state
+    alone."""
     vocabulary: Annotated[int | None, Field(ge=1), Unit("tokens")] = None
-    """Number of different tokens of the inputs; null takes that of the targets. Larger ones are taken for the last one,
-    the unknown."""
+    """Number of different tokens of the inputs; null takes that of the targets. Larger ones are
+    taken for the last one, the unknown."""
     embedding: Annotated[int, Field(ge=1), Unit("numbers")] = 64
     """Size of the vector that stands for a token."""
     hidden: Annotated[int, Field(ge=1), Unit("units")] = 64
-    """Units of each layer of the encoder, in each direction; a layer of the decoder has as many as both together."""
+    """Units of each layer of the encoder, in each direction; a layer of the decoder has as many as
+    both together."""
     layers: Annotated[int, Field(ge=1), Unit("layers")] = 1
     """Recurrent layers of the encoder, and of the decoder."""
     bidirectional: bool = True
     """Read the inputs from their end, too (Schuster and Paliwal, 1997)."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
-    """Share of the tokens' vectors and of the states switched off in training on their way up, to the next layer and to
-    the outputs (Zaremba et al., 2014)."""
+    """Share of the tokens' vectors and of the states switched off in training on their way up, to
+    the next layer and to the outputs (Zaremba et al., 2014)."""
     max_length: Annotated[int, Field(ge=1), Unit("steps")] = 100
     """Steps to write where no target tells how many."""
 
@@ -77,7 +84,8 @@ class Seq2SeqConfig(ModelConfig):
 class Seq2Seq(Supervised):
     """Encoder, decoder, attention.
 
-    The symbols are the K classes of the targets and number K: a decoder's first input, and the last thing it writes.
+    The symbols are the K classes of the targets and number K: a decoder's first input, and the last
+    thing it writes.
     """
 
     def __init__(self, config: Seq2SeqConfig, data: DataSpec, learning: Learning) -> None:
@@ -106,8 +114,9 @@ class Seq2Seq(Supervised):
 
         Args:
             x: B samples of int64 tokens.
-            targets: B samples of int64 symbols, each with its end: the decoder is given what comes before each of them
-                (teacher forcing). None: it is given what it wrote itself, always its likeliest symbol.
+            targets: B samples of int64 symbols, each with its end: the decoder is given what comes
+                before each of them (teacher forcing). None: it is given what it wrote itself,
+                always its likeliest symbol.
 
         Returns:
             (total steps of the targets, K + 1); without targets (B, max_length, K + 1).
@@ -150,7 +159,9 @@ class Seq2Seq(Supervised):
         return _Read(memory, lengths, [_joined(state) for state in after])
 
     def _continued(self, before: Tensor, read: _Read, state: State) -> tuple[Tensor, State]:
-        """(B, T, K + 1) logits of what follows each of the symbols ``before`` (B, T), and the state after them."""
+        """(B, T, K + 1) logits of what follows each of the symbols ``before`` (B, T), and the state
+        after them.
+        """
         states, _, state = self.decoder(self.dropout(self.symbols(before)), None, state)
         if self.attention is not None:
             states = torch.cat([states, self.attention(states, read.memory, read.lengths)], dim=-1)
@@ -168,7 +179,9 @@ class Seq2Seq(Supervised):
 
 
 class _Read(NamedTuple):
-    """What the encoder made of B samples: (B, S, width) states, (B,) lengths, and the state to begin to write with."""
+    """What the encoder made of B samples: (B, S, width) states, (B,) lengths, and the state to
+    begin to write with.
+    """
 
     memory: Tensor
     lengths: Tensor
@@ -176,7 +189,9 @@ class _Read(NamedTuple):
 
 
 def _joined(state: Any) -> Any:
-    """Both directions of a layer's last state side by side: (directions, B, units) to (1, B, directions * units)."""
+    """Both directions of a layer's last state side by side: (directions, B, units) to (1, B,
+    directions * units).
+    """
     if isinstance(state, tuple):  # an LSTM's: what it shows, and what it keeps
         return tuple(map(_joined, state))
     return state.transpose(0, 1).flatten(1)[None]

@@ -1,4 +1,6 @@
-"""Transformer encoder for tokens, sequences and series: self-attention of all steps (Vaswani et al., 2017)."""
+"""Transformer encoder for tokens, sequences and series: self-attention of all steps (Vaswani et
+al., 2017).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from hpc_dl.schema import Unit
 
 
 class TransformerConfig(EncoderOptions, ModelConfig):
-    """Blocks of self-attention and dense layers; one output for each step, or one for all steps of a sample."""
+    """Blocks of self-attention and dense layers; one output for each step, or one for all steps of
+    a sample.
+    """
 
     inputs = KINDS
     tasks = TASKS
@@ -28,14 +32,16 @@ class TransformerConfig(EncoderOptions, ModelConfig):
     name: Literal["transformer"] = "transformer"
     """Which architecture."""
     positions: PositionsName = "sinusoidal"
-    """What tells a step's position: sines and cosines, vectors that are ``learned``, or ``none``, where the order of
-    the steps means nothing."""
+    """What tells a step's position: sines and cosines, vectors that are ``learned``, or ``none``,
+    where the order of the steps means nothing."""
     max_length: Annotated[int | None, Field(ge=1), Unit("steps")] = None
     """Steps of the longest sample, for ``learned`` positions where samples differ in length."""
     vocabulary: Annotated[int | None, Field(ge=1), Unit("tokens")] = None
-    """Number of different tokens, where the data do not tell; larger ones are taken for the last one, the unknown."""
+    """Number of different tokens, where the data do not tell; larger ones are taken for the last
+    one, the unknown."""
     causal: Literal["auto", True, False] = "auto"
-    """A step sees itself and earlier ones only. ``auto``: where the targets are later steps, such as next tokens."""
+    """A step sees itself and earlier ones only. ``auto``: where the targets are later steps, such
+    as next tokens."""
 
     def module(self, data: DataSpec, learning: Learning) -> Transformer:
         """The module for tokens, sequences and series.
@@ -91,7 +97,9 @@ class Transformer(SequenceModel):
         self.head = nn.Linear(config.width, self.num_outputs)
 
     def judge(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
-        """Map (B, T, features) to (B, T, num_outputs) or (B, num_outputs), see :class:`SequenceModel`."""
+        """Map (B, T, features) to (B, T, num_outputs) or (B, num_outputs), see
+        :class:`SequenceModel`.
+        """
         steps = self.positions(self.project(steps))
         if self.class_token is not None:
             steps = torch.cat([self.class_token.expand(len(steps), 1, -1), steps], dim=1)

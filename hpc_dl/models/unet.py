@@ -1,7 +1,8 @@
-"""U-Net: a value for each pixel or voxel from what is around it, coarse and fine (Ronneberger et al., 2015).
+"""U-Net: a value for each pixel or voxel from what is around it, coarse and fine (Ronneberger et
+al., 2015).
 
-For volumes, see Çiçek et al. (2016). Unlike there, convolutions are padded, so that outputs are as large as inputs, and
-lengths that cannot be halved often enough are padded and cut back.
+For volumes, see Çiçek et al. (2016). Unlike there, convolutions are padded, so that outputs are as
+large as inputs, and lengths that cannot be halved often enough are padded and cut back.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from hpc_dl.schema import Unit
 
 
 class UNetConfig(ModelConfig):
-    """Levels of two convolutions each, down by max pooling, up by upsampling, joined by skip connections."""
+    """Levels of two convolutions each, down by max pooling, up by upsampling, joined by skip
+    connections.
+    """
 
     inputs = ("series", "image", "volume")
     tasks = ("segmentation", "sequence_labeling", "reconstruction")
@@ -37,14 +40,16 @@ class UNetConfig(ModelConfig):
     depth: Annotated[int, Field(ge=1), Unit("halvings")] = 3
     """How often each axis is halved."""
     width: Annotated[int, Field(ge=1), Unit("feature maps")] = 16
-    """Feature maps of the first level; each level has twice those of the one above it (64 in the original)."""
+    """Feature maps of the first level; each level has twice those of the one above it (64 in the
+    original)."""
     kernel_size: Annotated[int, Field(ge=1), Unit("positions")] = 3
     """Length of the kernels along each axis; odd."""
     upsampling: UpsamplingName = "transposed"
-    """``transposed``: convolutions that are learned; ``interpolation``: linear, then a convolution of kernel 1."""
+    """``transposed``: convolutions that are learned; ``interpolation``: linear, then a convolution
+    of kernel 1."""
     skips: bool = True
-    """Hand each level's feature maps over to its counterpart on the way up. Without them everything passes the lowest
-    level, as in an autoencoder."""
+    """Hand each level's feature maps over to its counterpart on the way up. Without them everything
+    passes the lowest level, as in an autoencoder."""
     norm: NormName = "batch"
     """Normalization after each convolution; ``group`` or ``layer`` where a batch holds few samples."""
     activation: ActivationName = "relu"
@@ -56,8 +61,8 @@ class UNetConfig(ModelConfig):
         """The module for series, images or volumes with a target at each position.
 
         Raises:
-            ConfigError: the inputs are too small for so many halvings, the kernel is even, or targets are of another
-                shape.
+            ConfigError: the inputs are too small for so many halvings, the kernel is even, or
+                targets are of another shape.
         """
         targets = [target.shape for target in data.targets]
         faults = pointwise_faults(data.input_shape[1:], targets, "model.depth", self.depth, self.depth)
@@ -69,7 +74,9 @@ class UNetConfig(ModelConfig):
 
 
 class UNet(Supervised):
-    """Convolutions on the way down, a lowest level, upsampling and convolutions on the way up, a linear head."""
+    """Convolutions on the way down, a lowest level, upsampling and convolutions on the way up, a
+    linear head.
+    """
 
     def __init__(self, config: UNetConfig, data: DataSpec, learning: Learning) -> None:
         super().__init__(learning)
@@ -94,7 +101,9 @@ class UNet(Supervised):
         self.multiple = 2**config.depth
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (batch, channels, *sizes) to (batch, num_outputs, *sizes), or to as many channels for reconstruction."""
+        """Map (batch, channels, *sizes) to (batch, num_outputs, *sizes), or to as many channels for
+        reconstruction.
+        """
         sizes = x.shape[2:]
         x = padded(x, self.multiple)
         levels = []

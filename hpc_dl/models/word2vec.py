@@ -1,4 +1,6 @@
-"""Vectors of words, learned from what stands around them: skip-gram with negative sampling (Mikolov et al., 2013)."""
+"""Vectors of words, learned from what stands around them: skip-gram with negative sampling (Mikolov
+et al., 2013).
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,8 @@ class Word2VecConfig(ModelConfig):
     dimension: Annotated[int, Field(ge=1), Unit("numbers")] = 100
     """Length of a vector."""
     window: Annotated[int, Field(ge=1), Unit("words")] = 5
-    """How far a context is from its word at most; the distance is drawn anew for each word, from 1 to this."""
+    """How far a context is from its word at most; the distance is drawn anew for each word, from 1
+    to this."""
     negatives: Annotated[int, Field(ge=1), Unit("words")] = 5
     """Noise words for each pair, drawn in proportion to count^0.75."""
     subsample: Annotated[float, Field(ge=0, lt=1), Unit("share of the text")] = 1e-3
@@ -53,10 +56,11 @@ class Word2VecConfig(ModelConfig):
 class Word2Vec(Learner):
     """Vectors of words, the loss that learns them, and what can be asked of them.
 
-    The unigram counts that noise and subsampling need are taken from the training split when the training begins, and
-    are part of the state. In the test, pairs of words that people have judged (datasets ``NAME_pairs`` and
-    ``NAME_scores`` of the file's ``test`` group) give ``test/NAME``, Spearman's ρ of cosine and judgment, and
-    ``analogies`` give ``test/analogies``, the share that is answered by the right word.
+    The unigram counts that noise and subsampling need are taken from the training split when the
+    training begins, and are part of the state. In the test, pairs of words that people have judged
+    (datasets ``NAME_pairs`` and ``NAME_scores`` of the file's ``test`` group) give ``test/NAME``,
+    Spearman's ρ of cosine and judgment, and ``analogies`` give ``test/analogies``, the share that
+    is answered by the right word.
     """
 
     counts: Tensor
@@ -105,7 +109,9 @@ class Word2Vec(Learner):
         self.log_evaluation("val", {"val/loss": self._mean_loss("val")})
 
     def on_test_epoch_end(self) -> None:
-        """Log ``test/loss``, and how well the vectors agree with people, where the file has such judgments."""
+        """Log ``test/loss``, and how well the vectors agree with people, where the file has such
+        judgments.
+        """
         self.log_evaluation("test", {"test/loss": self._mean_loss("test"), **self._benchmarks()})
 
     def set_counts(self, counts: Tensor) -> None:
@@ -137,7 +143,8 @@ class Word2Vec(Learner):
 
     @torch.no_grad()
     def analogy(self, a: str, b: str, c: str, count: int = 1) -> list[tuple[str, float]]:
-        """What is to ``c`` as ``b`` is to ``a``: the words nearest to b − a + c (unit vectors), and their cosines.
+        """What is to ``c`` as ``b`` is to ``a``: the words nearest to b − a + c (unit vectors), and
+        their cosines.
 
         Raises:
             DataError: a word is not known.
@@ -190,7 +197,9 @@ class Word2Vec(Learner):
         return functional.cosine_similarity(vectors[:, 0], vectors[:, 1])
 
     def _nearest(self, directions: Tensor, without: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """For each of (N, D) directions the nearest words, but none of its own of (N, k): tokens and cosines."""
+        """For each of (N, D) directions the nearest words, but none of its own of (N, k): tokens
+        and cosines.
+        """
         cosines = functional.normalize(directions, dim=1) @ self._units().T
         cosines.scatter_(1, without, -torch.inf)
         found = cosines.topk(min(count, cosines.shape[1] - without.shape[1]), dim=1)

@@ -40,10 +40,11 @@ class CenteredSoftplus(nn.Module):
 class Maxout(nn.Module):
     """max over i of (aᵢ x + bᵢ): a convex function of straight pieces that is learned.
 
-    The maxout unit of Goodfellow et al. (2013) takes the maximum of k numbers, each of which a layer k times as wide
-    has computed from all its inputs. Here the pieces are functions of the one number that a layer of the usual width
-    gives, and all features share them: the shape stays, and 2 k numbers are added to the network instead of k times its
-    weights. It begins as a ReLU with its corner cut off.
+    The maxout unit of Goodfellow et al. (2013) takes the maximum of k numbers, each of which a
+    layer k times as wide has computed from all its inputs. Here the pieces are functions of the one
+    number that a layer of the usual width gives, and all features share them: the shape stays, and
+    2 k numbers are added to the network instead of k times its weights. It begins as a ReLU with
+    its corner cut off.
     """
 
     def __init__(self, pieces: int = 3) -> None:
@@ -55,7 +56,8 @@ class Maxout(nn.Module):
         super().__init__()
         slopes = torch.linspace(0, 1, pieces)
         self.slopes = nn.Parameter(slopes)
-        # Neighbors cross between −1 and 1, one after the other: each piece is the highest somewhere.
+        # Neighbors cross between −1 and 1, one after the other: each piece is the highest
+        # somewhere.
         self.offsets = nn.Parameter(slopes * (1 - slopes))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,8 +73,8 @@ class Maxout(nn.Module):
 class AdaptivePiecewiseLinear(nn.Module):
     """max(0, x) + Σ aᵢ max(0, bᵢ − x), with aᵢ and bᵢ learned (Agostinelli et al., 2015).
 
-    Agostinelli et al. give each unit its own; here all features share them, so that the shape needs not be known. It
-    begins close to a leaky ReLU.
+    Agostinelli et al. give each unit its own; here all features share them, so that the shape needs
+    not be known. It begins close to a leaky ReLU.
     """
 
     def __init__(self, hinges: int = 2) -> None:
@@ -116,9 +118,10 @@ assert tuple(_MAKERS) == get_args(ActivationName)
 def activation(name: ActivationName) -> nn.Module:
     """A new module of the activation of that name; any shape in, the same shape out.
 
-    The slope below 0 is 0.01 for ``leaky_relu`` (Maas et al., 2013), 1/3 for ``very_leaky_relu`` (Graham, 2014), drawn
-    anew from U(0.1, 0.5) for each number in training and 0.3 afterwards for ``rrelu`` (Xu et al., 2015), one learned
-    number that begins with 0.25 for ``prelu`` (He et al., 2015). ``elu``: Clevert et al. (2016); ``selu``: Klambauer et
-    al. (2017); ``gelu``: Hendrycks and Gimpel (2016); ``silu``: x σ(x), Elfwing et al. (2018).
+    The slope below 0 is 0.01 for ``leaky_relu`` (Maas et al., 2013), 1/3 for ``very_leaky_relu``
+    (Graham, 2014), drawn anew from U(0.1, 0.5) for each number in training and 0.3 afterwards for
+    ``rrelu`` (Xu et al., 2015), one learned number that begins with 0.25 for ``prelu`` (He et al.,
+    2015). ``elu``: Clevert et al. (2016); ``selu``: Klambauer et al. (2017); ``gelu``: Hendrycks
+    and Gimpel (2016); ``silu``: x σ(x), Elfwing et al. (2018).
     """
     return _MAKERS[name]()

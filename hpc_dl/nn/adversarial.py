@@ -1,4 +1,6 @@
-"""Losses of two networks that compete: a generator of samples and a discriminator that tells them from real ones."""
+"""Losses of two networks that compete: a generator of samples and a discriminator that tells them
+from real ones.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ def discriminator_loss(kind: AdversarialLoss, real: Tensor, fake: Tensor) -> Ten
     """What the discriminator minimizes, the mean of a batch.
 
     Args:
-        kind: ``plain``: −log σ(real) − log(1 − σ(fake)) (Goodfellow et al., 2014); ``relativistic``: −log σ(real −
-            fake) of pairs (Jolicoeur-Martineau, 2019).
+        kind: ``plain``: −log σ(real) − log(1 − σ(fake)) (Goodfellow et al., 2014);
+            ``relativistic``: −log σ(real − fake) of pairs (Jolicoeur-Martineau, 2019).
         real: (B,) judgments of real samples, high where they are taken for real.
         fake: (B,) judgments of generated ones.
     """
@@ -28,7 +30,8 @@ def discriminator_loss(kind: AdversarialLoss, real: Tensor, fake: Tensor) -> Ten
 def generator_loss(kind: AdversarialLoss, real: Tensor, fake: Tensor) -> Tensor:
     """What the generator minimizes, the mean of a batch; see :func:`discriminator_loss`.
 
-    ``plain`` does not saturate: −log σ(fake), where the discriminator has the opposite of log(1 − σ(fake)).
+    ``plain`` does not saturate: −log σ(fake), where the discriminator has the opposite of log(1 −
+    σ(fake)).
     """
     if kind == "plain":
         return functional.softplus(-fake).mean()
@@ -36,7 +39,8 @@ def generator_loss(kind: AdversarialLoss, real: Tensor, fake: Tensor) -> Tensor:
 
 
 def gradient_penalty(judgments: Tensor, samples: Tensor) -> Tensor:
-    """Mean of ½‖∇D(x)‖², R1 on real and R2 on generated samples (Mescheder et al., 2018); with a graph.
+    """Mean of ½‖∇D(x)‖², R1 on real and R2 on generated samples (Mescheder et al., 2018); with a
+    graph.
 
     Args:
         judgments: (B,) of the samples, each of its own sample alone.

@@ -1,7 +1,9 @@
-"""Attention, positions, and the encoder of a Transformer (Vaswani et al., 2017). B samples, T steps, W numbers a step.
+"""Attention, positions, and the encoder of a Transformer (Vaswani et al., 2017). B samples, T
+steps, W numbers a step.
 
-The encoder's blocks are this project's own rather than torch's ``TransformerEncoderLayer``: that one keeps the weights
-of its attention in a parameter that is no layer, where ``model.init`` does not see them.
+The encoder's blocks are this project's own rather than torch's ``TransformerEncoderLayer``: that
+one keeps the weights of its attention in a parameter that is no layer, where ``model.init`` does
+not see them.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ ScoreName = Literal["dot", "additive"]
 
 
 def sinusoids(length: int, width: int, device: torch.device | None = None) -> Tensor:
-    """(length, width): sines and cosines of the position, of wavelengths from 2π to 20,000π (Vaswani et al., 2017)."""
+    """(length, width): sines and cosines of the position, of wavelengths from 2π to 20,000π
+    (Vaswani et al., 2017).
+    """
     frequencies = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10_000) / width))
     angles = torch.arange(length, device=device)[:, None] * frequencies
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width]
@@ -44,10 +48,11 @@ class EncoderOptions(Section):
     activation: ActivationName = "gelu"
     """Activation of the dense layers."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.1
-    """Share of each step's numbers, and of what each half of a block adds, that is switched off in training."""
+    """Share of each step's numbers, and of what each half of a block adds, that is switched off in
+    training."""
     read_out: Literal["mean", "class_token"] = "mean"
-    """What a sample is judged by: the ``mean`` of its steps, or a step of its own before them (Devlin et al., 2019).
-    Without meaning where each step is judged."""
+    """What a sample is judged by: the ``mean`` of its steps, or a step of its own before them
+    (Devlin et al., 2019). Without meaning where each step is judged."""
 
     @model_validator(mode="after")
     def _equal_heads(self) -> EncoderOptions:
@@ -97,7 +102,9 @@ class Positions(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Scaled dot-product attention of several heads, of each step to all, or to itself and earlier ones only."""
+    """Scaled dot-product attention of several heads, of each step to all, or to itself and earlier
+    ones only.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -117,9 +124,11 @@ class SelfAttention(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """Self-attention, then two dense layers for each step, each normalized before and added to what came in.
+    """Self-attention, then two dense layers for each step, each normalized before and added to what
+    came in.
 
-    Normalized before rather than after, it learns without a warm-up that has to be tuned (Xiong et al., 2020).
+    Normalized before rather than after, it learns without a warm-up that has to be tuned (Xiong et
+    al., 2020).
     """
 
     def __init__(self, width: int, heads: int, hidden: int, dropout: float, activation_name: ActivationName) -> None:
@@ -155,14 +164,15 @@ class Encoder(nn.Module):
 
         Args:
             x: (B, T, W).
-            lengths: (B,) steps of each sample, what comes after them is not looked at; None where all have T. A sample
-                without steps counts as one of a single step.
+            lengths: (B,) steps of each sample, what comes after them is not looked at; None where
+                all have T. A sample without steps counts as one of a single step.
             causal: whether a step sees itself and earlier ones only.
 
         Returns:
             (B, T, W).
         """
-        # Padding comes last: where no step sees later ones, it is not seen without a mask, and faster.
+        # Padding comes last: where no step sees later ones, it is not seen without a mask, and
+        # faster.
         present = None if lengths is None or causal else mask(lengths.clamp(min=1), x.shape[1])
         x = self.dropout(x)
         for block in self.blocks:
@@ -174,8 +184,8 @@ class Encoder(nn.Module):
 class Attention(nn.Module):
     """What a decoder's states look up in the states of an encoder.
 
-    The score of a pair is ``dot``, their product (Luong et al., 2015), or ``additive``, a small network of both
-    (Bahdanau et al., 2015).
+    The score of a pair is ``dot``, their product (Luong et al., 2015), or ``additive``, a small
+    network of both (Bahdanau et al., 2015).
     """
 
     def __init__(self, score: ScoreName, width: int) -> None:

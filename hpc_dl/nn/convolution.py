@@ -1,4 +1,6 @@
-"""Convolutions along one, two or three axes, with the normalization and the activation that follow them."""
+"""Convolutions along one, two or three axes, with the normalization and the activation that follow
+them.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def convolution(
 
 
 def size_after(size: int, kernel_size: int, stride: int = 1, dilation: int = 1, padding: PaddingName = "same") -> int:
-    """Positions along an axis after a :func:`convolution`; below 1 where the kernel does not fit in."""
+    """Positions along an axis after a :func:`convolution`; below 1 where the kernel does not fit
+    in.
+    """
     reach = dilation * (kernel_size - 1)
     margin = reach // 2 if padding == "same" else 0
     return (size + 2 * margin - reach - 1) // stride + 1
@@ -62,8 +66,10 @@ def size_after(size: int, kernel_size: int, stride: int = 1, dilation: int = 1, 
 def normalization(name: NormName, num_axes: int, num_channels: int) -> nn.Module:
     """A normalization of (B, num_channels, *sizes), with a scale and a shift for each channel.
 
-    ``batch``: each channel over batch and positions (Ioffe and Szegedy, 2015); ``layer``: all channels of a sample
-    together (Ba, Kiros and Hinton, 2016); ``group``: up to eight groups of a sample's channels (Wu and He, 2018).
+    ``batch``: each channel over batch and positions (Ioffe and Szegedy, 2015); ``layer``: all
+        channels of a sample
+    together (Ba, Kiros and Hinton, 2016); ``group``: up to eight groups of a sample's channels (Wu
+    and He, 2018).
     """
     if name == "batch":
         return _BATCH_NORMS[num_axes](num_channels)
@@ -86,7 +92,9 @@ def convolved(
     groups: int = 1,
     bias: bool = True,
 ) -> nn.Sequential:
-    """A :func:`convolution`, its :func:`normalization` and activation; a normalization brings a bias of its own."""
+    """A :func:`convolution`, its :func:`normalization` and activation; a normalization brings a
+    bias of its own.
+    """
     layer = convolution(
         num_axes,
         num_in,
@@ -112,10 +120,12 @@ def separable(
     activation_name: ActivationName = "relu",
     stride: int = 1,
 ) -> nn.Sequential:
-    """A depthwise convolution, of each channel by itself, and a pointwise one, of all channels at one position.
+    """A depthwise convolution, of each channel by itself, and a pointwise one, of all channels at
+    one position.
 
-    With K kernel weights, num_in · K + num_in · num_out weights for num_in · num_out · K of a plain one (Howard et al.,
-    2017). Each is normalized and activated; (B, num_in, *sizes) to (B, num_out, *sizes / stride).
+    With K kernel weights, num_in · K + num_in · num_out weights for num_in · num_out · K of a plain
+    one (Howard et al., 2017). Each is normalized and activated; (B, num_in, *sizes) to (B, num_out,
+    *sizes / stride).
     """
     depthwise = convolved(
         num_axes,
@@ -136,9 +146,10 @@ def stem(
     """The first layers of a deep network, (B, num_in, *sizes) to (B, num_out, …).
 
     Args:
-        name: ``large``: a kernel of 7 and a max pooling of 3, which halve each axis twice (He et al., 2015); ``small``:
-            a kernel of 3 that keeps the size, as for CIFAR-10; ``medium``: a kernel of 3 and the pooling, which halve
-            it once; ``auto``: large from 64 positions along each axis, else small.
+        name: ``large``: a kernel of 7 and a max pooling of 3, which halve each axis twice (He et
+            al., 2015); ``small``: a kernel of 3 that keeps the size, as for CIFAR-10; ``medium``: a
+            kernel of 3 and the pooling, which halve it once; ``auto``: large from 64 positions
+            along each axis, else small.
         num_axes: as in :func:`convolution`.
         num_in: channels of the inputs.
         num_out: channels of the outputs.
@@ -153,7 +164,9 @@ def stem(
 
 
 def begin_for_relu(module: nn.Module) -> None:
-    """Draw the weights of all convolutions from N(0, 2 / outputs), which keeps gradients' size (He et al., 2015)."""
+    """Draw the weights of all convolutions from N(0, 2 / outputs), which keeps gradients' size (He
+    et al., 2015).
+    """
     for layer in module.modules():
         if isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")

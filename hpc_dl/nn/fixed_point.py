@@ -1,4 +1,6 @@
-"""The fixed point of a contraction, and its gradient without unrolling the iterations (Almeida, 1987; Pineda, 1987)."""
+"""The fixed point of a contraction, and its gradient without unrolling the iterations (Almeida,
+1987; Pineda, 1987).
+"""
 
 from __future__ import annotations
 
@@ -48,9 +50,10 @@ def fixed_point(
 ) -> FixedPoint:
     """The fixed point H = F(H) with its gradient by the implicit function theorem.
 
-    The gradient g of H becomes y = g + (∂F/∂H)ᵀ y, which is a fixed point of a contraction as well and is found in the
-    same way; F's parameters get (∂F/∂θ)ᵀ y. The memory is that of one application of F, however many there were
-    (deep equilibrium models: Bai, Kolter and Koltun, 2019). Gradients of gradients are not right.
+    The gradient g of H becomes y = g + (∂F/∂H)ᵀ y, which is a fixed point of a contraction as well
+    and is found in the same way; F's parameters get (∂F/∂θ)ᵀ y. The memory is that of one
+    application of F, however many there were (deep equilibrium models: Bai, Kolter and Koltun,
+    2019). Gradients of gradients are not right.
 
     Args:
         function: a contraction, from any shape to the same one.

@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from hpc_dl.errors import ConfigError
 
-#: The inputs of a batch of graphs by their names; each has ``values`` and the graphs' ``offsets`` in them.
+#: The inputs of a batch of graphs by their names; each has ``values`` and the graphs' ``offsets``
+#: in them.
 NODES, EDGES, EDGE_FEATURES = "nodes", "edges", "edge_features"
 
 PoolingName = Literal["mean", "max"]
@@ -52,7 +53,8 @@ class Graphs(NamedTuple):
                 "data.scaling", "scales the numbers of nodes in `edges`, too", remedy="leave it at auto for graphs"
             )
         num_nodes = len(nodes.values)
-        # The nodes before those of an edge's graph; with the size known, a GPU need not be waited for.
+        # The nodes before those of an edge's graph; with the size known, a GPU need not be waited
+        # for.
         before = torch.repeat_interleave(
             nodes.offsets[:-1], edges.offsets.diff(), output_size=len(edges.values)
         )  # (E,)
@@ -99,7 +101,9 @@ def summed(messages: Tensor, index: Tensor, size: int) -> Tensor:
 
 
 def averaged(messages: Tensor, index: Tensor, size: int, weights: Tensor | None = None) -> Tensor:
-    """The mean of the messages (E, F) of each index, weighted by (E,) positive numbers; 0 where none arrives."""
+    """The mean of the messages (E, F) of each index, weighted by (E,) positive numbers; 0 where
+    none arrives.
+    """
     if weights is None:
         weights = messages.new_ones(len(messages))
     share = weights / summed(weights, index, size).index_select(0, index)

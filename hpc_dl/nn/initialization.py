@@ -28,20 +28,22 @@ class Initialization(Section):
     """How the weights of dense, convolutional and recurrent layers begin."""
 
     weights: WeightsName = "auto"
-    """``auto`` leaves it to the architecture. ``glorot_uniform``: U(−r, r) with r = √(6 / (inputs + outputs)), made for
-    tanh and sigmoid (Glorot and Bengio, 2010); ``he_normal``: N(0, 2 / inputs), made for ReLU (He et al., 2015);
-    ``normal``: N(0, std²); ``orthogonal`` (Saxe et al., 2014)."""
+    """``auto``: the architecture decides. ``glorot_uniform``: U(−r, r) with r = √(6 / (inputs +
+    outputs)), made for tanh and sigmoid (Glorot and Bengio, 2010); ``he_normal``: N(0, 2 / inputs),
+    made for ReLU (He et al., 2015); ``normal``: N(0, std²); ``orthogonal`` (Saxe et al., 2014)."""
     std: Annotated[float, Field(gt=0)] = 0.01
     """Standard deviation of ``normal``."""
     bias: Annotated[float, Field()] | None = None
-    """What every bias of dense and convolutional layers begins with (0, or 0.01 so that all ReLUs are awake); null
-    leaves it to the architecture."""
+    """What every bias of dense and convolutional layers begins with (0, or 0.01 so that all ReLUs
+    are awake); null leaves it to the architecture."""
 
 
 def initialize(module: nn.Module, init: Initialization) -> None:
-    """Set the weights of all dense, convolutional and recurrent layers of a module anew, as ``init`` says.
+    """Set the weights of all dense, convolutional and recurrent layers of a module anew, as
+    ``init`` says.
 
-    Each gate of a recurrent layer has a matrix of its own; the biases of recurrent layers stay as they are.
+    Each gate of a recurrent layer has a matrix of its own; the biases of recurrent layers stay as
+    they are.
     """
     fill = _FILLS[init.weights]
     for layer in module.modules():
@@ -60,11 +62,12 @@ def initialize(module: nn.Module, init: Initialization) -> None:
 
 
 def fans(layer: Layer) -> Fans:
-    """How many inputs go into one output of a layer, and into how many outputs one input goes; borders aside.
+    """How many inputs go into one output of a layer, and into how many outputs one input goes;
+    borders aside.
 
-    Unlike torch's own count this one knows of groups (a depthwise convolution has one input channel for each output),
-    of strides, and that a transposed convolution stores its weights the other way round. Where a stride makes them
-    differ from place to place it is their mean.
+    Unlike torch's own count this one knows of groups (a depthwise convolution has one input channel
+    for each output), of strides, and that a transposed convolution stores its weights the other way
+    round. Where a stride makes them differ from place to place it is their mean.
     """
     if isinstance(layer, nn.Linear):
         return layer.in_features, layer.out_features
@@ -103,7 +106,9 @@ _RECTIFYING = ("relu", "leaky_relu", "very_leaky_relu", "rrelu", "prelu", "elu",
 
 
 def poor_pairing(init: Initialization, activation: str) -> str | None:
-    """What to say where the beginning does not suit an activation: the signal shrinks or grows from layer to layer."""
+    """What to say where the beginning does not suit an activation: the signal shrinks or grows from
+    layer to layer.
+    """
     if init.weights.startswith("he") and activation in _SATURATING:
         return f"model.init.weights: {init.weights} is made for ReLU; {activation} learns better from glorot_uniform"
     if init.weights.startswith("glorot") and activation in _RECTIFYING:

@@ -22,7 +22,9 @@ _AVERAGE: dict[int, type[nn.AvgPool1d | nn.AvgPool2d | nn.AvgPool3d]] = {
 
 
 def pooling(name: PoolingName, num_axes: int, size: int) -> nn.Module:
-    """Pooling of windows side by side, (B, C, *sizes) to (B, C, *sizes // size); what is left at the end is dropped."""
+    """Pooling of windows side by side, (B, C, *sizes) to (B, C, *sizes // size); what is left at
+    the end is dropped.
+    """
     if name == "none":
         return nn.Identity()
     if name == "sum":
@@ -31,7 +33,9 @@ def pooling(name: PoolingName, num_axes: int, size: int) -> nn.Module:
 
 
 def overlapping_max_pooling(num_axes: int, stride: int = 2) -> nn.Module:
-    """The largest of three neighbors along each axis, (B, C, *sizes) to (B, C, *sizes / stride rounded up)."""
+    """The largest of three neighbors along each axis, (B, C, *sizes) to (B, C, *sizes / stride
+    rounded up).
+    """
     return _MAX[num_axes](3, stride, 1)
 
 
@@ -53,7 +57,9 @@ class SumPool(nn.Module):
 
 
 class GlobalAverage(nn.Module):
-    """The mean over all positions, (B, C, *sizes) to (B, C), whatever the sizes (Lin, Chen and Yan, 2014)."""
+    """The mean over all positions, (B, C, *sizes) to (B, C), whatever the sizes (Lin, Chen and Yan,
+    2014).
+    """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Average over all positions."""

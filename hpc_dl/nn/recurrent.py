@@ -24,24 +24,26 @@ class RecurrentOptions(Section):
     layers: Annotated[int, Field(ge=1), Unit("layers")] = 1
     """Recurrent layers, each of which reads the states of the one before."""
     bidirectional: bool = False
-    """Read each sample from its end, too (Schuster and Paliwal, 1997); not where the next step is to be told."""
+    """Read each sample from its end, too (Schuster and Paliwal, 1997); not where the next step is
+    to be told."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
-    """Share of the states switched off in training on their way up, to the next layer and to the outputs, never on
-    their way to the next step (Zaremba et al., 2014)."""
+    """Share of the states switched off in training on their way up, to the next layer and to the
+    outputs, never on their way to the next step (Zaremba et al., 2014)."""
     embedding: Annotated[int, Field(ge=1), Unit("numbers")] = 64
     """Size of the vector that stands for a token; without meaning for other inputs."""
     vocabulary: Annotated[int | None, Field(ge=1), Unit("tokens")] = None
-    """Number of different tokens, where the data do not tell; larger ones are taken for the last one, the unknown."""
+    """Number of different tokens, where the data do not tell; larger ones are taken for the last
+    one, the unknown."""
     read_out: Literal["last", "mean"] = "last"
-    """What a sample is judged by: the state after its ``last`` step, or the ``mean`` of the states after all steps.
-    Without meaning where each step is judged."""
+    """What a sample is judged by: the state after its ``last`` step, or the ``mean`` of the states
+    after all steps. Without meaning where each step is judged."""
 
 
 class RecurrentLayers(nn.Module):
     """Layers of ``nn.RNN``, ``nn.LSTM`` or ``nn.GRU``, one above the other.
 
-    Each is a module of its own: cuDNN's dropout between the layers of a single module draws random numbers that no
-    checkpoint holds, and a resumed training would go another way.
+    Each is a module of its own: cuDNN's dropout between the layers of a single module draws random
+    numbers that no checkpoint holds, and a resumed training would go another way.
 
     Attributes:
         size: of the states: the units of all directions.
@@ -70,13 +72,13 @@ class RecurrentLayers(nn.Module):
 
         Args:
             steps: (B, T, num_inputs).
-            lengths: (B,) steps of each sample, what comes after them is not read; None where all have T. A sample
-                without steps counts as one of a single step.
+            lengths: (B,) steps of each sample, what comes after them is not read; None where all
+                have T. A sample without steps counts as one of a single step.
             state: to begin with, as returned after the steps before these; None for zeros.
 
         Returns:
-            (B, T, size) states of the last layer after each step, with dropout; (B, size) after the last step of each
-            sample, of both directions; and what the layers remember.
+            (B, T, size) states of the last layer after each step, with dropout; (B, size) after the
+            last step of each sample, of both directions; and what the layers remember.
         """
         num_steps = steps.shape[1]
         packed_lengths = None if lengths is None else lengths.clamp(min=1).cpu()
@@ -98,7 +100,9 @@ class RecurrentLayers(nn.Module):
 
 @torch.no_grad()
 def set_forget_bias(layer: nn.LSTM, bias: float) -> None:
-    """Let the forget gates of an LSTM begin with this bias; torch keeps it in two parts, which are added."""
+    """Let the forget gates of an LSTM begin with this bias; torch keeps it in two parts, which are
+    added.
+    """
     gate = slice(layer.hidden_size, 2 * layer.hidden_size)  # input, forget, cell, output
     for name, parameter in layer.named_parameters():
         if name.startswith("bias_"):

@@ -1,4 +1,6 @@
-"""Steps of samples that may differ in length: padding, and what a network reads of them. B samples, T steps at most."""
+"""Steps of samples that may differ in length: padding, and what a network reads of them. B samples,
+T steps at most.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def mean_of_steps(states: Tensor, lengths: Tensor | None = None) -> Tensor:
 
 
 def last_step(states: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """The last step of each sample: (B, T, F) to (B, F); the arguments are those of :func:`mean_of_steps`."""
+    """The last step of each sample: (B, T, F) to (B, F); the arguments are those of
+    :func:`mean_of_steps`.
+    """
     if lengths is None:
         return states[:, -1]
     return states[torch.arange(len(states), device=states.device), lengths.clamp(min=1) - 1]
@@ -76,7 +80,8 @@ class StepVectors(nn.Module):
     def forward(self, steps: Tensor) -> Tensor:
         """Map (B, T) int64 tokens, or (B, T, …) features of any type, to (B, T, size).
 
-        Tokens from the vocabulary's end on are taken for its last one, which stands for all that are unknown.
+        Tokens from the vocabulary's end on are taken for its last one, which stands for all that
+        are unknown.
         """
         if self.embedding is not None:
             vectors: Tensor = self.embedding(steps.clamp(max=self.embedding.num_embeddings - 1))

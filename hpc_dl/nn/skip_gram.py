@@ -24,13 +24,17 @@ class Noise(NamedTuple):
 
 
 def noise_distribution(counts: Tensor) -> Tensor:
-    """Cumulative probabilities in proportion to counts^0.75, (V,) → (V,) float64; on the CPU, so always the same."""
+    """Cumulative probabilities in proportion to counts^0.75, (V,) → (V,) float64; on the CPU, so
+    always the same.
+    """
     cumulative = counts.cpu().double().pow(0.75).cumsum(0)
     return cumulative / cumulative[-1]
 
 
 def keep_probability(counts: Tensor, threshold: float) -> Tensor:
-    """Probability √(t / f) with which an occurrence of a word of frequency f is kept, (V,) → (V,) float32; t = 0: 1."""
+    """Probability √(t / f) with which an occurrence of a word of frequency f is kept, (V,) → (V,)
+    float32; t = 0: 1.
+    """
     if threshold == 0:
         return torch.ones(len(counts))
     frequency = counts.cpu().double() / counts.sum().item()
@@ -46,10 +50,12 @@ def skip_gram_loss(
     noise: Noise,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """−log σ(w·c) for each word and each context near it, and −log σ(−w·n) for noise words in place of the context.
+    """−log σ(w·c) for each word and each context near it, and −log σ(−w·n) for noise words in place
+    of the context.
 
-    How far a word looks is drawn for each from 1 to ``window``. The expected loss is that of the authors; noise words
-    are shared by 32 neighboring words, so that all is computed in products of matrices.
+    How far a word looks is drawn for each from 1 to ``window``. The expected loss is that of the
+    authors; noise words are shared by 32 neighboring words, so that all is computed in products of
+    matrices.
 
     Args:
         words: (V, D) vectors of words.
@@ -76,7 +82,8 @@ def skip_gram_loss(
     drawn = torch.rand(blocks, _BLOCK, generator=generator, device=device, dtype=torch.float64)
     strangers = torch.searchsorted(noise.cumulative, drawn).clamp(max=len(words) - 1)
 
-    # Both kinds of contexts at once: the gradient of a table is as large as the table, and costs as much each time.
+    # Both kinds of contexts at once: the gradient of a table is as large as the table, and costs as
+    # much each time.
     others = functional.embedding(torch.cat([around, strangers], 1), contexts)
     products = functional.embedding(center, words) @ others.transpose(1, 2)
     likeness, strangeness = torch.split(products, [around.shape[1], _BLOCK], dim=2)

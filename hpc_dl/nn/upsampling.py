@@ -25,8 +25,10 @@ _INTERPOLATIONS = {1: "linear", 2: "bilinear", 3: "trilinear"}
 def upsampling(name: UpsamplingName, num_axes: int, num_in: int, num_out: int) -> nn.Module:
     """Twice the length along each axis, (B, num_in, *sizes) to (B, num_out, *(2 · sizes)).
 
-    ``transposed``: a transposed convolution with kernel and stride 2, whose outputs do not overlap (Ronneberger et al.,
-    2015); ``interpolation``: linear along each axis, then a convolution of kernel 1 for the channels.
+    ``transposed``: a transposed convolution with kernel and stride 2, whose outputs do not overlap
+        (Ronneberger et al.,
+    2015); ``interpolation``: linear along each axis, then a convolution of kernel 1 for the
+    channels.
     """
     if name == "transposed":
         return _TRANSPOSED[num_axes](num_in, num_out, 2, stride=2)
@@ -38,7 +40,8 @@ def upsampling(name: UpsamplingName, num_axes: int, num_in: int, num_out: int) -
 
 
 def unstrided(num_in: int, num_out: int, kernel_size: int, sizes: Sequence[int]) -> nn.Module:
-    """Transposed convolution to the sizes from before a convolution of stride 2 (Zeiler et al., 2010).
+    """Transposed convolution to the sizes from before a convolution of stride 2 (Zeiler et al.,
+    2010).
 
     Args:
         num_in: channels that come in, (B, num_in, *halved(sizes)).
@@ -46,7 +49,8 @@ def unstrided(num_in: int, num_out: int, kernel_size: int, sizes: Sequence[int])
         kernel_size: of the convolution, odd; its padding was ``same``.
         sizes: of the convolution's inputs, odd or even.
     """
-    # Two lengths are halved to the same one; the padding of the outputs tells the even one from the odd one.
+    # Two lengths are halved to the same one; the padding of the outputs tells the even one from the
+    # odd one.
     even = tuple(1 - length % 2 for length in sizes)
     kind = _TRANSPOSED[len(sizes)]
     return kind(num_in, num_out, kernel_size, stride=2, padding=kernel_size // 2, output_padding=even)  # type: ignore[arg-type]
@@ -58,7 +62,8 @@ def halved(sizes: Sequence[int]) -> list[int]:
 
 
 def interpolating(num_axes: int, num_channels: int, factor: int) -> nn.Module:
-    """A transposed convolution to ``factor`` times the length that begins as linear interpolation (Long et al., 2015).
+    """A transposed convolution to ``factor`` times the length that begins as linear interpolation
+    (Long et al., 2015).
 
     Args:
         num_axes: 1 for series, 2 for images, 3 for volumes.
@@ -77,7 +82,9 @@ def interpolating(num_axes: int, num_channels: int, factor: int) -> nn.Module:
 
 
 def padded(x: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Repeat the last values along each axis of (B, C, *sizes) until each length is a multiple of ``multiple``."""
+    """Repeat the last values along each axis of (B, C, *sizes) until each length is a multiple of
+    ``multiple``.
+    """
     missing = [-length % multiple for length in x.shape[2:]]
     if not any(missing):
         return x
@@ -86,7 +93,9 @@ def padded(x: torch.Tensor, multiple: int) -> torch.Tensor:
 
 
 def cut(x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
-    """The first positions along the axes of (B, C, …) as (B, C, *sizes): takes away what :func:`padded` has added."""
+    """The first positions along the axes of (B, C, …) as (B, C, *sizes): takes away what
+    :func:`padded` has added.
+    """
     for axis, length in enumerate(sizes, 2):
         x = x.narrow(axis, 0, length)
     return x

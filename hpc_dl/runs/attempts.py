@@ -1,4 +1,6 @@
-"""The history of a run's attempts: each start, where it went on from, and how it ended; one JSON line each."""
+"""The history of a run's attempts: each start, where it went on from, and how it ended; one JSON
+line each.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ def record(run: RunFolder, event: str, /, **facts: Any) -> None:
 
     Args:
         run: the run.
-        event: ``started``, ``ended``, or ``resumed`` (a user changed something and starts it again).
+        event: ``started``, ``ended``, or ``resumed`` (a user changed something and starts it
+            again).
         facts: plain values: ``attempt``, ``from_step``, ``state``, ``step``, ``reason``, …
     """
     line = json.dumps({"event": event, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **facts}).encode() + b"\n"

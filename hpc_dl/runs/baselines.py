@@ -1,4 +1,6 @@
-"""What simple models reached on a data set: kept beside the runs, for every result to be compared with."""
+"""What simple models reached on a data set: kept beside the runs, for every result to be compared
+with.
+"""
 
 from __future__ import annotations
 

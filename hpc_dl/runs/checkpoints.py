@@ -1,4 +1,5 @@
-"""The checkpoint files of a run, written so that a kill at any moment leaves the one before it whole.
+"""The checkpoint files of a run, written so that a kill at any moment leaves the one before it
+whole.
 
 ::
 
@@ -8,9 +9,9 @@
       best-00000350.ckpt           the best weights so far, and those of the older step-*.ckpt
       last.ckpt, best.ckpt         links to the newest of each
 
-The number counts the optimizer steps done. The best as of a step is therefore the ``best-*`` file with the highest
-number up to it, and whatever has a higher number than the checkpoint that a run goes on from belongs to a lost attempt.
-Imports no torch.
+The number counts the optimizer steps done. The best as of a step is therefore the ``best-*`` file
+with the highest number up to it, and whatever has a higher number than the checkpoint that a run
+goes on from belongs to a lost attempt. Imports no torch.
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ def write(folder: Path, kind: Kind, step: int, save: Callable[[BinaryIO], None])
         save: writes the content, from beginning to end, into the file that it is given.
 
     Raises:
-        OSError: the disk is full or gone, or gives back other bytes than were written; nothing of the attempt is left,
-            and what was there before is untouched.
+        OSError: the disk is full or gone, or gives back other bytes than were written; nothing of
+            the attempt is left, and what was there before is untouched.
     """
     checkpoint = at(folder, kind, step)
     temporary = folder / f".{checkpoint.path.name}.{os.getpid()}.tmp"
@@ -89,7 +90,8 @@ def write(folder: Path, kind: Kind, step: int, save: Callable[[BinaryIO], None])
         digest = hashing.hexdigest()
         if _sha256(temporary) != digest:
             raise OSError(f"{temporary} does not hold what was written to it")
-        # A kill between these lines leaves a whole checkpoint without its checksum, never one with a wrong checksum.
+        # A kill between these lines leaves a whole checkpoint without its checksum, never one with
+        # a wrong checksum.
         checkpoint.checksum_file.unlink(missing_ok=True)
         os.replace(temporary, checkpoint.path)
         _sync_folder(folder)
@@ -110,8 +112,8 @@ def problem_of(checkpoint: Checkpoint) -> str:
     try:
         if told:
             return "" if _sha256(checkpoint.path) == told[1].decode() else "its content does not match its checksum"
-        # Killed before the checksum was written, or the checksum itself is damaged; torch's files are zip archives with
-        # checksums of their own.
+        # Killed before the checksum was written, or the checksum itself is damaged; torch's files
+        # are zip archives with checksums of their own.
         with zipfile.ZipFile(checkpoint.path) as archive:
             return "" if archive.testzip() is None else "its content is damaged"
     except Exception as error:  # what zipfile raises depends on which byte is wrong
@@ -119,7 +121,9 @@ def problem_of(checkpoint: Checkpoint) -> str:
 
 
 def newest_whole(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint that can be gone on from, or ``None``. Damaged ones on the way are renamed, and told."""
+    """The newest checkpoint that can be gone on from, or ``None``. Damaged ones on the way are
+    renamed, and told.
+    """
     there = listed(folder, "step")
     while there:
         checkpoint = there.pop()
@@ -134,7 +138,9 @@ def newest_whole(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
 
 
 def forget_after(folder: Path, step: int) -> None:
-    """Delete what a lost attempt wrote after this step, temporary files too, and set the links anew."""
+    """Delete what a lost attempt wrote after this step, temporary files too, and set the links
+    anew.
+    """
     for kind in ("step", "best"):
         for checkpoint in listed(folder, kind):
             if checkpoint.step > step:
@@ -150,7 +156,9 @@ def forget_after(folder: Path, step: int) -> None:
 
 
 def prune(folder: Path) -> None:
-    """Delete all but the newest two checkpoints to go on from, and all but their best ones and the newest best."""
+    """Delete all but the newest two checkpoints to go on from, and all but their best ones and the
+    newest best.
+    """
     resumable, best = listed(folder, "step"), listed(folder, "best")
     for checkpoint in resumable[:-_KEPT]:
         _delete(checkpoint)
@@ -163,7 +171,8 @@ def prune(folder: Path) -> None:
 class _Hashing:
     """A file that is written from beginning to end, and the SHA-256 of what passed.
 
-    A full disk is told afterwards: torch's C++ writer turns an exception in the middle into an error of its own.
+    A full disk is told afterwards: torch's C++ writer turns an exception in the middle into an
+    error of its own.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -205,7 +214,8 @@ def _write_checksum(checkpoint: Checkpoint, digest: str) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, checkpoint.checksum_file)
     except OSError:
-        # The checkpoint itself is whole and in place; without its checksum the archive's own are used.
+        # The checkpoint itself is whole and in place; without its checksum the archive's own are
+        # used.
         temporary.unlink(missing_ok=True)
 
 

@@ -1,4 +1,5 @@
-"""The run folder: the one thing that login node and compute node share. Every path in it is spelled here, once.
+"""The run folder: the one thing that login node and compute node share. Every path in it is spelled
+here, once.
 
 ::
 
@@ -17,7 +18,7 @@
       lock               held by the training that is at work here
       requeue            marker: the stopped job is to be put back into the queue
       heartbeats/        how far each rank is, for the others to see who hangs
-      checkpoints/       step-N.ckpt to go on from, best-N.ckpt to keep; last.ckpt and best.ckpt link to them
+      checkpoints/       step-N.ckpt to resume from, best-N.ckpt to keep; links last.ckpt, best.ckpt
       logs/              rank-N.log, one file for each rank
       submitit/          Slurm's script and its own output
       wandb/             W&B's local files
@@ -180,7 +181,9 @@ class RunFolder:
 
 
 def default_runs() -> Path:
-    """Where runs are kept when nothing else says so: ``$HPC_DL_RUNS``, or ``runs`` in the current folder."""
+    """Where runs are kept when nothing else says so: ``$HPC_DL_RUNS``, or ``runs`` in the current
+    folder.
+    """
     return Path(os.environ.get("HPC_DL_RUNS", DEFAULT_RUNS))
 
 

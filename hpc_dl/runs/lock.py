@@ -1,4 +1,6 @@
-"""One training at a time in a run folder, also when its launcher was killed and nobody knows of its ranks any more."""
+"""One training at a time in a run folder, also when its launcher was killed and nobody knows of its
+ranks any more.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,15 @@ _PATIENCE_S = 10.0
 
 
 class AtWork(RunError):
-    """Another training is at work in the folder; what the folder tells is that one's, and not to be written over."""
+    """Another training is at work in the folder; what the folder tells is that one's, and not to be
+    written over.
+    """
 
 
 @contextlib.contextmanager
 def held(run: RunFolder) -> Iterator[None]:
-    """Keep other trainings out while this one is at work; the system lets go of it however the process ends.
+    """Keep other trainings out while this one is at work; the system lets go of it however the
+    process ends.
 
     Raises:
         AtWork: another training on this machine is at work in the folder.
@@ -46,7 +51,8 @@ def held(run: RunFolder) -> Iterator[None]:
 
 
 def holder_of(run: RunFolder) -> str | None:
-    """The training that is at work in the folder on this machine, in words; ``None`` where there is none.
+    """The training that is at work in the folder on this machine, in words; ``None`` where there is
+    none.
 
     What other machines hold is not asked: a file system may keep the lock of a node that died.
     """

@@ -71,7 +71,9 @@ def packages() -> dict[str, str]:
 
 
 def git_state(folder: Path) -> dict[str, str] | None:
-    """Commit and uncommitted changes of the repository around ``folder``; ``None`` where there is none."""
+    """Commit and uncommitted changes of the repository around ``folder``; ``None`` where there is
+    none.
+    """
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None

@@ -1,4 +1,6 @@
-"""A copy of the code in the run folder, so that an edit while the job waits in the queue changes nothing."""
+"""A copy of the code in the run folder, so that an edit while the job waits in the queue changes
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,14 @@ _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".venv", "*.h5
 
 
 def take(folder: RunFolder, user_module: str | None = None) -> None:
-    """Copy this package, and the user's own one, into ``RUN/code``, which the job puts first on its path.
+    """Copy this package, and the user's own one, into ``RUN/code``, which the job puts first on its
+    path.
 
     Args:
         folder: the run.
-        user_module: import path of a user's LightningModule's module; its top-level package or file is copied unless it
-            is an installed one (in site-packages), which an edit does not touch.
+        user_module: import path of a user's LightningModule's module; its top-level package or file
+            is copied unless it is an installed one (in site-packages), which an edit does not
+            touch.
     """
     folder.code.mkdir(exist_ok=True)
     _copy(Path(hpc_dl.__file__).parent, folder.code)

@@ -1,7 +1,8 @@
 """What a run is doing, as its own job tells it: ``state.json``, readable with ``cat``.
 
-One writer at a time: the job. What the launcher knows is in ``job.json``, and whether the job is still alive only Slurm
-or the operating system can tell (``hpc_dl.cluster.status`` puts the three together).
+One writer at a time: the job. What the launcher knows is in ``job.json``, and whether the job is
+still alive only Slurm or the operating system can tell (``hpc_dl.cluster.status`` puts the three
+together).
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from hpc_dl.runs.files import read_json, write_json
 from hpc_dl.runs.folder import RunFolder
 
 State = Literal["created", "pending", "running", "stopped", "finished", "failed", "cancelled", "lost"]
-#: States in which no process of the run is at work any more. A ``stopped`` run has a checkpoint and goes on when it is
-#: started again, by Slurm or by ``hpc-dl resume``.
+#: States in which no process of the run is at work any more. A ``stopped`` run has a checkpoint and
+#: goes on when it is started again, by Slurm or by ``hpc-dl resume``.
 ENDED: frozenset[State] = frozenset({"stopped", "finished", "failed", "cancelled", "lost"})
 
 
@@ -40,12 +41,15 @@ def write_state(folder: RunFolder, state: State, /, **details: Any) -> None:
 
 
 def end_state(folder: RunFolder, state: State, /, **details: Any) -> None:
-    """Write how the run ended, and keep what its earlier state said of the attempt and its Slurm job."""
+    """Write how the run ended, and keep what its earlier state said of the attempt and its Slurm
+    job.
+    """
     write_state(folder, state, **(read_state(folder) | details))
 
 
 def record_failure(folder: RunFolder, error: BaseException, rank: int) -> None:
-    """Write ``failed`` with its reason, unless the run has ended: the first failure is the cause, the others follow.
+    """Write ``failed`` with its reason, unless the run has ended: the first failure is the cause,
+    the others follow.
 
     Never raises OSError: a full disk may be the very failure.
     """

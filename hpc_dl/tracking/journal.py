@@ -7,9 +7,10 @@ Each attempt of a run (the first start, every requeue and resume) appends to a f
         {"step": 49, "epoch": 0, "time": 1767225612.5, "train/loss": 0.41}
         {"step": 99, "epoch": 0, "time": 1767225625.1, "train/loss": "nan"}
 
-``step`` is Lightning's: the index, from 0, of the optimizer step that a row describes. ``time`` is in seconds since the
-Unix epoch. Every line is strict JSON; strict JSON has no NaN and no infinities, so these are the strings ``"nan"``,
-``"inf"`` and ``"-inf"``, which ``float()`` reads back (``null`` would not tell a diverged loss from an absent one).
+``step`` is Lightning's: the index, from 0, of the optimizer step that a row describes. ``time`` is
+in seconds since the Unix epoch. Every line is strict JSON; strict JSON has no NaN and no
+infinities, so these are the strings ``"nan"``, ``"inf"`` and ``"-inf"``, which ``float()`` reads
+back (``null`` would not tell a diverged loss from an absent one).
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 class JournalWriter:
     """Appends the metrics of one attempt, a line for each call.
 
-    A line is handed to the kernel in a single ``write`` on a descriptor opened with ``O_APPEND``: the death of the
-    process loses at most the line being written, and a reader sees whole lines with at most the last one torn.
+    A line is handed to the kernel in a single ``write`` on a descriptor opened with ``O_APPEND``:
+    the death of the process loses at most the line being written, and a reader sees whole lines
+    with at most the last one torn.
     """
 
     def __init__(self, folder: Path, attempt: int, from_step: int = 0) -> None:
@@ -41,8 +43,9 @@ class JournalWriter:
         Args:
             folder: the run's journal folder; made when it does not exist.
             attempt: number of the attempt, from 0; never used twice within a run.
-            from_step: optimizer steps that the attempt starts with already done (the ``global_step`` of the checkpoint
-                it goes on from), so that its first row has this step or a later one.
+            from_step: optimizer steps that the attempt starts with already done (the
+                ``global_step`` of the checkpoint it goes on from), so that its first row has this
+                step or a later one.
 
         Raises:
             FileExistsError: an attempt of this number has already been recorded.
@@ -50,7 +53,8 @@ class JournalWriter:
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"attempt-{attempt:03d}.jsonl"
-        # O_EXCL: two processes that believe to be the same attempt must not interleave two histories.
+        # O_EXCL: two processes that believe to be the same attempt must not interleave two
+        # histories.
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
         self._size = 0
         self._append({"attempt": attempt, "from_step": from_step, "time": time.time()})
@@ -77,7 +81,8 @@ class JournalWriter:
         self._append({"step": step, "epoch": epoch, "time": time.time(), **row})
 
     def sync(self) -> None:
-        """Put the rows so far on the disk itself: a checkpoint that outlives its node needs the history before it.
+        """Put the rows so far on the disk itself: a checkpoint that outlives its node needs the
+        history before it.
 
         Raises:
             OSError: the disk is full or gone.
@@ -107,19 +112,21 @@ class JournalWriter:
 def read_journal(folder: Path) -> list[dict[str, Any]]:
     """The one history of a run, from all its attempts.
 
-    A row's ``step`` counts the optimizer steps done. An attempt that went on from a checkpoint replays the steps after
-    it: the rows that earlier attempts logged after its ``from_step`` are dropped. Everything logged at one step is one
-    row, in which a later value replaces an earlier one. Safe to call while the run is writing.
+    A row's ``step`` counts the optimizer steps done. An attempt that went on from a checkpoint
+    replays the steps after it: the rows that earlier attempts logged after its ``from_step`` are
+    dropped. Everything logged at one step is one row, in which a later value replaces an earlier
+    one. Safe to call while the run is writing.
 
     Args:
         folder: the run's journal folder.
 
     Returns:
-        One row for each step, ascending: ``step``, ``epoch``, ``time`` and the metrics logged at that step, as floats
-        (``nan`` and infinities included). Empty when nothing has been logged.
+        One row for each step, ascending: ``step``, ``epoch``, ``time`` and the metrics logged at
+        that step, as floats (``nan`` and infinities included). Empty when nothing has been logged.
 
     Raises:
-        ValueError: a line other than the last of its file is not a journal line; names the file and the line.
+        ValueError: a line other than the last of its file is not a journal line; names the file and
+            the line.
     """
     rows: dict[int, dict[str, Any]] = {}
     for path in sorted(folder.glob("attempt-*.jsonl"), key=_attempt_number):
@@ -147,7 +154,9 @@ def _attempt_number(path: Path) -> int:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of one attempt. A last line without its newline was torn by a kill, or is being written right now."""
+    """The records of one attempt. A last line without its newline was torn by a kill, or is being
+    written right now.
+    """
     *lines, _torn = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
         try:

@@ -17,7 +17,8 @@ from hpc_dl.tracking.journal import JournalWriter
 class JournalLogger(Logger):
     """Writes whatever Lightning logs to the run's journal; only rank zero writes.
 
-    Unlike W&B's, the journal's errors are not swallowed: a run that can no longer record what it does should stop.
+    Unlike W&B's, the journal's errors are not swallowed: a run that can no longer record what it
+    does should stop.
     """
 
     def __init__(self, folder: Path, attempt: int = 0, from_step: int = 0) -> None:
@@ -26,7 +27,8 @@ class JournalLogger(Logger):
         Args:
             folder: the run's journal folder.
             attempt: number of the attempt, from 0.
-            from_step: the ``global_step`` of the checkpoint that the attempt goes on from; 0 for a fresh start.
+            from_step: the ``global_step`` of the checkpoint that the attempt goes on from; 0 for a
+                fresh start.
         """
         super().__init__()
         self._folder = folder

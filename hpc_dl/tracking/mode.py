@@ -18,7 +18,8 @@ from hpc_dl.tracking.config import WandbConfig
 Mode = Literal["online", "offline", "disabled"]
 
 ROUTE_TIMEOUT_S = 3.0
-"""Bound on looking for a route to the server. wandb itself gives up after 90 seconds, of every rank's time."""
+"""Bound on looking for a route to the server. wandb itself gives up after 90 seconds, of every
+rank's time."""
 
 # WANDB_MODE knows more words than the YAML; the older ones are W&B's own aliases.
 _MODES: dict[str, Mode] = {
@@ -34,8 +35,9 @@ _MODES: dict[str, Mode] = {
 def resolve_mode(config: WandbConfig) -> tuple[Mode, str]:
     """The mode to run in, and why it is not online.
 
-    ``auto`` follows W&B's own settings (``WANDB_MODE``, ``wandb offline``) where the user has made any. Online, asked
-    for or not, needs an API key and a server that answers; without them it becomes offline.
+    ``auto`` follows W&B's own settings (``WANDB_MODE``, ``wandb offline``) where the user has made
+    any. Online, asked for or not, needs an API key and a server that answers; without them it
+    becomes offline.
 
     Args:
         config: the ``wandb`` section.
@@ -75,7 +77,9 @@ def _default_base_url() -> str:
 
 
 def _missing_key(url: str) -> str:
-    """What to do for an API key, or nothing when there is one. The key itself is looked at by nobody but wandb."""
+    """What to do for an API key, or nothing when there is one. The key itself is looked at by
+    nobody but wandb.
+    """
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return ""
     host = urlsplit(url).netloc
@@ -105,7 +109,8 @@ def _missing_route(url: str) -> str:
         via = f" through the proxy {proxy_url.hostname}"
         host, port = proxy_url.hostname or "", proxy_url.port or 80
     outcome: queue.SimpleQueue[str] = queue.SimpleQueue()
-    # In a thread, for a name lookup has no timeout of its own and takes half a minute on a node without DNS.
+    # In a thread, for a name lookup has no timeout of its own and takes half a minute on a node
+    # without DNS.
     threading.Thread(target=_connect, args=(host, port, outcome), daemon=True).start()
     try:
         problem = outcome.get(timeout=ROUTE_TIMEOUT_S)

@@ -1,11 +1,13 @@
 """Reporting to Weights & Biases: whatever happens to it, the training goes on.
 
-The journal is the record of a run; W&B shows it. So nothing in here raises into the training, nothing waits for the
-network without a bound, and what goes wrong is said once. ``wandb`` is imported when a run starts to report.
+The journal is the record of a run; W&B shows it. So nothing in here raises into the training,
+nothing waits for the network without a bound, and what goes wrong is said once. ``wandb`` is
+imported when a run starts to report.
 
-One history in W&B, however the attempts of a run ended: W&B's own ``_step`` is the optimizer step, and each step is one
-row, sent when nothing more can come to it, for W&B cannot amend a row. An attempt begins by sending what W&B lacks,
-from the journal, and leaves out the replayed steps that W&B has.
+One history in W&B, however the attempts of a run ended: W&B's own ``_step`` is the optimizer step,
+and each step is one row, sent when nothing more can come to it, for W&B cannot amend a row. An
+attempt begins by sending what W&B lacks, from the journal, and leaves out the replayed steps that
+W&B has.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ class WandbTracker(Logger):
     """Shows a run in W&B; only rank zero reports.
 
     Example:
-        tracker = WandbTracker(config.wandb, run_id=…, name=…, folder=…, run_config=…, metadata=…, say=print,
+        tracker = WandbTracker(config.wandb, run_id=…, name=…, folder=…, run_config=…, metadata=…,
+        say=print,
                                journal=…, from_step=…)
         Trainer(logger=[journal, tracker]).fit(…)  # the journal first: it has each row before W&B
         tracker.finish(exit_code=0, summary={"test/accuracy": 0.98})
@@ -66,7 +69,8 @@ class WandbTracker(Logger):
         journal: Path | None = None,
         from_step: int = 0,
     ) -> None:
-        """Nothing is imported or sent yet: Lightning asks for :attr:`experiment` when the ranks are known.
+        """Nothing is imported or sent yet: Lightning asks for :attr:`experiment` when the ranks are
+        known.
 
         Args:
             config: the ``wandb`` section.
@@ -74,12 +78,14 @@ class WandbTracker(Logger):
             name: the run's name in W&B's tables.
             folder: the run folder; W&B's files go to ``wandb/`` inside.
             run_config: the resolved experiment, as plain values.
-            metadata: what is known of the attempt (Slurm ids, host, git commit, …); W&B shows it as config ``hpc_dl``.
+            metadata: what is known of the attempt (Slurm ids, host, git commit, …); W&B shows it as
+                config ``hpc_dl``.
             say: tells the user one line.
             job_type: what kind of run it is, for W&B's filters.
-            journal: the run's journal folder, from which W&B gets what it lacks; without it W&B has only what is
-                logged while it listens.
-            from_step: the ``global_step`` of the checkpoint that the attempt goes on from; 0 for a fresh start.
+            journal: the run's journal folder, from which W&B gets what it lacks; without it W&B has
+                only what is logged while it listens.
+            from_step: the ``global_step`` of the checkpoint that the attempt goes on from; 0 for a
+                fresh start.
         """
         super().__init__()
         self._config = config
@@ -103,7 +109,9 @@ class WandbTracker(Logger):
     @property
     @rank_zero_experiment
     def experiment(self) -> wandb.Run | DummyExperiment:
-        """W&B's own ``Run``; where nothing is reported (disabled, other ranks) a dummy that ignores everything."""
+        """W&B's own ``Run``; where nothing is reported (disabled, other ranks) a dummy that ignores
+        everything.
+        """
         if self._mode is None:
             self._start(self._from_step)
         return self._run or DummyExperiment()
@@ -143,7 +151,8 @@ class WandbTracker(Logger):
         Args:
             exit_code: of this process; anything but 0 marks the W&B run as failed.
             summary: final metrics by name, shown in W&B's tables.
-            preempted: the run stopped with a checkpoint and may go on: W&B shows it as preempted, not as failed.
+            preempted: the run stopped with a checkpoint and may go on: W&B shows it as preempted,
+                not as failed.
         """
         if self._run is None:
             return
@@ -152,8 +161,9 @@ class WandbTracker(Logger):
             try:
                 uploaded = self._conclude(self._run, exit_code, summary or {}, preempted)
             except ConnectionError:
-                # SIGTERM, which Slurm sends to every process of a job, has ended wandb's own process. A new one gets
-                # from the journal what the old one took with it, and tells W&B how the run ended.
+                # SIGTERM, which Slurm sends to every process of a job, has ended wandb's own
+                # process. A new one gets from the journal what the old one took with it, and tells
+                # W&B how the run ended.
                 self._leave()
                 self._start(sys.maxsize)
                 if self._run is not None:
@@ -192,7 +202,8 @@ class WandbTracker(Logger):
         """Begin to report, with what W&B lacks of the history so far.
 
         Args:
-            until_step: the last step of the journal that is part of the history, and not going to be replayed.
+            until_step: the last step of the journal that is part of the history, and not going to
+                be replayed.
         """
         self._run = None
         self._connect()
@@ -208,7 +219,9 @@ class WandbTracker(Logger):
                     self._add(values.pop("step"), {"_timestamp": values.pop("time"), **values})
 
     def _add(self, step: int, values: Mapping[str, Any]) -> None:
-        """Add values to the row of a step, which ends the row before it; those that W&B has are left out."""
+        """Add values to the row of a step, which ends the row before it; those that W&B has are
+        left out.
+        """
         if step != self._row_step:
             self._send_row()
             self._row_step = step
@@ -222,10 +235,11 @@ class WandbTracker(Logger):
         self._row = {}
 
     def _recorded(self) -> int:
-        """The first step that no earlier attempt has recorded, for ``wandb sync`` never leaves out a step.
+        """The first step that no earlier attempt has recorded, for ``wandb sync`` never leaves out
+        a step.
 
-        By wandb's own reader, for what a kill took along is known from the file only. Steps ascend from one recording
-        to the next, so that the newest one with any row has the last.
+        By wandb's own reader, for what a kill took along is known from the file only. Steps ascend
+        from one recording to the next, so that the newest one with any row has the last.
         """
         assert self._run is not None
         for path in reversed(_recordings(self._folder / "wandb")):
@@ -275,7 +289,8 @@ class WandbTracker(Logger):
             config=self._run_config,
             dir=self._folder,
         )
-        # W&B's own `_step` counts rows, and goes on counting after a resume: not an axis to compare runs by.
+        # W&B's own `_step` counts rows, and goes on counting after a resume: not an axis to compare
+        # runs by.
         run.define_metric(GLOBAL_STEP)
         run.define_metric("*", step_metric=GLOBAL_STEP)
         return run
@@ -283,7 +298,8 @@ class WandbTracker(Logger):
     def _set_environment(self) -> None:
         """Give wandb the settings that suit a batch job. The user's own WANDB_* variables win.
 
-        In the environment, since some have no other place and wandb's own process inherits it; taken back at the end.
+        In the environment, since some have no other place and wandb's own process inherits it;
+        taken back at the end.
         """
         files = self._folder / "wandb"
         files.mkdir(parents=True, exist_ok=True)  # where it is missing, wandb silently writes to the temporary folder
@@ -301,7 +317,8 @@ class WandbTracker(Logger):
             # Standard output belongs to `--json`, and the logs of each rank are in the run folder.
             "WANDB_SILENT": "true",
             "WANDB_CONSOLE": "off",
-            # The run folder holds the snapshot of the code; a diff or a remote's URL may hold secrets.
+            # The run folder holds the snapshot of the code; a diff or a remote's URL may hold
+            # secrets.
             "WANDB_DISABLE_CODE": "true",
             "WANDB_DISABLE_GIT": "true",
             "WANDB_ERROR_REPORTING": "false",
@@ -331,7 +348,9 @@ class WandbTracker(Logger):
                 self._say(f"W&B: {failure} ({_first_line(error)}); training goes on, the journal has it all")
 
     def _tell(self, line: str) -> None:
-        """Say a line unless it was said before: a run that reports anew most often does so as before."""
+        """Say a line unless it was said before: a run that reports anew most often does so as
+        before.
+        """
         if line not in self._told:
             self._told.add(line)
             self._say(line)
@@ -352,7 +371,8 @@ def _refused(folder: Path) -> bool:
 def _recordings(files: Path) -> list[Path]:
     """W&B's folders of all attempts, online and offline, in the order of their starts.
 
-    Two of the same second are one attempt's, which a server has refused: it records offline after that.
+    Two of the same second are one attempt's, which a server has refused: it records offline after
+    that.
     """
     folders = [path for path in files.glob("*run-*") if not path.is_symlink()]
     return sorted(folders, key=lambda path: (path.name.removeprefix("offline-"), path.name.startswith("offline-")))
@@ -361,8 +381,9 @@ def _recordings(files: Path) -> list[Path]:
 def _sync_command(folder: Path) -> str:
     """The command that uploads a recorded run.
 
-    Of an interrupted run it has all offline attempts, but those before an online one, which has brought their rows. One
-    at a time: ``wandb sync`` skips what follows a file that is empty or ends within a record, as a kill leaves it.
+    Of an interrupted run it has all offline attempts, but those before an online one, which has
+    brought their rows. One at a time: ``wandb sync`` skips what follows a file that is empty or
+    ends within a record, as a kill leaves it.
     """
     if not folder.name.startswith("offline-run-"):
         return shlex.join(["wandb", "sync", "--include-online", str(folder)])

@@ -15,9 +15,10 @@ _OWN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "
 def keep_freed_memory() -> bool:
     """Have glibc's malloc give nothing back to the system; nothing is done where there is no glibc.
 
-    Activations of a CPU training are megabytes that each step frees and the next one wants again. Left alone, malloc
-    gives them back, and the system clears the same pages for each step anew: a tenth of a CNN's time on Fashion-MNIST
-    (docs/benchmarks.md). What the process holds at its peak it then holds to its end.
+    Activations of a CPU training are megabytes that each step frees and the next one wants again.
+    Left alone, malloc gives them back, and the system clears the same pages for each step anew: a
+    tenth of a CNN's time on Fashion-MNIST (docs/benchmarks.md). What the process holds at its peak
+    it then holds to its end.
 
     Returns:
         Whether it was done; not where the user's environment tells malloc what to do.

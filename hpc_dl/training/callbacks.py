@@ -16,10 +16,10 @@ from hpc_dl.data.ragged import Ragged
 class TrainingMetrics(Callback):
     """Write a row every ``log_every_n_steps`` optimizer steps.
 
-    ``train/loss``, the mean since the row before; ``train/gradient_norm``, over all parameters as the last step took
-    them, clipped where they are clipped; ``train/lr``; ``train/samples_per_s``. The loss is added up on the device and
-    read back only when a row is written: no synchronization in a step. Over several ranks a row holds the mean of all
-    of them.
+    ``train/loss``, the mean since the row before; ``train/gradient_norm``, over all parameters as
+    the last step took them, clipped where they are clipped; ``train/lr``; ``train/samples_per_s``.
+    The loss is added up on the device and read back only when a row is written: no synchronization
+    in a step. Over several ranks a row holds the mean of all of them.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,9 @@ class TrainingMetrics(Callback):
 
     @staticmethod
     def share(states: list[dict[str, Any]], rank: int) -> dict[str, Any]:
-        """The states of some ranks for another number of ranks: the first gets all, the others begin with nothing."""
+        """The states of some ranks for another number of ranks: the first gets all, the others
+        begin with nothing.
+        """
         sums = [state["sum"] for state in states if state["sum"] is not None]
         if rank or not sums:
             return {"sum": None, "weight": 0, "logged_step": states[0]["logged_step"]}
@@ -82,7 +84,8 @@ class TrainingMetrics(Callback):
         if self._sum is not None:
             total = torch.stack([self._sum, torch.full_like(self._sum, self._weight)])
             total = trainer.strategy.reduce(total, reduce_op="sum")
-            # Lightning divides by accumulate_grad_batches what training_step returned, and gives that back here.
+            # Lightning divides by accumulate_grad_batches what training_step returned, and gives
+            # that back here.
             row["train/loss"] = float(total[0] / total[1] * trainer.accumulate_grad_batches)
             trainer.callback_metrics["train/loss"] = torch.tensor(row["train/loss"])
         gradients = [p.grad for p in trainer.lightning_module.parameters() if p.grad is not None]
@@ -103,7 +106,9 @@ class TrainingMetrics(Callback):
 
 
 class PlainProgress(Callback):
-    """One line after each epoch, and at least every half minute within one: progress for a log file."""
+    """One line after each epoch, and at least every half minute within one: progress for a log
+    file.
+    """
 
     INTERVAL_S = 30.0
 
@@ -141,7 +146,9 @@ class TerminalProgress(RichProgressBar):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the bar a few times in a second: to do so costs time, and reading the metrics waits for the device."""
+        """Move the bar a few times in a second: to do so costs time, and reading the metrics waits
+        for the device.
+        """
         now = time.monotonic()
         if now - self._last_s >= self.INTERVAL_S or trainer.is_last_batch:
             self._last_s = now

@@ -1,6 +1,7 @@
 """``trainer.compile`` and ``trainer.channels_last``: the same network, laid out for its device.
 
-Both change modules in place: the names in a checkpoint stay as they are, and a training may go on with another setting.
+Both change modules in place: the names in a checkpoint stay as they are, and a training may go on
+with another setting.
 """
 
 from __future__ import annotations
@@ -35,12 +36,15 @@ def compile_forward(
     own = type(model).forward is not pl.LightningModule.forward
     for module in [model] if own else model.children():
         if not isinstance(module, (Metric, MetricCollection, nn.ModuleDict, nn.ModuleList)):
-            # On the instance: Lightning exchanges `forward` for a while under DDP, and so does not see ours.
+            # On the instance: Lightning exchanges `forward` for a while under DDP, and so does not
+            # see ours.
             module.forward = _Compiled(module, mode, compiling)
 
 
 class _Compiled:
-    """A module's ``forward``, compiled once for each shape of the inputs (torch makes the second one general)."""
+    """A module's ``forward``, compiled once for each shape of the inputs (torch makes the second
+    one general).
+    """
 
     def __init__(self, module: nn.Module, mode: str, compiling: Callable[[], AbstractContextManager[None]]) -> None:
         self._module = module
@@ -68,7 +72,9 @@ class _Compiled:
 
 
 def lay_out(model: nn.Module) -> None:
-    """Store the weights of convolutions with their channels last; the first of them turns the inputs round."""
+    """Store the weights of convolutions with their channels last; the first of them turns the
+    inputs round.
+    """
     for tensor in [*model.parameters(), *model.buffers()]:
         if not is_lazy(tensor) and tensor.ndim in _LAYOUTS:
             tensor.data = tensor.data.to(memory_format=_LAYOUTS[tensor.ndim])

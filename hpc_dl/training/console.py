@@ -28,7 +28,9 @@ _NOISE = (
 
 
 def set_up(run: RunFolder, rank: int) -> None:
-    """Send this rank's messages to stderr (rank zero) and to its log, unless stderr already is that log."""
+    """Send this rank's messages to stderr (rank zero) and to its log, unless stderr already is that
+    log.
+    """
     handlers: list[logging.Handler] = []
     log = run.log(rank)
     redirected = log.exists() and os.path.samestat(os.fstat(sys.stderr.fileno()), log.stat())

@@ -1,8 +1,8 @@
 """What can be said of a finished training, in words, with what to try next.
 
-The four-cell table compares training and validation loss: both high, the model has learned too little; low and high, it
-has learned by heart; both low, good; high and low, something is wrong. What is high is measured by the loss of the best
-constant answer.
+The four-cell table compares training and validation loss: both high, the model has learned too
+little; low and high, it has learned by heart; both low, good; high and low, something is wrong.
+What is high is measured by the loss of the best constant answer.
 """
 
 from __future__ import annotations
@@ -24,20 +24,22 @@ from hpc_dl.learning.task import Task
 
 _SAMPLES = 1024
 _BATCHES = 16
-# Shares of the constant answer's loss: above the first a loss is high; a validation loss that is above the training
-# loss by the second shows a gap.
+# Shares of the constant answer's loss: above the first a loss is high; a validation loss that is
+# above the training loss by the second shows a gap.
 _HIGH = 0.3
 _GAP = 0.15
 _WILD = 10.0
 _VANISHED = 1e-4  # of the largest gradient of a layer
 _SATURATED = 0.99
 _MANY = 0.4
-# A validation loss still falls if the last quarter of a training, of at least four, took off so much of it.
+# A validation loss still falls if the last quarter of a training, of at least four, took off so
+# much of it.
 _FALL = 0.03
 _LITTLE = 0.05
 _FEWEST = 3
 
-# Their size says little, and the best constant answer has hardly any: of these the share of wrong answers is judged.
+# Their size says little, and the best constant answer has hardly any: of these the share of wrong
+# answers is judged.
 _OF_MARGINS = ("perceptron", "hinge")
 
 _ADVICE = {
@@ -57,7 +59,8 @@ _ADVICE = {
 def diagnose(
     model: Supervised, batches: HDF5DataModule, device: torch.device, validations: Sequence[float] = ()
 ) -> dict[str, Any]:
-    """Look at a trained model on about a thousand samples of the training and of the validation split.
+    """Look at a trained model on about a thousand samples of the training and of the validation
+    split.
 
     Args:
         model: with its final weights; gradients are left empty, its mode is put back.
@@ -66,10 +69,10 @@ def diagnose(
         validations: the losses of all validations, the first one first.
 
     Returns:
-        ``fit`` (``good``, ``overfit``, ``underfit``, ``unlikely``, ``diverged``; ``unknown`` without a validation),
-        ``losses`` by ``train``, ``val`` and ``constant``; ``gradients``: the norm by layer over the norm of its
-        weights; ``dead`` and ``saturated``: shares of the units of an activation, where there are any; ``words``:
-        sentences.
+        ``fit`` (``good``, ``overfit``, ``underfit``, ``unlikely``, ``diverged``; ``unknown``
+        without a validation), ``losses`` by ``train``, ``val`` and ``constant``; ``gradients``: the
+        norm by layer over the norm of its weights; ``dead`` and ``saturated``: shares of the units
+        of an activation, where there are any; ``words``: sentences.
     """
     task = model.learning.task
     home = next(model.parameters()).device
@@ -127,7 +130,9 @@ def _loss(model: Supervised, batches: list[tuple[Any, Any]]) -> float:
 
 
 def _constant_loss(task: Task, targets: list[Any]) -> float:
-    """The loss of the best answer that is the same for all samples: the classes' shares, the values' means."""
+    """The loss of the best answer that is the same for all samples: the classes' shares, the
+    values' means.
+    """
     values = torch.cat([(y.values if isinstance(y, Ragged) else y) for y in targets])
     if task.config.name in _OF_MARGINS:
         return 1 - float(torch.bincount(values).max()) / len(values)
@@ -168,7 +173,9 @@ def _gradients(model: Supervised, batches: list[tuple[Any, Any]]) -> dict[str, f
 
 
 class _Activity:
-    """What the units of each activation module do: never anything (dead), or nearly always their utmost (saturated)."""
+    """What the units of each activation module do: never anything (dead), or nearly always their
+    utmost (saturated).
+    """
 
     def __init__(self, model: nn.Module, hooks: ExitStack) -> None:
         self._alive: dict[str, Tensor] = {}

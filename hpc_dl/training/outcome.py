@@ -90,7 +90,8 @@ def _beside(simple: dict[str, Any] | None, data: DataSpec, metrics: dict[str, fl
 def stopped_early(
     run: RunFolder, resources: Resources, left: Left, attempt: int, from_step: int, seconds: float
 ) -> Stopped:
-    """Write down that the run stopped, and leave word for the batch script whether to put it back into the queue.
+    """Write down that the run stopped, and leave word for the batch script whether to put it back
+    into the queue.
 
     Args:
         run: the run.
@@ -120,7 +121,8 @@ def stopped_early(
     ended = {"state": state, "step": left.step, "cause": left.cause, "requeue": requeue, "seconds": round(seconds, 3)}
     attempts.record(run, "ended", attempt=attempt, **ended)
     end_state(run, state, reason=reason, step=left.step, cause=left.cause)
-    # What SIGTERM meant, Slurm knows: a preempted job goes on whatever it has done, a cancelled one does not.
+    # What SIGTERM meant, Slurm knows: a preempted job goes on whatever it has done, a cancelled one
+    # does not.
     if requeue or (left.cause == "term" and not cancelled):
         write_text(run.requeue, f"{left.cause}\n")
     return Stopped.at("training", f"stopped after step {left.step}: {reason}")

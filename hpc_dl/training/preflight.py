@@ -1,4 +1,6 @@
-"""Everything that can be checked before a job waits in the queue for hours; needs no GPU and no memory to speak of."""
+"""Everything that can be checked before a job waits in the queue for hours; needs no GPU and no
+memory to speak of.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,8 @@ def num_parameters(model: nn.Module) -> int:
 
 
 def preflight(experiment: Experiment, data: DataSpec) -> int:
-    """Check the experiment against its data, and the model on torch's meta device (no memory, no computation).
+    """Check the experiment against its data, and the model on torch's meta device (no memory, no
+    computation).
 
     Returns:
         The number of trainable parameters.
@@ -82,7 +85,8 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
     try:
         if _small(data):  # what a training would meet at its beginning
             _ = HDF5DataModule.from_config(experiment.data, data).preprocessings
-        # The meta device knows shapes only. A user's own module may compute with values in __init__: on the CPU then.
+        # The meta device knows shapes only. A user's own module may compute with values in
+        # __init__: on the CPU then.
         own = experiment.model.name == "custom"
         with torch.device("cpu" if own else "meta"):
             model = build_model(experiment, data)
@@ -183,7 +187,9 @@ def _limit_faults(experiment: Experiment, split: str, size: int) -> list[Fault]:
 
 
 def _not_by_hand(experiment: Experiment) -> list[Fault]:
-    """What Lightning does around an optimizer step, it does not do for modules that step by themselves."""
+    """What Lightning does around an optimizer step, it does not do for modules that step by
+    themselves.
+    """
     trainer = experiment.trainer
     wanted = {
         "gradient_clip_val": trainer.gradient_clip_val,
@@ -202,7 +208,9 @@ def _not_by_hand(experiment: Experiment) -> list[Fault]:
 
 
 def _generation_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
-    """Samples that a network draws are given back in the units of the data: only scaling can be undone."""
+    """Samples that a network draws are given back in the units of the data: only scaling can be
+    undone.
+    """
     if data.task != "generation":
         return []
     return [

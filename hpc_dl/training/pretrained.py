@@ -45,12 +45,13 @@ def weights_file(word: str, runs: Path) -> Path:
 
 
 def load_pretrained(module: nn.Module, path: Path, say: Callable[[str], None] = lambda _: None) -> None:
-    """Copy the weights of a file into a module, wherever name and shape agree; the others stay as they were drawn.
+    """Copy the weights of a file into a module, wherever name and shape agree; the others stay as
+    they were drawn.
 
     Args:
         module: with fresh weights; on the meta device it is only checked what would be copied.
-        path: a checkpoint of hpc_dl or Lightning, or a state dict that ``torch.save`` wrote. Only plain weights are
-            read: a file cannot make this process run code.
+        path: a checkpoint of hpc_dl or Lightning, or a state dict that ``torch.save`` wrote. Only
+            plain weights are read: a file cannot make this process run code.
         say: tells the user one line.
 
     Raises:
@@ -76,11 +77,13 @@ def load_pretrained(module: nn.Module, path: Path, say: Callable[[str], None] = 
 
 
 def freeze(module: nn.Module, patterns: Sequence[str]) -> None:
-    """Keep parts of a module as they are: their parameters are not learned, their running statistics do not move.
+    """Keep parts of a module as they are: their parameters are not learned, their running
+    statistics do not move.
 
     Args:
         module: any.
-        patterns: names of modules or parameters, with ``*`` for any characters: ``features``, ``layers.0.*``.
+        patterns: names of modules or parameters, with ``*`` for any characters: ``features``,
+            ``layers.0.*``.
 
     Raises:
         ConfigError: a pattern names nothing, or nothing is left to learn.

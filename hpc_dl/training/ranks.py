@@ -1,4 +1,6 @@
-"""Which of the processes this one is, and how many there are: told by Slurm, by our launcher, or alone."""
+"""Which of the processes this one is, and how many there are: told by Slurm, by our launcher, or
+alone.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +43,16 @@ class Ranks:
         return cls(0, 0, 1, False)
 
     def lightning_environment(self) -> ClusterEnvironment:
-        """Lightning's view of the same. Requeueing is ours: Lightning's loses checkpoints under submitit."""
+        """Lightning's view of the same. Requeueing is ours: Lightning's loses checkpoints under
+        submitit.
+        """
         return SLURMEnvironment(auto_requeue=False) if self.in_slurm_step else LightningEnvironment()
 
 
 def cpus_per_rank(ranks_on_node: int, environment: Mapping[str, str] = os.environ) -> int:
-    """CPU cores that one rank may use: what Slurm gave it, but never more than its share of what it can reach."""
+    """CPU cores that one rank may use: what Slurm gave it, but never more than its share of what it
+    can reach.
+    """
     reachable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     given = int(environment.get("SLURM_CPUS_PER_TASK", reachable))
     return max(1, min(given, reachable // ranks_on_node))

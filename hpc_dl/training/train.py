@@ -1,4 +1,6 @@
-"""The training of one rank, from the run folder to the result. Reads top-down: train, fit, evaluate, conclude."""
+"""The training of one rank, from the run folder to the result. Reads top-down: train, fit,
+evaluate, conclude.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,8 @@ def train(run: RunFolder) -> None:
         run: a prepared run folder.
 
     Raises:
-        Stopped: it was asked to stop, and did so with a checkpoint to go on from; the run's state says so.
+        Stopped: it was asked to stop, and did so with a checkpoint to go on from; the run's state
+            says so.
         Exception: whatever ended the training, after it was written to the run's state.
     """
     began = time.monotonic()
@@ -166,7 +169,9 @@ def _newest_checkpoint(run: RunFolder) -> Checkpoint | None:
 
 
 def _job_end(environment: Mapping[str, str]) -> float | None:
-    """When Slurm ends this job at the latest, in seconds since the epoch; ``None`` where nobody says."""
+    """When Slurm ends this job at the latest, in seconds since the epoch; ``None`` where nobody
+    says.
+    """
     told = environment.get("SLURM_JOB_END_TIME", "")
     return float(told) if told.isdigit() else None
 

@@ -1,4 +1,5 @@
-"""``hpc-dl resume``: the same folder, the same result as without the interruption, and clear refusals."""
+"""``hpc-dl resume``: the same folder, the same result as without the interruption, and clear
+refusals."""
 
 import os
 import signal
@@ -39,7 +40,8 @@ def weights(run: RunFolder) -> dict[str, torch.Tensor]:
 
 
 def rows(run: RunFolder) -> list[dict[str, Any]]:
-    """The journal without what a clock says, and without the tests, of which an extended run has two."""
+    """The journal without what a clock says, and without the tests, of which an extended run has
+    two."""
     left_out = ("time", "train/samples_per_s")
     return [
         {k: v for k, v in row.items() if k not in left_out and "test/" not in k} for row in read_journal(run.journal)

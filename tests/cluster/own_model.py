@@ -1,4 +1,5 @@
-"""A user's own module for the tests: small, and able to fail or to take long, in training and on one rank only."""
+"""A user's own module for the tests: small, and able to fail or to take long, in training and on
+one rank only."""
 
 import math
 import time

@@ -32,7 +32,8 @@ CONTAINER = site.SiteProfile(
 
 
 def filled_in_example(folder: Path) -> site.SiteProfile:
-    """The shipped example with the # before its keys removed, as its first lines say; without the container."""
+    """The shipped example with the # before its keys removed, as its first lines say; without the
+    container."""
     text = (PROJECT / "slurm" / "sites" / "example.yaml").read_text(encoding="utf-8")
     before, _, rest = text.partition("# Run inside an Apptainer image")
     limits = rest.partition("# The most that")[2]

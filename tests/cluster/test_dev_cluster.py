@@ -185,7 +185,8 @@ def test_up_repairs_a_killed_daemon(second: Cluster, daemon: str) -> None:
     assert after == before, "the others were left alone"
     second.slurm("srun", "-Q", "--nodes=2", "--mem=100M", "true")
     if daemon == "slurmctld":
-        # It saves its state every few seconds only, so it may now believe in a job that ended just before.
+        # It saves its state every few seconds only, so it may now believe in a job that ended just
+        # before.
         second.run("down")
         second.run("up")
 

@@ -130,7 +130,8 @@ def test_an_allocation_decides_the_resources(
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     job = {"SLURM_JOB_ID": "1", "SLURM_JOB_NUM_NODES": "2"}
     assert allocation_overrides(job | environment) == [f"resources.{o}" for o in ("nodes=2", *overrides)]
-    # In an interactive step (srun --pty) only one node can be reached, in an salloc shell all of them.
+    # In an interactive step (srun --pty) only one node can be reached, in an salloc shell all of
+    # them.
     assert allocation_overrides(job | environment | {"SLURM_STEP_ID": "0"})[0] == "resources.nodes=1"
     assert allocation_overrides(job | environment | {"SLURM_STEP_ID": str(0xFFFFFFFA)})[0] == "resources.nodes=2"
 

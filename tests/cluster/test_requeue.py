@@ -1,7 +1,7 @@
 """Jobs that are interrupted in every way that Slurm knows, and what becomes of their runs.
 
-All runs are begun at once and are slow, so that whatever happens meets them at work; each becomes fast when its test
-releases it. The tests then wait for what went on at the same time.
+All runs are begun at once and are slow, so that whatever happens meets them at work; each becomes
+fast when its test releases it. The tests then wait for what went on at the same time.
 """
 
 import os
@@ -35,7 +35,8 @@ pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 STEPS = 600  # minutes, or seconds once released
 TWO_NODES = {"nodes": 2}
-#: More than half of a node's, so that each node has one such job, and a big one on both nodes pushes both out.
+#: More than half of a node's, so that each node has one such job, and a big one on both nodes
+#: pushes both out.
 MUCH_MEMORY = {"memory": "40000M"}
 
 

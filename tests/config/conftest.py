@@ -28,7 +28,8 @@ def value_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def validate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Validate:
-    """``hpc-dl validate`` on a mapping or a text, with override words: the exit status and the lines of stderr."""
+    """``hpc-dl validate`` on a mapping or a text, with override words: the exit status and the
+    lines of stderr."""
 
     def run(content: Any, *words: str) -> tuple[int, list[str]]:
         path = tmp_path / "bad.yaml"

@@ -1,4 +1,5 @@
-"""The table of bad configurations: each is refused with exit status 2 and a line that says where, what and why."""
+"""The table of bad configurations: each is refused with exit status 2 and a line that says where,
+what and why."""
 
 from pathlib import Path
 from typing import Any

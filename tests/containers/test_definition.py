@@ -1,4 +1,5 @@
-"""The Apptainer definition and its build script, checked without Apptainer; and the image itself where there is one."""
+"""The Apptainer definition and its build script, checked without Apptainer; and the image itself
+where there is one."""
 
 import importlib.util
 import os
@@ -19,7 +20,8 @@ BUILD = FOLDER / "build"
 
 
 def sections() -> dict[str, list[str]]:
-    """The definition's sections without comments and blank lines; what stands before the first is ``header``."""
+    """The definition's sections without comments and blank lines; what stands before the first is
+    ``header``."""
     found: dict[str, list[str]] = {"header": []}
     name = "header"
     for line in DEFINITION.read_text().splitlines():
@@ -171,7 +173,8 @@ def test_a_missing_module_is_told(monkeypatch):
 
 @pytest.fixture
 def stand_in(tmp_path):
-    """A folder for PATH with an ``apptainer`` that notes its arguments and writes an image, or fails if told so."""
+    """A folder for PATH with an ``apptainer`` that notes its arguments and writes an image, or
+    fails if told so."""
     folder = tmp_path / "bin"
     folder.mkdir()
     program = folder / "apptainer"
@@ -255,7 +258,8 @@ def apptainer() -> str | None:
 @pytest.mark.slow
 @pytest.mark.timeout(7500)
 def test_the_image(tmp_path):
-    """Built when HPC_DL_CONTAINER says so (1, or debootstrap for that base), else the one that is there."""
+    """Built when HPC_DL_CONTAINER says so (1, or debootstrap for that base), else the one that is
+    there."""
     image = FOLDER / "hpc_dl.sif"
     wanted = os.environ.get("HPC_DL_CONTAINER", "")
     if wanted not in ("", "0"):

@@ -167,7 +167,8 @@ def test_the_perceptron_rule_by_hand() -> None:
     network, optimizer = perceptron()
     layer = dense_layers(network)[0]
     steps = [
-        # AND, sample by sample from zero: the weights and the bias of class 1; those of class 0 are their negatives
+        # AND, sample by sample from zero: the weights and the bias of class 1; those of class 0 are
+        # their negatives
         ([0.0, 0.0], 0, [0.0, 0.0], -1.0),  # 0 : 0 is a tie: a mistake
         ([0.0, 1.0], 0, [0.0, 0.0], -1.0),  # −1 : 1 is right: nothing is learned
         ([1.0, 0.0], 0, [0.0, 0.0], -1.0),

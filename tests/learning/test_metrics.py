@@ -71,7 +71,8 @@ def test_the_first_one_and_the_first_five() -> None:
 
 
 def area(scores: list[float], positive: list[bool]) -> float:
-    """The share of pairs in which the positive one has the higher score; a tie is half a pair (Mann and Whitney)."""
+    """The share of pairs in which the positive one has the higher score; a tie is half a pair (Mann
+    and Whitney)."""
     pairs = [(p, n) for p, is_p in zip(scores, positive, strict=True) if is_p
              for n, is_n in zip(scores, positive, strict=True) if not is_n]  # fmt: skip
     return sum(1.0 if p > n else 0.5 if p == n else 0.0 for p, n in pairs) / len(pairs)

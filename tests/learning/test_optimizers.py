@@ -109,7 +109,7 @@ def test_an_optimizer_that_has_no_such_kernel_refuses_the_key() -> None:
         parse_named(OPTIMIZERS, {"name": "rmsprop", "fused": True}, "optimizer")
 
 
-# --- three steps by hand: one weight w, from 3, on w², whose gradient is 2 w; each gives what is added to it ----------
+# --- three steps by hand: one weight w, from 3, on w², whose gradient is 2 w; each gives what is
 
 
 def sgd(lr: float, momentum: float = 0.0, nesterov: bool = False, decay: float = 0.0) -> Callable[[float], float]:

@@ -170,7 +170,8 @@ def plateau_run(folder: Path, **sections: Any) -> RunFolder:
 
 
 def halvings(run: RunFolder, every: int = 1, patience: int = 1) -> tuple[list[float], list[float]]:
-    """The rates of the epochs as they were logged, and as they follow from the logged validation losses."""
+    """The rates of the epochs as they were logged, and as they follow from the logged validation
+    losses."""
     journal = read_journal(run.journal)
     logged = [row["train/lr"] for row in journal if "train/lr" in row]
     losses = iter([row["val/loss"] for row in journal if "val/loss" in row])
@@ -194,7 +195,8 @@ def test_a_training_is_slowed_down_by_its_own_validations(tmp_path: Path, every:
     schedule = {"name": "plateau", "patience": 0, "factor": 0.5}
     run = finish(plateau_run(tmp_path, trainer=trainer, schedule=schedule))
     logged, wanted = halvings(run, every, patience=0)
-    # The rate of a row is that after its step: the last one of an epoch is logged before the validation.
+    # The rate of a row is that after its step: the last one of an epoch is logged before the
+    # validation.
     assert logged == pytest.approx(wanted)
     assert logged[-1] < 2.0, "it was never lowered"
 

@@ -1,6 +1,7 @@
 """What every architecture computes from one seed: ``python -m tests.models.golden`` writes it anew.
 
-A difference means that the same YAML gives another network than before: say so in the changelog, or mend it.
+A difference means that the same YAML gives another network than before: say so in the changelog, or
+mend it.
 """
 
 import json

@@ -38,7 +38,8 @@ def build(name: str, data: DataSpec, seed: int = 0) -> Any:
 
 
 def is_supervised(name: str) -> bool:
-    """Whether it is one network with one loss; others train in their own way, and have tests of their own for it."""
+    """Whether it is one network with one loss; others train in their own way, and have tests of
+    their own for it."""
     _, kind, task = next(combination for combination in ALL if combination[0] == name)
     return isinstance(build(name, data_of(kind, task)), Supervised)
 
@@ -139,7 +140,8 @@ def test_it_can_learn_one_batch_by_heart(name: str, kind: InputKind, task: TaskN
     model, batch = build(name, data), batch_of(data)  # four samples: so few that a linear function fits them
 
     def judged() -> float:
-        # As it trains, but without dropout: batch statistics of so few samples say nothing in evaluation.
+        # As it trains, but without dropout: batch statistics of so few samples say nothing in
+        # evaluation.
         for layer in model.modules():
             if isinstance(layer, (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)):
                 layer.eval()

@@ -1,4 +1,5 @@
-"""A LightningModule of the user's own, found by its import path in the folder where hpc-dl was started."""
+"""A LightningModule of the user's own, found by its import path in the folder where hpc-dl was
+started."""
 
 import sys
 from collections.abc import Callable, Iterator

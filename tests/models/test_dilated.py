@@ -39,7 +39,8 @@ def test_an_output_sees_as_far_as_the_formula_says(shape: tuple[int, ...], layer
     places = x.grad[0, 0].nonzero()
     reach = (places.amax(0) - places.amin(0) + 1).tolist()
     assert reach == [min(1 + (kernel_size - 1) * 2**layers, size) for size in shape[1:]]
-    # without holes: the first two layers have a dilation of 1, the others are filled by those before them
+    # without holes: the first two layers have a dilation of 1, the others are filled by those
+    # before them
     assert len(places) == torch.tensor(reach).prod()
 
 
@@ -62,7 +63,8 @@ def test_a_stride_makes_the_map_smaller() -> None:
 
 
 def test_it_learns_to_label_what_only_a_far_position_tells() -> None:
-    """The class of each step is the sign of the value 6 steps before: a kernel of 3 alone cannot see it."""
+    """The class of each step is the sign of the value 6 steps before: a kernel of 3 alone cannot
+    see it."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(16, 1, 40, generator=generator)
     y = (x[:, 0].roll(6, 1) > 0).long()

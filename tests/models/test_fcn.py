@@ -1,4 +1,5 @@
-"""What is particular to the fully convolutional network: strides, scores of several stages, one way up."""
+"""What is particular to the fully convolutional network: strides, scores of several stages, one way
+up."""
 
 from dataclasses import replace
 

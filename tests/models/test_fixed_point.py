@@ -48,7 +48,8 @@ def test_it_is_a_contraction_on_any_graph_with_any_weights(phi: str, directed: b
 
 
 def test_the_bound_is_reached_so_it_is_no_looser_than_said() -> None:
-    """Nodes in a ring that all agree, in the direction in which W stretches most, and φ with slope 1."""
+    """Nodes in a ring that all agree, in the direction in which W stretches most, and φ with slope
+    1."""
     model = built(BARE, 100.0, state_activation="relu", directed=False, contraction=0.7)
     x = batch(0, sizes=(3,), density=1.0)
     _, _, right = torch.linalg.svd(model.transition.influence[0].weight)

@@ -21,7 +21,8 @@ def built(data: DataSpec, **parameters: Any) -> GCN:
 
 
 def dense(model: GCN, nodes: Tensor, adjacency: np.ndarray) -> Tensor:
-    """Kipf and Welling's equation with matrices; adjacency[v, u]: the weight of an edge from u to v."""
+    """Kipf and Welling's equation with matrices; adjacency[v, u]: the weight of an edge from u to
+    v."""
     hidden = nodes
     for layers in model.layers:
         ways = [adjacency, adjacency.T] if len(layers) == 2 else [(adjacency + adjacency.T) / 2]

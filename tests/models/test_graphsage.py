@@ -87,7 +87,8 @@ def test_an_edge_of_no_weight_is_none(directed: bool) -> None:
     light = x | {"edge_features": Ragged(features, x["edge_features"].offsets)}
     offsets = torch.tensor([0, int(kept.sum())])
     without = x | {"edges": Ragged(x["edges"].values[kept], offsets), "edge_features": Ragged(features[kept], offsets)}
-    # A mean of very light edges alone is a mean of them all the same: nodes with a kept edge each way are compared.
+    # A mean of very light edges alone is a mean of them all the same: nodes with a kept edge each
+    # way are compared.
     source, target = x["edges"].values[kept].T
     safe = [node for node in range(6) if node in source and node in target]
     assert safe

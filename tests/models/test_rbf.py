@@ -1,4 +1,5 @@
-"""The radial basis function network: where its prototypes come from, and that a checkpoint brings them back."""
+"""The radial basis function network: where its prototypes come from, and that a checkpoint brings
+them back."""
 
 from pathlib import Path
 from typing import Any

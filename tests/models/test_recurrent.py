@@ -1,4 +1,5 @@
-"""What is particular to recurrent networks: what they read, what they judge, how they go on with a text."""
+"""What is particular to recurrent networks: what they read, what they judge, how they go on with a
+text."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,5 @@
-"""Residual networks: the published sizes, the identity that a block begins from, and how the size shrinks."""
+"""Residual networks: the published sizes, the identity that a block begins from, and how the size
+shrinks."""
 
 from typing import Any
 
@@ -24,7 +25,8 @@ def test_the_number_of_parameters_is_the_published_one(depth: int, wanted: int) 
         assert model.stem(torch.empty(2, 3, 224, 224)).shape == (2, 64, 56, 56)
         assert model.eval()(torch.empty(2, 3, 224, 224)).shape == (2, 1000)
     assert sum(parameter.numel() for parameter in model.parameters()) == wanted
-    # as many layers with weights on the way through as the name says; the shortcuts' are not counted
+    # as many layers with weights on the way through as the name says; the shortcuts' are not
+    # counted
     counted = [name for name, p in model.named_parameters() if p.ndim > 1 and "shortcut" not in name]
     assert len(counted) == depth
 

@@ -1,4 +1,5 @@
-"""Sequence to sequence: teacher forcing, greedy decoding, and that both are judged on real steps only."""
+"""Sequence to sequence: teacher forcing, greedy decoding, and that both are judged on real steps
+only."""
 
 from dataclasses import replace
 
@@ -92,7 +93,8 @@ def test_by_itself_it_is_given_what_it_wrote(options: dict[str, object]) -> None
 
 
 def test_what_it_writes_is_judged_not_what_it_is_told() -> None:
-    """A decoder that is right after the truth, and wrong after its own faults, is judged by the latter."""
+    """A decoder that is right after the truth, and wrong after its own faults, is judged by the
+    latter."""
     model = seq2seq()
     # After the begin it writes 3, else what follows its input in 3, 2, 1, end.
     follows = {END: 3, 3: 2, 2: 1, 1: END, 4: 4, 0: 0}

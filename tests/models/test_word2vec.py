@@ -37,7 +37,8 @@ def built(data: DataSpec | None = None, **parameters: Any) -> Word2Vec:
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six topics of four words each, in stretches of 12 words of one topic: a stream, with judgments beside it."""
+    """Six topics of four words each, in stretches of 12 words of one topic: a stream, with
+    judgments beside it."""
     generator = np.random.default_rng(0)
     words = [f"{topic}{number}" for topic in "abcdef" for number in range(4)]
     path = tmp_path_factory.mktemp("text") / "text.h5"
@@ -65,7 +66,8 @@ def experiment(file: Path, **sections: Any) -> dict[str, Any]:
 def by_hand(
     words: torch.Tensor, contexts: torch.Tensor, tokens: list[int], samples: list[int], window: int, noise: list[float]
 ) -> float:
-    """The authors' loss of a pair with the expectation over noise words in place of five drawn ones, all in reach."""
+    """The authors' loss of a pair with the expectation over noise words in place of five drawn
+    ones, all in reach."""
     total, pairs = 0.0, 0
     for i, center in enumerate(tokens):
         for j, context in enumerate(tokens):
@@ -170,7 +172,8 @@ def test_questions_are_answered_by_the_vectors() -> None:
 def test_topics_are_found_and_judged(tmp_path: Path, text: Path) -> None:
     run = finish(experiments.prepared(tmp_path, experiment(text, trainer={"max_epochs": 4})))
     metrics = read_json(run.result)["metrics"]
-    # All of the like pairs are nearer than all of the others; six values with two ranks correlate no better.
+    # All of the like pairs are nearer than all of the others; six values with two ranks correlate
+    # no better.
     assert metrics["test/topics"] == pytest.approx(0.878, abs=0.001)
     assert {"test/analogies", "test/loss", "val/loss", "train/loss"} <= metrics.keys()
     data = open_spec(DataConfig(file=str(text), windows={"length": 24}, targets=None, task="embedding"))  # type: ignore[arg-type]

@@ -1,4 +1,5 @@
-"""One of two ranks: two steps with every architecture on its half of the data; prints what the weights became."""
+"""One of two ranks: two steps with every architecture on its half of the data; prints what the
+weights became."""
 
 import json
 import sys

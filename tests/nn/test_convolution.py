@@ -1,4 +1,5 @@
-"""Convolutions and pooling of one, two and three axes, against torch's own functions and against formulas."""
+"""Convolutions and pooling of one, two and three axes, against torch's own functions and against
+formulas."""
 
 import itertools
 

@@ -1,4 +1,5 @@
-"""Each beginning against its formula, and what the formulas are for: a signal that neither fades nor grows."""
+"""Each beginning against its formula, and what the formulas are for: a signal that neither fades
+nor grows."""
 
 import math
 from typing import Any, get_args

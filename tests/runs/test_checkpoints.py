@@ -1,4 +1,5 @@
-"""Checkpoint files: written whole or not at all, verified, damaged ones told from whole ones, old ones deleted."""
+"""Checkpoint files: written whole or not at all, verified, damaged ones told from whole ones, old
+ones deleted."""
 
 import hashlib
 import io
@@ -123,7 +124,8 @@ def test_a_disk_that_gives_back_other_bytes_is_found_out(tmp_path: Path) -> None
 
     def save(file: BinaryIO) -> None:
         file.write(archive())
-        # Through another descriptor, behind the back of the writer, as bad memory or a bad disk would.
+        # Through another descriptor, behind the back of the writer, as bad memory or a bad disk
+        # would.
         (temporary,) = tmp_path.glob(".step-*.tmp")
         descriptor = os.open(temporary, os.O_WRONLY)
         os.pwrite(descriptor, b"!", 700)
@@ -314,7 +316,8 @@ def test_a_kill_in_the_middle_of_a_write_leaves_the_one_before(tmp_path: Path, w
 
 
 def test_a_kill_between_the_renames_leaves_a_whole_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At each call that changes the folder in turn: what is found afterwards is whole, and no older than before."""
+    """At each call that changes the folder in turn: what is found afterwards is whole, and no older
+    than before."""
 
     class Killed(BaseException):
         pass

@@ -1,4 +1,5 @@
-"""As much of a W&B server as wandb needs to run online, on the loopback interface, from the standard library."""
+"""As much of a W&B server as wandb needs to run online, on the loopback interface, from the
+standard library."""
 
 from __future__ import annotations
 
@@ -54,7 +55,8 @@ class FakeWandb:
         self.refuse = 503  # for the connections that are still open
 
     def run(self, run_id: str) -> dict[str, Any]:
-        """How a run described itself: its variables put together, with the config as a plain mapping."""
+        """How a run described itself: its variables put together, with the config as a plain
+        mapping."""
         merged: dict[str, Any] = {}
         for variables in self.upserts:
             if variables.get("name") == run_id:

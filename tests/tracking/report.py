@@ -1,7 +1,8 @@
-"""A process that reports to W&B, run by test_wandb.py: wandb keeps state in its process, whose output is under test.
+"""A process that reports to W&B, run by test_wandb.py: wandb keeps state in its process, whose
+output is under test.
 
-Standard input has the task as JSON; what was said to the user, and how long things took in seconds, goes as JSON to
-the last line of standard error.
+Standard input has the task as JSON; what was said to the user, and how long things took in seconds,
+goes as JSON to the last line of standard error.
 """
 
 import json

@@ -76,7 +76,8 @@ def test_steps_that_are_lost_and_not_replayed_yet_are_no_history(tmp_path):
 
 
 def test_a_validation_replayed_at_the_step_of_the_checkpoint_replaces_the_lost_one(tmp_path):
-    # The checkpoint was written with 10 steps done and before the validation, which is logged at step 10 too.
+    # The checkpoint was written with 10 steps done and before the validation, which is logged at
+    # step 10 too.
     first = JournalWriter(tmp_path, attempt=0)
     first.write({"train/loss": 1.0}, step=10)
     first.write({"val/loss": 5.0}, step=10)

@@ -1,4 +1,5 @@
-"""The journal under a real Trainer: which steps Lightning gives to rows is what the merging of attempts rests on."""
+"""The journal under a real Trainer: which steps Lightning gives to rows is what the merging of
+attempts rests on."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""W&B for real: wandb's own process and files, against a server on the loopback interface or against none."""
+"""W&B for real: wandb's own process and files, against a server on the loopback interface or
+against none."""
 
 import base64
 import json
@@ -42,7 +43,8 @@ class Report:
         return self.outcome["said"]
 
     def check(self) -> None:
-        """What holds in every mode: a clean exit, no word on either stream, a clean home, no secret in any file."""
+        """What holds in every mode: a clean exit, no word on either stream, a clean home, no secret
+        in any file."""
         assert self.process.returncode == 0, self.process.stderr
         assert self.process.stdout == ""
         assert len(self.process.stderr.splitlines()) == 1, self.process.stderr
@@ -52,7 +54,8 @@ class Report:
         assert all(KEY not in line for line in self.said)
 
     def offline_rows(self) -> list[dict[str, Any]]:
-        """The rows in the .wandb file, by wandb's own reader, once the command that was said has been taken apart."""
+        """The rows in the .wandb file, by wandb's own reader, once the command that was said has
+        been taken apart."""
         (said,) = (line for line in self.said if "wandb sync" in line)
         folder = Path(said.split()[-1])
         assert folder.parent == self.folder / "wandb"
@@ -88,7 +91,8 @@ def report(tmp_path) -> Callable[..., Report]:
     def run(
         url: str, mode: str = "auto", meanwhile: dict[int, Callable[[psutil.Process], None]] | None = None, **task: Any
     ) -> Report:
-        """Have report.py do a task; ``meanwhile`` has what to do with its process before it logs a step."""
+        """Have report.py do a task; ``meanwhile`` has what to do with its process before it logs a
+        step."""
         meanwhile = meanwhile or {}
         task["pauses_at"] = list(meanwhile)
         folder, home = tmp_path / "run", tmp_path / "home"
@@ -164,7 +168,8 @@ def sync(done: Report, server: FakeWandb) -> None:
 
 
 def check_one_history(done: Report, server: FakeWandb, num_steps: int = 30) -> None:
-    """W&B has the journal's history row by row: each step once, in order, none missing, all values in it."""
+    """W&B has the journal's history row by row: each step once, in order, none missing, all values
+    in it."""
     journal = [{name: row[name] for name in row if name != "time"} for row in read_journal(done.folder / "journal")]
     assert [row["step"] for row in journal] == list(range(num_steps))
     assert [row["step"] for row in journal if "val/loss" in row] == list(range(4, num_steps, 5))
@@ -229,7 +234,8 @@ def test_a_run_that_was_offline_and_is_online_again_has_one_history(report):
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["online", "offline"])
 def test_a_stopped_run_is_preempted_and_goes_on(report, mode, tmp_path):
-    """Stopped by SIGTERM, which wandb's own process does not survive, between the training and its validation."""
+    """Stopped by SIGTERM, which wandb's own process does not survive, between the training and its
+    validation."""
     with FakeWandb() as server:
         stopped = report(
             server.url,

@@ -1,4 +1,5 @@
-"""Attempts of a run that are ended by real signals at chosen points, and the comparison of what two runs left."""
+"""Attempts of a run that are ended by real signals at chosen points, and the comparison of what two
+runs left."""
 
 from __future__ import annotations
 
@@ -117,7 +118,8 @@ def attempt(run: RunFolder, *stops: Stop) -> int:
 
 
 def finish(run: RunFolder, *stops: Stop) -> RunFolder:
-    """A run that is stopped at each of the points in turn and then goes on to its end, in this process.
+    """A run that is stopped at each of the points in turn and then goes on to its end, in this
+    process.
 
     A point that lies behind the one at which the training was left is passed over.
     """
@@ -133,7 +135,7 @@ def done(run: RunFolder) -> int:
     return max((checkpoint.step for checkpoint in listed(run.checkpoints, "step")), default=0)
 
 
-# --- processes of their own -------------------------------------------------------------------------------------------
+# --- processes of their own ---------------------------------------------------------------------
 
 
 def _server() -> Any:
@@ -196,7 +198,8 @@ def start(run: RunFolder, *stops: Stop, before: Callable[[], None] | None = None
 
 
 def wait(processes: list[Any]) -> int:
-    """The highest exit status of the ranks; those that do not end in time are killed, and fail the test."""
+    """The highest exit status of the ranks; those that do not end in time are killed, and fail the
+    test."""
     try:
         for process in processes:
             process.join(WAIT_S)
@@ -246,7 +249,7 @@ def output(run: RunFolder) -> str:
     return "".join(path.read_text() for path in sorted(run.path.glob("output-*")))
 
 
-# --- what two runs left -----------------------------------------------------------------------------------------------
+# --- what two runs left -------------------------------------------------------------------------
 
 
 def rows(run: RunFolder) -> list[dict[str, Any]]:
@@ -275,7 +278,8 @@ def differences(a: Any, b: Any, path: str = "") -> list[str]:
 
 
 def unlike(run: RunFolder, reference: RunFolder) -> list[str]:
-    """Where the outcome of a run differs from that of another: checkpoints, journal, result; empty when nowhere."""
+    """Where the outcome of a run differs from that of another: checkpoints, journal, result; empty
+    when nowhere."""
     found = []
     for kind in ("last", "best"):
         ours, theirs = ((r.checkpoints / f"{kind}.ckpt").resolve() for r in (run, reference))

@@ -17,7 +17,8 @@ def image_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
-    """Writes a user's module with a class ``Net`` into the current folder and gives its import path.
+    """Writes a user's module with a class ``Net`` into the current folder and gives its import
+    path.
 
     The source is the body of a class that has a linear layer, ``forward`` and an optimizer.
     """

@@ -1,4 +1,5 @@
-"""Compiled networks and other layouts learn the same, keep their names, and go on with or without each other."""
+"""Compiled networks and other layouts learn the same, keep their names, and go on with or without
+each other."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -107,7 +108,8 @@ def test_a_network_that_cannot_be_compiled_is_told_in_a_line() -> None:
 
 @pytest.mark.parametrize("before", [False, True])
 def test_a_training_goes_on_with_another_layout(tmp_path: Path, image_file: Path, before: bool) -> None:
-    # Fused optimizers walk through a parameter and its state side by side, whatever their strides are.
+    # Fused optimizers walk through a parameter and its state side by side, whatever their strides
+    # are.
     run = prepared(tmp_path / "changed", image_file, channels_last=before)
     content = run.config.read_text()
     finish_until(run, 6)

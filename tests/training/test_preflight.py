@@ -1,4 +1,5 @@
-"""What is checked before a job waits; the faults are in the table of tests/config/test_bad_configs.py."""
+"""What is checked before a job waits; the faults are in the table of
+tests/config/test_bad_configs.py."""
 
 from pathlib import Path
 from typing import Any

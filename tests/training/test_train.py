@@ -59,8 +59,8 @@ def test_two_runs_of_one_configuration_are_bit_for_bit_the_same_and_another_seed
 
 
 def test_dropout_draws_from_the_seed(tmp_path: Path, image_file: Path) -> None:
-    # Constant weights at the start would hide a dropout that is seeded by the clock: the losses must agree, not only
-    # the shapes; and without dropout they must differ.
+    # Constant weights at the start would hide a dropout that is seeded by the clock: the losses
+    # must agree, not only the shapes; and without dropout they must differ.
     model = {"name": "mlp", "width": 32, "depth": 1}
     losses = []
     for dropout in (0.5, 0.5, 0.0):
@@ -214,7 +214,8 @@ def test_the_schedule_is_told_exactly_the_steps_that_are_made(
     experiment = Experiment.from_dict(yaml.load(run.config))
     assert torch.load(run.last_checkpoint, weights_only=True)["global_step"] == steps
     assert read_json(run.result)["steps"] == steps == total_steps(experiment, open_spec(experiment.data))
-    # The rate after the last step is that of the schedule's end: neither above zero nor reached early.
+    # The rate after the last step is that of the schedule's end: neither above zero nor reached
+    # early.
     rates = [row["train/lr"] for row in read_journal(run.journal) if "train/lr" in row]
     assert rates[-1] == pytest.approx(0, abs=1e-12)
     assert all(rate > 0 for rate in rates[:-1])

@@ -1,6 +1,8 @@
-"""Batches of one split, in the DataLoader's place: one operation for each batch, or for a window of many.
+"""Batches of one split, in the DataLoader's place: one operation for each batch, or for a window of
+many.
 
-No worker processes, nothing done per sample, nothing to collate. Lightning takes any iterable that has a length.
+No worker processes, nothing done per sample, nothing to collate. Lightning takes any iterable that
+has a length.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from hpc_dl.data.storage.available_memory import stays_in_memory
 #: ``(x, y)``, or each column by its name where there are several inputs or targets.
 Batch = tuple[Any, Any] | dict[str, Any]
 
-# Types that torch lacks or hardly supports, and the next that holds all their values; float64 to halve the transfer.
+# Types that torch lacks or hardly supports, and the next that holds all their values; float64 to
+# halve the transfer.
 _TORCH_TYPES = {
     np.dtype(stored): np.dtype(wanted)
     for stored, wanted in {
@@ -69,13 +72,14 @@ class Samples:
 class BatchLoader:
     """Reads batches as they are asked for, or ahead of it.
 
-    Rows that can be read one by one are gathered batch by batch, at the moment when they are asked for: a thread would
-    cost more than it saves. Where chunks must be decoded, a background thread reads the next window of samples while
-    the batches of this one are given out as slices of it. For a GPU, batches are read ahead in any case, and pinned.
+    Rows that can be read one by one are gathered batch by batch, at the moment when they are asked
+    for: a thread would cost more than it saves. Where chunks must be decoded, a background thread
+    reads the next window of samples while the batches of this one are given out as slices of it.
+    For a GPU, batches are read ahead in any case, and pinned.
 
     Attributes:
-        sampler: the order. Lightning tells it the epoch (by this name); its position counts from the first batch that
-            is asked for, not from the moment when the iterator is made.
+        sampler: the order. Lightning tells it the epoch (by this name); its position counts from
+            the first batch that is asked for, not from the moment when the iterator is made.
     """
 
     batch_sampler = None  # where there is a `sampler`, Lightning asks for it as well
@@ -86,7 +90,8 @@ class BatchLoader:
         Args:
             reader: reads the split; it serves this loader only.
             order: the samples of each batch.
-            pin_memory: put the batches into page-locked memory, from where a GPU fetches them by itself.
+            pin_memory: put the batches into page-locked memory, from where a GPU fetches them by
+                itself.
         """
         self.sampler = order
         self._reader = reader
@@ -106,7 +111,8 @@ class BatchLoader:
     def _samples(self) -> Iterator[Samples]:
         order, reader = self.sampler, self._reader
         if order.blocks is None and self._in_memory is None:
-            # Single rows are wanted from all over the file: a disk is fastest from its beginning on.
+            # Single rows are wanted from all over the file: a disk is fastest from its beginning
+            # on.
             num_bytes = len(reader) * reader.bytes_per_sample
             self._in_memory = stays_in_memory(num_bytes)
             if num_bytes <= _LOADED_FIRST_BYTES and self._in_memory:
@@ -184,7 +190,9 @@ class ResidentLoader:
 
 
 def tensors(columns: Sequence[Values]) -> list[Any]:
-    """Tensors, or ``Ragged`` of tensors, of types that torch has; the same memory where that is possible."""
+    """Tensors, or ``Ragged`` of tensors, of types that torch has; the same memory where that is
+    possible.
+    """
     return [Ragged(*map(_tensor, column)) if isinstance(column, Ragged) else _tensor(column) for column in columns]
 
 

@@ -15,7 +15,8 @@ Out = TypeVar("Out")
 def read_ahead(read: Callable[[In], Out], pieces: Iterator[In], depth: int) -> Iterator[Out]:
     """``map(read, pieces)`` by a background thread that is up to ``depth`` pieces ahead.
 
-    The thread ends with the iterator, also with one that is left in the middle. An error comes where its piece would.
+    The thread ends with the iterator, also with one that is left in the middle. An error comes
+    where its piece would.
     """
     with ThreadPoolExecutor(1, "read ahead") as pool:
         coming: deque[Future[Out]] = deque()

@@ -23,8 +23,8 @@ def transforming(
 ) -> DataLoader[Batch]:
     """A DataLoader that applies a transform to the batches of a loader.
 
-    The batches themselves are the indices that the DataLoader hands to its workers, through shared memory: one process
-    reads the file, and the workers hold no handle of it.
+    The batches themselves are the indices that the DataLoader hands to its workers, through shared
+    memory: one process reads the file, and the workers hold no handle of it.
 
     Args:
         loader: gives the batches.
@@ -54,8 +54,8 @@ def _as_it_is(batch: Any) -> Any:
 class _Batches(DistributedSampler):  # type: ignore[type-arg]
     """The batches of a loader, in a sampler's place.
 
-    Under DDP Lightning wraps every sampler that is no DistributedSampler, which would deal the batches a second time.
-    Only the type is used.
+    Under DDP Lightning wraps every sampler that is no DistributedSampler, which would deal the
+    batches a second time. Only the type is used.
     """
 
     def __init__(self, loader: BatchLoader) -> None:
@@ -75,7 +75,9 @@ class _Batches(DistributedSampler):  # type: ignore[type-arg]
 
 
 class _Transformed(Dataset[Batch]):
-    """Applies the transform; what it draws depends on seed, epoch, batch and rank, not on who draws it."""
+    """Applies the transform; what it draws depends on seed, epoch, batch and rank, not on who draws
+    it.
+    """
 
     def __init__(self, transform: Callable[[Any], Any], seed: int) -> None:
         self._transform = transform
@@ -90,7 +92,9 @@ class _Transformed(Dataset[Batch]):
 
 @contextmanager
 def _random_numbers(seed: int, epoch: int, batch: int, rank: int) -> Iterator[None]:
-    """Seed Python's, NumPy's and torch's generators; the training process gets its own back afterwards."""
+    """Seed Python's, NumPy's and torch's generators; the training process gets its own back
+    afterwards.
+    """
     words = np.random.SeedSequence(seed % 2**64, spawn_key=(epoch, batch, rank)).generate_state(4, np.uint64)
     in_worker = get_worker_info() is not None
     states = None if in_worker else (random.getstate(), np.random.get_state(), torch.random.get_rng_state())

@@ -10,10 +10,11 @@ import threading
 def leave_signals_to_parent(worker_id: int) -> None:
     """Have a worker outlive the signals that Slurm and a terminal send to all processes of a job.
 
-    Slurm warns of a time limit or preemption (SIGTERM, SIGUSR1, SIGUSR2) and Ctrl-C reaches the workers too. The
-    training process decides what to do, usually to finish a step and save, and for that it needs its workers. SIGTERM
-    from the training process itself still ends the worker, since multiprocessing waits at exit for workers that it
-    terminates. An orphan ends through PyTorch's own check for a living parent.
+    Slurm warns of a time limit or preemption (SIGTERM, SIGUSR1, SIGUSR2) and Ctrl-C reaches the
+    workers too. The training process decides what to do, usually to finish a step and save, and for
+    that it needs its workers. SIGTERM from the training process itself still ends the worker, since
+    multiprocessing waits at exit for workers that it terminates. An orphan ends through PyTorch's
+    own check for a living parent.
     """
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)

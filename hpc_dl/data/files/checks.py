@@ -1,4 +1,6 @@
-"""Whether datasets can be learned from: shapes, types, and every target's value. Inputs are not read here."""
+"""Whether datasets can be learned from: shapes, types, and every target's value. Inputs are not
+read here.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,8 @@ def channel_axis(inputs: h5py.Dataset, config: DataConfig, own_format: bool) -> 
     """On which axis the channels of the inputs lie.
 
     Raises:
-        DataError: the inputs look like color images with the channels last and the configuration says nothing.
+        DataError: the inputs look like color images with the channels last and the configuration
+            says nothing.
     """
     if config.channels != "auto":
         if config.channels == "last" and inputs.ndim < 3:
@@ -98,7 +101,8 @@ def infer_task(targets: h5py.Dataset | None, inputs: Sequence[FieldSpec], config
     said = config.task if config.task != "auto" else attribute(targets.file, "task")
     per_position = per_position_task(inputs, predicts_next=config.windows is not None and config.targets is None)
     if said in PER_POSITION and said != per_position:
-        # A stream's own task is that of its next steps; windows with targets of their own have another.
+        # A stream's own task is that of its next steps; windows with targets of their own have
+        # another.
         if config.task != "auto" or config.windows is None:
             raise DataError.at(
                 "data.task" if config.task != "auto" else f"{targets.file.filename}: attribute `task`",
@@ -197,7 +201,8 @@ def check_labels(place: str, reader: RowReader, pieces: Iterable[Rows], num_clas
 
 
 def check_values(place: str, reader: RowReader, pieces: Iterable[Rows]) -> None:
-    """Read target values of a split and check that they are finite; arguments as of :func:`check_labels`.
+    """Read target values of a split and check that they are finite; arguments as of
+    :func:`check_labels`.
 
     Raises:
         DataError: a value is NaN or infinite.

@@ -27,8 +27,8 @@ from hpc_dl.data.storage.checksum import file_checksum
 from hpc_dl.data.storage.hdf5 import attribute, find_dataset, open_file, where
 from hpc_dl.errors import ConfigError, DataError, Fault
 
-# All labels are looked at where they tell the number of classes; where the file names them, opening a file of any size
-# takes no more than a moment. `hpc-dl data verify` looks at everything.
+# All labels are looked at where they tell the number of classes; where the file names them, opening
+# a file of any size takes no more than a moment. `hpc-dl data verify` looks at everything.
 _CHECKED_BYTES = 1 << 30
 _CHECKED_NAMED_BYTES = 16 << 20
 _PIECE_BYTES = 256 << 10
@@ -71,14 +71,16 @@ class DataFile:
 
 
 def open_spec(config: DataConfig, data_dir: str | Path | None = None) -> DataSpec:
-    """What a model and a preflight need to know of the data; light enough for a login node, and free of torch.
+    """What a model and a preflight need to know of the data; light enough for a login node, and
+    free of torch.
 
     Args:
         config: the ``data`` section.
         data_dir: folder of the shipped sources; ``$HPC_DL_DATA`` or ``data`` when None.
 
     Raises:
-        DataError: the file is missing, damaged, or does not fit the section; every split's faults at once.
+        DataError: the file is missing, damaged, or does not fit the section; every split's faults
+            at once.
     """
     return presented(open_data(data_path(config, data_dir), config).spec, config)
 
@@ -96,7 +98,8 @@ def data_path(config: DataConfig, data_dir: str | Path | None = None) -> Path:
 
 
 def open_data(path: str | Path, config: DataConfig) -> DataFile:
-    """Check a file against the ``data`` section: headers, and the targets' values. Inputs are not read.
+    """Check a file against the ``data`` section: headers, and the targets' values. Inputs are not
+    read.
 
     Raises:
         DataError: with the faults of all splits.
@@ -162,7 +165,8 @@ def _balanced(spec: DataSpec, parts: dict[str, Part], how: Balance) -> tuple[Dat
 
 
 def class_counts(config: DataConfig) -> tuple[int, ...]:
-    """How often each class, or label, is there in the training split: samples, or their steps, pixels or nodes.
+    """How often each class, or label, is there in the training split: samples, or their steps,
+    pixels or nodes.
 
     Args:
         config: the ``data`` section, which names a file.
@@ -206,7 +210,8 @@ def is_own_format(file: h5py.File) -> bool:
 
 
 def as_declared(file: h5py.File, config: DataConfig) -> DataConfig:
-    """The section with what a file of our own says of itself, where the section says nothing: its datasets, its task.
+    """The section with what a file of our own says of itself, where the section says nothing: its
+    datasets, its task.
 
     Raises:
         DataError: the file holds a stream, and nothing tells how to cut samples from it.
@@ -329,7 +334,9 @@ def _check_edges(spec: DataSpec, parts: dict[str, Part]) -> None:
 
 
 def _checked_samples(size: int, field: Field, part: Part, most_bytes: int) -> Iterator[range]:
-    """All samples, a piece at a time; of more bytes than that only some pieces, evenly spread, the last among them."""
+    """All samples, a piece at a time; of more bytes than that only some pieces, evenly spread, the
+    last among them.
+    """
     few = part.rows_at(np.linspace(0, size - 1, min(size, 64)).astype(np.intp))
     num_bytes = max(8, len(field.rows_of(few)) * field.rows.layout.row_bytes // len(few))
     step = max(1, _PIECE_BYTES // num_bytes)

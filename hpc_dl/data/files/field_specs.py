@@ -71,7 +71,9 @@ def _input_field(name: str, dataset: h5py.Dataset, config: DataConfig, own_forma
 def _target_field(
     name: str, dataset: h5py.Dataset, config: DataConfig, task: TaskName | None, first_input: FieldSpec
 ) -> FieldSpec:
-    """A target; further ones (``task`` None) come as they are, integers as int64 and others as float32."""
+    """A target; further ones (``task`` None) come as they are, integers as int64 and others as
+    float32.
+    """
     integral = dataset.dtype.kind in "biu" if task is None else task in WITH_CLASSES
     ragged = offsets_of(dataset) is not None
     field = FieldSpec(name, dataset.shape[1:], "int64" if integral else "float32", ragged=ragged)

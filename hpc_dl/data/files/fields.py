@@ -1,6 +1,8 @@
-"""What a dataset gives for each sample: a row, a stretch of rows, a window of a stream, a crop of a volume.
+"""What a dataset gives for each sample: a row, a stretch of rows, a window of a stream, a crop of a
+volume.
 
-All of them are rows that are taken in one operation, by the same readers (``hpc_dl.data.storage.rows``).
+All of them are rows that are taken in one operation, by the same readers
+(``hpc_dl.data.storage.rows``).
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ _CROPS = 2**63  # part of the seed's streams that the places of crops are drawn 
 
 
 class Field(Protocol):
-    """Values of the samples of one dataset; ``numbers`` are those of the samples in the file, from 0."""
+    """Values of the samples of one dataset; ``numbers`` are those of the samples in the file, from
+    0.
+    """
 
     rows: RowReader
     one_row: bool  # whether sample i is row i
@@ -120,7 +124,9 @@ class RowField:
 
 
 class RaggedField:
-    """A stretch of rows for each sample: sample i has the rows ``offsets[i]`` to ``offsets[i + 1]`` of (total, …)."""
+    """A stretch of rows for each sample: sample i has the rows ``offsets[i]`` to ``offsets[i + 1]``
+    of (total, …).
+    """
 
     one_row = False
 
@@ -143,7 +149,9 @@ class RaggedField:
 
 
 class WindowField:
-    """Windows of one long stream (T, …): sample i has ``length`` rows from ``i * stride + shift`` on."""
+    """Windows of one long stream (T, …): sample i has ``length`` rows from ``i * stride + shift``
+    on.
+    """
 
     one_row = False
 
@@ -167,9 +175,11 @@ class WindowField:
 
 
 class CropField:
-    """A crop of each volume or image, (N, channels, …) → (B, channels, *size): at random in training, else the middle.
+    """A crop of each volume or image, (N, channels, …) → (B, channels, *size): at random in
+    training, else the middle.
 
-    The place is drawn from seed, epoch and sample, so that all crop fields of a sample are cut at the same place.
+    The place is drawn from seed, epoch and sample, so that all crop fields of a sample are cut at
+    the same place.
     """
 
     one_row = True

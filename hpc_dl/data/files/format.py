@@ -1,14 +1,16 @@
 """The file format of hpc_dl, version 1, and its writer (docs/data-format.md)::
 
-    /                attributes: format, format_version, source, task, license, description, url, provenance,
-                                 shared, sha256; inputs, targets: the names of the datasets, where others than these;
-                                 stream: whether samples are windows of one long row of steps
+    / attributes: format, format_version, source, task, license, description, url, provenance,
+                                 shared, sha256; inputs, targets: the names of the datasets, where
+                                 others than these; stream: whether samples are windows of one long
+                                 row of steps
     /train/inputs    (N, channels, …), channels first           attribute: units
     /train/targets   (N,) class numbers or (N, K) values        attributes: class_names, units
     /train/NAME_offsets   (N + 1,) where each sample begins in NAME, where they differ in length
     /val, /test      likewise
 
-Datasets are contiguous and uncompressed unless their owner repacks them: a batch is then gathered from a memory map.
+Datasets are contiguous and uncompressed unless their owner repacks them: a batch is then gathered
+from a memory map.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ FORMAT_VERSION = 2
 _PAGE_BYTES = 4096
 
 
-#: The datasets of a split by their names: arrays with one row for each sample, or samples of different lengths.
+#: The datasets of a split by their names: arrays with one row for each sample, or samples of
+#: different lengths.
 Datasets = Mapping[str, NDArray[Any] | Ragged]
 
 
@@ -57,12 +60,14 @@ class About:
 
     Attributes:
         source: name of the data set.
-        task: what the targets are for: ``classification``, ``regression``, ``segmentation`` for masks.
+        task: what the targets are for: ``classification``, ``regression``, ``segmentation`` for
+            masks.
         license: SPDX name of the data's license.
         description: one sentence on what the samples are.
         url: where the data set is described or was had from.
         provenance: how the file was made: package, version, conversion.
-        shared: what samples of different splits have in common (a subject, an image), ``none`` when nothing.
+        shared: what samples of different splits have in common (a subject, an image), ``none`` when
+            nothing.
         class_names: names of the classes 0, 1, …; empty for regression.
         input_units: unit of the input values.
         target_units: unit of the target values.
@@ -89,8 +94,8 @@ class About:
 def create(path: Path) -> h5py.File:
     """A new file to write to; datasets of a page or more start on a page of it.
 
-    Their maps are aligned arrays then, and direct reads stay possible. Before HDF5 1.8 an attribute, such as the names
-    of all words, held 64 KiB at most.
+    Their maps are aligned arrays then, and direct reads stay possible. Before HDF5 1.8 an
+    attribute, such as the names of all words, held 64 KiB at most.
     """
     return h5py.File(
         path, "x", libver=("v108", "latest"), alignment_threshold=_PAGE_BYTES, alignment_interval=_PAGE_BYTES
@@ -118,7 +123,9 @@ def describe(file: h5py.File, about: About) -> None:
 
 
 def describe_split(inputs: h5py.Dataset, targets: h5py.Dataset | None, about: About) -> None:
-    """Write the attributes of a split's first two datasets; classes or tokens are named where there are no targets."""
+    """Write the attributes of a split's first two datasets; classes or tokens are named where there
+    are no targets.
+    """
     inputs.attrs["units"] = about.input_units
     if targets is not None:
         targets.attrs["units"] = about.target_units
@@ -148,15 +155,17 @@ def write(
 
     Args:
         path: the file to write; its folder is made when it is missing.
-        splits: the samples by ``train``, ``val`` and ``test``; ``train`` is required. Either :class:`Samples`, or the
-            arrays by name, each with one row for each sample, or a ``Ragged``.
+        splits: the samples by ``train``, ``val`` and ``test``; ``train`` is required. Either
+            :class:`Samples`, or the arrays by name, each with one row for each sample, or a
+            ``Ragged``.
         source: name of the data set.
         task: what the targets are for.
         license: SPDX name of the data's license.
         description: one sentence on what the samples are.
         url: where the data set is described or was had from.
         provenance: how the file was made: package, version, conversion.
-        shared: what samples of different splits have in common (a subject, an image), ``none`` when nothing.
+        shared: what samples of different splits have in common (a subject, an image), ``none`` when
+            nothing.
         class_names: names of the classes 0, 1, …, or of the tokens; empty for regression.
         input_units: unit of the input values.
         target_units: unit of the target values.
@@ -262,7 +271,9 @@ def _num_samples(values: NDArray[Any] | Ragged) -> int:
 
 @contextmanager
 def staged(path: Path) -> Iterator[Path]:
-    """A name beside ``path`` to write to; it becomes ``path`` when the block ends well, else nothing is left of it."""
+    """A name beside ``path`` to write to; it becomes ``path`` when the block ends well, else
+    nothing is left of it.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

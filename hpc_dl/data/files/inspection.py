@@ -1,4 +1,6 @@
-"""What is in a file, and whether all of it is sound: ``hpc-dl data inspect`` and ``hpc-dl data verify``."""
+"""What is in a file, and whether all of it is sound: ``hpc-dl data inspect`` and ``hpc-dl data
+verify``.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,9 @@ def inspect(path: str | Path) -> dict[str, Any]:
     """Describe any HDF5 file without reading its inputs; all values are ready for JSON.
 
     Returns:
-        ``file``, ``bytes``, ``format`` (``hpc_dl 2`` or None), ``attributes``, ``datasets`` (one mapping each),
-        ``spec`` (as a model will see the data) or None, and ``faults``: why there is no spec with default settings.
+        ``file``, ``bytes``, ``format`` (``hpc_dl 2`` or None), ``attributes``, ``datasets`` (one
+        mapping each), ``spec`` (as a model will see the data) or None, and ``faults``: why there is
+        no spec with default settings.
 
     Raises:
         DataError: the file cannot be opened.
@@ -55,13 +58,15 @@ def inspect(path: str | Path) -> dict[str, Any]:
 def verify(path: str | Path) -> dict[str, Any]:
     """Read all of a file and check it.
 
-    A file of our own format must open as training will open it, hold finite inputs, and match its checksum. Of another
-    file every dataset is read; its NaN and infinite values are counted, since they may be meant.
+    A file of our own format must open as training will open it, hold finite inputs, and match its
+    checksum. Of another file every dataset is read; its NaN and infinite values are counted, since
+    they may be meant.
 
     Returns:
-        ``file``, ``checksum`` (that of the file, or None where it has none), ``num_datasets``, ``nan`` and
-        ``infinite``: the number of such values by dataset, and ``unprotected``: datasets in which a flipped bit cannot
-        be seen, as neither they nor the file have a checksum.
+        ``file``, ``checksum`` (that of the file, or None where it has none), ``num_datasets``,
+        ``nan`` and ``infinite``: the number of such values by dataset, and ``unprotected``:
+        datasets in which a flipped bit cannot be seen, as neither they nor the file have a
+        checksum.
 
     Raises:
         DataError: with every fault found.
@@ -173,14 +178,18 @@ def _plain(value: Any) -> Any:
 
 
 def _has_checksum(dataset: h5py.Dataset) -> bool:
-    """Whether a flipped bit in the values is noticed: Fletcher-32, or the Adler-32 that is part of gzip."""
+    """Whether a flipped bit in the values is noticed: Fletcher-32, or the Adler-32 that is part of
+    gzip.
+    """
     creation = dataset.id.get_create_plist()
     filters = {creation.get_filter(number)[0] for number in range(creation.get_nfilters())}
     return dataset.size == 0 or bool(filters & {h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_DEFLATE})
 
 
 def _read_all(path: Path, dataset: h5py.Dataset) -> tuple[NDArray[np.int64], list[Fault]]:
-    """Read a dataset in full, and count NaN and infinite values of a numeric one; go on after damaged parts."""
+    """Read a dataset in full, and count NaN and infinite values of a numeric one; go on after
+    damaged parts.
+    """
     count = np.zeros(2, np.int64)
     if not dataset.shape:
         return count, []

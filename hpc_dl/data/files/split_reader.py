@@ -26,7 +26,8 @@ _LEAST_IN_WINDOW = 16
 class SplitReader:
     """Gives many samples of one split at once; opened at the first read of each process.
 
-    A process that was forked or that got a pickled copy opens the file anew. One reader serves one thread.
+    A process that was forked or that got a pickled copy opens the file anew. One reader serves one
+    thread.
 
     Attributes:
         spec: the data set.
@@ -50,7 +51,8 @@ class SplitReader:
             num_samples: samples in the split.
             seed: of what is drawn at random for each sample, such as the place of a crop.
             threads: threads that decode chunks.
-            window_mib: MiB of samples that are in memory at a time where chunks are decoded or blocks are shuffled.
+            window_mib: MiB of samples that are in memory at a time where chunks are decoded or
+                blocks are shuffled.
         """
         self.spec = spec
         self._part = part
@@ -94,7 +96,9 @@ class SplitReader:
         return max(1, self._window_bytes // self.bytes_per_sample)
 
     def blocks(self) -> Blocks:
-        """The samples that lie together in the file: those of one or some chunks, or of some disk blocks."""
+        """The samples that lie together in the file: those of one or some chunks, or of some disk
+        blocks.
+        """
         field = self._largest
         in_sequence = self._part.rows is None and field.one_row
         return Blocks.of(
@@ -110,11 +114,13 @@ class SplitReader:
 
         Args:
             samples: their numbers.
-            epoch: of training, where something is drawn at random for each epoch; None in evaluation.
+            epoch: of training, where something is drawn at random for each epoch; None in
+                evaluation.
 
         Returns:
-            What each dataset of ``spec.inputs`` and then of ``spec.targets`` gives: an array (B, *shape), inputs as
-            stored (``uint8`` stays ``uint8``), targets int64 for classes and float32 for values; or a ``Ragged``.
+            What each dataset of ``spec.inputs`` and then of ``spec.targets`` gives: an array (B,
+            *shape), inputs as stored (``uint8`` stays ``uint8``), targets int64 for classes and
+            float32 for values; or a ``Ragged``.
 
         Raises:
             DataError: the file has gone, or is not what it was.
@@ -125,13 +131,17 @@ class SplitReader:
         )
 
     def expect(self, samples: NDArray[np.intp]) -> None:
-        """Have the system read these samples from the disk while something else is done; returns at once."""
+        """Have the system read these samples from the disk while something else is done; returns at
+        once.
+        """
         numbers = self._part.rows_at(samples)
         for field in self._opened():
             field.rows.expect(field.rows_of(numbers))
 
     def load(self) -> None:
-        """Have the system read all of it into its memory; for a thread of its own where that may take long."""
+        """Have the system read all of it into its memory; for a thread of its own where that may
+        take long.
+        """
         with suppress(OSError):  # closed in the meantime
             for field in self._opened():
                 field.rows.load()

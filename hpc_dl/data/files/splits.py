@@ -43,7 +43,8 @@ def locate_splits(file: h5py.File, config: DataConfig) -> dict[str, Part]:
     """Find the splits that the configuration describes; ``train`` is always among them.
 
     Raises:
-        DataError: a group or an index dataset is missing, unusable or empty, or two splits share samples.
+        DataError: a group or an index dataset is missing, unusable or empty, or two splits share
+            samples.
     """
     if config.splits.fractions is not None:
         return _by_fractions(file, config, config.splits.fractions)
@@ -53,9 +54,11 @@ def locate_splits(file: h5py.File, config: DataConfig) -> dict[str, Part]:
 
 
 def stratified(labels: NDArray[Any], sizes: Mapping[str, int], seed: int) -> dict[str, NDArray[np.intp]]:
-    """Deal samples to splits of exact sizes so that each split has the classes' shares of the whole.
+    """Deal samples to splits of exact sizes so that each split has the classes' shares of the
+    whole.
 
-    Every class is shuffled and spread evenly over [0, 1]; the splits are consecutive stretches of that line.
+    Every class is shuffled and spread evenly over [0, 1]; the splits are consecutive stretches of
+    that line.
 
     Args:
         labels: (N,) class of each sample.
@@ -102,7 +105,9 @@ def _by_groups(file: h5py.File, config: DataConfig, groups: SplitGroups) -> dict
 
 
 def _refuse_shared_groups(file: h5py.File, parts: Mapping[str, Part]) -> None:
-    """Two names may lead to one dataset (a link, or one group given twice): then evaluation sees training samples."""
+    """Two names may lead to one dataset (a link, or one group given twice): then evaluation sees
+    training samples.
+    """
     seen: dict[h5py.Dataset, str] = {}
     for split, part in parts.items():
         dataset = find_dataset(file, part.inputs[0], "data.inputs")
@@ -193,7 +198,9 @@ def _rows(dataset: h5py.Dataset, num_samples: int, option: str) -> NDArray[np.in
 def _undivided(
     file: h5py.File, config: DataConfig, kind: str
 ) -> tuple[h5py.Dataset, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """The first dataset of the inputs, and the paths of all inputs and targets, of a file without groups."""
+    """The first dataset of the inputs, and the paths of all inputs and targets, of a file without
+    groups.
+    """
     if config.windows is not None:
         raise DataError.at(
             f"data.splits.{kind}",
@@ -206,7 +213,9 @@ def _undivided(
 
 
 def offsets_of(dataset: h5py.Dataset) -> h5py.Dataset | None:
-    """Where each sample of a dataset of samples of different lengths begins: its sibling ``NAME_offsets``, or None."""
+    """Where each sample of a dataset of samples of different lengths begins: its sibling
+    ``NAME_offsets``, or None.
+    """
     found = dataset.file.get(f"{dataset.name}_offsets")
     return found if isinstance(found, h5py.Dataset) else None
 

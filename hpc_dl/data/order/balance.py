@@ -19,8 +19,9 @@ def balanced(labels: NDArray[np.integer], how: Balance, seed: int = 0) -> NDArra
 
     Args:
         labels: (N,) class of each row.
-        how: ``undersample``: of each class as many rows as the rarest has, at random; ``oversample``: all rows, those
-            of each class repeated until they are as many as those of the most frequent one.
+        how: ``undersample``: of each class as many rows as the rarest has, at random;
+            ``oversample``: all rows, those of each class repeated until they are as many as those
+            of the most frequent one.
         seed: of the choice.
 
     Returns:

@@ -1,4 +1,6 @@
-"""The order of the samples: a function of seed, epoch and step alone, so that a training can be entered anywhere."""
+"""The order of the samples: a function of seed, epoch and step alone, so that a training can be
+entered anywhere.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ class Blocks:
     """Consecutive samples that are read together, because they lie together in the file.
 
     Attributes:
-        bounds: (B + 1,) first sample of each block, and the number of samples at the end; none is empty.
+        bounds: (B + 1,) first sample of each block, and the number of samples at the end; none is
+            empty.
         in_window: blocks whose samples are in memory, and shuffled among each other, at a time.
     """
 
@@ -57,7 +60,8 @@ class Blocks:
 
         Args:
             num_samples: samples in the split.
-            first_rows: the row in the file with which each of them begins, ascending; None for 0, 1, …
+            first_rows: the row in the file with which each of them begins, ascending; None for 0,
+                1, …
             rows_together: rows that can only be read as one: a chunk's.
             least_samples: samples of a block, so that the disk is read in long pieces.
             window_samples: samples that are shuffled among each other.
@@ -77,26 +81,32 @@ class Blocks:
 class BatchOrder:
     """The samples of one process's batches, in the order in which they are seen.
 
-    Training (``shuffle=True``): an epoch is a line of all samples in random order, of which the last, incomplete global
-    batch is dropped: every rank then has equally many batches of equal size, without which the average of the ranks'
-    gradients is not the gradient of the batch, and a rank without a batch leaves the others waiting for ever. Another
-    epoch drops other samples. With m samples per process and G = m * num_ranks:
+    Training (``shuffle=True``): an epoch is a line of all samples in random order, of which the
+        last, incomplete global
+    batch is dropped: every rank then has equally many batches of equal size, without which the
+    average of the ranks' gradients is not the gradient of the batch, and a rank without a batch
+    leaves the others waiting for ever. Another epoch drops other samples. With m samples per
+    process and G = m * num_ranks:
 
-    - Exact shuffle (no ``blocks``): all orders are equally likely. Global batch b is ``line[b*G : (b+1)*G]`` and rank r
-      takes its r-th m-th part. What a global batch holds depends on seed, epoch and b only, so one process with G
-      samples learns from the same batches.
-    - By blocks: blocks are put in random order and each rank gets a consecutive part of that line: no rank reads what
-      another reads, except the blocks at the cuts. Some blocks at a time, ``blocks.in_window`` of them, are shuffled
-      sample by sample. Samples that lie further apart in the line never share a batch.
+    - Exact shuffle (no ``blocks``): all orders are equally likely. Global batch b is ``line[b*G :
+      (b+1)*G]`` and rank r takes its r-th m-th part. What a global batch holds depends on seed,
+      epoch and b only, so one process with G samples learns from the same batches.
+    - By blocks: blocks are put in random order and each rank gets a consecutive part of that line:
+      no rank reads what another reads, except the blocks at the cuts. Some blocks at a time,
+      ``blocks.in_window`` of them, are shuffled sample by sample. Samples that lie further apart in
+      the line never share a batch.
 
-    Evaluation (``shuffle=False``): nothing is dropped and nothing is seen twice. Each rank takes one consecutive part
-    and cuts it into batches; parts and batches differ by at most one sample in size, and all ranks have the same number
-    of batches, so that a collective operation in a step finds all of them. (A batch holds one sample more than
-    ``batch_size`` where that is 1 and the ranks do not divide the samples.)
+    Evaluation (``shuffle=False``): nothing is dropped and nothing is seen twice. Each rank takes
+        one consecutive part
+    and cuts it into batches; parts and batches differ by at most one sample in size, and all ranks
+    have the same number of batches, so that a collective operation in a step finds all of them. (A
+    batch holds one sample more than ``batch_size`` where that is 1 and the ranks do not divide the
+    samples.)
 
     Attributes:
         epoch: the epoch whose order is given next.
-        start_batch: batches of that epoch to leave out, for going on in mid-epoch; 0 again in the next epoch.
+        start_batch: batches of that epoch to leave out, for going on in mid-epoch; 0 again in the
+            next epoch.
     """
 
     def __init__(
@@ -124,7 +134,8 @@ class BatchOrder:
             where: what a fault names: the file and the split.
 
         Raises:
-            DataError: there are fewer samples than one global batch (training) or than ranks (evaluation).
+            DataError: there are fewer samples than one global batch (training) or than ranks
+                (evaluation).
         """
         if shuffle and num_samples < batch_size * num_ranks:
             raise DataError.at(
@@ -165,7 +176,8 @@ class BatchOrder:
             yield smaller + (batch < rest)
 
     def stretches(self, most: int = 1 << 14) -> Iterator[NDArray[np.intp]]:
-        """The same samples as in the batches, in the same order, in other pieces: a window of blocks each, if any.
+        """The same samples as in the batches, in the same order, in other pieces: a window of
+        blocks each, if any.
 
         Args:
             most: samples in a piece where there are no blocks; whole batches, at least one.
@@ -198,7 +210,9 @@ class BatchOrder:
         skip = self.start_batch * self.batch_size
 
         def within_cut(block: int) -> NDArray[np.intp]:
-            """This rank's samples of a block at the end of its part: at random, not always those that lie first."""
+            """This rank's samples of a block at the end of its part: at random, not always those
+            that lie first.
+            """
             start, stop = int(line[block]), int(line[block + 1])
             chosen = Permutation(stop - start, self.seed, self.epoch, (0, int(order[block])))
             found: NDArray[np.intp] = begins[block] + chosen[max(begin - start, 0) : min(end, stop) - start]
@@ -213,7 +227,8 @@ class BatchOrder:
                 skip -= num
                 continue
             lengths = np.diff(cuts)
-            # Of each place: its distance from the block's place in the line, added to the block's first sample.
+            # Of each place: its distance from the block's place in the line, added to the block's
+            # first sample.
             samples = np.arange(cuts[0], cuts[-1]) + np.repeat(begins[block:stop] - line[block:stop], lengths)
             if cuts[0] > line[block]:
                 samples[: lengths[0]] = within_cut(block)
@@ -240,7 +255,8 @@ class BatchOrder:
 
 
 def cut(pieces: Iterator[T], sizes: Iterable[int], join: Callable[[list[T]], T]) -> Iterator[T]:
-    """Cut a sequence that comes in pieces of any length into parts of these lengths: slices where that is possible.
+    """Cut a sequence that comes in pieces of any length into parts of these lengths: slices where
+    that is possible.
 
     Args:
         pieces: arrays, tensors, or what else has a length and can be sliced.

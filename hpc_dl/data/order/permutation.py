@@ -1,9 +1,10 @@
 """Random orders that are the same on every machine, with any NumPy, for good.
 
-NumPy keeps the raw stream of a bit generator the same in all versions, but not what ``Generator.permutation`` makes of
-it. Up to a quarter of a million numbers are therefore sorted by raw draws of Philox (Salmon et al., 2011). Beyond that,
-sorting would hold up each epoch's beginning, for seconds in the end, and a block cipher on the numbers 0 to N - 1 takes
-its place (Black and Rogaway, 2002): any stretch of the order can be computed without the rest of it.
+NumPy keeps the raw stream of a bit generator the same in all versions, but not what
+``Generator.permutation`` makes of it. Up to a quarter of a million numbers are therefore sorted by
+raw draws of Philox (Salmon et al., 2011). Beyond that, sorting would hold up each epoch's
+beginning, for seconds in the end, and a block cipher on the numbers 0 to N - 1 takes its place
+(Black and Rogaway, 2002): any stretch of the order can be computed without the rest of it.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class Permutation:
         return self._table[places]
 
     def _encrypted(self, places: NDArray[np.integer]) -> NDArray[np.intp]:
-        """Each number encrypted, and again while it is not below the size ("cycle walking"): a permutation again."""
+        """Each number encrypted, and again while it is not below the size ("cycle walking"): a
+        permutation again.
+        """
         found = self._rounds(places.astype(np.uint64))
         outside = np.flatnonzero(found >= self._size)
         while len(outside):
@@ -58,7 +61,9 @@ class Permutation:
         return found.astype(np.intp)
 
     def _rounds(self, numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """A Feistel network on as many bits as the size has; its halves differ by one bit where these are odd."""
+        """A Feistel network on as many bits as the size has; its halves differ by one bit where
+        these are odd.
+        """
         if self._keys is None:
             self._keys = self._bits.random_raw(_ROUNDS)
         width = (self._size - 1).bit_length()

@@ -1,4 +1,6 @@
-"""NumPy's files as a source: an npz archive, a folder of npy files, or one npy file with its targets beside it."""
+"""NumPy's files as a source: an npz archive, a folder of npy files, or one npy file with its
+targets beside it.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ class MappedColumn:
 
 
 class PackedColumn:
-    """An array in an npz archive, read as a stream: it may be larger than memory, and it may be compressed."""
+    """An array in an npz archive, read as a stream: it may be larger than memory, and it may be
+    compressed.
+    """
 
     rows_together = 1
 
@@ -71,7 +75,8 @@ class PackedColumn:
         """See :class:`Column`."""
         num_bytes = (stop - start) * self._row_bytes
         try:
-            # A seek backwards begins anew, one forwards unpacks what lies between: neither happens in order.
+            # A seek backwards begins anew, one forwards unpacks what lies between: neither happens
+            # in order.
             self._stream.seek(self._begin + start * self._row_bytes)
             content = self._stream.read(num_bytes)
         except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -109,7 +114,8 @@ def open_npz(path: Path, wishes: Wishes) -> Source:
 
 
 def open_npy(path: Path, wishes: Wishes) -> Source:
-    """A folder of npy files, or one npy file whose targets are named by ``--targets`` or lie beside it.
+    """A folder of npy files, or one npy file whose targets are named by ``--targets`` or lie beside
+    it.
 
     Raises:
         DataError: a file cannot be read, or it is not told which holds the targets.

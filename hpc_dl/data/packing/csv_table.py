@@ -1,4 +1,6 @@
-"""CSV tables as a source (also packed by gzip): plain Python, any size, every fault with row and column."""
+"""CSV tables as a source (also packed by gzip): plain Python, any size, every fault with row and
+column.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ _MISSING = {"", "na", "n/a", "nan", "null", "none"}
 
 
 class CSVTable(Table):
-    """A CSV table; read once to check every cell and for the targets, and again to store the inputs."""
+    """A CSV table; read once to check every cell and for the targets, and again to store the
+    inputs.
+    """
 
     def __init__(self, path: Path, wishes: Wishes) -> None:
         self.path = path
@@ -93,7 +97,9 @@ class CSVTable(Table):
         return cast(TextIO, opened(self.path, "rt", encoding="utf-8-sig", newline=""))
 
     def _read_header(self) -> None:
-        """Columns and delimiter; a first line of numbers only is a row, and the columns are numbered from 1."""
+        """Columns and delimiter; a first line of numbers only is a row, and the columns are
+        numbered from 1.
+        """
         try:
             with self._open() as file:
                 line = file.readline()

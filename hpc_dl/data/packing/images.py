@@ -1,4 +1,6 @@
-"""Folders of images as a source: a folder for each class, in folders for the splits where there are any."""
+"""Folders of images as a source: a folder for each class, in folders for the splits where there are
+any.
+"""
 
 from __future__ import annotations
 

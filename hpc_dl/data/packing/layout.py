@@ -12,12 +12,14 @@ from hpc_dl.errors import DataError
 Codec = Literal["none", "gzip", "lzf", "zstd", "blosc2", "lz4"]
 LayoutName = Literal["contiguous", "chunked"]
 
-# A chunk is what is read, decoded and checked as one. Below about 64 KiB the cost of each chunk (its index entry, a
-# system call, the start of a decoder) shows; above about 256 KiB it leaves the processor's cache while it is decoded,
-# and more samples that lie together stay together when blocks of chunks are shuffled.
+# A chunk is what is read, decoded and checked as one. Below about 64 KiB the cost of each chunk
+# (its index entry, a system call, the start of a decoder) shows; above about 256 KiB it leaves the
+# processor's cache while it is decoded, and more samples that lie together stay together when
+# blocks of chunks are shuffled.
 _CHUNK_BYTES = 128 << 10
 _MAX_CHUNK_BYTES = (4 << 30) - 1  # HDF5's own limit
-# Targets of a few bytes are not worth a codec, and stay contiguous: they are read whole, and mapped.
+# Targets of a few bytes are not worth a codec, and stay contiguous: they are read whole, and
+# mapped.
 _SMALL_TARGET_BYTES = 64
 
 
@@ -34,7 +36,9 @@ class Layout:
     codec: Codec = "none"
 
     def chunk_rows(self, inputs: Values) -> int:
-        """Whole samples in a chunk, of inputs and targets alike: 128 KiB of inputs, or one larger sample."""
+        """Whole samples in a chunk, of inputs and targets alike: 128 KiB of inputs, or one larger
+        sample.
+        """
         return max(1, _CHUNK_BYTES // max(1, inputs.row_bytes))
 
 
@@ -59,8 +63,9 @@ def choose_layout(name: LayoutName | None, codec: Codec | None) -> Layout:
 def chunk_options(layout: Layout, values: Values, chunk_rows: int) -> dict[str, Any]:
     """What ``h5py.Group.create_dataset`` is told to store chunks.
 
-    The shuffle filter (bytes of equal weight side by side) helps every codec on numbers of more than one byte.
-    Flipped bits in packed data are not noticed by most codecs, so each chunk has a Fletcher-32 checksum.
+    The shuffle filter (bytes of equal weight side by side) helps every codec on numbers of more
+    than one byte. Flipped bits in packed data are not noticed by most codecs, so each chunk has a
+    Fletcher-32 checksum.
 
     Raises:
         DataError: a sample is larger than a chunk may be, or the codec's package is missing.

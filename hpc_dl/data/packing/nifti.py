@@ -48,7 +48,8 @@ class Volumes(SingleFiles):
         if self._masks:
             task = "segmentation"
             masks, _ = self._alike(self._masks)
-            # Masks are often saved as floats of whole numbers; which they are is checked when they are read.
+            # Masks are often saved as floats of whole numbers; which they are is checked when they
+            # are read.
             stored = Values(masks.shape[:3], np.dtype(np.uint8) if masks.dtype.itemsize > 1 else masks.dtype)
             if stored.shape != values.shape[:3]:
                 raise DataError.at(
@@ -117,7 +118,9 @@ class Volumes(SingleFiles):
             raise DataError(_unreadable(path, error)) from None
 
     def _alike(self, paths: list[Path]) -> tuple[Values, Counter[tuple[float, ...]]]:
-        """Shape and type of all these volumes from their headers, and how many have which voxel size."""
+        """Shape and type of all these volumes from their headers, and how many have which voxel
+        size.
+        """
         headers = list(in_threads(self._header, paths))
         faults = [header for header in headers if isinstance(header, Fault)]
         if faults:
@@ -152,8 +155,9 @@ class Volumes(SingleFiles):
 def open_nifti(path: Path, wishes: Wishes) -> Source:
     """A folder of NIfTI volumes as a source.
 
-    The masks lie in a folder of their own (``images/`` and ``masks/``, or the one that ``--targets`` names) under the
-    same names; or ``--targets`` names a CSV table with the file in its first column and the label in its second one.
+    The masks lie in a folder of their own (``images/`` and ``masks/``, or the one that
+    ``--targets`` names) under the same names; or ``--targets`` names a CSV table with the file in
+    its first column and the label in its second one.
 
     Raises:
         DataError: a volume has no mask or label, or they are not alike.

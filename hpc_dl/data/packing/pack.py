@@ -59,10 +59,11 @@ class Order:
 
 
 def pack(path: Path, out: Path, order: Order, report: Report) -> dict[str, Any]:
-    """Pack a source into a file of our own format; started again after a kill, it goes on where it was.
+    """Pack a source into a file of our own format; started again after a kill, it goes on where it
+    was.
 
-    The file appears when it is whole, and verified where that was asked for. Its bytes are the same however often the
-    run was killed.
+    The file appears when it is whole, and verified where that was asked for. Its bytes are the same
+    however often the run was killed.
 
     Args:
         path: a file or a folder of any kind that ``kinds.py`` knows.
@@ -71,8 +72,9 @@ def pack(path: Path, out: Path, order: Order, report: Report) -> dict[str, Any]:
         report: is told of the progress.
 
     Returns:
-        What was made, ready for JSON: ``file``, ``kind``, ``sizes``, ``checksum``, ``notes``, ``resumed_at`` (samples
-        that an earlier run had stored), ``before`` and ``after`` (each with ``bytes`` and ``samples_per_s``).
+        What was made, ready for JSON: ``file``, ``kind``, ``sizes``, ``checksum``, ``notes``,
+        ``resumed_at`` (samples that an earlier run had stored), ``before`` and ``after`` (each with
+        ``bytes`` and ``samples_per_s``).
 
     Raises:
         DataError: the source does not fit, or the file cannot be written.
@@ -169,7 +171,9 @@ def _plan(source: Source, deal: Deal, order: Order, out: Path) -> Plan:
 
 
 def _check_space(folder: Path, plan: Plan, writer: Writer) -> None:
-    """What a codec will save is not known before, so that only unpacked data are certain to need their room."""
+    """What a codec will save is not known before, so that only unpacked data are certain to need
+    their room.
+    """
     if plan.layout.codec != "none":
         return
     done = sum(writer.stored.values()) / sum(plan.sizes.values())

@@ -48,7 +48,8 @@ class PairedSource(Source):
         wishes: what the user says.
         files: every file that is read.
         own_format: whether the arrays are those of a file that hpc_dl wrote.
-        attributes: what the source tells of itself; ``task`` and ``class_names`` among it where it does.
+        attributes: what the source tells of itself; ``task`` and ``class_names`` among it where it
+            does.
     """
 
     def __init__(
@@ -175,7 +176,8 @@ class PairedSource(Source):
 def pair_up(names: Sequence[str], wishes: Wishes, where: Path) -> dict[str, tuple[str, str]]:
     """Find inputs and targets among the names of arrays.
 
-    ``x_train``, ``train_images``, ``train/inputs`` and the like are the training split; plain ``x`` is not divided.
+    ``x_train``, ``train_images``, ``train/inputs`` and the like are the training split; plain ``x``
+    is not divided.
 
     Args:
         names: of all arrays.
@@ -183,7 +185,8 @@ def pair_up(names: Sequence[str], wishes: Wishes, where: Path) -> dict[str, tupl
         where: the source, for a fault.
 
     Returns:
-        The names of inputs and targets by split, train first; the key is empty where there are no splits.
+        The names of inputs and targets by split, train first; the key is empty where there are no
+        splits.
 
     Raises:
         DataError: there is no such pair; the message lists what there is.

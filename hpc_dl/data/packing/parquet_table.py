@@ -32,7 +32,8 @@ class ParquetTable(Table):
 
     def features(self, start: int) -> Iterator[NDArray[Any]]:
         """See :class:`Table`."""
-        # Whole row groups before the start are left out; of the first one that is read, the rows before it.
+        # Whole row groups before the start are left out; of the first one that is read, the rows
+        # before it.
         metadata = self._file.metadata
         first = begin = 0
         while first < metadata.num_row_groups and begin + metadata.row_group(first).num_rows <= start:

@@ -77,8 +77,9 @@ def bench(path: str | Path, batch_size: int = 128, inputs: str | None = None) ->
         inputs: name of the inputs, where they have an unusual one.
 
     Returns:
-        ``file``, ``bytes``, ``memory_bytes_per_s`` (a plain copy), ``disk_bytes_per_s`` (the file read in order; None
-        where it stays in memory) and ``datasets``: :class:`DatasetSpeed` of each split; all ready for JSON.
+        ``file``, ``bytes``, ``memory_bytes_per_s`` (a plain copy), ``disk_bytes_per_s`` (the file
+        read in order; None where it stays in memory) and ``datasets``: :class:`DatasetSpeed` of
+        each split; all ready for JSON.
 
     Raises:
         DataError: the file cannot be read, or has no inputs.
@@ -112,12 +113,13 @@ def shuffled_speed(
     Args:
         take: gives the rows asked for.
         num_samples: rows that there are.
-        together: rows that are decoded, or read ahead, as one. When 1, single batches are taken; else blocks of so many
-            rows in a random order, in windows of up to 16 MiB whose rows are shuffled.
+        together: rows that are decoded, or read ahead, as one. When 1, single batches are taken;
+            else blocks of so many rows in a random order, in windows of up to 16 MiB whose rows are
+            shuffled.
         batch_size: samples in a batch.
         seconds: how long, about; at least one window is read.
-        ahead: is told the rows of the next window before those of this one are taken. Where it is given, no row is read
-            twice: the second time it would come from memory.
+        ahead: is told the rows of the next window before those of this one are taken. Where it is
+            given, no row is read twice: the second time it would come from memory.
     """
     samples = num_bytes = 0
     windows = _Windows(num_samples, together, batch_size, again=ahead is None)
@@ -140,7 +142,9 @@ def shuffled_speed(
 
 
 class _Windows:
-    """Rows to take at a time: a random batch, or random blocks of rows whose rows are shuffled among each other."""
+    """Rows to take at a time: a random batch, or random blocks of rows whose rows are shuffled
+    among each other.
+    """
 
     def __init__(self, num_samples: int, together: int, batch_size: int, again: bool) -> None:
         self.num_blocks = 1  #: in a window
@@ -174,7 +178,9 @@ def copy_speed() -> float:
 
 
 def disk_speed(path: Path) -> float | None:
-    """Bytes in a second when a file is read in order from the disk; None where it cannot be had out of memory."""
+    """Bytes in a second when a file is read in order from the disk; None where it cannot be had out
+    of memory.
+    """
     if not evict(path):
         return None
     buffer = bytearray(_PIECE_BYTES)
@@ -189,8 +195,8 @@ def disk_speed(path: Path) -> float | None:
 def evict(path: Path) -> bool:
     """Have the system forget a file's pages, and return whether it did.
 
-    It does not where the file system is in memory (tmpfs), where another process has the file mapped, and it does not
-    say so for another user's file.
+    It does not where the file system is in memory (tmpfs), where another process has the file
+    mapped, and it does not say so for another user's file.
     """
     with path.open("rb") as file:
         os.fsync(file.fileno())
@@ -317,7 +323,9 @@ def _repack_words(path: Path, stored: _Stored, gain: float) -> str:
 
 
 def _gathered(some: NDArray[Any], batch_size: int) -> Speed:
-    """Speed of the same samples from memory, as a contiguous file gives them: a gain is measured, not guessed."""
+    """Speed of the same samples from memory, as a contiguous file gives them: a gain is measured,
+    not guessed.
+    """
     rows = np.resize(np.arange(len(some)), max(len(some), _COPY_BYTES * len(some) // max(1, some.nbytes)))
     values = some[rows]
     return shuffled_speed(lambda wanted: values.take(wanted, axis=0), len(values), 1, batch_size, 0.2)
@@ -339,8 +347,8 @@ def _inputs_of(file: h5py.File, name: str | None) -> list[str]:
 def _into_memory(reader: RowReader, stored: _Stored) -> tuple[NDArray[Any], int]:
     """Read the first rows, as many as there are in about a second or in 512 MiB.
 
-    This brings them into memory, and into the map where there is one. Returns the last rows read, and how many are in
-    memory now.
+    This brings them into memory, and into the map where there is one. Returns the last rows read,
+    and how many are in memory now.
     """
     row_bytes = stored.raw_bytes // stored.num_samples
     blocks = max(1, _WINDOW_BYTES // 2 // max(1, row_bytes * reader.rows_together))

@@ -1,4 +1,6 @@
-"""What every kind of source offers: its samples in one fixed order, block by block, from any of them on."""
+"""What every kind of source offers: its samples in one fixed order, block by block, from any of
+them on.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from numpy.typing import NDArray
 from hpc_dl.data.files.format import Samples
 from hpc_dl.errors import DataError
 
-#: A source gives its samples in blocks of about this many bytes; memory is bounded by a few of them.
+#: A source gives its samples in blocks of about this many bytes; memory is bounded by a few of
+#: them.
 BLOCK_BYTES = 16 << 20
 
 Channels = Literal["auto", "first", "last", "none"]
@@ -73,14 +76,16 @@ class Values:
 
 @dataclass
 class Source(ABC):
-    """Samples in a fixed order: first those of train, then val, then test, where the source is divided.
+    """Samples in a fixed order: first those of train, then val, then test, where the source is
+    divided.
 
     Attributes:
         path: the file or folder.
         kind: for people, ``image folder``.
         inputs: shape and type of one input, channels first.
         targets: shape and type of one target.
-        sizes: samples of each split in the source's order; of ``train`` alone when it is not divided.
+        sizes: samples of each split in the source's order; of ``train`` alone when it is not
+            divided.
         divided: whether the source itself says which sample belongs to which split.
         task: what the targets are for.
         class_names: names of the classes; empty where there are none.
@@ -114,7 +119,9 @@ class Source(ABC):
         return None
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any] | None:
-        """The inputs of any samples, to measure the speed of shuffled reading; None where only the order is fast."""
+        """The inputs of any samples, to measure the speed of shuffled reading; None where only the
+        order is fast.
+        """
         return None
 
     def close(self) -> None:  # noqa: B027 - only some sources hold files open
@@ -141,7 +148,9 @@ class Source(ABC):
         return max(1, BLOCK_BYTES // max(1, self.inputs.row_bytes + self.targets.row_bytes))
 
     def fingerprint(self) -> str:
-        """Names, lengths and times of change of all files: another one means that the source is another."""
+        """Names, lengths and times of change of all files: another one means that the source is
+        another.
+        """
         digest = hashlib.sha256()
         for file in self.files:
             try:
@@ -171,15 +180,16 @@ def number_classes(texts: Sequence[str], named: Sequence[str], where: str) -> tu
 
     Args:
         texts: the label of each sample.
-        named: the classes in the order of their numbers, as the user gave them; empty to sort those that there are
-            (numbers by value, else by alphabet).
+        named: the classes in the order of their numbers, as the user gave them; empty to sort those
+            that there are (numbers by value, else by alphabet).
         where: the place of the labels, for a fault.
 
     Returns:
         (N,) class numbers, and the names of the classes.
 
     Raises:
-        DataError: a label is not among the names that were given, or there are as many classes as samples.
+        DataError: a label is not among the names that were given, or there are as many classes as
+            samples.
     """
     found = sorted(set(texts), key=_by_value)
     if named and (strange := [text for text in found if text not in named]):
@@ -203,7 +213,9 @@ def label_type(num_classes: int) -> np.dtype[Any]:
 
 
 def split_folders(folder: Path) -> Mapping[str, Path]:
-    """The subfolders that are named after splits, by split in our order; empty without a training folder."""
+    """The subfolders that are named after splits, by split in our order; empty without a training
+    folder.
+    """
     found: dict[str, Path] = {}
     for child in sorted(folder.iterdir()):
         split = SPLIT_NAMES.get(child.name.lower())

@@ -1,4 +1,6 @@
-"""The folder ``.OUT.part`` beside the packed file, in which an unfinished run keeps what it has done."""
+"""The folder ``.OUT.part`` beside the packed file, in which an unfinished run keeps what it has
+done.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ def staging_folder(out: Path) -> Path:
 
 @contextmanager
 def staged(out: Path, plan: Plan, restart: bool) -> Iterator[Path]:
-    """The folder of this run, which no other one works in; kept when the run is killed or cannot write.
+    """The folder of this run, which no other one works in; kept when the run is killed or cannot
+    write.
 
     Args:
         out: the packed file.

@@ -1,8 +1,10 @@
 """Storing samples so that a killed run goes on: what counts as stored is on the disk.
 
-``ContiguousWriter``: the file is laid out at once, empty; samples are written to their places in it, and every 64 MiB,
-after an fsync, how many they are. ``ChunkedWriter``: where a chunk will lie is only known once it is packed, so pieces
-of about 64 MiB are HDF5 files of their own first; at the end their packed chunks are copied, as they are, into one.
+``ContiguousWriter``: the file is laid out at once, empty; samples are written to their places in
+    it, and every 64 MiB,
+after an fsync, how many they are. ``ChunkedWriter``: where a chunk will lie is only known once it
+is packed, so pieces of about 64 MiB are HDF5 files of their own first; at the end their packed
+chunks are copied, as they are, into one.
 """
 
 from __future__ import annotations
@@ -180,7 +182,8 @@ class ChunkedWriter(Writer):
     def _dataset(self, piece: h5py.File, split: str, kind: str) -> h5py.Dataset:
         if f"{split}/{kind}" in piece:
             return piece[split][kind]
-        # Chunks like those of the whole file; small targets, which are contiguous there, need some to grow.
+        # Chunks like those of the whole file; small targets, which are contiguous there, need some
+        # to grow.
         values = self._plan.values(kind)
         options = self._plan.chunks_of(split, kind) or {"chunks": (self._plan.chunk_rows, *values.shape)}
         maximum = (None, *values.shape)

@@ -1,7 +1,9 @@
-"""Augmentation of whole batches of images and volumes, on the device: the ``data.augmentation`` section.
+"""Augmentation of whole batches of images and volumes, on the device: the ``data.augmentation``
+section.
 
-Each sample gets a transformation of its own. What is drawn comes from torch's generators of the process, whose states
-are in every checkpoint: an interrupted training sees the same images as one that was not.
+Each sample gets a transformation of its own. What is drawn comes from torch's generators of the
+process, whose states are in every checkpoint: an interrupted training sees the same images as one
+that was not.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ def augment(how: Augmentation, x: Tensor, labels: Tensor | None = None) -> tuple
     Args:
         how: the ``data.augmentation`` section.
         x: (B, C, H, W) or (B, C, D, H, W), float, scaled.
-        labels: (B, H, W) or (B, D, H, W) class of each pixel, moved along with it; None where there are none.
+        labels: (B, H, W) or (B, D, H, W) class of each pixel, moved along with it; None where there
+            are none.
 
     Returns:
         Both, of the same shapes. Pixels from beyond the edge are those of the edge.

@@ -54,7 +54,9 @@ class Missing:
 
     @property
     def p_value(self) -> float:
-        """Of Pearson's χ² test (1900) that the classes lack values equally often; 1 where they can't differ."""
+        """Of Pearson's χ² test (1900) that the classes lack values equally often; 1 where they
+        can't differ.
+        """
         table = np.stack([self.by_class[:, 1], self.by_class[:, 0] - self.by_class[:, 1]], 1).astype(np.float64)
         table = table[table.sum(1) > 0]
         if len(table) < 2 or (table.sum(0) == 0).any():
@@ -103,10 +105,12 @@ def fit_imputation(
     """Find what to fill in, and what is missing.
 
     Args:
-        blocks: values (B, C, …) of the training split, and the class of each sample where there are classes.
+        blocks: values (B, C, …) of the training split, and the class of each sample where there are
+            classes.
         axis: of the channels.
-        method: ``mean``, ``median`` or ``most_frequent`` value of the channel (the least of several); ``own_class``: a
-            value of its own, the greatest of the channel plus one. A channel without any value is filled with 0.
+        method: ``mean``, ``median`` or ``most_frequent`` value of the channel (the least of
+            several); ``own_class``: a value of its own, the greatest of the channel plus one. A
+            channel without any value is filled with 0.
         num_classes: how many there are; 0 for none.
     """
     parts = []

@@ -1,5 +1,6 @@
-"""All that is done to the inputs of a batch on the device, fitted on the training split and kept in the checkpoint:
-missing values are filled in, the values scaled, vectors projected, and what was missing is told in channels of its own.
+"""All that is done to the inputs of a batch on the device, fitted on the training split and kept in
+the checkpoint: missing values are filled in, the values scaled, vectors projected, and what was
+missing is told in channels of its own.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class Preprocessing:
             x: (B, C, …) of any numeric type, or a ``Ragged`` of steps; left as it is.
 
         Returns:
-            float32 on the same device, of the shape that the ``DataSpec`` tells; numbers of tokens become int64.
+            float32 on the same device, of the shape that the ``DataSpec`` tells; numbers of tokens
+            become int64.
         """
         if isinstance(x, Ragged):
             return Ragged(self(x.values), x.offsets)
@@ -84,7 +86,8 @@ class Preprocessing:
 
 
 def fit_preprocessing(reader: SplitReader, number: int, config: DataConfig) -> tuple[Preprocessing, Missing | None]:
-    """Fit what is done to an input of the training split; the same data give the same figures in every process.
+    """Fit what is done to an input of the training split; the same data give the same figures in
+    every process.
 
     About 65,536 samples or 1 GiB are read at most, spread evenly over the split.
 
@@ -138,7 +141,9 @@ def _labeled(reader: SplitReader, number: int) -> Iterator[tuple[NDArray[Any], N
 
 
 def _chosen(reader: SplitReader) -> NDArray[np.intp]:
-    """All samples, or blocks of what lies together in the file, evenly spread, the first and the last among them."""
+    """All samples, or blocks of what lies together in the file, evenly spread, the first and the
+    last among them.
+    """
     most = max(1, min(_MAX_SAMPLES, _MAX_BYTES // reader.bytes_per_sample))
     if len(reader) <= most:
         return np.arange(len(reader))

@@ -1,4 +1,6 @@
-"""Principal components of vectors, fitted on the training split (Pearson, 1901), and whitening by them."""
+"""Principal components of vectors, fitted on the training split (Pearson, 1901), and whitening by
+them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from torch import Tensor
 
 from hpc_dl.data.config import ProjectionMethod
 
-# A direction in which the data hardly vary must not be blown up to unit variance: it is noise of the arithmetic.
+# A direction in which the data hardly vary must not be blown up to unit variance: it is noise of
+# the arithmetic.
 _LEAST_SHARE = 1e-10
 
 
@@ -68,7 +71,8 @@ def fit_projection(blocks: Iterable[Tensor], method: ProjectionMethod, component
     mean = total / count
     variances, vectors = torch.linalg.eigh(products / count - torch.outer(mean, mean))
     variances, vectors = variances.flip(0), vectors.flip(1)
-    # The sign of a component is arbitrary: its largest entry is made positive, so that each fit gives the same.
+    # The sign of a component is arbitrary: its largest entry is made positive, so that each fit
+    # gives the same.
     largest = vectors.abs().argmax(0)
     vectors = vectors * vectors[largest, torch.arange(len(largest))].sign()
     if method == "whiten":

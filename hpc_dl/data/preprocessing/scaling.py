@@ -91,10 +91,11 @@ def fit_scaling(
     Args:
         spec: of the data.
         number: which of its inputs.
-        method: ``unit``: integers by the least and greatest of all values, others by those of each channel;
-            ``center``: mean of each channel; ``standardize``: its standard deviation, too; ``auto``: ``unit`` for
-            integers, else ``standardize``, but integers in sequences are taken for numbers of tokens and stay what they
-            are; ``none``. The edges of a graph are numbers of nodes in any case.
+        method: ``unit``: integers by the least and greatest of all values, others by those of each
+            channel; ``center``: mean of each channel; ``standardize``: its standard deviation, too;
+            ``auto``: ``unit`` for integers, else ``standardize``, but integers in sequences are
+            taken for numbers of tokens and stay what they are; ``none``. The edges of a graph are
+            numbers of nodes in any case.
         values: gives the values of the training split in pieces.
 
     Raises:
@@ -140,8 +141,8 @@ def _fit_unit(blocks: Iterable[NDArray[Any]]) -> tuple[NDArray[np.float64], NDAr
 def _fit_standardize(blocks: Iterable[NDArray[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation of each channel, in one pass.
 
-    Sums are taken about the first block's mean: without a shift the difference of two large sums loses all digits
-    where the mean is large beside the deviation (Chan, Golub and LeVeque, 1983).
+    Sums are taken about the first block's mean: without a shift the difference of two large sums
+    loses all digits where the mean is large beside the deviation (Chan, Golub and LeVeque, 1983).
     """
     shift: NDArray[np.float64] | None = None
     count = 0

@@ -1,6 +1,8 @@
-"""The data sets that ``hpc-dl data make`` knows: one file each, whose name is the data set's name in the YAML.
+"""The data sets that ``hpc-dl data make`` knows: one file each, whose name is the data set's name
+in the YAML.
 
-A new one is a new file with a ``SOURCE``; nothing else lists it. Light: no h5py, NumPy or torch until one is made.
+A new one is a new file with a ``SOURCE``; nothing else lists it. Light: no h5py, NumPy or torch
+until one is made.
 """
 
 from __future__ import annotations
@@ -25,13 +27,15 @@ class Source:
         title: one line on what it is.
         task: what its targets are for.
         size: samples, shapes and classes, for people.
-        license: SPDX expression, of the data ``AND`` of the package that they come in; ``LicenseRef-unknown`` where
-            none was found for the data, ``CC0-1.0`` for what hpc_dl makes itself. The docstring tells where it stands.
-        shared: what samples of different splits have in common: ``subject``, ``image``, ``writer``, ``atlas`` (the same
-            regions), ``unknown`` or ``none``. A score on a test split that shares something says less about new
-            subjects or images.
+        license: SPDX expression, of the data ``AND`` of the package that they come in;
+            ``LicenseRef-unknown`` where none was found for the data, ``CC0-1.0`` for what hpc_dl
+            makes itself. The docstring tells where it stands.
+        shared: what samples of different splits have in common: ``subject``, ``image``, ``writer``,
+            ``atlas`` (the same regions), ``unknown`` or ``none``. A score on a test split that
+            shares something says less about new subjects or images.
         fetched: where it comes from and how many bytes are fetched, for people.
-        make: writes the HDF5 file to the given path; its second argument is a file or folder given by hand, or None.
+        make: writes the HDF5 file to the given path; its second argument is a file or folder given
+            by hand, or None.
     """
 
     name: str
@@ -75,7 +79,9 @@ def path_of(name: str, data_dir: str | Path | None = None) -> Path:
 
 
 def file_of(word: str | Path, data_dir: str | Path | None = None) -> Path:
-    """The file that a word on the command line means: a path, or the name of a data source that was made."""
+    """The file that a word on the command line means: a path, or the name of a data source that was
+    made.
+    """
     path = Path(word)
     if not path.exists() and str(word) in names() and path_of(str(word), data_dir).exists():
         return path_of(str(word), data_dir)
@@ -85,10 +91,12 @@ def file_of(word: str | Path, data_dir: str | Path | None = None) -> Path:
 def ensure(name: str, data_dir: str | Path | None = None) -> Path:
     """The file of a data source, made when it is not there yet.
 
-    Two processes that make it at once both succeed: each writes a file of its own name, and the last one stays.
+    Two processes that make it at once both succeed: each writes a file of its own name, and the
+    last one stays.
 
     Raises:
-        DataError: the name is unknown, the data cannot be had, or the file found is not that data set's or not whole.
+        DataError: the name is unknown, the data cannot be had, or the file found is not that data
+            set's or not whole.
     """
     source = load(name)
     path = path_of(name, data_dir)
@@ -99,7 +107,9 @@ def ensure(name: str, data_dir: str | Path | None = None) -> Path:
 
 
 def _check_whole(path: Path, name: str) -> None:
-    """HDF5 itself refuses a file that is shorter than its header says; values are checked by ``hpc-dl data verify``."""
+    """HDF5 itself refuses a file that is shorter than its header says; values are checked by
+    ``hpc-dl data verify``.
+    """
     from hpc_dl.data.storage.hdf5 import attribute, open_file
 
     with open_file(path) as file:

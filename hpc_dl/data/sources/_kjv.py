@@ -1,7 +1,8 @@
-"""The text of the King James Bible out of Debian's package ``bible-kjv-text``, which compresses it in windows.
+"""The text of the King James Bible out of Debian's package ``bible-kjv-text``, which compresses it
+in windows.
 
-The file ``bible.data`` (C. Chapin's Bible Retrieval System, 1989) holds windows of 65,536 bytes, each packed by LZW as
-in Unix' ``compress`` (Welch, 1984) without its header, and where they begin.
+The file ``bible.data`` (C. Chapin's Bible Retrieval System, 1989) holds windows of 65,536 bytes,
+each packed by LZW as in Unix' ``compress`` (Welch, 1984) without its header, and where they begin.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def verses(path: Path) -> list[str]:
 
 
 def _expanded(packed: bytes) -> bytes:
-    """What ``compress`` packed: codes of 9 to 16 bits, the lowest first, eight codes of one width to a group."""
+    """What ``compress`` packed: codes of 9 to 16 bits, the lowest first, eight codes of one width
+    to a group.
+    """
     table = [bytes([byte]) for byte in range(256)] + [b""]
     found: list[bytes] = []
     before = b""

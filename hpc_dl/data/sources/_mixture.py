@@ -1,4 +1,6 @@
-"""Points drawn from a mixture of Gaussians whose modes are known: what generators of samples are tried on."""
+"""Points drawn from a mixture of Gaussians whose modes are known: what generators of samples are
+tried on.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ def write_mixture(
 ) -> None:
     """Draw the points and write them, with the number of its mode as each point's target.
 
-    Beside the samples of a split lie ``modes`` (K, 2) and ``modes_std`` (K,), to judge generated points by.
+    Beside the samples of a split lie ``modes`` (K, 2) and ``modes_std`` (K,), to judge generated
+    points by.
 
     Args:
         path: the file to write.

@@ -1,7 +1,8 @@
 """Tables from R's ``.rda`` files, without R.
 
-Serialization format 2 or 3 in XDR, as in the manual R Internals, 1.8 (R Core Team). Only what a data frame is made of
-is read: lists, numbers, strings, factors and their attributes; code and anything else is refused, nothing is run.
+Serialization format 2 or 3 in XDR, as in the manual R Internals, 1.8 (R Core Team). Only what a
+data frame is made of is read: lists, numbers, strings, factors and their attributes; code and
+anything else is refused, nothing is run.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ def read_rdata(path: Path) -> dict[str, dict[str, NDArray[Any]]]:
         path: the file, compressed or not.
 
     Returns:
-        Columns by their names, by the names of the data frames: numbers as they are, factors as strings; NaN and
-        the empty string where a value is missing.
+        Columns by their names, by the names of the data frames: numbers as they are, factors as
+        strings; NaN and the empty string where a value is missing.
 
     Raises:
         DataError: the file is damaged, or holds something else than data frames.

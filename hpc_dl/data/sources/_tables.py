@@ -36,7 +36,8 @@ def expect(place: Path, sha256: str, *arrays: NDArray[Any]) -> None:
 def with_official_test(
     inputs: NDArray[Any], labels: NDArray[Any], sizes: Mapping[str, int], seed: int
 ) -> dict[str, Samples]:
-    """The splits of a data set whose own training samples come first, and whose test samples, after them, are kept.
+    """The splits of a data set whose own training samples come first, and whose test samples, after
+    them, are kept.
 
     Args:
         inputs: (N, …) all samples.

@@ -1,11 +1,12 @@
-"""Series from the ``.ts`` files that come with the Python package aeon: a training set and a test set of each problem.
+"""Series from the ``.ts`` files that come with the Python package aeon: a training set and a test
+set of each problem.
 
-What is not a value stands before the line ``@data``. Each line after it is a sample: its channels, each a row of
-numbers with commas between them, and its class, with colons between them.
+What is not a value stands before the line ``@data``. Each line after it is a sample: its channels,
+each a row of numbers with commas between them, and its class, with colons between them.
 
-The BSD 3-clause license of aeon stands in its wheel. Of the archives that the problems come from (UCR's and UEA's)
-nobody states a license; one of their keepers takes all of them for "open to all", as far as he knows
-(https://github.com/time-series-machine-learning/tsml-repo/issues/38).
+The BSD 3-clause license of aeon stands in its wheel. Of the archives that the problems come from
+(UCR's and UEA's) nobody states a license; one of their keepers takes all of them for "open to all",
+as far as he knows (https://github.com/time-series-machine-learning/tsml-repo/issues/38).
 """
 
 from __future__ import annotations

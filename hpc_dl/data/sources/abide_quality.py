@@ -1,20 +1,26 @@
-"""The quality of 1,101 magnetic resonance images of heads from 17 sites, each rated by a person: to be excluded or not?
+"""The quality of 1,101 magnetic resonance images of heads from 17 sites, each rated by a person: to
+be excluded or not?
 
-O. Esteban et al., MRIQC: advancing the automatic prediction of image quality in MRI from unseen sites, PLoS ONE 12(9),
-2017, on the T1-weighted images of ABIDE I (A. Di Martino et al., The autism brain imaging data exchange, Molecular
-Psychiatry 19, 2014). The Apache 2.0 license of mriqc-learn, which ships the table, stands in its wheel; nothing in it
-tells a license of the ratings and the images themselves.
+O. Esteban et al., MRIQC: advancing the automatic prediction of image quality in MRI from unseen
+sites, PLoS ONE 12(9), 2017, on the T1-weighted images of ABIDE I (A. Di Martino et al., The autism
+brain imaging data exchange, Molecular Psychiatry 19, 2014). The Apache 2.0 license of mriqc-learn,
+which ships the table, stands in its wheel; nothing in it tells a license of the ratings and the
+images themselves.
 
-Whole sites go to a split: every site has a scanner, a protocol and participants of its own, and what is asked is how
-well images of a new site are judged. The five sites of the test and the four for validation were chosen, before
-anything was trained, so that each split has its share of the images and of the excluded ones (31 %); from site to site
-these are 4 to 90 %. The participants 50279 and 50286, both of UM, have the same values.
+Whole sites go to a split: every site has a scanner, a protocol and participants of its own, and
+what is asked is how well images of a new site are judged. The five sites of the test and the four
+for validation were chosen, before anything was trained, so that each split has its share of the
+images and of the excluded ones (31 %); from site to site these are 4 to 90 %. The participants
+50279 and 50286, both of UM, have the same values.
 
-Classes: two raters gave 1 (accept), 0 (doubtful) or −1 (exclude), each to 600 images: every image has a rating, 99 have
-two. An image is to be excluded when one of them said so; doubtful ones are accepted, as by MRIQC's own classifier. A
-third column, ``rater_3``, is left out: nobody tells whose it is, and it excludes fewer than half as many.
+Classes: two raters gave 1 (accept), 0 (doubtful) or −1 (exclude), each to 600 images: every image
+    has a rating, 99 have
+two. An image is to be excluded when one of them said so; doubtful ones are accepted, as by MRIQC's
+own classifier. A third column, ``rater_3``, is left out: nobody tells whose it is, and it excludes
+fewer than half as many.
 
-Features: the 62 image quality metrics in the order of the file (cjv, cnr, efc, fber, fwhm, …, wm2max). Left out are the
+Features: the 62 image quality metrics in the order of the file (cjv, cnr, efc, fber, fwhm, …,
+    wm2max). Left out are the
 six of size and spacing: they tell the protocol of the site.
 """
 

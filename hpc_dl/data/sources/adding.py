@@ -1,8 +1,10 @@
-"""The adding problem: two marked numbers among a hundred are to be added, however far apart they lie.
+"""The adding problem: two marked numbers among a hundred are to be added, however far apart they
+lie.
 
-S. Hochreiter and J. Schmidhuber, Long Short-Term Memory, Neural Computation 9(8), 1997, in the form of M. Arjovsky,
-A. Shah and Y. Bengio, Unitary Evolution Recurrent Neural Networks, ICML 2016: the numbers are drawn from U(0, 1), the
-marks stand one in each half. Who always says 1 has a mean squared error of 1/6: the variance of the sum.
+S. Hochreiter and J. Schmidhuber, Long Short-Term Memory, Neural Computation 9(8), 1997, in the form
+of M. Arjovsky, A. Shah and Y. Bengio, Unitary Evolution Recurrent Neural Networks, ICML 2016: the
+numbers are drawn from U(0, 1), the marks stand one in each half. Who always says 1 has a mean
+squared error of 1/6: the variance of the sum.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ def _make(path: Path, given: Path | None) -> None:
 
 
 def _drawn(size: int, stream: int) -> Samples:
-    """Samples of one split, from random bits that are the same everywhere and in every version of NumPy."""
+    """Samples of one split, from random bits that are the same everywhere and in every version of
+    NumPy.
+    """
     import numpy as np
 
     from hpc_dl.data.files.format import Samples

@@ -1,8 +1,9 @@
-"""Basic motions: what someone with a smart watch does, from ten seconds of acceleration and rotation.
+"""Basic motions: what someone with a smart watch does, from ten seconds of acceleration and
+rotation.
 
-A. Bagnall et al., The UEA multivariate time series classification archive, 2018, arXiv:1811.00075: four students at
-rest, walking, running and playing badminton, each five times. What is known of the license stands in
-``_timeseries.py``.
+A. Bagnall et al., The UEA multivariate time series classification archive, 2018, arXiv:1811.00075:
+four students at rest, walking, running and playing badminton, each five times. What is known of the
+license stands in ``_timeseries.py``.
 
 The archive's test set is kept; 8 of its 40 training series become the validation split.
 

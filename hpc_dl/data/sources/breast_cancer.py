@@ -1,10 +1,13 @@
-"""Breast cancer in Wisconsin: 30 measures of the cell nuclei in fine-needle aspirates of 569 patients.
+"""Breast cancer in Wisconsin: 30 measures of the cell nuclei in fine-needle aspirates of 569
+patients.
 
-W. N. Street, W. H. Wolberg and O. L. Mangasarian, Nuclear feature extraction for breast tumor diagnosis, 1993; UCI
-Machine Learning Repository, Breast Cancer Wisconsin (Diagnostic), https://doi.org/10.24432/C5DW2B (CC BY 4.0 by UCI's
-donation policy); scikit-learn's license stands in ``_scikit_learn.py``.
+W. N. Street, W. H. Wolberg and O. L. Mangasarian, Nuclear feature extraction for breast tumor
+diagnosis, 1993; UCI Machine Learning Repository, Breast Cancer Wisconsin (Diagnostic),
+https://doi.org/10.24432/C5DW2B (CC BY 4.0 by UCI's donation policy); scikit-learn's license stands
+in ``_scikit_learn.py``.
 
-Features: mean, standard error and worst value of the radius, texture, perimeter, area, smoothness, compactness,
+Features: mean, standard error and worst value of the radius, texture, perimeter, area, smoothness,
+    compactness,
 concavity, concave points, symmetry and fractal dimension.
 """
 

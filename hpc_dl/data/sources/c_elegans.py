@@ -1,16 +1,18 @@
-"""Brains of eight worms of the species Caenorhabditis elegans: graphs of cells and the chemical synapses between them.
+"""Brains of eight worms of the species Caenorhabditis elegans: graphs of cells and the chemical
+synapses between them.
 
-D. Witvliet et al., Connectomes across development reveal principles of brain maturation, Nature 596, 2021, as the
-C. elegans Connectome Toolbox (cect) ships them: under MIT, says its LICENSE, and nothing in it tells a license of the
-data themselves. What kind of cell each is comes from its table ``all_cell_info.csv``, after WormAtlas and S. J. Cook et
-al., Whole-animal connectomes of both Caenorhabditis elegans sexes, Nature 571, 2019. Synapses are active zones that two
-of three people saw. Gap junctions are left out: the authors call theirs incomplete.
+D. Witvliet et al., Connectomes across development reveal principles of brain maturation, Nature
+596, 2021, as the C. elegans Connectome Toolbox (cect) ships them: under MIT, says its LICENSE, and
+nothing in it tells a license of the data themselves. What kind of cell each is comes from its table
+``all_cell_info.csv``, after WormAtlas and S. J. Cook et al., Whole-animal connectomes of both
+Caenorhabditis elegans sexes, Nature 571, 2019. Synapses are active zones that two of three people
+saw. Gap junctions are left out: the authors call theirs incomplete.
 
-A sample is one animal. The six larvae are for training, one adult for validation, the other for the test: another
-animal, and older than all that were learned from. Every worm has nearly the same cells: the test has a new
-animal, but only 6 of its 219 cells are in no larva. The two sexes of Cook et al. are no such pair: of the connections
-that both have with a weight of five or more in the toolbox, 53 % have the very same weight; of those of two of these
-worms, 16 % at most.
+A sample is one animal. The six larvae are for training, one adult for validation, the other for the
+test: another animal, and older than all that were learned from. Every worm has nearly the same
+cells: the test has a new animal, but only 6 of its 219 cells are in no larva. The two sexes of Cook
+et al. are no such pair: of the connections that both have with a weight of five or more in the
+toolbox, 53 % have the very same weight; of those of two of these worms, 16 % at most.
 """
 
 from __future__ import annotations

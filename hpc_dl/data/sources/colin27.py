@@ -1,31 +1,38 @@
-"""Colin27: the brain of one man, the mean of 27 scans (T1), and to which large region each voxel belongs.
+"""Colin27: the brain of one man, the mean of 27 scans (T1), and to which large region each voxel
+belongs.
 
-C. J. Holmes et al., Enhancement of MR images using registration for signal averaging, Journal of Computer Assisted
-Tomography 22, 1998; the regions are those of the atlas AAL, drawn on this brain: N. Tzourio-Mazoyer et al., Automated
-anatomical labeling of activations in SPM using a macroscopic anatomical parcellation of the MNI MRI single-subject
-brain, NeuroImage 15, 2002. Both come with MRIcron, in Debian's package ``mricron-data``.
+C. J. Holmes et al., Enhancement of MR images using registration for signal averaging, Journal of
+Computer Assisted Tomography 22, 1998; the regions are those of the atlas AAL, drawn on this brain:
+N. Tzourio-Mazoyer et al., Automated anatomical labeling of activations in SPM using a macroscopic
+anatomical parcellation of the MNI MRI single-subject brain, NeuroImage 15, 2002. Both come with
+MRIcron, in Debian's package ``mricron-data``.
 
-Licenses: the Montreal Neurological Institute gives Colin27 away under the ``LicenseRef-MNI`` below (as the R package
-``mni`` quotes its pages); the authors of AAL give it away under the GNU General Public License, of no version (so the
-README of AAL for SPM8): the regions are read here and never shipped. The package's copyright file tells no license of
-the volumes, only BSD 3-clause for all of MRIcron. Its other atlases are left out: nothing in it tells who gives them
-away, and on which terms.
+Licenses: the Montreal Neurological Institute gives Colin27 away under the ``LicenseRef-MNI`` below
+    (as the R package
+``mni`` quotes its pages); the authors of AAL give it away under the GNU General Public License, of
+no version (so the README of AAL for SPM8): the regions are read here and never shipped. The
+package's copyright file tells no license of the volumes, only BSD 3-clause for all of MRIcron. Its
+other atlases are left out: nothing in it tells who gives them away, and on which terms.
 
-    Copyright (C) 1993-2009 Louis Collins, McConnell Brain Imaging Center, Montreal Neurological Institute, McGill
-    University. Permission to use, copy, modify, and distribute this software and its documentation for any purpose and
-    without fee is hereby granted, provided that the above copyright notice appear in all copies. The authors and McGill
-    University make no representations about the suitability of this software for any purpose. It is provided "as is"
-    without express or implied warranty. The authors are not responsible for any data loss, equipment damage, property
-    loss, or injury to subjects or patients resulting from the use or misuse of this software package.
+    Copyright (C) 1993-2009 Louis Collins, McConnell Brain Imaging Center, Montreal Neurological
+    Institute, McGill University. Permission to use, copy, modify, and distribute this software and
+    its documentation for any purpose and without fee is hereby granted, provided that the above
+    copyright notice appear in all copies. The authors and McGill University make no representations
+    about the suitability of this software for any purpose. It is provided "as is" without express
+    or implied warranty. The authors are not responsible for any data loss, equipment damage,
+    property loss, or injury to subjects or patients resulting from the use or misuse of this
+    software package.
 
-AAL's 116 regions have numbers such as 5021 (the left lingual gyrus); their thousands are the eight classes here, whose
-names are ours: limbic are cingulum, hippocampus and amygdala, subcortical are the basal ganglia and the thalamus.
-White matter inside of the lobes, the brain stem and all that is no brain belong to none of them. Of every axis every
-third voxel is taken, so that a patch of 24 × 16 × 52 voxels, 72 × 48 × 156 mm, shows where in the brain it is.
+AAL's 116 regions have numbers such as 5021 (the left lingual gyrus); their thousands are the eight
+classes here, whose names are ours: limbic are cingulum, hippocampus and amygdala, subcortical are
+the basal ganglia and the thalamus. White matter inside of the lobes, the brain stem and all that is
+no brain belong to none of them. Of every axis every third voxel is taken, so that a patch of 24 ×
+16 × 52 voxels, 72 × 48 × 156 mm, shows where in the brain it is.
 
-The left hemisphere is for training, the right one, mirrored, for validation (one coronal slab) and for the test (the
-rest). All are of one brain, whose halves resemble each other: each voxel's region on the other side, without a look at
-the image, gives a mean Dice of 0.81 in the test split. A score says nothing of other brains.
+The left hemisphere is for training, the right one, mirrored, for validation (one coronal slab) and
+for the test (the rest). All are of one brain, whose halves resemble each other: each voxel's region
+on the other side, without a look at the image, gives a mean Dice of 0.81 in the test split. A score
+says nothing of other brains.
 """
 
 from __future__ import annotations
@@ -123,7 +130,9 @@ def _classes(folder: Path) -> NDArray[Any]:
 
 
 def _patches(layers: NDArray[Any], begins: Iterable[int]) -> Samples:
-    """Patches of a hemisphere, (image and regions, x, y, z), that begin at these places from the back."""
+    """Patches of a hemisphere, (image and regions, x, y, z), that begin at these places from the
+    back.
+    """
     import numpy as np
 
     from hpc_dl.data.files.format import Samples

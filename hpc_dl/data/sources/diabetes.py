@@ -1,11 +1,13 @@
 """Diabetes: ten measures of 442 patients, and how far the disease had gone on a year later.
 
-B. Efron, T. Hastie, I. Johnstone and R. Tibshirani, Least Angle Regression, Annals of Statistics 32, 2004. The values
-are the measured ones, not scaled; ``diabetes.csv.gz`` joins scikit-learn's two files, the target in the last column.
-Scikit-learn's description tells no license of the data (two of the authors ship them, scaled, in the R package lars
-under GPL-2); its own stands in ``_scikit_learn.py``.
+B. Efron, T. Hastie, I. Johnstone and R. Tibshirani, Least Angle Regression, Annals of Statistics
+32, 2004. The values are the measured ones, not scaled; ``diabetes.csv.gz`` joins scikit-learn's two
+files, the target in the last column. Scikit-learn's description tells no license of the data (two
+of the authors ship them, scaled, in the R package lars under GPL-2); its own stands in
+``_scikit_learn.py``.
 
-Features: age, sex (1 or 2), body mass index, mean blood pressure, and of the blood serum: total cholesterol, LDL, HDL,
+Features: age, sex (1 or 2), body mass index, mean blood pressure, and of the blood serum: total
+    cholesterol, LDL, HDL,
 ratio of total cholesterol to HDL, logarithm of the triglycerides, glucose.
 """
 

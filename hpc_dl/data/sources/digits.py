@@ -1,8 +1,10 @@
-"""Optical recognition of handwritten digits: 1,797 images of 8 × 8 pixels, the copy that scikit-learn ships.
+"""Optical recognition of handwritten digits: 1,797 images of 8 × 8 pixels, the copy that
+scikit-learn ships.
 
-Test set of E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998,
-https://doi.org/10.24432/C50P49 (CC BY 4.0 by UCI's donation policy). ``digits.csv.gz`` is scikit-learn 1.9.1's, under
-the BSD 3-clause license that stands in ``_scikit_learn.py``.
+Test set of E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine
+Learning Repository, 1998, https://doi.org/10.24432/C50P49 (CC BY 4.0 by UCI's donation policy).
+``digits.csv.gz`` is scikit-learn 1.9.1's, under the BSD 3-clause license that stands in
+``_scikit_learn.py``.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """DNA: is the middle of a stretch of 60 nucleotides a splice junction, and of which kind?
 
-D. Michie, D. J. Spiegelhalter and C. C. Taylor, Machine Learning, Neural and Statistical Classification, 1994
-(StatLog), after G. Towell, M. Noordewier and J. Shavlik, UCI Machine Learning Repository, Molecular Biology
-(Splice-junction Gene Sequences), https://doi.org/10.24432/C5M888 (CC BY 4.0 by UCI's donation policy; mlbench's GPL-2
-stands in its DESCRIPTION). StatLog's test set of 1,186 is kept; 400 of its 2,000 training samples become the validation
-split.
+D. Michie, D. J. Spiegelhalter and C. C. Taylor, Machine Learning, Neural and Statistical
+Classification, 1994 (StatLog), after G. Towell, M. Noordewier and J. Shavlik, UCI Machine Learning
+Repository, Molecular Biology (Splice-junction Gene Sequences), https://doi.org/10.24432/C5M888 (CC
+BY 4.0 by UCI's donation policy; mlbench's GPL-2 stands in its DESCRIPTION). StatLog's test set of
+1,186 is kept; 400 of its 2,000 training samples become the validation split.
 
-An input has three indicator channels for the 60 nucleotides: A is (1, 0, 0), C (0, 1, 0), G (0, 0, 1), T (0, 0, 0).
+An input has three indicator channels for the 60 nucleotides: A is (1, 0, 0), C (0, 1, 0), G (0, 0,
+1), T (0, 0, 0).
 """
 
 from __future__ import annotations

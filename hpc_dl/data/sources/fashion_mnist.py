@@ -1,8 +1,9 @@
 """Fashion-MNIST: 70,000 product photographs of 28 × 28 pixels in 10 classes.
 
-H. Xiao, K. Rasul and R. Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms,
-2017, arXiv:1708.07747 (MIT, says the Debian package's copyright file, which calls it Expat). The authors' test set is
-kept; 5,000 of their 60,000 training images become the validation split.
+H. Xiao, K. Rasul and R. Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine
+Learning Algorithms, 2017, arXiv:1708.07747 (MIT, says the Debian package's copyright file, which
+calls it Expat). The authors' test set is kept; 5,000 of their 60,000 training images become the
+validation split.
 """
 
 from __future__ import annotations
@@ -104,7 +105,9 @@ def _fetched(scratch: Path) -> tuple[Path, str]:
 
 
 def _idx(content: bytes) -> NDArray[Any]:
-    """An array from the idx format: two zero bytes, type (8 for uint8), number of axes, their lengths, the values."""
+    """An array from the idx format: two zero bytes, type (8 for uint8), number of axes, their
+    lengths, the values.
+    """
     import numpy as np
 
     num_axes = content[3]

@@ -1,9 +1,10 @@
-"""The mushroom body of a fly larva: two graphs of neurons and their synapses, one for each hemisphere.
+"""The mushroom body of a fly larva: two graphs of neurons and their synapses, one for each
+hemisphere.
 
-K. Eichler et al., The complete connectome of a learning and memory center in an insect brain, Nature 548, 2017, as
-graspologic ships it: under MIT, says its LICENSE.txt, and nothing in it tells a license of the data themselves. The
-left hemisphere is for training, the right one for the test. There is no validation split: it would have to be cut out
-of the one training graph.
+K. Eichler et al., The complete connectome of a learning and memory center in an insect brain,
+Nature 548, 2017, as graspologic ships it: under MIT, says its LICENSE.txt, and nothing in it tells
+a license of the data themselves. The left hemisphere is for training, the right one for the test.
+There is no validation split: it would have to be cut out of the one training graph.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""English words in running text: a dictionary (GCIDE 0.48) and the King James Bible, for vectors of words.
+"""English words in running text: a dictionary (GCIDE 0.48) and the King James Bible, for vectors of
+words.
 
-The GNU version of the Collaborative International Dictionary of English comes from Debian's package ``dict-gcide``
-(GPL-2+: the text is built here and never shipped), the Bible from ``bible-kjv-text`` (public domain), both as their
-copyright files say. What the vectors are judged by comes with gensim (LGPL-2.1, says its METADATA; it tells no license
-of these lists themselves): WordSim-353 (Finkelstein et al., 2002), SimLex-999 (Hill et al., 2015) and Google's
-analogies (Mikolov et al., 2013); it lies beside the test stream, as numbers of tokens.
+The GNU version of the Collaborative International Dictionary of English comes from Debian's package
+``dict-gcide`` (GPL-2+: the text is built here and never shipped), the Bible from ``bible-kjv-text``
+(public domain), both as their copyright files say. What the vectors are judged by comes with gensim
+(LGPL-2.1, says its METADATA; it tells no license of these lists themselves): WordSim-353
+(Finkelstein et al., 2002), SimLex-999 (Hill et al., 2015) and Google's analogies (Mikolov et al.,
+2013); it lies beside the test stream, as numbers of tokens.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ _MIN_COUNT = 5
 _EVERY = 100  # one entry or verse of so many for validation, and one for the test
 
 _HEADWORD = re.compile(r"^(?=\S.*\\)", re.MULTILINE)
-# What is no running text: how a word is spoken, where it is from, who says so: \Zy"them\ (z[imac]"th[e^]m) [Obs.]
+# What is no running text: how a word is spoken, where it is from, who says so: \Zy"them\
+# (z[imac]"th[e^]m) [Obs.]
 _APPARATUS = re.compile(r"\\[^\\]*\\|\([^()\s]*\[[^()]*\)|\[[^][]*\]")
 _WORD = re.compile(r"[a-z]+")
 
@@ -117,7 +120,9 @@ def _entries(path: Path) -> list[str]:
 
 
 def _pairs(name: str, rows: Iterable[Sequence[str]], number: dict[str, int]) -> dict[str, NDArray[Any]]:
-    """Pairs of words that people have judged: (N, 2) tokens and (N,) scores, where both words are known."""
+    """Pairs of words that people have judged: (N, 2) tokens and (N,) scores, where both words are
+    known.
+    """
     import numpy as np
 
     known = [(number[a], number[b], float(score)) for a, b, score in rows if a in number and b in number]

@@ -1,7 +1,8 @@
-"""Twenty-five Gaussians on a square grid, the harder trial of whether a generator gives all of the data's modes.
+"""Twenty-five Gaussians on a square grid, the harder trial of whether a generator gives all of the
+data's modes.
 
-V. Dumoulin et al., Adversarially Learned Inference, 2017, arXiv:1606.00704. The number of a point's mode is kept as its
-class: ``data.task: classification`` learns to tell them apart instead.
+V. Dumoulin et al., Adversarially Learned Inference, 2017, arXiv:1606.00704. The number of a point's
+mode is kept as its class: ``data.task: classification`` learns to tell them apart instead.
 """
 
 from __future__ import annotations

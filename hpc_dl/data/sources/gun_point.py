@@ -1,10 +1,12 @@
-"""Gun point: does an actor draw a gun and aim it, or only point with a finger? The way of the hand in a video.
+"""Gun point: does an actor draw a gun and aim it, or only point with a finger? The way of the hand
+in a video.
 
-C. A. Ratanamahatana and E. Keogh, Everything you know about dynamic time warping is wrong, 2004; H. A. Dau et al., The
-UCR time series archive, 2019, arXiv:1810.07758. What is known of the license stands in ``_timeseries.py``.
+C. A. Ratanamahatana and E. Keogh, Everything you know about dynamic time warping is wrong, 2004; H.
+A. Dau et al., The UCR time series archive, 2019, arXiv:1810.07758. What is known of the license
+stands in ``_timeseries.py``.
 
-The archive's test set is kept; 16 of its 50 training series become the validation split. A series is the horizontal
-position of the middle of the right hand, standardized by itself.
+The archive's test set is kept; 16 of its 50 training series become the validation split. A series
+is the horizontal position of the middle of the right hand, standardized by itself.
 
 Classes: 1 and 2 in the files, which name the gun before the finger.
 """

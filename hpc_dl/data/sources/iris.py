@@ -1,9 +1,10 @@
 """Iris: length and width of the sepals and petals of 150 flowers of three species.
 
-R. A. Fisher, The use of multiple measurements in taxonomic problems, Annals of Eugenics 7, 1936; UCI Machine Learning
-Repository, https://doi.org/10.24432/C56C76 (CC BY 4.0 by UCI's donation policy), with its two wrong values mended by
-scikit-learn, whose license stands in ``_scikit_learn.py``. Setosa can be separated from the others by a plane,
-versicolor and virginica cannot be separated so.
+R. A. Fisher, The use of multiple measurements in taxonomic problems, Annals of Eugenics 7, 1936;
+UCI Machine Learning Repository, https://doi.org/10.24432/C56C76 (CC BY 4.0 by UCI's donation
+policy), with its two wrong values mended by scikit-learn, whose license stands in
+``_scikit_learn.py``. Setosa can be separated from the others by a plane, versicolor and virginica
+cannot be separated so.
 
 Features: sepal length, sepal width, petal length, petal width.
 """

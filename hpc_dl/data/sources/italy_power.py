@@ -1,13 +1,15 @@
-"""Italy's demand for electric power over a day: is it a day of the winter half-year or of the summer half-year?
+"""Italy's demand for electric power over a day: is it a day of the winter half-year or of the
+summer half-year?
 
-E. Keogh et al., Intelligent icons: integrating lite-weight data mining and visualization into GUI operating systems,
-ICDM 2006; H. A. Dau et al., The UCR time series archive, 2019, arXiv:1810.07758. What is known of the license stands in
-``_timeseries.py``.
+E. Keogh et al., Intelligent icons: integrating lite-weight data mining and visualization into GUI
+operating systems, ICDM 2006; H. A. Dau et al., The UCR time series archive, 2019, arXiv:1810.07758.
+What is known of the license stands in ``_timeseries.py``.
 
-The archive's test set is kept; 20 of its 67 training series become the validation split. Each day is standardized by
-itself: only the shape is left.
+The archive's test set is kept; 20 of its 67 training series become the validation split. Each day
+is standardized by itself: only the shape is left.
 
-Classes: 1 and 2 in the files, which name October to March before April to September. The days bear it out: in class 1
+Classes: 1 and 2 in the files, which name October to March before April to September. The days bear
+    it out: in class 1
 the demand peaks at seven in the evening, after dark, in class 2 two hours later.
 """
 

@@ -1,9 +1,11 @@
-"""Japanese vowels: nine men say /ae/, each time 7 to 29 frames of 12 cepstrum coefficients; who spoke?
+"""Japanese vowels: nine men say /ae/, each time 7 to 29 frames of 12 cepstrum coefficients; who
+spoke?
 
-M. Kudo, J. Toyama and M. Shimbo, Multidimensional curve classification using passing-through regions, Pattern
-Recognition Letters 20(11–13), 1999; UCI Machine Learning Repository, https://doi.org/10.24432/C5NS47 (CC BY 4.0 by
-UCI's donation policy; the BSD 3-clause license of aeon, which ships them, stands in its wheel). The authors' test set
-is kept; 45 of their 270 training utterances become the validation split.
+M. Kudo, J. Toyama and M. Shimbo, Multidimensional curve classification using passing-through
+regions, Pattern Recognition Letters 20(11–13), 1999; UCI Machine Learning Repository,
+https://doi.org/10.24432/C5NS47 (CC BY 4.0 by UCI's donation policy; the BSD 3-clause license of
+aeon, which ships them, stands in its wheel). The authors' test set is kept; 45 of their 270
+training utterances become the validation split.
 """
 
 from __future__ import annotations

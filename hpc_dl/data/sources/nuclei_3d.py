@@ -1,13 +1,16 @@
-"""Nuclei of cells in three dimensions: one simulated volume of 31 × 61 × 57 voxels with the outlines of 52 nuclei.
+"""Nuclei of cells in three dimensions: one simulated volume of 31 × 61 × 57 voxels with the
+outlines of 52 nuclei.
 
-It comes with StarDist (M. Weigert et al., Star-convex Polyhedra for 3D Object Detection and Segmentation in Microscopy,
-2020; BSD 3-clause by its LICENSE.txt), which calls them synthetic nuclei and names no other origin or license.
+It comes with StarDist (M. Weigert et al., Star-convex Polyhedra for 3D Object Detection and
+Segmentation in Microscopy, 2020; BSD 3-clause by its LICENSE.txt), which calls them synthetic
+nuclei and names no other origin or license.
 
-A sample is a slab across the volume, 12 voxels thick. Along the second axis the first 25 layers are the training split,
-in slabs that begin at every layer, each in its eight mirror images; the next 12 are for validation, the last 24 are the
-test split. The slab for validation keeps the others apart: no nucleus lies in both training and test, but some lie in
-two splits next to each other. All are parts of one volume: a score says nothing of another, and least of all of nuclei
-under a real microscope.
+A sample is a slab across the volume, 12 voxels thick. Along the second axis the first 25 layers are
+the training split, in slabs that begin at every layer, each in its eight mirror images; the next 12
+are for validation, the last 24 are the test split. The slab for validation keeps the others apart:
+no nucleus lies in both training and test, but some lie in two splits next to each other. All are
+parts of one volume: a score says nothing of another, and least of all of nuclei under a real
+microscope.
 """
 
 from __future__ import annotations
@@ -69,7 +72,9 @@ def _make(path: Path, given: Path | None) -> None:
 
 
 def _values(folder: Path, name: str) -> NDArray[Any]:
-    """The voxels of one of the two files: a TIFF of 16 bits with a page for each plane, deflated in one strip."""
+    """The voxels of one of the two files: a TIFF of 16 bits with a page for each plane, deflated in
+    one strip.
+    """
     import numpy as np
 
     from hpc_dl.data.sources._fetch import checked, find_file

@@ -1,11 +1,13 @@
 """Penguins: the species of 344 penguins from their size and sex, of which 19 values are missing.
 
-K. B. Gorman, T. D. Williams and W. R. Fraser, Ecological sexual dimorphism and environmental variability within a
-community of Antarctic penguins, PLoS ONE 9(3), 2014; A. Horst, A. Hill and K. Gorman, palmerpenguins, 2020 (CC0 for the
-data, says the package's README).
+K. B. Gorman, T. D. Williams and W. R. Fraser, Ecological sexual dimorphism and environmental
+variability within a community of Antarctic penguins, PLoS ONE 9(3), 2014; A. Horst, A. Hill and K.
+Gorman, palmerpenguins, 2020 (CC0 for the data, says the package's README).
 
-Features: length and depth of the bill (mm), length of the flipper (mm), body mass (g), sex (0 female, 1 male). A
-missing value is NaN, to be imputed. The island and the year are left out: they tell where was looked.
+Features: length and depth of the bill (mm), length of the flipper (mm), body mass (g), sex (0
+    female, 1 male). A
+missing value is NaN, to be imputed. The island and the year are left out: they tell where was
+looked.
 """
 
 from __future__ import annotations

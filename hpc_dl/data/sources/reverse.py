@@ -1,7 +1,9 @@
-"""Words to be written backwards: 23,000 rows of random letters, and each with its letters in reverse order.
+"""Words to be written backwards: 23,000 rows of random letters, and each with its letters in
+reverse order.
 
-Generated from a fixed seed. A network that maps sequences to sequences has to keep what it reads, and to find it again
-in another order (Sutskever et al., 2014, and Bahdanau et al., 2015, on why the order matters).
+Generated from a fixed seed. A network that maps sequences to sequences has to keep what it reads,
+and to find it again in another order (Sutskever et al., 2014, and Bahdanau et al., 2015, on why the
+order matters).
 """
 
 from __future__ import annotations

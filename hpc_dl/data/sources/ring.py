@@ -1,7 +1,9 @@
-"""Eight Gaussians on a circle, the usual trial of whether a generator gives all of the data's modes.
+"""Eight Gaussians on a circle, the usual trial of whether a generator gives all of the data's
+modes.
 
-L. Metz, B. Poole, D. Pfau and J. Sohl-Dickstein, Unrolled Generative Adversarial Networks, 2017, arXiv:1611.02163. The
-number of a point's mode is kept as its class: ``data.task: classification`` learns to tell them apart instead.
+L. Metz, B. Poole, D. Pfau and J. Sohl-Dickstein, Unrolled Generative Adversarial Networks, 2017,
+arXiv:1611.02163. The number of a point's mode is kept as its class: ``data.task: classification``
+learns to tell them apart instead.
 """
 
 from __future__ import annotations

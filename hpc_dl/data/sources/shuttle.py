@@ -1,15 +1,19 @@
-"""Shuttle: what the radiators of a space shuttle do, from nine numbers; seven classes of 10 to 45,586 moments.
+"""Shuttle: what the radiators of a space shuttle do, from nine numbers; seven classes of 10 to
+45,586 moments.
 
-D. Michie, D. J. Spiegelhalter and C. C. Taylor, Machine Learning, Neural and Statistical Classification, 1994
-(StatLog), given by J. Catlett; UCI Machine Learning Repository, Statlog (Shuttle), https://doi.org/10.24432/C5WS31
-(CC BY 4.0 by UCI's donation policy; mlbench's GPL-2 stands in its DESCRIPTION).
+D. Michie, D. J. Spiegelhalter and C. C. Taylor, Machine Learning, Neural and Statistical
+Classification, 1994 (StatLog), given by J. Catlett; UCI Machine Learning Repository, Statlog
+(Shuttle), https://doi.org/10.24432/C5WS31 (CC BY 4.0 by UCI's donation policy; mlbench's GPL-2
+stands in its DESCRIPTION).
 
-The first 43,500 rows are StatLog's training set, the last 14,500 its test set, which is kept; 8,700 of the training set
-become the validation split. The rarest class, 10 of 58,000, has 5, 1 and 4 samples there: judge by
-``balanced_accuracy``, for one who always says the most frequent class is right for 79 %, and mind that one sample of
-the rarest weighs a quarter of its class in the test and all of it in the validation.
+The first 43,500 rows are StatLog's training set, the last 14,500 its test set, which is kept; 8,700
+of the training set become the validation split. The rarest class, 10 of 58,000, has 5, 1 and 4
+samples there: judge by ``balanced_accuracy``, for one who always says the most frequent class is
+right for 79 %, and mind that one sample of the rarest weighs a quarter of its class in the test and
+all of it in the validation.
 
-Features: nine whole numbers without units; the first is the time, what the others measure is not told. They reach far
+Features: nine whole numbers without units; the first is the time, what the others measure is not
+    told. They reach far
 out: 98 % lie within a hundred of zero, a few beyond ten thousand.
 """
 

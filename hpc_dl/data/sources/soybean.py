@@ -1,12 +1,13 @@
 """Soybean: 19 diseases of 683 plants from 35 observations, of which one in ten is missing.
 
-R. S. Michalski and R. L. Chilausky, Learning by being told and learning from examples, 1980; UCI Machine Learning
-Repository, Soybean (Large), https://doi.org/10.24432/C5JG6Z (CC BY 4.0 by UCI's donation policy; mlbench's GPL-2
-stands in its DESCRIPTION).
+R. S. Michalski and R. L. Chilausky, Learning by being told and learning from examples, 1980; UCI
+Machine Learning Repository, Soybean (Large), https://doi.org/10.24432/C5JG6Z (CC BY 4.0 by UCI's
+donation policy; mlbench's GPL-2 stands in its DESCRIPTION).
 
-Features: numbers of the 35 attributes' values, in the order of the file (date, plant stand, precipitation,
-temperature, hail, …, roots). 2,337 are missing: NaN, to be imputed. They are not missing at random: all of them belong
-to 121 plants of five diseases.
+Features: numbers of the 35 attributes' values, in the order of the file (date, plant stand,
+    precipitation,
+temperature, hail, …, roots). 2,337 are missing: NaN, to be imputed. They are not missing at random:
+all of them belong to 121 plants of five diseases.
 """
 
 from __future__ import annotations

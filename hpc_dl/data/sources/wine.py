@@ -1,9 +1,11 @@
 """Wine: a chemical analysis of 178 wines of three cultivators in the same region of Italy.
 
-M. Forina et al., PARVUS, 1988; UCI Machine Learning Repository, Wine, https://doi.org/10.24432/C5PC7J (CC BY 4.0 by
-UCI's donation policy); scikit-learn's license stands in ``_scikit_learn.py``.
+M. Forina et al., PARVUS, 1988; UCI Machine Learning Repository, Wine,
+https://doi.org/10.24432/C5PC7J (CC BY 4.0 by UCI's donation policy); scikit-learn's license stands
+in ``_scikit_learn.py``.
 
-Features: alcohol, malic acid, ash, alcalinity of ash, magnesium, total phenols, flavanoids, nonflavanoid phenols,
+Features: alcohol, malic acid, ash, alcalinity of ash, magnesium, total phenols, flavanoids,
+    nonflavanoid phenols,
 proanthocyanins, color intensity, hue, OD280/OD315 of diluted wines, proline.
 """
 

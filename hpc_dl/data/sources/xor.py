@@ -1,8 +1,9 @@
 """XOR: 1,000 points around the corners of a square; opposite corners are of the same class.
 
-What a single layer cannot learn (M. Minsky and S. Papert, Perceptrons, 1969): no line has more than three of the four
-corners on their right sides, so that it is right for 75 % at best, and for 50 % where it learns nothing. Generated: the
-corners (0, 0), (0, 1), (1, 0), (1, 1) in turn, with normal noise of a standard deviation of 0.1.
+What a single layer cannot learn (M. Minsky and S. Papert, Perceptrons, 1969): no line has more than
+three of the four corners on their right sides, so that it is right for 75 % at best, and for 50 %
+where it learns nothing. Generated: the corners (0, 0), (0, 1), (1, 0), (1, 1) in turn, with normal
+noise of a standard deviation of 0.1.
 """
 
 from __future__ import annotations

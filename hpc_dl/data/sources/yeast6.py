@@ -1,11 +1,12 @@
 """Yeast: which 35 of 1,484 proteins lie outside of the cell? A class of 2.4 %.
 
-K. Nakai and M. Kanehisa, 1991; UCI Machine Learning Repository, Yeast, https://doi.org/10.24432/C5KG68 (CC BY 4.0 by
-UCI's donation policy; the package's MIT stands in its METADATA); made a task of two classes by A. Fernández et al.,
-KEEL, 2011 (``yeast6``: EXC against the rest). One who never finds a positive one is right for 97.6 %: judge by
-``balanced_accuracy``.
+K. Nakai and M. Kanehisa, 1991; UCI Machine Learning Repository, Yeast,
+https://doi.org/10.24432/C5KG68 (CC BY 4.0 by UCI's donation policy; the package's MIT stands in its
+METADATA); made a task of two classes by A. Fernández et al., KEEL, 2011 (``yeast6``: EXC against
+the rest). One who never finds a positive one is right for 97.6 %: judge by ``balanced_accuracy``.
 
-Features: signals of the amino-acid sequence for the place of a protein (mcg, gvh, alm, mit, erl, pox, vac, nuc).
+Features: signals of the amino-acid sequence for the place of a protein (mcg, gvh, alm, mit, erl,
+    pox, vac, nuc).
 """
 
 from __future__ import annotations

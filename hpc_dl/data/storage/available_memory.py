@@ -13,15 +13,18 @@ _PROCESS = Path("/proc/self/cgroup")
 
 
 def stays_in_memory(num_bytes: int) -> bool:
-    """Whether the system can keep so many bytes of a file in memory, and has as much again for all else."""
+    """Whether the system can keep so many bytes of a file in memory, and has as much again for all
+    else.
+    """
     return num_bytes <= memory_at_hand() / 2
 
 
 def memory_at_hand() -> float:
-    """Bytes that this process's job could fill; what the system keeps of files would make way for them.
+    """Bytes that this process's job could fill; what the system keeps of files would make way for
+    them.
 
-    The least of what the machine has and what is left in each control group that the process is in: Slurm makes one for
-    each job, as large as ``resources.memory``.
+    The least of what the machine has and what is left in each control group that the process is in:
+    Slurm makes one for each job, as large as ``resources.memory``.
     """
     return min(float(psutil.virtual_memory().available), *_of_groups(), float("inf"))
 

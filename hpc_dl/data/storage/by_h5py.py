@@ -25,7 +25,8 @@ class HDF5Rows:
         self._file = file
         self._dataset = dataset
         self.layout = layout
-        # A read by HDF5 costs as much as copying some ten kilobytes: what lies together is read together.
+        # A read by HDF5 costs as much as copying some ten kilobytes: what lies together is read
+        # together.
         at_once = max(1, _BLOCK_BYTES // max(1, layout.row_bytes))
         self._chunked = bool(dataset.chunks)
         chunk_rows = dataset.chunks[0] if self._chunked else 1

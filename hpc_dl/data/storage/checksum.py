@@ -19,9 +19,11 @@ _PROBE_BYTES = 64 << 10
 
 
 def content_checksum(file: h5py.File) -> str:
-    """``sha256:…`` over path, type, shape and values of every dataset, sorted by path, read in blocks.
+    """``sha256:…`` over path, type, shape and values of every dataset, sorted by path, read in
+    blocks.
 
-    Layout, compression and attributes do not change it: a repacked copy of a file keeps its checksum.
+    Layout, compression and attributes do not change it: a repacked copy of a file keeps its
+    checksum.
     """
     digest = hashlib.sha256()
     for name, dataset in sorted(datasets(file)):
@@ -32,12 +34,13 @@ def content_checksum(file: h5py.File) -> str:
 
 
 def file_checksum(path: str | Path) -> str:
-    """A checksum over the bytes of a file that this project did not write, quick however large it is.
+    """A checksum over the bytes of a file that this project did not write, quick however large it
+    is.
 
     Returns:
-        ``sha256:…`` of all bytes up to 64 MiB; above that ``sampled-sha256:…`` of the length and of 64 blocks of
-        64 KiB spread evenly, the first and the last included. The sample notices a replaced or regenerated file, not
-        a single changed value.
+        ``sha256:…`` of all bytes up to 64 MiB; above that ``sampled-sha256:…`` of the length and of
+        64 blocks of 64 KiB spread evenly, the first and the last included. The sample notices a
+        replaced or regenerated file, not a single changed value.
     """
     with open(path, "rb") as file:
         num_bytes = os.fstat(file.fileno()).st_size
@@ -51,7 +54,9 @@ def file_checksum(path: str | Path) -> str:
 
 
 def datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Path and dataset of every dataset that lies in the file itself (links out of it are not followed)."""
+    """Path and dataset of every dataset that lies in the file itself (links out of it are not
+    followed).
+    """
     names: list[str] = []
     file.visit(names.append)
     for name in names:

@@ -57,10 +57,11 @@ def blocks_of(rows: NDArray[np.intp], rows_together: int, num_rows: int) -> Iter
 
 
 class _Memory:
-    """Memory for one window of rows after another, used again when nobody holds an array in it any more.
+    """Memory for one window of rows after another, used again when nobody holds an array in it any
+    more.
 
-    malloc, asked for some large arrays by turns, would keep twice what is in use, and touching new memory takes as long
-    as the faster decoders.
+    malloc, asked for some large arrays by turns, would keep twice what is in use, and touching new
+    memory takes as long as the faster decoders.
     """
 
     def __init__(self) -> None:
@@ -119,7 +120,8 @@ class ChunkedRows:
         try:
             self._work_together(deque(jobs), taken)
         except DataError:
-            # Blosc2 may fail on a sound chunk while another thread decodes a damaged one: ask again, alone.
+            # Blosc2 may fail on a sound chunk while another thread decodes a damaged one: ask
+            # again, alone.
             self._work(deque(jobs), taken)
         return native(taken)
 
@@ -173,7 +175,8 @@ class ChunkedRows:
         """Decode one chunk, and bring its part of the rows to their places."""
         chunks = self._chunks
         if self.layout.has_whole_rows and chunks.offsets[cell] >= 0:
-            # Whole rows are moved as if they were single values of that many bytes: one plain copy for each.
+            # Whole rows are moved as if they were single values of that many bytes: one plain copy
+            # for each.
             values = self._decoded(cell).view(self._row_type)
             taken.reshape(len(taken), -1).view(self._row_type)[:, 0][block.places] = values[block.rows]
             return
@@ -198,7 +201,8 @@ class ChunkedRows:
             first = chunks.first_element(cell)
             at_edge = any(s + n > end for s, n, end in zip(first, chunks.shape, self.layout.shape, strict=True))
             if at_edge and num_bytes == self._pipeline.num_bytes:
-                # H5Pset_chunk_opts lets a writer leave chunks at the edge as they are, without a mark on them.
+                # H5Pset_chunk_opts lets a writer leave chunks at the edge as they are, without a
+                # mark on them.
                 return stored
             raise DataError.at(
                 self.layout.place,

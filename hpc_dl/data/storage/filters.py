@@ -1,7 +1,7 @@
 """Undoing what HDF5's filters did to a chunk, outside HDF5's global lock.
 
-Each decoder takes the bytes of a chunk and gives new ones. The costly ones let go of the interpreter's lock while they
-work, so several threads decode at once.
+Each decoder takes the bytes of a chunk and gives new ones. The costly ones let go of the
+interpreter's lock while they work, so several threads decode at once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ except ImportError:  # there are no wheels for some processors
 Bytes = NDArray[np.uint8]
 Decoder = Callable[[Bytes], Bytes]
 
-# Those of hdf5plugin that keep no state between two calls, so that threads may call them at the same time.
+# Those of hdf5plugin that keep no state between two calls, so that threads may call them at the
+# same time.
 _PLUGINS = {32001: "blosc", 32004: "lz4", 32008: "bshuf", 32015: "zstd", 32026: "blosc2"}
 _BZIP2, _LZF, _BLOSC, _LZ4, _BITSHUFFLE = 307, 32000, 32001, 32004, 32008
 _NAMES = (
@@ -54,7 +55,9 @@ _WORDS_AT_ONCE = 32768
 
 
 class CannotDecode(Exception):
-    """Why the bytes of a chunk are not what the filters once wrote; the reader of the chunk says which one it is."""
+    """Why the bytes of a chunk are not what the filters once wrote; the reader of the chunk says
+    which one it is.
+    """
 
 
 class Filter(NamedTuple):
@@ -106,7 +109,9 @@ class Pipeline:
     """
 
     def __init__(self, filters: tuple[Filter, ...], num_bytes: int) -> None:
-        """Decode chunks of ``num_bytes`` bytes; :func:`obstacle` found nothing against any of the filters."""
+        """Decode chunks of ``num_bytes`` bytes; :func:`obstacle` found nothing against any of the
+        filters.
+        """
         self.num_bytes = num_bytes
         decoders = [_decoder(filter_) for filter_ in filters]
         self._decoders = [
@@ -148,7 +153,9 @@ def _decoder(filter_: Filter) -> Decoder | None:
 
 
 def _guard(filter_: Filter) -> Callable[[Bytes], None] | None:
-    """A check of what a compiled filter believes unseen: wrong lengths would let it read memory that is not its own."""
+    """A check of what a compiled filter believes unseen: wrong lengths would let it read memory
+    that is not its own.
+    """
     if filter_.number == _BLOSC:
         return _check_blosc
     if filter_.number == _LZ4:
@@ -159,13 +166,16 @@ def _guard(filter_: Filter) -> Callable[[Bytes], None] | None:
 
 
 def _check_blosc(stored: Bytes) -> None:
-    """Check that the lengths in Blosc's header are those of the bytes; it trusts them with the rest of its checks."""
+    """Check that the lengths in Blosc's header are those of the bytes; it trusts them with the rest
+    of its checks.
+    """
     if len(stored) < 16 or int.from_bytes(stored[12:16].tobytes(), "little") != len(stored):
         raise CannotDecode("its length is not the one in its header")
 
 
 def _check_blocks(stored: Bytes, value_bytes: int, values_at_once: int) -> None:
-    """Check the lengths in LZ4's and bitshuffle's container: ``u64 bytes, u32 bytes of a block, (u32 length, block)…``.
+    """Check the lengths in LZ4's and bitshuffle's container: ``u64 bytes, u32 bytes of a block,
+    (u32 length, block)…``.
 
     All big-endian; values beyond the last multiple of ``values_at_once`` follow uncompressed.
     """
@@ -192,7 +202,8 @@ def _inflate(stored: Bytes) -> Bytes:
 
 
 def _bunzip2(stored: Bytes) -> Bytes:
-    # Not the function of hdf5plugin: where the end of the bytes is missing, it waits for it for ever.
+    # Not the function of hdf5plugin: where the end of the bytes is missing, it waits for it for
+    # ever.
     try:
         return np.frombuffer(bz2.decompress(stored.data), np.uint8)
     except (OSError, ValueError) as error:
@@ -206,7 +217,8 @@ def _unshuffle(stored: Bytes, value_bytes: int) -> Bytes:
     end = num_values * value_bytes
     values = np.empty_like(stored)
     table = values[:end].reshape(num_values, value_bytes)
-    # One strided copy for each byte of a value: three to five times as fast as a transposed copy in NumPy.
+    # One strided copy for each byte of a value: three to five times as fast as a transposed copy in
+    # NumPy.
     for byte in range(value_bytes):
         table[:, byte] = stored[byte * num_values : (byte + 1) * num_values]
     values[end:] = stored[end:]  # what does not fill a value stays where it is
@@ -256,7 +268,8 @@ class _FilterClass(ctypes.Structure):
     ]
 
 
-# size_t filter(unsigned flags, size_t num_values, const unsigned values[], size_t nbytes, size_t *size, void **buffer)
+# size_t filter(unsigned flags, size_t num_values, const unsigned values[], size_t nbytes, size_t
+# *size, void **buffer)
 _FilterFunction = ctypes.CFUNCTYPE(
     ctypes.c_size_t,
     ctypes.c_uint,

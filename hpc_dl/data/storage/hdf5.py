@@ -19,7 +19,8 @@ def open_file(path: str | Path, *, chunk_cache_bytes: int | None = None) -> h5py
 
     Args:
         path: the file.
-        chunk_cache_bytes: size of HDF5's cache of decoded chunks, for each dataset; HDF5's own default when None.
+        chunk_cache_bytes: size of HDF5's cache of decoded chunks, for each dataset; HDF5's own
+            default when None.
 
     Raises:
         DataError: the file is missing, a folder, empty, unreadable, truncated, or not HDF5.
@@ -66,8 +67,8 @@ def find_dataset(file: h5py.File, name: str, option: str) -> h5py.Dataset:
         option: key of the configuration that named it, for the remedy: ``data.inputs``.
 
     Raises:
-        DataError: there is no dataset at this path (the message lists those that are there), or a link, external
-            storage or a virtual dataset leads out of the folder of the file.
+        DataError: there is no dataset at this path (the message lists those that are there), or a
+            link, external storage or a virtual dataset leads out of the folder of the file.
     """
     name = f"/{name.strip('/')}"
     found = file.get(name)
@@ -116,7 +117,9 @@ def listed(names: list[str]) -> str:
 
 
 def attribute(item: h5py.File | h5py.Dataset, name: str) -> Any:
-    """An attribute in plain Python types (texts as ``str``, arrays as lists), or None where there is none."""
+    """An attribute in plain Python types (texts as ``str``, arrays as lists), or None where there
+    is none.
+    """
     value = item.attrs.get(name)
     if isinstance(value, h5py.Empty):
         return None

@@ -40,7 +40,8 @@ class Stamp:
 
 @dataclass(frozen=True, eq=False)
 class ChunkIndex:
-    """Where each chunk of a dataset lies; the arrays run over the cells of the chunk grid in C order.
+    """Where each chunk of a dataset lies; the arrays run over the cells of the chunk grid in C
+    order.
 
     Attributes:
         shape: shape of a chunk; those at the edge are stored in full, too.
@@ -94,7 +95,9 @@ class Layout:
 
     @property
     def rows_alone(self) -> bool:
-        """Whether every row lies in the file in one piece, just as NumPy holds it, and can be had without others."""
+        """Whether every row lies in the file in one piece, just as NumPy holds it, and can be had
+        without others.
+        """
         chunks = self.chunks
         if chunks is None:
             return self.offset is not None
@@ -114,7 +117,9 @@ class Layout:
 
     @property
     def has_whole_rows(self) -> bool:
-        """Whether the rows of a chunk are rows of the dataset: neither parts of them nor longer ones."""
+        """Whether the rows of a chunk are rows of the dataset: neither parts of them nor longer
+        ones.
+        """
         return self.chunks is not None and self.chunks.shape[1:] == self.shape[1:]
 
     @property
@@ -132,7 +137,8 @@ def locate(dataset: h5py.Dataset) -> Layout:
     """Find out where the values of a dataset lie.
 
     Raises:
-        DataError: the file ends before the values do, the index of chunks is damaged, or a filter is not installed.
+        DataError: the file ends before the values do, the index of chunks is damaged, or a filter
+            is not installed.
     """
     file = os.path.realpath(dataset.file.filename)
     stamp = Stamp.of(os.stat(file))
@@ -165,7 +171,8 @@ def _why_by_h5py(dataset: h5py.Dataset, creation: h5py.h5p.PropDCID, filters: tu
         return "virtual dataset"
     if creation.get_external_count():
         return "values in external files"
-    # Precisions, paddings and floats that NumPy has no type for are converted by HDF5 when it reads.
+    # Precisions, paddings and floats that NumPy has no type for are converted by HDF5 when it
+    # reads.
     as_numpy = dataset.dtype.kind in "biufc"
     if not as_numpy or h5py.h5t.py_create(dataset.dtype, logical=True) != dataset.id.get_type():
         return "a type that HDF5 converts"
@@ -196,7 +203,8 @@ def _index_chunks(dataset: h5py.Dataset, filters: tuple[Filter, ...]) -> ChunkIn
     # A flat array of plain numbers: a list of records would take some 200 bytes for each chunk.
     numbers = array("q")
     try:
-        # One pass over HDF5's own index. What the callback returns must be false, or the pass ends there, silently.
+        # One pass over HDF5's own index. What the callback returns must be false, or the pass ends
+        # there, silently.
         dataset.id.chunk_iter(
             lambda chunk: numbers.extend((*chunk.chunk_offset, chunk.byte_offset, chunk.size, chunk.filter_mask))
         )
@@ -232,7 +240,9 @@ def _check_chunks(layout: Layout) -> None:
 
 
 def _agrees_with_hdf5(layout: Layout, dataset: h5py.Dataset) -> bool:
-    """Whether the offsets count from the beginning of the file; not all versions of HDF5 add a user block to them."""
+    """Whether the offsets count from the beginning of the file; not all versions of HDF5 add a user
+    block to them.
+    """
     if layout.chunks is None:
         offset, expected = layout.offset, np.asarray(dataset[:1]).astype(layout.dtype, copy=False).tobytes()
     else:

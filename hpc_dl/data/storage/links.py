@@ -1,7 +1,9 @@
-"""Where a dataset really lies: external links, external storage and virtual datasets stay in the folder of the file.
+"""Where a dataset really lies: external links, external storage and virtual datasets stay in the
+folder of the file.
 
-HDF5 follows all three anywhere. A file from somebody else could so read any file of the user's into a training, and a
-file that was moved without its parts would give fill values in their place, without a word.
+HDF5 follows all three anywhere. A file from somebody else could so read any file of the user's into
+a training, and a file that was moved without its parts would give fill values in their place,
+without a word.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ _MAX_DEPTH = 16
 
 
 def check_links(dataset: h5py.Dataset, place: str, opened: str) -> None:
-    """Check that all that a dataset needs is there, and in the folder of the file that was opened or below it.
+    """Check that all that a dataset needs is there, and in the folder of the file that was opened
+    or below it.
 
     Args:
         dataset: the dataset that was found, links followed.
@@ -51,7 +54,8 @@ def _check(dataset: h5py.Dataset, place: str, opened: str, depth: int) -> None:
 
 
 def _check_external(place: str, name: str, end: int, opened: str) -> None:
-    # HDF5 takes a relative name from the folder in this variable, else from the working folder of the process.
+    # HDF5 takes a relative name from the folder in this variable, else from the working folder of
+    # the process.
     prefix = os.environ.get("HDF5_EXTFILE_PREFIX", "").replace("${ORIGIN}", os.path.dirname(opened))
     target = os.path.realpath(os.path.join(prefix, name))
     _refuse_outside(place, "has its values in another file", target, opened)
@@ -76,7 +80,8 @@ def _check_source(dataset: h5py.Dataset, file: str, name: str, place: str, opene
         _refuse_outside(place, "is a virtual dataset over another file", os.path.realpath(source), opened)
         try:
             with h5py.File(source, "r") as source_file:
-                # `%b` in a name stands for the number of the block; the first tells where all of them lie.
+                # `%b` in a name stands for the number of the block; the first tells where all of
+                # them lie.
                 found = source_file.get(name.replace("%b", "0"))
                 if not isinstance(found, h5py.Dataset):
                     raise _missing_source(place, f"{source}:{name}")

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from hpc_dl.data.storage.layout import Layout
 from hpc_dl.data.storage.rawfile import RawFile
 
-# Fewer bytes are moved before another thread is at work, or many more where threads are told to sleep as they wait.
+# Fewer bytes are moved before another thread is at work, or many more where threads are told to
+# sleep as they wait.
 _SHARED_BYTES = 256 << 10
 _SLEEPY = os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE"
 
@@ -54,7 +55,9 @@ class MappedRows:
         return native(self._rows[begin:end].copy())
 
     def take_boxes(self, rows: NDArray[np.intp], begins: NDArray[np.intp], size: tuple[int, ...]) -> NDArray[Any]:
-        """See :class:`hpc_dl.data.storage.rows.RowReader`; nothing else is read, where there is a map."""
+        """See :class:`hpc_dl.data.storage.rows.RowReader`; nothing else is read, where there is a
+        map.
+        """
         if self._rows is None:
             return boxes(self.take(rows), np.arange(len(rows)), begins, size)
         self._file.check()
@@ -75,7 +78,9 @@ class MappedRows:
         self._file.close()
 
     def _take_in_threads(self, rows: NDArray[np.intp]) -> NDArray[Any]:
-        """By torch, whose threads share the work, where it is imported: nobody else waits seconds for it."""
+        """By torch, whose threads share the work, where it is imported: nobody else waits seconds
+        for it.
+        """
         assert self._rows is not None
         torch: Any = sys.modules.get("torch")
         if _SLEEPY or torch is None or torch.get_num_threads() == 1:
@@ -97,7 +102,9 @@ class MappedRows:
 
 
 class MappedChunks:
-    """Whole rows in chunks that are not compressed: they begin anywhere, and one gather gets them all the same."""
+    """Whole rows in chunks that are not compressed: they begin anywhere, and one gather gets them
+    all the same.
+    """
 
     rows_together = 1
     reading = "chunks, not compressed, mapped"
@@ -109,7 +116,8 @@ class MappedChunks:
         self._file = file
         self._chunk_rows = layout.chunks.shape[0]
         self._offsets = layout.chunks.offsets
-        # An array in which every byte begins a row. Rows are moved as if they were single values of that many bytes.
+        # An array in which every byte begins a row. Rows are moved as if they were single values of
+        # that many bytes.
         row_type = np.dtype((np.void, layout.row_bytes))
         num_rows = max(0, len(file.content) - layout.row_bytes + 1)
         self._rows: NDArray[Any] | None = np.ndarray((num_rows,), row_type, file.content.data, strides=(1,))
@@ -149,7 +157,9 @@ class MappedChunks:
 def boxes(
     rows: NDArray[Any], places: NDArray[np.intp], begins: NDArray[np.intp], size: tuple[int, ...]
 ) -> NDArray[Any]:
-    """A box out of the last axes of each of some rows, beginning at ``begins`` (B, axes): (B, …, *size)."""
+    """A box out of the last axes of each of some rows, beginning at ``begins`` (B, axes): (B, …,
+    *size).
+    """
     kept = rows.shape[1 : rows.ndim - len(size)]
     found = np.empty((len(places), *kept, *size), rows.dtype)
     for box, place, begin in zip(found, places.tolist(), begins.tolist(), strict=True):

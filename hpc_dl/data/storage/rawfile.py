@@ -1,4 +1,6 @@
-"""The bytes of a file without HDF5: mapped where the system allows, else read; noticed when they change."""
+"""The bytes of a file without HDF5: mapped where the system allows, else read; noticed when they
+change.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ _libc = ctypes.CDLL(None)
 
 
 class RawFile:
-    """A stretch of a file from which a dataset is read; holds a file descriptor and perhaps a map, both safe to fork.
+    """A stretch of a file from which a dataset is read; holds a file descriptor and perhaps a map,
+    both safe to fork.
 
     Attributes:
         start: where in the file the stretch begins.
@@ -58,7 +61,8 @@ class RawFile:
         self._asked = np.zeros(end // _PIECE + 1, bool)
 
     def check(self) -> None:
-        """Look, at most once a second, whether the file is still what it was; before the map is touched.
+        """Look, at most once a second, whether the file is still what it was; before the map is
+        touched.
 
         Touching a page behind the end of a mapped file that has shrunk kills the process (SIGBUS).
 
@@ -109,9 +113,10 @@ class RawFile:
     def expect(self, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
         """Let the system read these stretches of the file ahead; returns before they are there.
 
-        To ask for small rows that lie far apart would cost more than to use them: their pieces are asked for once in
-        the life of this object; or nothing but the rows, where memory cannot hold the file. Where most of each piece is
-        wanted, a look at one byte of a mebibyte tells whether the system has dropped it since.
+        To ask for small rows that lie far apart would cost more than to use them: their pieces are
+        asked for once in the life of this object; or nothing but the rows, where memory cannot hold
+        the file. Where most of each piece is wanted, a look at one byte of a mebibyte tells whether
+        the system has dropped it since.
         """
         if not len(starts):
             return
@@ -130,14 +135,16 @@ class RawFile:
             first_piece, *others = group
             if not self._stays or not self._is_cached(first_piece * _PIECE):
                 for piece in (first_piece, *others):
-                    # This call lets go of the interpreter's lock; mmap.madvise does not in all versions of Python.
+                    # This call lets go of the interpreter's lock; mmap.madvise does not in all
+                    # versions of Python.
                     os.posix_fadvise(self._fd, piece * _PIECE, _PIECE, os.POSIX_FADV_WILLNEED)
 
     def load(self) -> None:
-        """Have the system read all of the stretch, if it is not in memory; returns when it has, or when this is closed.
+        """Have the system read all of the stretch, if it is not in memory; returns when it has, or
+        when this is closed.
 
-        The pages of the map are entered, too, which would else be done one by one when they are touched. The
-        interpreter's lock is let go of meanwhile: other threads go on.
+        The pages of the map are entered, too, which would else be done one by one when they are
+        touched. The interpreter's lock is let go of meanwhile: other threads go on.
         """
         content, end = self.content, self.start + len(self.content if self.content is not None else ())
         for begin in range(self.start // _PAGE * _PAGE, end, _LOADED_PIECE):
@@ -160,7 +167,9 @@ class RawFile:
             self.content = None
 
     def _is_cached(self, offset: int) -> bool:
-        """Whether a byte is in memory already. (mincore says so of any file that belongs to somebody else.)"""
+        """Whether a byte is in memory already. (mincore says so of any file that belongs to
+        somebody else.)
+        """
         try:
             os.preadv(self._fd, [bytearray(1)], offset, os.RWF_NOWAIT)
         except OSError:  # it would have to wait, or the file system cannot tell
@@ -174,7 +183,8 @@ class RawFile:
         except (OSError, ValueError, OverflowError):
             return None  # a limit of the address space (ulimit -v), or a file system that maps nothing
         if not self._stays:
-            # Else the system reads what lies around each row as well, megabytes on some machines, and drops it unused.
+            # Else the system reads what lies around each row as well, megabytes on some machines,
+            # and drops it unused.
             mapped.madvise(mmap.MADV_RANDOM)
             os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_RANDOM)
         return np.frombuffer(mapped, np.uint8)[start - aligned :]

@@ -22,8 +22,8 @@ class RowReader(Protocol):
 
     Attributes:
         layout: shape and type of the dataset, and where it lies.
-        rows_together: 1 where any row by itself is read at full speed; else how many neighbors are read as one, those
-            of a chunk for example.
+        rows_together: 1 where any row by itself is read at full speed; else how many neighbors are
+            read as one, those of a chunk for example.
         reading: how rows are read, for people: ``mapped``; ``chunks, zstd, decoded by 2 threads``.
     """
 
@@ -32,7 +32,8 @@ class RowReader(Protocol):
     reading: str
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any]:
-        """These rows (0 to N - 1) in this order, repeats included: a new array (len(rows), …), native byte order.
+        """These rows (0 to N - 1) in this order, repeats included: a new array (len(rows), …),
+        native byte order.
 
         Raises:
             DataError: the file was changed since it was opened, or a chunk is damaged.
@@ -52,10 +53,14 @@ class RowReader(Protocol):
         """
 
     def expect(self, rows: NDArray[np.intp]) -> None:
-        """Say which rows will be asked for soon, in any order; the system reads ahead, this returns at once."""
+        """Say which rows will be asked for soon, in any order; the system reads ahead, this returns
+        at once.
+        """
 
     def load(self) -> None:
-        """Have the system read all rows into its memory; returns when it has, or when this is closed meanwhile."""
+        """Have the system read all rows into its memory; returns when it has, or when this is
+        closed meanwhile.
+        """
 
     def close(self) -> None:
         """Let go of the file; the reader is of no use afterwards."""
@@ -70,7 +75,8 @@ def open_rows(path: str | Path, name: str, *, threads: int = 1) -> RowReader:
         threads: how many threads decode chunks, the one that calls ``take`` among them.
 
     Raises:
-        DataError: the file or the dataset cannot be opened, is truncated, or needs a filter that is not installed.
+        DataError: the file or the dataset cannot be opened, is truncated, or needs a filter that is
+            not installed.
     """
     # Every read is of whole chunks, each once: HDF5's cache of chunks would only copy them.
     file = open_file(path, chunk_cache_bytes=0)
@@ -94,5 +100,7 @@ def open_rows(path: str | Path, name: str, *, threads: int = 1) -> RowReader:
 
 
 def take_span(reader: RowReader, begin: int, end: int) -> NDArray[Any]:
-    """Rows ``begin`` to ``end - 1`` as ``take`` gives them, without a list of their numbers where that is possible."""
+    """Rows ``begin`` to ``end - 1`` as ``take`` gives them, without a list of their numbers where
+    that is possible.
+    """
     return reader.span(begin, end) if isinstance(reader, MappedRows) else reader.take(np.arange(begin, end))

@@ -1,9 +1,11 @@
-"""One batch for nothing, so that a resumed DDP adds up gradients in the same order as one that was never interrupted.
+"""One batch for nothing, so that a resumed DDP adds up gradients in the same order as one that was
+never interrupted.
 
-DDP (Li et al., 2020) sends gradients in buckets. After its first backward pass it lays the buckets out anew, in the
-order in which the gradients became ready. Where in a bucket a number lies decides in which order an all-reduce adds
-the ranks' shares, and with more than two of them the order changes the last bits of a sum. A resumed training would
-take its first step with the first layout, where the uninterrupted one has long had the second.
+DDP (Li et al., 2020) sends gradients in buckets. After its first backward pass it lays the buckets
+out anew, in the order in which the gradients became ready. Where in a bucket a number lies decides
+in which order an all-reduce adds the ranks' shares, and with more than two of them the order
+changes the last bits of a sum. A resumed training would take its first step with the first layout,
+where the uninterrupted one has long had the second.
 """
 
 from __future__ import annotations
@@ -28,9 +30,11 @@ def needed(trainer: pl.Trainer) -> bool:
 
 
 def run(trainer: pl.Trainer, batch: Any) -> None:
-    """Forward and backward pass of a batch on all ranks; weights, optimizers and buffers are as before afterwards.
+    """Forward and backward pass of a batch on all ranks; weights, optimizers and buffers are as
+    before afterwards.
 
-    Random states, accumulators and Lightning's counters are not: they are to be put back after this.
+    Random states, accumulators and Lightning's counters are not: they are to be put back after
+    this.
 
     Args:
         trainer: in ``fit``, before its first batch.

@@ -1,10 +1,12 @@
-"""Lightning's loop over the batches of an epoch, which can be left between any two batches and entered there again.
+"""Lightning's loop over the batches of an epoch, which can be left between any two batches and
+entered there again.
 
-Lightning (2.6) saves checkpoints in the middle of its hooks and infers from its counters where it was: after the last
-batch of an epoch, with validation in mid-epoch, or with loader workers, it goes on from the wrong place. Here a
-checkpoint is taken, and everything is put back, at one well-defined point only: a batch and all that belongs to it
-(optimizer step, logging, validation) is done, and the next one has not been asked for. For Lightning a resumed training
-is an ordinary one that begins in the middle.
+Lightning (2.6) saves checkpoints in the middle of its hooks and infers from its counters where it
+was: after the last batch of an epoch, with validation in mid-epoch, or with loader workers, it goes
+on from the wrong place. Here a checkpoint is taken, and everything is put back, at one well-defined
+point only: a batch and all that belongs to it (optimizer step, logging, validation) is done, and
+the next one has not been asked for. For Lightning a resumed training is an ordinary one that begins
+in the middle.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ class EpochLoop(_TrainingEpochLoop):
         Args:
             trainer: the Trainer.
             at_boundary: called between two batches; may save, and may raise to leave the training.
-            before_validation: called when a validation is due and nothing of it has begun, not even its loader.
+            before_validation: called when a validation is due and nothing of it has begun, not even
+                its loader.
         """
         own = trainer.fit_loop.epoch_loop
         super().__init__(trainer, own.min_steps, own.max_steps)
@@ -78,8 +81,9 @@ class EpochLoop(_TrainingEpochLoop):
         Args:
             position: where the checkpoint was taken.
             progress: Lightning's counters of that moment.
-            restore: puts back all else (random states, accumulators); called when everything that comes before the
-                next batch is over, so that nothing of it changes what was put back.
+            restore: puts back all else (random states, accumulators); called when everything that
+                comes before the next batch is over, so that nothing of it changes what was put
+                back.
         """
         self._entry = (position, progress, restore)
         epochs = self.trainer.fit_loop.epoch_progress
@@ -155,7 +159,9 @@ class EpochLoop(_TrainingEpochLoop):
         return super()._should_check_val_epoch() if self._validates is None else self._validates
 
     def _broadcast_sigterm_tensor(self) -> None:
-        """Nothing: the ranks agree on stopping in ``at_boundary``, without a wait for the device in each step."""
+        """Nothing: the ranks agree on stopping in ``at_boundary``, without a wait for the device in
+        each step.
+        """
 
     def _count(self, progress: dict[str, Any]) -> None:
         self.load_state_dict(progress, "epoch_loop.")
@@ -165,7 +171,9 @@ class EpochLoop(_TrainingEpochLoop):
 
 
 class _Epochs(_FitLoop):
-    """Lightning's, except that a validation that is due belongs to the training, even after its last step."""
+    """Lightning's, except that a validation that is due belongs to the training, even after its
+    last step.
+    """
 
     def __init__(self, trainer: pl.Trainer, epoch_loop: EpochLoop) -> None:
         super().__init__(trainer, trainer.fit_loop.min_epochs, trainer.fit_loop.max_epochs)
@@ -178,7 +186,9 @@ class _Epochs(_FitLoop):
 
 
 class _NoSignals(_SignalConnector):
-    """Lightning's handlers talk to other ranks, and save, in the middle of whatever is going on: left out."""
+    """Lightning's handlers talk to other ranks, and save, in the middle of whatever is going on:
+    left out.
+    """
 
     def register_signal_handlers(self) -> None:
         """Nothing: see ``hpc_dl.training.stopping.signals``."""

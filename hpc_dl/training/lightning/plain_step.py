@@ -1,12 +1,13 @@
 """One batch of an ordinary training, straight through.
 
-Lightning's loop asks some two hundred times in each step whether somebody wants something else: it wraps each of 15
-hooks, of the module and of every callback, into a profiler and a name, the forward and backward pass into a closure,
-the closure into an optimizer into a strategy. For a small network that is as much work as the network. Who wants what
-does not change within an epoch, so it is found out once: where nobody takes part in the optimization, the same things
-are done here in the same order, and only those hooks are called that somebody has. Everything else goes Lightning's own
-way: manual optimization, a module with an ``optimizer_step`` or ``backward`` of its own, scaled 16-bit gradients,
-optimizers from elsewhere, other strategies, profilers.
+Lightning's loop asks some two hundred times in each step whether somebody wants something else: it
+wraps each of 15 hooks, of the module and of every callback, into a profiler and a name, the forward
+and backward pass into a closure, the closure into an optimizer into a strategy. For a small network
+that is as much work as the network. Who wants what does not change within an epoch, so it is found
+out once: where nobody takes part in the optimization, the same things are done here in the same
+order, and only those hooks are called that somebody has. Everything else goes Lightning's own way:
+manual optimization, a module with an ``optimizer_step`` or ``backward`` of its own, scaled 16-bit
+gradients, optimizers from elsewhere, other strategies, profilers.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ _BLOCKING = ("cpu", "mps")  # as in Lightning: a copy to these is over when it r
 
 
 def suffices(trainer: pl.Trainer, fetcher: _DataFetcher) -> bool:
-    """Whether a step of this training is an ordinary one, in which nobody takes part but by the usual hooks."""
+    """Whether a step of this training is an ordinary one, in which nobody takes part but by the
+    usual hooks.
+    """
     module, strategy, precision = trainer.lightning_module, trainer.strategy, trainer.precision_plugin
     return (
         module.automatic_optimization
@@ -71,7 +74,9 @@ def suffices(trainer: pl.Trainer, fetcher: _DataFetcher) -> bool:
 
 
 class PlainStep:
-    """A batch, and an optimizer step where one is due: for a training for which that :func:`suffices`."""
+    """A batch, and an optimizer step where one is due: for a training for which that
+    :func:`suffices`.
+    """
 
     def __init__(self, loop: _TrainingEpochLoop) -> None:
         """Look who takes part; to be called at the beginning of each epoch.
@@ -114,7 +119,8 @@ class PlainStep:
         """Fetch a batch and learn from it.
 
         Raises:
-            StopIteration: the module's ``on_train_batch_start`` has ended the epoch, or there is no batch left.
+            StopIteration: the module's ``on_train_batch_start`` has ended the epoch, or there is no
+                batch left.
         """
         loop, connector = self._loop, self._connector
         progress = loop.batch_progress
@@ -190,7 +196,8 @@ class PlainStep:
         """Forward and backward pass.
 
         Returns:
-            What ``training_step`` returned, as a dictionary with the loss detached; empty when it gave none.
+            What ``training_step`` returned, as a dictionary with the loss detached; empty when it
+            gave none.
         """
         batches = self._trainer.accumulate_grad_batches
         self._module_values["_current_fx_name"] = "training_step"  # for self.log
@@ -244,7 +251,9 @@ class PlainStep:
         return strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) else nullcontext()
 
     def _call(self, name: str, *given: Any) -> Any:
-        """The hook of this name: of the callbacks in their order, then of the module, whose answer is returned."""
+        """The hook of this name: of the callbacks in their order, then of the module, whose answer
+        is returned.
+        """
         callbacks, own = self._hooks[name]
         if not callbacks and own is None:
             return None

@@ -1,9 +1,11 @@
-"""What one rank holds in the middle of an epoch besides weights and optimizer, for a resume that is exact to the bit.
+"""What one rank holds in the middle of an epoch besides weights and optimizer, for a resume that is
+exact to the bit.
 
-Lightning's checkpoint has the weights, the optimizer, the callbacks and the counters of the loops. It has neither the
-random generators, nor the values that torchmetrics and ``self.log`` have gathered since the epoch began; they differ
-between the ranks. :func:`capture` copies them into plain values for ``torch.load(weights_only=True)``; :func:`restore`
-puts them back into a new Trainer. Both belong between two batches and cost nothing in the others.
+Lightning's checkpoint has the weights, the optimizer, the callbacks and the counters of the loops.
+It has neither the random generators, nor the values that torchmetrics and ``self.log`` have
+gathered since the epoch began; they differ between the ranks. :func:`capture` copies them into
+plain values for ``torch.load(weights_only=True)``; :func:`restore` puts them back into a new
+Trainer. Both belong between two batches and cost nothing in the others.
 """
 
 from __future__ import annotations
@@ -34,17 +36,18 @@ State = dict[str, Any]
 _CPU = torch.device("cpu")
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype)
 
-# What a metric has besides its states. Running, MinMaxMetric and BERTScore count in attributes of their own. A metric's
-# settings are not among them: those of the present model hold.
+# What a metric has besides its states. Running, MinMaxMetric and BERTScore count in attributes of
+# their own. A metric's settings are not among them: those of the present model hold.
 _METRIC_ATTRIBUTES = ("_update_count", "_is_synced", "_cache")
 _OWN_ATTRIBUTES = ("_num_vals_seen", "min_val", "max_val", "ref_group_boundaries")
-# The value of the last batch, which Lightning goes on to show and to log until the next one; and that of the last
-# compute(). They can be of any type, but only tensors are needed: Lightning shows nothing else, the rest is computed
-# again from the states.
+# The value of the last batch, which Lightning goes on to show and to log until the next one; and
+# that of the last compute(). They can be of any type, but only tensors are needed: Lightning shows
+# nothing else, the rest is computed again from the states.
 _METRIC_CACHES = ("_forward_cache", "_computed")
 _COLLECTION_ATTRIBUTES = ("_groups", "_groups_checked", "_state_is_copy")
 
-# The arguments of a self.log call that are plain values; a later call must repeat them, or Lightning raises.
+# The arguments of a self.log call that are plain values; a later call must repeat them, or
+# Lightning raises.
 _LOG_ARGUMENTS = [field.name for field in fields(_Metadata) if field.name not in ("reduce_fx", "_sync")]
 # Lightning allows Python's own functions, too, and tells them from torch's.
 _REDUCTIONS: dict[str, Callable[..., Any]] = {
@@ -58,9 +61,10 @@ _CONNECTOR_METRICS = ("_callback_metrics", "_logged_metrics", "_progress_bar_met
 def capture(trainer: pl.Trainer) -> State:
     """Copy this rank's state: random generators, torchmetrics, what ``self.log`` has gathered.
 
-    To be called between two training batches of ``trainer.fit``, in the main process; or before a validation, but not
-    within one: what a validation has gathered by then would be counted twice when it is done again. Changes nothing,
-    draws no random number. Metrics that keep whole lists of predictions make the state as large as these lists.
+    To be called between two training batches of ``trainer.fit``, in the main process; or before a
+    validation, but not within one: what a validation has gathered by then would be counted twice
+    when it is done again. Changes nothing, draws no random number. Metrics that keep whole lists of
+    predictions make the state as large as these lists.
 
     Returns:
         Tensors on the CPU and plain values only; shares no memory with what goes on to live.
@@ -91,9 +95,9 @@ def capture(trainer: pl.Trainer) -> State:
 def restore(trainer: pl.Trainer, state: Mapping[str, Any]) -> list[str]:
     """Put back what :func:`capture` copied on the same rank.
 
-    To be called once the loops stand where they stood at the capture: after ``on_train_start``, after the data loader's
-    iterator was made (it draws a random number) and before the next batch is fetched. The module and its metrics are on
-    their device by then.
+    To be called once the loops stand where they stood at the capture: after ``on_train_start``,
+    after the data loader's iterator was made (it draws a random number) and before the next batch
+    is fetched. The module and its metrics are on their device by then.
 
     Returns:
         A sentence for each thing that could not be put back and begins anew; normally none.
@@ -106,7 +110,8 @@ def restore(trainer: pl.Trainer, state: Mapping[str, Any]) -> list[str]:
             *_restore_results(trainer, state["results"], copy),
         ]
     else:
-        # A rank's sums are those of the samples it has seen; without those of all the others they mean nothing.
+        # A rank's sums are those of the samples it has seen; without those of all the others they
+        # mean nothing.
         ranks = f"The checkpoint is of {state['world_size']} ranks and this training has {trainer.world_size}"
         said = [f"{ranks}: the metrics of the epoch begin anew."]
     _restore_connector(trainer, state["connector"])
@@ -117,9 +122,10 @@ def restore(trainer: pl.Trainer, state: Mapping[str, Any]) -> list[str]:
 def fresh_random(seed: int, rank: int, step: int) -> None:
     """Seed all generators for a rank that has no saved state, such as one more than at the capture.
 
-    The seeds are the first words of ``numpy.random.SeedSequence(seed, spawn_key=(rank, step))``: Python's generator
-    gets 64 bits of them, numpy's 128, those of torch (CPU and GPUs) 64. So they are the same each time, and are
-    independent between the ranks and of those that the ranks began with.
+    The seeds are the first words of ``numpy.random.SeedSequence(seed, spawn_key=(rank, step))``:
+    Python's generator gets 64 bits of them, numpy's 128, those of torch (CPU and GPUs) 64. So they
+    are the same each time, and are independent between the ranks and of those that the ranks began
+    with.
 
     Args:
         seed: the experiment's seed, not negative.
@@ -140,8 +146,8 @@ class _NotPlain(TypeError):
 class _Copier:
     """Deep copies of plain values, their tensors on a device and without their graph.
 
-    What was one object stays one object: the metrics of a compute group share their states, and a list that one of
-    them appends to must grow for all.
+    What was one object stays one object: the metrics of a compute group share their states, and a
+    list that one of them appends to must grow for all.
     """
 
     def __init__(self) -> None:
@@ -168,14 +174,16 @@ class _Copier:
 
 @contextmanager
 def _naming(what: str, left_out: list[str]) -> Iterator[None]:
-    """Note what cannot be captured, instead of failing for it: a checkpoint without it is better than none."""
+    """Note what cannot be captured, instead of failing for it: a checkpoint without it is better
+    than none.
+    """
     try:
         yield
     except _NotPlain as error:
         left_out.append(f"{what} begins anew: it holds {error}, which a checkpoint cannot keep.")
 
 
-# --- random generators ------------------------------------------------------------------------------------------------
+# --- random generators --------------------------------------------------------------------------
 
 
 def _capture_random(device: torch.device) -> State:
@@ -204,7 +212,7 @@ def _restore_random(device: torch.device, state: State) -> list[str]:
     return []
 
 
-# --- torchmetrics -----------------------------------------------------------------------------------------------------
+# --- torchmetrics -------------------------------------------------------------------------------
 
 
 def _capture_metric(path: str, metric: Metric, copy: _Copier, left_out: list[str]) -> State | None:
@@ -270,8 +278,8 @@ def _restore_metrics(module: nn.Module, metrics: State, collections: State, copy
             for name, value in saved["attributes"].items():
                 setattr(collection, name, copy(value))
         else:
-            # Metrics that share their states must know it, or each of them would add a batch to the same state. Who
-            # shares with whom is known for the whole collection only.
+            # Metrics that share their states must know it, or each of them would add a batch to the
+            # same state. Who shares with whom is known for the whole collection only.
             changed.append(f"{path}.")
             said.append(f"Metrics {path} are others than in the checkpoint: they begin anew.")
     for path, metric in modules.items():
@@ -291,11 +299,13 @@ def _restore_metrics(module: nn.Module, metrics: State, collections: State, copy
     return said + [f"Metric {path} of the checkpoint is not in the model any more." for path in gone]
 
 
-# --- self.log ---------------------------------------------------------------------------------------------------------
+# --- self.log -----------------------------------------------------------------------------------
 
 
 class _ResumedResults(_ResultCollection):
-    """Lets go of a restored value whose ``self.log`` call has changed since: Lightning would raise at each resume."""
+    """Lets go of a restored value whose ``self.log`` call has changed since: Lightning would raise
+    at each resume.
+    """
 
     def __init__(self, results: _ResultCollection, restored: Mapping[str, _ResultMetric]) -> None:
         super().__init__(results.training)
@@ -381,16 +391,18 @@ def _capture_connector(trainer: pl.Trainer, copy: _Copier, left_out: list[str]) 
         for name, value in getattr(connector, group).items():
             with _naming(f"The metric {name}", left_out):
                 state[group][name] = copy(value)
-    # None says that an epoch begins, True that its first batch is at work. self.log resets the values of the epoch
-    # before at the first call of another hook then, that is if `_current_fx` is another one. Once a validation has
-    # begun, it is the validation's; the training epoch goes on with False at its next batch in any case.
+    # None says that an epoch begins, True that its first batch is at work. self.log resets the
+    # values of the epoch before at the first call of another hook then, that is if `_current_fx` is
+    # another one. Once a validation has begun, it is the validation's; the training epoch goes on
+    # with False at its next batch in any case.
     state["_first_loop_iter"] = False if trainer.validating else connector._first_loop_iter
     state["_current_fx"] = connector._current_fx
     return state
 
 
 def _restore_connector(trainer: pl.Trainer, state: State) -> None:
-    # The flags must be back before the next batch begins; a batch that has begun already, has turned None into True.
+    # The flags must be back before the next batch begins; a batch that has begun already, has
+    # turned None into True.
     copy = _Copier()
     for group in _CONNECTOR_METRICS:
         setattr(trainer._logger_connector, group, copy(state[group], trainer.strategy.root_device))

@@ -18,11 +18,12 @@ Write = Callable[[Kind, int, Callable[[BinaryIO], None]], OSError | None]
 class BestWeights:
     """Which weights were the best so far; all ranks decide alike, rank 0 writes.
 
-    Weights that could not be written stay in memory until they are: a checkpoint to go on from must not be newer than
-    they, or the run would forget them.
+    Weights that could not be written stay in memory until they are: a checkpoint to go on from must
+    not be newer than they, or the run would forget them.
 
     Attributes:
-        value: of the monitored metric; NaN where nothing was monitored, ``None`` before anything was kept.
+        value: of the monitored metric; NaN where nothing was monitored, ``None`` before anything
+            was kept.
         step: optimizer steps done then.
     """
 

@@ -1,8 +1,9 @@
-"""When to save and when to leave: checkpoints to go on from, the best weights, and the graceful stop.
+"""When to save and when to leave: checkpoints to go on from, the best weights, and the graceful
+stop.
 
-A checkpoint is Lightning's own (weights, optimizers, schedules, loss scaling, callbacks, counters) and under the key
-``hpc_dl`` all that Lightning leaves out: the position between two batches, and every rank's random states and
-accumulators.
+A checkpoint is Lightning's own (weights, optimizers, schedules, loss scaling, callbacks, counters)
+and under the key ``hpc_dl`` all that Lightning leaves out: the position between two batches, and
+every rank's random states and accumulators.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ _CAUSES: dict[int, signals.Cause] = {word: cause for cause, word in _WORDS.items
 
 
 class Left(Exception):
-    """The training was left between two batches, with a checkpoint; raised on all ranks at the same point.
+    """The training was left between two batches, with a checkpoint; raised on all ranks at the same
+    point.
 
     Attributes:
         cause: why, the most urgent word of all ranks.
@@ -82,10 +84,12 @@ class Checkpointing(Callback):
         Args:
             run: the run.
             config: the ``checkpoint`` section.
-            facts: plain values that go into each checkpoint, for the check whether a later attempt fits to it.
+            facts: plain values that go into each checkpoint, for the check whether a later attempt
+                fits to it.
             say: tells the user one line.
             patience: ends the training when it no longer gets better; ``None`` for never.
-            ends_at: when the job is ended at the latest (``time.time()``); ``None`` where nobody knows.
+            ends_at: when the job is ended at the latest (``time.time()``); ``None`` where nobody
+                knows.
             before_save: puts on the disk what must not be older than the checkpoint: the journal.
             writing: surrounds the writing, for whoever watches the time.
         """
@@ -113,7 +117,9 @@ class Checkpointing(Callback):
         self.boundary_s = 0.0
 
     def attach(self, trainer: pl.Trainer, group: RankGroup) -> None:
-        """Give the Trainer a loop that can be left and entered between batches; to be called before ``fit``."""
+        """Give the Trainer a loop that can be left and entered between batches; to be called before
+        ``fit``.
+        """
         self._group = group
         self._best = BestWeights(self._config.direction, self._write, self._say, writes=group.rank == 0)
         self._loop = EpochLoop(trainer, lambda: self._at_boundary(trainer), lambda: self._note_state(trainer))
@@ -142,13 +148,16 @@ class Checkpointing(Callback):
 
     @property
     def lead_s(self) -> float:
-        """Seconds from a signal until this training has left, with margin; as far as was measured yet."""
+        """Seconds from a signal until this training has left, with margin; as far as was measured
+        yet.
+        """
         return LEAD_MARGIN_S + 2 * (self.boundary_s + self.checkpoint_s)
 
     def timings(self) -> dict[str, float]:
         """What was measured, in seconds; for the next submission.
 
-        ``stop_s``, from a signal until now, is there when a signal came: in this attempt, or else in an earlier one.
+        ``stop_s``, from a signal until now, is there when a signal came: in this attempt, or else
+        in an earlier one.
         """
         if self._asked_time is None:
             stop_s = (read_json(self._run.timings) or {}).get("stop_s")
@@ -209,7 +218,9 @@ class Checkpointing(Callback):
             self._leave(trainer, word, *self._before_validation)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the weights if they are the best so far; end the training if it does not get better any more."""
+        """Keep the weights if they are the best so far; end the training if it does not get better
+        any more.
+        """
         if trainer.sanity_checking:
             return
         self._before_validation = None
@@ -254,7 +265,9 @@ class Checkpointing(Callback):
     # Between two batches
 
     def _at_boundary(self, trainer: pl.Trainer) -> None:
-        """Called before each batch. Gradients that are still being gathered are in no checkpoint: not in between."""
+        """Called before each batch. Gradients that are still being gathered are in no checkpoint:
+        not in between.
+        """
         word = self._word(trainer)
         if word == _NOTHING and self._hold_at is None:
             return
@@ -274,7 +287,9 @@ class Checkpointing(Callback):
             self._leave(trainer, word, position)
 
     def _between_steps(self, trainer: pl.Trainer, position: Position) -> bool:
-        """Whether no gradients are being gathered; Lightning makes a step after the last batch of an epoch as well."""
+        """Whether no gradients are being gathered; Lightning makes a step after the last batch of
+        an epoch as well.
+        """
         return position.batch % trainer.accumulate_grad_batches == 0 or position.batch >= trainer.num_training_batches
 
     def _note_state(self, trainer: pl.Trainer) -> None:
@@ -312,7 +327,8 @@ class Checkpointing(Callback):
         progress: dict[str, Any] | None = None,
         own: dict[str, Any] | None = None,
     ) -> None:
-        # Nothing was done since this attempt began or since the last save: there is nothing to add to it.
+        # Nothing was done since this attempt began or since the last save: there is nothing to add
+        # to it.
         if trainer.global_step > 0 and self._saved != (trainer.global_step, position):
             self._save(trainer, position, progress=progress, own=own, leaving=True)
         raise Left(_CAUSES[word], trainer.global_step)
@@ -332,8 +348,8 @@ class Checkpointing(Callback):
         """Save on all ranks at once.
 
         Raises:
-            RunError: it could not be written, and the training is about to end; otherwise that is only told, and tried
-                again.
+            RunError: it could not be written, and the training is about to end; otherwise that is
+                only told, and tried again.
         """
         step = trainer.global_step
         ranks = self._group.gather(self._own_state(trainer) if own is None else own)
@@ -378,7 +394,9 @@ class Checkpointing(Callback):
         return {"state": rank_state.capture(trainer), "training_metrics": _training_metrics(trainer).rank_state()}
 
     def _restore(self, trainer: pl.Trainer, own: dict[str, Any]) -> None:
-        """Put back what this rank alone knew; a rank that was not there before begins with random states of its own."""
+        """Put back what this rank alone knew; a rank that was not there before begins with random
+        states of its own.
+        """
         match_layouts(trainer.optimizers)
         ranks, metrics = own["ranks"], _training_metrics(trainer)
         if len(ranks) == self._group.size:

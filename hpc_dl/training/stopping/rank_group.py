@@ -1,4 +1,6 @@
-"""The ranks of a run among themselves: a process group over CPU sockets, apart from that of the gradients."""
+"""The ranks of a run among themselves: a process group over CPU sockets, apart from that of the
+gradients.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,12 @@ class RankGroup:
     """
 
     def __init__(self, timeout_s: float | None = None) -> None:
-        """Join the group; all ranks must call this at the same point, after torch's process group exists.
+        """Join the group; all ranks must call this at the same point, after torch's process group
+        exists.
 
         Args:
-            timeout_s: seconds after which a rank that waits for another gives up; ``None`` for torch's 30 minutes.
+            timeout_s: seconds after which a rank that waits for another gives up; ``None`` for
+                torch's 30 minutes.
         """
         joined = dist.is_available() and dist.is_initialized()
         self.rank = dist.get_rank() if joined else 0
@@ -38,8 +42,8 @@ class RankGroup:
     def highest(self, value: int) -> int:
         """The highest value that any rank gave in the call *before* this one; 0 in the first.
 
-        Nobody waits: the words travel while the next batch is computed. All ranks get the same answer, as long as all
-        make the same calls in the same order.
+        Nobody waits: the words travel while the next batch is computed. All ranks get the same
+        answer, as long as all make the same calls in the same order.
         """
         if self.size == 1:
             return value
@@ -61,7 +65,9 @@ class RankGroup:
         return int(word)
 
     def gather(self, value: Any) -> list[Any] | None:
-        """The values of all ranks on rank 0, ``None`` on the others; pickled, among our own processes."""
+        """The values of all ranks on rank 0, ``None`` on the others; pickled, among our own
+        processes.
+        """
         if self.size == 1:
             return [value]
         self.settle()
@@ -91,8 +97,8 @@ class RankGroup:
     def disband(self) -> None:
         """End this group and torch's own; no rank may call another afterwards.
 
-        Left to the interpreter's exit, gloo's threads may outlive what they run in: the process of a training that
-        went well aborts, one in many hundred times.
+        Left to the interpreter's exit, gloo's threads may outlive what they run in: the process of
+        a training that went well aborts, one in many hundred times.
         """
         if self.size > 1:
             self.settle()

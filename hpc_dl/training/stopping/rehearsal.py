@@ -1,7 +1,8 @@
-"""The training's part in a rehearsal (``hpc-dl rehearse``): it waits once, between two batches, for a real signal.
+"""The training's part in a rehearsal (``hpc-dl rehearse``): it waits once, between two batches, for
+a real signal.
 
-``RUN/rehearsal.json`` holds ``hold_at_step``; when the training waits there, ``holding`` with the step is added. What
-comes after the signal is what comes after any other.
+``RUN/rehearsal.json`` holds ``hold_at_step``; when the training waits there, ``holding`` with the
+step is added. What comes after the signal is what comes after any other.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from hpc_dl.runs.folder import RunFolder
 from hpc_dl.training.stopping import signals
 from hpc_dl.training.stopping.rank_group import RankGroup
 
-#: Seconds after which the training goes on without a signal; less than the shortest ``stall_timeout`` of a rehearsal.
+#: Seconds after which the training goes on without a signal; less than the shortest
+#: ``stall_timeout`` of a rehearsal.
 PATIENCE_S = 300.0
 _LOOK_S = 0.1
 
@@ -26,7 +28,9 @@ def file(run: RunFolder) -> Path:
 
 
 def hold_at(run: RunFolder, from_step: int) -> int | None:
-    """Where to wait; ``None`` where there is no rehearsal, or the training begins at that step: it has been there."""
+    """Where to wait; ``None`` where there is no rehearsal, or the training begins at that step: it
+    has been there.
+    """
     step = (read_json(file(run)) or {}).get("hold_at_step")
     return None if step is None or from_step >= step else int(step)
 

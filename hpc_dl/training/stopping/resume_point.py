@@ -56,9 +56,11 @@ def examine(start: Checkpoint, facts: Mapping[str, Any], model: pl.LightningModu
         model: the module with fresh weights.
 
     Raises:
-        RunError: it belongs to other data, to another model or another global batch; with all faults found.
+        RunError: it belongs to other data, to another model or another global batch; with all
+            faults found.
     """
-    # Our own file, from the run's own folder: a user's module may keep more in it than plain values.
+    # Our own file, from the run's own folder: a user's module may keep more in it than plain
+    # values.
     content = torch.load(start.path, weights_only=False, mmap=True, map_location="cpu")
     own = content[KEY]
     faults = [

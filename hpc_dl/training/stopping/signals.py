@@ -1,7 +1,8 @@
-"""Signals that ask a training to stop. They only leave word; the training looks at it between two batches.
+"""Signals that ask a training to stop. They only leave word; the training looks at it between two
+batches.
 
-Nothing else may happen in a handler: it runs at any moment, in the middle of an optimizer step or of a write. Imports
-no torch, so that the handlers are in place seconds before a training can begin.
+Nothing else may happen in a handler: it runs at any moment, in the middle of an optimizer step or
+of a write. Imports no torch, so that the handlers are in place seconds before a training can begin.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from typing import Literal
 
 Cause = Literal["limit", "term", "interrupt"]
 
-# Slurm warns ahead of the time limit with the signal that --signal names: USR2 is submitit's, USR1 Lightning's choice.
+# Slurm warns ahead of the time limit with the signal that --signal names: USR2 is submitit's, USR1
+# Lightning's choice.
 _CAUSES: dict[int, Cause] = {
     signal.SIGUSR1: "limit",
     signal.SIGUSR2: "limit",
@@ -32,8 +34,8 @@ class StopRequest:
     """Why this process was asked to stop, and when.
 
     Attributes:
-        cause: ``limit``: the time limit is near; ``term``: cancelled, preempted, or the node shuts down; ``interrupt``:
-            Ctrl-C.
+        cause: ``limit``: the time limit is near; ``term``: cancelled, preempted, or the node shuts
+            down; ``interrupt``: Ctrl-C.
         signal_name: the signal, for people.
         time: when it came, as ``time.monotonic()``.
     """

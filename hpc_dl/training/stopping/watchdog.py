@@ -1,15 +1,18 @@
 """Ends a training in which nothing moves any more, and names the rank that holds it up.
 
-A rank that hangs or vanishes holds up all others: they wait for it in their next collective, where torch gives up after
-half an hour and names the one that waited. Here each rank notes what it has passed, and a thread of its own looks
-whether that still changes. A rank without progress tells where it is in ``RUN/heartbeats/rank-N.json``, every few
-seconds; one that works writes there once in a tenth of the timeout. When the timeout is over, the lowest rank that
-still can compares these files, writes the verdict into the run's state, and leaves with status 1: srun, or our
-launcher, ends the others. Nothing goes through torch: the network, or rank 0 with its store, may be what is stuck.
+A rank that hangs or vanishes holds up all others: they wait for it in their next collective, where
+torch gives up after half an hour and names the one that waited. Here each rank notes what it has
+passed, and a thread of its own looks whether that still changes. A rank without progress tells
+where it is in ``RUN/heartbeats/rank-N.json``, every few seconds; one that works writes there once
+in a tenth of the timeout. When the timeout is over, the lowest rank that still can compares these
+files, writes the verdict into the run's state, and leaves with status 1: srun, or our launcher,
+ends the others. Nothing goes through torch: the network, or rank 0 with its store, may be what is
+stuck.
 
-What takes long by intention (a large checkpoint, a custom epoch end) must fit into the timeout; compiling has six times
-as long. Time in which the process itself could not run, as when Slurm suspends a job, does not count. A file system
-that hangs for all ranks ends nothing; when it is back, the training goes on.
+What takes long by intention (a large checkpoint, a custom epoch end) must fit into the timeout;
+compiling has six times as long. Time in which the process itself could not run, as when Slurm
+suspends a job, does not count. A file system that hangs for all ranks ends nothing; when it is
+back, the training goes on.
 """
 
 from __future__ import annotations
@@ -48,7 +51,8 @@ _COLLECTIVES = (
     "hpc_dl/training/stopping/rank_group.py",
 )
 _LOADERS = {"torch/utils/data/dataloader.py": "__next__", "hpc_dl/data/batches/loader.py": "__iter__"}
-# Ranks that were started together share these; an earlier attempt had others: Slurm's step, our launcher's port.
+# Ranks that were started together share these; an earlier attempt had others: Slurm's step, our
+# launcher's port.
 _ATTEMPT = ("SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_STEP_ID", "MASTER_PORT")
 
 
@@ -61,7 +65,8 @@ class _Place(NamedTuple):
         what: the boundary, for people.
         batch: number of the batch from 0, where there is one.
         epoch: number of the epoch from 1; 0 outside of all.
-        phase: long work outside of the batches, for people; it may take ``patience`` times the timeout.
+        phase: long work outside of the batches, for people; it may take ``patience`` times the
+            timeout.
     """
 
     major: int
@@ -107,7 +112,9 @@ class Heartbeat:
     stalled_s: float
 
     def write(self, folder: Path) -> None:
-        """Replace the rank's file at once; without fsync: what a crash of the node loses is of no use after it."""
+        """Replace the rank's file at once; without fsync: what a crash of the node loses is of no
+        use after it.
+        """
         new = folder / f".rank-{self.rank}.json"
         new.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
         new.replace(folder / f"rank-{self.rank}.json")
@@ -133,7 +140,8 @@ def _noting(what: str, batch_at: int | None = None, *, within: bool = False) -> 
     Args:
         what: the boundary, for people.
         batch_at: place of the batch's number among the hook's arguments.
-        within: whether it is passed within a batch, or as often as this rank has evaluation batches.
+        within: whether it is passed within a batch, or as often as this rank has evaluation
+            batches.
     """
 
     def hook(watchdog: Watchdog, *given: Any) -> None:
@@ -143,10 +151,11 @@ def _noting(what: str, batch_at: int | None = None, *, within: bool = False) -> 
 
 
 class Watchdog(Callback):
-    """Ends the run when this rank has made no progress for too long. The first of the Trainer's callbacks.
+    """Ends the run when this rank has made no progress for too long. The first of the Trainer's
+    callbacks.
 
-    It watches while it is entered as a context, from before the data are opened, since ranks wait for each other from
-    the moment at which they meet::
+    It watches while it is entered as a context, from before the data are opened, since ranks wait
+    for each other from the moment at which they meet::
 
         with Watchdog(run, rank, world_size, timeout_s=600) as watchdog:
             with watchdog.phase("opening the data"):
@@ -202,7 +211,8 @@ class Watchdog(Callback):
 
     @contextmanager
     def phase(self, what: str, patience: float = 1.0) -> Iterator[None]:
-        """Name long work outside of the batches, such as ``writing a checkpoint``; begin and end are progress.
+        """Name long work outside of the batches, such as ``writing a checkpoint``; begin and end
+        are progress.
 
         One rank may have phases that another has not. One may take ``patience`` times the timeout.
         """
@@ -236,7 +246,8 @@ class Watchdog(Callback):
     # Called in each step: a few assignments, and nothing else.
     on_fit_start = _noting("before the first epoch")
     on_train_batch_start = _noting("in train batch", 3)
-    # Ranks wait for each other in the backward pass: the one that has not come there is the one that holds them up.
+    # Ranks wait for each other in the backward pass: the one that has not come there is the one
+    # that holds them up.
     on_before_backward = _noting("in the backward pass of train batch", within=True)
     on_after_backward = _noting("after the backward pass of train batch", within=True)
     on_train_batch_end = _noting("after train batch", 4)
@@ -260,7 +271,8 @@ class Watchdog(Callback):
         here, stalled_s, before_s = self._here, 0.0, 0.0
         before: dict[int, Heartbeat | None] = {}
         while not self._left.wait(interval_s):
-            # Much later than asked for: the process was suspended, and could make no progress in that time.
+            # Much later than asked for: the process was suspended, and could make no progress in
+            # that time.
             passed_s, looked = min(time.monotonic() - looked, 2 * interval_s) / here.patience, time.monotonic()
             moved = self._here is not here
             if moved:
@@ -303,7 +315,9 @@ class Watchdog(Callback):
             self._heard = False
 
     def _heartbeats(self) -> dict[int, Heartbeat | None]:
-        """Those of all ranks; only this one's where the folder cannot be used, and silence would prove nothing."""
+        """Those of all ranks; only this one's where the folder cannot be used, and silence would
+        prove nothing.
+        """
         own: dict[int, Heartbeat | None] = {self._rank: self._last}
         if not self._heard:
             return own
@@ -347,7 +361,8 @@ def judge(
         timeout_s: seconds without progress after which a rank is stuck.
 
     Returns:
-        The (first) rank to blame, and the problem in words; ``None`` when nothing is certain, or the rank behind works.
+        The (first) rank to blame, and the problem in words; ``None`` when nothing is certain, or
+        the rank behind works.
     """
     stuck_s = 0.9 * timeout_s  # another rank's last heartbeat is a little old
     silent = [rank for rank, heartbeat in now.items() if heartbeat == before.get(rank)]
@@ -375,7 +390,9 @@ def judge(
 
 
 def _activity(frame: FrameType | None) -> tuple[str, bool]:
-    """What a stack tells for certain of what its thread does, and whether that is waiting for other ranks."""
+    """What a stack tells for certain of what its thread does, and whether that is waiting for other
+    ranks.
+    """
     if frame is None:
         return "its thread has ended", False
     innermost = frame.f_code

@@ -1,4 +1,5 @@
-"""Batches from every layout: the right samples, read once, entered anywhere, by any number of ranks."""
+"""Batches from every layout: the right samples, read once, entered anywhere, by any number of
+ranks."""
 
 import threading
 from pathlib import Path

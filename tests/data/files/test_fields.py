@@ -1,4 +1,5 @@
-"""Sequences, graphs, token streams, crops, several inputs: from file to a training by anyone's Trainer."""
+"""Sequences, graphs, token streams, crops, several inputs: from file to a training by anyone's
+Trainer."""
 
 import itertools
 import random

@@ -22,7 +22,8 @@ def orders(num_samples: int, batch_size: int, num_ranks: int, *, shuffle: bool, 
 
 
 def test_order_is_pinned() -> None:
-    # Golden: this very order is a promise (a resumed run must go on where it stopped, on any NumPy).
+    # Golden: this very order is a promise (a resumed run must go on where it stopped, on any
+    # NumPy).
     assert epoch_order(10, 0, 0).tolist() == [0, 2, 9, 1, 8, 5, 4, 3, 6, 7]
     assert epoch_order(10, 0, 1).tolist() == [5, 3, 7, 8, 2, 4, 1, 0, 6, 9]
 

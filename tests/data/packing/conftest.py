@@ -19,7 +19,8 @@ Pack = Callable[..., dict[str, Any]]
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many blocks, chunks and checkpoints with few samples; and no second spent on measuring the speed."""
+    """Many blocks, chunks and checkpoints with few samples; and no second spent on measuring the
+    speed."""
     monkeypatch.setattr(source, "BLOCK_BYTES", 1000)
     monkeypatch.setattr(layout, "_CHUNK_BYTES", 300)
     monkeypatch.setattr(writers, "CHECKPOINT_BYTES", 3000)

@@ -1,4 +1,5 @@
-"""Every fault of a source is one line with the place, what is wrong and what to do; and nothing is left behind."""
+"""Every fault of a source is one line with the place, what is wrong and what to do; and nothing is
+left behind."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""A pack that is killed at any moment goes on, and makes the very same file, which appears only when it is whole."""
+"""A pack that is killed at any moment goes on, and makes the very same file, which appears only
+when it is whole."""
 
 import multiprocessing
 import os
@@ -33,12 +34,14 @@ def source(tmp_path: Path) -> Path:
 
 
 def events(event: str, arguments: tuple[Any, ...], out: Path) -> bool:
-    """Whether an event that Python reports is one in the life of the packed file: an opening, a rename, a removal."""
+    """Whether an event that Python reports is one in the life of the packed file: an opening, a
+    rename, a removal."""
     return event in ("open", "os.rename", "os.remove", "os.rmdir") and out.name in str(arguments[0])
 
 
 def count_or_die(source: Path, out: Path, options: dict[str, Any], last: int | None, told: Any = None) -> None:
-    """Pack, and be killed at an event, or at one block that was stored; tell their number when there is no last one."""
+    """Pack, and be killed at an event, or at one block that was stored; tell their number when
+    there is no last one."""
     number = 0
 
     def step(*_: object) -> None:

@@ -1,4 +1,5 @@
-"""Imputation, projection and indicators: fitted on the training split alone, told in the spec, kept in a checkpoint."""
+"""Imputation, projection and indicators: fitted on the training split alone, told in the spec, kept
+in a checkpoint."""
 
 from pathlib import Path
 from typing import Any

@@ -10,7 +10,8 @@ from hpc_dl.errors import DataError
 
 
 def ensure_or_skip(name: str, folder: Path) -> Path:
-    """The file of a data set; where it must be fetched and cannot be, the test is left out, but not in CI."""
+    """The file of a data set; where it must be fetched and cannot be, the test is left out, but not
+    in CI."""
     try:
         return sources.ensure(name, folder)
     except DataError as error:

@@ -23,7 +23,8 @@ def test_it_has_7000_1000_and_2000_images_of_ten_digits(file: Path) -> None:
     spec = open_spec(DataConfig(file=str(file)))
     assert (spec.input_shape, spec.num_outputs, spec.task) == ((1, 28, 28), 10, "classification")
     assert spec.sizes == {"train": 7_000, "val": 1_000, "test": 2_000}
-    # Golden: the conversion and the split stay as they are, or published figures lose their meaning.
+    # Golden: the conversion and the split stay as they are, or published figures lose their
+    # meaning.
     assert spec.checksum == "sha256:6252f847dd9d3f526b1de960ce1225f7a431d99e908973d9b7605f03608853a1"
     verify(file)
 

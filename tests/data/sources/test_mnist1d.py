@@ -1,4 +1,5 @@
-"""MNIST-1D: the numbers are those of the Python package mnist1d 0.0.2.post1, from which these here were read off."""
+"""MNIST-1D: the numbers are those of the Python package mnist1d 0.0.2.post1, from which these here
+were read off."""
 
 from pathlib import Path
 

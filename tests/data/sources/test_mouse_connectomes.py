@@ -61,7 +61,8 @@ def test_the_splits_have_different_animals(made: Path) -> None:
 
 
 def test_the_connections_of_a_known_animal(made: Path) -> None:
-    """Of sub-54776: regions 0 and 1 are joined by 3735 fibres, region 0 has 0.794 mm³ and an adc of 0.00032861."""
+    """Of sub-54776: regions 0 and 1 are joined by 3735 fibres, region 0 has 0.794 mm³ and an adc of
+    0.00032861."""
     data = open_data(made, DataConfig(file=str(made)))
     for split, size in SIZES.items():
         nodes, edges, features, _ = data.reader(split).read(np.arange(size))

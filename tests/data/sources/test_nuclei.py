@@ -36,7 +36,8 @@ def test_the_tiles_of_the_test_split_make_the_right_half_of_the_image(made: Path
         train = file["train/inputs"][:45, 0]
     image, mask = (part.reshape(4, 2, 128, 128).swapaxes(1, 2).reshape(512, 256) for part in (tiles, labels))
     assert (int(image.max()), int(image.astype(int).sum()), int(mask.sum())) == (232, 3_801_760, 22_770)
-    # Otsu (1979): the threshold of least variance on both of its sides, from the training tiles, finds most nuclei.
+    # Otsu (1979): the threshold of least variance on both of its sides, from the training tiles,
+    # finds most nuclei.
     found = image > _otsu(train)
     assert (found & (mask == 1)).sum() / (found | (mask == 1)).sum() == pytest.approx(0.676, abs=0.002)
 

@@ -35,13 +35,15 @@ def test_the_splits_put_together_are_the_volume(made: Path) -> None:
         image, mask = (_joined({split: file[split][name][()] for split in file}) for name in ("inputs", "targets"))
     assert (int(image.min()), int(image.max()), int(image.sum(dtype=np.int64))) == (104, 375, 21_342_435)
     assert int(mask.sum()) == 41_468
-    # The threshold that Otsu (1979) takes for this volume finds few of the nuclei's voxels and no others.
+    # The threshold that Otsu (1979) takes for this volume finds few of the nuclei's voxels and no
+    # others.
     found = image > 206
     assert (found & (mask == 1)).sum() / (found | (mask == 1)).sum() == pytest.approx(0.625, abs=0.001)
 
 
 def _joined(splits: dict[str, np.ndarray]) -> np.ndarray:
-    """The volume, from slabs as they are stored; those of training begin at 0, 1, …, 13, first not mirrored."""
+    """The volume, from slabs as they are stored; those of training begin at 0, 1, …, 13, first not
+    mirrored."""
     train, last = splits["train"][[0, 12]], splits["train"][13, ..., -1:, :]
     return np.concatenate([*train, last, *splits["val"], *splits["test"]], axis=-2).reshape(31, 61, 57)
 

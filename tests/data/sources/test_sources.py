@@ -33,7 +33,8 @@ def test_digits(tmp_path: Path) -> None:
     spec = open_spec(DataConfig(source="digits"), tmp_path)
     assert (spec.name, spec.input_shape, spec.num_outputs) == ("digits", (1, 8, 8), 10)
     assert spec.sizes == {"train": 1077, "val": 360, "test": 360}
-    # Golden: the conversion and the split stay as they are, or published figures lose their meaning.
+    # Golden: the conversion and the split stay as they are, or published figures lose their
+    # meaning.
     assert spec.checksum == "sha256:5d458f6ee5d90fa42ab0df79b43cd984bc798e825fccd7086169f5c461450444"
     verify(spec.file)
     _, labels = open_data(spec.file, DataConfig(file=spec.file)).reader("test").read(np.arange(360))

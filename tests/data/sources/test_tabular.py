@@ -1,4 +1,5 @@
-"""The shipped and fetched tables: their shapes, classes and counts, values that are known, and that nothing changes."""
+"""The shipped and fetched tables: their shapes, classes and counts, values that are known, and that
+nothing changes."""
 
 import bz2
 import gzip

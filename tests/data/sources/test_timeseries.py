@@ -1,4 +1,5 @@
-"""The series that come with aeon: made for real out of one package, and refused when they are others."""
+"""The series that come with aeon: made for real out of one package, and refused when they are
+others."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +18,8 @@ from tests.data.sources.conftest import ensure_or_skip
 
 
 class Facts(NamedTuple):
-    """What is known of a data set from its files, and the checksum that the conversion and the split must keep."""
+    """What is known of a data set from its files, and the checksum that the conversion and the
+    split must keep."""
 
     shape: tuple[int, int]
     counts: dict[str, list[int]]  # of the classes

@@ -1,4 +1,5 @@
-"""Files that are damaged, cut off, or changed under a running job: a named error, or documented silence."""
+"""Files that are damaged, cut off, or changed under a running job: a named error, or documented
+silence."""
 
 import os
 import resource
@@ -32,7 +33,8 @@ SEES_EVERY_FLIPPED_BIT = (
 
 @pytest.mark.parametrize("name", [name for name in FILTERS if name != "none"])
 def test_damaged_chunks(store: Store, name: str) -> None:
-    """Checksums see every damage. The other codecs may give wrong values, but of the right number, and never crash."""
+    """Checksums see every damage. The other codecs may give wrong values, but of the right number,
+    and never crash."""
     expected = values("<i4")
     path = store(expected, chunks=(4, 5, 6), **FILTERS[name])
     with h5py.File(path) as file:
@@ -108,7 +110,8 @@ def test_verify_says_where_a_flipped_bit_cannot_be_seen(store: Store) -> None:
 
 
 def test_a_truncated_file(store: Store) -> None:
-    """HDF5 itself notices a file that is shorter than its header says; an index that points too far, it does not."""
+    """HDF5 itself notices a file that is shorter than its header says; an index that points too
+    far, it does not."""
     path = store(values("<i4"), chunks=(4, 5, 6), compression="gzip")
     os.truncate(path, path.stat().st_size - 10)
     with pytest.raises(DataError, match="is truncated"):
@@ -202,7 +205,8 @@ print(reader.take(np.array([9, 0]))[:, 0].tolist(), flush=True)
 
 
 def test_a_file_that_the_address_space_cannot_hold(tmp_path: Path) -> None:
-    """A sparse file of 128 GiB under a limit of 16 GiB (``ulimit -v``): read, not mapped; opened at once."""
+    """A sparse file of 128 GiB under a limit of 16 GiB (``ulimit -v``): read, not mapped; opened at
+    once."""
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("packed", data=values("u1", (20, 6)), chunks=(4, 6), compression="gzip")

@@ -164,7 +164,8 @@ def test_a_pipeline_that_was_skipped_everywhere_is_mapped(store: Store) -> None:
 
 
 def test_chunks_at_the_edge_may_be_left_unfiltered(tmp_path: Path) -> None:
-    """``H5Pset_chunk_opts`` of HDF5 1.10, which h5py does not offer; the index has no mark on such chunks."""
+    """``H5Pset_chunk_opts`` of HDF5 1.10, which h5py does not offer; the index has no mark on such
+    chunks."""
     expected = values("<i2")
     library = ctypes.CDLL(h5py.h5z.__file__)
     library.H5Pset_chunk_opts.argtypes = [ctypes.c_int64, ctypes.c_uint]

@@ -1,4 +1,5 @@
-"""External links, external storage and virtual datasets: followed inside the folder of the file, else refused."""
+"""External links, external storage and virtual datasets: followed inside the folder of the file,
+else refused."""
 
 import os
 from contextlib import closing

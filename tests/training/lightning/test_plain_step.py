@@ -1,4 +1,5 @@
-"""A step that goes straight through against Lightning's own: weights, counters, journal, hooks, bit for bit."""
+"""A step that goes straight through against Lightning's own: weights, counters, journal, hooks, bit
+for bit."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""A training that is entered in mid-epoch logs, measures and draws the same bits as one that was never left."""
+"""A training that is entered in mid-epoch logs, measures and draws the same bits as one that was
+never left."""
 
 import io
 import os
@@ -136,7 +137,8 @@ class Journal(DummyLogger):
 
 
 class Record(Callback):
-    """The bits of all that a user can see after each batch and each epoch, and what is logged between them."""
+    """The bits of all that a user can see after each batch and each epoch, and what is logged
+    between them."""
 
     def __init__(self) -> None:
         self.rows: Rows = {}
@@ -182,7 +184,8 @@ def fit(
     without: str = "",
     accelerator: str = "cpu",
 ) -> tuple[Rows, dict[Position, bytes], list[str]]:
-    """Train, from ``entry`` on if there is one, leaving out the part of its state that is called ``without``.
+    """Train, from ``entry`` on if there is one, leaving out the part of its state that is called
+    ``without``.
 
     Returns:
         What could be seen, by epoch and batch; a checkpoint of each position; what restore() said.
@@ -250,8 +253,8 @@ def saved(uninterrupted: Rows) -> dict[Position, bytes]:
     return checkpoints
 
 
-# After the first batch, after a validation, in between, between two epochs, before the last batch; before a validation
-# in mid-epoch, and before the last one
+# After the first batch, after a validation, in between, between two epochs, before the last batch;
+# before a validation in mid-epoch, and before the last one
 POSITIONS = [Position(0, 1), Position(0, 2), Position(0, 3), Position(1, 0), Position(1, 5)]
 POSITIONS += [Position(0, 4, validation_due=True), Position(1, 6, validation_due=True)]
 MIDDLE = Position(0, 3)

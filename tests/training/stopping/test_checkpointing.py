@@ -1,4 +1,5 @@
-"""When a checkpoint is due, what it costs, and a training that goes on with another number of ranks."""
+"""When a checkpoint is due, what it costs, and a training that goes on with another number of
+ranks."""
 
 import json
 import signal
@@ -31,7 +32,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return experiments.classification_file(tmp_path_factory.mktemp("many"), {"train": 192, "val": 29, "test": 27})
 
 
-# --- when -------------------------------------------------------------------------------------------------------------
+# --- when ---------------------------------------------------------------------------------------
 
 
 def written(folder: Path, file: Path, monkeypatch: pytest.MonkeyPatch, **sections: Any) -> list[tuple[str, int]]:
@@ -117,7 +118,8 @@ def test_auto_follows_the_measured_cost(tmp_path: Path, file: Path, monkeypatch:
     monkeypatch.setattr(checkpointing, "LARGEST_SHARE", 1e-6)
     trainer = {"max_epochs": 2, "limit_val_batches": 0}
     seen = written(tmp_path, file, monkeypatch, trainer=trainer)
-    # The first comes after FIRST_AUTO_S, when nothing has been measured; the next would come after its cost / 1e-6.
+    # The first comes after FIRST_AUTO_S, when nothing has been measured; the next would come after
+    # its cost / 1e-6.
     assert [kind for kind, _ in seen] == ["step", "best", "step"]
     assert seen[0][1] < 10 and seen[-1][1] == 2 * BATCHES
 
@@ -130,7 +132,7 @@ def test_the_cost_is_on_record(tmp_path: Path, file: Path) -> None:
     assert timings["lead_s"] == pytest.approx(15 + 2 * (timings["checkpoint_s"] + timings["boundary_s"]), abs=0.01)
 
 
-# --- the limit of time, known ahead -----------------------------------------------------------------------------------
+# --- the limit of time, known ahead -------------------------------------------------------------
 
 
 def test_a_job_whose_end_is_near_stops_without_a_signal(
@@ -143,7 +145,7 @@ def test_a_job_whose_end_is_near_stops_without_a_signal(
     assert attempt(run) == 0
 
 
-# --- another number of ranks ------------------------------------------------------------------------------------------
+# --- another number of ranks --------------------------------------------------------------------
 
 _SAMPLES = """
     def __init__(self, data):
@@ -182,7 +184,8 @@ def with_ranks(run: RunFolder, ranks: int) -> None:
 
 @pytest.mark.slow
 def test_one_rank_goes_on_as_two_and_as_four(tmp_path: Path, own_module: Callable[[str], str]) -> None:
-    # As many validation samples on each rank: Lightning's sync_dist (2.6) rounds the mean of their numbers down.
+    # As many validation samples on each rank: Lightning's sync_dist (2.6) rounds the mean of their
+    # numbers down.
     file = experiments.classification_file(tmp_path, {"train": 192, "val": 32, "test": 27})
     sections: dict[str, Any] = {
         "model": {"class": own_module(_SAMPLES)},
@@ -236,7 +239,7 @@ def test_four_ranks_go_on_as_one(tmp_path: Path, file: Path) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-4), "a row that was begun by four ranks holds all their samples"
 
 
-# --- early stopping ---------------------------------------------------------------------------------------------------
+# --- early stopping -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

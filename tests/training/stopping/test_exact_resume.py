@@ -1,7 +1,8 @@
-"""A training that is stopped, by real signals, and goes on is the same to the bit as one that was never stopped.
+"""A training that is stopped, by real signals, and goes on is the same to the bit as one that was
+never stopped.
 
-What is compared is all that a run leaves: both checkpoints with weights, optimizers, schedules, counters and random
-states, the journal, and the result.
+What is compared is all that a run leaves: both checkpoints with weights, optimizers, schedules,
+counters and random states, the journal, and the result.
 """
 
 import random
@@ -32,7 +33,8 @@ CNN: dict[str, Any] = {
 }
 HOOKS = ("on_train_batch_start", "on_train_batch_end", "on_train_batch_end", "on_validation_batch_start")
 
-# Whatever a user may do that has a state: generators of three libraries, metrics and means over the epoch.
+# Whatever a user may do that has a state: generators of three libraries, metrics and means over the
+# epoch.
 LOGGING = """
     def __init__(self, data):
         import torchmetrics
@@ -136,7 +138,8 @@ def seeded_stops(steps: int, count: int = 10) -> list[Stop]:
     """Stops at arbitrary steps and hooks, always the same ones."""
     draw = random.Random(steps)
     chosen = sorted(draw.sample(range(1, steps), count))
-    # The last ones leave time for the training to come to a validation, or to the end of the accumulation.
+    # The last ones leave time for the training to come to a validation, or to the end of the
+    # accumulation.
     return [Stop(step, draw.choice(HOOKS if step < 0.7 * steps else HOOKS[:1])) for step in chosen]
 
 
@@ -395,7 +398,7 @@ def test_a_finished_run_that_is_started_again_only_tests_again(tmp_path: Path, m
     assert read_json(run.result)["metrics"] == reference["metrics"]
 
 
-# --- processes of their own: several ranks, compressed data -----------------------------------------------------------
+# --- processes of their own: several ranks, compressed data -------------------------------------
 
 _RANKS = [
     # nodes, GPUs per node, compressed, stops

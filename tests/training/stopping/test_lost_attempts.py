@@ -1,4 +1,5 @@
-"""Attempts that end without a warning, damaged files, full disks: a bounded loss, nothing wrong, nothing in silence."""
+"""Attempts that end without a warning, damaged files, full disks: a bounded loss, nothing wrong,
+nothing in silence."""
 
 import json
 import os
@@ -68,7 +69,7 @@ def killed(run: RunFolder, stop: Stop) -> None:
     assert wait(start(run, stop)) == -signal.SIGKILL, output(run)
 
 
-# --- SIGKILL ----------------------------------------------------------------------------------------------------------
+# --- SIGKILL ------------------------------------------------------------------------------------
 
 
 def test_killed_at_arbitrary_points(run: RunFolder, reference: RunFolder) -> None:
@@ -164,7 +165,7 @@ def test_two_ranks_killed_one_after_the_other(tmp_path: Path, file: Path) -> Non
     assert unlike(run, reference) == []
 
 
-# --- damaged files ----------------------------------------------------------------------------------------------------
+# --- damaged files ------------------------------------------------------------------------------
 
 
 def flip(path: Path, place: float = 0.5) -> None:
@@ -237,7 +238,7 @@ def test_damaged_best_weights_are_not_tested_in_silence(run: RunFolder, damage: 
     assert read_json(run.result) is None
 
 
-# --- disks ------------------------------------------------------------------------------------------------------------
+# --- disks --------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -361,7 +362,7 @@ def test_a_folder_that_cannot_be_written_to(run: RunFolder, reference: RunFolder
         assert unlike(finish(run), reference) == []
 
 
-# --- refusals ---------------------------------------------------------------------------------------------------------
+# --- refusals -----------------------------------------------------------------------------------
 
 
 def _other_data(run: RunFolder, file: Path) -> Callable[[], None]:

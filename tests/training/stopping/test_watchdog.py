@@ -1,4 +1,5 @@
-"""Ranks that hang, stop or never come: the run ends with the right one's name; one that only is slow is waited for."""
+"""Ranks that hang, stop or never come: the run ends with the right one's name; one that only is
+slow is waited for."""
 
 import os
 import re
@@ -23,7 +24,8 @@ from tests.conftest import PROJECT
 TIMEOUT_S = 3.0
 HOST = socket.gethostname()
 
-# One rank: a Trainer with a watchdog; what goes wrong is written below it, as the body of a class or as a statement.
+# One rank: a Trainer with a watchdog; what goes wrong is written below it, as the body of a class
+# or as a statement.
 _RANK = """
 import os, signal, sys, time
 from datetime import timedelta
