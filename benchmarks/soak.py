@@ -39,9 +39,9 @@ from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import Stopped
 from hpc_dl.runs import attempts, checkpoints
+from hpc_dl.runs.comparison import differences
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import read_state
-from hpc_dl.tracking.journal import read_journal
 
 SAVE_EVERY = 7  # steps
 SIZES = {"train": 192, "val": 29, "test": 27}
@@ -644,7 +644,7 @@ class Soak:
                     break
                 attempt = Attempt(run, attempt.number + 1)
             if read_state(run)["state"] == "finished":
-                problem = difference(reference[0], run)
+                problem = "; ".join(map(str, differences(reference[0], run)[:3]))
                 for trial in trials:
                     trial.survived, trial.identical = True, not problem
             else:
@@ -746,58 +746,6 @@ def _validations(configuration: str) -> list[int]:
     every = trainer.get("val_check_interval", epoch * batches_in_step)
     batches = range(every, epoch * batches_in_step + 1, every)
     return [begin + batch // batches_in_step for begin in range(0, STEPS, epoch) for batch in batches]
-
-
-# --- comparing ----------------------------------------------------------------------------------
-
-
-def difference(one: RunFolder, other: RunFolder) -> str:
-    """What two finished runs do not have in common to the last bit, in words; empty when nothing."""
-    import torch
-
-    for name in ("last", "best"):
-        contents = [
-            torch.load(run.checkpoints / f"{name}.ckpt", weights_only=True, map_location="cpu") for run in (one, other)
-        ]
-        if found := _unlike(*contents, f"{name}.ckpt"):
-            return found
-    rows = [_rows(run) for run in (one, other)]
-    if rows[0] != rows[1]:
-        at = next((i for i, pair in enumerate(zip(*rows, strict=False)) if pair[0] != pair[1]), min(map(len, rows)))
-        return f"journal: row {at} of {len(rows[0])} and {len(rows[1])}: {[r[at : at + 1] for r in rows]}"
-    results = [json.loads(run.result.read_text())["metrics"] for run in (one, other)]
-    return "" if results[0] == results[1] else f"results: {results}"
-
-
-def _rows(run: RunFolder) -> list[dict[str, str]]:
-    """The journal without what time itself is; as text, so that a NaN is equal to itself."""
-    return [
-        {key: repr(value) for key, value in row.items() if key not in ("time", "train/samples_per_s")}
-        for row in read_journal(run.journal)
-    ]
-
-
-def _unlike(one: Any, other: Any, where: str) -> str:
-    import torch
-
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        same = one.dtype == other.dtype and one.shape == other.shape and _bytes(one) == _bytes(other)
-        return "" if same else f"{where} differs"
-    if isinstance(one, dict) and isinstance(other, dict):
-        if one.keys() != other.keys():
-            return f"{where}: {sorted(map(str, one.keys() ^ other.keys()))[0]} is in one only"
-        return next((found for key in one if (found := _unlike(one[key], other[key], f"{where}/{key}"))), "")
-    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)) and len(one) == len(other):
-        pairs = enumerate(zip(one, other, strict=True))
-        return next((found for i, pair in pairs if (found := _unlike(*pair, f"{where}/{i}"))), "")
-    return "" if repr(one) == repr(other) else f"{where}: {one!r:.60} and {other!r:.60}"
-
-
-def _bytes(tensor: Any) -> bytes:
-    import torch
-
-    flat: bytes = tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes()
-    return flat
 
 
 # --- telling ------------------------------------------------------------------------------------

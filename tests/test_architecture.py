@@ -11,9 +11,9 @@ import hpc_dl
 PACKAGE = Path(hpc_dl.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up; a room imports from itself and from what stands before it.
-ROOMS = (
-    "errors", "schema", "nn", "data", "learning", "models", "tracking", "config", "runs", "baselines", "training",
-    "inference", "cluster", "cli",
+PACKAGES = (
+    "atomic_files", "errors", "formatting", "schema", "nn", "data", "learning", "models", "tracking",
+    "config", "runs", "baselines", "training", "inference", "cluster", "cli",
 )  # fmt: skip
 
 
@@ -41,14 +41,14 @@ def upward_imports(root: Path) -> list[str]:
             continue
         for line, name in imported_modules(path, root):
             room = name.split(".")[1] if "." in name else ""
-            if room in ROOMS and ROOMS.index(room) > ROOMS.index(own):
+            if room in PACKAGES and PACKAGES.index(room) > PACKAGES.index(own):
                 found.append(f"{path.relative_to(root)}:{line} imports {name}")
     return found
 
 
 def test_every_room_is_in_the_list() -> None:
     there = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.name != "__pycache__"}
-    assert there - {"__init__", "py.typed"} == set(ROOMS)
+    assert there - {"__init__", "py.typed"} == set(PACKAGES)
 
 
 def test_imports_go_downwards_only() -> None:

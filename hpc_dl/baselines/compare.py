@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from hpc_dl.atomic_files import read_json
 from hpc_dl.baselines.simple import KNOWN, fit_all
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
@@ -19,7 +20,6 @@ from hpc_dl.errors import ConfigError, HpcDlError
 from hpc_dl.learning.direction import known_direction
 from hpc_dl.learning.task import Task
 from hpc_dl.runs import baselines
-from hpc_dl.runs.files import read_json
 from hpc_dl.runs.folder import all_runs
 
 # Quantiles of Student's t for a two-sided interval of 95 %, by degrees of freedom (Student, 1908).

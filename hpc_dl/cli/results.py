@@ -8,10 +8,10 @@ from hpc_dl.cli.train import AsJson, Runs
 
 def results(words: RunWords = None, runs: Runs = None, as_json: AsJson = False) -> None:
     """Show the final metrics of runs, one row for each run."""
+    from hpc_dl.atomic_files import read_json
     from hpc_dl.cli.output import emit, result_table, table
     from hpc_dl.cli.status import find_runs
     from hpc_dl.cluster.status import statuses
-    from hpc_dl.runs.files import read_json
 
     found = find_runs(words, runs)
     outcomes = [

@@ -42,10 +42,10 @@ def resume(
     (run,) = find_runs([word], runs)
     facts = check_resumable(run)
     say("Loading torch and Lightning …")
+    from hpc_dl.atomic_files import read_json
     from hpc_dl.cluster import site as sites
     from hpc_dl.cluster.launch import allocation_overrides, in_batch_script
     from hpc_dl.errors import RunError
-    from hpc_dl.runs.files import read_json
     from hpc_dl.runs.state import write_state
 
     launcher = (read_json(run.job) or {}).get("launcher", "train")

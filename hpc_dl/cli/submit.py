@@ -95,10 +95,10 @@ def _wait(run: RunFolder, as_json: bool, from_now: bool) -> None:
     """Show the run's states and rank 0's log until it ends; leaves with status 1 unless it
     finished.
     """
+    from hpc_dl.atomic_files import read_json
     from hpc_dl.cli.output import ENDINGS, emit, result_table, say
     from hpc_dl.cluster.follow import watch
     from hpc_dl.errors import Stopped
-    from hpc_dl.runs.files import read_json
 
     last: dict[str, Any] = {}
     try:

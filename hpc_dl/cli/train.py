@@ -69,11 +69,11 @@ def train_here(run: RunFolder, experiment: Experiment, as_json: bool, in_process
         as_json: whether stdout gets one JSON document.
         in_process: whether the code of this process is that of the run.
     """
+    from hpc_dl.atomic_files import read_json
     from hpc_dl.cli.output import ENDINGS, emit, result_table, say
     from hpc_dl.cluster.launch import in_batch_script, launch
     from hpc_dl.cluster.status import status
     from hpc_dl.errors import Stopped
-    from hpc_dl.runs.files import read_json
     from hpc_dl.runs.state import read_state
 
     say(f"Run folder: {run.path}")

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from hpc_dl.atomic_files import read_json, write_json
 from hpc_dl.cluster import environment as environments
 from hpc_dl.cluster import requeue
 from hpc_dl.cluster.job import KEEP_TERMINAL, run_rank
 from hpc_dl.cluster.processes import LAUNCHER_PID, Command, run_together
 from hpc_dl.errors import ClusterError, Stopped
-from hpc_dl.runs.files import read_json, write_json
 from hpc_dl.runs.folder import RunFolder, all_runs
 from hpc_dl.runs.lock import AtWork
 from hpc_dl.runs.provenance import redact

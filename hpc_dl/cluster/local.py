@@ -17,12 +17,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster import environment as environments
 from hpc_dl.cluster.requeue import lead_seconds
 from hpc_dl.cluster.signal_lead import lead_s
 from hpc_dl.config import yaml
 from hpc_dl.config.resources import Resources
-from hpc_dl.runs.files import write_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import ENDED, read_state, write_state
 from hpc_dl.schema import parse

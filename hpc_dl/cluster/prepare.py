@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from hpc_dl.atomic_files import write_json, write_text
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data import sources
@@ -15,7 +16,6 @@ from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import RunError
 from hpc_dl.models.custom import CustomModelConfig
 from hpc_dl.runs import provenance, snapshot
-from hpc_dl.runs.files import write_json, write_text
 from hpc_dl.runs.folder import RunFolder, default_runs
 from hpc_dl.training.preflight import preflight
 from hpc_dl.training.pretrained import weights_file

@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from hpc_dl.cluster import compare_runs, signal_lead, slurm, status
+from hpc_dl.atomic_files import read_json, write_json
+from hpc_dl.cluster import signal_lead, slurm, status
 from hpc_dl.cluster.requeue import refusal
 from hpc_dl.cluster.submit import submit_run, uses_slurm
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ConfigError, HpcDlError
-from hpc_dl.runs import attempts
-from hpc_dl.runs.files import read_json, write_json
+from hpc_dl.runs import attempts, comparison
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import ENDED, read_state
 from hpc_dl.training.stopping.rehearsal import PATIENCE_S, file
@@ -317,8 +317,8 @@ def _durations(mine: RunFolder, other: RunFolder | None, moments: dict[str, floa
     queued, started, sent, requeued, restarted = map(
         moments.get, ("queued", "started", "signal", "requeued", "restarted")
     )
-    steps = [row["time"] for row in compare_runs.step_rows(mine)]
-    alone = [row["time"] for row in compare_runs.step_rows(other)] if other else []
+    steps = [row["time"] for row in comparison.step_rows(mine)]
+    alone = [row["time"] for row in comparison.step_rows(other)] if other else []
     timings = signal_lead.timings_of(mine)
     pairs = {
         "queue_wait": (queued, started),
@@ -345,17 +345,16 @@ def _compare(mine: RunFolder, other: RunFolder, report: Report, experiment: Expe
     """
     report.problems += [
         f"steps {what} by the interruption: {', '.join(map(str, steps))}"
-        for what, steps in compare_runs.step_differences(mine, other).items()
+        for what, steps in comparison.step_differences(mine, other).items()
     ]
     report.device = str(read_json(mine.result)["device"])
-    differences = compare_runs.differences(mine, other)
-    report.largest_difference = max(differences.values(), default=0.0)
+    differences = comparison.differences(mine, other)
+    report.largest_difference = max((difference.distance for difference in differences), default=0.0)
     exact = report.device == "cpu" or experiment.trainer.deterministic is True
     if differences and (exact or math.isinf(report.largest_difference)):
-        where = max(differences, key=lambda name: differences[name])
+        worst = max(differences, key=lambda difference: difference.distance)
         report.problems.append(
-            f"{len(differences)} metrics or weights are not those of the run that was left alone, most of all {where} "
-            f"(by {differences[where]:.3g})"
+            f"{len(differences)} values differ from those of the uninterrupted run, the most: {worst}"
         )
 
 

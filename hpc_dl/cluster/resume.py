@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hpc_dl.atomic_files import read_json, write_text
 from hpc_dl.cluster import requeue
 from hpc_dl.cluster.prepare import check, take_code
 from hpc_dl.cluster.site import SiteProfile
@@ -20,7 +21,6 @@ from hpc_dl.config import overrides, yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ClusterError, ConfigError, Fault, RunError
 from hpc_dl.runs import attempts, checkpoints
-from hpc_dl.runs.files import read_json, write_text
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.lock import holder_of
 from hpc_dl.runs.provenance import redact

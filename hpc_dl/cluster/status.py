@@ -17,10 +17,10 @@ from typing import Any
 
 import psutil
 
+from hpc_dl.atomic_files import read_json, write_json
 from hpc_dl.cluster import slurm
 from hpc_dl.cluster.requeue import refusal
 from hpc_dl.errors import ClusterError, RunError
-from hpc_dl.runs.files import read_json, write_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.lock import holder_of
 from hpc_dl.runs.provenance import user

@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpc_dl.atomic_files import write_json, write_text
 from hpc_dl.cluster import local, slurm
 from hpc_dl.cluster.environment import outside_of_jobs
 from hpc_dl.cluster.job import Job
 from hpc_dl.cluster.signal_lead import lead_s
 from hpc_dl.config import yaml
 from hpc_dl.errors import ClusterError
-from hpc_dl.runs.files import write_json, write_text
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import write_state
 

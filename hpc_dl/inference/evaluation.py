@@ -7,13 +7,13 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from hpc_dl.atomic_files import write_json
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import PER_POSITION
 from hpc_dl.errors import RunError
 from hpc_dl.inference.trained_model import FinishedModel, device
 from hpc_dl.learning.metrics import confusion_matrix
 from hpc_dl.learning.supervised import Supervised
-from hpc_dl.runs.files import write_json
 
 _LARGEST_MATRIX = 100  # classes
 

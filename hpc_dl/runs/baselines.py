@@ -8,7 +8,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from hpc_dl.runs.files import read_json, write_json
+from hpc_dl.atomic_files import read_json, write_json
 from hpc_dl.runs.folder import RunFolder
 
 _FOLDER = "baselines"

@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from hpc_dl.atomic_files import fsync
+
 Kind = Literal["step", "best"]
 
 _NAME = re.compile(r"(?P<kind>step|best)-(?P<step>\d{8,})\.ckpt")
@@ -94,7 +96,7 @@ def write(folder: Path, kind: Kind, step: int, save: Callable[[BinaryIO], None])
         # a wrong checksum.
         checkpoint.checksum_file.unlink(missing_ok=True)
         os.replace(temporary, checkpoint.path)
-        _sync_folder(folder)
+        fsync(folder)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -236,12 +238,3 @@ def _link(link: Path, target: Path) -> None:
 def _delete(checkpoint: Checkpoint) -> None:
     checkpoint.path.unlink(missing_ok=True)
     checkpoint.checksum_file.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put the folder's entries on the disk: a rename is not durable before."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

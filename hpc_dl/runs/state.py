@@ -13,8 +13,8 @@ import socket
 import time
 from typing import Any, Literal
 
+from hpc_dl.atomic_files import read_json, write_json
 from hpc_dl.errors import HpcDlError
-from hpc_dl.runs.files import read_json, write_json
 from hpc_dl.runs.folder import RunFolder
 
 State = Literal["created", "pending", "running", "stopped", "finished", "failed", "cancelled", "lost"]

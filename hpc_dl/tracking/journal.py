@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hpc_dl.atomic_files import fsync
 from hpc_dl.errors import HpcDlError
 
 _OWN_KEYS = frozenset({"step", "epoch", "time"})
@@ -58,7 +59,7 @@ class JournalWriter:
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
         self._size = 0
         self._append({"attempt": attempt, "from_step": from_step, "time": time.time()})
-        _sync_folder(folder)  # the file's name; its content is for sync()
+        fsync(folder)  # the file's name; its content is for sync()
 
     def write(self, metrics: Mapping[str, float], step: int, epoch: int | None = None) -> None:
         """Append one row.
@@ -139,14 +140,6 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
             row = rows.setdefault(record["step"], {})
             row.update((key, _from_json(value)) for key, value in record.items() if not (value is None and key in row))
     return [rows[step] for step in sorted(rows)]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _attempt_number(path: Path) -> int:

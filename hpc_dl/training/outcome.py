@@ -7,13 +7,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from hpc_dl.atomic_files import write_json, write_text
 from hpc_dl.baselines.compare import facts_of
 from hpc_dl.baselines.simple import KNOWN
 from hpc_dl.config.resources import Resources
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import Stopped
 from hpc_dl.runs import attempts, baselines
-from hpc_dl.runs.files import write_json, write_text
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import State, end_state
 from hpc_dl.training.console import duration, say

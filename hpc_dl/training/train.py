@@ -18,6 +18,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import DDPStrategy
 from torch.nn.parameter import UninitializedParameter
 
+from hpc_dl.atomic_files import write_json
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
@@ -29,7 +30,6 @@ from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.initialization import poor_pairing
 from hpc_dl.runs import attempts, checkpoints, lock
 from hpc_dl.runs.checkpoints import Checkpoint
-from hpc_dl.runs.files import write_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.provenance import slurm_facts
 from hpc_dl.runs.state import record_failure, write_state

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hpc_dl.atomic_files import read_json
 from hpc_dl.baselines import simple
 from hpc_dl.baselines.compare import compare, interval, verdict
 from hpc_dl.baselines.features import _of_positions, rows_of
@@ -16,7 +17,6 @@ from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.files.format import Samples, write
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.errors import ConfigError
-from hpc_dl.runs.files import read_json
 from hpc_dl.training.train import train
 from tests import experiments
 

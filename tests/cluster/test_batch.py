@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from hpc_dl.atomic_files import read_json, write_json
 from hpc_dl.cluster import requeue, site
 from hpc_dl.cluster.submit import batch_script
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ClusterError
-from hpc_dl.runs.files import read_json, write_json
 from hpc_dl.runs.folder import RunFolder
 from tests.conftest import PROJECT
 

@@ -15,11 +15,11 @@ import psutil
 import pytest
 import torch
 
+from hpc_dl.atomic_files import read_json, write_json
 from hpc_dl.cluster import rehearse
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ConfigError
 from hpc_dl.runs import attempts
-from hpc_dl.runs.files import read_json, write_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import JournalWriter, read_journal
 from hpc_dl.training.stopping.rehearsal import file
@@ -228,8 +228,9 @@ def made(runs: Path, *attempts_of_steps: tuple[int, range], loss: float = 0.5, w
             writer.write({"train/loss": loss, "train/samples_per_s": time.time()}, step, 0)
         writer.close()
         attempts.record(run, "ended", attempt=number, state="stopped")
-    write_json(run.result, {"device": "cpu", "metrics": {"val/loss": 0.5}})
+    write_json(run.result, {"device": "cpu", "metrics": {"val/loss": 0.5}, "steps": 6, "epochs": 2})
     torch.save({"state_dict": {"w": torch.tensor([weight, math.nan]), "n": torch.tensor(3)}}, run.last_checkpoint)
+    torch.save({}, run.checkpoints / "best.ckpt")
     return run
 
 
@@ -249,7 +250,7 @@ def test_the_same_is_the_same_even_where_it_is_not_a_number(tmp_path: Path) -> N
     ("first", "second", "problem"),
     [
         (range(1, 4), range(5, 7), "steps lost by the interruption: 4"),
-        (range(1, 5), range(4, 7), "steps done twice by the interruption: 4"),
+        (range(1, 5), range(4, 7), "steps repeated by the interruption: 4"),
         (range(1, 4), range(4, 9), "steps added by the interruption: 7, 8"),
     ],
 )
@@ -265,7 +266,7 @@ def test_other_weights_are_found(tmp_path: Path) -> None:
     report = compared(mine, other)
     assert report.largest_difference == 0.25
     assert report.problems == [
-        "1 metrics or weights are not those of the run that was left alone, most of all w (by 0.25)"
+        "1 values differ from those of the uninterrupted run, the most: last.ckpt/state_dict/w by 0.25"
     ]
 
 

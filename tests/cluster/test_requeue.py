@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from hpc_dl.atomic_files import read_json
 from hpc_dl.cluster.prepare import prepare
 from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.cluster.status import cancel, status
@@ -24,7 +25,6 @@ from hpc_dl.cluster.submit import submit_run
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.runs.attempts import history
-from hpc_dl.runs.files import read_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import read_state
 from hpc_dl.tracking.journal import read_journal

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster import signal_lead
 from hpc_dl.cluster.requeue import DEFAULT_LEAD_S
-from hpc_dl.runs.files import write_json
 from hpc_dl.runs.folder import RunFolder
 from tests.conftest import PROJECT
 

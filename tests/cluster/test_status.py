@@ -12,13 +12,13 @@ from typing import Any
 import psutil
 import pytest
 
+from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster import slurm
 from hpc_dl.cluster.follow import LogReader, watch
 from hpc_dl.cluster.requeue import refusal
 from hpc_dl.cluster.status import SILENCE, cancel, log_of, status, statuses
 from hpc_dl.errors import RunError
 from hpc_dl.runs.attempts import history
-from hpc_dl.runs.files import write_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import State, read_state, write_state
 from tests.cluster.conftest import Desk, wait_until

@@ -22,10 +22,11 @@ from hpc_dl.learning.schedules import (
     Step,
     WarmedUp,
 )
+from hpc_dl.runs.comparison import differences
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import read_journal
 from tests import experiments
-from tests.training.attempts import Stop, attempt, finish, unlike
+from tests.training.attempts import Stop, attempt, finish
 
 LR = 0.5
 WARMED_UP = [name for name, schedule in SCHEDULES.items() if issubclass(schedule, WarmedUp)]
@@ -211,7 +212,7 @@ def test_an_interrupted_training_with_plateau_goes_on_exactly(tmp_path: Path) ->
         Stop(24, "on_train_epoch_end"),
         Stop(31, "on_train_batch_start"),
     )
-    assert unlike(run, reference) == []
+    assert differences(run, reference) == []
     logged, _ = halvings(run)
     assert len(set(logged)) > 1, "the rate was never lowered"
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from hpc_dl.atomic_files import read_json
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.files.data_file import open_spec
 from hpc_dl.data.ragged import Ragged
@@ -15,9 +16,9 @@ from hpc_dl.data.spec import DataSpec, FieldSpec, Window
 from hpc_dl.errors import ConfigError, DataError
 from hpc_dl.models.word2vec import Word2Vec, Word2VecConfig
 from hpc_dl.nn.skip_gram import Noise, keep_probability, noise_distribution, skip_gram_loss
-from hpc_dl.runs.files import read_json
+from hpc_dl.runs.comparison import differences, value_differences
 from tests import experiments
-from tests.training.attempts import Stop, differences, finish, finish_in_processes, unlike, weights_of_each_rank
+from tests.training.attempts import Stop, finish, finish_in_processes, weights_of_each_rank
 
 WORDS = ("king", "queen", "man", "woman", "north", "south", "one", "two", "the", "of")
 
@@ -193,7 +194,7 @@ def test_stopped_and_resumed_it_is_the_same_to_the_bit(tmp_path: Path, text: Pat
     reference = finish(experiments.prepared(tmp_path / "whole", content))
     stops = (Stop(5), Stop(20, "on_train_batch_start"), Stop(37, "on_validation_batch_start"), Stop(50))
     run = finish(experiments.prepared(tmp_path / "stopped", content), *stops)
-    assert unlike(run, reference) == []
+    assert differences(run, reference) == []
     assert len(list(run.journal.glob("attempt-*.jsonl"))) > 3
 
 
@@ -202,10 +203,10 @@ def test_two_ranks_learn_the_same_and_go_on_exactly(tmp_path: Path, text: Path) 
     sections: dict[str, Any] = {"resources": {"gpus_per_node": 0, "nodes": 2}, "trainer": {"max_epochs": 1}}
     reference = experiments.prepared(tmp_path / "whole", experiment(text, **sections))
     one, other = weights_of_each_rank(reference)
-    assert differences(one, other) == []
+    assert not list(value_differences(one, other, "weights"))
     assert read_json(reference.result)["steps"] == 18  # 300 windows, 8 on each of two ranks
     stopped = experiments.prepared(tmp_path / "stopped", experiment(text, **sections))
-    assert unlike(finish_in_processes(stopped, Stop(7)), reference) == []
+    assert differences(finish_in_processes(stopped, Stop(7)), reference) == []
 
 
 def test_data_that_are_no_text_are_refused() -> None:

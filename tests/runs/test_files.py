@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpc_dl.runs.files import read_json, write_json, write_text
+from hpc_dl.atomic_files import read_json, write_json, write_text
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:

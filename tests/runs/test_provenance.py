@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import hpc_dl
+from hpc_dl.atomic_files import read_json
 from hpc_dl.runs import provenance
-from hpc_dl.runs.files import read_json
 from tests import experiments
 from tests.experiments import spec
 

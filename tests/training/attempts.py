@@ -22,16 +22,13 @@ import torch
 from hpc_dl.config import yaml
 from hpc_dl.errors import Stopped
 from hpc_dl.runs.checkpoints import listed
-from hpc_dl.runs.files import read_json
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.tracking.journal import read_journal
 from hpc_dl.training.callbacks import PlainProgress
 from hpc_dl.training.stopping import signals
 from hpc_dl.training.train import train
 from tests.conftest import PROJECT
 
 WAIT_S = 120.0
-_TIMED = ("time", "train/samples_per_s")
 _SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT, signal.SIGCONT)
 
 
@@ -247,50 +244,3 @@ def _keep_weights() -> None:
 def output(run: RunFolder) -> str:
     """All that the processes printed."""
     return "".join(path.read_text() for path in sorted(run.path.glob("output-*")))
-
-
-# --- what two runs left -------------------------------------------------------------------------
-
-
-def rows(run: RunFolder) -> list[dict[str, Any]]:
-    """The journal, without what depends on the clock; NaN as a word that equals itself."""
-    told = []
-    for row in read_journal(run.journal):
-        told.append({k: str(v) if v != v else v for k, v in row.items() if k not in _TIMED})
-    return told
-
-
-def differences(a: Any, b: Any, path: str = "") -> list[str]:
-    """Where two nested values differ, to the bit; NaN equals itself."""
-    if type(a) is not type(b):
-        return [f"{path}: {type(a).__name__} and {type(b).__name__}"]
-    if isinstance(a, dict):
-        found = [f"{path}.{key}: only in one" for key in a.keys() ^ b.keys()]
-        return found + [each for key in a.keys() & b.keys() for each in differences(a[key], b[key], f"{path}.{key}")]
-    if isinstance(a, (list, tuple)):
-        if len(a) != len(b):
-            return [f"{path}: {len(a)} and {len(b)} items"]
-        return [each for i, (x, y) in enumerate(zip(a, b, strict=True)) for each in differences(x, y, f"{path}[{i}]")]
-    if isinstance(a, torch.Tensor):
-        same = a.dtype == b.dtype and a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())
-        return [] if same else [path]
-    return [] if a == b or (a != a and b != b) else [f"{path}: {a!r} and {b!r}"]
-
-
-def unlike(run: RunFolder, reference: RunFolder) -> list[str]:
-    """Where the outcome of a run differs from that of another: checkpoints, journal, result; empty
-    when nowhere."""
-    found = []
-    for kind in ("last", "best"):
-        ours, theirs = ((r.checkpoints / f"{kind}.ckpt").resolve() for r in (run, reference))
-        if ours.name != theirs.name:
-            found.append(f"{kind} is {ours.name}, not {theirs.name}")
-        ours_content, theirs_content = (
-            torch.load(path, weights_only=False, map_location="cpu") for path in (ours, theirs)
-        )
-        found += differences(ours_content, theirs_content, kind)
-    found += differences(rows(run), rows(reference), "journal")
-    ours_result, theirs_result = (read_json(r.result) for r in (run, reference))
-    for key in ("metrics", "steps", "epochs"):
-        found += differences(ours_result[key], theirs_result[key], key)
-    return found

@@ -12,10 +12,11 @@ import pytorch_lightning as pl
 import torch
 
 from hpc_dl.errors import ClusterError, ConfigError
+from hpc_dl.runs.comparison import differences
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.training.compiling import compile_forward, lay_out, match_layouts
 from tests import experiments
-from tests.training.attempts import Stop, finish, unlike
+from tests.training.attempts import Stop, finish
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 CNN = {"name": "cnn", "channels": [4, 4], "hidden": 8, "dropout": 0.5}
@@ -41,7 +42,7 @@ def test_a_compiled_training_learns_the_same_and_goes_on_exactly(tmp_path: Path,
     for name, value in weights(compiled).items():
         torch.testing.assert_close(value, weights(plain)[name], rtol=1e-3, atol=1e-4)
     stopped = prepared(tmp_path / "stopped", image_file, model, compile="default")
-    assert unlike(finish(stopped, Stop(4), Stop(9)), compiled) == []
+    assert differences(finish(stopped, Stop(4), Stop(9)), compiled) == []
 
 
 @needs_compiler

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from hpc_dl.atomic_files import read_json
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.files.data_file import open_spec
 from hpc_dl.learning.supervised import Supervised
-from hpc_dl.runs.files import read_json
 from hpc_dl.training.diagnosis import _constant_loss, _fit, _still_falls, diagnose
 from hpc_dl.training.preflight import build_model
 from hpc_dl.training.train import train

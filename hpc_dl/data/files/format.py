@@ -27,6 +27,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from hpc_dl.atomic_files import publish
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import PER_POSITION, SPLITS, TaskName
 from hpc_dl.data.storage.checksum import content_checksum
@@ -287,19 +288,3 @@ def staged(path: Path) -> Iterator[Path]:
         # Also after Ctrl-C; once the file has its own name there is nothing of this name to remove.
         if temporary.exists():
             temporary.unlink()
-
-
-def publish(temporary: Path, path: Path) -> None:
-    """Give a finished file its name, after its content is on the disk; the name is, too, on return."""
-    sync(temporary)
-    os.replace(temporary, path)
-    sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """Have the system put a file or a folder's entries on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,7 +16,8 @@ import h5py
 import numpy as np
 
 import hpc_dl
-from hpc_dl.data.files.format import About, Samples, publish
+from hpc_dl.atomic_files import publish
+from hpc_dl.data.files.format import About, Samples
 from hpc_dl.data.packing.kinds import open_source
 from hpc_dl.data.packing.layout import Layout, Plan
 from hpc_dl.data.packing.read_speed import shuffled_speed

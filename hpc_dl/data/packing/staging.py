@@ -5,15 +5,13 @@ done.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from hpc_dl.data.files.format import sync
+from hpc_dl.atomic_files import read_json, write_json
 from hpc_dl.data.packing.layout import Plan
 from hpc_dl.errors import DataError
 
@@ -66,23 +64,6 @@ def staged(out: Path, plan: Plan, restart: bool) -> Iterator[Path]:
         shutil.rmtree(folder)
     finally:
         os.close(handle)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a small file whole or not at all, and have it on the disk on return."""
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.write_text(json.dumps(content))
-    sync(temporary)
-    os.replace(temporary, path)
-    sync(path.parent)
-
-
-def read_json(path: Path) -> Any:
-    """The content of a file that :func:`write_json` wrote; None where there is none."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
 
 
 def _lock(handle: int, out: Path) -> None:

@@ -21,9 +21,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.files.format import Samples, create, describe, describe_split, publish
+from hpc_dl.atomic_files import publish, read_json, write_json
+from hpc_dl.data.files.format import Samples, create, describe, describe_split
 from hpc_dl.data.packing.layout import Plan
-from hpc_dl.data.packing.staging import read_json, write_json
 
 #: What is lost at most when a run is killed.
 CHECKPOINT_BYTES = 64 << 20

@@ -18,11 +18,11 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from hpc_dl.atomic_files import read_json
 from hpc_dl.config.checkpoint import CheckpointConfig
 from hpc_dl.errors import ConfigError, RunError
 from hpc_dl.runs import checkpoints
 from hpc_dl.runs.checkpoints import Checkpoint
-from hpc_dl.runs.files import read_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.training.callbacks import TrainingMetrics
 from hpc_dl.training.compiling import match_layouts

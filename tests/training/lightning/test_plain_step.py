@@ -10,11 +10,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from hpc_dl.runs.comparison import differences
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.training.lightning import epoch_loop
 from hpc_dl.training.lightning.plain_step import suffices
 from tests import experiments
-from tests.training.attempts import finish, start, unlike, wait
+from tests.training.attempts import finish, start, wait
 
 # Notes, in each hook of the module and of a callback, all that Lightning knows at that moment.
 HOOKS = """
@@ -138,7 +139,7 @@ def test_a_users_module_with_every_hook(
     model = {"class": own_module(module)}
     plain, lightning = in_both_ways(lambda way: prepared(tmp_path / way, images, model, trainer), monkeypatch)
     same_notes(plain, lightning)
-    assert unlike(plain, lightning) == []
+    assert differences(plain, lightning) == []
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_an_architecture(
     plain, lightning = in_both_ways(
         lambda way: prepared(tmp_path / way, images, model, trainer, **sections), monkeypatch
     )
-    assert unlike(plain, lightning) == []
+    assert differences(plain, lightning) == []
 
 
 def test_two_ranks(tmp_path: Path, images: Path, own_module: Callable[[str], str]) -> None:
@@ -164,7 +165,7 @@ def test_two_ranks(tmp_path: Path, images: Path, own_module: Callable[[str], str
         assert wait(start(runs[-1], before=before)) == 0
     for rank in range(2):
         same_notes(*runs, rank=rank)
-    assert unlike(*runs) == []
+    assert differences(*runs) == []
 
 
 class _Net(pl.LightningModule):

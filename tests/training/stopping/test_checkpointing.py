@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from hpc_dl.atomic_files import read_json, write_text
 from hpc_dl.config import yaml
 from hpc_dl.config.checkpoint import CheckpointConfig
 from hpc_dl.config.trainer import EarlyStopping
 from hpc_dl.errors import Stopped
 from hpc_dl.runs.checkpoints import listed
-from hpc_dl.runs.files import read_json, write_text
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import read_journal
 from hpc_dl.training.stopping import checkpointing

@@ -14,15 +14,16 @@ from typing import Any
 import pytest
 import torch
 
+from hpc_dl.atomic_files import read_json
 from hpc_dl.errors import Stopped
 from hpc_dl.runs import attempts as history
 from hpc_dl.runs.checkpoints import listed
-from hpc_dl.runs.files import read_json
+from hpc_dl.runs.comparison import differences
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import read_state
 from hpc_dl.tracking.journal import read_journal
 from tests import experiments
-from tests.training.attempts import Stop, attempt, finish, finish_in_processes, output, start, unlike, wait
+from tests.training.attempts import Stop, attempt, finish, finish_in_processes, output, start, wait
 
 BATCHES = 24  # in an epoch
 CNN: dict[str, Any] = {
@@ -173,7 +174,7 @@ def test_stopped_at_arbitrary_steps(
         points = [Stop(stop.step) for stop in points]
     reference = uninterrupted(trainer=trainer)
     run = finish(prepared(tmp_path, many_images, trainer=trainer), *points)
-    assert unlike(run, reference) == []
+    assert differences(run, reference) == []
     assert read_json(run.result)["steps"] == steps
     ended = [line["state"] for line in history.history(run) if line["event"] == "ended"]
     assert ended == ["stopped"] * (len(ended) - 1) + ["finished"] and len(ended) > 0.6 * stops
@@ -204,7 +205,7 @@ def test_a_users_own_module_stopped_at_arbitrary_steps(
     model = {"class": own_module(body)}
     reference = finish(prepared(tmp_path, many_images, model=model, trainer=trainer))
     run = finish(prepared(tmp_path, many_images, model=model, trainer=trainer), *seeded_stops(steps, 6))
-    assert unlike(run, reference) == []
+    assert differences(run, reference) == []
     if "max_steps" not in trainer and body is PLATEAU_AND_EARLY_STOPPING:
         assert read_json(run.result)["epochs"] < trainer["max_epochs"], "it was not stopped early"
         rates = {row["train/lr"] for row in read_journal(run.journal) if "train/lr" in row}
@@ -213,15 +214,15 @@ def test_a_users_own_module_stopped_at_arbitrary_steps(
 
 def test_the_comparison_sees_a_single_bit(tmp_path: Path, many_images: Path) -> None:
     reference, run = (finish(prepared(tmp_path, many_images, trainer={"max_epochs": 1})) for _ in range(2))
-    assert unlike(run, reference) == []
+    assert differences(run, reference) == []
     path = run.last_checkpoint.resolve()
     content = torch.load(path, weights_only=False)
     weight = content["state_dict"]["features.0.0.weight"]
     weight.view(-1)[3] = torch.nextafter(weight.view(-1)[3], torch.tensor(9.0))
     content["hpc_dl"]["ranks"][0]["state"]["random"]["torch"][100] ^= 1
     torch.save(content, path)
-    assert set(unlike(run, reference)) == {
-        "last.state_dict.features.0.0.weight", "last.hpc_dl.ranks[0].state.random.torch"
+    assert {difference.where for difference in differences(run, reference)} == {
+        "last.ckpt/state_dict/features.0.0.weight", "last.ckpt/hpc_dl/ranks/0/state/random/torch"
     }  # fmt: skip
 
 
@@ -243,7 +244,7 @@ def test_early_stopping_goes_on_counting(
     in_the_last_validation = Stop(steps, "on_validation_batch_start", batch=1)
     stops = [*seeded_stops(steps, 4), in_the_last_validation]
     run = finish(prepared(tmp_path / "stopped", many_images, **sections), *stops)
-    assert unlike(run, reference) == []
+    assert differences(run, reference) == []
 
 
 @pytest.mark.parametrize("hook", ["on_fit_start", "on_sanity_check_start", "on_train_start", "on_train_epoch_start"])
@@ -259,7 +260,7 @@ def test_a_stop_before_the_first_step_saves_nothing_and_starts_again(
     assert (state["state"], state["step"]) == ("stopped", 0)
     assert "starting it again would not help" in state["reason"]
     assert not run.requeue.exists()
-    assert unlike(finish(run), reference) == []
+    assert differences(finish(run), reference) == []
 
 
 @pytest.mark.parametrize(
@@ -288,7 +289,7 @@ def test_a_stop_at_a_delicate_point(
     assert {"state": "stopped", "step": saved, "cause": "limit"}.items() <= read_state(run).items()
     assert listed(run.checkpoints, "step")[-1].step == saved
     assert read_json(run.result) is None
-    assert unlike(finish(run), reference) == []
+    assert differences(finish(run), reference) == []
 
 
 def test_a_stop_after_the_last_test_batch_comes_too_late(tmp_path: Path, many_images: Path) -> None:
@@ -305,7 +306,7 @@ def test_stopped_in_each_validation_at_a_training_that_max_steps_ends_there(
     reference = uninterrupted(trainer=trainer)
     stops = [Stop(step, "on_validation_batch_end", batch=1) for step in (5, 10, 10)]
     run = finish(prepared(tmp_path, many_images, trainer=trainer), *stops)
-    assert unlike(run, reference) == []
+    assert differences(run, reference) == []
     assert [row["step"] for row in read_journal(run.journal) if "val/loss" in row] == [5, 10]
 
 
@@ -343,7 +344,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_the_run_goes_on_exactly(
     assert wait(start(run, Stop(8, numbers=(signal.SIGINT, signal.SIGINT)))) == 130
     assert "goes on from the newest checkpoint" in output(run)
     assert listed(run.checkpoints, "step")[-1].step == 5
-    assert unlike(finish(run), reference) == []
+    assert differences(finish(run), reference) == []
 
 
 @pytest.mark.parametrize("step", [7, BATCHES, 2 * BATCHES], ids=["mid-epoch", "validation-due", "in-the-test"])
@@ -363,7 +364,7 @@ def test_a_stop_right_after_a_resume_writes_nothing_and_asks_for_no_requeue(
         assert {path.name: path.stat().st_mtime_ns for path in run.checkpoints.glob("*-*.ckpt")} == before
         assert read_state(run)["step"] == step
         assert not run.requeue.exists()
-    assert unlike(finish(run), reference) == []
+    assert differences(finish(run), reference) == []
 
 
 def test_a_run_that_was_cancelled_keeps_its_checkpoint(tmp_path: Path, many_images: Path) -> None:
@@ -429,7 +430,7 @@ def test_several_ranks_stopped_at_arbitrary_steps(
     # Whichever rank is told: all leave at the same point.
     points = [Stop(stop.step, stop.hook, rank=draw.randrange(ranks)) for stop in seeded_stops(3 * BATCHES - 3, stops)]
     finish_in_processes(run, *points)
-    assert unlike(run, reference) == []
+    assert differences(run, reference) == []
 
 
 @pytest.mark.slow
@@ -444,7 +445,7 @@ def test_two_ranks_of_a_users_own_module_stopped_in_the_middle(
     }
     reference = finish_in_processes(prepared(tmp_path, many_images, **sections))
     stops = [Stop(3, rank=1), Stop(8, "on_validation_batch_start"), Stop(11)]
-    assert unlike(finish_in_processes(prepared(tmp_path, many_images, **sections), *stops), reference) == []
+    assert differences(finish_in_processes(prepared(tmp_path, many_images, **sections), *stops), reference) == []
 
 
 def test_all_ranks_leave_at_the_same_point_when_two_are_told_different_things(
@@ -473,4 +474,4 @@ def test_loss_scaling_goes_on_exactly(tmp_path: Path, many_images: Path) -> None
     }
     reference = finish(prepared(tmp_path, many_images, **sections))
     run = finish(prepared(tmp_path, many_images, **sections), *seeded_stops(3 * BATCHES))
-    assert unlike(run, reference) == []
+    assert differences(run, reference) == []

@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
+from hpc_dl.atomic_files import read_json
 from hpc_dl.cluster.job import run_rank
 from hpc_dl.errors import Stopped
 from hpc_dl.runs import attempts as history
 from hpc_dl.runs import lock
 from hpc_dl.runs.checkpoints import listed, problem_of
-from hpc_dl.runs.files import read_json
+from hpc_dl.runs.comparison import differences
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import read_state, write_state
 from hpc_dl.training.train import train
@@ -34,7 +35,6 @@ from tests.training.attempts import (
     output,
     signals_of_this_process,
     start,
-    unlike,
     wait,
 )
 
@@ -86,7 +86,7 @@ def test_killed_at_arbitrary_points(run: RunFolder, reference: RunFolder) -> Non
         assert [line["event"] for line in history.history(run)[before:]] == ["started"]
         assert read_state(run)["state"] == "running"
     assert wait(start(run)) == 0, output(run)
-    assert unlike(run, reference) == []
+    assert differences(run, reference) == []
 
 
 def _raw_rows(run: RunFolder) -> list[dict[str, Any]]:
@@ -110,7 +110,7 @@ def test_killed_at_arbitrary_times(run: RunFolder, reference: RunFolder) -> None
         kills += 1
     assert kills >= 3, "it was over too soon"
     assert wait(start(run)) == 0, output(run)
-    assert unlike(run, reference) == []
+    assert differences(run, reference) == []
 
 
 def _ended(processes: list[Any]) -> bool:
@@ -141,7 +141,7 @@ def test_killed_while_a_checkpoint_is_written(tmp_path: Path, file: Path) -> Non
     assert inside >= 2, "no kill came in the middle of a write"
     assert wait(start(run)) == 0, output(run)
     assert list(run.checkpoints.glob(".*")) == [], "temporary files of the lost attempts"
-    assert unlike(run, reference) == []
+    assert differences(run, reference) == []
 
 
 def _temporary(run: RunFolder) -> set[str]:
@@ -162,7 +162,7 @@ def test_two_ranks_killed_one_after_the_other(tmp_path: Path, file: Path) -> Non
         kill(processes)
         assert done(run) >= step - EVERY
     assert wait(start(run)) == 0, output(run)
-    assert unlike(run, reference) == []
+    assert differences(run, reference) == []
 
 
 # --- damaged files ------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def test_a_damaged_newest_checkpoint(run: RunFolder, reference: RunFolder, damag
     log = run.log(0).read_text()
     assert f"{newest.path} is damaged" in log and "the one before it is used" in log
     assert (run.checkpoints / "step-00000026.ckpt.damaged").exists()
-    assert unlike(run, reference) == []
+    assert differences(run, reference) == []
 
 
 @pytest.mark.parametrize("checksum", [None, b"", b"garbage\xff\n"])
@@ -208,7 +208,7 @@ def test_a_checksum_that_is_gone_or_garbage_costs_nothing(
         newest.checksum_file.write_bytes(checksum)
     finish(run)
     assert history.history(run)[2]["from_step"] == 26
-    assert unlike(run, reference) == []
+    assert differences(run, reference) == []
 
 
 def test_when_all_checkpoints_are_damaged_it_begins_anew_and_says_so(run: RunFolder, reference: RunFolder) -> None:
@@ -222,7 +222,7 @@ def test_when_all_checkpoints_are_damaged_it_begins_anew_and_says_so(run: RunFol
     assert {path.name for path in run.checkpoints.glob("*.damaged")} == {
         "step-00000024.ckpt.damaged", "step-00000026.ckpt.damaged"
     }  # fmt: skip
-    assert unlike(run, reference) == []
+    assert differences(run, reference) == []
 
 
 @pytest.mark.parametrize("damage", [flip, truncate, Path.unlink])
@@ -300,7 +300,7 @@ def test_a_full_disk_at_a_periodic_checkpoint_is_told_and_survived(run: RunFolde
         assert seen[0] == 12, "the last one that fitted is kept"
         assert seen[1] >= 17, "the next one was written as soon as there was room"
         assert list(run.checkpoints.glob(".*.tmp")) == []
-        assert unlike(run, reference) == []
+        assert differences(run, reference) == []
 
 
 def test_the_best_weights_of_a_full_disk_are_written_when_there_is_room(run: RunFolder, reference: RunFolder) -> None:
@@ -314,7 +314,7 @@ def test_the_best_weights_of_a_full_disk_are_written_when_there_is_room(run: Run
             assert attempt(run, *stops) == Stopped.exit_status
         assert "The best weights, of step 10, could not be written (" in run.log(0).read_text()
         assert [checkpoint.step for checkpoint in listed(run.checkpoints, "best")] == [10]
-        assert unlike(finish(run), reference) == []
+        assert differences(finish(run), reference) == []
 
 
 def test_a_full_disk_at_the_last_moment_is_a_failure_that_keeps_the_checkpoint_before(
@@ -335,7 +335,7 @@ def test_a_full_disk_at_the_last_moment_is_a_failure_that_keeps_the_checkpoint_b
         fillers[0].unlink()
         finish(run)
         assert history.history(run)[2]["from_step"] == 15
-        assert unlike(run, reference) == []
+        assert differences(run, reference) == []
 
 
 def test_a_full_disk_at_the_end_of_the_training_is_a_failure(run: RunFolder, reference: RunFolder) -> None:
@@ -347,7 +347,7 @@ def test_a_full_disk_at_the_end_of_the_training_is_a_failure(run: RunFolder, ref
         assert read_json(run.result) is None
         assert done(run) == 45
         fillers[0].unlink()
-        assert unlike(finish(run), reference) == []
+        assert differences(finish(run), reference) == []
 
 
 def test_a_folder_that_cannot_be_written_to(run: RunFolder, reference: RunFolder) -> None:
@@ -359,7 +359,7 @@ def test_a_folder_that_cannot_be_written_to(run: RunFolder, reference: RunFolder
         assert "Read-only file system" in read_state(run)["reason"]
         mount_again("rw")
         assert done(run) == 12
-        assert unlike(finish(run), reference) == []
+        assert differences(finish(run), reference) == []
 
 
 # --- refusals -----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or a kill, never meets half of one."""
+"""Write files so that neither a reader nor a crash ever sees half of one."""
 
 from __future__ import annotations
 
@@ -37,6 +37,27 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Flush a finished file to the disk and rename it to ``path``, durably.
+
+    Args:
+        temporary: the finished file, in the same folder as ``path``.
+        path: its final name; a file of that name is replaced.
+    """
+    fsync(temporary)
+    os.replace(temporary, path)
+    fsync(path.parent)
+
+
+def fsync(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to the disk: without it a rename is not durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _umask() -> int:

@@ -1,0 +1,26 @@
+"""Text for people: lists that are cut short, and durations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def shortened(names: Sequence[object], most: int = 10) -> str:
+    """The names separated by commas; after ``most`` of them only how many more there are.
+
+    >>> shortened(["a", "b", "c", "d"], most=2)
+    'a, b and 2 more'
+    """
+    shown = ", ".join(map(str, names[:most]))
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
+
+
+def duration(seconds: float) -> str:
+    """A duration in the largest fitting unit: ``0.004 s``, ``12.3 s``, ``4:05 min``, ``1:02:03 h``."""
+    if seconds < 0.1:
+        return f"{seconds:.3f} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02} h" if hours else f"{minutes}:{seconds:02} min"
