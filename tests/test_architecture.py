@@ -12,7 +12,7 @@ PACKAGE = Path(hpc_dl.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up; a room imports from itself and from what stands before it.
 PACKAGES = (
-    "atomic_files", "errors", "formatting", "schema", "nn", "data", "learning", "models", "tracking",
+    "atomic_files", "errors", "formatting", "shipped", "schema", "nn", "data", "learning", "models", "tracking",
     "config", "runs", "baselines", "training", "inference", "cluster", "cli",
 )  # fmt: skip
 
@@ -48,7 +48,7 @@ def upward_imports(root: Path) -> list[str]:
 
 def test_every_room_is_in_the_list() -> None:
     there = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.name != "__pycache__"}
-    assert there - {"__init__", "py.typed"} == set(PACKAGES)
+    assert there - {"__init__", "py.typed", "project_template"} == set(PACKAGES)
 
 
 def test_imports_go_downwards_only() -> None:

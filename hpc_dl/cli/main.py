@@ -12,6 +12,7 @@ from hpc_dl.cli import data
 from hpc_dl.cli.baseline import baseline
 from hpc_dl.cli.cancel import cancel
 from hpc_dl.cli.evaluate import evaluate, export, predict
+from hpc_dl.cli.init import init
 from hpc_dl.cli.logs import logs
 from hpc_dl.cli.models import models
 from hpc_dl.cli.output import say
@@ -34,7 +35,7 @@ app = typer.Typer(
 )
 for command in (
     train, submit, rehearse, status, logs, cancel, resume, results, evaluate, predict, export, baseline,
-    validate, models,
+    validate, models, init,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(data.app, name="data")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator
 
-import hpc_dl
+from hpc_dl import shipped
 from hpc_dl.config import yaml
 from hpc_dl.config.resources import parse_gib, parse_minutes
 from hpc_dl.errors import ConfigError, Fault, nearest
@@ -209,9 +209,8 @@ def expand(key: str, text: str) -> Path:
 
 def _folders() -> list[Path]:
     named = os.environ.get("HPC_DL_SITES")
-    beside_the_package = Path(hpc_dl.__file__).parent.parent
     folders = [Path(named)] if named else []
-    return [*folders, Path("slurm/sites"), beside_the_package / "slurm" / "sites"]
+    return [*folders, Path("slurm/sites"), shipped.path("slurm/sites")]
 
 
 def _find(word: str) -> Path:

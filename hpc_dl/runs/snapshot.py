@@ -13,7 +13,9 @@ from pathlib import Path
 import hpc_dl
 from hpc_dl.runs.folder import RunFolder
 
-_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".venv", "*.h5", "*.hdf5", "*.ckpt")
+_IGNORED = shutil.ignore_patterns(
+    "__pycache__", "*.pyc", ".git", ".venv", "*.h5", "*.hdf5", "*.ckpt", "project_template", "shipped_files"
+)
 
 
 def take(folder: RunFolder, user_module: str | None = None) -> None:
