@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpc_dl import models
+from hpc_dl import models, shipped
 from hpc_dl.config import overrides as override_words
 from hpc_dl.config import yaml
 from hpc_dl.config.checkpoint import CheckpointConfig
 from hpc_dl.config.resources import Resources
 from hpc_dl.config.trainer import TrainerConfig
 from hpc_dl.data.config import DataConfig
-from hpc_dl.errors import ConfigError, Fault
+from hpc_dl.errors import ConfigError, Fault, nearest
 from hpc_dl.learning.losses import LossConfig
 from hpc_dl.learning.optimizers import OPTIMIZERS, OptimizerConfig
 from hpc_dl.learning.schedules import SCHEDULES, ScheduleConfig
@@ -53,13 +53,14 @@ class Experiment:
         """Read a YAML file, lay ``key=value`` words over it.
 
         Args:
-            path: the file.
+            path: the file, or the name of an example experiment that comes with hpc_dl.
             overrides: the words.
             say: tells the user one line.
 
         Raises:
             ConfigError: with every fault found, each at its dotted path.
         """
+        path = _shipped_or_own(path)
         return cls.from_dict(override_words.apply(yaml.load(path), overrides, say), default_name=path.stem)
 
     @classmethod
@@ -118,6 +119,24 @@ def _name(value: object) -> str:
             allowed="letters, digits, '.', '_', '-', beginning with a letter or digit, at most 80",
         )
     return value
+
+
+def _shipped_or_own(path: Path) -> Path:
+    """A file of that path wins over the example experiment of that name.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    examples = shipped.experiments()
+    if path.exists() or path.name != str(path):
+        return path
+    if path.stem in examples and path.suffix in ("", ".yaml"):
+        return examples[path.stem]
+    if path.suffix == "":
+        raise ConfigError.at(
+            path, "no such file, and no example experiment of this name", remedy=nearest(path.name, examples)
+        )
+    return path
 
 
 def _seed(value: object) -> int:
