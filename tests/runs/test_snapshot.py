@@ -29,7 +29,9 @@ def test_the_package_is_copied_whole_and_without_leftovers(run: RunFolder) -> No
     snapshot.take(run)
     source = Path(hpc_dl.__file__).parent
     wanted = {
-        path.relative_to(source) for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+        path.relative_to(source)
+        for path in source.rglob("*")
+        if path.is_file() and not {"__pycache__", "project_template"} & set(path.parts)
     }
     copied = {path.relative_to(run.code / "hpc_dl") for path in (run.code / "hpc_dl").rglob("*") if path.is_file()}
     assert copied == wanted

@@ -20,7 +20,7 @@ from hpc_dl.learning.schedules import SCHEDULES
 from hpc_dl.schema import Section
 from hpc_dl.tracking.config import WandbConfig
 
-PAGE = Path(__file__).with_name("configuration.md")
+PAGE = Path(__file__).with_name("reference") / "configuration.md"
 
 HEAD = """# The configuration
 
@@ -30,7 +30,7 @@ One YAML file is one experiment. Every section but `data` and `model` may be lef
 a wrong type or an impossible combination is refused before anything is submitted, all faults at once. Values on the
 command line go over the file's: `hpc-dl train configs/cnn-digits.yaml optimizer.lr=3e-4 model.channels=[16,32]`.
 The YAML is version 1.2: `1e-3` is a number, `12:30:00` and `no` are words. What a *site* needs (partition, account,
-modules, scratch folders, container) is not here but in a [site profile](sites.md).
+modules, scratch folders, container) is not here but in a [site profile](../how-to/sites.md).
 
 ## Top level
 
