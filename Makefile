@@ -1,6 +1,8 @@
 # make demo    the main job, end to end, on this machine
 # make test    every test, on a real Slurm where it can be set up here
 # make check   what a change must pass: formatting, types, docs, tests
+# make docs    the documentation site, in site/
+# make compat  the quick tests with the oldest and the newest allowed versions of every dependency
 # make bench   the benchmarks
 # make zoo     train every shipped experiment to its figure; hours on two cores: CONFIGS="cnn-digits …" for some
 # make soak    kill trainings at random moments and compare, for SOAK_SECONDS; SEED repeats the faults
@@ -13,7 +15,7 @@ BIN := $(VENV)/bin
 PARALLEL ?= -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check lint docs bench zoo soak clean
+.PHONY: help demo test quick check lint docs compat bench zoo soak clean
 
 # Several trainings at a time share the cores here: threads that wait must not spin.
 test quick soak: export OMP_WAIT_POLICY := PASSIVE
@@ -56,9 +58,15 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 
 docs: $(VENV)/.installed
-	$(BIN)/python docs/reference.py
+	$(BIN)/python docs/configuration_page.py
+	$(BIN)/python docs/commands_page.py
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "Built site/index.html"
 
-check: lint test
+check: lint docs test
+
+compat: $(VENV)/.installed
+	$(BIN)/python -m tests.compat
 
 # The readers that HDF5 is compared with are installed without what they ask for beside: some want older packages.
 bench: $(VENV)/.installed
@@ -79,4 +87,4 @@ soak: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.soak --seconds $(SOAK_SECONDS) $(if $(SEED),--seed $(SEED))
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
