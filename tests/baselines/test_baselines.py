@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from hpc_dl.atomic_files import read_json
-from hpc_dl.baselines import simple
 from hpc_dl.baselines.compare import compare, interval, verdict
-from hpc_dl.baselines.features import _of_positions, rows_of
+from hpc_dl.baselines.features import position_rows, rows_of
+from hpc_dl.baselines.fitting import TASKS_WITH_BASELINES
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.files.format import Samples, write
@@ -38,7 +38,7 @@ def test_classes(tmp_path: Path) -> None:
     assert accuracy.pop("constant") == pytest.approx(1 / 3)
     assert set(accuracy) == {"logistic", "k-NN", "forest", "gradient boosting"}
     assert accuracy["logistic"] > 0.9 and accuracy["forest"] > 0.9  # brightness tells the class
-    assert found["best"]["name"] in accuracy and "No finished run" in found["verdict"]
+    assert found["best"]["name"] in accuracy and "There is no finished run" in found["verdict"]
 
 
 def test_values(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_result_tells_the_best_simple_model(tmp_path: Path) -> None:
         run = experiments.prepared(tmp_path, experiments.raw(file, seed=seed, trainer={"max_epochs": 2}))
         train(run)
         assert read_json(run.result)["baseline"] == {"metric": "test/accuracy", **best}
-        assert f"the best simple model ({best['name']})" in run.log(0).read_text()
+        assert f"best baseline ({best['name']})" in run.log(0).read_text()
         runs.append(read_json(run.result)["metrics"]["test/accuracy"])
     found = compared(tmp_path, file)
     assert found["networks"] == {"mlp": pytest.approx(runs)}
@@ -81,7 +81,7 @@ def test_pixels_by_their_neighbors_and_otsu(tmp_path: Path) -> None:
 
 def test_the_neighbors_of_a_pixel() -> None:
     x = np.arange(12, dtype=np.float32).reshape(1, 1, 3, 4)
-    rows = _of_positions(x, np.zeros((1, 3, 4), np.int64)).x
+    rows = position_rows(x, np.zeros((1, 3, 4), np.int64)).x
     assert rows.shape == (12, 9)
     assert rows[5].tolist() == [0, 1, 2, 4, 5, 6, 8, 9, 10]  # around the 5
     assert rows[0].tolist() == [0, 0, 1, 0, 0, 1, 4, 4, 5]  # at a corner the edge is repeated
@@ -134,9 +134,9 @@ def test_a_task_without_simple_models(tmp_path: Path) -> None:
     write(
         tmp_path / "g.h5", {"train": {"inputs": np.zeros((9, 2), np.float32)}}, task="generation", targets=(), **ABOUT
     )
-    with pytest.raises(ConfigError, match=r"data\.task: there is no simple model for it \(got 'generation'"):
+    with pytest.raises(ConfigError, match=r"data\.task: has no baseline \(got 'generation'"):
         compared(tmp_path, tmp_path / "g.h5")
-    assert "generation" not in simple.KNOWN
+    assert "generation" not in TASKS_WITH_BASELINES
 
 
 def test_the_interval_is_student_s() -> None:
@@ -150,10 +150,10 @@ def test_the_interval_is_student_s() -> None:
     [
         ({"cnn": [0.99, 0.991, 0.99]}, "test/accuracy", "The network is better by 0.0"),
         ({"cnn": [0.99]}, "test/accuracy", "(one seed only"),
-        ({"cnn": [0.90, 0.91, 0.90]}, "test/accuracy", "No deep model is needed here"),
-        ({"cnn": [0.90, 0.99, 0.97]}, "test/accuracy", "No difference can be told"),
+        ({"cnn": [0.90, 0.91, 0.90]}, "test/accuracy", "No network is needed here"),
+        ({"cnn": [0.90, 0.99, 0.97]}, "test/accuracy", "No significant difference"),
         ({"cnn": [1.0, 1.0, 1.0], "mlp": [0.5, 0.5, 0.5]}, "test/mse", "The network is better by 0.45: mlp"),
-        ({}, "test/accuracy", "No finished run"),
+        ({}, "test/accuracy", "There is no finished run"),
     ],
 )
 def test_the_verdict(networks: dict[str, list[float]], metric: str, wanted: str) -> None:

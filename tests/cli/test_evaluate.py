@@ -62,14 +62,17 @@ def test_a_file_of_inputs_alone(hpc_dl: HpcDl, run: Path, tmp_path: Path) -> Non
         assert found["all/predictions"].shape == (7,)
     before = out.read_bytes()
     answer = hpc_dl("predict", run, tmp_path / "new.h5", "--out", out, "--inputs", "images")
-    assert answer.status == 2 and "out.h5: is there already" in answer.err
+    assert answer.status == 2 and "out.h5: already exists" in answer.err
     source = (tmp_path / "new.h5").read_bytes()
     answer = hpc_dl("predict", run, tmp_path / "new.h5", "--out", tmp_path / "new.h5", "--inputs", "images", "--force")
-    assert answer.status == 2 and "new.h5: is the file that is read" in answer.err
+    assert answer.status == 2 and "new.h5: is the input file" in answer.err
     assert (tmp_path / "new.h5").read_bytes() == source
     for words, told in (
-        (("--inputs", "other"), "has other inputs than the training (got '(1, 4, 8)'; allowed: (1, 8, 8))"),
-        ((), "new.h5:inputs: there is no such dataset, in the file or in a group of it"),
+        (
+            ("--inputs", "other"),
+            "has inputs of another shape than the training data (got '(1, 4, 8)'; allowed: (1, 8, 8))",
+        ),
+        ((), "new.h5:inputs: does not exist, neither at the top of the file nor in one of its groups"),
     ):
         answer = hpc_dl("predict", run, tmp_path / "new.h5", "--out", out, "--force", *words)
         assert answer.status == 2 and told in answer.err, answer.err
@@ -78,7 +81,10 @@ def test_a_file_of_inputs_alone(hpc_dl: HpcDl, run: Path, tmp_path: Path) -> Non
 
 def test_a_user_s_mistakes(hpc_dl: HpcDl, run: Path) -> None:
     answer = hpc_dl("evaluate", "latest", "--split", "best")
-    assert answer.status == 2 and "--split: is not there (got 'best'; allowed: train, val, test)" in answer.err
+    assert (
+        answer.status == 2
+        and "--split: is not a split of the data (got 'best'; allowed: train, val, test)" in answer.err
+    )
     for checkpoint in (run / "checkpoints").glob("best*"):
         checkpoint.unlink()
     answer = hpc_dl("evaluate", run)
@@ -97,7 +103,7 @@ def test_the_exported_model_takes_what_is_stored(hpc_dl: HpcDl, run: Path, image
         (probabilities,) = session.run(["probabilities"], {"inputs": file["val/inputs"][()]})
         np.testing.assert_allclose(probabilities, found["val/probabilities"][()], atol=1e-5)
     again = hpc_dl("export", run, "--out", out)
-    assert (again.status, "is there already. Give another name, or replace it by --force" in again.err) == (2, True)
+    assert (again.status, "already exists. Choose another name, or replace it with --force" in again.err) == (2, True)
     assert [path.name for path in tmp_path.glob("*.onnx*")] == ["model.onnx"]
 
 

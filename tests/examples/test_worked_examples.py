@@ -17,7 +17,7 @@ from hpc_dl.models.linear import LinearConfig
 from hpc_dl.models.mlp import MLPConfig
 from hpc_dl.models.perceptron import Perceptron, PerceptronConfig
 from hpc_dl.nn.activations import activation
-from hpc_dl.training.preflight import total_steps
+from hpc_dl.training.training_length import total_steps
 from tests import experiments
 from tests.experiments import learning, spec
 

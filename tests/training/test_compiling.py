@@ -14,7 +14,7 @@ import torch
 from hpc_dl.errors import ClusterError, ConfigError
 from hpc_dl.runs.comparison import differences
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.training.compiling import compile_forward, lay_out, match_layouts
+from hpc_dl.training.compiling import compile_forward, match_layouts, use_channels_last
 from tests import experiments
 from tests.training.attempts import Stop, finish
 
@@ -52,7 +52,7 @@ def test_a_users_module_without_forward_is_compiled_in_parts(
 ) -> None:
     body = """
     def training_step(self, batch, batch_idx):
-        assert type(self.layer.forward).__name__ == "_Compiled"
+        assert type(self.layer.forward).__name__ == "_CompiledForward"
         loss = self.loss(batch)
         self.log("mine/loss", loss)
         return loss
@@ -132,7 +132,7 @@ def finish_until(run: RunFolder, step: int) -> None:
 def test_layouts() -> None:
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv3d(2, 4, 3), torch.nn.LazyConv2d(5, 3))
     before = {name: value.clone() for name, value in model[:2].state_dict().items()}
-    lay_out(model)
+    use_channels_last(model)
     assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert model[1].weight.is_contiguous(memory_format=torch.channels_last_3d)
     assert all(torch.equal(value, before[name]) for name, value in model[:2].state_dict().items())

@@ -12,8 +12,8 @@ from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.files.data_file import open_spec
 from hpc_dl.learning.supervised import Supervised
-from hpc_dl.training.diagnosis import _constant_loss, _fit, _still_falls, diagnose
-from hpc_dl.training.preflight import build_model
+from hpc_dl.training.diagnosis import classify_fit, constant_loss, diagnose, still_falling
+from hpc_dl.training.model_building import build_model
 from hpc_dl.training.train import train
 from tests import experiments
 
@@ -42,7 +42,7 @@ def built(file: Path, **model: Any) -> tuple[Supervised, HDF5DataModule]:
     ],
 )
 def test_the_four_cells(train_loss: float, val_loss: float, wanted: str) -> None:
-    assert _fit({"train": train_loss, "val": val_loss, "constant": 1.0}) == wanted
+    assert classify_fit({"train": train_loss, "val": val_loss, "constant": 1.0}) == wanted
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ def test_the_four_cells(train_loss: float, val_loss: float, wanted: str) -> None
         ([1.0, 0.5, 0.3, math.nan], False),
     ],
 )
-def test_a_loss_that_still_falls(validations: list[float], falls: bool) -> None:
-    assert _still_falls(validations) == falls
+def test_a_loss_thatstill_falling(validations: list[float], falls: bool) -> None:
+    assert still_falling(validations) == falls
 
 
 def test_without_a_validation_nothing_is_said_of_one(tmp_path: Path) -> None:
-    assert _fit({"train": 0.1, "constant": 1.0}) == "unknown"
+    assert classify_fit({"train": 0.1, "constant": 1.0}) == "unknown"
     found = diagnose(*built(experiments.classification_file(tmp_path, {"train": 48})), CPU)
     assert found["fit"] == "underfit" and "alidation" not in found["words"][0].partition("Try")[0]
 
@@ -115,7 +115,7 @@ def test_a_layer_that_no_gradient_reaches_is_named(tmp_path: Path) -> None:
             model.hidden[layer].weight.mul_(1e-3)  # type: ignore[index, union-attr, operator]
     found = diagnose(model, batches, CPU)
     assert set(found["gradients"]) == {"hidden.0", "hidden.2", "hidden.4", "head"}
-    assert any("Hardly any gradient reaches hidden.0" in sentence for sentence in found["words"])
+    assert any("Almost no gradient reaches hidden.0" in sentence for sentence in found["words"])
 
 
 def test_the_model_is_left_as_it_was(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_the_constant_answer_knows_the_weights_of_the_classes(tmp_path: Path) ->
     labels = torch.tensor([0] * 20 + [1] * 16 + [2] * 12)
     weights = model.learning.task.weights
     assert weights is not None
-    found = _constant_loss(model.learning.task, [labels])
+    found = constant_loss(model.learning.task, [labels])
     logits = torch.zeros(3, requires_grad=True)
     optimizer = torch.optim.LBFGS([logits], max_iter=200)
 
@@ -161,4 +161,4 @@ def test_the_constant_answer_knows_the_weights_of_the_classes(tmp_path: Path) ->
 
 
 def test_a_loss_far_above_the_constant_one_has_diverged() -> None:
-    assert _fit({"train": 1e6, "val": 1e6, "constant": 1.1}) == "diverged"
+    assert classify_fit({"train": 1e6, "val": 1e6, "constant": 1.1}) == "diverged"

@@ -17,7 +17,7 @@ from hpc_dl.data.files.data_file import open_spec
 from hpc_dl.data.order.batch_order import epoch_order
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import read_journal
-from hpc_dl.training.preflight import build_model
+from hpc_dl.training.model_building import build_model
 from hpc_dl.training.train import train
 from tests import experiments
 

@@ -12,7 +12,9 @@ from hpc_dl import models
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.files.data_file import open_spec
 from hpc_dl.errors import ConfigError
-from hpc_dl.training.preflight import batches_per_epoch, build_model, preflight, total_steps
+from hpc_dl.training.model_building import build_model
+from hpc_dl.training.preflight import preflight
+from hpc_dl.training.training_length import batches_per_epoch, total_steps
 from tests import experiments
 from tests.experiments import spec
 
@@ -63,9 +65,7 @@ def test_a_users_own_module_is_built_for_real_and_may_monitor_what_it_likes(imag
     experiment = Experiment.from_dict(content)
     assert preflight(experiment, open_spec(experiment.data)) == 64 * 3 + 3
     del content["checkpoint"]["mode"]
-    with pytest.raises(
-        ConfigError, match=r"checkpoint.mode: whether less or more of mine is better, its name does not"
-    ):
+    with pytest.raises(ConfigError, match=r"checkpoint.mode: the name mine does not say whether a lower or a higher"):
         preflight(Experiment.from_dict(content), open_spec(experiment.data))
 
 

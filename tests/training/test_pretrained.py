@@ -44,7 +44,7 @@ def test_a_run_begins_with_the_best_weights_of_another(tmp_path: Path, pretraine
     assert before.keys() == after.keys()
     for name, value in before.items():
         torch.testing.assert_close(after[name], value, atol=1e-6, rtol=0)
-    assert f"Beginning with {len(before)} of {len(before)} weights" in run.log(0).read_text()
+    assert f"Starting from {len(before)} of {len(before)} weights" in run.log(0).read_text()
 
 
 def test_a_head_of_another_shape_begins_fresh(tmp_path: Path, pretrained: RunFolder) -> None:
@@ -88,10 +88,10 @@ def test_a_resumed_run_needs_the_other_one_no_more(tmp_path: Path, pretrained: R
         ({"init_from": "nothing"}, r"model\.init_from: is neither a file nor a run .*got 'nothing'"),
         (
             {"freeze": ["features"]},
-            r"model\.freeze: names no part of the model \(got 'features'; allowed: hidden, head",
+            r"model\.freeze: matches no part of the model \(got 'features'; allowed: hidden, head",
         ),
-        ({"freeze": ["*"]}, r"model\.freeze: leaves nothing to learn"),
-        ({"width": 9, "bias": False, "depth": 2}, r"model\.init_from: holds no weights of this model"),
+        ({"freeze": ["*"]}, r"model\.freeze: leaves nothing to train"),
+        ({"width": 9, "bias": False, "depth": 2}, r"model\.init_from: has no weight that matches this model"),
     ],
 )
 def test_what_does_not_fit_is_told_before_a_job_waits(
@@ -108,7 +108,7 @@ def test_a_file_that_could_run_code_is_not_opened(tmp_path: Path, pretrained: Ru
 
     file = tmp_path / "evil.ckpt"
     torch.save({"state_dict": Evil()}, file)
-    with pytest.raises(ConfigError, match="holds more than plain weights"):
+    with pytest.raises(ConfigError, match="contains more than plain weights"):
         fine_tuned(tmp_path, pretrained, init_from=str(file))
     file.write_bytes(pickle.dumps(Evil()))
     with pytest.raises(ConfigError, match=r"model\.init_from: "):

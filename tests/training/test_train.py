@@ -19,8 +19,9 @@ from hpc_dl.runs.attempts import history
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import read_state
 from hpc_dl.tracking.journal import read_journal
-from hpc_dl.training.preflight import build_model, total_steps
+from hpc_dl.training.model_building import build_model
 from hpc_dl.training.train import train
+from hpc_dl.training.training_length import total_steps
 from tests import experiments
 
 METRICS = {"loss", "accuracy", "balanced_accuracy", "f1"}

@@ -384,7 +384,7 @@ def test_the_limit_of_requeues(tmp_path: Path, many_images: Path) -> None:
         asked.append(run.requeue.exists())
         run.requeue.unlink(missing_ok=True)
     assert asked == [True, True, False]
-    assert "put back into the queue 2 times" in read_state(run)["reason"]
+    assert "requeued 2 times" in read_state(run)["reason"]
     history.record(run, "resumed")  # by hand
     attempt(run, Stop(12))
     assert run.requeue.exists()
