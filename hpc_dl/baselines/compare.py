@@ -48,7 +48,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 def compare(
     experiment: Experiment, *, runs: Path, data_dir: Path | None, seeds: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Fit the baselines on the experiment's data, and compare finished runs on these data with them.
+    """Fit the baselines on the experiment's data, and compare them with the finished runs.
 
     Args:
         experiment: specifies the data, the task and the metrics.

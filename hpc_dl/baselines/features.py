@@ -107,7 +107,10 @@ def _step_rows(x: Ragged, y: Any) -> Rows:
 
 
 def position_rows(x: NDArray[Any], y: NDArray[Any]) -> Rows:
-    """Rows per pixel or voxel: its neighborhood, (B, C, *positions) → (B · positions, C · 3^axes)."""
+    """Rows per pixel or voxel: its neighborhood.
+
+    (B, C, *positions) → (B · positions, C · 3^axes)
+    """
     if x.ndim == y.ndim:  # steps of a window: (B, T)
         x = x[:, None]
     axes = tuple(range(2, x.ndim))
@@ -119,7 +122,7 @@ def position_rows(x: NDArray[Any], y: NDArray[Any]) -> Rows:
 
 
 def _graph_rows(spec: DataSpec, batch: dict[str, Any]) -> Rows:
-    """Rows per node: its features and its degrees; for targets per graph, the mean over its nodes."""
+    """Rows per node: its features, out- and in-degree; per graph: the mean over its nodes."""
     nodes, edges = batch[NODES], batch[EDGES]
     offsets = np.asarray(nodes.offsets)
     graph_of_edge = np.repeat(np.arange(len(offsets) - 1), np.diff(np.asarray(edges.offsets)))

@@ -1,4 +1,4 @@
-"""Export of a run's model and its preprocessing as ONNX, for use without torch: ``hpc-dl export``."""
+"""Export of a run's model as ONNX, preprocessing included: ``hpc-dl export``."""
 
 from __future__ import annotations
 

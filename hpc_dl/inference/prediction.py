@@ -30,7 +30,7 @@ _CHUNK_BYTES = 64 << 10
 def predict(
     trained: TrainedModel, file: Path, out: Path, *, inputs: str | None = None, force: bool = False
 ) -> dict[str, Any]:
-    """Write the model's predictions for every sample of a file; targets are neither needed nor read.
+    """Write the model's predictions for every sample of a file; no targets are read.
 
     The result has a group for each split of the file (``all`` if it has none) with
     ``predictions``: class numbers (N,) or (N, *positions), 0 and 1 for each label, or values;

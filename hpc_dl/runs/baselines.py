@@ -1,4 +1,4 @@
-"""The metrics of baselines on a data set, stored with the runs for comparison with their results."""
+"""The metrics of the baselines on a data set, stored with the runs."""
 
 from __future__ import annotations
 

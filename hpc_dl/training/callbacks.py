@@ -144,7 +144,7 @@ class TerminalProgress(RichProgressBar):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the bar at most ten times per second, since reading the metrics waits for the device."""
+        """Move the bar at most ten times per second, since its metrics wait for the device."""
         now = time.monotonic()
         if now - self._last_s >= self.INTERVAL_S or trainer.is_last_batch:
             self._last_s = now

@@ -26,13 +26,12 @@ from hpc_dl.training.unit_activity import UnitActivity
 
 _SAMPLES = 1024
 _BATCHES = 16
-# In shares of the constant prediction's loss: above _HIGH a loss is high, and a validation loss that
-# exceeds the training loss by more than _GAP is high as well.
+# Shares of the constant prediction's loss. A loss above _HIGH is high, and so is a validation loss
+# that exceeds the training loss by more than _GAP.
 _HIGH = 0.3
 _GAP = 0.15
 _DIVERGED = 10.0
-# A validation loss is still falling if the last quarter of the validations lowered it by this share.
-_FALL = 0.03
+_FALL = 0.03  # the share by which the last quarter of the validations lowers a loss that still falls
 _FEWEST_VALIDATIONS = 3  # before that quarter
 _NEGLIGIBLE = 0.05  # of the constant prediction's loss: there is little to gain from a longer training
 
@@ -107,7 +106,7 @@ def still_falling(validations: Sequence[float]) -> bool:
 
 
 def constant_loss(task: Task, targets: list[Any]) -> float:
-    """The loss of the best constant prediction: the class frequencies, or the mean of the values."""
+    """The loss of the best constant prediction: class frequencies, or the mean value."""
     values = torch.cat([(y.values if isinstance(y, Ragged) else y) for y in targets])
     if task.config.name in _MARGIN_LOSSES:
         return 1 - float(torch.bincount(values).max()) / len(values)

@@ -27,7 +27,7 @@ class Ranks:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Ranks:
-        """Read torchrun's variables, which our launcher sets, or srun's; without both, one process."""
+        """Read torchrun's variables, as set by our launcher, or srun's; else assume one process."""
         if "WORLD_SIZE" in environment and "RANK" in environment:
             return cls(int(environment["RANK"]), int(environment["LOCAL_RANK"]), int(environment["WORLD_SIZE"]), False)
         # SLURM_STEP_ID is set in srun's tasks only, not in a batch script or an salloc shell.

@@ -1,4 +1,4 @@
-"""Worked examples from a lecture on deep learning, computed with the parts that a YAML file names."""
+"""Worked examples from a lecture on deep learning, computed with the parts of experiments."""
 
 import itertools
 import math
@@ -167,8 +167,8 @@ def test_perceptron_rule_step_by_step() -> None:
     network, optimizer = perceptron()
     layer = dense_layers(network)[0]
     steps = [
-        # AND, sample by sample: input, class, then weights and bias of class 1. Those of class 0 are
-        # their negatives.
+        # AND, sample by sample: input, class, weights and bias of class 1. Those of class 0 are the
+        # negatives.
         ([0.0, 0.0], 0, [0.0, 0.0], -1.0),  # 0 : 0 is a tie, which counts as a mistake
         ([0.0, 1.0], 0, [0.0, 0.0], -1.0),  # −1 : 1 is right: no update
         ([1.0, 0.0], 0, [0.0, 0.0], -1.0),

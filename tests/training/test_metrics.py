@@ -27,7 +27,7 @@ SEED, BATCH, LR = 7, 8, 0.5
 def reference_training(
     run: RunFolder, file: Path, *, epochs: int, accumulate: int = 1, batches: int = 6, max_steps: int = 10**9
 ) -> tuple[list[float], list[int], list[float], torch.nn.Module]:
-    """Plain SGD: loss and step of each batch, gradient norm of each step, and the trained network."""
+    """Plain SGD: loss and step of each batch, gradient norm of each step, trained network."""
     with h5py.File(file) as data:
         x, y = data["train/inputs"][()].astype(np.float32), torch.from_numpy(data["train/targets"][()])
     inputs = torch.from_numpy((x - x.min()) / (x.max() - x.min()))
