@@ -99,7 +99,7 @@ def classify_fit(losses: dict[str, float]) -> str:
 
 
 def still_falling(validations: Sequence[float]) -> bool:
-    """Whether the last quarter of the validations lowered the loss, with the last one the lowest."""
+    """Whether the last quarter of the validations lowered the loss and the last is the lowest."""
     quarter = max(1, len(validations) // 4)
     before, after = validations[:-quarter], validations[-quarter:]
     return len(before) >= _FEWEST_VALIDATIONS and after[-1] == min(after) and after[-1] < (1 - _FALL) * min(before)

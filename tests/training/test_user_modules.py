@@ -5,7 +5,11 @@ from pathlib import Path
 import pytest
 
 from hpc_dl.atomic_files import read_json
-from hpc_dl.errors import ConfigError
+from hpc_dl.errors import ConfigError, RunError
+from hpc_dl.inference.evaluation import evaluate
+from hpc_dl.inference.onnx_export import export
+from hpc_dl.inference.prediction import predict
+from hpc_dl.inference.trained_model import TrainedModel
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import read_state
 from hpc_dl.tracking.journal import read_journal
@@ -39,6 +43,18 @@ def test_training_step_is_enough(tmp_path: Path, image_file: Path) -> None:
     train(run)
     assert set(read_json(run.result)["metrics"]) == {"train/loss"}
     assert run.best_checkpoint.exists() and run.last_checkpoint.exists()
+
+
+def test_inference_needs_more_than_a_training_step(tmp_path: Path, image_file: Path) -> None:
+    run = prepared(tmp_path, image_file, "training_step_only.Net")
+    train(run)
+    trained = TrainedModel.load(run)
+    with pytest.raises(RunError, match=f"^{run.name}: cannot be evaluated, since Net has no test_step"):
+        evaluate(trained, "test")
+    with pytest.raises(RunError, match="Net cannot compute outputs from inputs alone"):
+        predict(trained, image_file, tmp_path / "predictions.h5")
+    with pytest.raises(RunError, match="Net cannot compute outputs from inputs alone"):
+        export(trained, tmp_path / "model.onnx")
 
 
 def test_failure_is_recorded(tmp_path: Path, image_file: Path) -> None:
