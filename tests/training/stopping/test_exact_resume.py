@@ -258,7 +258,7 @@ def test_a_stop_before_the_first_step_saves_nothing_and_starts_again(
     assert list(run.checkpoints.iterdir()) == []
     state = read_state(run)
     assert (state["state"], state["step"]) == ("stopped", 0)
-    assert "starting it again would not help" in state["reason"]
+    assert "since this attempt completed no step" in state["reason"]
     assert not run.requeue.exists()
     assert differences(finish(run), reference) == []
 
