@@ -120,7 +120,7 @@ def measure(network: str, way: str, folder: Path, results: Path) -> None:
     from hpc_dl.config.experiment import Experiment
     from hpc_dl.data.files.data_file import open_spec
     from hpc_dl.runs.folder import RunFolder
-    from hpc_dl.training.preflight import build_model
+    from hpc_dl.training.model_building import build_model
 
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)  # threads that wait for each other on shared cores would be counted, too

@@ -1,1 +1,1 @@
-"""Do we really need a deep model? Simple ones on the same splits, judged by the same metrics."""
+"""Baselines: simple models on the same splits and metrics, to see whether a network is needed."""

@@ -1,6 +1,4 @@
-"""Rows of numbers for simple models: what a sample, a pixel, a step or a node has to say without a
-network.
-"""
+"""Feature rows for the baselines: one per sample, pixel, step or node."""
 
 from __future__ import annotations
 
@@ -15,19 +13,19 @@ from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import EDGES, NODES, PER_POSITION, DataSpec
 from hpc_dl.errors import ConfigError
 
-_BATCH = 256
-#: Rows that simple models are fitted on at most: beyond it they gain little and take long.
+_BATCH_SIZE = 256
+#: The most rows that baselines are fitted on: more take long and gain little.
 MOST_ROWS = 10_000
-_NEIGHBORS = 1  # pixels to each side
+_NEIGHBORS = 1  # on each side of a pixel
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Features and answers.
+    """Features and targets.
 
     Attributes:
-        x: (N, F) float32.
-        y: (N,) class numbers or (N, K) values or labels.
+        x: features (N, F), float32.
+        y: class numbers (N,), or values or labels (N, K).
     """
 
     x: NDArray[Any]
@@ -35,32 +33,32 @@ class Rows:
 
 
 def rows_of(batches: HDF5DataModule, split: str, most: int | None, seed: int = 0) -> Rows:
-    """The rows of a split.
+    """Return the rows of a split.
 
     Args:
         batches: the data, scaled as in a training.
         split: ``train``, ``val`` or ``test``.
-        most: rows to take at most, at random; None for all.
-        seed: of the choice.
+        most: the most rows to return, drawn at random; None for all.
+        seed: of the random choice.
 
     Raises:
-        ConfigError: a sample is several arrays that are no graph.
+        ConfigError: a sample consists of several arrays that are not a graph.
     """
     spec = batches.spec
     if spec.input_kind == "several":
-        raise ConfigError.at("data.inputs", f"no simple model takes {spec.inputs_in_words}")
+        raise ConfigError.at("data.inputs", f"no baseline takes {spec.inputs_in_words}")
     size = spec.sizes[split]
     generator = np.random.default_rng(seed)
     per_sample = int(np.prod(spec.targets[0].shape)) if spec.task in PER_POSITION else 1
     samples = np.arange(size)
     if most is not None and size * per_sample > most:
-        # Of images and sequences some samples are enough, of each some positions.
+        # A few whole images or sequences are read, and positions are drawn from them below.
         samples = np.sort(generator.permutation(size)[: max(min(size, 8), most // per_sample)])
-    found = []
-    for start in range(0, len(samples), _BATCH):
-        batch = batches.preprocessed(batches.batch_at(split, samples[start : start + _BATCH]))
-        found.append(_rows(spec, batch))
-    x, y = np.concatenate([part.x for part in found]), np.concatenate([part.y for part in found])
+    parts = []
+    for start in range(0, len(samples), _BATCH_SIZE):
+        batch = batches.preprocessed(batches.batch_at(split, samples[start : start + _BATCH_SIZE]))
+        parts.append(_rows(spec, batch))
+    x, y = np.concatenate([part.x for part in parts]), np.concatenate([part.y for part in parts])
     if most is not None and len(x) > most:
         chosen = np.sort(generator.permutation(len(x))[:most])
         x, y = x[chosen], y[chosen]
@@ -69,38 +67,36 @@ def rows_of(batches: HDF5DataModule, split: str, most: int | None, seed: int = 0
 
 def _rows(spec: DataSpec, batch: Any) -> Rows:
     if spec.input_kind == "graph":
-        return _of_graphs(spec, batch)
+        return _graph_rows(spec, batch)
     x, y = batch if len(batch) == 2 else (batch[0], batch[0])
     if spec.task in PER_POSITION:
-        return _of_steps(x, y) if isinstance(x, Ragged) else _of_positions(np.asarray(x), np.asarray(y))
+        return _step_rows(x, y) if isinstance(x, Ragged) else position_rows(np.asarray(x), np.asarray(y))
     if isinstance(x, Ragged):
         values = np.asarray(x.values)
         parts = np.split(values, np.asarray(x.offsets)[1:-1])
-        rows = _counts(parts, spec) if values.ndim == 1 else np.stack([_summary(part) for part in parts])
+        rows = _token_counts(parts, spec) if values.ndim == 1 else np.stack([_summary(part) for part in parts])
     else:
         rows = np.asarray(x).reshape(len(x), -1)
     return Rows(rows.astype(np.float32), np.asarray(y))
 
 
 def _summary(steps: NDArray[Any]) -> NDArray[Any]:
-    """A sequence (T, F) in 6 F numbers and its length: mean, deviation, least, greatest, first,
-    last.
-    """
+    """Mean, deviation, minimum, maximum, first and last step (T, F) → (6 F + 1), and the length."""
     if not len(steps):
         return np.zeros(6 * steps.shape[1] + 1)
     parts = [steps.mean(0), steps.std(0), steps.min(0), steps.max(0), steps[0], steps[-1]]
     return np.concatenate([*parts, [len(steps)]])
 
 
-def _counts(sequences: list[NDArray[Any]], spec: DataSpec) -> NDArray[Any]:
-    """How often each token occurs in a sequence (a bag of words)."""
+def _token_counts(sequences: list[NDArray[Any]], spec: DataSpec) -> NDArray[Any]:
+    """The count of each token in each sequence (a bag of words)."""
     most = 1 + max((int(tokens.max()) for tokens in sequences if len(tokens)), default=0)
     width = max(most, spec.num_outputs, 256)
     return np.stack([np.bincount(tokens, minlength=width)[:width] for tokens in sequences])
 
 
-def _of_steps(x: Ragged, y: Any) -> Rows:
-    """Each step of a sequence by its own features, and those of the step before and after."""
+def _step_rows(x: Ragged, y: Any) -> Rows:
+    """Rows per step: its features, and those of the previous and the next step."""
     values = np.asarray(x.values).reshape(len(x.values), -1)
     before, after = np.roll(values, 1, 0), np.roll(values, -1, 0)
     starts, ends = np.asarray(x.offsets)[:-1], np.asarray(x.offsets)[1:] - 1
@@ -110,9 +106,10 @@ def _of_steps(x: Ragged, y: Any) -> Rows:
     return Rows(np.concatenate([values, before, after], 1).astype(np.float32), labels)
 
 
-def _of_positions(x: NDArray[Any], y: NDArray[Any]) -> Rows:
-    """Each pixel or voxel by the values around it: (B, C, *positions) → (B · positions, C ·
-    3^axes).
+def position_rows(x: NDArray[Any], y: NDArray[Any]) -> Rows:
+    """Rows per pixel or voxel: its neighborhood.
+
+    (B, C, *positions) → (B · positions, C · 3^axes)
     """
     if x.ndim == y.ndim:  # steps of a window: (B, T)
         x = x[:, None]
@@ -124,8 +121,8 @@ def _of_positions(x: NDArray[Any], y: NDArray[Any]) -> Rows:
     return Rows(rows.astype(np.float32), y.reshape(-1))
 
 
-def _of_graphs(spec: DataSpec, batch: dict[str, Any]) -> Rows:
-    """Each node by its features and its degrees in and out; a graph by the means over its nodes."""
+def _graph_rows(spec: DataSpec, batch: dict[str, Any]) -> Rows:
+    """Rows per node: its features, out- and in-degree; per graph: the mean over its nodes."""
     nodes, edges = batch[NODES], batch[EDGES]
     offsets = np.asarray(nodes.offsets)
     graph_of_edge = np.repeat(np.arange(len(offsets) - 1), np.diff(np.asarray(edges.offsets)))

@@ -21,12 +21,12 @@ def evaluate(
     """Judge a run's best weights on a split of its data: loss, metrics, confusion matrix."""
     from hpc_dl.cli.output import emit, table
     from hpc_dl.inference import evaluation
-    from hpc_dl.inference.trained_model import FinishedModel
+    from hpc_dl.inference.trained_model import TrainedModel
     from hpc_dl.runs.folder import default_runs, find
     from hpc_dl.training.console import quiet
 
     quiet()
-    answer = evaluation.evaluate(FinishedModel.load(find(word, runs or default_runs())), split)
+    answer = evaluation.evaluate(TrainedModel.load(find(word, runs or default_runs())), split)
     if as_json:
         emit(answer)
         return
@@ -55,12 +55,12 @@ def predict(
     from hpc_dl.cli.output import emit
     from hpc_dl.data.sources import file_of
     from hpc_dl.inference import prediction
-    from hpc_dl.inference.trained_model import FinishedModel
+    from hpc_dl.inference.trained_model import TrainedModel
     from hpc_dl.runs.folder import default_runs, find
     from hpc_dl.training.console import quiet
 
     quiet()
-    finished = FinishedModel.load(find(word, runs or default_runs()))
+    finished = TrainedModel.load(find(word, runs or default_runs()))
     answer = prediction.predict(finished, file_of(file), out, inputs=inputs, force=force)
     if as_json:
         emit(answer)
@@ -79,12 +79,12 @@ def export(
     """Write a run's best model, preprocessing included, as ONNX: to be used without torch."""
     from hpc_dl.cli.output import emit
     from hpc_dl.inference import onnx_export
-    from hpc_dl.inference.trained_model import FinishedModel
+    from hpc_dl.inference.trained_model import TrainedModel
     from hpc_dl.runs.folder import default_runs, find
     from hpc_dl.training.console import quiet
 
     quiet()
-    answer = onnx_export.export(FinishedModel.load(find(word, runs or default_runs())), out, force=force)
+    answer = onnx_export.export(TrainedModel.load(find(word, runs or default_runs())), out, force=force)
     if as_json:
         emit(answer)
         return

@@ -27,7 +27,7 @@ def validate(
     from hpc_dl.cluster import site as sites
     from hpc_dl.cluster.prepare import check
     from hpc_dl.config.experiment import Experiment
-    from hpc_dl.training.preflight import batches_per_epoch, total_steps
+    from hpc_dl.training.training_length import batches_per_epoch, total_steps
 
     experiment = Experiment.load(config, overrides or [], say)
     profile = sites.load(site)

@@ -1,1 +1,1 @@
-"""What a trained model is used for: evaluation, prediction, export."""
+"""Use of a trained model: evaluation, prediction, export."""

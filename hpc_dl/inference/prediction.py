@@ -1,4 +1,4 @@
-"""Applying a run's model to the samples of any file: ``hpc-dl predict``."""
+"""Predictions of a run's model for the samples of any file: ``hpc-dl predict``."""
 
 from __future__ import annotations
 
@@ -16,93 +16,98 @@ from hpc_dl.data.files.data_file import DataFile, open_data
 from hpc_dl.data.files.format import staged
 from hpc_dl.data.preprocessed_spec import presented
 from hpc_dl.data.ragged import Ragged
-from hpc_dl.data.spec import SPLITS, WITH_CLASSES, DataSpec
+from hpc_dl.data.spec import SPLITS, WITH_CLASSES, DataSpec, TaskName
 from hpc_dl.data.storage.hdf5 import open_file
-from hpc_dl.errors import ConfigError, DataError, RunError
-from hpc_dl.inference.trained_model import FinishedModel, device
+from hpc_dl.errors import ConfigError, DataError
+from hpc_dl.inference.output_file import check_output
+from hpc_dl.inference.trained_model import TrainedModel, default_device
 from hpc_dl.learning.supervised import Supervised
+from hpc_dl.training.model_inputs import preprocessed_on
 
 _CHUNK_BYTES = 64 << 10
 
 
 def predict(
-    finished: FinishedModel, file: Path, out: Path, *, inputs: str | None = None, force: bool = False
+    trained: TrainedModel, file: Path, out: Path, *, inputs: str | None = None, force: bool = False
 ) -> dict[str, Any]:
-    """Write what the model says of every sample of a file; targets are not needed, and not looked
-    at.
+    """Write the model's predictions for every sample of a file; no targets are read.
 
-    The result has a group for each split of the file (``all`` where it is not divided), with
+    The result has a group for each split of the file (``all`` if it has none) with
     ``predictions``: class numbers (N,) or (N, *positions), 0 and 1 for each label, or values;
-    ``probabilities`` (N, K) for one class or several labels of a sample; ``predictions_offsets``
-    where samples differ in length. All preprocessing is that of the training.
+    ``probabilities`` (N, K) if a sample has one class or several labels; ``predictions_offsets`` if
+    samples differ in length. The inputs are preprocessed as in the training.
 
     Args:
-        finished: the model.
-        file: HDF5, its inputs stored as those of the training.
-        out: the file to write, at once or not at all.
-        inputs: dataset of the inputs, where it is another than in the training.
-        force: replace a file that is there; never the one that is read.
+        trained: the model.
+        file: HDF5, with inputs stored like those of the training.
+        out: the file to write; it appears only when it is complete.
+        inputs: dataset of the inputs, if it has another name than in the training.
+        force: replace an existing file, but never ``file`` itself.
 
     Returns:
         ``run``, ``out``, and the number of samples by group.
 
     Raises:
-        ConfigError: the inputs are of another shape or type than those of the training.
-        RunError: the model gives no outputs for inputs alone.
+        ConfigError: the inputs differ in shape or type from those of the training.
+        RunError: the model needs more than inputs, or ``out`` exists.
         DataError: a file cannot be read or written.
     """
-    model = finished.model
-    if not isinstance(model, Supervised) or finished.data.task == "sequence_to_sequence":
-        raise RunError.at(finished.run.name, f"{type(model).__name__} gives no outputs for inputs alone")
-    if out.exists() and (not force or (file.exists() and out.samefile(file))):
-        which = "the file that is read" if file.exists() and out.samefile(file) else "there already"
-        remedy = "give another name" if force else "give another name, or replace another file by --force"
-        raise RunError.at(out, f"is {which}", remedy=remedy)
-    groups = _groups(file, inputs or finished.data.inputs[0].name)
-    source = _opened(finished, file, inputs, groups)
-    where = device()
-    model.to(where)
+    network = trained.network()
+    check_output(out, force=force, source=file)
+    groups = _groups_by_split(file, inputs or trained.data.inputs[0].name)
+    data_file = _open_inputs(trained, file, inputs, groups)
+    device = default_device()
+    network.to(device)
     sizes = {}
     with staged(out) as temporary, h5py.File(temporary, "x") as results:
         for split, group in groups.items():
-            writer = _Writer(results.create_group(group or "all"), finished.data)
-            with source.reader(split) as reader:
-                step = finished.experiment.batch_size_per_device
-                for start in range(0, len(reader), step):
-                    rows = np.arange(start, min(start + step, len(reader)))
-                    writer.add(*_outputs(finished, model, source.spec.batch(tensors(reader.read(rows))), where))
+            writer = _Writer(results.create_group(group or "all"), trained.data)
+            with data_file.reader(split) as reader:
+                batch_size = trained.experiment.batch_size_per_device
+                for start in range(0, len(reader), batch_size):
+                    samples = np.arange(start, min(start + batch_size, len(reader)))
+                    batch = data_file.spec.batch(tensors(reader.read(samples)))
+                    writer.add(*_outputs(trained, network, batch, device))
             sizes[group or "all"] = writer.finish()
-        results.attrs.update(run=finished.run.name, checkpoint=finished.checkpoint.path.name, inputs=str(file))
-        if finished.data.class_names:
-            results.attrs["class_names"] = list(finished.data.class_names)
-    return {"run": finished.run.name, "out": str(out), "samples": sizes}
+        results.attrs.update(run=trained.run.name, checkpoint=trained.checkpoint.path.name, inputs=str(file))
+        if trained.data.class_names:
+            results.attrs["class_names"] = list(trained.data.class_names)
+    return {"run": trained.run.name, "out": str(out), "samples": sizes}
 
 
-def _groups(file: Path, inputs: str) -> dict[str, str]:
-    """What the reader shall call a split, and the group that it lies in; an empty one where the
-    file is not divided.
+def probabilities(outputs: Tensor, task: TaskName) -> Tensor:
+    """The probabilities of labels or classes (axis 1); the outputs themselves for other tasks."""
+    if task == "multilabel":
+        return outputs.sigmoid()
+    return outputs.softmax(1) if task in WITH_CLASSES else outputs
+
+
+def _groups_by_split(file: Path, inputs: str) -> dict[str, str]:
+    """The groups of the file that hold inputs, under the split names that the reader requires.
+
+    The group is ``""`` if the file has no splits.
     """
     with open_file(file) as opened:
         if isinstance(opened.get(inputs), h5py.Dataset):
             return {"train": ""}
-        there = [name for name in opened if isinstance(opened.get(f"{name}/{inputs}"), h5py.Dataset)]
-    if not there:
+        groups = [name for name in opened if isinstance(opened.get(f"{name}/{inputs}"), h5py.Dataset)]
+    if not groups:
         raise DataError.at(
             f"{file}:{inputs}",
-            "there is no such dataset, in the file or in a group of it",
+            "does not exist, neither at the top of the file nor in one of its groups",
             remedy="name the dataset of the inputs with --inputs",
         )
-    ordered = sorted(there, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
+    ordered = sorted(groups, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
     return dict(zip(SPLITS, ordered, strict=False))
 
 
-def _opened(finished: FinishedModel, file: Path, inputs: str | None, groups: dict[str, str]) -> DataFile:
-    """The file as the training would read it, without targets.
+def _open_inputs(trained: TrainedModel, file: Path, inputs: str | None, groups: dict[str, str]) -> DataFile:
+    """Open the file with the settings of the training, but without targets.
 
     Raises:
-        ConfigError: the inputs are of another shape or type than those of the training.
+        ConfigError: the inputs differ in shape or type from those of the training.
     """
-    trained = finished.experiment.data
+    config = trained.experiment.data
     if groups == {"train": ""}:
         splits = Splits(fractions=SplitFractions(train=1.0, val=0.0, test=0.0))
     else:
@@ -110,38 +115,35 @@ def _opened(finished: FinishedModel, file: Path, inputs: str | None, groups: dic
     changes: dict[str, Any] = {"file": str(file), "splits": splits, "task": "reconstruction", "crop": None}
     if inputs is not None:
         changes["inputs"] = inputs
-    if isinstance(trained.targets, list):
+    if isinstance(config.targets, list):
         changes["targets"] = "targets"
-    found = open_data(file, trained.model_copy(update=changes))
-    wanted = [(field.shape, field.ragged) for field in finished.data.inputs]
-    given = [(field.shape, field.ragged) for field in presented(found.spec, trained).inputs]
-    if wanted != given and not trained.crop:
+    data_file = open_data(file, config.model_copy(update=changes))
+    expected = [(field.shape, field.ragged) for field in trained.data.inputs]
+    actual = [(field.shape, field.ragged) for field in presented(data_file.spec, config).inputs]
+    if expected != actual and not config.crop:
         raise ConfigError.at(
             str(file),
-            "has other inputs than the training",
-            value=", ".join(str(shape) for shape, _ in given),
-            allowed=", ".join(str(shape) for shape, _ in wanted),
-            remedy="store them alike, or name another dataset with --inputs",
+            "has inputs of another shape than the training data",
+            value=", ".join(str(shape) for shape, _ in actual),
+            allowed=", ".join(str(shape) for shape, _ in expected),
+            remedy="store them in the same shape, or name another dataset with --inputs",
         )
-    return found
+    return data_file
 
 
-def _outputs(finished: FinishedModel, model: Supervised, batch: Any, where: torch.device) -> tuple[Tensor, Any]:
-    """What the model gives for a batch, and where each sample begins in it if they differ in
-    length.
-    """
-    moved = model.transfer_batch_to_device(batch, where, 0)
-    scaled = finished.batches.preprocessed(moved)
-    x = scaled if isinstance(scaled, dict) else scaled[0]
+def _outputs(trained: TrainedModel, network: Supervised, batch: Any, device: torch.device) -> tuple[Tensor, Any]:
+    """The network's outputs for a batch, and where each sample starts if they differ in length."""
+    preprocessed = preprocessed_on(device, network, trained.batches, batch)
+    x = preprocessed if isinstance(preprocessed, dict) else preprocessed[0]
     first = next(iter(x.values())) if isinstance(x, dict) else x
     with torch.inference_mode():
-        outputs = model(x)
-    by_step = isinstance(first, Ragged) and finished.data.targets and finished.data.targets[0].ragged
-    return outputs.cpu(), first.offsets.cpu() if by_step else None
+        outputs = network(x)
+    per_step = isinstance(first, Ragged) and trained.data.targets and trained.data.targets[0].ragged
+    return outputs.cpu(), first.offsets.cpu() if per_step else None
 
 
 class _Writer:
-    """The datasets of one group, written as they grow."""
+    """The datasets of one group, extended batch by batch."""
 
     def __init__(self, group: h5py.Group, data: DataSpec) -> None:
         self._group = group
@@ -150,17 +152,21 @@ class _Writer:
         self._offsets = [np.zeros(1, np.int64)]
 
     def add(self, outputs: Tensor, offsets: Tensor | None) -> None:
-        """Add a batch."""
+        """Append a batch.
+
+        Args:
+            outputs: (B, …), or (total steps, …) if samples differ in length.
+            offsets: (B + 1,), where each sample starts in ``outputs``.
+        """
         task = self._data.task
         if task == "multilabel":
             self._append("predictions", (outputs > 0).to(torch.uint8))
-            self._append("probabilities", outputs.sigmoid())
         elif task in WITH_CLASSES:
             self._append("predictions", outputs.argmax(1).to(torch.int32))
-            if task == "classification":
-                self._append("probabilities", outputs.softmax(1))
         else:
             self._append("predictions", outputs)
+        if task in ("classification", "multilabel"):
+            self._append("probabilities", probabilities(outputs, task))
         if offsets is None:
             self._samples += len(outputs)
         else:
@@ -168,7 +174,7 @@ class _Writer:
             self._offsets.append(offsets[1:].numpy() + self._offsets[-1][-1])
 
     def finish(self) -> int:
-        """Write what is known only now; the number of samples."""
+        """Write the offsets, if any, and return the number of samples."""
         if len(self._offsets) > 1:
             self._group["predictions_offsets"] = np.concatenate(self._offsets)
         return self._samples

@@ -1,4 +1,4 @@
-"""The model of a run, as it was at its best: to evaluate it, or to predict with it."""
+"""A run's model with its best weights, for evaluation, prediction and export."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.files.data_file import open_spec
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import RunError
+from hpc_dl.learning.supervised import Supervised
 from hpc_dl.runs.checkpoints import Checkpoint, listed, problem_of
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.training.preflight import build_model
+from hpc_dl.training.model_building import build_model
 
-_DATA_STATE = HDF5DataModule.__qualname__  # Lightning's key for it
+_DATA_MODULE_KEY = HDF5DataModule.__qualname__  # in Lightning's checkpoints
 
 
 @dataclass(frozen=True)
-class FinishedModel:
+class TrainedModel:
     """A run's model with its best weights.
 
     Attributes:
@@ -29,8 +30,8 @@ class FinishedModel:
         experiment: its configuration.
         data: the data it was trained on.
         model: on the CPU, in evaluation mode.
-        batches: the data in batches, scaled as in the training.
-        checkpoint: where the weights are from.
+        batches: the data in batches, preprocessed as in the training.
+        checkpoint: the file that the weights come from.
     """
 
     run: RunFolder
@@ -41,32 +42,45 @@ class FinishedModel:
     checkpoint: Checkpoint
 
     @classmethod
-    def load(cls, run: RunFolder) -> FinishedModel:
-        """Read the best weights so far; the run may be at work still.
+    def load(cls, run: RunFolder) -> TrainedModel:
+        """Load the best weights so far; the run may still be training.
 
         Raises:
-            RunError: it has none yet, or they are damaged.
-            HpcDlError: the data are gone.
+            RunError: it has no weights yet, or they are damaged.
+            HpcDlError: the data file is missing or has changed.
         """
         best = listed(run.checkpoints, "best")
         if not best:
-            raise RunError.at(run.name, "has no weights yet", remedy="wait for its first validation: `hpc-dl status`")
+            raise RunError.at(
+                run.name, "has no weights yet", remedy="wait for its first validation (see `hpc-dl status`)"
+            )
         if problem := problem_of(best[-1]):
-            raise RunError.at(best[-1].path, f"is damaged: {problem}", remedy="put it back from a copy")
+            raise RunError.at(best[-1].path, f"is damaged: {problem}", remedy="restore it from a copy")
         experiment = Experiment.from_dict(yaml.load(run.config))
-        fresh = replace(experiment, model=experiment.model.model_copy(update={"freeze": []}))
+        unfrozen = replace(experiment, model=experiment.model.model_copy(update={"freeze": []}))
         data = open_spec(experiment.data)
-        model = build_model(fresh, data).eval()
-        # Our own file, from the run's own folder: a user's module may keep more in it than plain
-        # values.
+        model = build_model(unfrozen, data).eval()
+        # The file is trusted, since it comes from the run's own folder. A user's module may keep
+        # more than plain values in it, which `weights_only=True` would refuse.
         content = torch.load(best[-1].path, weights_only=False, mmap=True, map_location="cpu")
         model.load_state_dict(content["state_dict"])
         batches = HDF5DataModule.from_config(experiment.data, data, seed=experiment.seed)
-        if _DATA_STATE in content:
-            batches.load_state_dict(content[_DATA_STATE])
+        if _DATA_MODULE_KEY in content:
+            batches.load_state_dict(content[_DATA_MODULE_KEY])
         return cls(run, experiment, data, model, batches, best[-1])
 
+    def network(self) -> Supervised:
+        """Return the model, which computes outputs from inputs alone.
 
-def device() -> torch.device:
-    """The GPU where there is one."""
+        Raises:
+            RunError: it needs more than inputs: a user's module, a GAN, a sequence-to-sequence
+                model.
+        """
+        if not isinstance(self.model, Supervised) or self.data.task == "sequence_to_sequence":
+            raise RunError.at(self.run.name, f"{type(self.model).__name__} cannot compute outputs from inputs alone")
+        return self.model
+
+
+def default_device() -> torch.device:
+    """The GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

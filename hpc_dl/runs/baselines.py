@@ -1,6 +1,4 @@
-"""What simple models reached on a data set: kept beside the runs, for every result to be compared
-with.
-"""
+"""The metrics of the baselines on a data set, stored with the runs."""
 
 from __future__ import annotations
 
@@ -14,26 +12,26 @@ from hpc_dl.runs.folder import RunFolder
 _FOLDER = "baselines"
 
 
-def path_of(runs: Path, data: dict[str, Any]) -> Path:
-    """The file of a data set.
+def path_of(runs: Path, identity: dict[str, Any]) -> Path:
+    """The file with the baselines of a data set.
 
     Args:
         runs: folder of all runs.
-        data: what decides who may be compared with whom: checksum, task, sizes of the splits.
+        identity: what makes results comparable: checksum, task, sizes of the splits; and the name.
     """
-    told = repr(sorted((key, data[key]) for key in ("checksum", "task", "sizes")))
-    return runs / _FOLDER / f"{data['name']}-{hashlib.sha256(told.encode()).hexdigest()[:12]}.json"
+    comparable = repr(sorted((key, identity[key]) for key in ("checksum", "task", "sizes")))
+    return runs / _FOLDER / f"{identity['name']}-{hashlib.sha256(comparable.encode()).hexdigest()[:12]}.json"
 
 
-def keep(runs: Path, data: dict[str, Any], found: dict[str, Any]) -> Path:
-    """Write what was found; the file's path."""
-    path = path_of(runs, data)
+def save(runs: Path, identity: dict[str, Any], baselines: dict[str, Any]) -> Path:
+    """Write the baselines of a data set, and return the file's path."""
+    path = path_of(runs, identity)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, found)
+    write_json(path, baselines)
     return path
 
 
-def of_run(run: RunFolder, data: dict[str, Any]) -> dict[str, Any] | None:
-    """What is known for the data of a run, or None."""
-    found: dict[str, Any] | None = read_json(path_of(run.path.parent, data))
-    return found
+def load(run: RunFolder, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """Read the baselines for the data of a run; ``None`` if there are none yet."""
+    baselines: dict[str, Any] | None = read_json(path_of(run.path.parent, identity))
+    return baselines

@@ -1,1 +1,1 @@
-"""From a run folder to a trained network: preflight, Trainer, callbacks, the training of one rank."""
+"""The training of a run on one rank: preflight, Trainer, callbacks, diagnosis, result."""

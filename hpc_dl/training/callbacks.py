@@ -1,4 +1,4 @@
-"""What is watched while a network trains: its loss, its speed, its progress."""
+"""Callbacks that report on a training: journal rows with loss and speed, and progress output."""
 
 from __future__ import annotations
 
@@ -16,38 +16,39 @@ from hpc_dl.data.ragged import Ragged
 class TrainingMetrics(Callback):
     """Write a row every ``log_every_n_steps`` optimizer steps.
 
-    ``train/loss``, the mean since the row before; ``train/gradient_norm``, over all parameters as
-    the last step took them, clipped where they are clipped; ``train/lr``; ``train/samples_per_s``.
-    The loss is added up on the device and read back only when a row is written: no synchronization
-    in a step. Over several ranks a row holds the mean of all of them.
+    A row holds ``train/loss``, the mean since the previous row; ``train/gradient_norm``, over all
+    parameters as the last step used them, after clipping; ``train/lr``; ``train/samples_per_s``.
+    The loss is summed on the device and read back only when a row is written, so that no step waits
+    for the device. With several ranks, loss and speed are those of all ranks together.
     """
 
     def __init__(self) -> None:
         self._sum: torch.Tensor | None = None  # of each batch's loss times its samples
-        self._weight = 0  # samples in it
-        self._samples = 0  # since `_since`, when this attempt began or the last row was written
+        self._weight = 0  # samples in that sum
+        self._samples = 0  # since `_since`, when this attempt started or the last row was written
         self._since = 0.0
         self._logged_step = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to count."""
+        """Start counting."""
         self._logged_step = trainer.global_step
         self._reset()
 
     def rank_state(self) -> dict[str, Any]:
-        """What this rank has added up since the last row, for a checkpoint between two rows."""
+        """This rank's sums since the last row, for a checkpoint between two rows."""
         total = None if self._sum is None else self._sum.detach().cpu().clone()
         return {"sum": total, "weight": self._weight, "logged_step": self._logged_step}
 
     def load_rank_state(self, state: dict[str, Any]) -> None:
-        """Go on adding to what :meth:`rank_state` gave."""
+        """Continue with the sums that :meth:`rank_state` returned."""
         self._reset()
         self._sum, self._weight, self._logged_step = state["sum"], state["weight"], state["logged_step"]
 
     @staticmethod
     def share(states: list[dict[str, Any]], rank: int) -> dict[str, Any]:
-        """The states of some ranks for another number of ranks: the first gets all, the others
-        begin with nothing.
+        """Distribute the states of all ranks among another number of ranks.
+
+        Rank 0 gets the sums of all, the others start from zero.
         """
         sums = [state["sum"] for state in states if state["sum"] is not None]
         if rank or not sums:
@@ -58,15 +59,15 @@ class TrainingMetrics(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add a batch; write a row when one is due."""
+        """Add a batch, and write a row when one is due."""
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         size = _batch_size(batch)
         if isinstance(loss, torch.Tensor):
             loss = loss.detach() if loss.requires_grad else loss
             if self._sum is None:
-                # bfloat16 has 8 bits, too few for a sum.
+                # A sum needs more precision than the 8 bits of bfloat16.
                 self._sum = torch.zeros_like(loss, dtype=torch.promote_types(loss.dtype, torch.float32))
-            elif self._sum.device != loss.device:  # it comes from a checkpoint
+            elif self._sum.device != loss.device:  # restored from a checkpoint
                 self._sum = self._sum.to(loss.device)
             self._sum.add_(loss, alpha=size)
             self._weight += size
@@ -84,12 +85,11 @@ class TrainingMetrics(Callback):
         if self._sum is not None:
             total = torch.stack([self._sum, torch.full_like(self._sum, self._weight)])
             total = trainer.strategy.reduce(total, reduce_op="sum")
-            # Lightning divides by accumulate_grad_batches what training_step returned, and gives
-            # that back here.
+            # Lightning has divided the loss from training_step by accumulate_grad_batches.
             row["train/loss"] = float(total[0] / total[1] * trainer.accumulate_grad_batches)
             trainer.callback_metrics["train/loss"] = torch.tensor(row["train/loss"])
         gradients = [p.grad for p in trainer.lightning_module.parameters() if p.grad is not None]
-        if gradients:  # each optimizer step leaves them until the next backward pass
+        if gradients:  # those of the last step remain until the next backward pass
             norms = torch.stack([gradient.detach().float().norm() for gradient in gradients])
             row["train/gradient_norm"] = float(norms.norm())
         if trainer.optimizers:
@@ -106,36 +106,34 @@ class TrainingMetrics(Callback):
 
 
 class PlainProgress(Callback):
-    """One line after each epoch, and at least every half minute within one: progress for a log
-    file.
-    """
+    """Progress for a log file: a line after each epoch, and every half minute within one."""
 
     INTERVAL_S = 30.0
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
-        self._epoch_began = self._last_line = 0.0
+        self._epoch_started = self._last_line = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to count."""
-        self._epoch_began = self._last_line = time.monotonic()
+        """Start the clock."""
+        self._epoch_started = self._last_line = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Say where the epoch stands, if it was silent for long."""
+        """Report the progress within the epoch, if the last line is long ago."""
         if time.monotonic() - self._last_line > self.INTERVAL_S:
             self._last_line = time.monotonic()
             self._say(f"{_epoch(trainer)}  batch {batch_idx + 1}/{trainer.num_training_batches}{_metrics(trainer)}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say how the epoch went; validation is done by now."""
-        seconds = time.monotonic() - self._epoch_began
+        """Report the epoch's metrics; its validation has already run."""
+        seconds = time.monotonic() - self._epoch_started
         self._say(f"{_epoch(trainer)}  step {trainer.global_step}{_metrics(trainer)}  {seconds:.1f} s")
 
 
 class TerminalProgress(RichProgressBar):
-    """Lightning's progress bar with our metrics, and epochs counted as in the log."""
+    """Lightning's progress bar with our metrics, and with epochs counted from 1 as in the log."""
 
     INTERVAL_S = 0.1
 
@@ -146,16 +144,14 @@ class TerminalProgress(RichProgressBar):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the bar a few times in a second: to do so costs time, and reading the metrics waits
-        for the device.
-        """
+        """Move the bar at most ten times per second, since its metrics wait for the device."""
         now = time.monotonic()
         if now - self._last_s >= self.INTERVAL_S or trainer.is_last_batch:
             self._last_s = now
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """Losses and accuracies of the moment."""
+        """The current losses, accuracies and R²."""
         return _shown_metrics(trainer)
 
     def _get_train_description(self, current_epoch: int) -> str:
@@ -163,6 +159,7 @@ class TerminalProgress(RichProgressBar):
 
 
 def _batch_size(batch: Any) -> int:
+    """The number of samples, from the first tensor in the batch."""
     first = batch
     while isinstance(first, (tuple, list, dict)) and first:
         if isinstance(first, Ragged):

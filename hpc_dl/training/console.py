@@ -1,4 +1,4 @@
-"""What a rank says: to the terminal, and to its log in the run folder."""
+"""Output of a rank: messages on the terminal and in its log in the run folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hpc_dl.runs.folder import RunFolder
 _log = logging.getLogger("hpc_dl")
 
 # Advice of Lightning and torch that does not apply here.
-_NOISE = (
+_IRRELEVANT = (
     r".*does not have many workers.*",
     r".*srun. command is available.*",
     r".*Checkpoint directory .* exists and is not empty.*",
@@ -27,9 +27,10 @@ _NOISE = (
 )
 
 
-def set_up(run: RunFolder, rank: int) -> None:
-    """Send this rank's messages to stderr (rank zero) and to its log, unless stderr already is that
-    log.
+def set_up_logging(run: RunFolder, rank: int) -> None:
+    """Send this rank's messages to its log file, and those of rank 0 to stderr as well.
+
+    If stderr is already redirected to the log file, each message is written once.
     """
     handlers: list[logging.Handler] = []
     log = run.log(rank)
@@ -50,32 +51,23 @@ def set_up(run: RunFolder, rank: int) -> None:
 
 
 def quiet() -> None:
-    """Leave out what Lightning and torch say that does not apply here."""
+    """Hide messages of Lightning and torch that do not apply here."""
     for name in ("pytorch_lightning", "lightning_fabric", "submitit"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in _NOISE:
+    for message in _IRRELEVANT:
         warnings.filterwarnings("ignore", message=message)
 
 
 def say(message: str) -> None:
-    """One line, on the terminal and in the log."""
+    """Write one line to the terminal and the log."""
     _log.info(message)
 
 
-def note(message: str) -> None:
-    """One line in the log only, for what a terminal shows as a progress bar."""
+def log_only(message: str) -> None:
+    """Write one line to the log; on a terminal the progress bar already shows it."""
     _log.debug(message)
 
 
 def on_terminal() -> bool:
-    """Whether somebody watches, so that a progress bar makes sense."""
+    """Whether a person is watching, so that a progress bar makes sense."""
     return sys.stderr.isatty() and sys.stdout.isatty()
-
-
-def duration(seconds: float) -> str:
-    """A time in seconds, for people."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02} min"

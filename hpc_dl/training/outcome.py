@@ -1,55 +1,45 @@
-"""How a training ended, written down for those who look at the run folder; rank 0's business."""
+"""How an attempt ended, recorded in the run folder by rank 0."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-import pytorch_lightning as pl
-
 from hpc_dl.atomic_files import write_json, write_text
-from hpc_dl.baselines.compare import facts_of
-from hpc_dl.baselines.simple import KNOWN
-from hpc_dl.config.resources import Resources
+from hpc_dl.baselines.compare import data_identity
+from hpc_dl.baselines.fitting import TASKS_WITH_BASELINES
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import Stopped
+from hpc_dl.formatting import duration
 from hpc_dl.runs import attempts, baselines
-from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import State, end_state
-from hpc_dl.training.console import duration, say
-from hpc_dl.training.preflight import num_parameters
+from hpc_dl.training.attempt import Attempt
+from hpc_dl.training.console import say
+from hpc_dl.training.model_building import num_parameters
 from hpc_dl.training.stopping.checkpointing import Left
 
+_REASONS = {
+    "limit": "warned of its time limit",
+    "interrupt": "interrupted by Ctrl-C",
+    "term": "received SIGTERM: cancelled, preempted, or its node is shutting down",
+}
 
-def finished(
-    run: RunFolder,
-    model: pl.LightningModule,
-    trainer: pl.Trainer,
-    metrics: dict[str, float],
-    attempt: int,
-    seconds: float,
-    seed: int,
-    data: DataSpec,
-    diagnosis: dict[str, Any] | None = None,
-) -> None:
-    """Write the result, then the state: who reads ``finished`` finds the result there.
+
+def record_result(attempt: Attempt, metrics: dict[str, float], diagnosis: dict[str, Any] | None) -> None:
+    """Write the result, then the state, so that the result exists once the state is ``finished``.
 
     Args:
-        run: the run.
-        model: what was trained.
-        trainer: after its test.
+        attempt: the attempt, after its test.
         metrics: final metrics by name.
-        attempt: number of the attempt, from 0.
-        seconds: duration of this attempt.
-        seed: the experiment's.
-        data: what it was trained on, for the comparison with simple models.
-        diagnosis: what :func:`hpc_dl.training.diagnosis.diagnose` found.
+        diagnosis: from :func:`hpc_dl.training.diagnosis.diagnose`.
     """
-    simple = baselines.of_run(run, facts_of(data))
+    run, trainer, data = attempt.run, attempt.trainer, attempt.data
+    seconds = attempt.seconds
+    baseline = baselines.load(run, data_identity(data))
     for sentence in (diagnosis or {}).get("words", ()):
         say(sentence)
-    if sentence := _beside(simple, data, metrics):
-        say(sentence)
+    if message := _compare_with_baseline(baseline, data, metrics):
+        say(message)
     write_json(
         run.result,
         {
@@ -60,69 +50,59 @@ def finished(
             "epochs": trainer.current_epoch,
             "steps": trainer.global_step,
             "seconds": round(seconds + attempts.seconds(run), 3),
-            "parameters": num_parameters(model),
+            "parameters": num_parameters(attempt.model),
             "world_size": trainer.world_size,
             "device": trainer.strategy.root_device.type,
-            "seed": seed,
+            "seed": attempt.experiment.seed,
             **({} if diagnosis is None else {"diagnosis": diagnosis}),
-            **({} if simple is None else {"baseline": {"metric": simple["metric"], **simple["best"]}}),
+            **({} if baseline is None else {"baseline": {"metric": baseline["metric"], **baseline["best"]}}),
         },
     )
     attempts.record(
-        run, "ended", attempt=attempt, state="finished", step=trainer.global_step, seconds=round(seconds, 3)
+        run, "ended", attempt=attempt.number, state="finished", step=trainer.global_step, seconds=round(seconds, 3)
     )
     end_state(run, "finished", step=trainer.global_step)
-    whole = attempts.seconds(run)
-    in_all = f", {duration(whole)} with the attempts before" if whole > seconds + 1 else ""
-    say(f"Finished after {trainer.global_step} steps in {duration(seconds)}{in_all}.")
+    total = attempts.seconds(run)
+    all_attempts = f" ({duration(total)} over all attempts)" if total > seconds + 1 else ""
+    say(f"Finished after {trainer.global_step} steps in {duration(seconds)}{all_attempts}.")
 
 
-def _beside(simple: dict[str, Any] | None, data: DataSpec, metrics: dict[str, float]) -> str:
-    """What the best simple model reached on these splits, beside the network."""
-    if simple is None:
-        known = data.task in KNOWN
-        return "Is a network needed? `hpc-dl baseline CONFIG` fits simple models on the same splits." if known else ""
-    best, metric = simple["best"], simple["metric"]
-    own = f"{metrics[metric]:.4g}" if metric in metrics else "was not measured"
-    return f"{metric}: this network {own}, the best simple model ({best['name']}) {best['mean']:.4g}."
-
-
-def stopped_early(
-    run: RunFolder, resources: Resources, left: Left, attempt: int, from_step: int, seconds: float
-) -> Stopped:
-    """Write down that the run stopped, and leave word for the batch script whether to put it back
-    into the queue.
+def record_stop(attempt: Attempt, stop: Left) -> Stopped:
+    """Record that the run stopped, and have the batch script requeue it where that helps.
 
     Args:
-        run: the run.
-        resources: for the limit of requeues.
-        left: why and where the training was left.
-        attempt: number of the attempt, from 0.
-        from_step: where it began.
-        seconds: duration of this attempt.
+        attempt: the attempt.
+        stop: why the training stopped, and at which step.
 
     Returns:
-        What to raise.
+        The exception to raise.
     """
-    reason = {
-        "limit": "warned of its time limit",
-        "interrupt": "interrupted by Ctrl-C",
-        "term": "asked to end (SIGTERM): cancelled, preempted, or its node shuts down",
-    }[left.cause]
+    run, seconds = attempt.run, attempt.seconds
+    reason = _REASONS[stop.cause]
     cancelled = run.cancelled.exists()
-    requeue = left.cause == "limit" and not cancelled
-    if requeue and left.step <= from_step:
+    requeue = stop.cause == "limit" and not cancelled
+    if requeue and stop.step <= attempt.from_step:
         requeue = False
-        reason += "; it made no step since it was started, so starting it again would not help"
-    elif requeue and (done := attempts.requeues(run)) >= resources.max_requeues:
+        reason += "; not requeued, since this attempt completed no step"
+    elif requeue and (requeues := attempts.requeues(run)) >= attempt.experiment.resources.max_requeues:
         requeue = False
-        reason += f"; it was put back into the queue {done} times (resources.max_requeues)"
+        reason += f"; already requeued {requeues} times, the limit (resources.max_requeues)"
     state: State = "cancelled" if cancelled else "stopped"
-    ended = {"state": state, "step": left.step, "cause": left.cause, "requeue": requeue, "seconds": round(seconds, 3)}
-    attempts.record(run, "ended", attempt=attempt, **ended)
-    end_state(run, state, reason=reason, step=left.step, cause=left.cause)
-    # What SIGTERM meant, Slurm knows: a preempted job goes on whatever it has done, a cancelled one
-    # does not.
-    if requeue or (left.cause == "term" and not cancelled):
-        write_text(run.requeue, f"{left.cause}\n")
-    return Stopped.at("training", f"stopped after step {left.step}: {reason}")
+    facts = {"state": state, "step": stop.step, "cause": stop.cause, "requeue": requeue, "seconds": round(seconds, 3)}
+    attempts.record(run, "ended", attempt=attempt.number, **facts)
+    end_state(run, state, reason=reason, step=stop.step, cause=stop.cause)
+    # After SIGTERM the batch script asks Slurm, which knows the cause: it requeues a preempted job,
+    # but not a cancelled one.
+    if requeue or (stop.cause == "term" and not cancelled):
+        write_text(run.requeue, f"{stop.cause}\n")
+    return Stopped.at("training", f"stopped after step {stop.step}: {reason}")
+
+
+def _compare_with_baseline(baseline: dict[str, Any] | None, data: DataSpec, metrics: dict[str, float]) -> str:
+    """The best baseline's metric on the same splits, next to this network's."""
+    if baseline is None:
+        suggest = data.task in TASKS_WITH_BASELINES
+        return "To see whether a network is needed, run `hpc-dl baseline CONFIG` on the same splits." if suggest else ""
+    best, metric = baseline["best"], baseline["metric"]
+    own = f"{metrics[metric]:.4g}" if metric in metrics else "not measured"
+    return f"{metric}: this network {own}, best baseline ({best['name']}) {best['mean']:.4g}."

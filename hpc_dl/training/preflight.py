@@ -1,5 +1,6 @@
-"""Everything that can be checked before a job waits in the queue for hours; needs no GPU and no
-memory to speak of.
+"""All checks of an experiment that are possible before its job waits in the queue for hours.
+
+They need no GPU and little memory.
 """
 
 from __future__ import annotations
@@ -8,69 +9,27 @@ import math
 from pathlib import Path
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
-from torch import nn
-from torch.nn.parameter import UninitializedParameter
 
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.files.data_file import class_counts
 from hpc_dl.data.order.batch_order import BatchOrder
-from hpc_dl.data.spec import WITH_CLASSES, DataSpec
+from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, Fault, HpcDlError
 from hpc_dl.learning.direction import known_direction
-from hpc_dl.learning.learner import Learning
 from hpc_dl.learning.schedules import Plateau
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.learning.task import Task
 from hpc_dl.models.base import ModelConfig
-from hpc_dl.training.pretrained import freeze, load_pretrained
+from hpc_dl.training.model_building import build_model, num_parameters
+from hpc_dl.training.pretrained import load_pretrained
+from hpc_dl.training.training_length import batches_per_epoch
 
-_SMALL_BYTES = 16 << 20
-
-
-def batches_per_epoch(experiment: Experiment, data: DataSpec) -> int:
-    """Training batches of each rank in an epoch, after ``limit_train_batches``."""
-    limit = experiment.trainer.limit_train_batches
-    batches = data.sizes["train"] // (experiment.batch_size_per_device * experiment.resources.world_size)
-    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-
-
-def total_steps(experiment: Experiment, data: DataSpec) -> int:
-    """Optimizer steps of the whole training."""
-    config = experiment.trainer
-    steps = config.max_steps or math.inf
-    if config.epochs != -1:
-        assert config.epochs is not None
-        epoch = math.ceil(batches_per_epoch(experiment, data) / config.accumulate_grad_batches)
-        steps = min(steps, config.epochs * epoch)
-    return int(steps)
-
-
-def build_model(experiment: Experiment, data: DataSpec) -> pl.LightningModule:
-    """The experiment's module for this data, with fresh weights, and frozen where it says so.
-
-    Raises:
-        ConfigError: the architecture or the loss does not fit the data.
-    """
-    balanced = experiment.loss.class_weights == "balanced" and data.task in WITH_CLASSES
-    counts = class_counts(experiment.data) if balanced else None
-    task = Task(experiment.loss, data, experiment.metrics, counts)
-    learning = Learning(task, experiment.optimizer, experiment.schedule, total_steps(experiment, data))
-    model = experiment.model.build(data, learning)
-    freeze(model, experiment.model.freeze)
-    return model
-
-
-def num_parameters(model: nn.Module) -> int:
-    """Trainable parameters; those of lazy layers count only once their shape is known."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad and not isinstance(p, UninitializedParameter))
+_QUICKLY_READ_BYTES = 16 << 20
 
 
 def preflight(experiment: Experiment, data: DataSpec) -> int:
-    """Check the experiment against its data, and the model on torch's meta device (no memory, no
-    computation).
+    """Check the experiment against its data, and its model without allocating memory for weights.
 
     Returns:
         The number of trainable parameters.
@@ -79,21 +38,23 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
         ConfigError: with all faults found.
     """
     faults = [
-        *_split_faults(experiment, data), *_monitor_faults(experiment, data), *_generation_faults(experiment, data)
-    ]  # fmt: skip
+        *_training_split_faults(experiment, data),
+        *_evaluation_split_faults(experiment, data),
+        *_monitor_faults(experiment, data),
+        *_generation_faults(experiment, data),
+    ]
     parameters = 0
     try:
-        if _small(data):  # what a training would meet at its beginning
+        if _is_quickly_read(data):  # finds what the training would find at its start, such as NaN
             _ = HDF5DataModule.from_config(experiment.data, data).preprocessings
-        # The meta device knows shapes only. A user's own module may compute with values in
-        # __init__: on the CPU then.
-        own = experiment.model.name == "custom"
-        with torch.device("cpu" if own else "meta"):
+        # On the meta device tensors have a shape but no values. A user's own module may compute
+        # with values in __init__, so it is built on the CPU.
+        with torch.device("cpu" if experiment.model.name == "custom" else "meta"):
             model = build_model(experiment, data)
             if isinstance(model, Supervised) and data.is_dense:
-                _try_shapes(model, data)
+                _check_output_shape(model, data)
         if not model.automatic_optimization:
-            faults += _not_by_hand(experiment)
+            faults += _manual_optimization_faults(experiment)
         if experiment.model.init_from is not None:
             load_pretrained(model, Path(experiment.model.init_from))
         parameters = num_parameters(model)
@@ -104,35 +65,37 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
     return parameters
 
 
-def _small(data: DataSpec) -> bool:
+def _is_quickly_read(data: DataSpec) -> bool:
     """Whether all training inputs are read in a moment."""
     sample = sum(math.prod(field.shape) * np.dtype(field.dtype).itemsize for field in data.inputs if not field.ragged)
-    return data.sizes["train"] * sample <= _SMALL_BYTES and not any(field.window for field in data.inputs)
+    return data.sizes["train"] * sample <= _QUICKLY_READ_BYTES and not any(field.window for field in data.inputs)
 
 
-def _try_shapes(model: Supervised, data: DataSpec) -> None:
+def _check_output_shape(model: Supervised, data: DataSpec) -> None:
     model.eval()
     tokens = data.input_kind == "tokens"
     outputs = model(torch.zeros(2, *data.input_shape, dtype=torch.int64 if tokens else torch.float32))
-    wanted = (2, *model.learning.task.output_shape)
-    assert outputs.shape == wanted, f"{type(model).__name__} gives {tuple(outputs.shape)} instead of {wanted}"
+    expected = (2, *model.learning.task.output_shape)
+    assert outputs.shape == expected, f"{type(model).__name__} returns {tuple(outputs.shape)} instead of {expected}"
 
 
-def _split_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
+def _training_split_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
+    """Too few samples or batches to train on, or for the interval between validations."""
     faults = []
     ranks = experiment.resources.world_size
-    size = experiment.batch_size_per_device
-    if data.sizes["train"] < size * ranks:
+    batch_size = experiment.batch_size_per_device
+    batches = batches_per_epoch(experiment, data)
+    if data.sizes["train"] < batch_size * ranks:
         faults.append(
             Fault(
                 "data.global_batch_size" if experiment.data.global_batch_size else "data.batch_size",
-                f"the training split of {data.file} has {data.sizes['train']} samples, too few for one batch of {size} "
-                f"on each of {ranks} ranks",
-                value=size,
+                f"the training split of {data.file} has {data.sizes['train']} samples, too few for one batch of "
+                f"{batch_size} on each of {ranks} ranks",
+                value=batch_size,
                 allowed=f"at most {data.sizes['train'] // ranks}",
             )
         )
-    elif batches_per_epoch(experiment, data) == 0:
+    elif batches == 0:
         faults.append(
             Fault(
                 "trainer.limit_train_batches",
@@ -142,16 +105,22 @@ def _split_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
             )
         )
     interval = experiment.trainer.val_check_interval
-    most = batches_per_epoch(experiment, data)
-    if isinstance(interval, int) and interval > most > 0:
+    if isinstance(interval, int) and interval > batches > 0:
         faults.append(
             Fault(
                 "trainer.val_check_interval",
-                f"an epoch has {most} batches only",
+                f"an epoch has only {batches} batches",
                 value=interval,
-                allowed=f"at most {most} batches, or a fraction of an epoch",
+                allowed=f"at most {batches} batches, or a fraction of an epoch",
             )
         )
+    return faults
+
+
+def _evaluation_split_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
+    """Validation or test splits with too few samples or batches."""
+    faults = []
+    ranks = experiment.resources.world_size
     for split in ("val", "test"):
         if split not in data.sizes:
             continue
@@ -162,14 +131,18 @@ def _split_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
                 Fault(
                     "resources",
                     f"the {split} split of {data.file} has {data.sizes[split]} samples, fewer than the {ranks} ranks",
-                    remedy="ask for fewer GPUs, or make the split larger",
+                    remedy="request fewer GPUs, or enlarge the split",
                 )
             )
     return faults
 
 
 def _limit_faults(experiment: Experiment, split: str, size: int) -> list[Fault]:
-    """Lightning refuses a fraction that leaves no batch, and that only when the split's turn comes."""
+    """A fraction of the batches that is less than one batch.
+
+    Lightning refuses it too, but not before it evaluates the split: for the test split, at the very
+    end.
+    """
     batches = len(
         BatchOrder(size, experiment.batch_size_per_device, shuffle=False, num_ranks=experiment.resources.world_size)
     )
@@ -179,85 +152,94 @@ def _limit_faults(experiment: Experiment, split: str, size: int) -> list[Fault]:
     return [
         Fault(
             f"trainer.limit_{split}_batches",
-            f"leaves none of the {batches} {split} batches",
+            f"selects none of the {batches} {split} batches",
             value=limit,
-            allowed=f"0 for none, at least {1 / batches:.2g}, or an integer number of batches",
+            allowed=f"0 to skip the split, at least {1 / batches:.2g}, or an integer number of batches",
         )
     ]
 
 
-def _not_by_hand(experiment: Experiment) -> list[Fault]:
-    """What Lightning does around an optimizer step, it does not do for modules that step by
-    themselves.
-    """
+def _manual_optimization_faults(experiment: Experiment) -> list[Fault]:
+    """Settings that Lightning ignores for modules that call their optimizers themselves."""
     trainer = experiment.trainer
-    wanted = {
+    ignored = {
         "gradient_clip_val": trainer.gradient_clip_val,
         "accumulate_grad_batches": trainer.accumulate_grad_batches,
     }
     return [
         Fault(
             f"trainer.{key}",
-            f"{experiment.model.name} makes its steps itself: it has no effect",
+            f"has no effect on {experiment.model.name}, which calls its optimizers itself",
             value=value,
-            remedy="leave it out",
+            remedy="remove it",
         )
-        for key, value in wanted.items()
+        for key, value in ignored.items()
         if value is not None and (key, value) != ("accumulate_grad_batches", 1)
     ]
 
 
 def _generation_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
-    """Samples that a network draws are given back in the units of the data: only scaling can be
-    undone.
-    """
+    """Preprocessing other than scaling, which cannot be undone for generated samples."""
     if data.task != "generation":
         return []
     return [
-        Fault(f"data.{key}", "cannot be undone for samples that are drawn", value=value, remedy="leave it out")
+        Fault(f"data.{key}", "cannot be undone for generated samples", value=value, remedy="remove it")
         for key, value in (("imputation", experiment.data.imputation), ("projection", experiment.data.projection))
         if value != "none"
     ]
 
 
 def _monitor_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
-    schedule = experiment.schedule
-    watched = {"checkpoint.monitor": experiment.checkpoint.monitor}
-    if "val" not in data.sizes or not experiment.trainer.limit_val_batches:
-        problem = "there is no validation to watch"
-        remedy = "see to a validation split (data.splits, limit_val_batches), or {}"
-        without = []
-        if isinstance(schedule, Plateau):
-            other = remedy.format("choose another schedule")
-            without.append(Fault("schedule.name", problem, value="plateau", remedy=other))
-        if experiment.trainer.early_stopping is not None:
-            without.append(Fault("trainer.early_stopping", problem, remedy=remedy.format("leave it out")))
-        if without:
-            return without
-    if isinstance(schedule, Plateau):
-        watched["schedule.monitor"] = schedule.monitor
+    """Monitored metrics that are not computed, or of which it is unknown whether more is better."""
+    has_validation = "val" in data.sizes and bool(experiment.trainer.limit_val_batches)
+    if not has_validation and (faults := _validation_needed_faults(experiment)):
+        return faults
     if "val" not in data.sizes:
         return []
-    if not isinstance(experiment.model, ModelConfig):  # it logs what it likes
-        modes = {"checkpoint": experiment.checkpoint.mode, "schedule": getattr(schedule, "mode", "auto")}
-        return [
-            Fault(
-                f"{where.partition('.')[0]}.mode",
-                f"whether less or more of {name} is better, its name does not tell",
-                value="auto",
-                allowed="min, max",
-            )
-            for where, name in watched.items()
-            if modes[where.partition(".")[0]] == "auto" and known_direction(name) is None
-        ]
+    monitored = {"checkpoint.monitor": experiment.checkpoint.monitor}
+    if isinstance(experiment.schedule, Plateau):
+        monitored["schedule.monitor"] = experiment.schedule.monitor
+    if not isinstance(experiment.model, ModelConfig):  # a user's module may log any name
+        return _direction_faults(experiment, monitored)
     try:
         unweighted = experiment.loss.model_copy(update={"class_weights": "none"})
         task = Task(unweighted, data, experiment.metrics)
     except ConfigError:
-        return []  # told when the model is built
+        return []  # reported when the model is built
     known = ["val/loss", *task.metrics("val/"), *(f"val/{name}" for name in experiment.model.metrics)]
     return [
-        Fault(where, "is not a metric of this task", value=name, allowed=", ".join(known))
-        for where, name in watched.items()
+        Fault(key, "is not a metric of this task", value=name, allowed=", ".join(known))
+        for key, name in monitored.items()
         if name not in known
+    ]
+
+
+def _validation_needed_faults(experiment: Experiment) -> list[Fault]:
+    """Settings that require a validation, in a training without one."""
+    problem = "needs a validation, but this training has none"
+    remedy = "provide a validation split (data.splits, trainer.limit_val_batches), or {}"
+    faults = []
+    if isinstance(experiment.schedule, Plateau):
+        other_schedule = remedy.format("choose another schedule")
+        faults.append(Fault("schedule.name", problem, value="plateau", remedy=other_schedule))
+    if experiment.trainer.early_stopping is not None:
+        faults.append(Fault("trainer.early_stopping", problem, remedy=remedy.format("remove it")))
+    return faults
+
+
+def _direction_faults(experiment: Experiment, monitored: dict[str, str]) -> list[Fault]:
+    """Metrics of a user's module for which ``mode: auto`` cannot know whether more is better."""
+    modes = {
+        "checkpoint.monitor": experiment.checkpoint.mode,
+        "schedule.monitor": getattr(experiment.schedule, "mode", "auto"),
+    }
+    return [
+        Fault(
+            key.replace("monitor", "mode"),
+            f"the name {name} does not say whether a lower or a higher value is better",
+            value="auto",
+            allowed="min, max",
+        )
+        for key, name in monitored.items()
+        if modes[key] == "auto" and known_direction(name) is None
     ]

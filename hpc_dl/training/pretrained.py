@@ -1,4 +1,4 @@
-"""Beginning with weights that another run has learned: ``model.init_from`` and ``model.freeze``."""
+"""Training that starts from pretrained weights: ``model.init_from`` and ``model.freeze``."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ import torch
 from torch import nn
 
 from hpc_dl.errors import ConfigError, RunError
+from hpc_dl.formatting import shortened
 from hpc_dl.runs import folder
 
 _NUM_LISTED = 4
 
 
-def weights_file(word: str, runs: Path) -> Path:
-    """The file that ``model.init_from`` means: itself, or the best checkpoint of a run.
+def weights_file(init_from: str, runs: Path) -> Path:
+    """Find the file that ``model.init_from`` names: a checkpoint, or the best one of a run.
 
     Args:
-        word: path of a checkpoint file, or a run as on the command line.
+        init_from: path of a checkpoint file, or a run as on the command line.
         runs: folder of all runs.
 
     Raises:
         ConfigError: there is no such file or run, or the run has no weights yet.
     """
-    path = Path(word).expanduser()
+    path = Path(init_from).expanduser()
     if path.is_file():
         return path.resolve()
     try:
-        run = folder.find(word, runs)
+        run = folder.find(init_from, runs)
     except RunError as error:
         raise ConfigError.at(
             "model.init_from",
             f"is neither a file nor a run ({error.faults[0].problem})",
-            value=word,
-            remedy=error.faults[0].remedy or "name a checkpoint file, or a run as `hpc-dl status` lists it",
+            value=init_from,
+            remedy=error.faults[0].remedy or "name a checkpoint file, or a run as listed by `hpc-dl status`",
         ) from None
     if not run.best_checkpoint.exists():
         raise ConfigError.at("model.init_from", "has no checkpoint yet", value=run.name, remedy="wait until it has one")
@@ -45,40 +46,38 @@ def weights_file(word: str, runs: Path) -> Path:
 
 
 def load_pretrained(module: nn.Module, path: Path, say: Callable[[str], None] = lambda _: None) -> None:
-    """Copy the weights of a file into a module, wherever name and shape agree; the others stay as
-    they were drawn.
+    """Copy the weights of a file into a module where name and shape match; the others stay fresh.
 
     Args:
-        module: with fresh weights; on the meta device it is only checked what would be copied.
-        path: a checkpoint of hpc_dl or Lightning, or a state dict that ``torch.save`` wrote. Only
-            plain weights are read: a file cannot make this process run code.
-        say: tells the user one line.
+        module: with fresh weights; on the meta device nothing is copied, only checked.
+        path: a checkpoint of hpc_dl or Lightning, or a state dict written by ``torch.save``. Only
+            plain weights are read, so the file cannot run code in this process.
+        say: prints one line for the user.
 
     Raises:
-        ConfigError: the file cannot be read, or none of its weights fits.
+        ConfigError: the file cannot be read, or none of its weights matches.
     """
     saved = _state_dict(path)
     own = {name: value for name, value in module.state_dict().items() if not name.startswith("evaluation.")}
-    fitting = [name for name, value in own.items() if name in saved and saved[name].shape == value.shape]
-    fresh = [name for name in own if name not in fitting]
-    if not fitting:
+    matching = [name for name, value in own.items() if name in saved and saved[name].shape == value.shape]
+    fresh = [name for name in own if name not in matching]
+    if not matching:
         raise ConfigError.at(
             "model.init_from",
-            "holds no weights of this model: no name and shape agree",
+            "has no weight that matches this model in name and shape",
             value=str(path),
             allowed=f"weights such as {', '.join(list(own)[:_NUM_LISTED])}",
             remedy="name a run of the same architecture",
         )
     with torch.no_grad():
-        for name in fitting:
+        for name in matching:
             own[name].copy_(saved[name])
-    told = f"Beginning with {len(fitting)} of {len(own)} weights of {path}"
-    say(f"{told}; fresh: {_listed(fresh)}" if fresh else told)
+    message = f"Starting from {len(matching)} of {len(own)} weights of {path}"
+    say(f"{message}; fresh: {shortened(fresh, _NUM_LISTED)}" if fresh else message)
 
 
 def freeze(module: nn.Module, patterns: Sequence[str]) -> None:
-    """Keep parts of a module as they are: their parameters are not learned, their running
-    statistics do not move.
+    """Freeze parts of a module: their parameters are not trained, their running statistics kept.
 
     Args:
         module: any.
@@ -86,7 +85,7 @@ def freeze(module: nn.Module, patterns: Sequence[str]) -> None:
             ``layers.0.*``.
 
     Raises:
-        ConfigError: a pattern names nothing, or nothing is left to learn.
+        ConfigError: a pattern matches nothing, or nothing remains to train.
     """
     for pattern in patterns:
         parts = [part for name, part in module.named_modules() if name and fnmatch.fnmatchcase(name, pattern)]
@@ -94,7 +93,7 @@ def freeze(module: nn.Module, patterns: Sequence[str]) -> None:
         if not parts and not parameters:
             raise ConfigError.at(
                 "model.freeze",
-                "names no part of the model",
+                "matches no part of the model",
                 value=pattern,
                 allowed=", ".join(name for name, _ in module.named_children() if name != "evaluation"),
             )
@@ -104,7 +103,7 @@ def freeze(module: nn.Module, patterns: Sequence[str]) -> None:
         for parameter in parameters:
             parameter.requires_grad_(False)
     if patterns and not any(parameter.requires_grad for parameter in module.parameters()):
-        raise ConfigError.at("model.freeze", "leaves nothing to learn", value=list(patterns))
+        raise ConfigError.at("model.freeze", "leaves nothing to train", value=list(patterns))
 
 
 def _state_dict(path: Path) -> dict[str, torch.Tensor]:
@@ -113,21 +112,16 @@ def _state_dict(path: Path) -> dict[str, torch.Tensor]:
     except pickle.UnpicklingError:
         raise ConfigError.at(
             "model.init_from",
-            "holds more than plain weights, which could run code of its author: it is not opened",
+            "contains more than plain weights, such as code that loading would run, so it was not opened",
             value=str(path),
-            remedy="save `model.state_dict()` alone",
+            remedy="save only `model.state_dict()`",
         ) from None
     except (OSError, RuntimeError, ValueError, EOFError):
         raise ConfigError.at(
             "model.init_from",
-            "is no checkpoint, or a damaged one",
+            "is not a checkpoint, or a damaged one",
             value=str(path),
             remedy="name a run, or its best.ckpt",
         ) from None
-    found = content.get("state_dict", content) if isinstance(content, dict) else {}
-    return {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _NUM_LISTED} more" if len(names) > _NUM_LISTED else ""
-    return ", ".join(names[:_NUM_LISTED]) + more
+    state = content.get("state_dict", content) if isinstance(content, dict) else {}
+    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}

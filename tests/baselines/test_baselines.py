@@ -1,4 +1,4 @@
-"""Simple models on the same splits, and the sentence that compares them with networks."""
+"""Baselines on the same splits, and the verdict that compares them with networks."""
 
 import json
 import math
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from hpc_dl.atomic_files import read_json
-from hpc_dl.baselines import simple
 from hpc_dl.baselines.compare import compare, interval, verdict
-from hpc_dl.baselines.features import _of_positions, rows_of
+from hpc_dl.baselines.features import position_rows, rows_of
+from hpc_dl.baselines.fitting import TASKS_WITH_BASELINES
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.files.format import Samples, write
@@ -28,26 +28,27 @@ def compared(tmp_path: Path, file: Path, **sections: Any) -> dict[str, Any]:
     return compare(experiment, runs=tmp_path / "runs", data_dir=None, seeds=2, say=lambda _: None)
 
 
-def by_name(found: dict[str, Any], metric: str) -> dict[str, float]:
-    return {model["name"]: float(np.mean(model["metrics"][metric])) for model in found["simple"]}
+def by_name(comparison: dict[str, Any], metric: str) -> dict[str, float]:
+    return {model["name"]: float(np.mean(model["metrics"][metric])) for model in comparison["simple"]}
 
 
-def test_classes(tmp_path: Path) -> None:
-    found = compared(tmp_path, experiments.classification_file(tmp_path, {"train": 90, "val": 30, "test": 30}))
-    accuracy = by_name(found, "test/accuracy")
+def test_classification(tmp_path: Path) -> None:
+    comparison = compared(tmp_path, experiments.classification_file(tmp_path, {"train": 90, "val": 30, "test": 30}))
+    accuracy = by_name(comparison, "test/accuracy")
     assert accuracy.pop("constant") == pytest.approx(1 / 3)
     assert set(accuracy) == {"logistic", "k-NN", "forest", "gradient boosting"}
-    assert accuracy["logistic"] > 0.9 and accuracy["forest"] > 0.9  # brightness tells the class
-    assert found["best"]["name"] in accuracy and "No finished run" in found["verdict"]
+    assert accuracy["logistic"] > 0.9 and accuracy["forest"] > 0.9  # the class is the brightness
+    assert accuracy[comparison["best"]["name"]] == max(accuracy.values())
+    assert "There is no finished run" in comparison["verdict"]
 
 
-def test_values(tmp_path: Path) -> None:
+def test_regression(tmp_path: Path) -> None:
     r2 = by_name(compared(tmp_path, experiments.regression_file(tmp_path, 2)), "test/r2")
     assert r2["linear"] == max(r2.values()) > 0.95  # the data are a linear function
     assert r2["constant"] < 0.1
 
 
-def test_a_result_tells_the_best_simple_model(tmp_path: Path) -> None:
+def test_results_and_comparison_with_finished_runs(tmp_path: Path) -> None:
     file = experiments.classification_file(tmp_path)
     best = compared(tmp_path, file)["best"]
     runs = []
@@ -55,19 +56,20 @@ def test_a_result_tells_the_best_simple_model(tmp_path: Path) -> None:
         run = experiments.prepared(tmp_path, experiments.raw(file, seed=seed, trainer={"max_epochs": 2}))
         train(run)
         assert read_json(run.result)["baseline"] == {"metric": "test/accuracy", **best}
-        assert f"the best simple model ({best['name']})" in run.log(0).read_text()
+        assert f"best baseline ({best['name']})" in run.log(0).read_text()
         runs.append(read_json(run.result)["metrics"]["test/accuracy"])
-    found = compared(tmp_path, file)
-    assert found["networks"] == {"mlp": pytest.approx(runs)}
+    assert compared(tmp_path, file)["networks"] == {"mlp": pytest.approx(runs)}
     longer = experiments.prepared(tmp_path, experiments.raw(file, trainer={"max_epochs": 3}))
     train(longer)
     networks = compared(tmp_path, file)["networks"]
-    assert set(networks) == {"mlp", f"mlp, as in {longer.name}"}, "another number of epochs is another experiment"
+    assert set(networks) == {"mlp", f"mlp, as in {longer.name}"}, (
+        "runs with another number of epochs are listed separately"
+    )
     other = experiments.classification_file(tmp_path / "..", {"train": 24, "val": 6, "test": 6})
     assert compared(tmp_path, other)["networks"] == {}, "runs on other data do not count"
 
 
-def test_pixels_by_their_neighbors_and_otsu(tmp_path: Path) -> None:
+def test_segmentation_by_neighborhoods_and_otsu(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     masks = np.zeros((12, 16, 16), np.int64)
     masks[:, 4:12, 3:9] = 1
@@ -79,15 +81,15 @@ def test_pixels_by_their_neighbors_and_otsu(tmp_path: Path) -> None:
     assert iou["Otsu's threshold"] > 0.99 and iou["logistic"] > 0.99 > iou["constant"]
 
 
-def test_the_neighbors_of_a_pixel() -> None:
+def test_neighborhood_of_a_pixel() -> None:
     x = np.arange(12, dtype=np.float32).reshape(1, 1, 3, 4)
-    rows = _of_positions(x, np.zeros((1, 3, 4), np.int64)).x
+    rows = position_rows(x, np.zeros((1, 3, 4), np.int64)).x
     assert rows.shape == (12, 9)
     assert rows[5].tolist() == [0, 1, 2, 4, 5, 6, 8, 9, 10]  # around the 5
     assert rows[0].tolist() == [0, 0, 1, 0, 0, 1, 4, 4, 5]  # at a corner the edge is repeated
 
 
-def test_sequences_graphs_and_tokens_become_rows(tmp_path: Path) -> None:
+def test_rows_of_sequences_graphs_and_tokens(tmp_path: Path) -> None:
     steps = Ragged(np.arange(12, dtype=np.float32).reshape(6, 2), np.array([0, 2, 6]))
     train_split = {"inputs": steps, "targets": np.array([0, 1])}
     write(tmp_path / "s.h5", {"train": train_split}, task="classification", **ABOUT)
@@ -112,13 +114,13 @@ def test_sequences_graphs_and_tokens_become_rows(tmp_path: Path) -> None:
     stream = {"inputs": np.tile(np.array([0, 1, 2], np.uint8), 200)}
     splits = {"train": stream, "test": stream}
     write(tmp_path / "t.h5", splits, task="language_modeling", targets=(), stream=True, class_names="abc", **ABOUT)
-    found = compared(tmp_path, tmp_path / "t.h5", data={"windows": {"length": 20}, "batch_size": 4})
-    bits = by_name(found, "test/bits_per_step")
+    comparison = compared(tmp_path, tmp_path / "t.h5", data={"windows": {"length": 20}, "batch_size": 4})
+    bits = by_name(comparison, "test/bits_per_step")
     assert bits["1-gram"] == pytest.approx(math.log2(3), abs=0.01)
-    assert bits["2-gram"] < 0.1 and found["best"]["name"] != "1-gram"  # each token tells the next
+    assert bits["2-gram"] < 0.1 and comparison["best"]["name"] != "1-gram"  # each token determines the next
 
 
-def test_principal_components_are_the_best_linear_code(tmp_path: Path) -> None:
+def test_principal_components_reconstruct_a_plane(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     plane = generator.normal(size=(60, 2)) @ generator.normal(size=(2, 12))
     x = (plane + 0.01 * generator.normal(size=plane.shape)).astype(np.float32)
@@ -130,36 +132,36 @@ def test_principal_components_are_the_best_linear_code(tmp_path: Path) -> None:
     assert error["PCA, 2 components"] == pytest.approx(10 * 0.01**2, rel=0.4)  # the noise off the plane
 
 
-def test_a_task_without_simple_models(tmp_path: Path) -> None:
+def test_task_without_baselines_is_refused(tmp_path: Path) -> None:
     write(
         tmp_path / "g.h5", {"train": {"inputs": np.zeros((9, 2), np.float32)}}, task="generation", targets=(), **ABOUT
     )
-    with pytest.raises(ConfigError, match=r"data\.task: there is no simple model for it \(got 'generation'"):
+    with pytest.raises(ConfigError, match=r"data\.task: has no baseline \(got 'generation'"):
         compared(tmp_path, tmp_path / "g.h5")
-    assert "generation" not in simple.KNOWN
+    assert "generation" not in TASKS_WITH_BASELINES
 
 
-def test_the_interval_is_student_s() -> None:
+def test_interval_is_that_of_student() -> None:
     mean, half = interval([1.0, 2.0, 3.0])
     assert (mean, half) == (2.0, pytest.approx(4.303 / math.sqrt(3)))
     assert math.isnan(interval([1.0])[1])
 
 
 @pytest.mark.parametrize(
-    ("networks", "metric", "wanted"),
+    ("networks", "metric", "sentence"),
     [
         ({"cnn": [0.99, 0.991, 0.99]}, "test/accuracy", "The network is better by 0.0"),
         ({"cnn": [0.99]}, "test/accuracy", "(one seed only"),
-        ({"cnn": [0.90, 0.91, 0.90]}, "test/accuracy", "No deep model is needed here"),
-        ({"cnn": [0.90, 0.99, 0.97]}, "test/accuracy", "No difference can be told"),
+        ({"cnn": [0.90, 0.91, 0.90]}, "test/accuracy", "No network is needed here"),
+        ({"cnn": [0.90, 0.99, 0.97]}, "test/accuracy", "No significant difference"),
         ({"cnn": [1.0, 1.0, 1.0], "mlp": [0.5, 0.5, 0.5]}, "test/mse", "The network is better by 0.45: mlp"),
-        ({}, "test/accuracy", "No finished run"),
+        ({}, "test/accuracy", "There is no finished run"),
     ],
 )
-def test_the_verdict(networks: dict[str, list[float]], metric: str, wanted: str) -> None:
-    assert wanted in verdict({"name": "k-NN", "mean": 0.95, "half_width": None}, networks, metric)
+def test_verdict(networks: dict[str, list[float]], metric: str, sentence: str) -> None:
+    assert sentence in verdict({"name": "k-NN", "mean": 0.95, "half_width": None}, networks, metric)
 
 
-def test_it_is_written_for_programs_too(tmp_path: Path) -> None:
-    found = compared(tmp_path, experiments.classification_file(tmp_path))
-    assert json.loads(json.dumps(found)) == found
+def test_comparison_is_json(tmp_path: Path) -> None:
+    comparison = compared(tmp_path, experiments.classification_file(tmp_path))
+    assert json.loads(json.dumps(comparison)) == comparison

@@ -15,13 +15,13 @@ from tests.cli.conftest import HpcDl
 
 @pytest.fixture
 def run(hpc_dl: HpcDl, config: Callable[..., Path], tmp_path: Path) -> Path:
-    """A finished run, in ``runs`` of the current folder."""
+    """A finished run in ``runs`` of the current folder."""
     answer = hpc_dl("train", config(trainer={"max_epochs": 2}), "--json")
     assert answer.status == 0, answer.err
     return Path(answer.json["dir"])
 
 
-def test_the_test_split_gives_what_the_training_said(hpc_dl: HpcDl, run: Path) -> None:
+def test_evaluation_matches_the_result_of_the_training(hpc_dl: HpcDl, run: Path) -> None:
     answer = hpc_dl("evaluate", "latest", "--json")
     assert answer.status == 0, answer.err
     result = json.loads((run / "result.json").read_text())
@@ -32,60 +32,66 @@ def test_the_test_split_gives_what_the_training_said(hpc_dl: HpcDl, run: Path) -
     confusion = np.array(answer.json["confusion"])
     assert confusion.sum() == answer.json["samples"] == 11
     assert confusion.trace() / 11 == pytest.approx(answer.json["metrics"]["accuracy"])
-    assert confusion.sum(1).tolist() == [4, 4, 3]  # as many of each class as there are
+    assert confusion.sum(1).tolist() == [4, 4, 3]  # the samples of each class
     shown = hpc_dl("evaluate", "latest", "--split", "train")
     assert shown.status == 0 and "48 train samples" in shown.out and "light" in shown.out
 
 
-def test_predictions_are_those_of_the_evaluation(hpc_dl: HpcDl, run: Path, image_file: Path, tmp_path: Path) -> None:
+def test_predictions_match_the_evaluation(hpc_dl: HpcDl, run: Path, image_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "predictions.h5"
     answer = hpc_dl("predict", run, image_file, "--out", out, "--json")
     assert answer.status == 0, answer.err
     assert answer.json["samples"] == {"train": 48, "val": 13, "test": 11}
-    with h5py.File(out) as found, h5py.File(image_file) as file:
-        assert found.attrs["run"] == run.name and list(found.attrs["class_names"]) == ["dark", "gray", "light"]
-        predictions, probabilities = found["test/predictions"][()], found["test/probabilities"][()]
+    with h5py.File(out) as results, h5py.File(image_file) as file:
+        assert results.attrs["run"] == run.name and list(results.attrs["class_names"]) == ["dark", "gray", "light"]
+        predictions, probabilities = results["test/predictions"][()], results["test/probabilities"][()]
         accuracy = (predictions == file["test/targets"][()]).mean()
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
     assert (probabilities.argmax(1) == predictions).all()
     assert accuracy == pytest.approx(hpc_dl("evaluate", run, "--json").json["metrics"]["accuracy"])
 
 
-def test_a_file_of_inputs_alone(hpc_dl: HpcDl, run: Path, tmp_path: Path) -> None:
+def test_prediction_for_inputs_without_targets(hpc_dl: HpcDl, run: Path, tmp_path: Path) -> None:
     images, out = experiments.classes(7, 3).inputs, tmp_path / "out.h5"
     with h5py.File(tmp_path / "new.h5", "w") as file:
         file["images"] = images
         file["other"] = images[:, :, :4]
     answer = hpc_dl("predict", run, tmp_path / "new.h5", "--out", out, "--inputs", "images")
     assert answer.status == 0, answer.err
-    with h5py.File(out) as found:
-        assert found["all/predictions"].shape == (7,)
+    with h5py.File(out) as results:
+        assert results["all/predictions"].shape == (7,)
     before = out.read_bytes()
     answer = hpc_dl("predict", run, tmp_path / "new.h5", "--out", out, "--inputs", "images")
-    assert answer.status == 2 and "out.h5: is there already" in answer.err
+    assert answer.status == 2 and "out.h5: already exists" in answer.err
     source = (tmp_path / "new.h5").read_bytes()
     answer = hpc_dl("predict", run, tmp_path / "new.h5", "--out", tmp_path / "new.h5", "--inputs", "images", "--force")
-    assert answer.status == 2 and "new.h5: is the file that is read" in answer.err
+    assert answer.status == 2 and "new.h5: is the input file" in answer.err
     assert (tmp_path / "new.h5").read_bytes() == source
-    for words, told in (
-        (("--inputs", "other"), "has other inputs than the training (got '(1, 4, 8)'; allowed: (1, 8, 8))"),
-        ((), "new.h5:inputs: there is no such dataset, in the file or in a group of it"),
+    for options, message in (
+        (
+            ("--inputs", "other"),
+            "has inputs of another shape than the training data (got '(1, 4, 8)'; allowed: (1, 8, 8))",
+        ),
+        ((), "new.h5:inputs: does not exist, neither at the top of the file nor in one of its groups"),
     ):
-        answer = hpc_dl("predict", run, tmp_path / "new.h5", "--out", out, "--force", *words)
-        assert answer.status == 2 and told in answer.err, answer.err
+        answer = hpc_dl("predict", run, tmp_path / "new.h5", "--out", out, "--force", *options)
+        assert answer.status == 2 and message in answer.err, answer.err
     assert out.read_bytes() == before and len(list(tmp_path.glob("*out*"))) == 1
 
 
-def test_a_user_s_mistakes(hpc_dl: HpcDl, run: Path) -> None:
+def test_faults_of_evaluate(hpc_dl: HpcDl, run: Path) -> None:
     answer = hpc_dl("evaluate", "latest", "--split", "best")
-    assert answer.status == 2 and "--split: is not there (got 'best'; allowed: train, val, test)" in answer.err
+    assert (
+        answer.status == 2
+        and "--split: is not a split of the data (got 'best'; allowed: train, val, test)" in answer.err
+    )
     for checkpoint in (run / "checkpoints").glob("best*"):
         checkpoint.unlink()
     answer = hpc_dl("evaluate", run)
     assert answer.status == 2 and "has no weights yet" in answer.err
 
 
-def test_the_exported_model_takes_what_is_stored(hpc_dl: HpcDl, run: Path, image_file: Path, tmp_path: Path) -> None:
+def test_exported_model_matches_predict(hpc_dl: HpcDl, run: Path, image_file: Path, tmp_path: Path) -> None:
     out, predictions = tmp_path / "model.onnx", tmp_path / "predictions.h5"
     answer = hpc_dl("export", run, "--out", out, "--json")
     assert answer.status == 0, answer.err
@@ -93,15 +99,15 @@ def test_the_exported_model_takes_what_is_stored(hpc_dl: HpcDl, run: Path, image
     assert hpc_dl("predict", run, image_file, "--out", predictions).status == 0
     session = onnxruntime.InferenceSession(str(out))
     assert session.get_modelmeta().custom_metadata_map["classes"].split() == ["dark", "gray", "light"]
-    with h5py.File(image_file) as file, h5py.File(predictions) as found:
+    with h5py.File(image_file) as file, h5py.File(predictions) as results:
         (probabilities,) = session.run(["probabilities"], {"inputs": file["val/inputs"][()]})
-        np.testing.assert_allclose(probabilities, found["val/probabilities"][()], atol=1e-5)
+        np.testing.assert_allclose(probabilities, results["val/probabilities"][()], atol=1e-5)
     again = hpc_dl("export", run, "--out", out)
-    assert (again.status, "is there already. Give another name, or replace it by --force" in again.err) == (2, True)
+    assert (again.status, "already exists. Choose another name, or replace it with --force" in again.err) == (2, True)
     assert [path.name for path in tmp_path.glob("*.onnx*")] == ["model.onnx"]
 
 
-def test_channels_lie_in_the_exported_model_where_they_lie_in_the_file(
+def test_exported_model_has_the_channel_order_of_the_file(
     hpc_dl: HpcDl, config: Callable[..., Path], tmp_path: Path
 ) -> None:
     colors = np.random.default_rng(0).integers(0, 255, (30, 6, 8, 3), np.uint8)
@@ -115,6 +121,6 @@ def test_channels_lie_in_the_exported_model_where_they_lie_in_the_file(
     assert answer.status == 0, answer.err
     assert answer.json["inputs"]["shape"] == [6, 8, 3]
     assert hpc_dl("predict", "latest", tmp_path / "last.h5", "--out", predictions).status == 0
-    (found,) = onnxruntime.InferenceSession(str(out)).run(None, {"inputs": colors})
+    (probabilities,) = onnxruntime.InferenceSession(str(out)).run(None, {"inputs": colors})
     with h5py.File(predictions) as file:
-        np.testing.assert_allclose(found, file["all/probabilities"][()], atol=1e-5)
+        np.testing.assert_allclose(probabilities, file["all/probabilities"][()], atol=1e-5)

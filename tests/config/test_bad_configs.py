@@ -273,8 +273,8 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
     ),
     (
         {"data": {"batch_size": 1}, "resources": {"nodes": 12}},
-        "resources: the test split of {file} has 11 samples, fewer than the 12 ranks. Ask for fewer GPUs, or make the "
-        "split larger",
+        "resources: the test split of {file} has 11 samples, fewer than the 12 ranks. Request fewer GPUs, or enlarge "
+        "the split",
     ),
     (
         {"loss": {"name": "mse"}},
@@ -297,17 +297,17 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
     ),
     (
         {"trainer": {"limit_val_batches": 0.4}},
-        "trainer.limit_val_batches: leaves none of the 2 val batches (got 0.4; allowed: 0 for none, at least 0.5, or "
-        "an integer number of batches)",
+        "trainer.limit_val_batches: selects none of the 2 val batches (got 0.4; allowed: 0 to skip the split, at "
+        "least 0.5, or an integer number of batches)",
     ),
     (
         {"trainer": {"limit_test_batches": 0.4}},
-        "trainer.limit_test_batches: leaves none of the 2 test batches (got 0.4; allowed: 0 for none, at least 0.5, "
-        "or an integer number of batches)",
+        "trainer.limit_test_batches: selects none of the 2 test batches (got 0.4; allowed: 0 to skip the split, at "
+        "least 0.5, or an integer number of batches)",
     ),
     (
         {"trainer": {"val_check_interval": 7}},
-        "trainer.val_check_interval: an epoch has 6 batches only (got 7; allowed: at most 6 batches, or a fraction of "
+        "trainer.val_check_interval: an epoch has only 6 batches (got 7; allowed: at most 6 batches, or a fraction of "
         "an epoch)",
     ),
     (
@@ -356,8 +356,8 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
         [
             "data.batch_size: the training split of {file} has 48 samples, too few for one batch of 100 on each of "
             "1 ranks (got 100; allowed: at most 48)",
-            "trainer.limit_val_batches: leaves none of the 1 val batches (got 0.1; allowed: 0 for none, at least 1, "
-            "or an integer number of batches)",
+            "trainer.limit_val_batches: selects none of the 1 val batches (got 0.1; allowed: 0 to skip the split, at "
+            "least 1, or an integer number of batches)",
             "loss.name: does not fit {file}, whose targets are made for classification (data.task) (got 'huber'; "
             f"allowed: {FOR_CLASSES})",
         ],

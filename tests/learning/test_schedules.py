@@ -222,12 +222,12 @@ def test_plateau_needs_a_validation(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         attempt(plateau_run(tmp_path, trainer=trainer))
     assert str(caught.value) == (
-        "schedule.name: there is no validation to watch (got 'plateau'). See to a validation split (data.splits, "
-        "limit_val_batches), or choose another schedule"
+        "schedule.name: needs a validation, but this training has none (got 'plateau'). Provide a validation split "
+        "(data.splits, trainer.limit_val_batches), or choose another schedule"
     )
 
 
 def test_early_stopping_needs_a_validation(tmp_path: Path) -> None:
     trainer = {"max_epochs": 1, "limit_val_batches": 0, "early_stopping": {}}
-    with pytest.raises(ConfigError, match=r"^trainer.early_stopping: there is no validation to watch"):
+    with pytest.raises(ConfigError, match=r"^trainer.early_stopping: needs a validation, but this training has none"):
         attempt(plateau_run(tmp_path, trainer=trainer, schedule={"name": "constant"}))

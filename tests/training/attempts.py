@@ -100,8 +100,8 @@ def attempt(run: RunFolder, *stops: Stop) -> int:
         0 when it finished, 75 when it stopped.
     """
     with pytest.MonkeyPatch.context() as patch, signals_of_this_process():
-        patch.setattr("hpc_dl.training.train.PlainProgress", _Tripwire)
-        patch.setattr("hpc_dl.training.train.on_terminal", lambda: False)
+        patch.setattr("hpc_dl.training.trainer.PlainProgress", _Tripwire)
+        patch.setattr("hpc_dl.training.trainer.on_terminal", lambda: False)
         patch.setattr(_Tripwire, "armed", list(stops))
         patch.setenv("SLURM_CPUS_PER_TASK", "1")  # one thread: several of them only wait for each other here
         signals.install()

@@ -1,4 +1,4 @@
-"""Freed memory stays with the process."""
+"""Freed memory stays in the process."""
 
 import ctypes
 import os
@@ -13,7 +13,7 @@ import numpy as np
 from hpc_dl.training.allocator import keep_freed_memory
 
 if {keep}:
-    assert keep_freed_memory() is {done}
+    assert keep_freed_memory() is {configured}
 faults = []
 for _ in range(10):
     arrays = [np.ones(3_000_000) for _ in range(4)]
@@ -23,24 +23,24 @@ print(faults[-1] - faults[1])
 """
 
 
-def faults(keep: bool, done: bool = True, **environment: str) -> int:
-    """Pages that the system has cleared for the later ones of some equal steps."""
-    ended = subprocess.run(
-        [sys.executable, "-c", _PROGRAM.format(keep=keep, done=done)],
+def page_faults(keep: bool, configured: bool = True, **environment: str) -> int:
+    """The number of pages that the system cleared for eight steps, after two steps of warm-up."""
+    process = subprocess.run(
+        [sys.executable, "-c", _PROGRAM.format(keep=keep, configured=configured)],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
     )
-    return int(ended.stdout)
+    return int(process.stdout)
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="no glibc here")
-def test_a_step_finds_the_memory_of_the_one_before() -> None:
-    without, kept = faults(keep=False), faults(keep=True)
-    assert without > 10_000 > 100 * kept
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc")
+def test_steps_reuse_freed_memory() -> None:
+    default, kept = page_faults(keep=False), page_faults(keep=True)
+    assert default > 10_000 > 100 * kept
 
 
-def test_the_users_own_settings_are_left_alone() -> None:
-    assert faults(keep=True, done=False, MALLOC_TOP_PAD_="65536") > 10_000
+def test_user_settings_take_precedence() -> None:
+    assert page_faults(keep=True, configured=False, MALLOC_TOP_PAD_="65536") > 10_000

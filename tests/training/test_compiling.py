@@ -1,8 +1,7 @@
-"""Compiled networks and other layouts learn the same, keep their names, and go on with or without
-each other."""
+"""``trainer.compile`` and ``trainer.channels_last``: same results, same names, resumable."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,13 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from hpc_dl.errors import ClusterError, ConfigError
+from hpc_dl.errors import ClusterError, ConfigError, Stopped
 from hpc_dl.runs.comparison import differences
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.training.compiling import compile_forward, lay_out, match_layouts
+from hpc_dl.training.compiling import compile_forward, match_layouts, use_channels_last
 from tests import experiments
-from tests.training.attempts import Stop, finish
+from tests.training import modules
+from tests.training.attempts import Stop, attempt, finish
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 CNN = {"name": "cnn", "channels": [4, 4], "hidden": 8, "dropout": 0.5}
@@ -34,7 +34,7 @@ def weights(run: RunFolder) -> dict[str, torch.Tensor]:
 
 @needs_compiler
 @pytest.mark.slow
-def test_a_compiled_training_learns_the_same_and_goes_on_exactly(tmp_path: Path, image_file: Path) -> None:
+def test_compiled_training_gives_the_same_result_and_resumes_exactly(tmp_path: Path, image_file: Path) -> None:
     model = {**CNN, "dropout": 0.0}
     plain = finish(prepared(tmp_path / "plain", image_file, model))
     compiled = finish(prepared(tmp_path / "compiled", image_file, model, compile="default"))
@@ -47,24 +47,16 @@ def test_a_compiled_training_learns_the_same_and_goes_on_exactly(tmp_path: Path,
 
 @needs_compiler
 @pytest.mark.slow
-def test_a_users_module_without_forward_is_compiled_in_parts(
-    tmp_path: Path, image_file: Path, own_module: Callable[[str], str]
+def test_children_are_compiled_without_a_forward(
+    tmp_path: Path, image_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    body = """
-    def training_step(self, batch, batch_idx):
-        assert type(self.layer.forward).__name__ == "_Compiled"
-        loss = self.loss(batch)
-        self.log("mine/loss", loss)
-        return loss
-    def validation_step(self, batch, batch_idx):
-        self.log("val/loss", self.loss(batch))
-"""
-    model = {"class": own_module(body)}
+    modules.enter(monkeypatch)
+    model = {"class": "expects_compiled_layer.Net"}
     run = finish(prepared(tmp_path, image_file, model, compile="default"), Stop(4))
     assert list(weights(run)) == ["layer.weight", "layer.bias"]
 
 
-class _Net(pl.LightningModule):
+class LinearModule(pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.layer = torch.nn.Linear(4, 1)
@@ -74,10 +66,10 @@ class _Net(pl.LightningModule):
         return result
 
 
-def test_whoever_watches_knows_of_each_compilation_and_of_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    # What compiles is torch's matter; here it need not.
+def test_only_calls_that_compile_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Only the calls are counted here, so that nothing needs to be compiled.
     monkeypatch.setattr(torch, "compile", lambda call, mode: call)
-    model, compiled = _Net(), []
+    model, compiled = LinearModule(), []
 
     @contextmanager
     def compiling() -> Iterator[None]:
@@ -94,45 +86,38 @@ def test_whoever_watches_knows_of_each_compilation_and_of_nothing_else(monkeypat
     assert list(model.state_dict()) == ["layer.weight", "layer.bias"]
 
 
-def test_a_network_that_cannot_be_compiled_is_told_in_a_line() -> None:
+def test_compilation_failure_is_one_line() -> None:
     def refuse(*_: Any) -> Any:
         raise torch._dynamo.exc.Unsupported("nothing works\nand a trace")
 
-    model = _Net()
+    model = LinearModule()
     compile_forward(model, "default", pytest.MonkeyPatch.context)  # type: ignore[arg-type]
     model.forward._call = refuse  # type: ignore[attr-defined]
     with pytest.raises(
-        ClusterError, match=r"trainer.compile: torch cannot compile _Net: nothing works. Set it to off$"
+        ClusterError, match=r"trainer.compile: torch cannot compile LinearModule: nothing works. Set it to off$"
     ):
         model(torch.ones(2, 4))
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_a_training_goes_on_with_another_layout(tmp_path: Path, image_file: Path, before: bool) -> None:
-    # Fused optimizers walk through a parameter and its state side by side, whatever their strides
-    # are.
+def test_training_resumes_with_another_layout(tmp_path: Path, image_file: Path, before: bool) -> None:
+    # Fused optimizers assume the same strides for a parameter and its state.
     run = prepared(tmp_path / "changed", image_file, channels_last=before)
     content = run.config.read_text()
-    finish_until(run, 6)
-    word = f"channels_last: {str(before).lower()}"
-    assert word in content
-    run.config.write_text(content.replace(word, f"channels_last: {str(not before).lower()}"))
+    assert attempt(run, Stop(6)) == Stopped.exit_status
+    setting = f"channels_last: {str(before).lower()}"
+    assert setting in content
+    run.config.write_text(content.replace(setting, f"channels_last: {str(not before).lower()}"))
     finish(run)
     reference = finish(prepared(tmp_path / "same", image_file, channels_last=before))
     for name, value in weights(run).items():
         torch.testing.assert_close(value, weights(reference)[name], rtol=1e-3, atol=1e-4)
 
 
-def finish_until(run: RunFolder, step: int) -> None:
-    from tests.training.attempts import attempt
-
-    assert attempt(run, Stop(step)) == 75
-
-
-def test_layouts() -> None:
+def test_layouts_of_weights_and_optimizer_states() -> None:
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv3d(2, 4, 3), torch.nn.LazyConv2d(5, 3))
     before = {name: value.clone() for name, value in model[:2].state_dict().items()}
-    lay_out(model)
+    use_channels_last(model)
     assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert model[1].weight.is_contiguous(memory_format=torch.channels_last_3d)
     assert all(torch.equal(value, before[name]) for name, value in model[:2].state_dict().items())
@@ -146,6 +131,6 @@ def test_layouts() -> None:
     assert float(state["step"]) == 3.0
 
 
-def test_cuda_graphs_are_not_for_cpus(tmp_path: Path, image_file: Path) -> None:
+def test_cuda_graphs_need_a_gpu(tmp_path: Path, image_file: Path) -> None:
     with pytest.raises(ConfigError, match="CUDA graphs"):
         prepared(tmp_path, image_file, compile="reduce-overhead", accelerator="cpu")

@@ -1,7 +1,6 @@
-"""The rows of the journal against a training loop written by hand."""
+"""The rows of the journal, compared with a training loop written by hand."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,18 @@ from hpc_dl.data.files.data_file import open_spec
 from hpc_dl.data.order.batch_order import epoch_order
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import read_journal
-from hpc_dl.training.preflight import build_model
+from hpc_dl.training.model_building import build_model
 from hpc_dl.training.train import train
 from tests import experiments
+from tests.training import modules
 
 SEED, BATCH, LR = 7, 8, 0.5
 
 
-def by_hand(
+def reference_training(
     run: RunFolder, file: Path, *, epochs: int, accumulate: int = 1, batches: int = 6, max_steps: int = 10**9
 ) -> tuple[list[float], list[int], list[float], torch.nn.Module]:
-    """Plain SGD: loss and step of each batch, gradient norm of each step, the network at the end."""
+    """Plain SGD: loss and step of each batch, gradient norm of each step, trained network."""
     with h5py.File(file) as data:
         x, y = data["train/inputs"][()].astype(np.float32), torch.from_numpy(data["train/targets"][()])
     inputs = torch.from_numpy((x - x.min()) / (x.max() - x.min()))
@@ -55,22 +55,22 @@ def by_hand(
     return losses, steps, norms, model
 
 
-def rows_by_hand(losses: list[float], steps: list[int], at: list[int]) -> list[float]:
-    """The mean over the batches since the row before, for rows written at these steps."""
+def mean_losses(losses: list[float], steps: list[int], row_steps: list[int]) -> list[float]:
+    """The mean over the batches since the previous row, for rows written at these steps."""
     return [
-        float(np.mean([loss for loss, step in zip(losses, steps, strict=True) if after < step <= until]))
-        for after, until in zip([0, *at], at, strict=False)
+        float(np.mean([loss for loss, step in zip(losses, steps, strict=True) if previous < step <= row_step]))
+        for previous, row_step in zip([0, *row_steps], row_steps, strict=False)
     ]
 
 
 @pytest.mark.parametrize(
-    ("trainer", "hand", "at"),
+    ("trainer", "reference", "row_steps"),
     [
         ({"max_epochs": 2, "log_every_n_steps": 1}, {"epochs": 2}, list(range(1, 13))),
         # every four steps, and at the end of each epoch
         ({"max_epochs": 2, "log_every_n_steps": 4}, {"epochs": 2}, [4, 6, 10, 12]),
         ({"max_epochs": 2, "log_every_n_steps": 50}, {"epochs": 2}, [6, 12]),
-        # six batches in steps of four: the second step of an epoch has but two
+        # six batches in steps of four: the second step of an epoch has only two
         (
             {"max_epochs": 2, "log_every_n_steps": 1, "accumulate_grad_batches": 4},
             {"epochs": 2, "accumulate": 4},
@@ -90,17 +90,18 @@ def rows_by_hand(losses: list[float], steps: list[int], at: list[int]) -> list[f
         ({"max_epochs": None, "max_steps": 9, "log_every_n_steps": 3}, {"epochs": 2, "max_steps": 9}, [3, 6, 9]),
     ],
 )
-def test_the_training_loss_of_each_row(
-    tmp_path: Path, image_file: Path, trainer: dict[str, Any], hand: dict[str, Any], at: list[int]
+def test_training_loss_of_each_row(
+    tmp_path: Path, image_file: Path, trainer: dict[str, Any], reference: dict[str, Any], row_steps: list[int]
 ) -> None:
     content = experiments.raw(image_file, optimizer={"name": "sgd", "lr": LR}, trainer=trainer, seed=SEED)
     run = experiments.prepared(tmp_path, content)
     train(run)
     rows = [row for row in read_journal(run.journal) if "train/loss" in row]
-    losses, steps, norms, model = by_hand(run, image_file, **hand)
-    assert [row["step"] for row in rows] == at
-    assert [row["train/loss"] for row in rows] == pytest.approx(rows_by_hand(losses, steps, at), rel=1e-4)
-    assert [row["train/gradient_norm"] for row in rows] == pytest.approx([norms[step - 1] for step in at], rel=1e-4)
+    losses, steps, norms, model = reference_training(run, image_file, **reference)
+    assert [row["step"] for row in rows] == row_steps
+    assert [row["train/loss"] for row in rows] == pytest.approx(mean_losses(losses, steps, row_steps), rel=1e-4)
+    gradient_norms = [norms[step - 1] for step in row_steps]
+    assert [row["train/gradient_norm"] for row in rows] == pytest.approx(gradient_norms, rel=1e-4)
     assert {row["train/lr"] for row in rows} == {LR}
     assert all(row["train/samples_per_s"] > 0 for row in rows)
     last = torch.load(run.last_checkpoint, weights_only=True)["state_dict"]
@@ -108,23 +109,18 @@ def test_the_training_loss_of_each_row(
         torch.testing.assert_close(last[key], value.detach(), rtol=1e-4, atol=1e-6)
 
 
-def test_the_loss_of_a_short_number_format_is_added_up_in_a_longer_one(
-    tmp_path: Path, image_file: Path, own_module: Callable[[str], str]
+def test_bfloat16_losses_are_summed_in_float32(
+    tmp_path: Path, image_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    body = """
-    def training_step(self, batch, batch_idx):
-        return self.loss(batch) * 0 + 1.0078125  # 1 and the last bit of bfloat16
-"""
+    modules.enter(monkeypatch)
     trainer = {"precision": "bf16-true", "log_every_n_steps": 50}
-    content = experiments.raw(image_file, model={"class": own_module(body)}, trainer=trainer)
+    content = experiments.raw(image_file, model={"class": "constant_loss.Net"}, trainer=trainer)
     run = experiments.prepared(tmp_path, content)
     train(run)
     assert [row["train/loss"] for row in read_journal(run.journal)] == [1.0078125]
 
 
-def test_validation_shares_the_row_of_its_step_and_the_rate_is_that_of_the_schedule(
-    tmp_path: Path, image_file: Path
-) -> None:
+def test_validation_and_learning_rate_of_each_row(tmp_path: Path, image_file: Path) -> None:
     schedule = {"name": "cosine", "warmup_steps": 2}
     run = experiments.prepared(
         tmp_path,
@@ -132,9 +128,9 @@ def test_validation_shares_the_row_of_its_step_and_the_rate_is_that_of_the_sched
     )
     train(run)
     rows = read_journal(run.journal)
-    assert [row["step"] for row in rows] == [*range(1, 13)], "steps are counted from 1, a row for each"
+    assert [row["step"] for row in rows] == [*range(1, 13)], "steps are counted from 1, with a row for each"
     assert [row["step"] for row in rows if "val/loss" in row] == [6, 12]
-    assert [row["epoch"] for row in rows[:-1]] == [0] * 6 + [1] * 5  # the test's row has the last step, too
-    # After step n a row tells the rate of the next one.
-    wanted = [LR * 2 / 3] + [LR * (1 + math.cos(math.pi * step / 10)) / 2 for step in range(11)]
-    assert [row["train/lr"] for row in rows] == pytest.approx(wanted, abs=1e-12)
+    assert [row["epoch"] for row in rows[:-1]] == [0] * 6 + [1] * 5  # the last row is that of the test
+    # The row of step n holds the rate of step n + 1.
+    rates = [LR * 2 / 3] + [LR * (1 + math.cos(math.pi * step / 10)) / 2 for step in range(11)]
+    assert [row["train/lr"] for row in rows] == pytest.approx(rates, abs=1e-12)

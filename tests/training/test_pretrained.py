@@ -1,4 +1,4 @@
-"""Beginning with the weights of another run, and keeping parts of them."""
+"""``model.init_from`` and ``model.freeze``: starting from the weights of another run."""
 
 import pickle
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from hpc_dl.errors import ConfigError
+from hpc_dl.errors import ConfigError, Stopped
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.training.train import train
 from tests import experiments
@@ -16,7 +16,7 @@ from tests.training.attempts import Stop, attempt
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """A run that has finished."""
+    """A finished run."""
     folder = tmp_path_factory.mktemp("pretrained")
     run = experiments.prepared(folder, experiments.raw(experiments.classification_file(folder)))
     train(run)
@@ -36,7 +36,7 @@ def fine_tuned(folder: Path, pretrained: RunFolder, **model: Any) -> RunFolder:
     return experiments.prepared(runs.parent, content)
 
 
-def test_a_run_begins_with_the_best_weights_of_another(tmp_path: Path, pretrained: RunFolder) -> None:
+def test_training_starts_from_the_best_weights(tmp_path: Path, pretrained: RunFolder) -> None:
     run = fine_tuned(tmp_path, pretrained)
     assert str(pretrained.best_checkpoint.resolve()) in run.config.read_text()
     train(run)
@@ -44,10 +44,10 @@ def test_a_run_begins_with_the_best_weights_of_another(tmp_path: Path, pretraine
     assert before.keys() == after.keys()
     for name, value in before.items():
         torch.testing.assert_close(after[name], value, atol=1e-6, rtol=0)
-    assert f"Beginning with {len(before)} of {len(before)} weights" in run.log(0).read_text()
+    assert f"Starting from {len(before)} of {len(before)} weights" in run.log(0).read_text()
 
 
-def test_a_head_of_another_shape_begins_fresh(tmp_path: Path, pretrained: RunFolder) -> None:
+def test_head_of_another_shape_stays_fresh(tmp_path: Path, pretrained: RunFolder) -> None:
     file = experiments.regression_file(tmp_path)
     content = experiments.raw(file, model={"name": "mlp", "width": 8, "depth": 1, "init_from": str(pretrained.path)})
     run = experiments.prepared(tmp_path, content)
@@ -55,7 +55,7 @@ def test_a_head_of_another_shape_begins_fresh(tmp_path: Path, pretrained: RunFol
     assert "fresh: hidden.0.weight, head.weight, head.bias" in run.log(0).read_text()
 
 
-def test_frozen_parts_stay_as_they_are(tmp_path: Path, pretrained: RunFolder) -> None:
+def test_frozen_weights_do_not_change(tmp_path: Path, pretrained: RunFolder) -> None:
     file = experiments.classification_file(tmp_path)
     section = {"name": "mlp", "width": 8, "depth": 1, "init_from": str(pretrained.path), "freeze": ["hidden"]}
     run = experiments.prepared(tmp_path, experiments.raw(file, model=section))
@@ -65,7 +65,7 @@ def test_frozen_parts_stay_as_they_are(tmp_path: Path, pretrained: RunFolder) ->
     assert not torch.equal(before["head.weight"], after["head.weight"])
 
 
-def test_a_resumed_run_needs_the_other_one_no_more(tmp_path: Path, pretrained: RunFolder) -> None:
+def test_resumed_run_does_not_need_the_pretrained_file(tmp_path: Path, pretrained: RunFolder) -> None:
     weights = tmp_path / "weights.ckpt"
     weights.write_bytes(pretrained.best_checkpoint.read_bytes())
     file = experiments.classification_file(tmp_path)
@@ -73,9 +73,9 @@ def test_a_resumed_run_needs_the_other_one_no_more(tmp_path: Path, pretrained: R
     runs = []
     for _ in range(2):
         runs.append(experiments.prepared(tmp_path, experiments.raw(file, model=section)))
-    whole, stopped = runs
-    train(whole)
-    assert attempt(stopped, Stop(3)) == 75
+    uninterrupted, stopped = runs
+    train(uninterrupted)
+    assert attempt(stopped, Stop(3)) == Stopped.exit_status
     weights.unlink()
     assert attempt(stopped) == 0
     first, second = (weights_of(run.last_checkpoint) for run in runs)
@@ -83,32 +83,32 @@ def test_a_resumed_run_needs_the_other_one_no_more(tmp_path: Path, pretrained: R
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "message"),
     [
         ({"init_from": "nothing"}, r"model\.init_from: is neither a file nor a run .*got 'nothing'"),
         (
             {"freeze": ["features"]},
-            r"model\.freeze: names no part of the model \(got 'features'; allowed: hidden, head",
+            r"model\.freeze: matches no part of the model \(got 'features'; allowed: hidden, head",
         ),
-        ({"freeze": ["*"]}, r"model\.freeze: leaves nothing to learn"),
-        ({"width": 9, "bias": False, "depth": 2}, r"model\.init_from: holds no weights of this model"),
+        ({"freeze": ["*"]}, r"model\.freeze: leaves nothing to train"),
+        ({"width": 9, "bias": False, "depth": 2}, r"model\.init_from: has no weight that matches this model"),
     ],
 )
-def test_what_does_not_fit_is_told_before_a_job_waits(
-    tmp_path: Path, pretrained: RunFolder, model: dict[str, Any], told: str
+def test_mismatch_is_found_in_preflight(
+    tmp_path: Path, pretrained: RunFolder, model: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         fine_tuned(tmp_path, pretrained, **model)
 
 
-def test_a_file_that_could_run_code_is_not_opened(tmp_path: Path, pretrained: RunFolder) -> None:
+def test_file_with_code_is_not_opened(tmp_path: Path, pretrained: RunFolder) -> None:
     class Evil:
         def __reduce__(self) -> Any:
             return (Path.touch, (tmp_path / "touched",))
 
     file = tmp_path / "evil.ckpt"
     torch.save({"state_dict": Evil()}, file)
-    with pytest.raises(ConfigError, match="holds more than plain weights"):
+    with pytest.raises(ConfigError, match="contains more than plain weights"):
         fine_tuned(tmp_path, pretrained, init_from=str(file))
     file.write_bytes(pickle.dumps(Evil()))
     with pytest.raises(ConfigError, match=r"model\.init_from: "):

@@ -1,4 +1,4 @@
-"""Who this process is among its equals, and that several ranks learn what one does."""
+"""Rank and world size from the environment, and the equivalence of two ranks with one process."""
 
 import os
 import subprocess
@@ -16,27 +16,27 @@ from hpc_dl.training.train import train
 from tests import experiments
 
 SRUN = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_STEP_NUM_TASKS": "4"}
-OURS = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}
+LAUNCHER = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}
 
 
 @pytest.mark.parametrize(
-    ("environment", "wanted", "lightning"),
+    ("environment", "ranks", "lightning"),
     [
         ({}, Ranks(0, 0, 1, False), LightningEnvironment),
-        (OURS, Ranks(1, 1, 2, False), LightningEnvironment),
+        (LAUNCHER, Ranks(1, 1, 2, False), LightningEnvironment),
         (SRUN, Ranks(3, 1, 4, True), SLURMEnvironment),
-        # Our launcher inside of an allocation's step
-        (SRUN | OURS, Ranks(1, 1, 2, False), LightningEnvironment),
-        # A batch script: SLURM_PROCID is there, but srun has not started us
+        # Our launcher inside an srun step
+        (SRUN | LAUNCHER, Ranks(1, 1, 2, False), LightningEnvironment),
+        # A batch script: SLURM_PROCID is set, but the process was not started by srun
         ({"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NTASKS": "4"}, Ranks(0, 0, 1, False), LightningEnvironment),
     ],
 )
-def test_ranks_of_an_environment(environment: dict[str, str], wanted: Ranks, lightning: type) -> None:
-    assert Ranks.from_environment(environment) == wanted
-    assert type(wanted.lightning_environment()) is lightning
+def test_ranks_from_environment(environment: dict[str, str], ranks: Ranks, lightning: type) -> None:
+    assert Ranks.from_environment(environment) == ranks
+    assert type(ranks.lightning_environment()) is lightning
 
 
-def test_cores_of_a_rank() -> None:
+def test_cpus_per_rank() -> None:
     reachable = len(os.sched_getaffinity(0))
     assert cpus_per_rank(1, {}) == reachable
     assert cpus_per_rank(1, {"SLURM_CPUS_PER_TASK": "1"}) == 1
@@ -57,8 +57,8 @@ sys.exit(launch(run, Experiment.from_dict(yaml.load(run.config)), foreground=Fal
 """
 
 
-def test_two_ranks_learn_what_one_process_does_with_the_same_global_batch(tmp_path: Path) -> None:
-    # 47 and 13 samples: neither the training nor the evaluation divides evenly among two ranks.
+def test_two_ranks_match_one_process_with_the_same_global_batch(tmp_path: Path) -> None:
+    # 47 and 13 samples: neither split divides evenly between two ranks.
     file = experiments.classification_file(tmp_path, {"train": 47, "val": 13, "test": 11})
     runs = []
     for gpus in (0, 2):
@@ -72,13 +72,13 @@ def test_two_ranks_learn_what_one_process_does_with_the_same_global_batch(tmp_pa
             resources={"gpus_per_node": gpus, "cpus_per_gpu": 1},
         )
         runs.append(experiments.prepared(tmp_path, content))
-    alone, together = runs
-    train(alone)
-    outside = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
-    done = subprocess.run(
-        [sys.executable, "-c", _LAUNCH, str(together.path)], env=outside, cwd=Path(__file__).parents[2]
+    single, parallel = runs
+    train(single)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
+    launched = subprocess.run(
+        [sys.executable, "-c", _LAUNCH, str(parallel.path)], env=environment, cwd=Path(__file__).parents[2]
     )
-    assert done.returncode == 0, together.log(0).read_text()
+    assert launched.returncode == 0, parallel.log(0).read_text()
 
     one, two = (read_json(run.result) for run in runs)
     assert (one["world_size"], two["world_size"], one["steps"]) == (1, 2, two["steps"])
@@ -92,4 +92,4 @@ def test_two_ranks_learn_what_one_process_does_with_the_same_global_batch(tmp_pa
     rows = [[(row["step"], row["train/loss"]) for row in read_journal(run.journal)] for run in runs]
     assert [step for step, _ in rows[0]] == [step for step, _ in rows[1]]
     assert [loss for _, loss in rows[1]] == pytest.approx([loss for _, loss in rows[0]], rel=1e-3)
-    assert {path.name for path in together.logs.iterdir()} == {"rank-0.log", "rank-1.log"}
+    assert {path.name for path in parallel.logs.iterdir()} == {"rank-0.log", "rank-1.log"}

@@ -1,4 +1,4 @@
-"""A run that reports to W&B leaves its files in its own folder and nowhere else."""
+"""W&B writes its files into the run folder and nowhere else."""
 
 import os
 import tempfile
@@ -10,7 +10,7 @@ from hpc_dl.training.train import train
 from tests import experiments
 
 
-def test_offline_wandb_stays_in_the_run_folder(
+def test_offline_files_stay_in_the_run_folder(
     tmp_path: Path, image_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outside = {name: tmp_path / name for name in ("home", "cwd", "tmp", "xdg")}
@@ -26,9 +26,9 @@ def test_offline_wandb_stays_in_the_run_folder(
     environment = dict(os.environ)
     run = experiments.prepared(tmp_path, experiments.raw(image_file, wandb={"mode": "offline"}))
     train(run)
-    left = [path for folder in outside.values() for path in folder.rglob("*") if path.is_file()]
-    assert left == []
-    assert list((run.path / "wandb").rglob("offline-run-*/*.wandb")), "nothing was recorded at all"
-    ours = {name: value for name, value in os.environ.items() if name.startswith("WANDB")}
-    assert ours == {name: value for name, value in environment.items() if name.startswith("WANDB")}
+    stray = [path for folder in outside.values() for path in folder.rglob("*") if path.is_file()]
+    assert stray == []
+    assert list((run.path / "wandb").rglob("offline-run-*/*.wandb")), "nothing was recorded"
+    after = {name: value for name, value in os.environ.items() if name.startswith("WANDB")}
+    assert after == {name: value for name, value in environment.items() if name.startswith("WANDB")}
     assert "W&B: recording offline; wandb.mode is offline" in run.log(0).read_text()

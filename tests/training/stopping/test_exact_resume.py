@@ -258,7 +258,7 @@ def test_a_stop_before_the_first_step_saves_nothing_and_starts_again(
     assert list(run.checkpoints.iterdir()) == []
     state = read_state(run)
     assert (state["state"], state["step"]) == ("stopped", 0)
-    assert "starting it again would not help" in state["reason"]
+    assert "since this attempt completed no step" in state["reason"]
     assert not run.requeue.exists()
     assert differences(finish(run), reference) == []
 
@@ -384,7 +384,7 @@ def test_the_limit_of_requeues(tmp_path: Path, many_images: Path) -> None:
         asked.append(run.requeue.exists())
         run.requeue.unlink(missing_ok=True)
     assert asked == [True, True, False]
-    assert "put back into the queue 2 times" in read_state(run)["reason"]
+    assert "requeued 2 times" in read_state(run)["reason"]
     history.record(run, "resumed")  # by hand
     attempt(run, Stop(12))
     assert run.requeue.exists()

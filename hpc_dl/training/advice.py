@@ -1,0 +1,75 @@
+"""Sentences about a finished training: how it went, and what to try next."""
+
+from __future__ import annotations
+
+from hpc_dl.formatting import shortened
+
+_BY_FIT = {
+    "unknown": "The training loss is low. Without a validation split, overfitting cannot be checked.",
+    "good": "Training and validation loss are low: a good fit. The test split shows how well it generalizes.",
+    "overfit": "The training loss is low, but the validation loss is high: the model overfits. Try more data or "
+    "augmentation, regularization (dropout, optimizer.weight_decay, loss.l1), a smaller model, or early stopping "
+    "(trainer.early_stopping).",
+    "underfit": "Training and validation loss are high: the model underfits. Try a larger model, a longer training, "
+    "another learning rate or less regularization. If none of these helps, the inputs may not determine the targets.",
+    "unlikely": "The training loss is high, but the validation loss is low, which is unusual. Check for samples that "
+    "are in both splits, splits with different distributions, or very strong dropout.",
+    "diverged": "The loss is not a number, or far above that of a constant prediction: the training diverged. Try a "
+    "smaller learning rate, a warm-up (schedule.warmup_steps) or gradient clipping (trainer.gradient_clip_val).",
+}
+_STILL_FALLING = "The validation loss was still falling at the end: a longer training may improve it."
+_VANISHED = 1e-4  # of the largest relative gradient of a layer
+_MANY_UNITS = 0.4
+
+
+def advise(
+    fit: str,
+    losses: dict[str, float],
+    gradients: dict[str, float],
+    dead: dict[str, float],
+    saturated: dict[str, float],
+    *,
+    still_falling: bool,
+) -> list[str]:
+    """Say how the training went and what to try next, the most important sentence first.
+
+    Args:
+        fit: as in :func:`hpc_dl.training.diagnosis.diagnose`.
+        losses: of ``train``, ``val`` (if there is one) and ``constant``.
+        gradients: relative norm of the gradient, by layer.
+        dead: share of dead units, by activation.
+        saturated: share of saturated units, by activation.
+        still_falling: whether the validation loss was still falling at the end.
+    """
+    sentences = [_fit_sentence(fit, losses)]
+    if still_falling:
+        sentences.append(_STILL_FALLING)
+    if gradients and (largest := max(gradients.values())) > 0:
+        vanished = [name for name, norm in gradients.items() if norm < _VANISHED * largest]
+        if vanished:
+            sentences.append(
+                f"Almost no gradient reaches {shortened(vanished, 4)}: try another activation (model.activation) or "
+                "initialization (model.init), normalization (model.norm), or fewer layers."
+            )
+    sentences += [
+        f"{share:.0%} of the units after {name} are dead (0 for every sample): try a smaller learning rate, "
+        "model.activation=leaky_relu, or model.init.bias=0.01."
+        for name, share in dead.items()
+        if share > _MANY_UNITS
+    ]
+    sentences += [
+        f"{share:.0%} of the units after {name} are saturated: try scaled inputs (data.scaling), smaller initial "
+        "weights (model.init), or model.activation=relu."
+        for name, share in saturated.items()
+        if share > _MANY_UNITS
+    ]
+    return sentences
+
+
+def _fit_sentence(fit: str, losses: dict[str, float]) -> str:
+    sentence = _BY_FIT[fit]
+    if fit == "underfit" and "val" not in losses:
+        sentence = sentence.replace("Training and validation loss are high", "The training loss is high")
+    names = {"train": "training", "val": "validation", "constant": "constant prediction"}
+    values = ", ".join(f"{name} {losses[key]:.3g}" for key, name in names.items() if key in losses)
+    return f"{sentence} (Losses in evaluation mode: {values}.)"

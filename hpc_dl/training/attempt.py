@@ -1,0 +1,183 @@
+"""Everything that one attempt of a run trains with: data, model, Trainer, checkpoints."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from hpc_dl.atomic_files import write_json
+from hpc_dl.config.experiment import Experiment
+from hpc_dl.data.datamodule import HDF5DataModule
+from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.spec import DataSpec
+from hpc_dl.runs import attempts, checkpoints
+from hpc_dl.runs.checkpoints import Checkpoint
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.provenance import slurm_facts
+from hpc_dl.training.callbacks import TrainingMetrics
+from hpc_dl.training.compiling import compile_forward, use_channels_last
+from hpc_dl.training.console import log_only, say
+from hpc_dl.training.loggers import Loggers
+from hpc_dl.training.model_building import build_model
+from hpc_dl.training.pretrained import load_pretrained
+from hpc_dl.training.ranks import Ranks
+from hpc_dl.training.stopping.checkpointing import Checkpointing
+from hpc_dl.training.stopping.early_stopping import Patience
+from hpc_dl.training.stopping.rank_group import RankGroup
+from hpc_dl.training.stopping.watchdog import Watchdog
+from hpc_dl.training.summary import log_summary
+from hpc_dl.training.trainer import build_trainer, stall_timeout_s
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt of a run, on this rank.
+
+    Attributes:
+        run: the run.
+        number: number of the attempt, from 0.
+        started_at: when it started, by ``time.monotonic()``.
+        experiment: the run's configuration.
+        data: shapes, classes and split sizes of the data.
+        model: the module, with fresh or pretrained weights.
+        batches: the data in batches.
+        trainer: Lightning's Trainer.
+        loggers: the journal and W&B.
+        checkpointing: the callback that saves, and stops the training when requested.
+        group: for agreement among the ranks.
+        watchdog: ends the process if it stalls.
+        resumed_from: the checkpoint to resume from; ``None`` for a fresh start.
+    """
+
+    run: RunFolder
+    number: int
+    started_at: float
+    experiment: Experiment
+    data: DataSpec
+    model: pl.LightningModule
+    batches: HDF5DataModule
+    trainer: pl.Trainer
+    loggers: Loggers
+    checkpointing: Checkpointing
+    group: RankGroup
+    watchdog: Watchdog
+    resumed_from: Checkpoint | None
+
+    @property
+    def from_step(self) -> int:
+        """The step that the attempt resumes from; 0 for a fresh start."""
+        return self.resumed_from.step if self.resumed_from else 0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the attempt started."""
+        return time.monotonic() - self.started_at
+
+
+def prepare_attempt(
+    run: RunFolder,
+    experiment: Experiment,
+    ranks: Ranks,
+    number: int,
+    started_at: float,
+    watchdog: Watchdog,
+    cleanup: ExitStack,
+) -> Attempt:
+    """Build everything that the attempt needs; afterwards the ranks are connected.
+
+    Args:
+        run: the run.
+        experiment: its configuration.
+        ranks: this process's rank and world size.
+        number: number of the attempt, from 0.
+        started_at: when it started, by ``time.monotonic()``.
+        watchdog: already watching.
+        cleanup: gets what to do at the end of the attempt, however it ends.
+
+    Raises:
+        HpcDlError: the data, the model or the hardware does not fit the experiment.
+    """
+    with watchdog.phase("opening the data"):
+        data = open_spec(experiment.data)
+    pl.seed_everything(experiment.seed, workers=True, verbose=False)
+    model = build_model(experiment, data)
+    if experiment.trainer.channels_last:
+        use_channels_last(model)
+    if (mode := experiment.trainer.compile) != "off":
+        compile_forward(model, mode, lambda: watchdog.phase("compiling", patience=6.0))
+    batches = HDF5DataModule.from_config(experiment.data, data, seed=experiment.seed)
+    newest = None
+    if ranks.rank == 0:
+        with watchdog.phase("verifying the newest checkpoint"):
+            newest = _newest_checkpoint(run)
+    loggers = Loggers(run, experiment, data, number, newest.step if newest else 0)
+    cleanup.callback(loggers.close)
+    checkpointing = Checkpointing(
+        run,
+        experiment.checkpoint,
+        patience=_patience(experiment),
+        facts=resume_conditions(experiment, data),
+        say=say,
+        writing=lambda: watchdog.phase("writing a checkpoint"),
+        before_save=loggers.journal.sync,
+        ends_at=_job_end(os.environ),
+    )
+    trainer = build_trainer(run, experiment, ranks, loggers.all(), [watchdog, TrainingMetrics(), checkpointing])
+    trainer.strategy.setup_environment()  # connects the ranks, which must agree on the checkpoint to resume from
+    timeout_s = stall_timeout_s(experiment)
+    group = RankGroup(timeout_s=None if timeout_s is None else 2 * timeout_s)
+    checkpointing.attach(trainer, group)
+    resumed_from: Checkpoint | None = group.from_rank_0(newest)
+    if resumed_from is None and experiment.model.init_from is not None:
+        load_pretrained(model, Path(experiment.model.init_from), say if group.rank == 0 else log_only)
+    attempt = Attempt(
+        run, number, started_at, experiment, data, model, batches, trainer, loggers, checkpointing, group, watchdog,
+        resumed_from,
+    )  # fmt: skip
+    if trainer.is_global_zero:
+        facts = {"from_step": attempt.from_step, "world_size": group.size, **slurm_facts()}
+        attempts.record(run, "started", attempt=number, **facts)
+        cleanup.callback(_write_timings, run, checkpointing)
+        log_summary(experiment, data, model, batches, trainer, resumed_from)
+    return attempt
+
+
+def resume_conditions(experiment: Experiment, data: DataSpec) -> dict[str, Any]:
+    """The facts that a checkpoint must share with the attempt that resumes from it."""
+    return {
+        "data": data.checksum,
+        "seed": experiment.seed,
+        "global_batch_size": experiment.batch_size_per_device * experiment.resources.world_size,
+        "max_epochs": experiment.trainer.epochs,
+        "max_steps": experiment.trainer.max_steps,
+    }
+
+
+def _newest_checkpoint(run: RunFolder) -> Checkpoint | None:
+    """The newest intact checkpoint; what a killed attempt wrote after it is deleted."""
+    newest = checkpoints.newest_whole(run.checkpoints, say)
+    checkpoints.forget_after(run.checkpoints, newest.step if newest else -1)
+    return newest
+
+
+def _patience(experiment: Experiment) -> Patience | None:
+    early_stopping = experiment.trainer.early_stopping
+    return None if early_stopping is None else Patience(early_stopping, experiment.checkpoint.direction)
+
+
+def _job_end(environment: Mapping[str, str]) -> float | None:
+    """The job's time limit in seconds since the epoch; ``None`` where Slurm does not provide it."""
+    end_time = environment.get("SLURM_JOB_END_TIME", "")
+    return float(end_time) if end_time.isdigit() else None
+
+
+def _write_timings(run: RunFolder, checkpointing: Checkpointing) -> None:
+    with suppress(OSError):  # the result must not be lost for lack of disk space
+        write_json(run.timings, checkpointing.timings())

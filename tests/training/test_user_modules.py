@@ -1,0 +1,75 @@
+"""Training of users' own LightningModules (in tests/training/modules)."""
+
+from pathlib import Path
+
+import pytest
+
+from hpc_dl.atomic_files import read_json
+from hpc_dl.errors import ConfigError, RunError
+from hpc_dl.inference.evaluation import evaluate
+from hpc_dl.inference.onnx_export import export
+from hpc_dl.inference.prediction import predict
+from hpc_dl.inference.trained_model import TrainedModel
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.state import read_state
+from hpc_dl.tracking.journal import read_journal
+from hpc_dl.training.train import train
+from tests import experiments
+from tests.training import modules
+
+
+@pytest.fixture(autouse=True)
+def user_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    modules.enter(monkeypatch)
+
+
+def prepared(folder: Path, file: Path, class_path: str, max_epochs: int = 1) -> RunFolder:
+    content = experiments.raw(file, model={"class": class_path}, trainer={"max_epochs": max_epochs})
+    return experiments.prepared(folder, content)
+
+
+def test_all_splits_are_evaluated(tmp_path: Path, image_file: Path) -> None:
+    run = prepared(tmp_path, image_file, "logs_all_splits.Net", max_epochs=3)
+    train(run)
+    metrics = read_json(run.result)["metrics"]
+    assert {"train/loss", "val/loss", "test/constant"} <= set(metrics)
+    assert metrics["test/constant"] == 2
+    assert metrics["val/loss"] < 1.1
+    assert (run.code / "logs_all_splits.py").is_file()
+
+
+def test_training_step_is_enough(tmp_path: Path, image_file: Path) -> None:
+    run = prepared(tmp_path, image_file, "training_step_only.Net")
+    train(run)
+    assert set(read_json(run.result)["metrics"]) == {"train/loss"}
+    assert run.best_checkpoint.exists() and run.last_checkpoint.exists()
+
+
+def test_inference_needs_more_than_a_training_step(tmp_path: Path, image_file: Path) -> None:
+    run = prepared(tmp_path, image_file, "training_step_only.Net")
+    train(run)
+    trained = TrainedModel.load(run)
+    with pytest.raises(RunError, match=f"^{run.name}: cannot be evaluated, since Net has no test_step"):
+        evaluate(trained, "test")
+    with pytest.raises(RunError, match="Net cannot compute outputs from inputs alone"):
+        predict(trained, image_file, tmp_path / "predictions.h5")
+    with pytest.raises(RunError, match="Net cannot compute outputs from inputs alone"):
+        export(trained, tmp_path / "model.onnx")
+
+
+def test_failure_is_recorded(tmp_path: Path, image_file: Path) -> None:
+    run = prepared(tmp_path, image_file, "raises_at_step_3.Net")
+    with pytest.raises(RuntimeError, match="the magnets"):
+        train(run)
+    state = read_state(run)
+    assert state["state"] == "failed"
+    assert state["reason"] == "RuntimeError: the magnets quenched"
+    assert (state["rank"], state["attempt"], state["log"]) == (0, 0, str(run.log(0)))
+    assert read_json(run.result) is None
+    assert [row["step"] for row in read_journal(run.journal)] == [1, 2, 3], "the steps before the failure are recorded"
+
+
+def test_missing_monitor_is_reported(tmp_path: Path, image_file: Path) -> None:
+    run = prepared(tmp_path, image_file, "logs_val_loss_with_underscore.Net")
+    with pytest.raises(ConfigError, match=r"checkpoint\.monitor: was not logged .*; allowed: train/loss, val_loss\)"):
+        train(run)
