@@ -1,4 +1,4 @@
-"""``hpc-dl data pack`` and ``bench``: convert data to fast-to-read HDF5, and measure reading speed."""
+"""``hpc-dl data pack`` and ``bench``: convert data to fast-to-read HDF5; measure its speed."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def bench(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how fast a file can be read on this machine, and what limits it (about ten seconds)."""
+    """Measure how fast a file can be read on this machine, and what limits it (takes ~10 s)."""
     from hpc_dl.data.read_speed import benchmark
 
     result = benchmark.bench(file, batch_size, inputs)

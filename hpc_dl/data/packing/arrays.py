@@ -1,4 +1,4 @@
-"""NumPy files as a source: an npz archive, a folder of npy files, or two npy files in one folder."""
+"""NumPy files as a source: an npz archive, a folder of npy files, or two of its files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class MappedColumn:
 
 
 class ArchiveColumn:
-    """An array in an npz archive, read as a stream, since it may be compressed and exceed memory."""
+    """An array in an npz archive, read as a stream because it may exceed the memory."""
 
     rows_together = 1
 

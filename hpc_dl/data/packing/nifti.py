@@ -48,7 +48,7 @@ class Volumes(FilePerSample):
         if self._masks:
             task = "segmentation"
             masks, _ = self._common_shape(self._masks)
-            # Masks are often saved as floats. Whether these are integers is checked when they are read.
+            # Masks are often saved as floats. That they are integers is checked on reading.
             stored = Values(masks.shape[:3], np.dtype(np.uint8) if masks.dtype.itemsize > 1 else masks.dtype)
             if stored.shape != values.shape[:3]:
                 raise DataError.at(
@@ -199,7 +199,7 @@ def _subfolder(folder: Path, names: tuple[str, ...], option: str) -> Path:
 
 
 def _stem(file: Path) -> str:
-    """Return the name that a volume and its mask share; nnU-Net appends the channel to a volume's."""
+    """Return the name shared by a volume and its mask, without nnU-Net's suffix for a channel."""
     return file.name.removesuffix(".gz").removesuffix(".nii").removesuffix("_0000")
 
 
@@ -227,7 +227,7 @@ def _label_of(file: Path, labels: Mapping[str, str], table: Path | None) -> str:
 
 
 def _task_of(texts: list[str]) -> str:
-    """Infer the task: numbers of which some are not integers are values, all other labels classes."""
+    """Infer the task: regression if all are numbers and some are not integers."""
     try:
         return "regression" if any(not float(text).is_integer() for text in texts) else "classification"
     except ValueError:

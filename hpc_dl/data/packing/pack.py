@@ -172,7 +172,7 @@ def _plan(source: Source, splits: SplitAssignment, request: PackRequest, out: Pa
 
 
 def _check_space(folder: Path, plan: Plan, writer: Writer) -> None:
-    """Check that the disk has space for uncompressed samples; a compressed size is not known yet."""
+    """Check the free space for uncompressed samples; a compressed size is not yet known."""
     if plan.layout.codec != "none":
         return
     stored_share = sum(writer.stored.values()) / sum(plan.sizes.values())

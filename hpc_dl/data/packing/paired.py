@@ -63,7 +63,7 @@ class PairedSource(Source):
         stored = dict(attributes or {})
         self._pairs = list(pairs.values())
         for inputs, targets in self._pairs:
-            _check(inputs, targets)
+            _check_pair(inputs, targets)
             _check_same_type(inputs, self._pairs[0][0])
             _check_same_type(targets, self._pairs[0][1])
         inputs, targets = self._pairs[0]
@@ -179,7 +179,7 @@ def num_rows(column: Column) -> int:
     return column.shape[0]
 
 
-def _check(inputs: Column, targets: Column) -> None:
+def _check_pair(inputs: Column, targets: Column) -> None:
     if not inputs.shape or not inputs.shape[0]:
         raise DataError.at(inputs.name, "contains no samples", value=inputs.shape)
     if targets.shape[:1] != inputs.shape[:1]:

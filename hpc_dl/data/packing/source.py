@@ -115,7 +115,7 @@ class Source(ABC):
         return None
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any] | None:
-        """Return the inputs of any samples, to measure shuffled reading; None if that is too slow."""
+        """Return the inputs of any samples; None if only reading in order is fast."""
         return None
 
     def close(self) -> None:  # noqa: B027 - only some sources keep files open

@@ -27,7 +27,7 @@ from hpc_dl.data.packing.plan import Plan
 #: At most this much is lost when a run is killed.
 CHECKPOINT_BYTES = 64 << 20
 
-_WHOLE = "whole.h5"
+_COMPLETE = "whole.h5"
 _STORED = "stored.json"
 _KINDS = ("inputs", "targets")
 
@@ -42,7 +42,7 @@ class Writer(ABC):
 
     def __init__(self, folder: Path, plan: Plan) -> None:
         self._folder, self._plan = folder, plan
-        self._whole = folder / _WHOLE
+        self._complete = folder / _COMPLETE
         self.stored = dict.fromkeys(plan.sizes, 0)
         self.nonfinite = 0
         self._new_bytes = 0
@@ -53,7 +53,7 @@ class Writer(ABC):
 
     @abstractmethod
     def finish(self) -> Path:
-        """Return the complete file, still without its checksum; all samples must have been appended."""
+        """Return the complete file, without its checksum, after all samples were appended."""
 
     def close(self) -> None:  # noqa: B027 - only some writers keep files open
         """Close the files without finishing."""
@@ -81,15 +81,15 @@ class ContiguousWriter(Writer):
 
     def __init__(self, folder: Path, plan: Plan) -> None:
         super().__init__(folder, plan)
-        if self._whole.exists():
+        if self._complete.exists():
             self._resume_from(read_json(folder / _STORED))
         else:
-            _create_empty(self._whole, plan)
-        with h5py.File(self._whole) as file:
+            _create_empty(self._complete, plan)
+        with h5py.File(self._complete) as file:
             self._offsets = {
                 (split, kind): file[split][kind].id.get_offset() for split in plan.sizes for kind in _KINDS
             }
-        self._handle = os.open(self._whole, os.O_WRONLY)
+        self._handle = os.open(self._complete, os.O_WRONLY)
 
     def append(self, split: str, samples: Samples) -> None:
         """See :class:`Writer`."""
@@ -104,7 +104,7 @@ class ContiguousWriter(Writer):
     def finish(self) -> Path:
         """See :class:`Writer`."""
         self._checkpoint()
-        return self._whole
+        return self._complete
 
     def close(self) -> None:
         """See :class:`Writer`."""
@@ -126,11 +126,11 @@ class ChunkedWriter(Writer):
         self._temporary = folder / "piece.new"
         state = read_json(folder / _STORED)
         self._num_pieces = int(state["pieces"]) if state else 0
-        if self._whole.exists() or all(self._path_of(number).exists() for number in range(self._num_pieces)):
+        if self._complete.exists() or all(self._path_of(number).exists() for number in range(self._num_pieces)):
             self._resume_from(state)
         else:  # killed during the cleanup, after the packed file was published
             self._num_pieces = 0
-        if self._whole.exists():
+        if self._complete.exists():
             self.stored = dict(plan.sizes)
 
     def append(self, split: str, samples: Samples) -> None:
@@ -144,7 +144,7 @@ class ChunkedWriter(Writer):
 
     def finish(self) -> Path:
         """See :class:`Writer`."""
-        if not self._whole.exists():
+        if not self._complete.exists():
             for split, pending in self._pending.items():
                 if pending:
                     self._store(split, 1)
@@ -152,7 +152,7 @@ class ChunkedWriter(Writer):
             self._join()
         for piece in self._folder.glob("piece-*.h5"):
             piece.unlink()
-        return self._whole
+        return self._complete
 
     def close(self) -> None:
         """See :class:`Writer`."""
@@ -171,17 +171,17 @@ class ChunkedWriter(Writer):
             # In memory, because HDF5 does not handle a full disk properly.
             self._piece = h5py.File("piece", "w", driver="core", backing_store=False)
         for kind, values in zip(_KINDS, chunks, strict=True):
-            dataset = self._dataset(self._piece, split, kind)
+            dataset = self._piece_dataset(self._piece, split, kind)
             start = len(dataset)
             dataset.resize(start + num, axis=0)
             dataset[start:] = values
         self.stored[split] += num
         self._count(chunks)
 
-    def _dataset(self, piece: h5py.File, split: str, kind: str) -> h5py.Dataset:
+    def _piece_dataset(self, piece: h5py.File, split: str, kind: str) -> h5py.Dataset:
         if f"{split}/{kind}" in piece:
             return piece[split][kind]
-        # The chunks of the final file; small targets, contiguous there, need chunks to be resizable.
+        # Chunks as in the final file. Small targets, contiguous there, need chunks to be resizable.
         values = self._plan.values(kind)
         options = self._plan.chunks_of(split, kind) or {"chunks": (self._plan.chunk_rows, *values.shape)}
         maximum = (None, *values.shape)
@@ -214,7 +214,7 @@ class ChunkedWriter(Writer):
             self._copy_pieces(temporary)
         except RuntimeError as error:  # h5py's way to report that it could not write the last data on closing
             raise OSError(str(error)) from None
-        publish(temporary, self._whole)
+        publish(temporary, self._complete)
 
     def _copy_pieces(self, path: Path) -> None:
         _create_empty(path, self._plan)

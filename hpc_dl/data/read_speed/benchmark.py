@@ -112,14 +112,14 @@ def _measure(path: Path, stored: StoredDataset, batch_size: int, memory: float, 
 
 
 def _contiguous_speed(samples: NDArray[Any], batch_size: int) -> Speed:
-    """Measure the speed of the same samples in a contiguous file, so that the gain is not a guess."""
+    """Measure reading the same samples from a contiguous array, the gain of repacking."""
     rows = np.resize(np.arange(len(samples)), max(len(samples), COPY_BYTES * len(samples) // max(1, samples.nbytes)))
     values = samples[rows]
     return shuffled_speed(lambda batch: values.take(batch, axis=0), len(values), 1, batch_size, 0.2)
 
 
 def _inputs_of(file: h5py.File, name: str | None) -> list[str]:
-    """Return the names of the inputs of each split; if they cannot be inferred, the largest dataset."""
+    """Return the inputs of each split; the largest dataset if they cannot be inferred."""
     numeric = [(path, dataset) for path, dataset in datasets(file) if dataset.shape and dataset.dtype.kind in "biuf"]
     if name is not None:
         return [find_dataset(file, name, "--inputs").name]

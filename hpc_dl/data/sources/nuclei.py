@@ -62,7 +62,7 @@ def _make(path: Path, given: Path | None) -> None:
 
 
 def _read_tiff(folder: Path, name: str) -> NDArray[Any]:
-    """Read the pixels of one of the two TIFFs; their layout is known, since the SHA-256 is checked."""
+    """Read the pixels of one of the two TIFFs, whose layout is fixed by their SHA-256."""
     import numpy as np
 
     from hpc_dl.data.sources._fetch import find_file, read_checked

@@ -51,7 +51,7 @@ def package_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """The file of a data source by its name; skips the test (in CI: fails) if it cannot be fetched."""
+    """The file of a data source by name; skips (in CI: fails) the test if it cannot be fetched."""
     folder = tmp_path_factory.mktemp("made")
 
     def make_or_skip(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""Data sets of vectors: known values, shares of the classes, and what is particular to each table."""
+"""Data sets of vectors: known values, class shares, and what is particular to each table."""
 
 import os
 import subprocess
