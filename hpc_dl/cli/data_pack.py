@@ -1,6 +1,4 @@
-"""``hpc-dl data pack`` and ``bench``: make the fastest file of any data, and measure how fast a
-file is read here.
-"""
+"""``hpc-dl data pack`` and ``bench``: convert data to fast-to-read HDF5; measure its speed."""
 
 from __future__ import annotations
 
@@ -13,17 +11,18 @@ import typer
 
 from hpc_dl.cli.output import emit, say, table
 from hpc_dl.errors import DataError
+from hpc_dl.formatting import megabytes
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-# h5py and NumPy are imported where they are used: `--help` answers without them.
+# h5py and NumPy are imported inside the functions, so that `--help` works without them.
 
 _SECONDS_BETWEEN_LINES = 10
-_MEASURABLE_BYTES = 4 << 20  # smaller files are read in no time, however they lie
+_MEASURABLE_BYTES = 4 << 20  # smaller files are read too quickly to compare
 _STAGES = {
     "pack": "packing",
-    "checksum": "checksum of the whole",
+    "checksum": "computing the checksum",
     "verify": "verifying",
     "speed": "measuring the speed",
 }
@@ -36,68 +35,81 @@ def pack(
         Path,
         typer.Argument(
             metavar="IN",
-            help="An HDF5, npz, npy, CSV or Parquet file; a folder of images in folders of classes, of npy files, "
-            "or of NIfTI volumes.",
+            help="An HDF5, npz, npy, CSV or Parquet file, or a folder of class folders with images, of npy files, or "
+            "of NIfTI volumes.",
         ),
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The HDF5 file to make.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The HDF5 file to write.")],
     layout: Annotated[
         Literal["contiguous", "chunked"] | None,
-        typer.Option(help="contiguous is the fastest, chunked the smaller one; contiguous when no codec is given."),
+        typer.Option(
+            help="contiguous is faster, chunked is smaller. Default: contiguous, or chunked if --codec is given."
+        ),
     ] = None,
     codec: Annotated[
         Literal["none", "gzip", "lzf", "zstd", "blosc2", "lz4"] | None,
-        typer.Option(help="What chunks are packed with; lz4 (bitshuffle and LZ4) with --layout chunked."),
+        typer.Option(help="Compression of the chunks. Default with --layout chunked: lz4 (Bitshuffle and LZ4)."),
     ] = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Read all back and compare it with the source.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read the packed file back and compare it with the source.")
+    ] = False,
     splits: Annotated[
         str | None,
-        typer.Option(metavar="SHARES", help="Divide at random, classes evenly: train=.8,val=.1,test=.1"),
+        typer.Option(metavar="SHARES", help="Random split, stratified by class: train=.8,val=.1,test=.1"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of --splits.")] = 0,
     inputs: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Dataset, array, folder, or columns with commas.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Name of a dataset, array or folder, or comma-separated columns. Default: inferred.",
+        ),
     ] = None,
     targets: Annotated[
         str | None,
         typer.Option(
-            "--targets", "--target", metavar="NAME", help="Likewise; for NIfTI also a CSV table of files and labels."
+            "--targets",
+            "--target",
+            metavar="NAME",
+            help="As for --inputs; for NIfTI also a CSV table of files and labels.",
         ),
     ] = None,
     task: Annotated[
         Literal["auto", "classification", "regression", "segmentation"],
-        typer.Option(help="What the targets are for; by their type when not told."),
+        typer.Option(help="Task of the targets; auto infers it from their type and shape."),
     ] = "auto",
     channels: Annotated[
-        Literal["auto", "first", "last", "none"], typer.Option(help="Axis of the channels in arrays.")
+        Literal["auto", "first", "last", "none"], typer.Option(help="Channel axis of arrays.")
     ] = "auto",
-    size: Annotated[str | None, typer.Option(metavar="HxW", help="Bring images to this height and width.")] = None,
-    license: Annotated[str, typer.Option(metavar="SPDX", help="License of the data; the source's when not told.")] = "",
+    size: Annotated[str | None, typer.Option(metavar="HxW", help="Resize images to this height and width.")] = None,
+    license: Annotated[
+        str, typer.Option(metavar="SPDX", help="License of the data. Default: that of the source.")
+    ] = "",
     class_names: Annotated[
-        str, typer.Option(metavar="A,B,…", help="Names of the classes 0, 1, …; the source's when not told.")
+        str, typer.Option(metavar="A,B,…", help="Names of the classes 0, 1, … Default: those of the source.")
     ] = "",
     force: Annotated[
-        bool, typer.Option("--force", help="Replace OUT; begin anew where an unfinished run made something else.")
+        bool, typer.Option("--force", help="Replace OUT; start over if an unfinished run has other options.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make the fastest HDF5 file of data of any usual kind.
+    """Convert common formats to fast-to-read HDF5.
 
-    When it is killed, the same command goes on where it was.
+    If the command is killed, repeat it to resume.
     """
     from hpc_dl.data.packing.layout import choose_layout
-    from hpc_dl.data.packing.pack import Order
-    from hpc_dl.data.packing.pack import pack as make
-    from hpc_dl.data.packing.source import Wishes
-    from hpc_dl.data.packing.splits import parse_fractions
+    from hpc_dl.data.packing.pack import PackRequest
+    from hpc_dl.data.packing.pack import pack as pack_file
+    from hpc_dl.data.packing.source import PackOptions
+    from hpc_dl.data.packing.split_assignment import parse_fractions
 
-    order = Order(
-        wishes=Wishes(
+    request = PackRequest(
+        options=PackOptions(
             inputs=inputs,
             targets=targets,
             task=task,
             channels=channels,
-            size=_height_and_width(size),
+            size=_parse_size(size),
             class_names=tuple(name.strip() for name in class_names.split(",")) if class_names else (),
         ),
         layout=choose_layout(layout, codec),
@@ -108,75 +120,76 @@ def pack(
         force=force,
     )
     if as_json:
-        emit(make(source, out, order, lambda *_: None))
+        emit(pack_file(source, out, request, lambda *_: None))
         return
-    with Bar() as bar:
-        made = make(source, out, order, bar)
-    sizes = ", ".join(f"{split} {num:,}" for split, num in made["sizes"].items())
-    print(f"{out}: {made['task']}, inputs {tuple(made['input_shape'])} {made['input_dtype']}; {sizes}")
-    if made["resumed_at"]:
-        print(f"went on where an earlier run was: {made['resumed_at']:,} samples were stored")
-    for note in made["notes"]:
+    with ProgressReport() as progress:
+        result = pack_file(source, out, request, progress)
+    sizes = ", ".join(f"{split} {num:,}" for split, num in result["sizes"].items())
+    print(f"{out}: {result['task']}, inputs {tuple(result['input_shape'])} {result['input_dtype']}; {sizes}")
+    if result["resumed_at"]:
+        print(f"resumed an unfinished run that had stored {result['resumed_at']:,} samples")
+    for note in result["notes"]:
         print(f"note: {note}")
-    print(f"content {made['checksum']}" + (", verified against the source" if made["verified"] else ""))
-    print(_gain_of_size(made["before"]["bytes"], made["after"]["bytes"]))
-    if made["after"]["bytes"] >= _MEASURABLE_BYTES:
-        print(_gain_of_speed(made["before"], made["after"]))
+    print(f"content {result['checksum']}" + (", verified against the source" if result["verified"] else ""))
+    before, after = result["before"], result["after"]
+    print(f"size: {megabytes(before['bytes'])} -> {megabytes(after['bytes'])}")
+    if after["bytes"] >= _MEASURABLE_BYTES:
+        print(_describe_speedup(before, after))
 
 
 def bench(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="An HDF5 file, of hpc_dl or of any other origin.")],
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples in a batch.")] = 128,
-    inputs: Annotated[str | None, typer.Option(metavar="NAME", help="Dataset to read, where it is not found.")] = None,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An HDF5 file, written by hpc_dl or not.")],
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples per batch.")] = 128,
+    inputs: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the dataset to read. Default: inferred.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how fast a file is read here, and say what limits it. Takes about ten seconds."""
-    from hpc_dl.data.packing import read_speed
-    from hpc_dl.data.packing.read_speed import megabytes
+    """Measure how fast a file can be read on this machine, and what limits it (takes ~10 s)."""
+    from hpc_dl.data.read_speed import benchmark
 
-    found = read_speed.bench(file, batch_size, inputs)
+    result = benchmark.bench(file, batch_size, inputs)
     if as_json:
-        emit(found)
+        emit(result)
         return
-    disk = found["disk_bytes_per_s"]
-    print(f"{found['file']}: {megabytes(found['bytes'])}, shuffled batches of {batch_size}")
+    disk = result["disk_bytes_per_s"]
+    print(f"{result['file']}: {megabytes(result['bytes'])}, shuffled batches of {batch_size}")
     print(
-        f"limits here: a copy in memory {megabytes(found['memory_bytes_per_s'])}/s; "
+        f"limits of this machine: a copy in memory {megabytes(result['memory_bytes_per_s'])}/s; "
         + (
-            f"the file in order from the disk {megabytes(disk)}/s"
+            f"reading the file sequentially from disk {megabytes(disk)}/s"
             if disk
-            else "the file cannot be evicted from memory (a file system in memory, or another process has it mapped), "
-            "so that there are no cold figures"
+            else "reading from disk cannot be measured, because the file cannot be evicted from memory (a file system "
+            "in memory, or another process has mapped the file)"
         )
     )
     rows = []
-    for dataset in found["datasets"]:
+    for dataset in result["datasets"]:
         cells = [dataset["dataset"], str(tuple(dataset["shape"])), dataset["dtype"], dataset["reading"]]
         for speed in (dataset["warm"], dataset["cold"]):
             cells += [f"{speed['samples_per_s']:,.0f}", f"{speed['bytes_per_s'] / 1e6:,.0f}"] if speed else ["", ""]
         rows.append(cells)
     columns = ["dataset", "shape", "type", "reading", "warm: samples/s", "MB/s", "cold: samples/s", "MB/s"]
     table(columns, rows)
-    # What holds for several datasets alike is said once, with the gain of the first, the training
-    # split's.
-    first = {dataset["limit"]: dataset for dataset in reversed(found["datasets"])}
-    for limit in dict.fromkeys(dataset["limit"] for dataset in found["datasets"]):
-        names = ", ".join(dataset["dataset"] for dataset in found["datasets"] if dataset["limit"] == limit)
+    # Print a limit that several datasets share once, with the remedy of the first one (training).
+    first = {dataset["limit"]: dataset for dataset in reversed(result["datasets"])}
+    for limit in dict.fromkeys(dataset["limit"] for dataset in result["datasets"]):
+        names = ", ".join(dataset["dataset"] for dataset in result["datasets"] if dataset["limit"] == limit)
         print(f"{names}: limited by {limit}")
         if first[limit]["remedy"]:
             print(f"  {first[limit]['remedy']}")
 
 
-class Bar:
-    """Progress on stderr: a bar on a terminal, else a line now and then."""
+class ProgressReport:
+    """Progress on stderr: a bar on a terminal, otherwise a line at intervals."""
 
     def __init__(self) -> None:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._stage = ""
-        self._told = 0.0
+        self._last_line_at = 0.0
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> ProgressReport:
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -191,36 +204,36 @@ class Bar:
             self._bar.stop()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Tell that a stage has done so many of so many samples; without a total, that it runs."""
-        begins, self._stage = stage != self._stage, stage
+        """Report the progress of a stage.
+
+        Args:
+            stage: a key of ``_STAGES``.
+            done: number of processed samples.
+            total: number of all samples; 0 if the stage has no progress.
+        """
+        is_new, self._stage = stage != self._stage, stage
         if self._bar is not None:
-            if begins:
+            if is_new:
                 if self._task is not None:
                     self._bar.remove_task(self._task)
                 self._task = self._bar.add_task(_STAGES[stage])
             assert self._task is not None
             self._bar.update(self._task, completed=done, total=total or None)
-        elif begins or done == total or time.monotonic() - self._told > _SECONDS_BETWEEN_LINES:
-            self._told = time.monotonic()
+        elif is_new or done == total or time.monotonic() - self._last_line_at > _SECONDS_BETWEEN_LINES:
+            self._last_line_at = time.monotonic()
             say(f"{_STAGES[stage]}" + (f": {done:,} of {total:,} samples ({done / total:.0%})" if total else ""))
 
 
-def _gain_of_size(before: int, after: int) -> str:
-    from hpc_dl.data.packing.read_speed import megabytes
-
-    return f"size: {megabytes(before)} -> {megabytes(after)}"
-
-
-def _gain_of_speed(before: dict[str, Any], after: dict[str, Any]) -> str:
-    times = after["samples_per_s"] / max(1, before["samples_per_s"])
-    was, now = (f"{speed['samples_per_s']:,} samples/s ({speed['order']})" for speed in (before, after))
-    return f"speed: {was} -> {now}: {times:,.{1 if times < 10 else 0}f} times"
+def _describe_speedup(before: dict[str, Any], after: dict[str, Any]) -> str:
+    factor = after["samples_per_s"] / max(1, before["samples_per_s"])
+    old, new = (f"{speed['samples_per_s']:,} samples/s ({speed['order']})" for speed in (before, after))
+    return f"speed: {old} -> {new}: {factor:,.{1 if factor < 10 else 0}f} times"
 
 
-def _height_and_width(text: str | None) -> tuple[int, int] | None:
+def _parse_size(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     height, _, width = text.lower().partition("x")
     if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
-        raise DataError.at("--size", "is no height and width", value=text, allowed="for example 224x224")
+        raise DataError.at("--size", "is not a height and width", value=text, allowed="for example 224x224")
     return int(height), int(width)

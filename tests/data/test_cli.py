@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hpc_dl.cli.data import app
-from hpc_dl.data.packing.read_speed import _repack_words, _Stored
+from hpc_dl.data.read_speed.diagnosis import StoredDataset, repack_advice
 from hpc_dl.errors import DataError
 
 from .conftest import MakeFile, samples
@@ -151,25 +151,27 @@ def test_pack_tells_where_it_is(foreign_file: MakeFile, tmp_path: Path, monkeypa
     source = foreign_file(x=samples(60).inputs, y=samples(60).targets)
     result = CliRunner().invoke(app, ["pack", str(source), str(tmp_path / "out.h5")], catch_exceptions=False)
     assert "packing: 60 of 60 samples (100%)" in result.stderr
-    assert "note: all samples are in the training split; `--splits train=.8,val=.1,test=.1`" in result.stdout
+    note = "note: all samples are in the training split; to create others, use `--splits train=.8,val=.1,test=.1`"
+    assert note in result.stdout
 
 
 def test_pack_refuses_a_size_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"--size: is no height and width \(got '224'; allowed: for example 224x224\)"):
+    message = r"--size: is not a height and width \(got '224'; allowed: for example 224x224\)"
+    with pytest.raises(DataError, match=message):
         run("pack", tmp_path, tmp_path / "out.h5", "--size", "224")
 
 
 LAYOUTS = {
-    "mapped": ({}, "mapped", r"memory|the work for each batch|the disk"),
+    "mapped": ({}, "mapped", r"memory|the overhead per batch|the disk"),
     "packed": ({"chunks": (8, 1, 4, 4), "compression": "gzip"}, "chunks, gzip", r"decompression \(deflate\)"),
-    "cut": ({"chunks": (50, 1, 2, 2), "compression": "lzf"}, "chunks, lzf", r"each sample lies in 4 of them"),
+    "cut": ({"chunks": (50, 1, 2, 2), "compression": "lzf"}, "chunks, lzf", r"each sample is divided into 4 chunks"),
     "foreign filter": ({"chunks": (8, 1, 4, 4), "scaleoffset": 0}, "by h5py", r"h5py: one thread, one lock"),
 }
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_bench_says_what_limits(layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hpc_dl.data.packing.read_speed._SECONDS", 0.01)
+    monkeypatch.setattr("hpc_dl.data.read_speed.benchmark._SECONDS", 0.01)
     options, reading, limit = LAYOUTS[layout]
     with h5py.File(tmp_path / "x.h5", "w") as file:
         for split, num in (("train", 5000), ("test", 3)):
@@ -182,19 +184,25 @@ def test_bench_says_what_limits(layout: str, tmp_path: Path, monkeypatch: pytest
     assert train["warm"]["samples_per_s"] > 0 and found["memory_bytes_per_s"] > 0
     assert (found["disk_bytes_per_s"] is None) == (train["cold"] is None)
     text = run("bench", tmp_path / "x.h5")
-    assert "limits here: a copy in memory" in text and "limited by" in text
+    assert "limits of this machine: a copy in memory" in text and "limited by" in text
 
 
 @pytest.mark.parametrize(
     ("gain", "words"),
-    [(1.1, ""), (1.6, "about 1.6 times"), (6.4, "about 6 times"), (47, "about 50 times"), (340, "about 300 times")],
+    [
+        (1.1, ""),
+        (1.6, "about 1.6 times as fast"),
+        (6.4, "about 6 times as fast"),
+        (47, "about 50 times as fast"),
+        (340, "about 300 times as fast"),
+    ],
 )
 def test_a_gain_is_told_as_exactly_as_it_was_measured(gain: float, words: str, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
-        stored = _Stored.of(file.create_dataset("x", data=np.zeros((1000, 1000)), compression="gzip"))
-    told = _repack_words(tmp_path / "x.h5", stored, gain)
+        stored = StoredDataset.of(file.create_dataset("x", data=np.zeros((1000, 1000)), compression="gzip"))
+    told = repack_advice(tmp_path / "x.h5", stored, gain)
     assert words in told and bool(told) == bool(words)
-    assert not told or "it takes 8.0 MB instead of 0.0 MB" in told
+    assert not told or "needs 8.0 MB instead of 0.0 MB" in told
 
 
 def _fitting(options: dict[str, Any], num_samples: int) -> dict[str, Any]:
@@ -204,7 +212,7 @@ def _fitting(options: dict[str, Any], num_samples: int) -> dict[str, Any]:
 
 
 def test_bench_says_where_no_cold_figures_can_be_had(own_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hpc_dl.data.packing.read_speed._SECONDS", 0.01)
+    monkeypatch.setattr("hpc_dl.data.read_speed.benchmark._SECONDS", 0.01)
     if not Path("/dev/shm").is_dir():
         pytest.skip("there is no file system in memory here")
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
@@ -213,17 +221,17 @@ def test_bench_says_where_no_cold_figures_can_be_had(own_file: Path, monkeypatch
 
 
 def test_bench_of_a_file_without_numbers(foreign_file: MakeFile) -> None:
-    with pytest.raises(DataError, match=r"does not tell which array holds the inputs"):
+    with pytest.raises(DataError, match=r"has no array with a usual name for inputs"):
         run("bench", foreign_file(names=["a", "b"]))
-    with pytest.raises(DataError, match=r":/names: holds no numbers to read"):
+    with pytest.raises(DataError, match=r":/names: contains no numbers to read"):
         run("bench", foreign_file(names=["a", "b"]), "--inputs", "names")
 
 
 def test_packing_and_measuring_need_no_torch(own_file: Path, tmp_path: Path) -> None:
     script = (
         "import sys; from hpc_dl.cli.main import app\n"
-        "from hpc_dl.data import measure; from hpc_dl.data.packing import pack\n"
-        "measure._SECONDS = pack.SPEED_SECONDS = 0.01\n"
+        "from hpc_dl.data.packing import pack; from hpc_dl.data.read_speed import benchmark\n"
+        "benchmark._SECONDS = pack.SPEED_SECONDS = 0.01\n"
         f"app(['data', 'pack', '{own_file}', '{tmp_path / 'out.h5'}'], standalone_mode=False)\n"
         f"app(['data', 'bench', '{tmp_path / 'out.h5'}'], standalone_mode=False)\n"
         "assert 'torch' not in sys.modules"

@@ -1,6 +1,4 @@
-"""NumPy's files as a source: an npz archive, a folder of npy files, or one npy file with its
-targets beside it.
-"""
+"""NumPy files as a source: an npz archive, a folder of npy files, or two of its files."""
 
 from __future__ import annotations
 
@@ -14,8 +12,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from hpc_dl.data.packing.paired import Column, PairedSource, base_of, pair_up
-from hpc_dl.data.packing.source import Source, Wishes
+from hpc_dl.data.packing.array_names import base_of, pair_up
+from hpc_dl.data.packing.paired import Column, PairedSource
+from hpc_dl.data.packing.source import PackOptions, Source
 from hpc_dl.errors import DataError
 
 
@@ -42,13 +41,11 @@ class MappedColumn:
         return np.asarray(self._rows[rows])
 
     def close(self) -> None:
-        """See :class:`Column`; the map goes with its last array."""
+        """See :class:`Column`; the map is closed with its last array."""
 
 
-class PackedColumn:
-    """An array in an npz archive, read as a stream: it may be larger than memory, and it may be
-    compressed.
-    """
+class ArchiveColumn:
+    """An array in an npz archive, read as a stream because it may exceed the memory."""
 
     rows_together = 1
 
@@ -64,20 +61,20 @@ class PackedColumn:
             raise _unreadable(self.name, error) from None
         if fortran_order and len(self.shape) > 1:
             raise DataError.at(
-                self.name, "lies in Fortran order", remedy="save it again: np.savez(…, x=np.ascontiguousarray(x))"
+                self.name, "is stored in Fortran order", remedy="save it again: np.savez(…, x=np.ascontiguousarray(x))"
             )
         if self.dtype.kind == "O":
-            raise _unreadable(self.name, ValueError("it holds Python objects, which are not unpickled"))
-        self._begin = self._stream.tell()
+            raise _unreadable(self.name, ValueError("it contains Python objects, which would need unpickling"))
+        self._data_start = self._stream.tell()
         self._row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """See :class:`Column`."""
         num_bytes = (stop - start) * self._row_bytes
         try:
-            # A seek backwards begins anew, one forwards unpacks what lies between: neither happens
-            # in order.
-            self._stream.seek(self._begin + start * self._row_bytes)
+            # A seek backward decompresses from the start again, and a seek forward everything in
+            # between. Reading in order needs neither.
+            self._stream.seek(self._data_start + start * self._row_bytes)
             content = self._stream.read(num_bytes)
         except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise _unreadable(self.name, error) from None
@@ -95,11 +92,11 @@ class PackedColumn:
         self._stream.close()
 
 
-def open_npz(path: Path, wishes: Wishes) -> Source:
-    """An npz archive as a source.
+def open_npz(path: Path, options: PackOptions) -> Source:
+    """Open an npz archive.
 
     Raises:
-        DataError: it cannot be read, or does not tell inputs and targets.
+        DataError: the archive cannot be read, or its inputs and targets cannot be inferred.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -107,36 +104,37 @@ def open_npz(path: Path, wishes: Wishes) -> Source:
         raise _unreadable(str(path), error) from None
     members = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
     columns: dict[str, tuple[Column, Column]] = {
-        split: (PackedColumn(archive, members[inputs]), PackedColumn(archive, members[targets]))
-        for split, (inputs, targets) in pair_up(list(members), wishes, path).items()
+        split: (ArchiveColumn(archive, members[inputs]), ArchiveColumn(archive, members[targets]))
+        for split, (inputs, targets) in pair_up(list(members), path, options.inputs, options.targets).items()
     }
-    return PairedSource(path, "npz archive", columns, wishes, [path.absolute()])
+    return PairedSource(path, "npz archive", columns, options, [path.absolute()])
 
 
-def open_npy(path: Path, wishes: Wishes) -> Source:
-    """A folder of npy files, or one npy file whose targets are named by ``--targets`` or lie beside
-    it.
+def open_npy(path: Path, options: PackOptions) -> Source:
+    """Open a folder of npy files, or one npy file with targets in the same folder.
+
+    The file of the targets is named by ``--targets``, or inferred from its name.
 
     Raises:
-        DataError: a file cannot be read, or it is not told which holds the targets.
+        DataError: a file cannot be read, or the file of the targets cannot be inferred.
     """
     if path.is_dir():
         files = {file.stem: file for file in sorted(path.glob("*.npy"))}
-        pairs = pair_up(list(files), wishes, path)
+        pairs = pair_up(list(files), path, options.inputs, options.targets)
     else:
         files = {file.stem: file for file in sorted(path.parent.glob("*.npy"))}
-        if wishes.targets and Path(wishes.targets).suffix == ".npy":
-            targets = Path(wishes.targets)
+        if options.targets and Path(options.targets).suffix == ".npy":
+            targets = Path(options.targets)
             targets = targets if targets.exists() else path.parent / targets
             files |= {path.stem: path, targets.stem: targets}
             pairs = {"": (path.stem, targets.stem)}
         else:
-            pairs = pair_up(list(files), Wishes(inputs=base_of(path.stem), targets=wishes.targets), path.parent)
+            pairs = pair_up(list(files), path.parent, base_of(path.stem), options.targets)
     columns: dict[str, tuple[Column, Column]] = {
         split: (MappedColumn(files[inputs]), MappedColumn(files[targets])) for split, (inputs, targets) in pairs.items()
     }
-    read = [files[name].absolute() for pair in pairs.values() for name in pair]
-    return PairedSource(path, "npy files", columns, wishes, read)
+    used = [files[name].absolute() for pair in pairs.values() for name in pair]
+    return PairedSource(path, "npy files", columns, options, used)
 
 
 def _unreadable(where: str, error: Exception) -> DataError:

@@ -1,4 +1,4 @@
-"""HDF5 files as a source: our own format, or any other with datasets of samples."""
+"""HDF5 files as a source: our own format, or any file with datasets of samples."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.files.format import FORMAT
-from hpc_dl.data.packing.paired import Column, PairedSource, pair_up
-from hpc_dl.data.packing.source import Source, Wishes
+from hpc_dl.data.packing.array_names import pair_up
+from hpc_dl.data.packing.paired import Column, PairedSource
+from hpc_dl.data.packing.source import PackOptions, Source
 from hpc_dl.data.storage.checksum import datasets
 from hpc_dl.data.storage.hdf5 import attribute, find_dataset, open_file, where
 from hpc_dl.data.storage.rows import RowReader, open_rows
 
 _ROOT_ATTRIBUTES = ("source", "task", "license", "description", "url", "provenance", "shared")
-# Chunks larger than that are decoded more than once rather than kept in memory whole.
+# Larger chunks are not kept in memory, but decoded several times.
 _MAX_CHUNK_BYTES = 256 << 20
 
 
 class HDF5Column:
-    """A dataset, read in the way that training reads it."""
+    """A dataset, read as in training."""
 
     def __init__(self, dataset: h5py.Dataset) -> None:
         self.name = where(dataset)
@@ -56,30 +57,32 @@ class HDF5Column:
             self._rows.close()
 
 
-def open_hdf5(path: Path, wishes: Wishes) -> Source:
-    """An HDF5 file as a source.
+def open_hdf5(path: Path, options: PackOptions) -> Source:
+    """Open an HDF5 file.
 
     Raises:
-        DataError: it cannot be opened, or holds no samples as the user says.
+        DataError: the file cannot be opened, or does not contain the inputs and targets.
     """
     with open_file(path) as file:
         own_format = attribute(file, "format") == FORMAT
-        pairs = pair_up([name for name, _ in datasets(file)], wishes, path)
-        found = {
+        names_of = pair_up([name for name, _ in datasets(file)], path, options.inputs, options.targets)
+        pairs_of = {
             split: (find_dataset(file, names[0], "--inputs"), find_dataset(file, names[1], "--targets"))
-            for split, names in pairs.items()
+            for split, names in names_of.items()
         }
-        inputs, targets = next(iter(found.values()))
-        told = {name: attribute(file, name) for name in _ROOT_ATTRIBUTES}
-        told |= {"input_units": attribute(inputs, "units"), "target_units": attribute(targets, "units")}
-        attributes: dict[str, Any] = {key: value for key, value in told.items() if isinstance(value, str) and value}
+        inputs, targets = next(iter(pairs_of.values()))
+        stored = {name: attribute(file, name) for name in _ROOT_ATTRIBUTES}
+        stored |= {"input_units": attribute(inputs, "units"), "target_units": attribute(targets, "units")}
+        attributes: dict[str, Any] = {key: value for key, value in stored.items() if isinstance(value, str) and value}
         if attributes.get("task") not in ("classification", "regression", "segmentation"):
             attributes.pop("task", None)
         names = attribute(targets, "class_names")
         if isinstance(names, list) and all(isinstance(name, str) for name in names):
             attributes["class_names"] = names
         columns: dict[str, tuple[Column, Column]] = {
-            split: (HDF5Column(pair[0]), HDF5Column(pair[1])) for split, pair in found.items()
+            split: (HDF5Column(pair[0]), HDF5Column(pair[1])) for split, pair in pairs_of.items()
         }
-        files = sorted({path.absolute(), *(Path(d.file.filename).absolute() for pair in found.values() for d in pair)})
-    return PairedSource(path, "HDF5", columns, wishes, files, own_format=own_format, attributes=attributes)
+        files = sorted(
+            {path.absolute(), *(Path(d.file.filename).absolute() for pair in pairs_of.values() for d in pair)}
+        )
+    return PairedSource(path, "HDF5", columns, options, files, own_format=own_format, attributes=attributes)

@@ -1,6 +1,4 @@
-"""Folders of images as a source: a folder for each class, in folders for the splits where there are
-any.
-"""
+"""Folders of images as a source: one folder per class, optionally inside one folder per split."""
 
 from __future__ import annotations
 
@@ -12,19 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.packing.single_files import SingleFiles, files_below, in_threads, together
-from hpc_dl.data.packing.source import Source, Values, Wishes, label_type, need, split_folders
+from hpc_dl.data.packing.file_per_sample import FilePerSample, files_below, first_faults, map_in_threads
+from hpc_dl.data.packing.source import PackOptions, Source, Values, label_type, require, split_folders
 from hpc_dl.errors import DataError, Fault
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pgm", ".ppm")
 
-# Pillow's modes that are stored as they are: one channel. All others become RGB.
+# Pillow's modes with one channel that are stored unchanged. All others are converted to RGB.
 _GRAY = {"1": np.uint8, "L": np.uint8, "I;16": np.uint16, "I;16B": np.uint16, "I": np.int32, "F": np.float32}
 
 
 @dataclasses.dataclass(frozen=True)
 class _Header:
-    """What the header of an image says."""
+    """Size and mode of an image according to its header, or why it cannot be read."""
 
     path: Path
     size: tuple[int, int] = (0, 0)  #: height, width
@@ -32,26 +30,26 @@ class _Header:
     fault: Fault | None = None
 
 
-class ImageFolder(SingleFiles):
-    """Images of one size, from the headers of all of which shape and type are known."""
+class ImageFolder(FilePerSample):
+    """Images of one size; shape and type are determined from the headers of all images."""
 
-    def __init__(self, path: Path, wishes: Wishes) -> None:
-        self._pillow = need("PIL.Image", "Pillow", str(path))
+    def __init__(self, path: Path, options: PackOptions) -> None:
+        self._pillow = require("PIL.Image", "Pillow", str(path))
         folders = split_folders(path)
         self.samples, labels, sizes = [], [], {}
-        found = {split: _classes(folder) for split, folder in (folders or {"train": path}).items()}
-        names = wishes.class_names or tuple(sorted({name for classes in found.values() for name in classes}))
-        for split, classes in found.items():
+        classes_of = {split: _classes(folder) for split, folder in (folders or {"train": path}).items()}
+        names = options.class_names or tuple(sorted({name for classes in classes_of.values() for name in classes}))
+        for split, classes in classes_of.items():
             for name, files in classes.items():
                 if name not in names:
                     raise DataError.at(
-                        files[0].parent, "is a class that was not named", value=name, allowed=", ".join(names)
+                        files[0].parent, "is not among the class names", value=name, allowed=", ".join(names)
                     )
                 self.samples += files
                 labels += [names.index(name)] * len(files)
             sizes[split] = sum(map(len, classes.values()))
         self._labels = np.array(labels, label_type(len(names)))
-        self._size = wishes.size
+        self._size = options.size
         headers = self._headers()
         self._mode, (height, width) = headers[0].mode, self._size or headers[0].size
         modes = Counter(header.mode for header in headers)
@@ -64,82 +62,82 @@ class ImageFolder(SingleFiles):
             inputs=Values((channels, height, width), np.dtype(_GRAY.get(self._mode, np.uint8))),
             targets=Values((), self._labels.dtype),
             sizes=sizes,
-            divided=len(sizes) > 1,
+            has_splits=len(sizes) > 1,
             task="classification",
             class_names=names,
             files=[file.absolute() for file in self.samples],
         )
         if self._mode == "RGB" and set(modes) != {"RGB"}:
-            kinds = ", ".join(f"{count:,} {mode}" for mode, count in modes.most_common())
-            self.notes.append(f"all become RGB (Pillow's modes: {kinds}); transparency is dropped")
+            counts = ", ".join(f"{count:,} {mode}" for mode, count in modes.most_common())
+            self.notes.append(f"all images are converted to RGB (modes in Pillow: {counts}); transparency is dropped")
         if self._size:
             resized = sum(header.size != self._size for header in headers)
             self.notes.append(
-                f"{resized:,} of {len(headers):,} images are brought to {height}x{width} by bilinear resampling with "
-                "antialiasing, which changes their aspect ratio where it differs"
+                f"{resized:,} of {len(headers):,} images are resized to {height}x{width} (bilinear, antialiased); "
+                "their aspect ratio may change"
             )
 
     def load(self, path: Path) -> NDArray[Any]:
-        """See :class:`SingleFiles`."""
+        """See :class:`FilePerSample`."""
         channels, height, width = self.inputs.shape
         try:
             with self._pillow.open(path) as image:
                 if self._mode == "RGB":
-                    # By way of RGBA a palette with transparency keeps the colors that it has.
+                    # A palette with transparency keeps its colors only if converted to RGBA first.
                     pixels = image.convert("RGBA").convert("RGB") if image.mode == "P" else image.convert("RGB")
                 else:
                     pixels = image.convert("L") if image.mode == "1" else image
                 if self._size and pixels.size != (width, height):
-                    pixels = self._resized(pixels, (width, height))
+                    pixels = self._resize(pixels, (width, height))
                 values = np.asarray(pixels).astype(self.inputs.dtype, copy=False)
         except (OSError, SyntaxError, ValueError, self._pillow.DecompressionBombError) as error:
             raise DataError(_unreadable(path, error)) from None
         return values[None] if channels == 1 else np.moveaxis(values, -1, 0)
 
     def targets_of(self, start: int, stop: int) -> NDArray[Any]:
-        """See :class:`SingleFiles`."""
+        """See :class:`FilePerSample`."""
         return self._labels[start:stop]
 
     def labels(self) -> NDArray[Any] | None:
         """See :class:`Source`."""
         return self._labels
 
-    def _resized(self, image: Any, size: tuple[int, int]) -> Any:
+    def _resize(self, image: Any, size: tuple[int, int]) -> Any:
         if image.mode in ("L", "RGB"):
             return image.resize(size, self._pillow.Resampling.BILINEAR)
-        # Pillow resizes other types only as floats.
+        # Pillow resizes other types only as float images.
         values = self._pillow.fromarray(np.asarray(image).astype(np.float32))
         resized = np.asarray(values.resize(size, self._pillow.Resampling.BILINEAR))
         return resized if image.mode == "F" else np.rint(resized)
 
     def _headers(self) -> list[_Header]:
-        """The headers of all images: what does not fit is told before hours of work, not after."""
-        headers = list(in_threads(self._header, self.samples))
+        """Read and check the headers of all images, before hours of work instead of after."""
+        headers = list(map_in_threads(self._header, self.samples))
         faults = [header.fault for header in headers if header.fault]
         if faults:
-            raise together(faults)
+            raise first_faults(faults)
         if self._size is None:
-            usual = Counter(header.size for header in headers).most_common(1)[0][0]
+            height, width = Counter(header.size for header in headers).most_common(1)[0][0]
             faults = [
                 Fault(
                     str(header.path),
-                    "is of another size than the others",
+                    "differs in size from the other images",
                     value=f"{header.size[0]}x{header.size[1]}",
-                    allowed=f"{usual[0]}x{usual[1]} (height x width)",
-                    remedy="bring all to one size by `--size HEIGHTxWIDTH`",
+                    allowed=f"{height}x{width} (height x width)",
+                    remedy="resize all images with `--size HEIGHTxWIDTH`",
                 )
                 for header in headers
-                if header.size != usual
+                if header.size != (height, width)
             ]
             if faults:
-                raise together(faults)
+                raise first_faults(faults)
         return headers
 
     def _header(self, path: Path) -> _Header:
         try:
             with self._pillow.open(path) as image:
                 if (frames := getattr(image, "n_frames", 1)) > 1:
-                    fault = Fault(str(path), f"holds {frames} images", remedy="save each as a file of its own")
+                    fault = Fault(str(path), f"contains {frames} images", remedy="save each one as a separate file")
                     return _Header(path, fault=fault)
                 return _Header(path, (image.height, image.width), image.mode)
         except (OSError, SyntaxError, ValueError, self._pillow.DecompressionBombError) as error:
@@ -147,27 +145,27 @@ class ImageFolder(SingleFiles):
 
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
-    """The images of each class; folders without images are no classes."""
+    """Return the images of each class; folders without images are ignored."""
     stray = [child for child in sorted(folder.iterdir()) if child.suffix.lower() in SUFFIXES and child.is_file()]
     if stray:
         raise DataError.at(
-            stray[0], "lies in no folder of a class", remedy=f"put each image in {folder}/CLASS/, or take it out"
+            stray[0], "is not in a class folder", remedy=f"move each image to {folder}/CLASS/, or remove it"
         )
     subfolders = [child for child in sorted(folder.iterdir()) if child.is_dir() and not child.name.startswith(".")]
     classes = {child.name: files for child in subfolders if (files := files_below(child, SUFFIXES))}
     if not classes:
-        raise DataError.at(folder, "has no folders of images", allowed="CLASS/*" + ", ".join(SUFFIXES))
+        raise DataError.at(folder, "has no class folders with images", allowed="CLASS/*" + ", ".join(SUFFIXES))
     return classes
 
 
 def _unreadable(path: Path, error: Exception) -> Fault:
-    return Fault(str(path), f"is an image that cannot be read: {error}", remedy="copy it again, or take it out")
+    return Fault(str(path), f"is an image that cannot be read: {error}", remedy="copy it again, or remove it")
 
 
-def open_images(path: Path, wishes: Wishes) -> Source:
-    """A folder of images as a source.
+def open_images(path: Path, options: PackOptions) -> Source:
+    """Open a folder of images.
 
     Raises:
-        DataError: with a fault for each image that cannot be read or is of another size.
+        DataError: images cannot be read or differ in size; it names each of them.
     """
-    return ImageFolder(path, wishes)
+    return ImageFolder(path, options)

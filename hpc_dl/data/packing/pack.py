@@ -1,4 +1,4 @@
-"""From a source to a packed file: deal, store, checksum, verify, publish, measure."""
+"""Packing a source into a file: assign splits, store, checksum, verify, publish, measure."""
 
 from __future__ import annotations
 
@@ -18,39 +18,40 @@ import numpy as np
 import hpc_dl
 from hpc_dl.atomic_files import publish
 from hpc_dl.data.files.format import About, Samples
-from hpc_dl.data.packing.kinds import open_source
-from hpc_dl.data.packing.layout import Layout, Plan
-from hpc_dl.data.packing.read_speed import shuffled_speed
-from hpc_dl.data.packing.source import Source, Wishes
-from hpc_dl.data.packing.splits import Deal
+from hpc_dl.data.packing.layout import Layout
+from hpc_dl.data.packing.open_source import open_source
+from hpc_dl.data.packing.plan import Plan
+from hpc_dl.data.packing.source import PackOptions, Source
+from hpc_dl.data.packing.split_assignment import SplitAssignment
 from hpc_dl.data.packing.staging import staged
 from hpc_dl.data.packing.writers import Writer, open_writer
+from hpc_dl.data.read_speed.shuffled import shuffled_speed
 from hpc_dl.data.storage.checksum import content_checksum
 from hpc_dl.data.storage.rows import open_rows
 from hpc_dl.errors import DataError
 
-#: Told what is being done, and how many of how many samples are done.
+#: Called with the stage, and the number of processed and of all samples.
 Report = Callable[[str, int, int], None]
 
-#: How long the speed is measured before and after.
+#: How long the reading speed of the source, and of the packed file, is measured.
 SPEED_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Order:
-    """What to make of a source.
+class PackRequest:
+    """How to pack a source.
 
     Attributes:
-        wishes: what the user says of the source.
+        options: how to read the source.
         layout: how the datasets are stored.
-        fractions: shares of a random split, for a source that is not divided.
-        seed: seed of that split.
-        license: SPDX name of the data's license; empty to take the source's.
+        fractions: share of each split, for a random split of a source without splits.
+        seed: seed of the random split.
+        license: SPDX name of the data's license; empty to use the source's.
         verify: read the packed file back and compare it with the source.
-        force: replace a file that is there; begin anew where an unfinished run made something else.
+        force: replace an existing file; start over if an unfinished run has other options.
     """
 
-    wishes: Wishes = field(default_factory=Wishes)
+    options: PackOptions = field(default_factory=PackOptions)
     layout: Layout = field(default_factory=Layout)
     fractions: Mapping[str, float] | None = None
     seed: int = 0
@@ -59,77 +60,76 @@ class Order:
     force: bool = False
 
 
-def pack(path: Path, out: Path, order: Order, report: Report) -> dict[str, Any]:
-    """Pack a source into a file of our own format; started again after a kill, it goes on where it
-    was.
+def pack(path: Path, out: Path, request: PackRequest, report: Report) -> dict[str, Any]:
+    """Pack a source into a file of our own format; resume if an earlier run was killed.
 
-    The file appears when it is whole, and verified where that was asked for. Its bytes are the same
-    however often the run was killed.
+    The file appears only when it is complete and, if requested, verified. Its bytes do not depend
+    on how often the run was killed.
 
     Args:
-        path: a file or a folder of any kind that ``kinds.py`` knows.
-        out: the HDF5 file to make.
-        order: what to make of it.
-        report: is told of the progress.
+        path: a file or folder in a format that ``open_source.py`` supports.
+        out: the HDF5 file to write.
+        request: how to pack.
+        report: called with the progress.
 
     Returns:
-        What was made, ready for JSON: ``file``, ``kind``, ``sizes``, ``checksum``, ``notes``,
-        ``resumed_at`` (samples that an earlier run had stored), ``before`` and ``after`` (each with
-        ``bytes`` and ``samples_per_s``).
+        JSON-compatible results: ``file``, ``kind``, ``sizes``, ``checksum``, ``notes``,
+        ``resumed_at`` (number of samples stored by an earlier run), ``before`` and ``after`` (each
+        with ``bytes`` and ``samples_per_s``), and others.
 
     Raises:
-        DataError: the source does not fit, or the file cannot be written.
+        DataError: the source is invalid, or the file cannot be written.
     """
-    _check_paths(path, out, order.force)
-    with closing(open_source(path, order.wishes)) as source:
-        return _packed(source, out, order, report)
+    _check_paths(path, out, request.force)
+    with closing(open_source(path, request.options)) as source:
+        return _pack(source, out, request, report)
 
 
-def _packed(source: Source, out: Path, order: Order, report: Report) -> dict[str, Any]:
-    deal = Deal(source, order.fractions, order.seed)
-    plan = _plan(source, deal, order, out)
+def _pack(source: Source, out: Path, request: PackRequest, report: Report) -> dict[str, Any]:
+    splits = SplitAssignment(source, request.fractions, request.seed)
+    plan = _plan(source, splits, request, out)
     notes = list(source.notes)
-    if not source.divided and order.fractions is None:
-        notes.append("all samples are in the training split; `--splits train=.8,val=.1,test=.1` divides them")
+    if not source.has_splits and request.fractions is None:
+        notes.append("all samples are in the training split; to create others, use `--splits train=.8,val=.1,test=.1`")
     try:
-        with staged(out, plan, order.force) as folder:
+        with staged(out, plan, request.force) as folder:
             with closing(open_writer(folder, plan)) as writer:
                 _check_space(folder, plan, writer)
                 resumed_at = sum(writer.stored.values())
-                _store(source, deal, writer, report)
-                whole = writer.finish()
+                _store(source, splits, writer, report)
+                complete = writer.finish()
             if writer.nonfinite:
-                notes.append(f"NaN or infinite values among the inputs: {writer.nonfinite:,}")
+                notes.append(f"the inputs contain {writer.nonfinite:,} NaN or infinite values")
             if source.fingerprint() != plan.fingerprint:
-                raise DataError.at(source.path, "was changed while it was packed", remedy="pack it again")
+                raise DataError.at(source.path, "changed while it was being packed", remedy="pack it again")
             report("checksum", 0, 0)
-            checksum = _seal(whole)
-            if order.verify:
-                _verify(source, deal, whole, report)
-            publish(whole, out)
+            checksum = _add_checksum(complete)
+            if request.verify:
+                _verify(source, splits, complete, report)
+            publish(complete, out)
     except OSError as error:
         raise DataError.at(
             out,
             f"cannot be written: {error}",
-            remedy="check the disk's space and the folder's permissions; the same command goes on where it was",
+            remedy="check the free space and the permissions of the folder, then repeat the command to resume",
         ) from None
     report("speed", 0, 0)
     return {
         "file": str(out.absolute()),
         "kind": source.kind,
         "task": source.task,
-        "sizes": deal.sizes,
+        "sizes": splits.sizes,
         "input_shape": list(source.inputs.shape),
         "input_dtype": str(source.inputs.dtype),
         "class_names": list(source.class_names),
         "layout": plan.layout.name,
         "codec": plan.layout.codec,
         "checksum": checksum,
-        "verified": order.verify,
+        "verified": request.verify,
         "resumed_at": resumed_at,
         "notes": notes,
         "before": {"bytes": source.num_bytes, **_speed_before(source)},
-        "after": {"bytes": out.stat().st_size, **_speed_after(out, deal.sizes["train"])},
+        "after": {"bytes": out.stat().st_size, **_speed_after(out, splits.sizes["train"])},
     }
 
 
@@ -139,102 +139,102 @@ def _check_paths(path: Path, out: Path, force: bool) -> None:
     if out.is_dir():
         raise DataError.at(out, "is a folder", remedy="give the path of a file")
     if out.exists() and path.exists() and os.path.samefile(path, out):
-        raise DataError.at(out, "is the source itself", remedy="give another name; rename it afterwards")
+        raise DataError.at(out, "is the source itself", remedy="give another name, and rename the file afterwards")
     if out.exists() and not force:
-        raise DataError.at(out, "is there already", remedy="give another name, or replace it by `--force`")
+        raise DataError.at(out, "already exists", remedy="give another name, or replace it with `--force`")
 
 
-def _plan(source: Source, deal: Deal, order: Order, out: Path) -> Plan:
-    told = dict(source.attributes)
-    made = f"packed by hpc_dl {hpc_dl.__version__} from {source.path.name} ({source.kind})"
+def _plan(source: Source, splits: SplitAssignment, request: PackRequest, out: Path) -> Plan:
+    attributes = source.attributes
+    packed = f"packed by hpc_dl {hpc_dl.__version__} from {source.path.name} ({source.kind})"
     about = About(
-        source=told.get("source", out.stem),
+        source=attributes.get("source", out.stem),
         task=source.task,
-        license=order.license or told.get("license", "unknown"),
-        description=told.get("description", ""),
-        url=told.get("url", ""),
-        provenance="; ".join(filter(None, [told.get("provenance"), made])),
-        shared=told.get("shared", "unknown"),
+        license=request.license or attributes.get("license", "unknown"),
+        description=attributes.get("description", ""),
+        url=attributes.get("url", ""),
+        provenance="; ".join(filter(None, [attributes.get("provenance"), packed])),
+        shared=attributes.get("shared", "unknown"),
         class_names=source.class_names,
-        input_units=told.get("input_units", ""),
-        target_units=told.get("target_units", ""),
+        input_units=attributes.get("input_units", ""),
+        target_units=attributes.get("target_units", ""),
     )
-    shares = ",".join(f"{split}={share:g}" for split, share in (order.fractions or {}).items())
+    shares = ",".join(f"{split}={share:g}" for split, share in (request.fractions or {}).items())
     return Plan(
         fingerprint=source.fingerprint(),
         about=about,
         inputs=source.inputs,
         targets=source.targets,
-        sizes=deal.sizes,
-        layout=order.layout,
-        dealt=f"{shares} seed {order.seed}" if shares else "",
+        sizes=splits.sizes,
+        layout=request.layout,
+        assignment=f"{shares} seed {request.seed}" if shares else "",
     )
 
 
 def _check_space(folder: Path, plan: Plan, writer: Writer) -> None:
-    """What a codec will save is not known before, so that only unpacked data are certain to need
-    their room.
-    """
+    """Check the free space for uncompressed samples; a compressed size is not yet known."""
     if plan.layout.codec != "none":
         return
-    done = sum(writer.stored.values()) / sum(plan.sizes.values())
-    missing, free = int(plan.raw_bytes * (1 - done)), shutil.disk_usage(folder).free
-    if missing > free:
+    stored_share = sum(writer.stored.values()) / sum(plan.sizes.values())
+    needed, free = int(plan.raw_bytes * (1 - stored_share)), shutil.disk_usage(folder).free
+    if needed > free:
         raise OSError(
-            errno.ENOSPC, f"{free / 1e9:.1f} GB of space for {missing / 1e9:.1f} GB; `--codec zstd` is smaller"
+            errno.ENOSPC,
+            f"{needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free; `--codec zstd` needs less space",
         )
 
 
-def _store(source: Source, deal: Deal, writer: Writer, report: Report) -> None:
-    row = deal.first_missing(writer.stored)
+def _store(source: Source, splits: SplitAssignment, writer: Writer, report: Report) -> None:
+    """Append all samples to the writer that it has not stored yet."""
+    row = splits.first_missing(writer.stored)
     if row is None:
         return
     total = source.num_samples
-    dealt = deal.dealt_before(row)
-    stored = dict(writer.stored)  # of a split that others waited for, also samples after this row
+    read = splits.counts_before(row)  # number of samples of each split before the current row
+    stored = dict(writer.stored)  # a split may have stored samples beyond this row
     report("pack", row, total)
     for block in source.blocks(row):
-        for split, chosen in deal.of_block(row, len(block.inputs)):
-            samples = Samples(block.inputs[chosen], block.targets[chosen])
-            skip = max(0, stored[split] - dealt[split])
-            dealt[split] += len(samples.inputs)
+        for split, rows in splits.of_block(row, len(block.inputs)):
+            samples = Samples(block.inputs[rows], block.targets[rows])
+            skip = max(0, stored[split] - read[split])
+            read[split] += len(samples.inputs)
             if skip < len(samples.inputs):
                 writer.append(split, Samples(samples.inputs[skip:], samples.targets[skip:]))
         row += len(block.inputs)
         report("pack", row, total)
     if row != total:
-        raise DataError.at(source.path, f"gave {row} samples instead of {total}: it was changed meanwhile")
+        raise DataError.at(source.path, f"has {row} samples instead of {total}: it changed while it was being packed")
 
 
-def _seal(whole: Path) -> str:
-    """Put the checksum of the content into its place in the file, and return it."""
-    with h5py.File(whole, "r+") as file:
+def _add_checksum(path: Path) -> str:
+    """Write the checksum of the content into the file, and return it."""
+    with h5py.File(path, "r+") as file:
         checksum = content_checksum(file)
         file.attrs.modify("sha256", np.bytes_(checksum.removeprefix("sha256:")))
     return checksum
 
 
-def _verify(source: Source, deal: Deal, whole: Path, report: Report) -> None:
-    """Compare the packed file with the source, block by block, as training will read it."""
+def _verify(source: Source, splits: SplitAssignment, path: Path, report: Report) -> None:
+    """Compare the packed file with the source, block by block, reading it as training does."""
     readers = {
-        (split, kind): open_rows(whole, f"/{split}/{kind}") for split in deal.sizes for kind in ("inputs", "targets")
+        (split, kind): open_rows(path, f"/{split}/{kind}") for split in splits.sizes for kind in ("inputs", "targets")
     }
-    dealt = dict.fromkeys(deal.sizes, 0)
+    num_compared = dict.fromkeys(splits.sizes, 0)
     row = 0
     try:
         for block in source.blocks(0):
-            for split, chosen in deal.of_block(row, len(block.inputs)):
-                wanted = Samples(block.inputs[chosen], block.targets[chosen])
-                rows = np.arange(dealt[split], dealt[split] + len(wanted.inputs))
-                for kind, values in wanted._asdict().items():
-                    found = readers[split, kind].take(rows)
-                    if not np.array_equal(found, values, equal_nan=values.dtype.kind == "f"):
+            for split, chosen in splits.of_block(row, len(block.inputs)):
+                expected = Samples(block.inputs[chosen], block.targets[chosen])
+                rows = np.arange(num_compared[split], num_compared[split] + len(expected.inputs))
+                for kind, values in expected._asdict().items():
+                    packed = readers[split, kind].take(rows)
+                    if not np.array_equal(packed, values, equal_nan=values.dtype.kind == "f"):
                         raise DataError.at(
-                            f"{whole}:/{split}/{kind}",
+                            f"{path}:/{split}/{kind}",
                             f"differs from the source between samples {rows[0]} and {rows[-1]}",
                             remedy="check the disk and the memory, and pack again",
                         )
-                dealt[split] += len(rows)
+                num_compared[split] += len(rows)
             row += len(block.inputs)
             report("verify", row, source.num_samples)
     finally:
@@ -243,9 +243,8 @@ def _verify(source: Source, deal: Deal, whole: Path, report: Report) -> None:
 
 
 def _speed_before(source: Source) -> dict[str, Any]:
-    """Reading speed of the source: of shuffled batches where it can give them, else in its order."""
-    first = source.take(np.arange(1))
-    if first is not None:
+    """Measure the reading speed of the source: of shuffled batches if possible, else in order."""
+    if source.take(np.arange(1)) is not None:
         speed = shuffled_speed(
             lambda rows: np.asarray(source.take(rows)),
             source.sizes["train"],
@@ -253,13 +252,13 @@ def _speed_before(source: Source) -> dict[str, Any]:
             seconds=SPEED_SECONDS,
         )
         return {"samples_per_s": round(speed.samples_per_s), "order": "shuffled"}
-    begin = time.perf_counter()
-    num = 0
+    start = time.perf_counter()
+    num_samples = 0
     for block in source.blocks(0):
-        num += len(block.inputs)
-        if time.perf_counter() - begin > SPEED_SECONDS:
+        num_samples += len(block.inputs)
+        if time.perf_counter() - start > SPEED_SECONDS:
             break
-    return {"samples_per_s": round(num / (time.perf_counter() - begin)), "order": "as stored"}
+    return {"samples_per_s": round(num_samples / (time.perf_counter() - start)), "order": "as stored"}
 
 
 def _speed_after(out: Path, num_samples: int) -> dict[str, Any]:

@@ -1,9 +1,8 @@
-"""Sources that hold their samples as arrays: pairs of inputs and targets, found by their names."""
+"""Sources that store their samples in arrays: one pair of inputs and targets per split."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,45 +10,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.files.format import Samples
-from hpc_dl.data.packing.source import SPLIT_NAMES, Channels, Source, Values, Wishes, number_classes
-from hpc_dl.errors import DataError, nearest
+from hpc_dl.data.packing.source import Channels, PackOptions, Source, Values, number_classes
+from hpc_dl.errors import DataError
+from hpc_dl.formatting import shortened
 
-_INPUT_NAMES = ("inputs", "x", "images", "image", "data", "features")
-_TARGET_NAMES = ("targets", "y", "labels", "label", "target")
 _MAX_COLOR_CHANNELS = 4
 _LABEL_ROWS = 1 << 20
 
 
 class Column(Protocol):
-    """An array on the disk, read by rows."""
+    """An array on disk, read by rows."""
 
-    name: str  #: ``FILE:/dataset``, for faults
+    name: str  #: ``FILE:/dataset``, for messages
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    rows_together: int  #: rows that are decoded as one
+    rows_together: int  #: rows that are decoded together
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Rows from ``start`` to ``stop``; fast when asked for in order."""
+        """Return the rows from ``start`` to ``stop``; fast if called in order."""
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any] | None:
-        """Any rows; None where only the order is fast."""
+        """Return any rows; None if only reading in order is fast."""
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
 
 
 class PairedSource(Source):
-    """Inputs and targets in arrays, one pair for each split, or one pair that is not divided.
+    """Inputs and targets in arrays: one pair per split, or one pair without splits.
 
     Args:
         path: the file or folder.
-        kind: for people.
-        pairs: inputs and targets by split; the key is empty where the source is not divided.
-        wishes: what the user says.
-        files: every file that is read.
-        own_format: whether the arrays are those of a file that hpc_dl wrote.
-        attributes: what the source tells of itself; ``task`` and ``class_names`` among it where it
-            does.
+        kind: name of the format.
+        pairs: inputs and targets by split; the key is empty if the source has no splits.
+        options: how to read the arrays.
+        files: all files that are read.
+        own_format: whether hpc_dl wrote the file.
+        attributes: attributes of the source, possibly with ``task`` and ``class_names``.
     """
 
     def __init__(
@@ -57,67 +54,71 @@ class PairedSource(Source):
         path: Path,
         kind: str,
         pairs: Mapping[str, tuple[Column, Column]],
-        wishes: Wishes,
+        options: PackOptions,
         files: list[Path],
         *,
         own_format: bool = False,
         attributes: Mapping[str, Any] | None = None,
     ) -> None:
-        told = dict(attributes or {})
+        stored = dict(attributes or {})
         self._pairs = list(pairs.values())
         for inputs, targets in self._pairs:
-            _check(inputs, targets)
-            _check_alike(inputs, self._pairs[0][0])
-            _check_alike(targets, self._pairs[0][1])
+            _check_pair(inputs, targets)
+            _check_same_type(inputs, self._pairs[0][0])
+            _check_same_type(targets, self._pairs[0][1])
         inputs, targets = self._pairs[0]
-        self._channels = _channel_axis(inputs, "first" if own_format else wishes.channels)
+        self._channels = _channel_axis(inputs, "first" if own_format else options.channels)
         self._codes: NDArray[Any] | None = None
-        names = wishes.class_names or tuple(told.pop("class_names", ()))
+        names = options.class_names or tuple(stored.pop("class_names", ()))
         notes = []
         if targets.dtype.kind in "OSU":
-            texts = [_text(value) for _, column in self._pairs for value in column.read(0, len_of(column)).reshape(-1)]
+            texts = [
+                _text(value) for _, column in self._pairs for value in column.read(0, num_rows(column)).reshape(-1)
+            ]
             self._codes, names = number_classes(texts, names, targets.name)
-            notes.append(f"{len(names)} classes, numbered in this order: {_shown(names)}")
-        said = str(told.pop("task", "auto"))
-        task = _task(targets, wishes.task if wishes.task != "auto" else said)
+            notes.append(f"{len(names)} classes, numbered in this order: {shortened(names)}")
+        stored_task = str(stored.pop("task", "auto"))
+        task = _choose_task(targets, options.task if options.task != "auto" else stored_task)
         super().__init__(
             path=path,
             kind=kind,
-            inputs=Values(self._arrange(np.empty((0, *inputs.shape[1:]))).shape[1:], inputs.dtype.newbyteorder("=")),
+            inputs=Values(
+                self._channels_first(np.empty((0, *inputs.shape[1:]))).shape[1:], inputs.dtype.newbyteorder("=")
+            ),
             targets=Values(
                 () if task == "classification" else targets.shape[1:],
                 self._codes.dtype if self._codes is not None else targets.dtype.newbyteorder("="),
             ),
-            sizes={split or "train": len_of(pair[0]) for split, pair in pairs.items()},
-            divided=len(pairs) > 1,
+            sizes={split or "train": num_rows(pair[0]) for split, pair in pairs.items()},
+            has_splits=len(pairs) > 1,
             task=task,
             class_names=names if task != "regression" else (),
-            attributes={key: str(value) for key, value in told.items()},
+            attributes={key: str(value) for key, value in stored.items()},
             notes=notes,
             files=files,
         )
         if self._channels == "none" and len(inputs.shape) == 3:
             self.notes.append(
-                f"{inputs.shape} is stored as images (N, 1, H, W); signals (N, C, T) need `--channels first`"
+                f"inputs {inputs.shape} are stored as images (N, 1, H, W); for signals (N, C, T) use `--channels first`"
             )
         if task == "classification" and self._codes is None:
             self._check_labels(len(names))
 
     def blocks(self, start: int) -> Iterator[Samples]:
         """See :class:`Source`."""
-        first = 0  # number of the pair's first sample
+        first = 0  # sample number of the pair's first row
         for inputs, targets in self._pairs:
-            num = len_of(inputs)
+            num = num_rows(inputs)
+            # A block consists of whole chunks, so that each chunk is decoded once.
             step = max(1, self.rows_per_block // inputs.rows_together) * inputs.rows_together
-            begin = max(0, start - first)
-            while begin < num:
-                # Whole chunks: each is decoded once.
-                end = min(num, (begin // step + 1) * step)
+            row = max(0, start - first)
+            while row < num:
+                stop = min(num, (row // step + 1) * step)
                 yield Samples(
-                    np.ascontiguousarray(self._arrange(inputs.read(begin, end))),
-                    self._targets_of(targets, first, begin, end),
+                    np.ascontiguousarray(self._channels_first(inputs.read(row, stop))),
+                    self._targets_of(targets, first, row, stop),
                 )
-                begin = end
+                row = stop
             first += num
 
     def labels(self) -> NDArray[Any] | None:
@@ -141,132 +142,72 @@ class PairedSource(Source):
         """See :class:`Source`."""
         return self._pairs[0][0].rows_together
 
-    def _targets_of(self, targets: Column, first: int, begin: int, end: int) -> NDArray[Any]:
+    def _targets_of(self, targets: Column, first: int, start: int, stop: int) -> NDArray[Any]:
         if self._codes is not None:
-            return self._codes[first + begin : first + end]
-        return np.ascontiguousarray(targets.read(begin, end).reshape(end - begin, *self.targets.shape))
+            return self._codes[first + start : first + stop]
+        return np.ascontiguousarray(targets.read(start, stop).reshape(stop - start, *self.targets.shape))
 
-    def _arrange(self, inputs: NDArray[Any]) -> NDArray[Any]:
+    def _channels_first(self, inputs: NDArray[Any]) -> NDArray[Any]:
         if self._channels == "last":
             return np.moveaxis(inputs, -1, 1)
         return inputs[:, None] if self._channels == "none" else inputs
 
     def _label_blocks(self) -> Iterator[NDArray[Any]]:
-        """All labels as int32: half of what int64 takes, and there are no more classes than that."""
+        """Yield all labels as int32, which is enough for any number of classes."""
         for _, targets in self._pairs:
-            for start in range(0, len_of(targets), _LABEL_ROWS):
-                yield targets.read(start, min(start + _LABEL_ROWS, len_of(targets))).reshape(-1).astype(np.int32)
+            for start in range(0, num_rows(targets), _LABEL_ROWS):
+                yield targets.read(start, min(start + _LABEL_ROWS, num_rows(targets))).reshape(-1).astype(np.int32)
 
     def _check_labels(self, num_classes: int) -> None:
-        done = 0
+        num_checked = 0
         for labels in self._label_blocks():
-            wrong = (labels < 0) | (labels >= num_classes) if num_classes else labels < 0
-            if wrong.any():
-                row = int(np.flatnonzero(wrong)[0])
+            invalid = (labels < 0) | (labels >= num_classes) if num_classes else labels < 0
+            if invalid.any():
+                row = int(np.flatnonzero(invalid)[0])
                 raise DataError.at(
                     self._pairs[0][1].name,
-                    f"label out of range in sample {done + row}",
+                    f"has a label out of range in sample {num_checked + row}",
                     value=int(labels[row]),
                     allowed=f"0 to {num_classes - 1} (the class names)" if num_classes else "0 and above",
-                    remedy="number the classes from 0, or say `--task regression`",
+                    remedy="number the classes from 0, or use `--task regression`",
                 )
-            done += len(labels)
+            num_checked += len(labels)
 
 
-def pair_up(names: Sequence[str], wishes: Wishes, where: Path) -> dict[str, tuple[str, str]]:
-    """Find inputs and targets among the names of arrays.
-
-    ``x_train``, ``train_images``, ``train/inputs`` and the like are the training split; plain ``x``
-    is not divided.
-
-    Args:
-        names: of all arrays.
-        wishes: may name them.
-        where: the source, for a fault.
-
-    Returns:
-        The names of inputs and targets by split, train first; the key is empty where there are no
-        splits.
-
-    Raises:
-        DataError: there is no such pair; the message lists what there is.
-    """
-    plain = {name.strip("/"): name for name in names}
-    asked = [(wishes.inputs or "").strip("/"), (wishes.targets or "").strip("/")]
-    if asked[0] in plain and asked[1] in plain:
-        return {"": (plain[asked[0]], plain[asked[1]])}
-    by_base: dict[str, dict[str, str]] = {}
-    for stripped, name in plain.items():
-        split, base = _split_and_base(stripped)
-        by_base.setdefault(base.lower(), {})[split] = name
-    found = []
-    for wish, known, option in ((asked[0], _INPUT_NAMES, "inputs"), (asked[1], _TARGET_NAMES, "targets")):
-        base = wish.lower() or next((candidate for candidate in known if candidate in by_base), "")
-        if base not in by_base:
-            raise DataError.at(
-                f"{where}:{wish}" if wish else where,
-                "there is no such array" if wish else f"does not tell which array holds the {option}",
-                allowed=", ".join(list(names)[:20]) or "the source holds no array",
-                remedy=f"name it by `--{option} NAME`; {nearest(wish, names)}".rstrip("; "),
-            )
-        found.append(by_base[base])
-    inputs, targets = found
-    splits = [split for split in ("train", "val", "test") if split in inputs and split in targets]
-    if "train" in splits:
-        return {split: (inputs[split], targets[split]) for split in splits}
-    if "" in inputs and "" in targets:
-        return {"": (inputs[""], targets[""])}
-    raise DataError.at(
-        where, "has no training inputs with targets", allowed=", ".join(list(names)[:20]), remedy="name both by "
-        "`--inputs` and `--targets`"
-    )  # fmt: skip
-
-
-def len_of(column: Column) -> int:
-    """Number of rows."""
+def num_rows(column: Column) -> int:
+    """Return the number of rows."""
     return column.shape[0]
 
 
-def base_of(name: str) -> str:
-    """The name of an array without its split: ``x`` of ``x_train``."""
-    return _split_and_base(name)[1]
-
-
-def _split_and_base(name: str) -> tuple[str, str]:
-    words = "|".join(SPLIT_NAMES)
-    if match := re.fullmatch(rf"({words})[_/](.+)", name, re.IGNORECASE):
-        return SPLIT_NAMES[match[1].lower()], match[2]
-    if match := re.fullmatch(rf"(.+)[_/]({words})", name, re.IGNORECASE):
-        return SPLIT_NAMES[match[2].lower()], match[1]
-    return "", name
-
-
-def _check(inputs: Column, targets: Column) -> None:
+def _check_pair(inputs: Column, targets: Column) -> None:
     if not inputs.shape or not inputs.shape[0]:
-        raise DataError.at(inputs.name, "holds no samples", value=inputs.shape)
+        raise DataError.at(inputs.name, "contains no samples", value=inputs.shape)
     if targets.shape[:1] != inputs.shape[:1]:
         raise DataError.at(
             targets.name,
             f"has targets of shape {targets.shape} for {inputs.shape[0]} inputs",
-            remedy="name arrays that belong together by `--inputs` and `--targets`",
+            remedy="choose arrays that belong together with `--inputs` and `--targets`",
         )
     for column, kinds in ((inputs, "biuf"), (targets, "biufOSU")):
         if column.dtype.kind not in kinds or (column.dtype.kind in "iuf" and column.dtype.itemsize > 8):
             raise DataError.at(
-                column.name, "must hold numbers", value=str(column.dtype), allowed="bool, integers, floats to 64 bits"
+                column.name,
+                "must contain numbers",
+                value=str(column.dtype),
+                allowed="bool, integers, floats up to 64 bits",
             )
 
 
-def _check_alike(column: Column, first: Column) -> None:
+def _check_same_type(column: Column, first: Column) -> None:
     if (column.shape[1:], column.dtype.kind) != (first.shape[1:], first.dtype.kind) or (
         column.dtype.kind in "biuf" and column.dtype != first.dtype
     ):
         raise DataError.at(
             column.name,
-            "has samples of another shape or type than the training split",
+            "differs in shape or type from the training split",
             value=f"{column.dtype} {column.shape[1:]}",
             allowed=f"{first.dtype} {first.shape[1:]}",
-            remedy="store all splits alike",
+            remedy="store all splits with the same shape and type",
         )
 
 
@@ -288,29 +229,32 @@ def _channel_axis(inputs: Column, wish: Channels) -> Channels:
     return "none" if len(shape) in (1, 3) else "first"
 
 
-def _task(targets: Column, said: str) -> str:
+def _choose_task(targets: Column, task: str) -> str:
+    """Return the task, inferred from the targets if it is ``auto``, after checking the targets."""
     kind, width = targets.dtype.kind, targets.shape[1:]
-    if said == "auto":
-        said = "regression" if kind == "f" else "segmentation" if len(width) > 1 else "classification"
-    if said == "classification" and (kind == "f" or width not in ((), (1,))):
+    if task == "auto":
+        task = "regression" if kind == "f" else "segmentation" if len(width) > 1 else "classification"
+    if task == "classification" and (kind == "f" or width not in ((), (1,))):
         raise DataError.at(
             targets.name,
-            "must hold one class number for each sample",
+            "must contain one class number per sample",
             value=f"{targets.dtype} {targets.shape}",
-            remedy="store the class number, or say `--task regression`",
+            remedy="store the class numbers, or use `--task regression`",
         )
-    if said == "regression" and (kind in "OSU" or len(width) > 1):
+    if task == "regression" and (kind in "OSU" or len(width) > 1):
         raise DataError.at(
-            targets.name, "must hold numbers, (N,) or (N, K), for regression", value=f"{targets.dtype} {targets.shape}"
+            targets.name,
+            "must contain numbers, (N,) or (N, K), for regression",
+            value=f"{targets.dtype} {targets.shape}",
         )
-    if said == "segmentation" and (kind not in "biu" or len(width) < 2):
-        raise DataError.at(targets.name, "must hold a mask of integers for each sample", value=f"{targets.dtype}")
-    return said
+    if task == "segmentation" and (kind not in "biu" or len(width) < 2):
+        raise DataError.at(
+            targets.name,
+            "must contain one integer mask per sample for segmentation",
+            value=f"{targets.dtype} {targets.shape}",
+        )
+    return task
 
 
 def _text(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def _shown(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -9,40 +9,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.packing.source import Source, Wishes, need
+from hpc_dl.data.packing.source import PackOptions, Source, require
 from hpc_dl.data.packing.table import Table, choose_columns
 from hpc_dl.errors import DataError
 
 
 class ParquetTable(Table):
-    """A Parquet table; only the target columns are read ahead."""
+    """A Parquet table; the target columns are kept in memory, the inputs are read in blocks."""
 
-    def __init__(self, path: Path, wishes: Wishes) -> None:
-        self._pyarrow = need("pyarrow", "pyarrow", str(path))
-        self._file = self._opened(path)
+    def __init__(self, path: Path, options: PackOptions) -> None:
+        self._pyarrow = require("pyarrow", "pyarrow", str(path))
+        self._file = self._open(path)
         schema = self._file.schema_arrow
-        inputs, targets = choose_columns(path, schema.names, wishes)
+        inputs, targets = choose_columns(path, schema.names, options)
         for name in inputs:
             self._check_numeric(path, schema.field(name))
         types = {schema.field(name).type.to_pandas_dtype() for name in inputs}
         dtype = np.dtype(np.uint8) if types == {np.uint8} else np.dtype(np.float32)
         values = self._values(path, targets, schema)
-        super().__init__(path, "Parquet table", inputs, targets, values, wishes, dtype)
+        super().__init__(path, "Parquet table", inputs, targets, values, options, dtype)
         self._inputs = inputs
 
     def features(self, start: int) -> Iterator[NDArray[Any]]:
         """See :class:`Table`."""
-        # Whole row groups before the start are left out; of the first one that is read, the rows
-        # before it.
+        # Skip the row groups before the start, and the rows before it in the first group read.
         metadata = self._file.metadata
-        first = begin = 0
-        while first < metadata.num_row_groups and begin + metadata.row_group(first).num_rows <= start:
-            begin += metadata.row_group(first).num_rows
-            first += 1
-        groups = list(range(first, metadata.num_row_groups))
-        skip = start - begin
-        # A reader of its own: two iterations of one file would share its place.
-        with self._opened(self.path) as file:
+        first_group = first_row = 0
+        while first_group < metadata.num_row_groups and first_row + metadata.row_group(first_group).num_rows <= start:
+            first_row += metadata.row_group(first_group).num_rows
+            first_group += 1
+        groups = list(range(first_group, metadata.num_row_groups))
+        skip = start - first_row
+        # A separate reader, because two iterations over one file would share its position.
+        with self._open(self.path) as file:
             for batch in file.iter_batches(self.rows_per_block, row_groups=groups, columns=self._inputs):
                 if skip >= len(batch):
                     skip -= len(batch)
@@ -58,9 +57,9 @@ class ParquetTable(Table):
         self._file.close()
 
     def _filled(self, column: Any) -> NDArray[Any]:
-        """The numbers of a column, NaN for those that are missing."""
+        """Return the numbers of a column, with NaN for missing values."""
         if column.null_count and self.inputs.dtype.kind != "f":
-            raise DataError.at(f"{self.path}: column", "has missing values in a column of bytes")
+            raise DataError.at(f"{self.path}: uint8 columns", "have missing values", remedy="fill them in first")
         if column.null_count:
             column = column.cast("float64").fill_null(float("nan"))
         return np.asarray(column.to_numpy(zero_copy_only=False))
@@ -70,7 +69,7 @@ class ParquetTable(Table):
         for name in targets:
             if missing := table.column(name).null_count:
                 raise DataError.at(
-                    f"{path}: column {name!r}", f"has {missing} missing targets", remedy="leave these rows out first"
+                    f"{path}: column {name!r}", f"has {missing} missing targets", remedy="delete these rows first"
                 )
         if len(targets) == 1 and not _is_numeric(self._pyarrow, schema.field(targets[0]).type):
             return [str(value) for value in table.column(0).to_pylist()]
@@ -82,26 +81,26 @@ class ParquetTable(Table):
         if not _is_numeric(self._pyarrow, field.type):
             raise DataError.at(
                 f"{path}: column {field.name!r}",
-                "is no column of numbers",
+                "does not contain numbers",
                 value=str(field.type),
-                remedy="name the input columns by `--inputs`",
+                remedy="choose the columns with `--inputs` and `--targets`",
             )
 
-    def _opened(self, path: Path) -> Any:
-        parquet = need("pyarrow.parquet", "pyarrow", str(path))
+    def _open(self, path: Path) -> Any:
+        parquet = require("pyarrow.parquet", "pyarrow", str(path))
         try:
             return parquet.ParquetFile(path)
         except (OSError, self._pyarrow.ArrowException) as error:
-            raise DataError.at(path, f"is no Parquet file that can be read: {error}") from None
+            raise DataError.at(path, f"cannot be read as a Parquet file: {error}") from None
 
 
-def open_parquet(path: Path, wishes: Wishes) -> Source:
-    """A Parquet table as a source.
+def open_parquet(path: Path, options: PackOptions) -> Source:
+    """Open a Parquet table.
 
     Raises:
-        DataError: it cannot be read, or a column is missing or holds no numbers.
+        DataError: the file cannot be read, or a column is missing or does not contain numbers.
     """
-    return ParquetTable(path, wishes)
+    return ParquetTable(path, options)
 
 
 def _is_numeric(pyarrow: Any, kind: Any) -> bool:

@@ -1,6 +1,4 @@
-"""What every kind of source offers: its samples in one fixed order, block by block, from any of
-them on.
-"""
+"""The interface of all sources: samples in a fixed order, read in blocks from any start."""
 
 from __future__ import annotations
 
@@ -21,14 +19,13 @@ from numpy.typing import NDArray
 from hpc_dl.data.files.format import Samples
 from hpc_dl.errors import DataError
 
-#: A source gives its samples in blocks of about this many bytes; memory is bounded by a few of
-#: them.
+#: Size of a block of samples. Packing keeps a few blocks in memory.
 BLOCK_BYTES = 16 << 20
 
 Channels = Literal["auto", "first", "last", "none"]
 Task = Literal["auto", "classification", "regression", "segmentation"]
 
-#: What people call the splits, as a folder, a group, or a part of an array's name.
+#: Common names of the splits, as a folder, a group, or part of an array's name.
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -41,16 +38,16 @@ SPLIT_NAMES = {
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What the user says of the source; each kind takes what concerns it.
+class PackOptions:
+    """How to read a source; each kind of source uses the options that apply to it.
 
     Attributes:
-        inputs: name of the inputs: a dataset, an array, columns with commas; None to find it.
-        targets: name of the targets: likewise, or a table of labels, or a folder of masks.
-        task: what the targets are for.
-        channels: on which axis of an array the channels lie.
-        size: height and width that images are brought to; None for images of one size.
-        class_names: names of the classes 0, 1, …; empty to take those of the source.
+        inputs: name of a dataset, array or folder, or comma-separated columns; None to infer it.
+        targets: as for the inputs, or a table of labels, or a folder of masks.
+        task: the task that the targets are for.
+        channels: the channel axis of arrays.
+        size: height and width that images are resized to; None if all images have one size.
+        class_names: names of the classes 0, 1, …; empty to use those of the source.
     """
 
     inputs: str | None = None
@@ -63,35 +60,34 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Values:
-    """Shape and type of one sample's inputs or targets, as they will be stored."""
+    """Shape and type of one sample's inputs or targets, as stored in the packed file."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one sample."""
+        """Number of bytes of one sample."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass
 class Source(ABC):
-    """Samples in a fixed order: first those of train, then val, then test, where the source is
-    divided.
+    """Samples in a fixed order: train, then val, then test, if the source has splits.
 
     Attributes:
         path: the file or folder.
-        kind: for people, ``image folder``.
+        kind: name of the format, such as ``image folder``.
         inputs: shape and type of one input, channels first.
         targets: shape and type of one target.
-        sizes: samples of each split in the source's order; of ``train`` alone when it is not
-            divided.
-        divided: whether the source itself says which sample belongs to which split.
-        task: what the targets are for.
-        class_names: names of the classes; empty where there are none.
-        attributes: further attributes of our own format (license, units, …) that the source tells.
-        notes: what a person should know of how the source was read.
-        files: every file that is read, to notice a change.
+        sizes: number of samples of each split, in the source's order; only ``train`` if the source
+            has no splits.
+        has_splits: whether the source itself assigns its samples to splits.
+        task: the task that the targets are for.
+        class_names: names of the classes; empty if there are none.
+        attributes: further attributes of our own format (license, units, …) that the source has.
+        notes: messages to the user about how the source was read.
+        files: all files that are read, to detect changes.
     """
 
     path: Path
@@ -99,7 +95,7 @@ class Source(ABC):
     inputs: Values
     targets: Values
     sizes: dict[str, int]
-    divided: bool
+    has_splits: bool
     task: str
     class_names: tuple[str, ...] = ()
     attributes: dict[str, str] = field(default_factory=dict)
@@ -108,61 +104,62 @@ class Source(ABC):
 
     @abstractmethod
     def blocks(self, start: int) -> Iterator[Samples]:
-        """All samples from number ``start`` on, in order, in blocks of about ``BLOCK_BYTES``.
+        """Yield all samples from number ``start``, in order, in blocks of about ``BLOCK_BYTES``.
 
         Raises:
-            DataError: a file cannot be read or does not fit the others.
+            DataError: a file cannot be read, or is inconsistent with the others.
         """
 
     def labels(self) -> NDArray[Any] | None:
-        """(N,) class of each sample, to divide the classes evenly; None where there are no classes."""
+        """Return the class of each sample (N,), to stratify by; None if there are no classes."""
         return None
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any] | None:
-        """The inputs of any samples, to measure the speed of shuffled reading; None where only the
-        order is fast.
-        """
+        """Return the inputs of any samples; None if only reading in order is fast."""
         return None
 
-    def close(self) -> None:  # noqa: B027 - only some sources hold files open
-        """Let go of the files."""
+    def close(self) -> None:  # noqa: B027 - only some sources keep files open
+        """Close the files."""
 
     @property
     def rows_together(self) -> int:
-        """Samples that are decoded as one when any of them is taken."""
+        """Number of samples that are decoded together when one of them is read."""
         return 1
 
     @property
     def num_samples(self) -> int:
-        """Samples of all splits together."""
+        """Total number of samples."""
         return sum(self.sizes.values())
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all files together."""
+        """Total size of all files."""
         return sum(file.stat().st_size for file in self.files)
 
     @property
     def rows_per_block(self) -> int:
-        """Samples in a block of about ``BLOCK_BYTES``."""
+        """Number of samples in a block of about ``BLOCK_BYTES``."""
         return max(1, BLOCK_BYTES // max(1, self.inputs.row_bytes + self.targets.row_bytes))
 
     def fingerprint(self) -> str:
-        """Names, lengths and times of change of all files: another one means that the source is
-        another.
-        """
+        """Return a hash of the names, sizes and modification times of all files."""
         digest = hashlib.sha256()
         for file in self.files:
             try:
-                facts = file.stat()
+                status = file.stat()
             except OSError as error:
-                raise DataError.at(file, f"is gone or cannot be read: {error.strerror}") from None
-            digest.update(json.dumps([str(file), facts.st_size, facts.st_mtime_ns]).encode())
+                raise DataError.at(file, f"is missing or cannot be read: {error.strerror}") from None
+            digest.update(json.dumps([str(file), status.st_size, status.st_mtime_ns]).encode())
         return digest.hexdigest()
 
 
-def need(module: str, package: str, what: str) -> ModuleType:
-    """Import a library that only one kind of source takes.
+def require(module: str, package: str, where: str) -> ModuleType:
+    """Import a library that only some sources or codecs need.
+
+    Args:
+        module: the module to import.
+        package: the Python package to install.
+        where: what needs it, for the message.
 
     Raises:
         DataError: it is not installed.
@@ -171,59 +168,68 @@ def need(module: str, package: str, what: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError:
         raise DataError.at(
-            what, f"cannot be read: the Python package {package} is missing", remedy="run `pip install 'hpc_dl[pack]'`"
+            where,
+            f"needs the Python package {package}, which is not installed",
+            remedy="run `pip install 'hpc_dl[pack]'`",
         ) from None
 
 
 def number_classes(texts: Sequence[str], named: Sequence[str], where: str) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Class numbers for labels that are texts.
+    """Convert labels that are strings to class numbers.
 
     Args:
         texts: the label of each sample.
-        named: the classes in the order of their numbers, as the user gave them; empty to sort those
-            that there are (numbers by value, else by alphabet).
-        where: the place of the labels, for a fault.
+        named: the class names given by the user, in the order of their numbers; empty to sort the
+            existing labels (numerically, else alphabetically).
+        where: where the labels are, for messages.
 
     Returns:
         (N,) class numbers, and the names of the classes.
 
     Raises:
-        DataError: a label is not among the names that were given, or there are as many classes as
-            samples.
+        DataError: a label is not among the given names, or most labels are different.
     """
-    found = sorted(set(texts), key=_by_value)
-    if named and (strange := [text for text in found if text not in named]):
-        raise DataError.at(
-            where, "has a label that is not a class", value=strange[0], allowed=", ".join(named), remedy="add it"
-        )
-    if len(found) > 20 and len(found) > len(texts) / 2:
+    labels = sorted(set(texts), key=_by_value)
+    if named and (unknown := [label for label in labels if label not in named]):
         raise DataError.at(
             where,
-            f"has {len(found)} different labels for {len(texts)} samples: these are no classes",
-            remedy="name another column by `--targets`, or say `--task regression`",
+            "has a label that is not a class name",
+            value=unknown[0],
+            allowed=", ".join(named),
+            remedy="add it to `--class-names`",
         )
-    names = tuple(named) or tuple(found)
+    if len(labels) > 20 and len(labels) > len(texts) / 2:
+        raise DataError.at(
+            where,
+            f"has {len(labels)} different labels for {len(texts)} samples, too many for classes",
+            remedy="choose other targets with `--targets`, or use `--task regression`",
+        )
+    names = tuple(named) or tuple(labels)
     number = {name: index for index, name in enumerate(names)}
     return np.array([number[text] for text in texts], label_type(len(names))), names
 
 
 def label_type(num_classes: int) -> np.dtype[Any]:
-    """The smallest type that NumPy and torch share for class numbers."""
+    """Return the smallest type for class numbers that both NumPy and torch support."""
     return np.dtype(np.uint8 if num_classes <= 256 else np.int32)
 
 
 def split_folders(folder: Path) -> Mapping[str, Path]:
-    """The subfolders that are named after splits, by split in our order; empty without a training
-    folder.
+    """Return the subfolders named after splits, by split; empty if there is no training folder.
+
+    Raises:
+        DataError: two folders are named after the same split.
     """
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for child in sorted(folder.iterdir()):
         split = SPLIT_NAMES.get(child.name.lower())
         if split and child.is_dir():
-            if split in found:
-                raise DataError.at(folder, f"has two folders for {split}: {found[split].name} and {child.name}")
-            found[split] = child
-    return {split: found[split] for split in ("train", "val", "test") if split in found} if "train" in found else {}
+            if split in folders:
+                raise DataError.at(folder, f"has two folders for {split}: {folders[split].name} and {child.name}")
+            folders[split] = child
+    if "train" not in folders:
+        return {}
+    return {split: folders[split] for split in ("train", "val", "test") if split in folders}
 
 
 def _by_value(text: str) -> tuple[int, float, str]:

@@ -1,6 +1,4 @@
-"""The folder ``.OUT.part`` beside the packed file, in which an unfinished run keeps what it has
-done.
-"""
+"""The folder ``.OUT.part`` next to the packed file, where an unfinished run keeps its progress."""
 
 from __future__ import annotations
 
@@ -12,53 +10,53 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hpc_dl.atomic_files import read_json, write_json
-from hpc_dl.data.packing.layout import Plan
+from hpc_dl.data.packing.plan import Plan
 from hpc_dl.errors import DataError
 
 _PLAN = "plan.json"
 
 
 def staging_folder(out: Path) -> Path:
-    """Where an unfinished run of a file lies."""
+    """Return the folder of an unfinished run."""
     return out.with_name(f".{out.name}.part")
 
 
 @contextmanager
 def staged(out: Path, plan: Plan, restart: bool) -> Iterator[Path]:
-    """The folder of this run, which no other one works in; kept when the run is killed or cannot
+    """Provide the folder of this run, locked against other processes.
+
+    The folder is deleted at the end. It is kept, to resume from, if the run is killed or cannot
     write.
 
     Args:
         out: the packed file.
-        plan: what this run makes.
-        restart: begin anew where an unfinished run made something else.
+        plan: of this run.
+        restart: start over if an unfinished run has another plan.
 
     Raises:
-        DataError: another process packs this file, or an unfinished run made something else.
+        DataError: another process is packing this file, or an unfinished run has another plan.
     """
     folder = staging_folder(out)
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
         _lock(handle, out)
-        wanted, there = plan.as_json(), read_json(folder / _PLAN)
-        if there is not None and there != wanted and not restart:
-            changed = ", ".join(key for key in wanted if there.get(key) != wanted[key])
-            what = "the source was changed since" if there.get("fingerprint") != wanted["fingerprint"] else (
-                f"it was told something else ({changed})"
-            )  # fmt: skip
+        current, unfinished = plan.as_json(), read_json(folder / _PLAN)
+        if unfinished is not None and unfinished != current and not restart:
+            changed = [key for key in current if unfinished.get(key) != current[key]]
+            reason = "the source has changed" if "fingerprint" in changed else f"other options ({', '.join(changed)})"
             raise DataError.at(
                 folder,
-                f"is an unfinished run that cannot go on: {what}",
-                remedy="begin anew by `--force`, or repeat the command that it was started with",
+                f"is an unfinished run that cannot be resumed: {reason}",
+                remedy="start over with `--force`, or repeat the original command",
             )
-        if there != wanted:
+        if unfinished != current:
             for child in folder.iterdir():
                 child.unlink()
-            write_json(folder / _PLAN, wanted)
+            write_json(folder / _PLAN, current)
         try:
             yield folder
-        except DataError:  # the source has to be mended, and is another one then
+        except DataError:  # the user has to correct the source, so its fingerprint will change
             shutil.rmtree(folder)
             raise
         shutil.rmtree(folder)
@@ -70,6 +68,6 @@ def _lock(handle: int, out: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise DataError.at(out, "is being packed by another process", remedy="wait for it, or end it") from None
+        raise DataError.at(out, "is being packed by another process", remedy="wait for it, or stop it") from None
     except OSError:
-        pass  # a file system without locks: nothing to be done about it
+        pass  # the file system has no locks

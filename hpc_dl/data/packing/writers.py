@@ -1,10 +1,9 @@
-"""Storing samples so that a killed run goes on: what counts as stored is on the disk.
+"""Writers that store samples so that a killed run can resume: what counts as stored is on disk.
 
-``ContiguousWriter``: the file is laid out at once, empty; samples are written to their places in
-    it, and every 64 MiB,
-after an fsync, how many they are. ``ChunkedWriter``: where a chunk will lie is only known once it
-is packed, so pieces of about 64 MiB are HDF5 files of their own first; at the end their packed
-chunks are copied, as they are, into one.
+``ContiguousWriter`` creates the complete file first and writes samples to their final positions.
+After every 64 MiB it calls fsync and saves the number of stored samples. ``ChunkedWriter`` cannot
+do so, because the position of a chunk is only known once the chunk is compressed. It writes pieces
+of about 64 MiB as separate HDF5 files, and finally copies their compressed chunks into one file.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from numpy.typing import NDArray
 
 from hpc_dl.atomic_files import publish, read_json, write_json
 from hpc_dl.data.files.format import Samples, create, describe, describe_split
-from hpc_dl.data.packing.layout import Plan
+from hpc_dl.data.packing.plan import Plan
 
-#: What is lost at most when a run is killed.
+#: At most this much is lost when a run is killed.
 CHECKPOINT_BYTES = 64 << 20
 
-_WHOLE = "whole.h5"
+_COMPLETE = "whole.h5"
 _STORED = "stored.json"
 _KINDS = ("inputs", "targets")
 
@@ -37,13 +36,13 @@ class Writer(ABC):
     """Appends samples to the splits of a file in the staging folder.
 
     Attributes:
-        stored: samples of each split that need not be given again.
-        nonfinite: NaN and infinite values among the inputs that are stored.
+        stored: number of samples of each split that do not have to be appended again.
+        nonfinite: number of NaN and infinite values among the stored inputs.
     """
 
     def __init__(self, folder: Path, plan: Plan) -> None:
         self._folder, self._plan = folder, plan
-        self._whole = folder / _WHOLE
+        self._complete = folder / _COMPLETE
         self.stored = dict.fromkeys(plan.sizes, 0)
         self.nonfinite = 0
         self._new_bytes = 0
@@ -54,10 +53,10 @@ class Writer(ABC):
 
     @abstractmethod
     def finish(self) -> Path:
-        """Return the whole file, once all samples are there; its checksum is not in it yet."""
+        """Return the complete file, without its checksum, after all samples were appended."""
 
-    def close(self) -> None:  # noqa: B027 - only some writers hold something
-        """Let go of the file without finishing."""
+    def close(self) -> None:  # noqa: B027 - only some writers keep files open
+        """Close the files without finishing."""
 
     def _count(self, samples: Samples) -> None:
         self._new_bytes += samples.inputs.nbytes + samples.targets.nbytes
@@ -67,30 +66,30 @@ class Writer(ABC):
     def _state(self) -> dict[str, Any]:
         return {"stored": self.stored, "nonfinite": self.nonfinite}
 
-    def _go_on_from(self, state: Mapping[str, Any] | None) -> None:
+    def _resume_from(self, state: Mapping[str, Any] | None) -> None:
         if state is not None:
             self.stored, self.nonfinite = dict(state["stored"]), int(state["nonfinite"])
 
 
 def open_writer(folder: Path, plan: Plan) -> Writer:
-    """The writer for a plan's layout, which goes on where the last one in this folder was killed."""
+    """Return the writer for a plan's layout; it resumes the unfinished run in this folder."""
     return ContiguousWriter(folder, plan) if plan.layout.name == "contiguous" else ChunkedWriter(folder, plan)
 
 
 class ContiguousWriter(Writer):
-    """Writes samples to their places in a file that HDF5 has laid out."""
+    """Writes samples to their final positions in a file whose layout HDF5 has created."""
 
     def __init__(self, folder: Path, plan: Plan) -> None:
         super().__init__(folder, plan)
-        if self._whole.exists():
-            self._go_on_from(read_json(folder / _STORED))
+        if self._complete.exists():
+            self._resume_from(read_json(folder / _STORED))
         else:
-            _lay_out(self._whole, plan)
-        with h5py.File(self._whole) as file:
+            _create_empty(self._complete, plan)
+        with h5py.File(self._complete) as file:
             self._offsets = {
                 (split, kind): file[split][kind].id.get_offset() for split in plan.sizes for kind in _KINDS
             }
-        self._handle = os.open(self._whole, os.O_WRONLY)
+        self._handle = os.open(self._complete, os.O_WRONLY)
 
     def append(self, split: str, samples: Samples) -> None:
         """See :class:`Writer`."""
@@ -105,7 +104,7 @@ class ContiguousWriter(Writer):
     def finish(self) -> Path:
         """See :class:`Writer`."""
         self._checkpoint()
-        return self._whole
+        return self._complete
 
     def close(self) -> None:
         """See :class:`Writer`."""
@@ -118,42 +117,42 @@ class ContiguousWriter(Writer):
 
 
 class ChunkedWriter(Writer):
-    """Packs whole chunks into pieces, and joins the pieces at the end."""
+    """Compresses whole chunks into pieces, and joins the pieces at the end."""
 
     def __init__(self, folder: Path, plan: Plan) -> None:
         super().__init__(folder, plan)
-        self._waiting: dict[str, list[Samples]] = {split: [] for split in plan.sizes}
+        self._pending: dict[str, list[Samples]] = {split: [] for split in plan.sizes}
         self._piece: h5py.File | None = None
         self._temporary = folder / "piece.new"
         state = read_json(folder / _STORED)
         self._num_pieces = int(state["pieces"]) if state else 0
-        if self._whole.exists() or all(self._path_of(number).exists() for number in range(self._num_pieces)):
-            self._go_on_from(state)
-        else:  # killed while it was cleared away, after the file had its name
+        if self._complete.exists() or all(self._path_of(number).exists() for number in range(self._num_pieces)):
+            self._resume_from(state)
+        else:  # killed during the cleanup, after the packed file was published
             self._num_pieces = 0
-        if self._whole.exists():
+        if self._complete.exists():
             self.stored = dict(plan.sizes)
 
     def append(self, split: str, samples: Samples) -> None:
         """See :class:`Writer`."""
-        # The samples may be views of a block that is used again.
-        self._waiting[split].append(Samples(samples.inputs.copy(), samples.targets.copy()))
-        if sum(len(waiting.inputs) for waiting in self._waiting[split]) >= self._plan.chunk_rows:
+        # The samples may be views of a block that will be reused.
+        self._pending[split].append(Samples(samples.inputs.copy(), samples.targets.copy()))
+        if sum(len(pending.inputs) for pending in self._pending[split]) >= self._plan.chunk_rows:
             self._store(split, self._plan.chunk_rows)
         if self._new_bytes >= CHECKPOINT_BYTES:
             self._end_piece()
 
     def finish(self) -> Path:
         """See :class:`Writer`."""
-        if not self._whole.exists():
-            for split, waiting in self._waiting.items():
-                if waiting:
+        if not self._complete.exists():
+            for split, pending in self._pending.items():
+                if pending:
                     self._store(split, 1)
             self._end_piece()
             self._join()
         for piece in self._folder.glob("piece-*.h5"):
             piece.unlink()
-        return self._whole
+        return self._complete
 
     def close(self) -> None:
         """See :class:`Writer`."""
@@ -161,29 +160,28 @@ class ChunkedWriter(Writer):
             self._piece.close()
 
     def _store(self, split: str, multiple: int) -> None:
-        """Write as many of the waiting samples as make whole multiples of a chunk."""
-        waiting = self._waiting[split]
-        all_of_them = Samples(*(np.concatenate(values) for values in zip(*waiting, strict=True)))
-        num = len(all_of_them.inputs) // multiple * multiple
-        now = Samples(all_of_them.inputs[:num], all_of_them.targets[:num])
-        rest = Samples(all_of_them.inputs[num:].copy(), all_of_them.targets[num:].copy())
-        self._waiting[split] = [rest] if len(rest.inputs) else []
+        """Write as many pending samples as form a multiple of ``multiple``; keep the others."""
+        pending = self._pending[split]
+        samples = Samples(*(np.concatenate(values) for values in zip(*pending, strict=True)))
+        num = len(samples.inputs) // multiple * multiple
+        chunks = Samples(samples.inputs[:num], samples.targets[:num])
+        remainder = Samples(samples.inputs[num:].copy(), samples.targets[num:].copy())
+        self._pending[split] = [remainder] if len(remainder.inputs) else []
         if self._piece is None:
-            # In memory: HDF5 itself does not end in order on a full disk.
+            # In memory, because HDF5 does not handle a full disk properly.
             self._piece = h5py.File("piece", "w", driver="core", backing_store=False)
-        for kind, values in zip(_KINDS, now, strict=True):
-            dataset = self._dataset(self._piece, split, kind)
-            begin = len(dataset)
-            dataset.resize(begin + num, axis=0)
-            dataset[begin:] = values
+        for kind, values in zip(_KINDS, chunks, strict=True):
+            dataset = self._piece_dataset(self._piece, split, kind)
+            start = len(dataset)
+            dataset.resize(start + num, axis=0)
+            dataset[start:] = values
         self.stored[split] += num
-        self._count(now)
+        self._count(chunks)
 
-    def _dataset(self, piece: h5py.File, split: str, kind: str) -> h5py.Dataset:
+    def _piece_dataset(self, piece: h5py.File, split: str, kind: str) -> h5py.Dataset:
         if f"{split}/{kind}" in piece:
             return piece[split][kind]
-        # Chunks like those of the whole file; small targets, which are contiguous there, need some
-        # to grow.
+        # Chunks as in the final file. Small targets, contiguous there, need chunks to be resizable.
         values = self._plan.values(kind)
         options = self._plan.chunks_of(split, kind) or {"chunks": (self._plan.chunk_rows, *values.shape)}
         maximum = (None, *values.shape)
@@ -196,7 +194,7 @@ class ChunkedWriter(Writer):
         self._temporary.write_bytes(self._piece.id.get_file_image())
         self._piece.close()
         self._piece = None
-        # A piece counts once the state says so; one that the state does not know of is replaced.
+        # A piece is valid only once the state counts it; otherwise it is replaced.
         publish(self._temporary, self._path_of(self._num_pieces))
         self._num_pieces += 1
         write_json(self._folder / _STORED, self._state() | {"pieces": self._num_pieces})
@@ -206,70 +204,70 @@ class ChunkedWriter(Writer):
         return self._folder / f"piece-{number:06d}.h5"
 
     def _join(self) -> None:
-        """Copy the chunks of all pieces as they are, without unpacking them, into one file."""
+        """Copy the compressed chunks of all pieces into one file, without decompressing them."""
         num_bytes = sum(self._path_of(number).stat().st_size for number in range(self._num_pieces))
         if shutil.disk_usage(self._folder).free < num_bytes:
-            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {num_bytes:,} bytes more are needed")
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {num_bytes:,} more bytes are needed")
         temporary = self._folder / "whole.new"
         temporary.unlink(missing_ok=True)
         try:
             self._copy_pieces(temporary)
-        except RuntimeError as error:  # so h5py tells that it could not write the rest on closing
+        except RuntimeError as error:  # h5py's way to report that it could not write the last data on closing
             raise OSError(str(error)) from None
-        publish(temporary, self._whole)
+        publish(temporary, self._complete)
 
     def _copy_pieces(self, path: Path) -> None:
-        _lay_out(path, self._plan)
-        place = {(split, kind): 0 for split in self._plan.sizes for kind in _KINDS}
+        _create_empty(path, self._plan)
+        start = {(split, kind): 0 for split in self._plan.sizes for kind in _KINDS}
         with h5py.File(path, "r+") as file:
             for number in range(self._num_pieces):
                 with h5py.File(self._path_of(number)) as piece:
-                    for split, kind in place:
+                    for split, kind in start:
                         if split in piece:
-                            _copy(piece[split][kind], file[split][kind], place[split, kind])
-                            place[split, kind] += len(piece[split][kind])
+                            _copy(piece[split][kind], file[split][kind], start[split, kind])
+                            start[split, kind] += len(piece[split][kind])
 
 
-def _copy(source: h5py.Dataset, target: h5py.Dataset, begin: int) -> None:
-    """Copy all rows to those from ``begin`` on; as packed chunks where both have the same ones."""
+def _copy(source: h5py.Dataset, target: h5py.Dataset, start: int) -> None:
+    """Copy all rows to the target's rows from ``start``, as compressed chunks if it has chunks."""
     if target.chunks is None:
-        target[begin : begin + len(source)] = source[()]
+        target[start : start + len(source)] = source[()]
         return
-    rest = (0,) * (source.ndim - 1)
+    other_axes = (0,) * (source.ndim - 1)
     for row in range(0, len(source), source.chunks[0]):
-        mask, packed = source.id.read_direct_chunk((row, *rest))
-        target.id.write_direct_chunk((begin + row, *rest), packed, mask)
+        filter_mask, chunk = source.id.read_direct_chunk((row, *other_axes))
+        target.id.write_direct_chunk((start + row, *other_axes), chunk, filter_mask)
 
 
-def _lay_out(path: Path, plan: Plan) -> None:
-    """Make a file with all attributes and all datasets, without samples; it appears whole."""
+def _create_empty(path: Path, plan: Plan) -> None:
+    """Create a file with all attributes and datasets but without samples, atomically."""
     temporary = path.with_name(f"{path.name}.empty")
     temporary.unlink(missing_ok=True)
     with create(temporary) as file:
         describe(file, plan.about)
-        # Of fixed length: the checksum is put in its place later, without anything else moving.
+        # Fixed length, so that the checksum can replace it without moving anything else.
         file.attrs["sha256"] = np.bytes_("0" * 64)
         for split in plan.sizes:
             group = file.create_group(split)
-            inputs, targets = (_lay_out_dataset(group, split, kind, plan) for kind in _KINDS)
+            inputs, targets = (_create_dataset(group, split, kind, plan) for kind in _KINDS)
             describe_split(inputs, targets, plan.about)
     publish(temporary, path)
 
 
-def _lay_out_dataset(group: h5py.Group, split: str, kind: str, plan: Plan) -> h5py.Dataset:
+def _create_dataset(group: h5py.Group, split: str, kind: str, plan: Plan) -> h5py.Dataset:
     values = plan.values(kind)
     shape = (plan.sizes[split], *values.shape)
     if options := plan.chunks_of(split, kind):
         return group.create_dataset(kind, shape, values.dtype, **options)
-    # Room for all samples now, so that their places are known, but nothing is written there.
+    # Allocate the space now, so that positions are known, but do not fill it.
     creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     return group.create_dataset(kind, shape, values.dtype, dcpl=creation)
 
 
-def _write_at(handle: int, values: NDArray[Any], place: int) -> None:
+def _write_at(handle: int, values: NDArray[Any], offset: int) -> None:
     content = memoryview(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
     while len(content):
-        written = os.pwrite(handle, content, place)
-        content, place = content[written:], place + written
+        written = os.pwrite(handle, content, offset)
+        content, offset = content[written:], offset + written

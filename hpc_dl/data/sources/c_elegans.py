@@ -1,25 +1,23 @@
-"""Brains of eight worms of the species Caenorhabditis elegans: graphs of cells and the chemical
-synapses between them.
+"""Brains of eight worms (Caenorhabditis elegans): graphs of cells and their chemical synapses.
 
 D. Witvliet et al., Connectomes across development reveal principles of brain maturation, Nature
-596, 2021, as the C. elegans Connectome Toolbox (cect) ships them: under MIT, says its LICENSE, and
-nothing in it tells a license of the data themselves. What kind of cell each is comes from its table
+596, 2021, as shipped by the C. elegans Connectome Toolbox (cect). Its LICENSE says MIT; it states
+no license of the data themselves. The kind of each cell is taken from its table
 ``all_cell_info.csv``, after WormAtlas and S. J. Cook et al., Whole-animal connectomes of both
-Caenorhabditis elegans sexes, Nature 571, 2019. Synapses are active zones that two of three people
-saw. Gap junctions are left out: the authors call theirs incomplete.
+Caenorhabditis elegans sexes, Nature 571, 2019. Synapses are active zones that two of three
+annotators saw. Gap junctions are left out: the authors call theirs incomplete.
 
-A sample is one animal. The six larvae are for training, one adult for validation, the other for the
-test: another animal, and older than all that were learned from. Every worm has nearly the same
-cells: the test has a new animal, but only 6 of its 219 cells are in no larva. The two sexes of Cook
-et al. are no such pair: of the connections that both have with a weight of five or more in the
-toolbox, 53 % have the very same weight; of those of two of these worms, 16 % at most.
+A sample is one animal. The six larvae are for training, one adult for validation, the other adult
+for the test: a new animal, older than those in training. Every worm has nearly the same cells: the
+test animal is new, but only 6 of its 219 cells are in no larva. The two sexes of Cook et al. cannot
+serve as such a pair: of the connections that both have with a weight of at least five in the
+toolbox, 53 % have exactly the same weight; for any two of these worms, at most 16 % do.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +40,9 @@ _SHA256 = {
     "WitvlietDataReader7.json": "aeff178edcc14f5e818f6c54a138bffcfd5aab27dd8153e2906de1fd6cd8669f",
     "WitvlietDataReader8.json": "3d2de8dc9e23f663d074dfbb2371367d64ec64ebc8469234e4f14ef78d539ad7",
 }
-_SPLITS = {"train": (1, 2, 3, 4, 5, 6), "val": (7,), "test": (8,)}  # by age: four L1 larvae, L2, L3, two adults
+_SPLITS = {"train": (1, 2, 3, 4, 5, 6), "val": (7,), "test": (8,)}  # by age: four L1 larvae, one L2, one L3, two adults
 _CLASSES = ("sensory neuron", "interneuron", "motor neuron", "muscle", "other cell")
-#: The table's types of the cells in these brains, by their class.
+# The cell types of the table that occur in these brains, by class.
 _TYPES = {
     "sensory neuron": (
         "Amphid",
@@ -71,7 +69,7 @@ _TYPES = {
     ),
     "muscle": ("Head muscle", "Main body muscle"),
     "other cell": (
-        "Canal neuron",  # of unknown function
+        "Canal neuron",  # its function is unknown
         "Excretory gland",
         "GLR cell",
         "Sheath cell other than amphid sheath and phasmid",
@@ -80,55 +78,43 @@ _TYPES = {
 
 
 def _make(path: Path, given: Path | None) -> None:
-    from hpc_dl.data.files.format import write
-    from hpc_dl.data.ragged import Ragged
-    from hpc_dl.data.sources._fetch import checked, find_file, obtain
+    from hpc_dl.data.sources import _connectomes
+    from hpc_dl.data.sources._fetch import checked, find_file, package_files
 
-    with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
-        folder, origin = obtain(SOURCE.name, _PACKAGE, Path(scratch), given)
+    with package_files(SOURCE.name, _PACKAGE, given) as (folder, origin):
         files = {name: checked(find_file(folder, name), digest) for name, digest in _SHA256.items()}
         with files[_TABLE].open(newline="", encoding="utf-8") as table:
             types = {row["Cell name"]: row["Type"] for row in csv.DictReader(table)}
-        graphs = {
-            animal: _graph(json.loads(files[_GRAPHS.format(animal)].read_bytes()), types)
-            for animals in _SPLITS.values()
-            for animal in animals
-        }
-    write(
+        animals = [animal for split_animals in _SPLITS.values() for animal in split_animals]
+        graphs = [_graph(json.loads(files[_GRAPHS.format(animal)].read_bytes()), types) for animal in animals]
+    rows = {split: [animals.index(animal) for animal in split_animals] for split, split_animals in _SPLITS.items()}
+    SOURCE.write(
         path,
-        {
-            split: {name: Ragged.of([graphs[animal][name] for animal in animals]) for name in graphs[animals[0]]}
-            for split, animals in _SPLITS.items()
-        },
-        source=SOURCE.name,
-        task=SOURCE.task,
-        license=SOURCE.license,
-        description=SOURCE.title,
+        _connectomes.split_graphs(graphs, rows),
         url="https://doi.org/10.1038/s41586-021-03778-8",
         provenance=f"{origin}; nodes: ln(1 + x) of cells before and after, chemical synapses from and to; edges from "
         "the cell before a synapse to the one after; edge_features: ln of the synapses; data sets 1 to 6 (larvae): "
         "train, 7 (adult): val, 8 (adult): test",
-        shared=SOURCE.shared,
         class_names=_CLASSES,
         input_units="ln(1 + count)",
-        inputs=("nodes", "edges", "edge_features"),
+        inputs=_connectomes.INPUTS,
     )
 
 
 def _graph(stored: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any]:
-    """One animal.
+    """Build the graph of one animal.
 
     Args:
-        stored: ``nodes``, their names; ``connections``, of each kind synapses (from, to).
-        types: of cells by their names.
+        stored: ``nodes``, the names of the cells; ``connections``, by kind a matrix (from, to).
+        types: cell type by cell name.
     """
     import numpy as np
 
     from hpc_dl.data.sources._connectomes import graph_of
 
-    classes = {kind: _CLASSES.index(name) for name, kinds in _TYPES.items() for kind in kinds}
+    class_of = {cell_type: _CLASSES.index(name) for name, cell_types in _TYPES.items() for cell_type in cell_types}
     synapses = np.array(stored["connections"]["Generic_CS"], np.int64)
-    targets = np.array([classes[types[name]] for name in stored["nodes"]], np.int64)
+    targets = np.array([class_of[types[name]] for name in stored["nodes"]], np.int64)
     return graph_of(synapses) | {"targets": targets}
 
 
@@ -138,7 +124,7 @@ SOURCE = Source(
     task="node_classification",
     size="8 graphs of 187 to 222 nodes, 4 features of a node, 1 of an edge, 5 classes of nodes",
     license="LicenseRef-unknown AND MIT",
-    shared="atlas",  # the same named cells: the animal is new in the test, 213 of its 219 cells are not
+    shared="atlas",  # the test animal is new, but 213 of its 219 cells are also in larvae
     fetched="Python package cect 0.3.5, 14 MB",
     make=_make,
 )

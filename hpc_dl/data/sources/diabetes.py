@@ -1,14 +1,13 @@
-"""Diabetes: ten measures of 442 patients, and how far the disease had gone on a year later.
+"""Diabetes: ten measurements of 442 patients, and the progression of the disease one year later.
 
 B. Efron, T. Hastie, I. Johnstone and R. Tibshirani, Least Angle Regression, Annals of Statistics
 32, 2004. The values are the measured ones, not scaled; ``diabetes.csv.gz`` joins scikit-learn's two
-files, the target in the last column. Scikit-learn's description tells no license of the data (two
-of the authors ship them, scaled, in the R package lars under GPL-2); its own stands in
-``_scikit_learn.py``.
+files, with the target in the last column. Scikit-learn's description states no license of the data
+(two of the authors ship them, scaled, in the R package lars under GPL-2). For scikit-learn's own
+license see ``_scikit_learn.py``.
 
 Features: age, sex (1 or 2), body mass index, mean blood pressure, and of the blood serum: total
-    cholesterol, LDL, HDL,
-ratio of total cholesterol to HDL, logarithm of the triglycerides, glucose.
+cholesterol, LDL, HDL, ratio of total cholesterol to HDL, logarithm of the triglycerides, glucose.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ SOURCE = Source(
     task="regression",
     size="442 vectors of 10, one value",
     license="LicenseRef-unknown AND BSD-3-Clause",
-    shared="none",  # one row for each patient
-    fetched="comes with hpc_dl",
+    shared="none",  # one row per patient
+    fetched="nothing: ships with hpc_dl",
     make=_make,
 )

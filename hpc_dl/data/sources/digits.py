@@ -1,10 +1,8 @@
-"""Optical recognition of handwritten digits: 1,797 images of 8 × 8 pixels, the copy that
-scikit-learn ships.
+"""Optical recognition of handwritten digits: 1,797 images of 8 × 8 pixels, from scikit-learn.
 
 Test set of E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine
 Learning Repository, 1998, https://doi.org/10.24432/C50P49 (CC BY 4.0 by UCI's donation policy).
-``digits.csv.gz`` is scikit-learn 1.9.1's, under the BSD 3-clause license that stands in
-``_scikit_learn.py``.
+``digits.csv.gz`` is scikit-learn 1.9.1's; for its BSD 3-clause license see ``_scikit_learn.py``.
 """
 
 from __future__ import annotations
@@ -13,35 +11,23 @@ from pathlib import Path
 
 from hpc_dl.data.sources import Source
 
-_SHA256 = "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"  # of the text inside
+_SHA256 = "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"  # of the decompressed text
 _SPLIT_SIZES = {"train": 1077, "val": 360, "test": 360}
-_SPLIT_SEED = 0
 
 
 def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
-    from hpc_dl.data.files.format import Samples, write
-    from hpc_dl.data.files.splits import stratified
     from hpc_dl.data.sources._scikit_learn import read_csv
+    from hpc_dl.data.sources._splits import SPLIT_SEED, stratified_split
 
     values, origin = read_csv(SOURCE.name, _SHA256, given)
     table = values.astype(np.uint8)  # 64 pixels and the digit
-    images = table[:, :64].reshape(-1, 1, 8, 8)
-    labels = table[:, 64]
-    write(
+    SOURCE.write(
         path,
-        {
-            split: Samples(images[rows], labels[rows])
-            for split, rows in stratified(labels, _SPLIT_SIZES, _SPLIT_SEED).items()
-        },
-        source=SOURCE.name,
-        task=SOURCE.task,
-        license=SOURCE.license,
-        description=SOURCE.title,
+        stratified_split(table[:, :64].reshape(-1, 1, 8, 8), table[:, 64], _SPLIT_SIZES),
         url="https://doi.org/10.24432/C50P49",
-        provenance=f"{origin}; stratified split, seed {_SPLIT_SEED}",
-        shared=SOURCE.shared,
+        provenance=f"{origin}; stratified split, seed {SPLIT_SEED}",
         class_names=[str(digit) for digit in range(10)],
         input_units="pixels set in a 4 × 4 block, 0 to 16",
     )
@@ -53,7 +39,7 @@ SOURCE = Source(
     task="classification",
     size="1,797 images of 1 × 8 × 8, 10 classes",
     license="CC-BY-4.0 AND BSD-3-Clause",
-    shared="writer",  # the file does not say who wrote which digit, so no split can keep the writers apart
-    fetched="comes with hpc_dl",
+    shared="writer",  # the file does not say who wrote which digit
+    fetched="nothing: ships with hpc_dl",
     make=_make,
 )

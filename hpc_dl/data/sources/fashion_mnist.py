@@ -1,14 +1,13 @@
 """Fashion-MNIST: 70,000 product photographs of 28 × 28 pixels in 10 classes.
 
 H. Xiao, K. Rasul and R. Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine
-Learning Algorithms, 2017, arXiv:1708.07747 (MIT, says the Debian package's copyright file, which
-calls it Expat). The authors' test set is kept; 5,000 of their 60,000 training images become the
-validation split.
+Learning Algorithms, 2017, arXiv:1708.07747 (MIT according to the Debian package's copyright file,
+which calls it Expat). The authors' test set is kept; 5,000 of their 60,000 training images become
+the validation split.
 """
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +16,9 @@ from hpc_dl.data.sources import Source
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_PACKAGE = "dataset-fashion-mnist"  # Debian's and Ubuntu's
+_PACKAGE = "dataset-fashion-mnist"  # in Debian and Ubuntu
 _URL = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion"
-# Of the unpacked files: Debian packs them anew, so the .gz files differ from the authors'.
+# Of the decompressed files: Debian's .gz files differ from the authors'.
 _SHA256 = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -39,75 +38,56 @@ _CLASSES = (
     "Ankle boot",
 )
 _SPLIT_SIZES = {"train": 55_000, "val": 5_000}
-_SPLIT_SEED = 0
 _REMEDY = "give the .deb file or a folder with all four .gz files"
 
 
 def _make(path: Path, given: Path | None) -> None:
-    from hpc_dl.data.files.format import Samples, write
-    from hpc_dl.data.files.splits import stratified
+    import numpy as np
 
-    with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
-        arrays, origin = _arrays(Path(scratch), given)
-    images, labels = arrays["train-images-idx3-ubyte"][:, None], arrays["train-labels-idx1-ubyte"]
-    splits = {
-        split: Samples(images[rows], labels[rows])
-        for split, rows in stratified(labels, _SPLIT_SIZES, _SPLIT_SEED).items()
-    }
-    splits["test"] = Samples(arrays["t10k-images-idx3-ubyte"][:, None], arrays["t10k-labels-idx1-ubyte"])
-    write(
+    from hpc_dl.data.sources._fetch import find_file, read_gzip, scratch_folder, unpack
+    from hpc_dl.data.sources._splits import SPLIT_SEED, with_official_test
+
+    with scratch_folder() as scratch:
+        if given is None:
+            folder, origin = _fetch(scratch)
+        else:
+            folder, origin = (unpack(given, scratch) if given.suffix == ".deb" else given), given.name
+        train_images, train_labels, test_images, test_labels = (
+            _parse_idx(read_gzip(find_file(folder, f"{name}.gz", _REMEDY), digest)) for name, digest in _SHA256.items()
+        )
+    images, labels = np.concatenate([train_images, test_images]), np.concatenate([train_labels, test_labels])
+    SOURCE.write(
         path,
-        splits,
-        source=SOURCE.name,
-        task=SOURCE.task,
-        license=SOURCE.license,
-        description=SOURCE.title,
+        with_official_test(images[:, None], labels, _SPLIT_SIZES),
         url="https://github.com/zalandoresearch/fashion-mnist",
-        provenance=f"{origin}; validation split of 5,000 training images, stratified, seed {_SPLIT_SEED}",
-        shared=SOURCE.shared,
+        provenance=f"{origin}; validation split of 5,000 training images, stratified, seed {SPLIT_SEED}",
         class_names=_CLASSES,
         input_units="gray level, 0 to 255",
     )
 
 
-def _arrays(scratch: Path, given: Path | None) -> tuple[dict[str, NDArray[Any]], str]:
-    """The four idx files as arrays, and where they came from."""
-    from hpc_dl.data.sources._fetch import find_file, unpack_deb, unpacked
-
-    if given is None:
-        folder, origin = _fetched(scratch)
-    else:
-        folder, origin = (unpack_deb(given, scratch) if given.suffix == ".deb" else given), given.name
-    arrays = {
-        file: _idx(unpacked(find_file(folder, f"{file}.gz", _REMEDY), digest)) for file, digest in _SHA256.items()
-    }
-    return arrays, origin
-
-
-def _fetched(scratch: Path) -> tuple[Path, str]:
-    """A folder with the four files, and where they came from."""
-    from hpc_dl.data.sources._fetch import download, fetch_deb, first_that_works, unpack_deb
+def _fetch(scratch: Path) -> tuple[Path, str]:
+    """Fetch the four files; return their folder, and where they came from."""
+    from hpc_dl.data.sources._fetch import download, fetch_deb, first_success, unpack
 
     def from_authors() -> Path:
         for file in _SHA256:
             download(f"{_URL}/{file}.gz", scratch / f"{file}.gz")
         return scratch
 
-    return first_that_works(
+    return first_success(
         SOURCE.name,
         {
-            f"Debian package {_PACKAGE}": lambda: unpack_deb(fetch_deb(_PACKAGE, scratch), scratch),
+            f"Debian package {_PACKAGE}": lambda: unpack(fetch_deb(_PACKAGE, scratch), scratch),
             _URL: from_authors,
         },
-        remedy=f"where there is a network, get the package {_PACKAGE} (`apt-get download {_PACKAGE}`) or the four .gz "
-        f"files from {_URL}, then `hpc-dl data make {SOURCE.name} --from PATH`",
+        remedy=f"on a machine with network access, get the package {_PACKAGE} (`apt-get download {_PACKAGE}`) or the "
+        f"four .gz files from {_URL}, then `hpc-dl data make {SOURCE.name} --from PATH`",
     )
 
 
-def _idx(content: bytes) -> NDArray[Any]:
-    """An array from the idx format: two zero bytes, type (8 for uint8), number of axes, their
-    lengths, the values.
-    """
+def _parse_idx(content: bytes) -> NDArray[Any]:
+    """Parse the idx format: two zero bytes, type (8: uint8), number of axes, lengths, values."""
     import numpy as np
 
     num_axes = content[3]

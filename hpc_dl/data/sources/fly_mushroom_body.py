@@ -1,21 +1,18 @@
-"""The mushroom body of a fly larva: two graphs of neurons and their synapses, one for each
-hemisphere.
+"""The mushroom body of a fly larva: graphs of neurons and their synapses, one per hemisphere.
 
 K. Eichler et al., The complete connectome of a learning and memory center in an insect brain,
-Nature 548, 2017, as graspologic ships it: under MIT, says its LICENSE.txt, and nothing in it tells
-a license of the data themselves. The left hemisphere is for training, the right one for the test.
-There is no validation split: it would have to be cut out of the one training graph.
+Nature 548, 2017, as shipped by graspologic. Its LICENSE.txt says MIT; it states no license of the
+data themselves. The left hemisphere is for training, the right one for the test. There is no
+validation split: it would have to be cut out of the only training graph.
 """
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from hpc_dl.data.sources import Source
 
-_PACKAGE = "pypi:graspologic==3.4.4"
 _FOLDER = "graspologic/datasets/drosophila"
 _SHA256 = {
     "left_adjacency.csv": "f23ba630f10dff95164ddbbdccf7d4fe1ac01a9a8ed77db26069af4a6248a1cf",
@@ -28,42 +25,34 @@ _CELLS = {"K": "Kenyon cell", "I": "input neuron", "O": "output neuron", "P": "p
 
 
 def _make(path: Path, given: Path | None) -> None:
-    from hpc_dl.data.files.format import write
-    from hpc_dl.data.sources._fetch import obtain
+    from hpc_dl.data.sources import _connectomes
+    from hpc_dl.data.sources._fetch import package_files
 
-    with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
-        folder, origin = obtain(SOURCE.name, _PACKAGE, Path(scratch), given)
-        splits = {split: _graph(folder / _FOLDER, side) for split, side in _SPLITS.items()}
-    write(
+    with package_files(SOURCE.name, _connectomes.GRASPOLOGIC, given) as (folder, origin):
+        graphs = [_graph(folder / _FOLDER, side) for side in _SPLITS.values()]
+    SOURCE.write(
         path,
-        splits,
-        source=SOURCE.name,
-        task=SOURCE.task,
-        license=SOURCE.license,
-        description=SOURCE.title,
+        _connectomes.split_graphs(graphs, {split: [number] for number, split in enumerate(_SPLITS)}),
         url="https://doi.org/10.1038/nature23455",
         provenance=f"{origin}; nodes: ln(1 + x) of neurons before and after, synapses from and to; edges from the "
         "neuron before a synapse to the one after; edge_features: ln of the synapses; left: train, right: test",
-        shared=SOURCE.shared,
         class_names=tuple(_CELLS.values()),
         input_units="ln(1 + count)",
-        inputs=("nodes", "edges", "edge_features"),
+        inputs=_connectomes.INPUTS,
     )
 
 
 def _graph(folder: Path, side: str) -> dict[str, Any]:
-    """One hemisphere as a split of one sample."""
+    """Build the graph of one hemisphere."""
     import numpy as np
 
-    from hpc_dl.data.ragged import Ragged
     from hpc_dl.data.sources._connectomes import graph_of
     from hpc_dl.data.sources._fetch import checked
 
-    adjacency, cells = (folder / f"{side}_{what}.csv" for what in ("adjacency", "cell_labels"))
+    adjacency, cells = (folder / f"{side}_{table}.csv" for table in ("adjacency", "cell_labels"))
     synapses = np.loadtxt(checked(adjacency, _SHA256[adjacency.name]), np.int64)  # (from, to)
     labels = [list(_CELLS).index(cell) for cell in checked(cells, _SHA256[cells.name]).read_text().split()]
-    graph = graph_of(synapses) | {"targets": np.array(labels, np.int64)}
-    return {name: Ragged.of([values]) for name, values in graph.items()}
+    return graph_of(synapses) | {"targets": np.array(labels, np.int64)}
 
 
 SOURCE = Source(
@@ -72,7 +61,7 @@ SOURCE = Source(
     task="node_classification",
     size="2 graphs of 209 and 213 nodes, 4 features of a node, 1 of an edge, 4 classes of nodes",
     license="LicenseRef-unknown AND MIT",
-    shared="subject",  # one larva: its left hemisphere and its right one
+    shared="subject",  # both hemispheres of one larva
     fetched="Python package graspologic 3.4.4, 5 MB",
     make=_make,
 )

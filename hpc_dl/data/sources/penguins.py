@@ -1,18 +1,16 @@
-"""Penguins: the species of 344 penguins from their size and sex, of which 19 values are missing.
+"""Penguins: the species of 344 penguins, from their size and sex; 19 values are missing.
 
 K. B. Gorman, T. D. Williams and W. R. Fraser, Ecological sexual dimorphism and environmental
 variability within a community of Antarctic penguins, PLoS ONE 9(3), 2014; A. Horst, A. Hill and K.
-Gorman, palmerpenguins, 2020 (CC0 for the data, says the package's README).
+Gorman, palmerpenguins, 2020 (CC0 for the data according to the package's README).
 
-Features: length and depth of the bill (mm), length of the flipper (mm), body mass (g), sex (0
-    female, 1 male). A
-missing value is NaN, to be imputed. The island and the year are left out: they tell where was
-looked.
+Features: bill length and depth (mm), flipper length (mm), body mass (g), sex (0 female, 1 male).
+Missing values are NaN, to be imputed. Island and year are left out: they describe the sampling, not
+the animal.
 """
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from hpc_dl.data.sources import Source
@@ -29,12 +27,11 @@ def _make(path: Path, given: Path | None) -> None:
 
     import numpy as np
 
-    from hpc_dl.data.sources._fetch import checked, find_file, obtain
+    from hpc_dl.data.sources._fetch import find_file, package_files, read_checked
     from hpc_dl.data.sources._tables import write_table
 
-    with tempfile.TemporaryDirectory(prefix="hpc_dl-") as scratch:
-        folder, origin = obtain(SOURCE.name, f"pypi:{_PACKAGE}", Path(scratch), given)
-        text = checked(find_file(folder, "penguins.csv"), _SHA256).read_text(encoding="ascii")
+    with package_files(SOURCE.name, f"pypi:{_PACKAGE}", given) as (folder, origin):
+        text = read_checked(find_file(folder, "penguins.csv"), _SHA256).decode("ascii")
     rows = list(csv.DictReader(text.splitlines()))
     inputs = [[float(_NUMBERS.get(row[name], row[name])) for name in (*_SIZES, "sex")] for row in rows]
     write_table(
@@ -55,7 +52,7 @@ SOURCE = Source(
     task="classification",
     size="344 vectors of 5 with 19 values missing, 3 classes",
     license="CC0-1.0",
-    shared="unknown",  # two birds of a nest; whether one was caught again in another year
+    shared="unknown",  # nests have two birds; a bird may have been caught again in another year
     fetched=f"Python package {_PACKAGE}, 19 kB",
     make=_make,
 )

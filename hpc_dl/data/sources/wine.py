@@ -1,12 +1,11 @@
-"""Wine: a chemical analysis of 178 wines of three cultivators in the same region of Italy.
+"""Wine: chemical analysis of 178 wines of three cultivators in the same region of Italy.
 
 M. Forina et al., PARVUS, 1988; UCI Machine Learning Repository, Wine,
-https://doi.org/10.24432/C5PC7J (CC BY 4.0 by UCI's donation policy); scikit-learn's license stands
-in ``_scikit_learn.py``.
+https://doi.org/10.24432/C5PC7J (CC BY 4.0 by UCI's donation policy). For scikit-learn's license see
+``_scikit_learn.py``.
 
 Features: alcohol, malic acid, ash, alcalinity of ash, magnesium, total phenols, flavanoids,
-    nonflavanoid phenols,
-proanthocyanins, color intensity, hue, OD280/OD315 of diluted wines, proline.
+nonflavanoid phenols, proanthocyanins, color intensity, hue, OD280/OD315 of diluted wines, proline.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ SOURCE = Source(
     task="classification",
     size="178 vectors of 13, 3 classes",
     license="CC-BY-4.0 AND BSD-3-Clause",
-    shared="unknown",  # the file does not say which are of the same year
-    fetched="comes with hpc_dl",
+    shared="unknown",  # wines of one year are not identified
+    fetched="nothing: ships with hpc_dl",
     make=_make,
 )

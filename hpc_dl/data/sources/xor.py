@@ -1,9 +1,8 @@
-"""XOR: 1,000 points around the corners of a square; opposite corners are of the same class.
+"""XOR: 1,000 points around the corners of a square; opposite corners have the same class.
 
-What a single layer cannot learn (M. Minsky and S. Papert, Perceptrons, 1969): no line has more than
-three of the four corners on their right sides, so that it is right for 75 % at best, and for 50 %
-where it learns nothing. Generated: the corners (0, 0), (0, 1), (1, 0), (1, 1) in turn, with normal
-noise of a standard deviation of 0.1.
+A single layer cannot learn it (M. Minsky and S. Papert, Perceptrons, 1969): a line separates at
+most three of the four corners correctly, an accuracy of 75 % (chance is 50 %). Generated: the
+corners (0, 0), (0, 1), (1, 0), (1, 1) in turn, with normal noise of standard deviation 0.1.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ def _make(path: Path, given: Path | None) -> None:
 
     from hpc_dl.data.sources._tables import write_table
 
+    SOURCE.refuse_file(given)
     corner = np.arange(_NUM_POINTS) % 4
     corners = np.stack([corner // 2, corner % 2], axis=1)
     noise = np.random.default_rng(_SEED).normal(0, _NOISE, corners.shape)
@@ -44,6 +44,6 @@ SOURCE = Source(
     size="1,000 vectors of 2, 2 classes",
     license="CC0-1.0",
     shared="none",
-    fetched="generated",
+    fetched="nothing: generated",
     make=_make,
 )

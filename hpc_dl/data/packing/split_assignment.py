@@ -1,4 +1,4 @@
-"""Which sample of a source goes to which split."""
+"""Assignment of the samples of a source to splits."""
 
 from __future__ import annotations
 
@@ -13,44 +13,49 @@ from hpc_dl.data.spec import SPLITS
 from hpc_dl.errors import DataError
 
 
-class Deal:
-    """Deals the samples of a source, in its order, to the splits; each split keeps that order.
+class SplitAssignment:
+    """The split of each sample of a source; each split keeps the order of the source.
 
     Args:
         source: the samples.
-        fractions: shares by split, 1 altogether; None to take the source's own splits.
+        fractions: share of each split, 1 in total; None to use the source's own splits.
         seed: seed of the random split.
 
+    Attributes:
+        sizes: number of samples of each split.
+
     Raises:
-        DataError: the source is divided already, or a split would be empty.
+        DataError: the source already has splits, or a split would be empty.
     """
 
     def __init__(self, source: Source, fractions: Mapping[str, float] | None, seed: int) -> None:
         self.sizes = dict(source.sizes)
-        # One byte for each sample: the number of its split.
+        # The number of each sample's split, as one byte.
         if fractions is None:
             self._split_of = np.repeat(np.arange(len(self.sizes), dtype=np.int8), list(self.sizes.values()))
             return
-        if source.divided:
+        if source.has_splits:
             raise DataError.at(
-                "--splits", f"{source.path} is divided already ({_told(self.sizes)})", remedy="leave `--splits` out"
+                "--splits", f"{source.path} already has splits ({_describe(self.sizes)})", remedy="omit `--splits`"
             )
         num = source.num_samples
         ends = np.rint(np.cumsum(list(fractions.values())) * num).astype(int)
         self.sizes = dict(zip(fractions, np.diff(ends, prepend=0).tolist(), strict=True))
         if empty := [split for split, size in self.sizes.items() if not size]:
-            raise DataError.at("--splits", f"the {empty[0]} split of {num} samples would be empty", remedy="raise it")
+            raise DataError.at(
+                "--splits", f"the {empty[0]} split of {num} samples would be empty", remedy="increase its share"
+            )
         labels = source.labels()
         self._split_of = np.empty(num, np.int8)
-        dealt = stratified(np.zeros(num, np.int8) if labels is None else labels, self.sizes, seed)
-        for number, rows in enumerate(dealt.values()):
+        rows_of = stratified(np.zeros(num, np.int8) if labels is None else labels, self.sizes, seed)
+        for number, rows in enumerate(rows_of.values()):
             self._split_of[rows] = number
 
     def first_missing(self, stored: Mapping[str, int]) -> int | None:
-        """The first sample of the source that is not stored yet; None when all are.
+        """Return the first sample of the source that is not stored yet; None if all are stored.
 
         Args:
-            stored: how many samples of each split are stored.
+            stored: number of samples of each split that are stored.
         """
         missing = [
             int(np.flatnonzero(self._split_of == number)[stored[split]])
@@ -59,46 +64,44 @@ class Deal:
         ]
         return min(missing, default=None)
 
-    def dealt_before(self, start: int) -> dict[str, int]:
-        """How many of the samples before ``start`` each split has."""
+    def counts_before(self, start: int) -> dict[str, int]:
+        """Return how many of the samples before ``start`` each split has."""
         counts = np.bincount(self._split_of[:start], minlength=len(self.sizes))
         return dict(zip(self.sizes, counts.tolist(), strict=True))
 
     def of_block(self, start: int, num: int) -> Iterator[tuple[str, slice | NDArray[np.intp]]]:
-        """Each split that has samples of a block, and which of the block's samples they are.
+        """Yield each split with samples in a block, and the rows of these samples in the block.
 
         Args:
             start: number of the block's first sample.
-            num: samples in the block.
+            num: number of samples in the block.
         """
         block = self._split_of[start : start + num]
         for number, split in enumerate(self.sizes):
-            chosen = np.flatnonzero(block == number)
-            if len(chosen):
-                yield split, slice(0, num) if len(chosen) == num else chosen
+            rows = np.flatnonzero(block == number)
+            if len(rows):
+                yield split, slice(0, num) if len(rows) == num else rows
 
 
 def parse_fractions(text: str) -> dict[str, float]:
-    """Shares by split from ``train=.8,val=.1,test=.1``, in our order of the splits.
+    """Parse the share of each split from text such as ``train=.8,val=.1,test=.1``.
 
     Raises:
-        DataError: a word is no split or no number, or the shares are not 1 altogether.
+        DataError: a split or a share is invalid, or the shares do not add up to 1.
     """
 
     def fail(problem: str, value: object) -> DataError:
-        return DataError.at(
-            "--splits", problem, value=value, allowed="for example train=.8,val=.1,test=.1, 1 altogether"
-        )
+        return DataError.at("--splits", problem, value=value, allowed="for example train=.8,val=.1,test=.1, 1 in total")
 
     shares: dict[str, float] = {}
-    for word in text.split(","):
-        split, _, share = word.strip().partition("=")
+    for part in text.split(","):
+        split, _, share = part.strip().partition("=")
         try:
             shares[split] = float(share)
         except ValueError:
-            raise fail("is not a share", word) from None
+            raise fail("is not a number", part) from None
         if split not in SPLITS or not 0 < shares[split] <= 1:
-            raise fail("is not a split with a share above 0", word)
+            raise fail("is not a split with a share above 0", part)
     if "train" not in shares:
         raise fail("has no share for train", text)
     if abs(sum(shares.values()) - 1) > 1e-6:
@@ -106,5 +109,5 @@ def parse_fractions(text: str) -> dict[str, float]:
     return {split: shares[split] for split in SPLITS if split in shares}
 
 
-def _told(sizes: Mapping[str, int]) -> str:
+def _describe(sizes: Mapping[str, int]) -> str:
     return ", ".join(f"{split} {size:,}" for split, size in sizes.items())

@@ -1,4 +1,4 @@
-"""Sources with one file for each sample: images in folders of classes, volumes."""
+"""Sources with one file per sample: images in class folders, volumes."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ _T = TypeVar("_T")
 _S = TypeVar("_S")
 
 
-class SingleFiles(Source):
-    """One input file for each sample, decoded by threads: the decoders let go of Python's lock."""
+class FilePerSample(Source):
+    """One input file per sample, decoded by threads; the decoders release the GIL."""
 
     samples: list[Path]  #: the input file of each sample
 
     @abstractmethod
     def load(self, path: Path) -> NDArray[Any]:
-        """The input of a file, as it will be stored."""
+        """Load the input from a file, as it will be stored."""
 
     @abstractmethod
     def targets_of(self, start: int, stop: int) -> NDArray[Any]:
-        """The targets of the samples from ``start`` to ``stop``."""
+        """Return the targets of the samples from ``start`` to ``stop``."""
 
     def blocks(self, start: int) -> Iterator[Samples]:
         """See :class:`Source`."""
-        for begin in range(start, len(self.samples), self.rows_per_block):
-            stop = min(begin + self.rows_per_block, len(self.samples))
-            inputs = np.empty((stop - begin, *self.inputs.shape), self.inputs.dtype)
-            for row, values in enumerate(in_threads(self.load, self.samples[begin:stop])):
+        for first in range(start, len(self.samples), self.rows_per_block):
+            stop = min(first + self.rows_per_block, len(self.samples))
+            inputs = np.empty((stop - first, *self.inputs.shape), self.inputs.dtype)
+            for row, values in enumerate(map_in_threads(self.load, self.samples[first:stop])):
                 inputs[row] = values
-            yield Samples(inputs, self.targets_of(begin, stop))
+            yield Samples(inputs, self.targets_of(first, stop))
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any] | None:
         """See :class:`Source`."""
-        return np.stack(list(in_threads(self.load, [self.samples[row] for row in rows])))
+        return np.stack(list(map_in_threads(self.load, [self.samples[row] for row in rows])))
 
 
-def in_threads(function: Callable[[_T], _S], items: Iterable[_T]) -> Iterator[_S]:
-    """The function's results in the order of the items, with few of them ahead in memory."""
+def map_in_threads(function: Callable[[_T], _S], items: Iterable[_T]) -> Iterator[_S]:
+    """Apply a function in threads; yield the results in order, computing only a few ahead."""
     num_threads = len(os.sched_getaffinity(0))
     remaining = iter(items)
     with ThreadPoolExecutor(num_threads) as pool:
@@ -61,20 +61,20 @@ def in_threads(function: Callable[[_T], _S], items: Iterable[_T]) -> Iterator[_S
             running[:0] = [pool.submit(function, item) for item in islice(remaining, 1)]
 
 
-def together(faults: Sequence[Fault]) -> DataError:
-    """One error of many faults, the first ones in full."""
+def first_faults(faults: Sequence[Fault]) -> DataError:
+    """Return one error with the first of many faults, and the number of the others."""
     listed = list(faults[:_NUM_LISTED])
     if len(faults) > _NUM_LISTED:
-        listed.append(Fault("and", f"{len(faults) - _NUM_LISTED} more files like these"))
+        listed.append(Fault("and", f"{len(faults) - _NUM_LISTED} more files with such problems"))
     return DataError(*listed)
 
 
 def files_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """All files of these endings below a folder, hidden ones left out, in a fixed order."""
-    found: list[Path] = []
+    """Return all files below a folder with one of these suffixes, sorted, without hidden files."""
+    files: list[Path] = []
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
+        files += [
             Path(parent, name) for name in names if not name.startswith(".") and name.lower().endswith(tuple(suffixes))
         ]
-    return sorted(found)
+    return sorted(files)

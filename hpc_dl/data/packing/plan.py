@@ -1,0 +1,74 @@
+"""The plan of a packed file: everything that determines its bytes, apart from the samples."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hpc_dl.data.files.format import About
+from hpc_dl.data.packing.layout import Layout, chunk_options
+from hpc_dl.data.packing.source import Values
+
+# Targets of a few bytes gain nothing from a codec. They stay contiguous, so that they can be read
+# at once and memory-mapped.
+_SMALL_TARGET_BYTES = 64
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that determines the bytes of the packed file, apart from the source's samples.
+
+    Attributes:
+        fingerprint: of the source.
+        about: the attributes of the file.
+        inputs: shape and type of one input.
+        targets: shape and type of one target.
+        sizes: number of samples of each split.
+        layout: how the datasets are stored.
+        assignment: shares and seed of a random split, or empty.
+    """
+
+    fingerprint: str
+    about: About
+    inputs: Values
+    targets: Values
+    sizes: dict[str, int]
+    layout: Layout
+    assignment: str
+
+    @property
+    def chunk_rows(self) -> int:
+        """Samples per chunk; a split with fewer samples has one chunk of its own size."""
+        return self.layout.chunk_rows(self.inputs)
+
+    @property
+    def raw_bytes(self) -> int:
+        """Number of bytes of all samples, uncompressed."""
+        return sum(self.sizes.values()) * (self.inputs.row_bytes + self.targets.row_bytes)
+
+    def values(self, kind: str) -> Values:
+        """Return shape and type of one sample's ``inputs`` or ``targets``."""
+        return self.inputs if kind == "inputs" else self.targets
+
+    def chunks_of(self, split: str, kind: str) -> dict[str, Any] | None:
+        """Return the chunk options of a split's ``inputs`` or ``targets``; None if contiguous."""
+        values = self.values(kind)
+        if self.layout.name == "contiguous" or (kind == "targets" and values.row_bytes <= _SMALL_TARGET_BYTES):
+            return None
+        return chunk_options(self.layout, values, min(self.chunk_rows, self.sizes[split]))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan as JSON types, to compare it with that of an unfinished run."""
+
+        def describe(values: Values) -> dict[str, Any]:
+            return {"shape": list(values.shape), "dtype": values.dtype.str}
+
+        return {
+            "fingerprint": self.fingerprint,
+            "about": {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self.about).items()},
+            "inputs": describe(self.inputs),
+            "targets": describe(self.targets),
+            "sizes": self.sizes,
+            "layout": asdict(self.layout),
+            "splits": self.assignment,
+        }

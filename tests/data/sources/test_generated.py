@@ -1,0 +1,95 @@
+"""Data sets that hpc_dl generates: the values follow the publication's definition."""
+
+import math
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from hpc_dl.data.config import DataConfig
+from hpc_dl.data.files.data_file import open_data, open_spec
+from hpc_dl.data.sources.mnist1d import _generate
+
+from .conftest import Made
+
+
+def test_grid_has_25_modes(made: Made) -> None:
+    with h5py.File(made("grid")) as file:
+        points, labels = file["train/inputs"][()], file["train/targets"][()]
+        modes = file["train/modes"][()]
+        assert set(np.bincount(labels)) == {1000}
+        assert {tuple(mode) for mode in modes} == {(x, y) for x in (-4, -2, 0, 2, 4) for y in (-4, -2, 0, 2, 4)}
+        np.testing.assert_allclose((points - modes[labels]).std(0), 0.05, rtol=0.05)
+        assert file["train/modes_std"][()].tolist() == [np.float32(0.05)] * 25
+
+
+def test_ring_has_8_modes(made: Made) -> None:
+    with h5py.File(made("ring")) as file:
+        for split in ("train", "val", "test"):
+            points, labels = file[split]["inputs"][()], file[split]["targets"][()]
+            assert len(set(np.bincount(labels, minlength=8))) == 1, "all modes are equally likely"
+            modes = file[split]["modes"][()]
+            np.testing.assert_allclose(np.hypot(*modes.T), 2, rtol=1e-6)
+            np.testing.assert_allclose(modes[1], (math.sqrt(2), math.sqrt(2)), rtol=1e-6)
+            deviations = points - modes[labels]
+            np.testing.assert_allclose(deviations.std(0), 0.02, rtol=0.05)
+            np.testing.assert_allclose(deviations.mean(0), 0, atol=0.002)
+        assert np.intersect1d(file["train/inputs"][:, 0], file["test/inputs"][:, 0]).size <= 20
+
+
+def test_ring_modes_can_be_classes(tmp_path: Path) -> None:
+    spec = open_spec(DataConfig(source="ring", task="classification"), tmp_path)
+    assert (spec.task, spec.num_outputs, spec.targets[0].dtype) == ("classification", 8, "int64")
+    assert [path.name for path in tmp_path.iterdir()] == ["ring.h5"]
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_adding_target_is_the_sum_of_the_marked_numbers(split: str, made: Made) -> None:
+    file = made("adding")
+    with open_data(file, DataConfig(file=str(file))).reader(split) as reader:
+        inputs, targets = reader.read(np.arange(len(reader)))
+    numbers, marks = inputs[:, 0], inputs[:, 1]
+    assert numbers.min() >= 0 and numbers.max() < 1
+    assert set(np.unique(marks)) == {0, 1}
+    for half in (slice(None, 50), slice(50, None)):
+        assert (marks[:, half].sum(1) == 1).all()
+        counts = marks[:, half].sum(0)
+        assert counts.min() > 0 and counts.max() < 2.5 * counts.mean()
+    np.testing.assert_allclose(targets[:, 0], (numbers * marks).sum(1), rtol=1e-6)
+    # The trivial predictor always predicts 1.
+    assert np.square(targets - 1).mean() == pytest.approx(1 / 6, rel=0.05)
+
+
+def test_adding_has_no_sample_twice(made: Made) -> None:
+    file = made("adding")
+    data = open_data(file, DataConfig(file=str(file)))
+    for split, size in data.spec.sizes.items():
+        with data.reader(split) as reader:
+            assert len({row.tobytes() for row in reader.read(np.arange(size))[0]}) == size
+
+
+def test_mnist1d_series_are_those_of_the_package() -> None:
+    x, y = _generate()
+    assert (x.shape, y.shape) == ((5000, 40), (5000,))
+    np.testing.assert_allclose(x[0, :4], [-0.33200566736939, -0.47191036565572, -0.77869707629349, -1.00974082653670])
+    np.testing.assert_allclose(x[4999, -3:], [0.65987564708908, 0.87773434975280, 1.19315183683528])
+    assert y[:12].tolist() == [2, 6, 4, 5, 6, 6, 6, 0, 3, 1, 6, 9]
+    # All values at once: a weighted sum that changes when any two values are swapped.
+    assert np.cos(np.arange(x.size)) @ x.ravel() == pytest.approx(445.71845196597, abs=1e-8)
+    assert np.arange(1, 5001) @ y == 56588141
+
+
+def test_mnist1d_keeps_the_packages_test_set(made: Made) -> None:
+    x, y = _generate()
+    with h5py.File(made("mnist1d")) as file:
+        assert file.attrs["license"] == "Apache-2.0"
+        np.testing.assert_array_equal(file["test/inputs"][:, 0], x[4000:].astype(np.float32))
+        np.testing.assert_array_equal(file["test/targets"], y[4000:])
+        learned = np.concatenate([file["train/inputs"], file["val/inputs"]])[:, 0]
+        counts = [np.bincount(file[f"{split}/targets"]) for split in ("train", "val")]
+    # Training and validation together are the package's training series, each once.
+    order = [np.lexsort(part.T) for part in (learned, x[:4000].astype(np.float32))]
+    np.testing.assert_array_equal(learned[order[0]], x[:4000].astype(np.float32)[order[1]])
+    assert (counts[0] + counts[1]).tolist() == np.bincount(y[:4000]).tolist()
+    assert np.abs(counts[1] - 0.1 * (counts[0] + counts[1])).max() <= 1
