@@ -110,8 +110,8 @@ _PROBLEMS = {
     "dict_type": "must be a mapping of keys to values",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
-    "too_short": "must have at least {min_length} items",
-    "too_long": "must have at most {max_length} items",
+    "too_short": "must have {min_length} or more items",
+    "too_long": "must have {max_length} or fewer items",
 }
 
 

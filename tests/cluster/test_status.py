@@ -282,7 +282,7 @@ def test_a_background_run_survives_and_is_cancelled(desk: Desk) -> None:
     assert submitter.returncode == 130
     assert "The run goes on" in told and f"hpc-dl logs {run.name} --follow" in told
     assert desk.json("status", "latest")[0]["state"] == "running"
-    assert "asked to stop" in desk.run("cancel", run.name).stderr
+    assert "stop requested" in desk.run("cancel", run.name).stderr
     wait_until(lambda: desk.json("status", run.name)[0]["state"] == "cancelled", "the run is cancelled", 30)
     assert "had already ended (cancelled)" in desk.run("cancel", run.name).stderr
 
