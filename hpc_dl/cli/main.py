@@ -81,7 +81,7 @@ def main() -> None:
     Every mistake of the user is one line on stderr and exit status 2, without a traceback.
     """
     try:
-        exit_status = app(standalone_mode=False)
+        exit_status = app(prog_name="hpc-dl", standalone_mode=False)
         sys.stdout.flush()
     except HpcDlError as error:
         for fault in error.faults:
@@ -90,9 +90,11 @@ def main() -> None:
     except UsageError as error:
         say(f"hpc-dl: {usage_message(error)}")
         exit_status = 2
-    except BrokenPipeError:
+    except BrokenPipeError:  # when stdout is flushed
         # The reader of the output has ended (`hpc-dl logs … | head`), which is no failure. Python
         # must not write to the pipe again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         exit_status = 0
+    except SystemExit as end:  # Typer's way to handle a broken pipe inside of a command
+        exit_status = 0 if isinstance(end.__context__, BrokenPipeError) else end.code
     sys.exit(exit_status)

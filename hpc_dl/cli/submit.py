@@ -36,7 +36,7 @@ def submit(
         0    submitted; with --wait: finished
         1    with --wait: the run failed
         2    invalid input, or Slurm refused the job
-        75   with --wait: the run stopped with a checkpoint and is no longer queued
+        75   with --wait: the run stopped with a checkpoint and left the queue
              (`hpc-dl resume` continues it)
         130  with --wait: Ctrl-C; the run continues
     """
