@@ -25,7 +25,7 @@ def logs(
     Exit status:
         0    the log was shown
         2    invalid input
-        75   with --follow: the run stopped with a checkpoint (see `hpc-dl resume`)
+        75   with --follow: the run stopped (`hpc-dl resume` continues it)
         130  with --follow: Ctrl-C
     """
     from hpc_dl.cli.output import say

@@ -262,7 +262,7 @@ def test_before_a_rank_has_a_log_slurms_output_is_shown(run: RunFolder) -> None:
 @pytest.mark.slow
 def test_submit_without_slurm_runs_in_the_background(desk: Desk) -> None:
     done = desk.run("submit", "tiny.yaml", "--wait", "--json")
-    assert "There is no Slurm here" in done.stderr
+    assert "This machine has no Slurm" in done.stderr
     assert '"state": "finished"' in done.stdout
     assert '"test/accuracy"' in done.stdout
     assert "epoch 1/1" in done.stderr  # rank 0's log

@@ -34,7 +34,7 @@ def test_make_and_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "file": str(tmp_path / "digits.h5"),
         "made": True,
     }
-    assert "was there already" in run("make", "digits")
+    assert "exists already" in run("make", "digits")
     before = (tmp_path / "digits.h5").stat().st_ino
     assert json.loads(run("make", "digits", "--force", "--json"))["made"]
     assert (tmp_path / "digits.h5").stat().st_ino != before
@@ -77,7 +77,7 @@ def test_verify(own_file: Path, foreign_file: MakeFile) -> None:
     assert "content matches" in run("verify", own_file)
     foreign = foreign_file(x=np.array([1, np.nan]), names=["a"], nothing=h5py.Empty("f4"))
     assert json.loads(run("verify", foreign, "--json"))["nan"] == {"/x": 1}
-    assert "/x: 1 missing values (NaN), to be filled in by `data.imputation`" in run("verify", foreign)
+    assert "/x: 1 missing values (NaN), which `data.imputation` can fill in" in run("verify", foreign)
 
 
 def test_one_flipped_byte_is_found(own_file: Path) -> None:
