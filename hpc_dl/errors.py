@@ -65,7 +65,7 @@ class HpcDlError(Exception):
 
     @classmethod
     def at(cls, where: object, problem: str, **details: object) -> Self:
-        """Return the error with a single fault; ``details`` are the other fields of :class:`Fault`."""
+        """Create an error with one fault; ``details`` are the other fields of :class:`Fault`."""
         return cls(Fault(str(where), problem, **details))  # type: ignore[arg-type]
 
 

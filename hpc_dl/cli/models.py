@@ -1,4 +1,4 @@
-"""``hpc-dl models``: the architectures and their parameters; descriptions of sections for the docs."""
+"""``hpc-dl models``: architectures, their parameters, and descriptions of sections for the docs."""
 
 from __future__ import annotations
 

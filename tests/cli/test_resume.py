@@ -114,7 +114,7 @@ def test_override_that_changes_the_experiment_is_refused(hpc_dl: HpcDl, config: 
         (["optimizer.lr=0.5"], ["optimizer.lr: cannot change within a run", "got 0.5; allowed: 0.01"]),
         (["model.width=9", "seed=8"], ["model.width: cannot change", "seed: cannot change"]),
         (["data.batch_size=4"], ["data.batch_size: changes the 8 samples of a batch over all ranks (got 4)"]),
-        (["resources.gpus_per_node=3"], ["data.global_batch_size: cannot be shared evenly by 3 ranks"]),
+        (["resources.gpus_per_node=3"], ["data.global_batch_size: cannot be divided evenly among 3 ranks"]),
         (["trainer.max_steps=2"], ["trainer.max_steps: the run has done 12 steps (got 2)"]),
         (["trainer.max_epoch=2"], ["trainer.max_epoch: unknown key"]),
         (["trainer.max_epochs=1"], ["trainer.max_epochs: the run is in epoch 3 already (got 1)"]),
