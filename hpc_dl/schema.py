@@ -149,10 +149,15 @@ def _fault(section: type[Section], where: str, detail: Any) -> Fault:
             remedy="leave it out for the default" if detail["input"] is None else "",
         )
     if kind in _PROBLEMS:
-        message = _PROBLEMS[kind].format(**context)
+        message = _PROBLEMS[kind].format(**{key: _number(bound) for key, bound in context.items()})
     else:
         message = detail["msg"].removeprefix("Input ").replace("should", "must", 1)
     return Fault(path, message, value=detail["input"])
+
+
+def _number(bound: Any) -> Any:
+    """Return ``1`` for ``1.0``."""
+    return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
 
 
 def _one_per_key(faults: Iterable[Fault]) -> list[Fault]:

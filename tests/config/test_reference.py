@@ -1,18 +1,17 @@
-"""docs/configuration.md is made from the code, and must not fall behind it."""
+"""docs/configuration.md is generated from the code and must be up to date."""
 
+import re
 import runpy
 
 from tests.conftest import PROJECT
 
 
-def test_the_reference_is_up_to_date() -> None:
-    made = runpy.run_path(str(PROJECT / "docs" / "reference.py"))
-    assert made["PAGE"].read_text(encoding="utf-8") == made["page"](), "run `make docs`"
+def test_reference_is_up_to_date() -> None:
+    module = runpy.run_path(str(PROJECT / "docs" / "reference.py"))
+    assert module["PAGE"].read_text(encoding="utf-8") == module["page"](), "run `make docs`"
 
 
-def test_links_between_documents_lead_somewhere() -> None:
-    import re
-
+def test_links_between_documents_are_valid() -> None:
     pages = [PROJECT / "README.md", *PROJECT.glob("docs/**/*.md")]
     broken = [
         f"{page.relative_to(PROJECT)}: {target}"
