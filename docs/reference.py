@@ -19,7 +19,7 @@ from hpc_dl.learning.metrics import METRICS
 from hpc_dl.learning.optimizers import OPTIMIZERS
 from hpc_dl.learning.schedules import SCHEDULES
 from hpc_dl.schema import Section
-from hpc_dl.tracking.config import WandbConfig
+from hpc_dl.tracking.wandb_config import WandbConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
 

@@ -22,7 +22,7 @@ from hpc_dl.learning.schedules import SCHEDULES, ScheduleConfig
 from hpc_dl.models.base import ModelSection
 from hpc_dl.models.custom import CustomModelConfig
 from hpc_dl.schema import Section, parse, parse_named, unknown_key
-from hpc_dl.tracking.config import WandbConfig
+from hpc_dl.tracking.wandb_config import WandbConfig
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 

@@ -40,8 +40,8 @@ class TrainerConfig(Section):
     max_steps: Annotated[int | None, Field(ge=1), Unit("optimizer steps")] = None
     """Stop after this many optimizer steps."""
     early_stopping: EarlyStopping | None = None
-    """Stop earlier if the validation metric no longer improves; ``{}`` uses the default patience.
-    Learning rate schedules are still computed for the full length."""
+    """Stop earlier if validation no longer improves; ``{}`` uses the default patience. Learning rate
+    schedules are still computed for the full length."""
     precision: Precision = "32-true"
     """Number format of the computation. ``bf16-mixed`` is faster on recent GPUs."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -61,7 +61,7 @@ class TrainerConfig(Section):
     limit_test_batches: Limit = 1.0
     """Test batches: ``20`` for 20 batches, ``0.2`` for 20 % of them."""
     val_check_interval: Annotated[int | float, Field(gt=0)] = 1.0
-    """Interval between validations: ``20`` for 20 training batches, ``0.2`` for 20 % of an epoch."""
+    """Time between validations: ``20`` for 20 training batches, ``0.2`` for 20 % of an epoch."""
     check_val_every_n_epoch: Annotated[int, Field(ge=1), Unit("epochs")] = 1
     """Epochs between validations."""
     num_sanity_val_steps: Annotated[int, Field(ge=0), Unit("batches")] = 2
@@ -69,8 +69,8 @@ class TrainerConfig(Section):
     log_every_n_steps: Annotated[int, Field(ge=1), Unit("optimizer steps")] = 50
     """Steps between two rows of training metrics."""
     stall_timeout: Annotated[float | None, Field(gt=0), Unit("minutes")] = 10.0
-    """End the job if a rank makes no progress for this long; the message names the rank. ``null``:
-    wait without limit."""
+    """End the job if a rank makes no progress for this long; the message names the rank.
+    ``null``: wait without limit."""
     compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = "off"
     """Mode of ``torch.compile`` for the network. The first steps then take minutes."""
     channels_last: bool = False

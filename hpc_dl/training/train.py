@@ -34,8 +34,8 @@ from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.provenance import slurm_facts
 from hpc_dl.runs.state import record_failure, write_state
 from hpc_dl.tracking.journal import read_journal
-from hpc_dl.tracking.logger import JournalLogger
-from hpc_dl.tracking.wandb import WandbTracker
+from hpc_dl.tracking.journal_logger import JournalLogger
+from hpc_dl.tracking.wandb_tracker import WandbTracker
 from hpc_dl.training.allocator import keep_freed_memory
 from hpc_dl.training.callbacks import PlainProgress, TerminalProgress, TrainingMetrics
 from hpc_dl.training.compiling import compile_forward, lay_out

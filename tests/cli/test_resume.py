@@ -39,7 +39,7 @@ def weights(run: RunFolder) -> dict[str, torch.Tensor]:
 
 
 def rows(run: RunFolder) -> list[dict[str, Any]]:
-    """Return the journal without times, and without test metrics, which an extended run has twice."""
+    """Return the journal without times and without test metrics (an extended run has two)."""
     timing = ("time", "train/samples_per_s")
     return [{k: v for k, v in row.items() if k not in timing and "test/" not in k} for row in read_journal(run.journal)]
 

@@ -12,9 +12,9 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from hpc_dl.tracking.config import WandbConfig
-from hpc_dl.tracking.logger import JournalLogger
-from hpc_dl.tracking.wandb import WandbTracker
+from hpc_dl.tracking.journal_logger import JournalLogger
+from hpc_dl.tracking.wandb_config import WandbConfig
+from hpc_dl.tracking.wandb_tracker import WandbTracker
 
 
 def main() -> None:

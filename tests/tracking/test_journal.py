@@ -167,7 +167,7 @@ def test_no_journal_is_no_rows(tmp_path):
 
 def test_reading_needs_neither_torch_nor_wandb():
     code = (
-        "import sys, hpc_dl.tracking.journal, hpc_dl.tracking.config, hpc_dl.tracking.mode;"
+        "import sys, hpc_dl.tracking.journal, hpc_dl.tracking.wandb_config, hpc_dl.tracking.wandb_mode;"
         "sys.exit(any(name in sys.modules for name in ('torch', 'pytorch_lightning', 'wandb')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -323,7 +323,7 @@ def test_the_death_of_wandbs_own_process_is_said_once(report):
     assert done.process.stdout == ""
     assert done.outcome["seconds"]["log"] < PATIENCE_S
     assert done.outcome["seconds"]["finish"] < PATIENCE_S
-    told = [line for line in done.said if "training goes on" in line]
+    told = [line for line in done.said if "training continues" in line]
     assert len(told) == 1
 
 

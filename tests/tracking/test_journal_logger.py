@@ -11,7 +11,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch.utils.data import DataLoader, TensorDataset
 
 from hpc_dl.tracking.journal import read_journal
-from hpc_dl.tracking.logger import JournalLogger
+from hpc_dl.tracking.journal_logger import JournalLogger
 
 BATCHES = 4
 

@@ -6,9 +6,9 @@ import pytest
 
 from hpc_dl.errors import ConfigError
 from hpc_dl.schema import parse
-from hpc_dl.tracking import mode as mode_module
-from hpc_dl.tracking.config import WandbConfig
-from hpc_dl.tracking.mode import resolve_mode
+from hpc_dl.tracking import wandb_mode as mode_module
+from hpc_dl.tracking.wandb_config import WandbConfig
+from hpc_dl.tracking.wandb_mode import resolve_mode
 
 KEY = "0" * 40
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -96,7 +96,7 @@ def test_a_name_lookup_that_hangs_is_bounded(monkeypatch):
     monkeypatch.setattr(mode_module, "ROUTE_TIMEOUT_S", 0.2)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(2) or [])
     start = time.monotonic()
-    assert resolve_mode(WandbConfig()) == ("offline", "wandb.example cannot be reached: no answer within 0.2 s")
+    assert resolve_mode(WandbConfig()) == ("offline", "wandb.example cannot be reached: no response within 0.2 s")
     assert time.monotonic() - start < 1
 
 
