@@ -40,8 +40,8 @@ class TrainerConfig(Section):
     max_steps: Annotated[int | None, Field(ge=1), Unit("optimizer steps")] = None
     """Stop after this many optimizer steps."""
     early_stopping: EarlyStopping | None = None
-    """Stop earlier if validation no longer improves; ``{}`` uses the default patience. Learning rate
-    schedules are still computed for the full length."""
+    """Stop earlier if validation no longer improves; ``{}`` uses the default patience. Schedules
+    of the learning rate still cover the full length."""
     precision: Precision = "32-true"
     """Number format of the computation. ``bf16-mixed`` is faster on recent GPUs."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -80,7 +80,7 @@ class TrainerConfig(Section):
     """Use only deterministic GPU operations (slower). ``warn``: warn where there is none. CPU
     training is always deterministic."""
     benchmark: bool = False
-    """Let cuDNN search for the fastest convolutions, which pays off if input shapes are constant."""
+    """Let cuDNN search for the fastest convolutions; worthwhile if input shapes are constant."""
     sync_batchnorm: bool = False
     """Compute batch normalization over the batches of all ranks (GPU only)."""
     detect_anomaly: bool = False

@@ -9,7 +9,7 @@ Each attempt of a run (the first start, every requeue and resume) has its own fi
 
 ``step`` is Lightning's: the index, from 0, of the optimizer step that a row describes. ``time`` is
 in seconds since the Unix epoch. Every line is strict JSON, which has no NaN and no infinities.
-These are the strings ``"nan"``, ``"inf"`` and ``"-inf"``, which ``float()`` accepts. (With ``null``,
+These are the strings ``"nan"``, ``"inf"`` and ``"-inf"``, which ``float()`` accepts. (As ``null``,
 a diverged loss would look like a missing one.)
 """
 
