@@ -17,7 +17,7 @@ Config = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="KEY=VALUE", help="Values that replace those of the file: optimizer.lr=1e-3 seed=3."),
+    typer.Argument(metavar="KEY=VALUE", help="Values to use instead of those in the YAML: optimizer.lr=1e-3 seed=3."),
 ]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help=f"{_RUN}.", autocompletion=complete_runs)]
 RunNames = Annotated[list[str], typer.Argument(metavar="RUN", help=f"{_RUN}.", autocompletion=complete_runs)]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hpc_dl.cli.arguments import AsJson
 from hpc_dl.cli.command_group import CONTEXT_SETTINGS, CommandGroup, add_commands
 from hpc_dl.cli.completion import complete_sources
 from hpc_dl.cli.data_pack import bench, pack
@@ -16,7 +17,6 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data", metavar="DIR", help="Folder of the data files; by default $HPC_DL_DATA or ./data."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 File = Annotated[
     Path,
     typer.Argument(

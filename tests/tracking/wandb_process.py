@@ -53,7 +53,7 @@ class Report:
         return self.outcome["messages"]
 
     def check(self) -> None:
-        """Check what holds in all modes: no error, no output, no file in $HOME, no key in a file."""
+        """Check what holds in all modes: no error, no output, no file in $HOME, no stored key."""
         assert self.process.returncode == 0, self.process.stderr
         assert self.process.stdout == ""
         assert len(self.process.stderr.splitlines()) == 1, self.process.stderr
@@ -155,7 +155,7 @@ def wait(condition: Callable[[], bool], timeout_s: float = 20) -> None:
 
 
 def signal_all(process: psutil.Process, number: int) -> None:
-    """Send a signal to all processes of a job step, as Slurm does; wait until wandb's have ended."""
+    """Send a signal to all processes, as Slurm does; wait until those of wandb have ended."""
     children = process.children(recursive=True)
     for receiver in [*children, process]:
         receiver.send_signal(number)
