@@ -280,7 +280,7 @@ def test_a_background_run_survives_and_is_cancelled(desk: Desk) -> None:
     os.killpg(submitter.pid, 2)  # as a terminal's Ctrl-C
     _, told = submitter.communicate(timeout=20)
     assert submitter.returncode == 130
-    assert "The run goes on" in told and f"hpc-dl logs {run.name} --follow" in told
+    assert "The run continues" in told and f"hpc-dl logs {run.name} --follow" in told
     assert desk.json("status", "latest")[0]["state"] == "running"
     assert "stop requested" in desk.run("cancel", run.name).stderr
     wait_until(lambda: desk.json("status", run.name)[0]["state"] == "cancelled", "the run is cancelled", 30)
