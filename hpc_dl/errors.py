@@ -1,8 +1,8 @@
-"""What may be a user's fault, and how it is told.
+"""User-facing errors and how they are reported.
 
-Every error that a user can mend is an :class:`HpcDlError` holding one or more :class:`Fault`; the
-command line prints one line for each and exits with status 2. Anything else that is raised is our
-own defect and keeps its traceback.
+Every error that a user can fix is an :class:`HpcDlError`, which holds one or more :class:`Fault`.
+The command line prints each fault on one line and exits with status 2. Any other exception is a
+defect of this package and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ _ABSENT = object()
 
 @dataclass(frozen=True)
 class Fault:
-    """One mistake, told in one line.
+    """One mistake of the user; ``str()`` describes it in one line that is safe to print.
 
     Attributes:
-        where: a dotted path of the configuration (``optimizer.lr``), a file, or ``file:/dataset``.
-        problem: what is wrong, without a full stop.
-        value: the offending value; left out of the line when not given.
-        allowed: what would have been valid.
-        remedy: what to do next, as an imperative.
+        where: the dotted path of a configuration key (``optimizer.lr``), a file, or
+            ``file:/dataset``.
+        problem: what is wrong, without a period at the end.
+        value: the invalid value; the line shows none when this is not given.
+        allowed: the valid values.
+        remedy: what to do about it, in the imperative.
     """
 
     where: str
@@ -47,11 +48,11 @@ class Fault:
             line += f" ({'; '.join(details)})"
         if self.remedy:
             line += f". {self.remedy[0].upper()}{self.remedy[1:]}"
-        return " ".join(line.split())
+        return escape_control_characters(" ".join(line.split()))
 
 
 class HpcDlError(Exception):
-    """Base of all errors that are the user's to mend; ``str()`` gives one line for each fault."""
+    """Base class of all errors that a user can fix; ``str()`` has one line for each fault."""
 
     exit_status = 2
 
@@ -64,12 +65,12 @@ class HpcDlError(Exception):
 
     @classmethod
     def at(cls, where: object, problem: str, **details: object) -> Self:
-        """The error with a single fault; ``details`` are the other fields of :class:`Fault`."""
+        """Create an error with one fault; ``details`` are the other fields of :class:`Fault`."""
         return cls(Fault(str(where), problem, **details))  # type: ignore[arg-type]
 
 
 class ConfigError(HpcDlError):
-    """The experiment's YAML, an override or a site profile is wrong."""
+    """The experiment's YAML, an override or a site profile is invalid."""
 
 
 class DataError(HpcDlError):
@@ -77,25 +78,33 @@ class DataError(HpcDlError):
 
 
 class RunError(HpcDlError):
-    """A run folder is unknown, ambiguous, or in a state that forbids what was asked."""
+    """A run does not exist, its name is ambiguous, or its state does not allow the command."""
 
 
 class ClusterError(HpcDlError):
-    """Slurm, or this machine, cannot do what was asked."""
+    """Slurm or this machine cannot do what was requested."""
 
 
 class Stopped(HpcDlError):
-    """A training was told to stop, and did so after its last whole step, with a checkpoint to go on
-    from.
-    """
+    """A training stopped on request after a complete step; its checkpoint allows it to resume."""
 
-    exit_status = 75  # EX_TEMPFAIL of sysexits.h: try again
+    exit_status = 75  # EX_TEMPFAIL in sysexits.h: a temporary failure, try again
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """``did you mean 'x'?`` for the closest of the known words, or nothing when none is close."""
-    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``did you mean 'x'?`` for the most similar known name, or "" when none is similar."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean {matches[0]!r}?" if matches else ""
+
+
+def escape_control_characters(text: str) -> str:
+    r"""Return the text with every unprintable character escaped (``\x1b``), line breaks included.
+
+    Names and values from a user's files may contain escape sequences that a terminal would execute.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _shorten(text: str, width: int = 120) -> str:

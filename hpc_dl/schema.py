@@ -1,6 +1,4 @@
-"""The strict, frozen base of every section of a configuration, and the telling of what is wrong in
-one.
-"""
+"""The strict base class of all configuration sections, and readable errors for invalid values."""
 
 from __future__ import annotations
 
@@ -16,10 +14,10 @@ from hpc_dl.errors import ConfigError, Fault, nearest
 
 
 class Section(BaseModel):
-    """A part of a configuration: no unknown keys, no silent conversions, immutable.
+    """A part of a configuration: no unknown keys, no implicit type conversions, immutable.
 
-    The docstring beneath each attribute is its help text, shown by ``hpc-dl models NAME`` and in
-    the docs.
+    The docstring below each attribute is its help text, shown by ``hpc-dl models NAME`` and in
+    docs/configuration.md.
     """
 
     model_config = ConfigDict(
@@ -35,15 +33,15 @@ S = TypeVar("S", bound=Section)
 
 
 def parse(section: type[S], raw: object, where: str) -> S:
-    """Build a section from what the YAML holds.
+    """Build a section from parsed YAML.
 
     Args:
         section: the class to build.
         raw: the mapping from the YAML; ``None`` (an empty section) counts as an empty mapping.
-        where: the dotted path of the section, used in the faults.
+        where: the dotted path of the section, for the error messages.
 
     Raises:
-        ConfigError: with one fault for each wrong, missing or unknown key.
+        ConfigError: with one fault for each invalid, missing or unknown key.
     """
     if raw is None:
         raw = {}
@@ -52,14 +50,20 @@ def parse(section: type[S], raw: object, where: str) -> S:
     try:
         return section.model_validate(dict(raw))
     except ValidationError as error:
-        raise ConfigError(*_one_for_each_key(_fault(section, where, detail) for detail in error.errors())) from None
+        raise ConfigError(*_one_per_key(_fault(section, where, detail) for detail in error.errors())) from None
 
 
 def parse_named(sections: Mapping[str, type[S]], raw: object, where: str, default: str | None = None) -> S:
-    """Build the section whose ``name`` the YAML gives, from a table of the known ones.
+    """Build the section that the ``name`` key of the YAML selects.
+
+    Args:
+        sections: the section classes by name.
+        raw: the mapping from the YAML.
+        where: the dotted path of the section, for the error messages.
+        default: the name when the YAML gives none; ``None`` makes the name required.
 
     Raises:
-        ConfigError: the name is missing or unknown, or a key of that section is wrong.
+        ConfigError: the name is missing or unknown, or a key of that section is invalid.
     """
     if raw is None and default is not None:
         raw = {}
@@ -80,62 +84,84 @@ def parse_named(sections: Mapping[str, type[S]], raw: object, where: str, defaul
 
 
 def unit_of(section: type[Section], field: str) -> str:
-    """The unit declared for a field, or an empty string."""
+    """Return the unit declared for a field, or an empty string."""
     return next((str(m) for m in section.model_fields[field].metadata if isinstance(m, Unit)), "")
 
 
 def join(where: str, *parts: object) -> str:
-    """A dotted path; an empty ``where`` stands for the top of the file."""
+    """Join a dotted path; an empty ``where`` is the top level of the file."""
     return ".".join(str(part) for part in (where, *parts) if part != "")
 
 
 def unknown_key(where: str, key: str, known: Iterable[str]) -> Fault:
-    """The fault for a key that no section knows."""
+    """Return the fault for a key that the section does not have."""
     known = list(known)
     return Fault(join(where, key), "unknown key", allowed=", ".join(known), remedy=nearest(key, known))
 
 
+# Pydantic's error types in plain words; the names in braces are in the error's context.
+_PROBLEMS = {
+    "int_type": "must be an integer",
+    "int_from_float": "must be an integer",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "string_type": "must be a string",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping of keys to values",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "too_short": "must have {min_length} or more items",
+    "too_long": "must have {max_length} or fewer items",
+}
+
+
 def _fault(section: type[Section], where: str, detail: Any) -> Fault:
-    """One of pydantic's errors, in the words of a user of the YAML file."""
+    """Translate one of pydantic's errors for a user of the YAML file."""
     loc = _drop_union_tags(section, detail["loc"])
     path = join(where, *loc)
     kind = detail["type"]
     context = detail.get("ctx", {})
     if kind == "extra_forbidden":
-        holder = _section_at(section, loc[:-1]) or section
-        return unknown_key(join(where, *loc[:-1]), str(loc[-1]), field_names(holder))
+        parent = _section_at(section, loc[:-1]) or section
+        return unknown_key(join(where, *loc[:-1]), str(loc[-1]), field_names(parent))
     if kind == "missing":
         return Fault(path, "is required")
     if kind == "value_error":
-        # Raised by our own validators: the message is already written for users.
+        # Raised by our own validators, whose messages are written for users.
         return Fault(path, str(context["error"]), **({} if not loc else {"value": detail["input"]}))
     if kind == "literal_error":
         expected = str(context["expected"])
-        words = [word.strip("' ") for word in expected.replace(" or ", ", ").split(",")]
+        choices = [choice.strip("' ") for choice in expected.replace(" or ", ", ").split(",")]
         return Fault(
             path,
             "is not one of the allowed values",
             value=detail["input"],
-            allowed=", ".join(words),
-            remedy=nearest(str(detail["input"]), words),
+            allowed=", ".join(choices),
+            remedy=nearest(str(detail["input"]), choices),
         )
     if kind == "model_type":
-        meant = _section_at(section, loc)
+        expected_section = _section_at(section, loc)
         return Fault(
             path,
             "must be a mapping of keys to values",
             value=detail["input"],
-            allowed=", ".join(field_names(meant)) if meant else "",
+            allowed=", ".join(field_names(expected_section)) if expected_section else "",
             remedy="leave it out for the default" if detail["input"] is None else "",
         )
-    message = detail["msg"].removeprefix("Input ").replace("should", "must", 1)
+    if kind in _PROBLEMS:
+        message = _PROBLEMS[kind].format(**{key: _number(bound) for key, bound in context.items()})
+    else:
+        message = detail["msg"].removeprefix("Input ").replace("should", "must", 1)
     return Fault(path, message, value=detail["input"])
 
 
-def _one_for_each_key(faults: Iterable[Fault]) -> list[Fault]:
-    """Pydantic tells of each member of a union by itself that the value is not one: a user made one
-    mistake.
-    """
+def _number(bound: Any) -> Any:
+    """Return ``1`` for ``1.0``."""
+    return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
+
+
+def _one_per_key(faults: Iterable[Fault]) -> list[Fault]:
+    """Merge the faults of the same key: pydantic reports every member of a union separately."""
     by_key: dict[str, Fault] = {}
     for fault in faults:
         if before := by_key.get(fault.where):
@@ -146,7 +172,7 @@ def _one_for_each_key(faults: Iterable[Fault]) -> list[Fault]:
 
 
 def field_names(section: type[BaseModel]) -> list[str]:
-    """The keys of a section as they are written in the YAML (the alias where there is one)."""
+    """Return the keys of a section as the YAML spells them (the alias of a field that has one)."""
     return [field.alias or name for name, field in section.model_fields.items()]
 
 
@@ -158,7 +184,7 @@ def _field(section: type[BaseModel], key: object) -> Any:
 
 
 def _section_at(section: type[BaseModel], loc: tuple[Any, ...]) -> type[BaseModel] | None:
-    """The section class found by following the keys of ``loc`` from ``section``."""
+    """Return the section class at the path ``loc`` below ``section``, if there is one."""
     current: type[BaseModel] | None = section
     for key in loc:
         if isinstance(key, int):
@@ -177,9 +203,7 @@ def _sections_in(annotation: Any) -> typing.Iterator[type[BaseModel]]:
 
 
 def _drop_union_tags(section: type[BaseModel], loc: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Pydantic adds the tried member of a union to the path (``batch_size.int``): users never wrote
-    that.
-    """
+    """Remove the union members that pydantic adds to a path (``batch_size.int``) from it."""
     kept: list[Any] = []
     current: type[BaseModel] | None = section
     for position, key in enumerate(loc):
@@ -189,8 +213,8 @@ def _drop_union_tags(section: type[BaseModel], loc: tuple[Any, ...]) -> tuple[An
             continue
         field = _field(current, key)
         if field is None:
-            # An unknown key is the last of its path; anything else that no section knows is a
-            # union's tag.
+            # An unknown key is the last part of its path; any other part that is not a field is
+            # the tag of a union.
             if position == len(loc) - 1:
                 kept.append(key)
             continue

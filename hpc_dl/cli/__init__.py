@@ -1,3 +1,5 @@
-"""The commands. This room alone prints and exits; each file imports what is heavy inside its
-functions.
+"""The commands of ``hpc-dl``.
+
+Only this package prints and exits. Command modules import heavy libraries inside their functions,
+so that ``--help`` and shell completion start fast.
 """

@@ -1,4 +1,4 @@
-"""``hpc-dl baseline``: do we really need a deep model?"""
+"""``hpc-dl baseline``: compare finished runs with simple models."""
 
 from __future__ import annotations
 
@@ -6,43 +6,54 @@ from typing import Annotated
 
 import typer
 
-from hpc_dl.cli.train import AsJson, Config, DataDir, Overrides, Runs
+from hpc_dl.cli.arguments import AsJson, Config, DataDir, Overrides, RunsDir
 
 
 def baseline(
     config: Config,
     overrides: Overrides = None,
     seeds: Annotated[
-        int, typer.Option("--seeds", min=1, metavar="N", help="How often models that draw something are fitted.")
+        int, typer.Option("--seeds", min=1, metavar="N", help="Number of fits of each model that uses random numbers.")
     ] = 3,
-    runs: Runs = None,
+    runs: RunsDir = None,
     data: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fit simple models on the same splits, and say whether the finished networks beat them.
+    """Compare finished runs with simple models on the same splits.
 
-    What is found is kept with the runs: each later result on these data tells it in a line.
+    The comparison is stored with the runs. The results of later runs on the same data refer to it.
+
+    Example:
+        hpc-dl baseline configs/cnn-digits.yaml
     """
     from hpc_dl.baselines.compare import compare, interval
     from hpc_dl.cli.output import emit, say, table
+    from hpc_dl.cli.run_selection import runs_folder
+    from hpc_dl.cluster import site
     from hpc_dl.config.experiment import Experiment
-    from hpc_dl.runs.folder import default_runs
 
     experiment = Experiment.load(config, overrides or [], say)
-    found = compare(experiment, runs=runs or default_runs(), data_dir=data, seeds=seeds, say=say)
+    comparison = compare(
+        experiment, runs=runs_folder(runs), data_dir=data or site.load(None).data(), seeds=seeds, say=say
+    )
     if as_json:
-        emit(found)
+        emit(comparison)
         return
-    names = sorted({name for model in found["simple"] for name in model["metrics"] if name.startswith("test/")})
+    simple_models = comparison["simple"]
+    metrics = sorted({name for model in simple_models for name in model["metrics"] if name.startswith("test/")})
 
-    def told(values: list[float]) -> str:
-        mean, half = interval(values)
-        return f"{mean:.4g}" if half != half else f"{mean:.4g} ± {half:.2g}"
+    def mean_and_interval(values: list[float]) -> str:
+        mean, half_width = interval(values)
+        has_interval = half_width == half_width  # NaN when there is one value only
+        return f"{mean:.4g} ± {half_width:.2g}" if has_interval else f"{mean:.4g}"
 
-    rows = [[m["name"], *[told(m["metrics"][n]) if n in m["metrics"] else "" for n in names]] for m in found["simple"]]
-    rows += [
-        [f"{name} (network)", *[told(values) if n == found["metric"] else "" for n in names]]
-        for name, values in found["networks"].items()
+    rows = [
+        [model["name"], *[mean_and_interval(model["metrics"][m]) if m in model["metrics"] else "" for m in metrics]]
+        for model in simple_models
     ]
-    table(["model", *names], rows)
-    print(f"\n{found['verdict']}")
+    rows += [
+        [f"{name} (network)", *[mean_and_interval(values) if m == comparison["metric"] else "" for m in metrics]]
+        for name, values in comparison["networks"].items()
+    ]
+    table(["model", *metrics], rows)
+    print(f"\n{comparison['verdict']}")

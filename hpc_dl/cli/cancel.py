@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from hpc_dl.cli.train import AsJson, Runs
+from hpc_dl.cli.arguments import AsJson, RunNames, RunsDir
 
 
-def cancel(
-    words: Annotated[
-        list[str], typer.Argument(metavar="RUN…", help="Names of runs, their beginnings, folders, or 'latest'.")
-    ],
-    runs: Runs = None,
-    as_json: AsJson = False,
-) -> None:
-    """Stop the jobs of runs for good; they save a checkpoint first, and what they have written
-    stays.
+def cancel(names: RunNames, runs: RunsDir = None, as_json: AsJson = False) -> None:
+    """Stop runs and take their jobs out of the queue.
+
+    A running training saves a checkpoint first, so that `hpc-dl resume` can continue it. The run
+    folder stays.
+
+    Example:
+        hpc-dl cancel latest
     """
     from hpc_dl.cli.output import emit, say
-    from hpc_dl.cli.status import find_runs
+    from hpc_dl.cli.run_selection import select_runs
     from hpc_dl.cluster.status import cancel as stop
     from hpc_dl.cluster.status import statuses
 
-    found = find_runs(words, runs)
-    asked = {run.name: stop(run) for run in found}
-    facts = statuses(found)
-    for row in facts:
-        say(f"{row['run']}: {'asked to stop' if asked[row['run']] else 'had already ended'} ({row['state']})")
+    selected = select_runs(names, runs)
+    stopping = {run.name: stop(run) for run in selected}
+    rows = statuses(selected)
+    for row in rows:
+        action = "stop requested" if stopping[row["run"]] else "had already ended"
+        say(f"{row['run']}: {action} ({row['state']})")
     if as_json:
-        emit(facts)
+        emit(rows)

@@ -1,6 +1,4 @@
-"""``hpc-dl data``: list and make data sources, look into HDF5 files, check their content; pack and
-measure them.
-"""
+"""``hpc-dl data``: make, inspect, verify and pack data files."""
 
 from __future__ import annotations
 
@@ -9,33 +7,33 @@ from typing import Annotated
 
 import typer
 
+from hpc_dl.cli.arguments import AsJson
+from hpc_dl.cli.command_group import CONTEXT_SETTINGS, CommandGroup, add_commands
+from hpc_dl.cli.completion import complete_sources
 from hpc_dl.cli.data_pack import bench, pack
 from hpc_dl.cli.output import emit, table
 
-# h5py and NumPy are imported where they are used: `--help` answers without them.
-
-app = typer.Typer(
-    help="Data sets: list and make the shipped ones; inspect and verify HDF5 files; pack data of any kind, measure.",
-    no_args_is_help=True,
-)
-for command in (pack, bench):
-    app.command()(command)
-
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help="Folder of the data files; else $HPC_DL_DATA or ./data."),
+    typer.Option("--data", metavar="DIR", help="Folder of the data files; by default $HPC_DL_DATA or ./data."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 File = Annotated[
     Path,
-    typer.Argument(metavar="FILE", help="An HDF5 file, of hpc_dl or of any other origin; or a name of `data list`."),
+    typer.Argument(
+        metavar="FILE",
+        help="Any HDF5 file, or the name of a source from `hpc-dl data list`.",
+        autocompletion=complete_sources,
+    ),
 ]
 
 
-@app.command("list")
 def list_sources(data: DataDir = None, as_json: AsJson = False) -> None:
-    """List the data sources that `data make` knows; `shared` is what training and test samples have
-    in common.
+    """List the shipped data sources with task, size, license and file.
+
+    The column `shared` says what training and test samples have in common.
+
+    Example:
+        hpc-dl data list
     """
     from hpc_dl.data import sources
 
@@ -61,77 +59,118 @@ def list_sources(data: DataDir = None, as_json: AsJson = False) -> None:
     table(columns, [[row[key] for key in columns] for row in rows])
 
 
-@app.command()
 def make(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A name from `data list`.")],
-    given: Annotated[
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="A name from `hpc-dl data list`.", autocompletion=complete_sources),
+    ],
+    raw_path: Annotated[
         Path | None,
-        typer.Option("--from", metavar="PATH", exists=True, help="A file or folder that you fetched yourself."),
+        typer.Option("--from", metavar="PATH", exists=True, help="Raw file or folder that you downloaded yourself."),
     ] = None,
     data: DataDir = None,
-    force: Annotated[bool, typer.Option("--force", help="Make it again even if it is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Make the file again if it exists.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make the HDF5 file of a data source: fetch, verify by SHA-256, convert."""
+    """Make the HDF5 file of a shipped source: download, verify, convert.
+
+    Downloads are verified by their SHA-256 checksum.
+
+    Example:
+        hpc-dl data make fashion_mnist
+    """
     from hpc_dl.data import sources
 
-    found = sources.load(source)
+    loaded = sources.load(source)
     path = sources.path_of(source, data)
-    made = force or given is not None or not path.exists()
+    made = force or raw_path is not None or not path.exists()
     if made:
-        found.make(path, given)
+        loaded.make(path, raw_path)
     sources.ensure(source, data)
     if as_json:
         emit({"source": source, "file": str(path.absolute()), "made": made})
     else:
-        print(f"{path}: {'made' if made else 'was there already (--force makes it again)'}, {found.size}")
+        print(f"{path}: {'made' if made else 'exists already (--force makes it again)'}, {loaded.size}")
 
 
-@app.command()
 def inspect(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
-    """Show a file's splits, shapes, types, layout, classes and attributes."""
-    from hpc_dl.data import sources
-    from hpc_dl.data.files import inspection
+    """Show the splits, shapes, types, classes and attributes of a file.
 
-    found = inspection.inspect(sources.file_of(file, data))
-    if as_json:
-        emit(found)
-        return
-    columns = ["path", "shape", "dtype", "layout", "reading", "bytes"]
-    rows = [[d[key] for key in columns] + [d["attributes"].get("units")] for d in found["datasets"]]
-    origin = found["format"] or "of other origin"
-    table([*columns, "units"], rows, title=f"{found['file']}: {found['bytes']:,} bytes, format {origin}")
-    table(["attribute", "value"], [list(pair) for pair in found["attributes"].items()])
-    if spec := found["spec"]:
-        sizes = ", ".join(f"{split} {size:,}" for split, size in spec["sizes"].items())
-        print(f"{spec['task']}: inputs {tuple(spec['input_shape'])} {spec['input_dtype']}; samples: {sizes}")
-        if spec["class_names"]:
-            print(f"{spec['num_outputs']} classes: {', '.join(spec['class_names'])}")
-    else:
-        advice = "it must be mended, or made again:"
-        if found["format"] is None:
-            advice = "`data.inputs`, `data.targets` and `data.splits` tell how to read it:"
-        print(f"Not ready for training as it is; {advice}")
-        print("\n".join(f"  {fault}" for fault in found["faults"]))
-
-
-@app.command()
-def verify(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
-    """Read all of a file: checksum, labels, missing and infinite values. Exit status 2 when
-    something is wrong.
+    Example:
+        hpc-dl data inspect data/digits.h5
     """
     from hpc_dl.data import sources
     from hpc_dl.data.files import inspection
+    from hpc_dl.errors import escape_control_characters
 
-    found = inspection.verify(sources.file_of(file, data))
+    content = inspection.inspect(sources.file_of(file, data))
     if as_json:
-        emit(found)
+        emit(content)
         return
-    print(f"{found['file']}: {found['num_datasets']} datasets were read in full")
-    print(f"content matches {found['checksum']}" if found["checksum"] else "the file has no checksum to compare with")
-    for name, count in found["nan"].items():
-        print(f"{name}: {count} missing values (NaN), to be filled in by `data.imputation`")
-    for name, count in found["infinite"].items():
-        print(f"{name}: {count} infinite values")
-    if found["unprotected"]:
-        print(f"without checksums, where a flipped bit cannot be seen: {', '.join(found['unprotected'])}")
+    columns = ["path", "shape", "dtype", "layout", "reading", "bytes"]
+    rows = [[d[key] for key in columns] + [d["attributes"].get("units")] for d in content["datasets"]]
+    file_format = f"format {content['format']}" if content["format"] else "not in the format of hpc_dl"
+    table([*columns, "units"], rows, title=f"{content['file']}: {content['bytes']:,} bytes, {file_format}")
+    table(["attribute", "value"], [list(pair) for pair in content["attributes"].items()])
+    if spec := content["spec"]:
+        sizes = ", ".join(f"{split} {size:,}" for split, size in spec["sizes"].items())
+        print(f"{spec['task']}: inputs {tuple(spec['input_shape'])} {spec['input_dtype']}; samples: {sizes}")
+        if spec["class_names"]:
+            names = escape_control_characters(", ".join(spec["class_names"]))
+            print(f"{spec['num_outputs']} classes: {names}")
+    else:
+        advice = "correct or remake the file:"
+        if content["format"] is None:
+            advice = "specify how to read it with `data.inputs`, `data.targets` and `data.splits`:"
+        print(f"The file cannot be used for training yet; {advice}")
+        print("\n".join(f"  {fault}" for fault in content["faults"]))
+
+
+def verify(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
+    """Read a whole file; check its checksum, labels and values.
+
+    Counts missing values (NaN) and infinite values.
+
+    Example:
+        hpc-dl data verify data/digits.h5
+
+    Exit status:
+        0  no fault found
+        2  damaged or invalid
+    """
+    from hpc_dl.data import sources
+    from hpc_dl.data.files import inspection
+    from hpc_dl.errors import escape_control_characters
+
+    report = inspection.verify(sources.file_of(file, data))
+    if as_json:
+        emit(report)
+        return
+    lines = [
+        f"{report['file']}: all {report['num_datasets']} datasets were read",
+        f"content matches {report['checksum']}" if report["checksum"] else "the file has no checksum of its content",
+    ]
+    lines += [
+        f"{name}: {count} missing values (NaN), which `data.imputation` can fill in"
+        for name, count in report["nan"].items()
+    ]
+    lines += [f"{name}: {count} infinite values" for name, count in report["infinite"].items()]
+    if report["unprotected"]:
+        lines.append(f"without checksums, so that a flipped bit goes unnoticed: {', '.join(report['unprotected'])}")
+    print("\n".join(map(escape_control_characters, lines)))
+
+
+app = typer.Typer(
+    cls=CommandGroup,
+    help="Make, inspect, verify and pack data files.",
+    epilog="Examples:\n  hpc-dl data make digits\n  hpc-dl data pack images/ images.h5 --verify\n",
+    context_settings=CONTEXT_SETTINGS,
+    rich_markup_mode=None,
+)
+add_commands(
+    app,
+    {
+        "Shipped data sources": {"list": list_sources, "make": make},
+        "Data files": {"inspect": inspect, "verify": verify, "pack": pack, "bench": bench},
+    },
+)

@@ -1,93 +1,119 @@
-"""``hpc-dl evaluate``, ``predict`` and ``export``: what a run's model is worth, and its use."""
+"""``hpc-dl evaluate``, ``predict`` and ``export``: use the best weights of a run."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpc_dl.cli.train import AsJson, Runs
+from hpc_dl.cli.arguments import AsJson, RunName, RunsDir
+from hpc_dl.cli.completion import complete_splits
 
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, the beginning of it, its folder, or `latest`.")]
+if TYPE_CHECKING:
+    from hpc_dl.inference.trained_model import TrainedModel
+
+Force = Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")]
 
 
 def evaluate(
-    word: Run,
-    split: Annotated[str, typer.Option("--split", metavar="SPLIT", help="train, val or test.")] = "test",
-    runs: Runs = None,
+    name: RunName,
+    split: Annotated[
+        str,
+        typer.Option("--split", metavar="SPLIT", help="train, val or test.", autocompletion=complete_splits),
+    ] = "test",
+    runs: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge a run's best weights on a split of its data: loss, metrics, confusion matrix."""
+    """Compute a run's metrics and confusion matrix on a split.
+
+    Uses the run's best weights and its own data. The loss is one of the metrics.
+
+    Example:
+        hpc-dl evaluate latest --split val
+    """
     from hpc_dl.cli.output import emit, table
     from hpc_dl.inference import evaluation
-    from hpc_dl.inference.trained_model import TrainedModel
-    from hpc_dl.runs.folder import default_runs, find
-    from hpc_dl.training.console import quiet
 
-    quiet()
-    answer = evaluation.evaluate(TrainedModel.load(find(word, runs or default_runs())), split)
+    result = evaluation.evaluate(_load(name, runs), split)
     if as_json:
-        emit(answer)
+        emit(result)
         return
-    print(f"{answer['run']}, {answer['checkpoint']}: {answer['samples']:,} {split} samples\n")
-    table(["metric", split], [[name, f"{value:.4g}"] for name, value in answer["metrics"].items()])
-    if "confusion" in answer:
+    print(f"{result['run']}, {result['checkpoint']}: {result['samples']:,} {split} samples\n")
+    table(["metric", split], [[metric, f"{value:.4g}"] for metric, value in result["metrics"].items()])
+    if "confusion" in result:
         print()
-        rows = [[name, *counts] for name, counts in zip(answer["classes"], answer["confusion"], strict=True)]
-        table(["true \\ found", *answer["classes"]], rows)
+        rows = [[label, *counts] for label, counts in zip(result["classes"], result["confusion"], strict=True)]
+        table(["true \\ predicted", *result["classes"]], rows)
 
 
 def predict(
-    word: Run,
+    name: RunName,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="HDF5, stored as the training's; or a name of `data list`.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="HDF5 file in the format of the training data, or a name from `hpc-dl data list`."
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.h5", help="Where to write the predictions.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.h5", help="HDF5 file to write.")],
     inputs: Annotated[
-        str | None, typer.Option("--inputs", metavar="NAME", help="Dataset of the inputs, if another than in training.")
+        str | None, typer.Option("--inputs", metavar="NAME", help="Dataset of the inputs; by default as in training.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file of --out if it is there.")] = False,
-    runs: Runs = None,
+    force: Force = False,
+    runs: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Apply a run's best weights to every sample of a file; targets are not needed."""
+    """Predict every sample of a file with a run's best weights.
+
+    The file needs no targets.
+
+    Example:
+        hpc-dl predict latest new.h5 --out predictions.h5
+    """
     from hpc_dl.cli.output import emit
     from hpc_dl.data.sources import file_of
     from hpc_dl.inference import prediction
-    from hpc_dl.inference.trained_model import TrainedModel
-    from hpc_dl.runs.folder import default_runs, find
-    from hpc_dl.training.console import quiet
 
-    quiet()
-    finished = TrainedModel.load(find(word, runs or default_runs()))
-    answer = prediction.predict(finished, file_of(file), out, inputs=inputs, force=force)
+    result = prediction.predict(_load(name, runs), file_of(file), out, inputs=inputs, force=force)
     if as_json:
-        emit(answer)
+        emit(result)
         return
-    told = ", ".join(f"{size:,} in /{group}" for group, size in answer["samples"].items())
-    print(f"{out}: predictions of {answer['run']} for the samples of {file}: {told}")
+    counts = ", ".join(f"{size:,} in /{group}" for group, size in result["samples"].items())
+    print(f"{out}: predictions of {result['run']} for the samples of {file}: {counts}")
 
 
 def export(
-    word: Run,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.onnx", help="Where to write the model.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace the file of --out if it is there.")] = False,
-    runs: Runs = None,
+    name: RunName,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.onnx", help="ONNX file to write.")],
+    force: Force = False,
+    runs: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a run's best model, preprocessing included, as ONNX: to be used without torch."""
+    """Export a run's best model with its preprocessing to ONNX.
+
+    The exported model runs without PyTorch. Its outputs are compared with those of the original on
+    samples of the run's data.
+
+    Example:
+        hpc-dl export latest --out model.onnx
+    """
     from hpc_dl.cli.output import emit
     from hpc_dl.inference import onnx_export
+
+    result = onnx_export.export(_load(name, runs), out, force=force)
+    if as_json:
+        emit(result)
+        return
+    inputs = f"{result['inputs']['dtype']} (batch, {', '.join(map(str, result['inputs']['shape']))})"
+    print(f"{out}: {result['run']}, from `inputs` {inputs} as stored in the data file to `{result['output']}`")
+    print(f"Largest difference from the model on {result['compared']} samples: {result['largest_difference']:.1e}")
+
+
+def _load(name: str, runs: Path | None) -> TrainedModel:
+    """Load a run's best model; Lightning's console messages are turned off."""
+    from hpc_dl.cli.run_selection import select_run
     from hpc_dl.inference.trained_model import TrainedModel
-    from hpc_dl.runs.folder import default_runs, find
     from hpc_dl.training.console import quiet
 
     quiet()
-    answer = onnx_export.export(TrainedModel.load(find(word, runs or default_runs())), out, force=force)
-    if as_json:
-        emit(answer)
-        return
-    inputs = f"{answer['inputs']['dtype']} (batch, {', '.join(map(str, answer['inputs']['shape']))})"
-    print(f"{out}: {answer['run']}, from `inputs` {inputs} as they are stored to `{answer['output']}`")
-    print(f"compared with the model on {answer['compared']} samples: {answer['largest_difference']:.1e} apart at most")
+    return TrainedModel.load(select_run(name, runs))

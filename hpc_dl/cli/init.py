@@ -19,12 +19,13 @@ On a cluster, fill in site.yaml, then:
 def init(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The project's folder; it may exist.")] = Path("."),
 ) -> None:
-    """Create a project of your own: an experiment, a model with a test, a site profile, a README.
+    """Create a project: experiment, model with test, site profile.
 
     The experiment trains at once, on a data set that comes with hpc_dl. Existing files are never
     overwritten: if one of the same name exists, nothing is written.
 
-    Example: hpc-dl init my-project && cd my-project && hpc-dl train experiment.yaml
+    Example:
+        hpc-dl init my-project
     """
     from hpc_dl.cli.output import say
 

@@ -1,4 +1,4 @@
-"""``hpc-dl logs``: what a run has printed."""
+"""``hpc-dl logs``: the log of a run."""
 
 from __future__ import annotations
 
@@ -6,34 +6,43 @@ from typing import Annotated
 
 import typer
 
-from hpc_dl.cli.train import Runs
-
-RunWord = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run's name, the beginning of one, its folder, or 'latest'.")
-]
+from hpc_dl.cli.arguments import RunName, RunsDir
 
 
 def logs(
-    word: RunWord,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
-    rank: Annotated[int, typer.Option("--rank", metavar="N", min=0, help="Whose log.")] = 0,
-    runs: Runs = None,
+    name: RunName,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines until the run ends.")] = False,
+    rank: Annotated[int, typer.Option("--rank", metavar="N", min=0, help="Rank whose log is shown.")] = 0,
+    runs: RunsDir = None,
 ) -> None:
-    """Show the log of a rank; before there is one, what Slurm and Python have printed.
+    """Show the log of a rank.
 
-    Exit status: 0; with --follow 75 when the run stopped and waits for `hpc-dl resume`.
+    Before the rank has a log, the output of Slurm and Python is shown.
+
+    Example:
+        hpc-dl logs latest --follow
+
+    Exit status:
+        0    the log was shown
+        2    invalid input
+        75   with --follow: the run stopped (`hpc-dl resume` continues it)
+        130  with --follow: Ctrl-C
     """
     from hpc_dl.cli.output import say
-    from hpc_dl.cli.status import find_runs
+    from hpc_dl.cli.run_selection import select_run
     from hpc_dl.cluster.follow import LogReader, watch
     from hpc_dl.cluster.status import log_of
     from hpc_dl.errors import RunError, Stopped
 
-    run = find_runs([word], runs)[0]
-    there = sorted(int(path.stem.removeprefix("rank-")) for path in run.logs.glob("rank-*.log"))
-    if there and rank not in there:
+    run = select_run(name, runs)
+    ranks = sorted(int(path.stem.removeprefix("rank-")) for path in run.logs.glob("rank-*.log"))
+    if ranks and rank not in ranks:
         raise RunError.at(
-            "--rank", "has no log in this run", value=rank, allowed=", ".join(map(str, there)), remedy=f"see {run.logs}"
+            "--rank",
+            "has no log in this run",
+            value=rank,
+            allowed=", ".join(map(str, ranks)),
+            remedy=f"see {run.logs}",
         )
     if follow:
         state = ""
@@ -51,7 +60,7 @@ def logs(
         return
     log = log_of(run, rank)
     if log is None:
-        say(f"hpc-dl: {run.name} has printed nothing yet; `hpc-dl status {word}` tells why")
+        say(f"hpc-dl: {run.name} has no log yet; `hpc-dl status {name}` shows why")
         return
     for line in LogReader(log).rest():
         print(line)

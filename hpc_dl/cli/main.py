@@ -1,9 +1,10 @@
-"""``hpc-dl``: all commands in one place, and the one exit for every error."""
+"""``hpc-dl``: the list of all commands, and how every error is reported."""
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +12,7 @@ import hpc_dl
 from hpc_dl.cli import data
 from hpc_dl.cli.baseline import baseline
 from hpc_dl.cli.cancel import cancel
+from hpc_dl.cli.command_group import CONTEXT_SETTINGS, CommandGroup, UsageError, add_commands, usage_message
 from hpc_dl.cli.evaluate import evaluate, export, predict
 from hpc_dl.cli.init import init
 from hpc_dl.cli.logs import logs
@@ -25,24 +27,43 @@ from hpc_dl.cli.train import train
 from hpc_dl.cli.validate import validate
 from hpc_dl.errors import HpcDlError
 
+COMMANDS: dict[str, dict[str, Any]] = {
+    "Run experiments": {
+        "validate": validate,
+        "train": train,
+        "submit": submit,
+        "rehearse": rehearse,
+        "resume": resume,
+        "cancel": cancel,
+    },
+    "Inspect runs": {"status": status, "logs": logs, "results": results},
+    "Evaluate and use models": {"evaluate": evaluate, "predict": predict, "export": export, "baseline": baseline},
+    "Data and architectures": {"data": data.app, "models": models},
+    "Set up": {"init": init},
+}
+"""The commands in the order of the help, grouped by its headings."""
+
+_EXAMPLES = """Examples:
+  hpc-dl train configs/cnn-digits.yaml trainer.max_epochs=3
+  hpc-dl submit configs/cnn-fashion_mnist.yaml --wait
+
+Shell completion of commands, runs and files: hpc-dl --install-completion
+"""
+
 app = typer.Typer(
     name="hpc-dl",
-    help="A YAML file becomes a deep-learning training job on a Slurm cluster.",
-    no_args_is_help=True,
-    add_completion=False,
+    cls=CommandGroup,
+    help="Turn a YAML file into deep-learning training jobs on a Slurm cluster.",
+    epilog=_EXAMPLES,
+    context_settings=CONTEXT_SETTINGS,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (
-    train, submit, rehearse, status, logs, cancel, resume, results, evaluate, predict, export, baseline,
-    validate, models, init,
-):  # fmt: skip
-    app.command()(command)
-app.add_typer(data.app, name="data")
+add_commands(app, COMMANDS)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         print(f"hpc_dl {hpc_dl.__version__}")
         raise typer.Exit
 
@@ -50,23 +71,32 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """A YAML file becomes a deep-learning training job on a Slurm cluster."""
+    """Turn a YAML file into deep-learning training jobs on a Slurm cluster."""
 
 
 def main() -> None:
-    """Run a command; a user's mistake becomes one line for each fault and exit status 2, never a
-    traceback.
+    """Run a command and exit with its status.
+
+    Every mistake of the user is one line on stderr and exit status 2, without a traceback.
     """
     try:
-        app()
+        exit_status = app(prog_name="hpc-dl", standalone_mode=False)
+        sys.stdout.flush()
     except HpcDlError as error:
         for fault in error.faults:
             say(f"hpc-dl: {fault}")
-        sys.exit(error.exit_status)
-    except BrokenPipeError:
-        # The reader of our output went away (`hpc-dl logs … | head`): not our failure.
-        sys.stderr.close()
-        sys.exit(0)
+        exit_status = error.exit_status
+    except UsageError as error:
+        say(f"hpc-dl: {usage_message(error)}")
+        exit_status = 2
+    except BrokenPipeError:  # when stdout is flushed
+        # The reader of the output has ended (`hpc-dl logs … | head`), which is no failure. Python
+        # must not write to the pipe again when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        exit_status = 0
+    except SystemExit as end:  # Typer's way to handle a broken pipe inside of a command
+        exit_status = 0 if isinstance(end.__context__, BrokenPipeError) else end.code
+    sys.exit(exit_status)

@@ -1,4 +1,4 @@
-"""``hpc-dl models``: the architectures and their parameters."""
+"""``hpc-dl models``: architectures, their parameters, and descriptions of sections for the docs."""
 
 from __future__ import annotations
 
@@ -6,35 +6,45 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpc_dl.cli.train import AsJson
+from hpc_dl.cli.arguments import AsJson
+from hpc_dl.cli.completion import complete_models
 
 if TYPE_CHECKING:
     from hpc_dl.schema import Section
 
-# What a word alone does not tell.
-_KINDS = {
-    "series": "(channels, steps), as many for each sample",
-    "sequence": "steps of features, another number for each sample",
-    "tokens": "numbers of words or characters",
+# Explanations of the kinds of inputs whose names do not explain themselves.
+_INPUT_KINDS = {
+    "series": "(channels, steps), equally long in all samples",
+    "sequence": "(steps, features), a different number of steps in each sample",
+    "tokens": "integer ids of words or characters",
     "several": "more than one dataset for each sample",
 }
 
 
 def models(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this architecture's parameters.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="An architecture; all if not given.", autocompletion=complete_models),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the architectures, or the parameters of one with defaults, units and meaning."""
+    """List the architectures, or the parameters of one of them.
+
+    Parameters are listed with type, default, unit and meaning.
+
+    Example:
+        hpc-dl models cnn
+    """
     from hpc_dl.cli.output import emit, table
     from hpc_dl.errors import ConfigError, nearest
     from hpc_dl.models import config_class, names, summary
 
     if name is None:
-        listed = [{"name": known, "summary": summary(known)} for known in names()]
+        rows = [{"name": known, "summary": summary(known)} for known in names()]
         if as_json:
-            emit(listed)
+            emit(rows)
         else:
-            table(["name", "architecture"], [[row["name"], row["summary"]] for row in listed])
+            table(["name", "architecture"], [[row["name"], row["summary"]] for row in rows])
         return
     if name not in names():
         known = names()
@@ -43,22 +53,24 @@ def models(
         )
     section = config_class(name)
     parameters = parameters_of(section)
-    takes = {"inputs": section.inputs, "tasks": section.tasks}
+    accepts = {"inputs": section.inputs, "tasks": section.tasks}
     if as_json:
-        emit({"name": name, "summary": summary(name), **takes, "parameters": parameters})
+        emit({"name": name, "summary": summary(name), **accepts, "parameters": parameters})
         return
     print(f"{name}: {summary(name)}\n")
     print(f"inputs: {', '.join(section.inputs)}\ntasks: {', '.join(section.tasks)}")
-    if told := [f"{kind}: {_KINDS[kind]}" for kind in section.inputs if kind in _KINDS]:
-        print("; ".join(told))
+    if explanations := [f"{kind}: {_INPUT_KINDS[kind]}" for kind in section.inputs if kind in _INPUT_KINDS]:
+        print("; ".join(explanations))
     print()
     columns = ["parameter", "type", "default", "unit", "meaning"]
     table(columns, [[_as_yaml(row[key]).replace("``", "`") for key in columns] for row in parameters])
 
 
 def describe(section: type[Section]) -> list[dict[str, Any]]:
-    """The keys of a section, each with ``parameter``, ``type``, ``default``, ``unit`` and
-    ``meaning``.
+    """Describe the keys of a section.
+
+    Returns:
+        For each key, ``parameter`` (its name), ``type``, ``default``, ``unit`` and ``meaning``.
     """
     from hpc_dl.schema import unit_of
 
@@ -74,23 +86,26 @@ def describe(section: type[Section]) -> list[dict[str, Any]]:
     ]
 
 
-def parameters_of(section: type[Section], given: Section | None = None) -> list[dict[str, Any]]:
-    """As :func:`describe`, and the keys of sections inside as ``init.weights``, after the others.
+def parameters_of(section: type[Section], defaults: Section | None = None) -> list[dict[str, Any]]:
+    """Describe the keys of a section, followed by those of its subsections as ``init.weights``.
 
     Args:
         section: the class.
-        given: one whose values are the defaults, where they are others than those of the class.
+        defaults: an instance that has the default values; by default those of the class.
+
+    Returns:
+        Rows as from :func:`describe`, without the key ``name``.
     """
-    own = describe(section)
-    for row, key in zip(own, section.model_fields, strict=True):
-        row["default"] = row["default"] if given is None else getattr(given, key)
-    inner = [row for row in own if hasattr(row["default"], "model_fields")]
+    rows = describe(section)
+    for row, key in zip(rows, section.model_fields, strict=True):
+        row["default"] = row["default"] if defaults is None else getattr(defaults, key)
+    subsections = [row for row in rows if hasattr(row["default"], "model_fields")]
     nested = [
-        found | {"parameter": f"{row['parameter']}.{found['parameter']}"}
-        for row in inner
-        for found in parameters_of(type(row["default"]), row["default"])
+        inner | {"parameter": f"{row['parameter']}.{inner['parameter']}"}
+        for row in subsections
+        for inner in parameters_of(type(row["default"]), row["default"])
     ]
-    return [row for row in own if row not in inner and row["parameter"] != "name"] + nested
+    return [row for row in rows if row not in subsections and row["parameter"] != "name"] + nested
 
 
 def _as_yaml(value: Any) -> str:
@@ -98,7 +113,7 @@ def _as_yaml(value: Any) -> str:
 
 
 def _type_name(annotation: Any) -> str:
-    """A type in a user's words: ``integer``, ``list of number``, ``relu | tanh``."""
+    """Describe a type to a user: ``integer``, ``list of number``, ``relu | tanh``."""
     import types
     import typing
 

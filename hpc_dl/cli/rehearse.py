@@ -1,4 +1,4 @@
-"""``hpc-dl rehearse``: prove on the user's own cluster that an interrupted run goes on by itself."""
+"""``hpc-dl rehearse``: test on the user's own cluster that an interrupted run resumes by itself."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpc_dl.cli.submit import Site
-from hpc_dl.cli.train import AsJson, Config, DataDir, Overrides, Runs
+from hpc_dl.cli.arguments import AsJson, Config, DataDir, Overrides, RunsDir, Site
 
 if TYPE_CHECKING:
     from hpc_dl.cluster.rehearse import Report
 
-_WORDS = {
+_DURATIONS = {
     "queue_wait": "in the queue",
     "start_to_first_step": "start to the end of the first step",
-    "step": "a step",
-    "checkpoint": "a checkpoint, at most",
-    "signal_to_end_of_training": "signal to checkpoint and end",
+    "step": "one step",
+    "checkpoint": "longest time to write a checkpoint",
+    "signal_to_end_of_training": "signal to checkpoint and end of training",
     "signal_to_requeue": "signal to requeue",
     "requeue_wait": "in the queue again",
     "restart_to_first_step": "second start to the end of its first step",
 }
-_EXACT = ("step", "checkpoint", "signal_to_end_of_training")  # the others rest on whole seconds of Slurm's
+# Measured by the training itself; the other durations come from Slurm, in whole seconds.
+_EXACT = ("step", "checkpoint", "signal_to_end_of_training")
 
 
 def rehearse(
@@ -32,24 +32,31 @@ def rehearse(
     site: Site = None,
     timeout: Annotated[
         float,
-        typer.Option("--timeout", metavar="MINUTES", min=0.1, help="Longest to wait for one stage, as in the queue."),
+        typer.Option(
+            "--timeout", metavar="MINUTES", min=0.1, help="Longest wait for each stage, such as the queue, in minutes."
+        ),
     ] = 1440,
-    runs: Runs = None,
+    runs: RunsDir = None,
     data: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove before the real run that it survives: a short job, a real signal, a requeue, a verified
-    resume.
+    """Test on this cluster that an interrupted run resumes by itself.
 
-    Two short runs of the experiment: one is interrupted as before a time limit, and must end like
-    the other one. Ctrl-C cancels both.
+    Submits two short runs of the experiment. One is interrupted like before a time limit, requeued
+    and resumed. Its steps, metrics and weights must equal those of the other. Ctrl-C cancels both.
 
-    Exit status: 0 passed, 1 failed and why, 2 something to mend, or refused by Slurm, 130 ended by
-    Ctrl-C.
+    Example:
+        hpc-dl rehearse configs/cnn-digits.yaml
+
+    Exit status:
+        0    passed
+        1    failed; the last line says why
+        2    invalid input, or Slurm refused the job
+        130  Ctrl-C
     """
-    from hpc_dl.cli.output import emit, say
+    from hpc_dl.cli.output import LOADING, emit, say
 
-    say("Loading torch and Lightning …")
+    say(LOADING)
     from hpc_dl.cluster import site as sites
     from hpc_dl.cluster.rehearse import rehearse_experiment
     from hpc_dl.config.experiment import Experiment
@@ -76,31 +83,34 @@ def rehearse(
 
 
 def _lines(report: Report) -> list[str]:
+    """Describe a report to a person, line by line."""
     from hpc_dl.cluster.rehearse import STEPS
 
     lines = [f"Rehearsal of {report.name}"]
-    lines += [f"  {_WORDS[name]:<42} {_told(name, seconds):>8}" for name, seconds in report.seconds.items()]
+    lines += [f"  {_DURATIONS[name]:<42} {_duration(name, seconds):>8}" for name, seconds in report.seconds.items()]
     if report.step is not None:
         lines.append(f"  interrupted after step {report.step} of {STEPS}")
     if report.largest_difference is not None:
-        lines.append(f"  {_outcome(report)}")
-    lines.append(f"  from now on `hpc-dl submit` asks for the signal {report.lead_s} s before the time limit")
+        lines.append(f"  {_comparison(report)}")
+    lines.append(f"  `hpc-dl submit` will request the signal {report.lead_s} s before the time limit")
     lines += [f"  warning: {warning}" for warning in report.warnings]
-    named = (("interrupted", report.interrupted), ("left alone", report.uninterrupted))
-    lines += [f"  {what}: {run.path}" for what, run in named if run]
+    runs = (("interrupted", report.interrupted), ("uninterrupted", report.uninterrupted))
+    lines += [f"  {name}: {run.path}" for name, run in runs if run]
     return [*lines, "passed" if report.passed else f"failed: {'; '.join(report.problems)}"]
 
 
-def _outcome(report: Report) -> str:
+def _comparison(report: Report) -> str:
+    """Describe how the results of the two runs differ."""
     if report.largest_difference == 0:
-        return "metrics and weights: bit for bit those of the run that was left alone"
-    told = f"metrics and weights: up to {report.largest_difference:.3g} from those of the run that was left alone"
+        return "metrics and weights: bit for bit those of the uninterrupted run"
+    text = f"metrics and weights: differ by up to {report.largest_difference:.3g} from the uninterrupted run"
     if report.device == "cpu":
-        return told
-    return f"{told}; with trainer.deterministic=true a GPU computes the same each time"
+        return text
+    return f"{text}; trainer.deterministic=true makes GPU results repeatable"
 
 
-def _told(name: str, seconds: float) -> str:
+def _duration(name: str, seconds: float) -> str:
+    """Write a duration with the digits that its measurement justifies."""
     if name in _EXACT:
         return f"{seconds:.3f} s" if seconds < 10 else f"{seconds:.0f} s"
     if seconds < 1:

@@ -1,4 +1,4 @@
-"""``hpc-dl resume``: go on with a run that stopped, was cancelled, or failed."""
+"""``hpc-dl resume``: continue a run that stopped, was cancelled, or failed."""
 
 from __future__ import annotations
 
@@ -8,40 +8,45 @@ from typing import Annotated
 
 import typer
 
-from hpc_dl.cli.submit import Site, tell
-from hpc_dl.cli.train import AsJson, Overrides, Runs, train_here
+from hpc_dl.cli.arguments import AsJson, Overrides, RunName, RunsDir, Site
+from hpc_dl.cli.submit import report_submission
+from hpc_dl.cli.train import train_in_foreground
 
 
 def resume(
-    word: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run's name, the beginning of one, its folder, or 'latest'.")
-    ],
-    words: Overrides = None,
+    name: RunName,
+    overrides: Overrides = None,
     site: Site = None,
-    here: Annotated[bool, typer.Option("--here", help="Train here and now, wherever it ran before.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
+    here: Annotated[bool, typer.Option("--here", help="Train in this terminal, wherever the run was before.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False,
     update_code: Annotated[
-        bool, typer.Option("--update-code", help="With the code of now, instead of that of the run's first start.")
+        bool, typer.Option("--update-code", help="Use the current code instead of the run's own copy.")
     ] = False,
-    runs: Runs = None,
+    runs: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a stopped, cancelled or failed run, from its newest checkpoint, in the same folder
-    and W&B run.
+    """Continue a stopped, cancelled or failed run.
 
-    It goes where it was: to Slurm, to the background of this machine, or here; --site sends it
-    elsewhere. Resources may change, and how long to train (trainer.max_epochs, trainer.max_steps; a
-    finished run goes on then, too).
+    The run starts from its newest checkpoint and keeps its folder and its W&B run. It continues
+    where it ran before: on Slurm, in the background of this machine, or in the foreground. --site
+    moves it to another site.
 
-    Exit status: as `hpc-dl train` and `hpc-dl submit`.
+    Overrides may change `resources` and the length of the training (trainer.max_epochs,
+    trainer.max_steps). A longer training also continues a finished run.
+
+    Example:
+        hpc-dl resume latest trainer.max_epochs=20
+
+    Exit status:
+        as for `hpc-dl train` and `hpc-dl submit`
     """
-    from hpc_dl.cli.output import say
-    from hpc_dl.cli.status import find_runs
+    from hpc_dl.cli.output import LOADING, say
+    from hpc_dl.cli.run_selection import select_run
     from hpc_dl.cluster.resume import changed, check_resumable, prepare_again, submit_again
 
-    (run,) = find_runs([word], runs)
+    run = select_run(name, runs)
     facts = check_resumable(run)
-    say("Loading torch and Lightning …")
+    say(LOADING)
     from hpc_dl.atomic_files import read_json
     from hpc_dl.cluster import site as sites
     from hpc_dl.cluster.launch import allocation_overrides, in_batch_script
@@ -56,13 +61,13 @@ def resume(
             "was started by slurm/train.sbatch, which has no site profile to submit it again with",
             remedy="name one with --site NAME, or train here with --here",
         )
-    experiment = changed(run, [*(words or []), *(allocation_overrides() if foreground else [])])
+    experiment = changed(run, [*(overrides or []), *(allocation_overrides() if foreground else [])])
     profile = sites.load(site or (str(run.site) if run.site.exists() else None))
     if not foreground:
         profile.check(experiment)
     prepare_again(run, experiment, facts, update_code=update_code, command=sys.argv, say=say)
     if foreground:
-        write_state(run, "created")  # what it was no longer counts
-        train_here(run, experiment, as_json, in_process=False)
+        write_state(run, "created")  # replaces the state in which the last attempt ended
+        train_in_foreground(run, experiment, as_json, in_process=False)
     else:
-        tell(run, submit_again(run, experiment, profile), wait=wait, as_json=as_json, from_now=True)
+        report_submission(run, submit_again(run, experiment, profile), wait=wait, as_json=as_json, from_now=True)

@@ -7,17 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpc_dl.cli.train import AsJson, Config, DataDir, Overrides, Runs
+from hpc_dl.cli.arguments import AsJson, Config, DataDir, Overrides, RunsDir, Site
 
 if TYPE_CHECKING:
     from hpc_dl.runs.folder import RunFolder
-
-Site = Annotated[
-    str | None,
-    typer.Option(
-        "--site", metavar="NAME|FILE", help="Site profile: slurm/sites/NAME.yaml or a file; else $HPC_DL_SITE."
-    ),
-]
 
 
 def submit(
@@ -25,20 +18,31 @@ def submit(
     overrides: Overrides = None,
     site: Site = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the batch script and submit nothing.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
-    runs: Runs = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False,
+    runs: RunsDir = None,
     data: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send the experiment to Slurm; where there is none, run it in the background of this machine.
+    """Submit an experiment to Slurm.
 
-    Exit status: 0 submitted (with --wait: finished), 1 the run failed, 2 something to mend, or
-    refused by Slurm, 75 the run stopped with a checkpoint and is not in the queue any more: `hpc-dl
-    resume` goes on.
+    The configuration, the data and the model are checked first, as by `hpc-dl validate`. On a
+    machine without Slurm the run starts in the background.
+
+    Example:
+        hpc-dl submit configs/cnn-fashion_mnist.yaml --wait
+        hpc-dl submit configs/cnn-fashion_mnist.yaml --dry-run
+
+    Exit status:
+        0    submitted; with --wait: finished
+        1    with --wait: the run failed
+        2    invalid input, or Slurm refused the job
+        75   with --wait: the run stopped with a checkpoint and left the queue
+             (`hpc-dl resume` continues it)
+        130  with --wait: Ctrl-C; the run continues
     """
-    from hpc_dl.cli.output import emit, say
+    from hpc_dl.cli.output import LOADING, emit, say
 
-    say("Loading torch and Lightning …")
+    say(LOADING)
     from hpc_dl.cluster import signal_lead
     from hpc_dl.cluster import site as sites
     from hpc_dl.cluster.submit import batch_script, submit_run, uses_slurm
@@ -57,32 +61,35 @@ def submit(
     from hpc_dl.cluster.prepare import prepare
 
     if not uses_slurm(profile):
-        reason = "The site profile says so" if profile.scheduler == "local" else "There is no Slurm here (no sbatch)"
-        say(f"{reason}: the run goes on in the background of this machine.")
+        local = profile.scheduler == "local"
+        reason = "The site profile has `scheduler: local`" if local else "This machine has no Slurm (no sbatch)"
+        say(f"{reason}: the run starts in the background of this machine.")
     run = prepare(experiment, runs=runs_dir, data_dir=data_dir, command=sys.argv, say=say)
     if warning := signal_lead.shortage(experiment.resources.minutes, signal_lead.lead_s(runs_dir, experiment.name)):
         say(f"hpc-dl: {warning}")
     facts = submit_run(run, experiment, profile, data_dir)
     say(f"Run folder: {run.path}")
-    tell(run, facts, wait=wait, as_json=as_json)
+    report_submission(run, facts, wait=wait, as_json=as_json)
 
 
-def tell(run: RunFolder, facts: dict[str, Any], *, wait: bool, as_json: bool, from_now: bool = False) -> None:
-    """Tell of a run that was handed over, and follow it to its end if wanted.
+def report_submission(
+    run: RunFolder, facts: dict[str, Any], *, wait: bool, as_json: bool, from_now: bool = False
+) -> None:
+    """Report that a run was submitted; on request, follow it until it ends.
 
     Args:
         run: the run.
         facts: the content of its ``job.json``.
-        wait: whether to follow it; leaves with its exit status then.
+        wait: whether to follow the run and exit with its status.
         as_json: whether stdout gets one JSON document.
-        from_now: leave out what earlier attempts have said.
+        from_now: whether to skip the log of earlier attempts.
     """
     from hpc_dl.cli.output import emit, say
 
     job = f"Slurm job {facts['job_id']}" if "job_id" in facts else f"process {facts['pid']}"
     say(f"Submitted {run.name} ({job})")
     if wait:
-        _wait(run, as_json, from_now)
+        _follow_until_end(run, as_json, from_now)
     elif as_json:
         from hpc_dl.cluster.status import status
 
@@ -91,10 +98,8 @@ def tell(run: RunFolder, facts: dict[str, Any], *, wait: bool, as_json: bool, fr
         say(f"Next: hpc-dl logs {run.word} --follow | hpc-dl status {run.word} | hpc-dl cancel {run.word}")
 
 
-def _wait(run: RunFolder, as_json: bool, from_now: bool) -> None:
-    """Show the run's states and rank 0's log until it ends; leaves with status 1 unless it
-    finished.
-    """
+def _follow_until_end(run: RunFolder, as_json: bool, from_now: bool) -> None:
+    """Print the run's states and the log of rank 0 until it ends; exit with the run's status."""
     from hpc_dl.atomic_files import read_json
     from hpc_dl.cli.output import ENDINGS, emit, result_table, say
     from hpc_dl.cluster.follow import watch
@@ -110,7 +115,7 @@ def _wait(run: RunFolder, as_json: bool, from_now: bool) -> None:
                 say(f"[{news['state']}] {news.get('reason', '')}".rstrip())
     except KeyboardInterrupt:
         follow, stop = f"hpc-dl logs {run.word} --follow", f"hpc-dl cancel {run.word}"
-        say(f"\nThe run goes on. Follow it with `{follow}`, stop it with `{stop}`.")
+        say(f"\nThe run continues. Follow it with `{follow}`, stop it with `{stop}`.")
         raise typer.Exit(130) from None
     outcome = {"metrics": {}, **last, **(read_json(run.result) or {} if last["state"] == "finished" else {})}
     if as_json:

@@ -1,27 +1,28 @@
-"""``hpc-dl validate``: all that can be checked before a job waits in the queue."""
+"""``hpc-dl validate``: all checks that are possible before a job waits in the queue."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from hpc_dl.cli.train import AsJson, Config, DataDir, Overrides
+from hpc_dl.cli.arguments import AsJson, Config, DataDir, Overrides, Site
 
 
 def validate(
     config: Config,
     overrides: Overrides = None,
-    site: Annotated[
-        str | None, typer.Option("--site", metavar="NAME|FILE", help="Check the site's limits too.")
-    ] = None,
+    site: Site = None,
     data: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check the YAML, the data file, the model on the data's shapes, and a site's limits. Makes the
-    data if missing.
+    """Check an experiment before it is submitted.
 
-    Exit status: 0 nothing to object to, 2 with every fault found.
+    Checks the YAML, the data file, the model on the shapes of the data, and the limits of the site.
+    Makes the data file of a shipped source if it does not exist.
+
+    Example:
+        hpc-dl validate configs/cnn-digits.yaml optimizer.lr=1e-3
+
+    Exit status:
+        0  valid
+        2  invalid input; each fault is one line
     """
     from hpc_dl.cli.output import emit, say, table
     from hpc_dl.cluster import site as sites
@@ -51,4 +52,4 @@ def validate(
     if as_json:
         emit(facts)
     else:
-        table(["fact", "value"], [[key, str(value)] for key, value in facts.items()], title=f"{config}: valid")
+        table(["property", "value"], [[key, str(value)] for key, value in facts.items()], title=f"{config}: valid")

@@ -1,1 +1,1 @@
-"""The experiment: one YAML file, read strictly."""
+"""The experiment: one YAML file, parsed strictly."""

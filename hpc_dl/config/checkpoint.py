@@ -1,6 +1,4 @@
-"""The ``checkpoint`` section: how much work a crash may cost, and which of the checkpoints counts
-as the best.
-"""
+"""The ``checkpoint`` section: how often checkpoints are saved, and which one is the best."""
 
 from __future__ import annotations
 
@@ -17,18 +15,20 @@ _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 
 class CheckpointConfig(Section):
-    """The best checkpoint is the one that is tested at the end; the newest is the one to go on
-    from.
+    """How often checkpoints are saved, and which one is the best.
+
+    The best checkpoint is evaluated on the test split at the end. The newest one is used to resume.
     """
 
     every: Annotated[str, Field(validate_default=True)] = "auto"
-    """Save at least every so often (``500 steps``, ``30 s``, ``10 min``, ``1 h``): what a job that
-    dies without a warning loses. ``auto``: every minute, or less often where a checkpoint costs
-    more than 2 % of that."""
+    """Longest interval between two checkpoints, which is the most work that a crash can lose:
+    ``500 steps``, ``30 s``, ``10 min`` or ``1 h``. ``auto``: one minute, or longer if saving takes
+    more than 2 % of the time."""
     monitor: str = "val/loss"
-    """Metric that decides which checkpoint is the best."""
+    """Metric that selects the best checkpoint."""
     mode: Mode = "auto"
-    """Whether less (``min``) or more (``max``) of it is better; ``auto``: as its name tells."""
+    """Whether a smaller (``min``) or larger (``max``) value of ``monitor`` is better. ``auto``
+    decides by the name of the metric."""
 
     @field_validator("every")
     @classmethod
@@ -42,21 +42,21 @@ class CheckpointConfig(Section):
 
     @property
     def direction(self) -> Direction:
-        """Whether less or more of the monitored metric is better.
+        """Whether smaller or larger values of the monitored metric are better.
 
         Raises:
-            ValueError: its name does not tell; the preflight refuses such a section.
+            ValueError: ``mode`` is ``auto`` and the metric is unknown. The preflight checks this.
         """
         return direction(self.monitor, self.mode)
 
     @property
     def every_steps(self) -> int | None:
-        """Steps between two checkpoints; ``None`` where time decides."""
+        """Steps between two checkpoints; ``None`` if the interval is a time."""
         match = _INTERVAL.fullmatch(self.every.strip())
         return int(match["amount"]) if match and match["unit"].startswith("step") else None
 
     @property
     def every_seconds(self) -> float | None:
-        """Seconds between two checkpoints; ``None`` where steps or the measured cost decide."""
+        """Seconds between two checkpoints; ``None`` if the interval is in steps or ``auto``."""
         match = _INTERVAL.fullmatch(self.every.strip())
         return float(match["amount"]) * _SECONDS[match["unit"]] if match and match["unit"] in _SECONDS else None

@@ -1,4 +1,4 @@
-"""One YAML file is one experiment: its sections, read strictly, every fault reported at once."""
+"""The experiment of a YAML file: all sections, parsed strictly; all faults are reported at once."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from hpc_dl import models, shipped
-from hpc_dl.config import overrides as override_words
 from hpc_dl.config import yaml
 from hpc_dl.config.checkpoint import CheckpointConfig
+from hpc_dl.config.overrides import apply as apply_overrides
 from hpc_dl.config.resources import Resources
 from hpc_dl.config.trainer import TrainerConfig
 from hpc_dl.data.config import DataConfig
@@ -21,16 +21,17 @@ from hpc_dl.learning.optimizers import OPTIMIZERS, OptimizerConfig
 from hpc_dl.learning.schedules import SCHEDULES, ScheduleConfig
 from hpc_dl.models.base import ModelSection
 from hpc_dl.models.custom import CustomModelConfig
-from hpc_dl.schema import Section, join, parse, parse_named, unknown_key
-from hpc_dl.tracking.config import WandbConfig
+from hpc_dl.schema import Section, parse, parse_named, unknown_key
+from hpc_dl.tracking.wandb_config import WandbConfig
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that decides what a training computes and asks for. A site's needs are in its
-    profile instead.
+    """Everything that determines a training and its resources, as parsed from YAML.
+
+    What depends on the cluster (partition, account, folders) is in a site profile instead.
     """
 
     name: str
@@ -48,27 +49,31 @@ class Experiment:
 
     @classmethod
     def load(
-        cls, path: Path, overrides: Iterable[str] = (), say: Callable[[str], None] = lambda told: None
+        cls, path: Path, overrides: Iterable[str] = (), say: Callable[[str], None] = lambda message: None
     ) -> Experiment:
-        """Read a YAML file, lay ``key=value`` words over it.
+        """Load a YAML file and apply overrides.
 
         Args:
             path: the file, or the name of an example experiment that comes with hpc_dl.
-            overrides: the words.
-            say: tells the user one line.
+            overrides: ``key=value`` arguments.
+            say: called with messages for the user, one line each.
 
         Raises:
-            ConfigError: with every fault found, each at its dotted path.
+            ConfigError: with all faults, each at its dotted path.
         """
         path = _shipped_or_own(path)
-        return cls.from_dict(override_words.apply(yaml.load(path), overrides, say), default_name=path.stem)
+        return cls.from_dict(apply_overrides(yaml.load(path), overrides, say), default_name=path.stem)
 
     @classmethod
     def from_dict(cls, raw: Any, default_name: str | None = None) -> Experiment:
-        """Build from the mapping that a YAML file holds.
+        """Build the experiment from the parsed mapping of a YAML file.
+
+        Args:
+            raw: the mapping.
+            default_name: the name of an experiment that does not give one.
 
         Raises:
-            ConfigError: with every fault found, each at its dotted path.
+            ConfigError: with all faults, each at its dotted path.
         """
         if not isinstance(raw, Mapping):
             raise ConfigError.at(
@@ -90,9 +95,7 @@ class Experiment:
         return cls(**sections)
 
     def to_dict(self) -> dict[str, Any]:
-        """The experiment with every default spelled out, ready for YAML; :meth:`from_dict` gives it
-        back.
-        """
+        """Return plain data with all defaults; :meth:`from_dict` restores the experiment."""
         plain: dict[str, Any] = {}
         for key in _PARSERS:
             value = getattr(self, key)
@@ -104,7 +107,7 @@ class Experiment:
 
     @property
     def batch_size_per_device(self) -> int:
-        """Samples in a batch on each device."""
+        """The number of samples in a batch on each device."""
         if self.data.global_batch_size is not None:
             return self.data.global_batch_size // self.resources.world_size
         return self.data.batch_size or 64
@@ -114,9 +117,9 @@ def _name(value: object) -> str:
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise ConfigError.at(
             "name",
-            "must be a word that is safe as a folder's name",
+            "cannot be used as a folder name",
             value=value,
-            allowed="letters, digits, '.', '_', '-', beginning with a letter or digit, at most 80",
+            allowed="at most 80 letters, digits, '.', '_' and '-', starting with a letter or digit",
         )
     return value
 
@@ -153,19 +156,19 @@ def _model(value: object) -> ModelSection:
     if isinstance(value, Mapping) and value.get("name") in models.names():
         name = str(value["name"])
         return parse(models.config_class(name), value, "model")
-    # The name is missing or unknown: told against all names, none of whose files needs to be
-    # imported for that.
+    # The name is missing or unknown. The message needs the names of all architectures, but not
+    # their modules, so that any class serves as a placeholder.
     known: dict[str, type[ModelSection]] = dict.fromkeys(models.names(), CustomModelConfig)
     return parse_named(known, value if value is not None else {}, "model")
 
 
 def _metrics(value: object) -> tuple[str, ...] | None:
-    """Their names; whether they fit the task is seen when the data are known."""
+    """Parse the list of metric names; the preflight checks that they fit the task."""
     if value is None:
         return None
     if not isinstance(value, (list, tuple)) or not value or not all(isinstance(name, str) for name in value):
         raise ConfigError.at(
-            "metrics", "must be a list of names", value=value, remedy="leave it out for the usual ones"
+            "metrics", "must be a list of names", value=value, remedy="leave it out for the task's default metrics"
         )
     return tuple(dict.fromkeys(value))
 
@@ -187,9 +190,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
 
 
 def _impossible_combinations(sections: Mapping[str, Any]) -> list[Fault]:
-    """Faults that need more than one section to be seen; a section that is itself at fault is
-    passed over.
-    """
+    """Return the faults that involve several sections; invalid sections are skipped."""
     faults: list[Fault] = []
     data: DataConfig | None = sections.get("data")
     resources: Resources | None = sections.get("resources")
@@ -198,7 +199,7 @@ def _impossible_combinations(sections: Mapping[str, Any]) -> list[Fault]:
         faults.append(
             Fault(
                 "data.global_batch_size",
-                f"cannot be shared evenly by {resources.world_size} ranks (resources: {resources.nodes} nodes × "
+                f"cannot be divided evenly among {resources.world_size} ranks (resources: {resources.nodes} nodes × "
                 f"{resources.ranks_per_node})",
                 value=data.global_batch_size,
                 allowed=f"a multiple of {resources.world_size}",
@@ -217,11 +218,11 @@ def _impossible_combinations(sections: Mapping[str, Any]) -> list[Fault]:
     if trainer and resources and trainer.accelerator == "gpu" and resources.gpus_per_node == 0:
         faults.append(
             Fault(
-                join("trainer", "accelerator"),
+                "trainer.accelerator",
                 "needs a GPU, but resources.gpus_per_node is 0",
                 value="gpu",
                 allowed="auto, cpu",
-                remedy="ask for GPUs with resources.gpus_per_node",
+                remedy="request GPUs with resources.gpus_per_node",
             )
         )
     return faults

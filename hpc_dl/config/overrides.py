@@ -1,4 +1,4 @@
-"""``key=value`` words of the command line, laid over what the YAML file says."""
+"""Overrides: ``key=value`` arguments of the command line that replace values of the YAML file."""
 
 from __future__ import annotations
 
@@ -8,35 +8,36 @@ from typing import Any
 from hpc_dl.config import yaml
 from hpc_dl.errors import ConfigError, Fault
 
-# The key that decides which other keys a section has.
-_CHOOSING = ("name", "class")
+# Keys that select what a section describes, and with it which other keys are valid.
+_SELECTORS = ("name", "class")
 
 
-def apply(raw: Any, overrides: Iterable[str], say: Callable[[str], None] = lambda told: None) -> Any:
-    """Return a copy of ``raw`` with each ``dotted.key=value`` set; values are parsed as YAML.
+def apply(raw: Any, overrides: Iterable[str], say: Callable[[str], None] = lambda message: None) -> Any:
+    """Return a copy of ``raw`` in which each ``dotted.key=value`` is set.
 
-    Setting ``model.name`` (or ``model.class``, ``optimizer.name``, ``schedule.name``) to another
-    one drops that section's other keys, which belong to the old one, and says so.
+    Values are parsed as YAML. An override that selects another ``model.name`` (or ``model.class``,
+    ``optimizer.name``, ``schedule.name``) drops the other keys of that section, since they belong
+    to the previous selection.
 
     Args:
-        raw: what the file says.
-        overrides: the words.
-        say: tells the user one line.
+        raw: the parsed YAML file.
+        overrides: the arguments.
+        say: called with a message for the user when keys are dropped.
 
     Raises:
-        ConfigError: a word without ``=``, an empty key, or a path through something that is not a
-            mapping.
+        ConfigError: an argument has no ``=`` or an empty key, or its path leads through a value
+            that is not a mapping.
     """
     faults: list[Fault] = []
     result = _copy(raw if raw is not None else {})
-    for word in overrides:
-        key, equals, text = word.partition("=")
+    for override in overrides:
+        key, equals, text = override.partition("=")
         if not equals or not all(key.split(".")):
-            faults.append(Fault(word, "is not an override", allowed="key=value, for example optimizer.lr=1e-3"))
+            faults.append(Fault(override, "is not an override", allowed="key=value, for example optimizer.lr=1e-3"))
             continue
         try:
-            if dropped := _set(result, key.split("."), yaml.loads(text, f"override {word}")):
-                say(f"hpc-dl: {word}: the file's {dropped} belong to another one, and are left out")
+            if dropped := _set(result, key.split("."), yaml.loads(text, f"override {override}")):
+                say(f"hpc-dl: {override}: {', '.join(dropped)} of the file do not apply to it and are ignored")
         except ConfigError as error:
             faults.extend(error.faults)
     if faults:
@@ -44,17 +45,17 @@ def apply(raw: Any, overrides: Iterable[str], say: Callable[[str], None] = lambd
     return result
 
 
-def _set(root: Any, path: list[str], value: Any) -> str:
-    """Set a value; which keys were dropped for it."""
-    node, dropped = root, ""
+def _set(root: Any, path: list[str], value: Any) -> list[str]:
+    """Set a value in place and return the dotted paths of the keys that were dropped for it."""
+    node = root
+    dropped: list[str] = []
     for depth, key in enumerate(path):
         if not isinstance(node, dict):
             raise ConfigError.at(".".join(path), f"{'.'.join(path[:depth])} is not a section", value=node)
         if depth == len(path) - 1:
-            chosen = next((known for known in _CHOOSING if known in node), None)
-            if key in _CHOOSING and len(path) == 2 and chosen is not None and (chosen, node[chosen]) != (key, value):
-                section = path[0]
-                dropped = ", ".join(f"{section}.{other}" for other in node if other not in _CHOOSING)
+            selector = next((name for name in _SELECTORS if name in node), None)
+            if key in _SELECTORS and len(path) == 2 and selector and (selector, node[selector]) != (key, value):
+                dropped = [f"{path[0]}.{other}" for other in node if other not in _SELECTORS]
                 node.clear()
             node[key] = value
         else:

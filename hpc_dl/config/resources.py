@@ -1,4 +1,4 @@
-"""The ``resources`` section: what a job asks of the cluster, in Slurm's terms."""
+"""The ``resources`` section: what a job requests from Slurm."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ _GIB = {"M": 1 / 1024, "G": 1.0, "T": 1024.0}
 
 
 def parse_minutes(text: str) -> int:
-    """Minutes of a Slurm time (``90``, ``30:00``, ``12:00:00``, ``2-00:00:00``), rounded up.
+    """Parse a Slurm time into minutes, rounded up.
+
+    Examples: ``90``, ``30:00``, ``12:00:00``, ``2-00:00:00``.
 
     Raises:
-        ValueError: not one of Slurm's formats, or zero.
+        ValueError: the text is not in one of Slurm's formats, or the time is zero.
     """
     match = _TIME.fullmatch(text.strip())
     if not match:
@@ -40,10 +42,12 @@ def parse_minutes(text: str) -> int:
 
 
 def parse_gib(text: str) -> float:
-    """GiB of a Slurm memory size (``512M``, ``16G``, ``16GB``, ``1T``; Slurm's units are binary).
+    """Parse a Slurm memory size (``512M``, ``16G``, ``16GB``, ``1T``) into GiB.
+
+    Slurm's units are binary: 1G is 1024M.
 
     Raises:
-        ValueError: not a size with a unit, or zero.
+        ValueError: the text is not a size with a unit, or the size is zero.
     """
     match = _MEMORY.fullmatch(text.strip())
     if not match or float(match["amount"]) == 0:
@@ -52,24 +56,21 @@ def parse_gib(text: str) -> float:
 
 
 class Resources(Section):
-    """Nodes, GPUs, CPUs, memory and time. Devices and ranks follow from these and are stated
-    nowhere else.
-    """
+    """What a job requests from Slurm. The number of devices and ranks follows from these values."""
 
     nodes: Annotated[int, Field(ge=1), Unit("nodes")] = 1
-    """Number of nodes."""
+    """Number of compute nodes."""
     gpus_per_node: Annotated[int, Field(ge=0), Unit("GPUs")] = 1
-    """GPUs on each node, one rank for each; 0 trains one rank per node on CPUs."""
+    """GPUs on each node; every GPU has one rank (process). 0: one rank on the CPUs of each node."""
     cpus_per_gpu: Annotated[int, Field(ge=1), Unit("CPU cores")] = 4
-    """CPU cores for each rank (its training, and the threads that decode data)."""
+    """CPU cores for each rank, used by the training and by the threads that read data."""
     memory: Annotated[str, Unit("per node")] = "16G"
-    """Main memory on each node, with its unit (``16G``)."""
+    """Main memory on each node, with its unit: ``800M`` or ``16G``."""
     time: Annotated[str | int, Unit("minutes, HH:MM:SS or D-HH:MM:SS")] = "01:00:00"
-    """Time limit, in Slurm's formats; a bare number is minutes."""
-
+    """Time limit of the job in one of Slurm's formats; a number without colons is minutes."""
     max_requeues: Annotated[int, Field(ge=0), Unit("times")] = 20
-    """How often a job that reached its time limit is put back into the queue; each time it must
-    have come further."""
+    """How often a job that reaches its time limit is requeued. A job that has made no progress
+    since the last time is not requeued."""
 
     @field_validator("time")
     @classmethod
@@ -80,25 +81,25 @@ class Resources(Section):
     @field_validator("memory", mode="before")
     @classmethod
     def _memory(cls, value: object) -> object:
-        parse_gib(str(value))  # a bare number, too, is told that its unit is missing
+        parse_gib(str(value))  # before the type check: a number gets the message about its missing unit
         return value
 
     @property
     def ranks_per_node(self) -> int:
-        """Processes on each node: one for each GPU, or one where no GPU is asked for."""
+        """Ranks on each node: one for each GPU, or one without GPUs."""
         return max(1, self.gpus_per_node)
 
     @property
     def world_size(self) -> int:
-        """Processes over all nodes."""
+        """Ranks on all nodes."""
         return self.nodes * self.ranks_per_node
 
     @property
     def minutes(self) -> int:
-        """Time limit in minutes."""
+        """The time limit in minutes."""
         return parse_minutes(str(self.time))
 
     @property
     def memory_gib(self) -> float:
-        """Memory of each node in GiB."""
+        """The memory on each node in GiB."""
         return parse_gib(self.memory)

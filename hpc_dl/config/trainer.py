@@ -1,4 +1,4 @@
-"""The ``trainer`` section: Lightning's own argument names, as far as an experiment may choose them."""
+"""The ``trainer`` section: arguments of Lightning's Trainer that an experiment may set."""
 
 from __future__ import annotations
 
@@ -11,108 +11,108 @@ from hpc_dl.schema import Section, Unit
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"]
 Limit = Annotated[int | float, Field(ge=0)]
 
-# Keys that users bring along from Lightning, and where their content comes from here.
-_ELSEWHERE = {
-    "devices": "resources.gpus_per_node says it",
-    "num_nodes": "resources.nodes says it",
-    "logger": "the journal always logs; see the wandb section for W&B",
-    "callbacks": "put them into your own LightningModule's configure_callbacks",
-    "default_root_dir": "the run folder is used; choose its parent with --runs",
-    "enable_progress_bar": "a terminal gets a progress bar, a log file plain lines",
+# Arguments of Lightning's Trainer that are set elsewhere.
+_SET_ELSEWHERE = {
+    "devices": "use resources.gpus_per_node",
+    "num_nodes": "use resources.nodes",
+    "logger": "the journal always logs; use the wandb section for W&B",
+    "callbacks": "return them from configure_callbacks of your own LightningModule",
+    "default_root_dir": "files go to the run folder; choose its parent with --runs",
+    "enable_progress_bar": "a terminal gets a progress bar, a log file gets plain lines",
     "enable_checkpointing": "checkpoints are always written",
 }
 
 
 class EarlyStopping(Section):
-    """End a training that no longer gets better, by the metric that decides which checkpoint is the
-    best.
-    """
+    """End the training when ``checkpoint.monitor`` no longer improves."""
 
     patience: Annotated[int, Field(ge=1), Unit("validations")] = 10
-    """Stop after so many validations in a row without an improvement of ``checkpoint.monitor``."""
+    """Stop after this many validations in a row without an improvement."""
     min_delta: Annotated[float, Field(ge=0)] = 0.0
-    """What is less than that is no improvement."""
+    """Smallest change of the metric that counts as an improvement, in units of the metric."""
 
 
 class TrainerConfig(Section):
-    """How long and how to train. Most keys are Lightning's ``Trainer`` arguments of the same names."""
+    """How long and how to train. Most keys are the arguments of Lightning's ``Trainer``."""
 
     max_epochs: Annotated[int | None, Field(ge=1), Unit("epochs")] = None
-    """Stop after this many epochs; 10 when neither this nor ``max_steps`` is given."""
+    """Stop after this many epochs. 10 if neither this nor ``max_steps`` is given."""
     max_steps: Annotated[int | None, Field(ge=1), Unit("optimizer steps")] = None
     """Stop after this many optimizer steps."""
     early_stopping: EarlyStopping | None = None
-    """Stop earlier when validations no longer improve; ``{}`` for the usual patience. Schedules are
-    still laid out for the whole training."""
+    """Stop earlier if validation no longer improves; ``{}`` uses the default patience. Schedules
+    of the learning rate still cover the full length."""
     precision: Precision = "32-true"
-    """Number format of the computation; ``bf16-mixed`` suits recent GPUs."""
+    """Number format of the computation. ``bf16-mixed`` is faster on recent GPUs."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    """``auto`` takes the GPU where there is one; ``gpu`` fails where there is none."""
+    """Device type. ``auto``: GPU if there is one, else CPU. ``gpu`` fails without a GPU."""
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = "auto"
-    """How ranks share the work; ``auto`` is DDP when there are several."""
+    """How several ranks train together. ``auto``: DDP if there is more than one rank."""
     gradient_clip_val: Annotated[float | None, Field(gt=0)] = None
-    """Clip gradients to this size; none by default."""
+    """Largest gradient; larger ones are clipped. No clipping by default."""
     gradient_clip_algorithm: Literal["norm", "value"] = "norm"
-    """Clip the norm over all parameters, or each value."""
+    """What is clipped: the norm of the gradients of all parameters, or each single value."""
     accumulate_grad_batches: Annotated[int, Field(ge=1), Unit("batches")] = 1
-    """Batches whose gradients are added up before an optimizer step."""
+    """Number of batches whose gradients are accumulated for one optimizer step."""
     limit_train_batches: Limit = 1.0
-    """Train on so many batches of an epoch (integer) or this share of them (fraction)."""
+    """Training batches per epoch: ``20`` for 20 batches, ``0.2`` for 20 % of them."""
     limit_val_batches: Limit = 1.0
-    """The same for validation."""
+    """Batches per validation: ``20`` for 20 batches, ``0.2`` for 20 % of them."""
     limit_test_batches: Limit = 1.0
-    """The same for the test."""
+    """Test batches: ``20`` for 20 batches, ``0.2`` for 20 % of them."""
     val_check_interval: Annotated[int | float, Field(gt=0)] = 1.0
-    """Validate after so many batches (integer) or this share of an epoch (fraction)."""
+    """Time between validations: ``20`` for 20 training batches, ``0.2`` for 20 % of an epoch."""
     check_val_every_n_epoch: Annotated[int, Field(ge=1), Unit("epochs")] = 1
-    """Validate every so many epochs."""
+    """Epochs between validations."""
     num_sanity_val_steps: Annotated[int, Field(ge=0), Unit("batches")] = 2
-    """Validation batches tried before training, to meet a fault there early."""
+    """Number of validation batches that are tried before the training, to find errors early."""
     log_every_n_steps: Annotated[int, Field(ge=1), Unit("optimizer steps")] = 50
-    """Write a row of training metrics every so many steps."""
+    """Steps between two rows of training metrics."""
     stall_timeout: Annotated[float | None, Field(gt=0), Unit("minutes")] = 10.0
-    """End the job, naming the rank, when a rank makes no progress for so long; ``null`` waits for
-    ever."""
+    """End the job if a rank makes no progress for this long; the message names the rank.
+    ``null``: wait without limit."""
     compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = "off"
-    """Have ``torch.compile`` make kernels of the network in this mode; the first steps take minutes
-    then."""
+    """Mode of ``torch.compile`` for the network. The first steps then take minutes."""
     channels_last: bool = False
-    """Store the weights of convolutions with their channels last: faster on recent GPUs with
+    """Store convolution weights with channels last, which is faster on recent GPUs with
     ``bf16-mixed``."""
     deterministic: bool | Literal["warn"] = False
-    """Use deterministic GPU kernels only (slower); CPU training is deterministic anyway."""
+    """Use only deterministic GPU operations (slower). ``warn``: warn where there is none. CPU
+    training is always deterministic."""
     benchmark: bool = False
-    """Let cuDNN search the fastest kernels (for inputs of constant shape)."""
+    """Let cuDNN search for the fastest convolutions; worthwhile if input shapes are constant."""
     sync_batchnorm: bool = False
-    """Share batch statistics between ranks (GPU only)."""
+    """Compute batch normalization over the batches of all ranks (GPU only)."""
     detect_anomaly: bool = False
-    """Find the operation that made a NaN (slow)."""
+    """Find the operation that produced a NaN (slow)."""
 
     @model_validator(mode="before")
     @classmethod
-    def _not_here(cls, raw: Any) -> Any:
-        told = [f"`{key}` is not set here: {_ELSEWHERE[key]}" for key in raw if key in _ELSEWHERE]
-        if told:
-            raise ValueError("; ".join(told))
+    def _reject_keys_set_elsewhere(cls, raw: Any) -> Any:
+        problems = [f"`{key}` cannot be set here: {_SET_ELSEWHERE[key]}" for key in raw if key in _SET_ELSEWHERE]
+        if problems:
+            raise ValueError("; ".join(problems))
         return raw
 
     @model_validator(mode="after")
-    def _limits(self) -> TrainerConfig:
+    def _check_fractions(self) -> TrainerConfig:
         for key in ("limit_train_batches", "limit_val_batches", "limit_test_batches", "val_check_interval"):
             value = getattr(self, key)
             if isinstance(value, float) and value > 1:
-                raise ValueError(f"`{key}` is a fraction of at most 1.0, or an integer number of batches; got {value}")
+                raise ValueError(
+                    f"`{key}` must be a fraction of at most 1.0 or an integer number of batches; got {value}"
+                )
         return self
 
     @model_validator(mode="after")
-    def _graphs_of_a_gpu(self) -> TrainerConfig:
+    def _check_cuda_graphs(self) -> TrainerConfig:
         if self.compile == "reduce-overhead" and self.accelerator == "cpu":
-            raise ValueError("`compile: reduce-overhead` means CUDA graphs, which a CPU has not; use `default`")
+            raise ValueError("`compile: reduce-overhead` uses CUDA graphs, which need a GPU; use `default`")
         return self
 
     @property
     def epochs(self) -> int | None:
-        """Lightning's ``max_epochs``: -1 when only ``max_steps`` ends the training."""
+        """Lightning's ``max_epochs``; -1 (no limit) if only ``max_steps`` is given."""
         if self.max_epochs is not None:
             return self.max_epochs
         return -1 if self.max_steps is not None else 10

@@ -1,5 +1,6 @@
-"""Reading and writing YAML 1.2: safe, strict about doubled keys, ``1e-3`` a number, ``12:30:00``
-and ``no`` words.
+"""Safe reading and writing of YAML 1.2.
+
+``1e-3`` is a number; ``12:30:00`` and ``no`` are strings. A duplicate key is an error.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ def loads(text: str, where: str) -> Any:
 
     Args:
         text: the document.
-        where: what the text is, for the error (a file's path, an override).
+        where: a file path or other name of the text, for error messages.
 
     Raises:
-        ConfigError: not valid YAML, a key given twice, or an alias inside of what it names; names
-            line and column.
+        ConfigError: the text is not valid YAML, has a duplicate key, or has an alias inside the
+            node that it refers to. The message has the line and column.
     """
     try:
         data = _yaml().load(text)
-        _walk(data)
+        _check_is_finite(data)
         return data
     except RecursionError:
         raise ConfigError.at(
-            where, "not valid YAML: an alias (*name) that holds itself, or too deep a nesting"
+            where, "not valid YAML: an alias (*name) that contains itself, or too many levels"
         ) from None
     except DuplicateKeyError as error:
         mark = error.problem_mark
@@ -59,7 +60,7 @@ def load(path: Path) -> Any:
     """Parse a YAML file.
 
     Raises:
-        ConfigError: the file is missing or unreadable, or not valid YAML.
+        ConfigError: the file is missing, unreadable, or not valid YAML.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -68,21 +69,21 @@ def load(path: Path) -> Any:
     except IsADirectoryError:
         raise ConfigError.at(path, "is a folder", remedy="name the YAML file in it") from None
     except UnicodeDecodeError:
-        raise ConfigError.at(path, "not a text file in UTF-8", remedy="name a YAML file") from None
+        raise ConfigError.at(path, "is not a text file in UTF-8", remedy="name a YAML file") from None
     except OSError as error:
         raise ConfigError.at(path, f"cannot be read: {error.strerror}") from None
     return loads(text, str(path))
 
 
-def _walk(data: Any) -> None:
-    """Visit everything; does not come back from data that hold themselves."""
+def _check_is_finite(data: Any) -> None:
+    """Visit all nodes; raise RecursionError if data contain themselves."""
     if isinstance(data, dict | list):
         for item in data.values() if isinstance(data, dict) else data:
-            _walk(item)
+            _check_is_finite(item)
 
 
 def dumps(data: Any) -> str:
-    """Write data as YAML that :func:`loads` reads back to the same data."""
+    """Return data as YAML text; :func:`loads` restores the same data."""
     buffer = io.StringIO()
     _yaml().dump(data, buffer)
     return buffer.getvalue()

@@ -1,1 +1,1 @@
-"""What a run tells: the journal, which is its own record, and W&B, which shows it."""
+"""Recording of metrics: the journal, which is a run's own record, and W&B, which displays it."""

@@ -1,6 +1,6 @@
 """The journal: a run's own record of its metrics, which needs neither torch nor a network.
 
-Each attempt of a run (the first start, every requeue and resume) appends to a file of its own::
+Each attempt of a run (the first start, every requeue and resume) has its own file::
 
     journal/attempt-000.jsonl
         {"attempt": 0, "from_step": 0, "time": 1767225600.0}
@@ -8,9 +8,9 @@ Each attempt of a run (the first start, every requeue and resume) appends to a f
         {"step": 99, "epoch": 0, "time": 1767225625.1, "train/loss": "nan"}
 
 ``step`` is Lightning's: the index, from 0, of the optimizer step that a row describes. ``time`` is
-in seconds since the Unix epoch. Every line is strict JSON; strict JSON has no NaN and no
-infinities, so these are the strings ``"nan"``, ``"inf"`` and ``"-inf"``, which ``float()`` reads
-back (``null`` would not tell a diverged loss from an absent one).
+in seconds since the Unix epoch. Every line is strict JSON, which has no NaN and no infinities.
+These are the strings ``"nan"``, ``"inf"`` and ``"-inf"``, which ``float()`` accepts. (As ``null``,
+a diverged loss would look like a missing one.)
 """
 
 from __future__ import annotations
@@ -26,73 +26,71 @@ from typing import Any
 from hpc_dl.atomic_files import fsync
 from hpc_dl.errors import HpcDlError
 
-_OWN_KEYS = frozenset({"step", "epoch", "time"})
+_RESERVED_KEYS = frozenset({"step", "epoch", "time"})
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 class JournalWriter:
-    """Appends the metrics of one attempt, a line for each call.
+    """Writer of the file of one attempt; each call appends one line.
 
-    A line is handed to the kernel in a single ``write`` on a descriptor opened with ``O_APPEND``:
-    the death of the process loses at most the line being written, and a reader sees whole lines
-    with at most the last one torn.
+    A line is one ``write`` to a descriptor that was opened with ``O_APPEND``. If the process is
+    killed, at most the line being written is lost. Readers see complete lines, except perhaps the
+    last one.
     """
 
     def __init__(self, folder: Path, attempt: int, from_step: int = 0) -> None:
-        """Create the attempt's file and its header line.
+        """Create the attempt's file with its header line.
 
         Args:
-            folder: the run's journal folder; made when it does not exist.
-            attempt: number of the attempt, from 0; never used twice within a run.
-            from_step: optimizer steps that the attempt starts with already done (the
-                ``global_step`` of the checkpoint it goes on from), so that its first row has this
-                step or a later one.
+            folder: the run's journal folder; created if it does not exist.
+            attempt: number of the attempt, from 0, unique within the run.
+            from_step: number of optimizer steps before the attempt (``global_step`` of the
+                checkpoint from which it resumes). Its first row has this step or a later one.
 
         Raises:
-            FileExistsError: an attempt of this number has already been recorded.
+            FileExistsError: the attempt already has a file.
             OSError: the file cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"attempt-{attempt:03d}.jsonl"
-        # O_EXCL: two processes that believe to be the same attempt must not interleave two
-        # histories.
+        # O_EXCL: two processes that regard themselves as the same attempt must not share a file.
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
         self._size = 0
         self._append({"attempt": attempt, "from_step": from_step, "time": time.time()})
-        fsync(folder)  # the file's name; its content is for sync()
+        fsync(folder)  # saves the name of the file; sync() saves its content
 
     def write(self, metrics: Mapping[str, float], step: int, epoch: int | None = None) -> None:
         """Append one row.
 
         Args:
             metrics: values by name, for example ``train/loss``.
-            step: optimizer steps done when the values were measured.
+            step: index of the optimizer step, as in the file.
             epoch: index of the epoch; ``None`` outside of training.
 
         Raises:
-            HpcDlError: a metric has one of the journal's own names.
-            OSError: the disk is full or gone; the file then ends with the last whole line.
+            HpcDlError: a metric has a name that the journal reserves.
+            OSError: the disk is full or unavailable; the file then ends with the last complete
+                line.
         """
-        if taken := _OWN_KEYS & metrics.keys():
-            name = min(taken)
+        if reserved := _RESERVED_KEYS & metrics.keys():
+            name = min(reserved)
             raise HpcDlError.at(
-                f"metric {name}", "is a name that the journal needs itself", remedy=f"log it as train/{name}"
+                f"metric {name}", "is a name that the journal reserves", remedy=f"log it as train/{name}"
             )
         row = {name: _to_json(value) for name, value in metrics.items()}
         self._append({"step": step, "epoch": epoch, "time": time.time(), **row})
 
     def sync(self) -> None:
-        """Put the rows so far on the disk itself: a checkpoint that outlives its node needs the
-        history before it.
+        """Flush all rows to the disk, so that they survive the node as checkpoints do.
 
         Raises:
-            OSError: the disk is full or gone.
+            OSError: the disk is full or unavailable.
         """
         if self._descriptor >= 0:
             os.fsync(self._descriptor)
 
     def close(self) -> None:
-        """Put the file on the disk itself and close it; a second call does nothing."""
+        """Flush the file to the disk and close it; a second call does nothing."""
         if self._descriptor >= 0:
             self.sync()
             os.close(self._descriptor)
@@ -100,10 +98,10 @@ class JournalWriter:
 
     def _append(self, record: dict[str, Any]) -> None:
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
-        rest = line
+        unwritten = line
         try:
-            while rest:  # one turn, unless the disk becomes full in the middle of the line
-                rest = rest[os.write(self._descriptor, rest) :]
+            while unwritten:  # one iteration, unless the disk becomes full in the middle of the line
+                unwritten = unwritten[os.write(self._descriptor, unwritten) :]
         except OSError:
             os.ftruncate(self._descriptor, self._size)
             raise
@@ -111,29 +109,28 @@ class JournalWriter:
 
 
 def read_journal(folder: Path) -> list[dict[str, Any]]:
-    """The one history of a run, from all its attempts.
+    """Read the history of a run from the files of all its attempts.
 
-    A row's ``step`` counts the optimizer steps done. An attempt that went on from a checkpoint
-    replays the steps after it: the rows that earlier attempts logged after its ``from_step`` are
-    dropped. Everything logged at one step is one row, in which a later value replaces an earlier
-    one. Safe to call while the run is writing.
+    An attempt that resumes from a checkpoint repeats the steps after it. Rows that earlier attempts
+    logged after its ``from_step`` are dropped. All metrics of one step form one row, in which later
+    values replace earlier ones. Safe to call while the run is writing.
 
     Args:
         folder: the run's journal folder.
 
     Returns:
-        One row for each step, ascending: ``step``, ``epoch``, ``time`` and the metrics logged at
-        that step, as floats (``nan`` and infinities included). Empty when nothing has been logged.
+        One row for each step, in ascending order: ``step``, ``epoch``, ``time`` and the metrics as
+        floats (including ``nan`` and infinities). Empty if nothing was logged.
 
     Raises:
-        ValueError: a line other than the last of its file is not a journal line; names the file and
-            the line.
+        ValueError: a line before the last one of its file is not a journal line. The message has
+            the file and the line number.
     """
     rows: dict[int, dict[str, Any]] = {}
     for path in sorted(folder.glob("attempt-*.jsonl"), key=_attempt_number):
         lines = _lines(path)
         header = next(lines, None)
-        if header is None:  # killed before even the header was out
+        if header is None:  # killed before the header was written
             continue
         rows = {step: row for step, row in rows.items() if step <= header["from_step"]}
         for record in lines:
@@ -143,14 +140,15 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
 
 
 def _attempt_number(path: Path) -> int:
-    return int(path.stem.removeprefix("attempt-"))  # by number: after attempt-999 the names no longer sort
+    return int(path.stem.removeprefix("attempt-"))  # attempt-1000 sorts before attempt-999 by name
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of one attempt. A last line without its newline was torn by a kill, or is being
-    written right now.
+    """Yield the records of one attempt, without an incomplete last line.
+
+    A last line without a newline was interrupted by a kill or is being written.
     """
-    *lines, _torn = path.read_bytes().split(b"\n")
+    *lines, _incomplete = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
@@ -162,7 +160,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _to_json(value: float) -> float | str:
-    """A number, or the string that ``float()`` reads back as the value that JSON has no number for."""
+    """Return a number, or for NaN and infinities the string that ``float()`` accepts."""
     if isinstance(value, int):
         return value
     value = float(value)

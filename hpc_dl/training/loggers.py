@@ -13,8 +13,8 @@ from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.provenance import slurm_facts
-from hpc_dl.tracking.logger import JournalLogger
-from hpc_dl.tracking.wandb import WandbTracker
+from hpc_dl.tracking.journal_logger import JournalLogger
+from hpc_dl.tracking.wandb_tracker import WandbTracker
 from hpc_dl.training.console import say
 
 

@@ -1,4 +1,4 @@
-"""The command line, run in this process."""
+"""Fixtures that run the command line in this process."""
 
 import json
 import sys
@@ -12,8 +12,8 @@ from hpc_dl.cli.main import main
 from tests import experiments
 
 
-class Answer(NamedTuple):
-    """What a command answered."""
+class CommandResult(NamedTuple):
+    """Exit status and output of a command."""
 
     status: int
     out: str
@@ -21,33 +21,30 @@ class Answer(NamedTuple):
 
     @property
     def json(self) -> Any:
-        """The one document on stdout."""
+        """The one JSON document on stdout."""
         return json.loads(self.out)
 
 
-HpcDl = Callable[..., Answer]
+HpcDl = Callable[..., CommandResult]
 
 
 @pytest.fixture
 def hpc_dl(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> HpcDl:
-    """``hpc-dl WORDS`` in an empty folder, outside of any job."""
+    """Run ``hpc-dl ARGUMENTS`` in an empty folder, outside of any Slurm job."""
     for name in ("HPC_DL_RUNS", "HPC_DL_DATA", "HPC_DL_SITE", "HPC_DL_SITES", "SLURM_JOB_ID"):
         monkeypatch.delenv(name, raising=False)
-    folder = tmp_path / "here"
+    folder = tmp_path / "cwd"
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "200")
 
-    def run(*words: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["hpc-dl", *map(str, words)])
+    def run(*arguments: object) -> CommandResult:
+        monkeypatch.setattr(sys, "argv", ["hpc-dl", *map(str, arguments)])
         capfd.readouterr()
-        try:
+        with pytest.raises(SystemExit) as exit_info:
             main()
-            status = 0
-        except SystemExit as ended:
-            status = int(ended.code or 0)
         out, err = capfd.readouterr()
-        return Answer(status, out, err)
+        return CommandResult(int(exit_info.value.code or 0), out, err)
 
     return run
 
@@ -60,7 +57,7 @@ def image_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config(tmp_path: Path, image_file: Path) -> Callable[..., Path]:
-    """Writes ``tiny.yaml``, with sections laid over the usual ones."""
+    """Write ``tiny.yaml``, a small experiment in which the given sections are replaced."""
     from hpc_dl.config import yaml
 
     def write(**sections: Any) -> Path:

@@ -9,7 +9,7 @@ from hpc_dl import models
 from tests.cli.conftest import HpcDl
 
 
-def test_the_list(hpc_dl: HpcDl) -> None:
+def test_list_of_architectures(hpc_dl: HpcDl) -> None:
     status, out, err = hpc_dl("models")
     assert (status, err) == (0, "")
     for name in models.names():
@@ -17,15 +17,15 @@ def test_the_list(hpc_dl: HpcDl) -> None:
     assert hpc_dl("models", "--json").json == [{"name": n, "summary": models.summary(n)} for n in models.names()]
 
 
-def test_the_parameters_of_one(hpc_dl: HpcDl) -> None:
+def test_parameters_of_an_architecture(hpc_dl: HpcDl) -> None:
     status, out, err = hpc_dl("models", "cnn")
     assert (status, err) == (0, "")
     assert out.startswith(f"cnn: {models.summary('cnn')}\n")
     (line,) = [line for line in out.splitlines() if line.startswith("kernel_size")]
     assert re.split(r" {2,}", line.strip())[:4] == ["kernel_size", "integer", "3", "pixels"]
-    answer = hpc_dl("models", "cnn", "--json").json
-    assert (answer["name"], answer["summary"]) == ("cnn", models.summary("cnn"))
-    by_name = {row["parameter"]: row for row in answer["parameters"]}
+    document = hpc_dl("models", "cnn", "--json").json
+    assert (document["name"], document["summary"]) == ("cnn", models.summary("cnn"))
+    by_name = {row["parameter"]: row for row in document["parameters"]}
     assert by_name["channels"] == {
         "parameter": "channels",
         "type": "list of integer",
@@ -38,15 +38,15 @@ def test_the_parameters_of_one(hpc_dl: HpcDl) -> None:
 
 
 @pytest.mark.parametrize("name", models.names())
-def test_every_parameter_has_a_meaning_and_is_accepted(hpc_dl: HpcDl, name: str) -> None:
-    answer = hpc_dl("models", name, "--json").json
-    assert all(row["meaning"].endswith(".") for row in answer["parameters"])
+def test_parameters_have_meanings_and_valid_defaults(hpc_dl: HpcDl, name: str) -> None:
+    parameters = hpc_dl("models", name, "--json").json["parameters"]
+    assert all(row["meaning"].endswith(".") for row in parameters)
     defaults: dict[str, Any] = {}
-    for row in answer["parameters"]:
-        *sections, key = row["parameter"].split(".")
-        inner = defaults
-        for name_of_section in sections:
-            inner = inner.setdefault(name_of_section, {})
-        inner[key] = row["default"]
+    for row in parameters:
+        *subsections, key = row["parameter"].split(".")
+        values = defaults
+        for subsection in subsections:
+            values = values.setdefault(subsection, {})
+        values[key] = row["default"]
     section = models.config_class(name)
     assert section.model_validate({"name": name, **defaults}) == section(name=name)

@@ -1,116 +1,139 @@
-"""What every command has in common: light help, exit status 2 for a mistake, never a traceback."""
+"""What all commands have in common: fast and complete help, completion, one line for a mistake."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import hpc_dl as package
 from hpc_dl import models
+from hpc_dl.cli.main import COMMANDS
 from tests.cli.conftest import HpcDl
 
 PROJECT = Path(__file__).parents[2]
-COMMANDS = (
-    *("train", "submit", "rehearse", "status", "logs", "cancel", "resume"),
-    *("results", "validate", "models", "data"),
-)
-
-_HELP_OF_ALL = """
-import contextlib, io, json, sys
-from hpc_dl.cli.main import app
-
-COMMANDS, HEAVY = json.loads(sys.argv[1])
-statuses, texts, heavy = {}, {}, {}
-for words in [[], *[[name] for name in COMMANDS], ["data", "make"], ["data", "list"], ["models"]]:
-    sys.argv = ["hpc-dl", *words, "--help"]
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        try:
-            app()
-        except SystemExit as ended:
-            statuses[" ".join(words)] = ended.code
-    texts[" ".join(words)] = out.getvalue()
-    heavy[" ".join(words)] = [name for name in HEAVY if name in sys.modules]
-sys.argv = ["hpc-dl", "models"]
-with contextlib.redirect_stdout(io.StringIO()):
-    try:
-        app()
-    except SystemExit:
-        pass
-heavy["models, the list"] = [name for name in HEAVY if name in sys.modules and name != "rich"]
-print(json.dumps([statuses, texts, heavy]))
-"""
+HEAVY = ["torch", "pytorch_lightning", "h5py", "wandb", "numpy", "submitit", "torchmetrics", "pydantic", "ruamel"]
 
 
-def test_help_is_light_and_complete() -> None:
-    heavy = ["torch", "pytorch_lightning", "h5py", "wandb", "numpy", "submitit", "torchmetrics", "pydantic", "ruamel"]
-    done = subprocess.run(
-        [sys.executable, "-c", _HELP_OF_ALL, json.dumps([COMMANDS, heavy])],
+def help_of_all_commands(columns: int) -> dict[str, Any]:
+    completed = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("help_of_all_commands.py")), json.dumps(HEAVY)],
         capture_output=True, text=True, cwd=PROJECT, check=True,
+        env=os.environ | {"COLUMNS": str(columns), "PYTHONPATH": str(PROJECT)},
     )  # fmt: skip
-    statuses, texts, imported = json.loads(done.stdout)
-    assert set(statuses.values()) == {0}
-    assert {words: names for words, names in imported.items() if set(names) - {"pydantic", "ruamel"}} == {}
-    assert imported[""] == [], "the first --help of all"
-    for name in COMMANDS:
-        assert f"\n  {name}" in texts[""]
+    report: dict[str, Any] = json.loads(completed.stdout)
+    return report
+
+
+def test_help_imports_nothing_heavy() -> None:
+    report = help_of_all_commands(80)
+    assert {row["status"] for row in report.values()} == {0}
+    assert report["--help"]["imported"] == [], "the first command"
+    heavy = {command: set(row["imported"]) - {"pydantic", "ruamel"} for command, row in report.items()}
+    assert {command: names for command, names in heavy.items() if names} == {}
     for name in ("train", "validate", "status", "results"):
-        assert "--json" in texts[name]
+        assert "--json" in report[f"{name} --help"]["text"]
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_help_is_grouped_and_fits(columns: int) -> None:
+    report = help_of_all_commands(columns)
+    overview = report["--help"]["text"]
+    for panel, commands in COMMANDS.items():
+        assert f"\n{panel}:\n" in overview
+        for name in commands:
+            assert f"\n  {name}" in overview
+    sections = overview.partition("\nOptions:\n")[2].split("\n\n")
+    assert len(sections) == 2 + len(COMMANDS) + 1, "options, panels, examples, completion"
+    for section in sections[1 : 1 + len(COMMANDS)]:
+        assert all(line[2] != " " for line in section.splitlines()[1:]), f"a summary needs two lines: {section}"
+    assert overview.count("\n    hpc-dl ") == 2, "two examples"
+    for command, row in report.items():
+        if not command.startswith("models"):
+            assert all(len(line) <= columns for line in row["text"].splitlines()), command
+        if command.endswith("--help") and not command.startswith("data"):
+            assert "Example" in row["text"], command
 
 
 def test_version(hpc_dl: HpcDl) -> None:
     assert hpc_dl("--version") == (0, f"hpc_dl {package.__version__}\n", "")
 
 
+def test_no_arguments_show_the_help(hpc_dl: HpcDl) -> None:
+    status, out, err = hpc_dl()
+    assert (status, out) == (2, "")
+    assert err == hpc_dl("--help").out
+
+
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
-        (["validate", "none.yaml"], "hpc-dl: none.yaml: no such file\n"),
-        (["validate", "."], "hpc-dl: .: is a folder. Name the YAML file in it\n"),
-        (["train", "none.yaml"], "hpc-dl: none.yaml: no such file\n"),
-        (["submit", "none.yaml"], "hpc-dl: none.yaml: no such file\n"),
-        (
-            ["models", "nosuch"],
-            "hpc-dl: NAME: no such architecture (got 'nosuch'; allowed: {models})\n",
-        ),
-        (
-            ["models", "cnnn"],
-            "hpc-dl: NAME: no such architecture (got 'cnnn'; allowed: {models}). Did you mean 'cnn'?\n",
-        ),
-        (["status", "nosuch"], "hpc-dl: nosuch: no such run in {here}/runs (allowed: a run's name,"),
-        (["logs", "latest"], "hpc-dl: latest: no such run in {here}/runs (allowed: a run's name,"),
-        (["cancel", "nosuch"], "hpc-dl: nosuch: no such run in {here}/runs (allowed: a run's name,"),
-        (
-            ["results", "nosuch", "--runs", "other"],
-            "hpc-dl: nosuch: no such run in {here}/other (allowed: a run's name,",
-        ),
-        (["resume", "nosuch"], "hpc-dl: nosuch: no such run in {here}/runs (allowed: a run's name,"),
-        (["rehearse", "none.yaml"], "hpc-dl: none.yaml: no such file\n"),
-        (["train"], "Missing argument 'CONFIG'"),
-        (["nosuch"], "No such command 'nosuch'"),
-        (["train", "a.yaml", "--epochs", "3"], "No such option: --epochs"),
-        (["logs", "a", "--rank", "-1"], "Invalid value for '--rank'"),
+        (["validate", "none.yaml"], "none.yaml: no such file"),
+        (["validate", "."], ".: is a folder. Name the YAML file in it"),
+        (["train", "none.yaml"], "none.yaml: no such file"),
+        (["submit", "none.yaml"], "none.yaml: no such file"),
+        (["models", "nosuch"], "NAME: no such architecture (got 'nosuch'; allowed: {models})"),
+        (["models", "cnnn"], "NAME: no such architecture (got 'cnnn'; allowed: {models}). Did you mean 'cnn'?"),
+        (["status", "nosuch"], "nosuch: no such run in {cwd}/runs (allowed: a run's name,"),
+        (["logs", "latest"], "latest: no such run in {cwd}/runs (allowed: a run's name,"),
+        (["cancel", "nosuch"], "nosuch: no such run in {cwd}/runs (allowed: a run's name,"),
+        (["evaluate", "nosuch"], "nosuch: no such run in {cwd}/runs (allowed: a run's name,"),
+        (["results", "nosuch", "--runs", "other"], "nosuch: no such run in {cwd}/other (allowed: a run's name,"),
+        (["resume", "nosuch"], "nosuch: no such run in {cwd}/runs (allowed: a run's name,"),
+        (["rehearse", "none.yaml"], "none.yaml: no such file"),
+        (["status", "\x1b[31mred"], "\\x1b[31mred: no such run in {cwd}/runs (allowed: a run's name,"),
     ],
 )
-def test_a_mistake_is_one_message_and_status_2(hpc_dl: HpcDl, words: list[str], told: str) -> None:
-    status, out, err = hpc_dl(*words)
-    assert status == 2
-    assert out == ""
-    for mark, text in {"{here}": str(Path.cwd()), "{models}": ", ".join(models.names())}.items():
-        told = told.replace(mark, text)
-    assert told in err
-    assert "Traceback" not in err
+def test_invalid_input_is_one_line(hpc_dl: HpcDl, arguments: list[str], message: str) -> None:
+    status, out, err = hpc_dl(*arguments)
+    assert (status, out) == (2, "")
+    for mark, text in {"{cwd}": str(Path.cwd()), "{models}": ", ".join(models.names())}.items():
+        message = message.replace(mark, text)
+    assert err.splitlines()[-1].startswith(f"hpc-dl: {message}")
+    assert [line for line in err.splitlines() if not line.startswith(("hpc-dl: ", "Loading "))] == []
+    assert "\x1b" not in err
 
 
-def test_a_defect_of_our_own_keeps_its_traceback(
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "trian: no such command. Did you mean 'train'?"),
+        (["nosuch"], "nosuch: no such command. See `hpc-dl --help`"),
+        (["data", "mkae"], "mkae: no such command. Did you mean 'make'?"),
+        (["\x1b[2J"], "\\x1b[2J: no such command. See `hpc-dl --help`"),
+        (["train", "a.yaml", "--runz", "x"], "--runz: no such option of `hpc-dl train`. Did you mean '--runs'?"),
+        (["train", "a.yaml", "--epochs"], "--epochs: no such option of `hpc-dl train`. See `hpc-dl train --help`"),
+        (["--versoin"], "--versoin: no such option of `hpc-dl`. Did you mean '--version'?"),
+        (["train"], "train: missing argument 'CONFIG'. See `hpc-dl train --help`"),
+        (["train", "a.yaml", "--runs"], "option '--runs' requires an argument. See `hpc-dl --help`"),
+        (["logs", "a", "--rank", "-1"], "logs: invalid value for '--rank': "),
+        (["models", "cnn", "mlp"], "models: got unexpected extra argument"),
+    ],
+)
+def test_usage_error_is_one_line(hpc_dl: HpcDl, arguments: list[str], message: str) -> None:
+    status, out, err = hpc_dl(*arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"hpc-dl: {message}")
+    assert err.count("\n") == 1
+
+
+def test_defect_keeps_its_traceback(
     hpc_dl: HpcDl, config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Only what a user can mend becomes a message: anything else must reach us with its place.
+    # Only errors of the user become messages. Our own must show where they occurred.
     def broken(*arguments: object, **options: object) -> None:
         raise AttributeError("ours")
 
     monkeypatch.setattr("hpc_dl.cluster.prepare.preflight", broken)
     with pytest.raises(AttributeError, match="ours"):
         hpc_dl("validate", config())
+
+
+def test_closed_pipe_is_no_failure() -> None:
+    command = f"{sys.executable} -c 'from hpc_dl.cli.main import main; main()' models | true; echo ${{PIPESTATUS[0]}}"
+    completed = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=PROJECT, check=True)
+    assert (completed.stdout, completed.stderr) == ("0\n", "")

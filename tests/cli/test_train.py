@@ -1,4 +1,4 @@
-"""``hpc-dl validate`` and ``hpc-dl train``, and the commands that read what they leave."""
+"""``hpc-dl validate`` and ``hpc-dl train``, and the commands that read a trained run."""
 
 import json
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from tests.cli.conftest import HpcDl
 Config = Callable[..., Path]
 
 
-def test_validate_tells_what_would_be_trained(hpc_dl: HpcDl, config: Config, image_file: Path) -> None:
+def test_validate_describes_the_training(hpc_dl: HpcDl, config: Config, image_file: Path) -> None:
     path = config()
     status, out, err = hpc_dl("validate", path, "data.batch_size=10")
     assert (status, err) == (0, "")
     assert "valid" in out and "547" in out
-    answer = hpc_dl("validate", path, "--json", "data.batch_size=10", "trainer.max_epochs=3")
-    assert answer.err == ""
-    assert answer.json == {
+    result = hpc_dl("validate", path, "--json", "data.batch_size=10", "trainer.max_epochs=3")
+    assert result.err == ""
+    assert result.json == {
         "name": "tiny",
         "model": "mlp",
         "parameters": 547,
@@ -32,27 +32,26 @@ def test_validate_tells_what_would_be_trained(hpc_dl: HpcDl, config: Config, ima
         "batches_per_epoch": 4,
         "total_steps": 12,
     }
-    assert list(Path.cwd().iterdir()) == [], "to validate leaves nothing behind"
+    assert list(Path.cwd().iterdir()) == [], "validation wrote files"
 
 
-def test_train_prints_one_json_document_and_what_it_says_is_there(hpc_dl: HpcDl, config: Config) -> None:
+def test_train_prints_json_that_matches_the_run_folder(hpc_dl: HpcDl, config: Config) -> None:
     status, out, err = hpc_dl("train", config(), "--json", "seed=3", "model.width=4")
     assert status == 0
-    answer = json.loads(out)
-    folder = Path(answer["dir"])
+    document = json.loads(out)
+    folder = Path(document["dir"])
     assert folder.parent == Path.cwd() / "runs"
-    assert answer == json.loads((folder / "result.json").read_text())
-    assert (answer["run"], answer["state"], answer["seed"]) == (folder.name, "finished", 3)
-    assert {"test/accuracy", "val/loss", "train/loss"} <= set(answer["metrics"])
+    assert document == json.loads((folder / "result.json").read_text())
+    assert (document["run"], document["state"], document["seed"]) == (folder.name, "finished", 3)
+    assert {"test/accuracy", "val/loss", "train/loss"} <= set(document["metrics"])
     assert "width: 4" in (folder / "config.yaml").read_text()
     assert f"Run folder: {folder}" in err
 
-    # What others can learn of the run afterwards
-    for words in (["latest"], [folder.name], [folder.name[:-4]], [str(folder)], []):
-        (row,) = hpc_dl("status", *words, "--json").json
+    for names in (["latest"], [folder.name], [folder.name[:-4]], [str(folder)], []):
+        (row,) = hpc_dl("status", *names, "--json").json
         assert (row["run"], row["state"], row["step"]) == (folder.name, "finished", 6)
     (row,) = hpc_dl("results", "--json").json
-    assert row["metrics"] == answer["metrics"]
+    assert row["metrics"] == document["metrics"]
     status, out, err = hpc_dl("logs", "latest")
     assert status == 0 and "Finished after 6 steps" in out
     status, out, err = hpc_dl("logs", "latest", "--rank", "1")
@@ -61,7 +60,7 @@ def test_train_prints_one_json_document_and_what_it_says_is_there(hpc_dl: HpcDl,
     assert status == 0 and json.loads(out)[0]["state"] == "finished" and "had already ended (finished)" in err
 
 
-def test_train_shows_a_table_and_the_run_folder(hpc_dl: HpcDl, config: Config) -> None:
+def test_train_prints_the_metrics_and_the_run_folder(hpc_dl: HpcDl, config: Config) -> None:
     status, out, _ = hpc_dl("train", config(), "--runs", "elsewhere")
     assert status == 0
     (run,) = (Path.cwd() / "elsewhere").iterdir()
@@ -71,49 +70,43 @@ def test_train_shows_a_table_and_the_run_folder(hpc_dl: HpcDl, config: Config) -
     assert hpc_dl("status", "--runs", "elsewhere", "--json").json[0]["run"] == run.name
 
 
-def test_a_failing_training_is_status_1_with_its_reason(hpc_dl: HpcDl, config: Config, tmp_path: Path) -> None:
-    module = f"failing_net_{abs(hash(tmp_path))}"
-    Path(f"{module}.py").write_text(
-        "import pytorch_lightning as pl\nimport torch\n"
-        "class Net(pl.LightningModule):\n"
-        "    def __init__(self):\n        super().__init__()\n        self.layer = torch.nn.Linear(1, 1)\n"
-        "    def training_step(self, batch, batch_idx):\n"
-        "        print('to stdout')\n        raise ValueError('no luck')\n"
-        "    def configure_optimizers(self):\n        return torch.optim.SGD(self.parameters(), lr=1)\n"
-    )
-    status, out, err = hpc_dl("train", config(model={"class": f"{module}.Net"}), "--json")
+def test_failed_training_exits_with_1_and_its_reason(
+    hpc_dl: HpcDl, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    status, out, err = hpc_dl("train", config(model={"class": "failing_model.FailingModel"}), "--json")
     assert status == 1
-    answer = json.loads(out)
-    assert answer["state"] == "failed"
-    assert answer["metrics"] == {}
-    assert answer["reason"] == "ValueError: no luck"
+    document = json.loads(out)
+    assert document["state"] == "failed"
+    assert document["metrics"] == {}
+    assert document["reason"] == "ValueError: no luck"
     assert "hpc-dl: the run failed: ValueError: no luck" in err
-    log = Path(answer["dir"]) / "logs" / "rank-0.log"
+    log = Path(document["dir"]) / "logs" / "rank-0.log"
     assert f"hpc-dl: its log: {log}" in err
-    assert "raise ValueError('no luck')" in log.read_text(), "the traceback is in the log"
+    assert 'raise ValueError("no luck")' in log.read_text(), "the traceback is in the log"
     (row,) = hpc_dl("status", "--json").json
     assert (row["state"], row["reason"]) == ("failed", "ValueError: no luck")
+    header, _ = hpc_dl("status").out.splitlines()
+    assert header.split() == ["run", "state", "job", "progress", "reason"]
 
 
-def test_nothing_is_left_of_what_was_refused(hpc_dl: HpcDl, config: Config) -> None:
-    for words in (["data.batch_size=100"], ["model.name=nosuch"], ["data.file=none.h5"], ["trainer.devices=2"]):
-        status, out, err = hpc_dl("train", config(), *words, "--json")
-        assert (status, out) == (2, ""), words
-        assert err.splitlines()[1:], words
+def test_refused_training_writes_nothing(hpc_dl: HpcDl, config: Config) -> None:
+    for override in ("data.batch_size=100", "model.name=nosuch", "data.file=none.h5", "trainer.devices=2"):
+        status, out, err = hpc_dl("train", config(), override, "--json")
+        assert (status, out) == (2, ""), override
+        assert err.splitlines()[1:], override
         assert all(line.startswith("hpc-dl: ") for line in err.splitlines()[1:])
     assert not Path("runs").exists()
 
 
-def test_a_run_folder_that_cannot_be_made(hpc_dl: HpcDl, config: Config) -> None:
+def test_run_folder_that_cannot_be_made(hpc_dl: HpcDl, config: Config) -> None:
     Path("file").write_text("")
     status, out, err = hpc_dl("train", config(), "--runs", "file")
     assert (status, out) == (2, "")
     assert "hpc-dl: file: a run folder cannot be made here: Not a directory" in err
 
 
-def test_a_shipped_source_is_made_where_the_data_are_kept(
-    hpc_dl: HpcDl, config: Config, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shipped_source_is_made_in_the_data_folder(hpc_dl: HpcDl, config: Config) -> None:
     path = config(data={"file": None, "source": "digits"}, trainer={"limit_train_batches": 2})
     status, out, err = hpc_dl("validate", path, "--data", "mine", "--json")
     assert status == 0

@@ -101,7 +101,7 @@ def test_signals_stop_a_training_with_a_checkpoint(
     assert ranks_of(desk) == []
     if state == "stopped":
         assert run.last_checkpoint.exists()
-        assert f"it goes on with `hpc-dl resume {run.name}`" in told and "Traceback" not in told
+        assert f"continue it with `hpc-dl resume {run.name}`" in told and "Traceback" not in told
 
 
 @pytest.mark.slow

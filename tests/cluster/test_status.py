@@ -262,7 +262,7 @@ def test_before_a_rank_has_a_log_slurms_output_is_shown(run: RunFolder) -> None:
 @pytest.mark.slow
 def test_submit_without_slurm_runs_in_the_background(desk: Desk) -> None:
     done = desk.run("submit", "tiny.yaml", "--wait", "--json")
-    assert "There is no Slurm here" in done.stderr
+    assert "This machine has no Slurm" in done.stderr
     assert '"state": "finished"' in done.stdout
     assert '"test/accuracy"' in done.stdout
     assert "epoch 1/1" in done.stderr  # rank 0's log
@@ -280,9 +280,9 @@ def test_a_background_run_survives_and_is_cancelled(desk: Desk) -> None:
     os.killpg(submitter.pid, 2)  # as a terminal's Ctrl-C
     _, told = submitter.communicate(timeout=20)
     assert submitter.returncode == 130
-    assert "The run goes on" in told and f"hpc-dl logs {run.name} --follow" in told
+    assert "The run continues" in told and f"hpc-dl logs {run.name} --follow" in told
     assert desk.json("status", "latest")[0]["state"] == "running"
-    assert "asked to stop" in desk.run("cancel", run.name).stderr
+    assert "stop requested" in desk.run("cancel", run.name).stderr
     wait_until(lambda: desk.json("status", run.name)[0]["state"] == "cancelled", "the run is cancelled", 30)
     assert "had already ended (cancelled)" in desk.run("cancel", run.name).stderr
 

@@ -1,4 +1,4 @@
-"""The command line, run in this process on tiny experiments."""
+"""Fixtures that validate configurations on small data files."""
 
 import sys
 from collections.abc import Callable
@@ -28,17 +28,20 @@ def value_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def validate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Validate:
-    """``hpc-dl validate`` on a mapping or a text, with override words: the exit status and the
-    lines of stderr."""
+    """Run ``hpc-dl validate`` on a mapping or a YAML text with overrides.
 
-    def run(content: Any, *words: str) -> tuple[int, list[str]]:
+    Returns the exit status and the lines on stderr.
+    """
+
+    def run(content: Any, *overrides: str) -> tuple[int, list[str]]:
         path = tmp_path / "bad.yaml"
         path.write_text(content if isinstance(content, str) else yaml.dumps(content))
-        monkeypatch.setattr(sys, "argv", ["hpc-dl", "validate", str(path), *words])
-        with pytest.raises(SystemExit) as ended:
+        monkeypatch.setattr(sys, "argv", ["hpc-dl", "validate", str(path), *overrides])
+        with pytest.raises(SystemExit) as exit_info:
             main()
-        said = capsys.readouterr()
-        assert ended.value.code == 0 or said.out == "", "a fault was told on stdout"
-        return int(ended.value.code or 0), said.err.replace(f"{tmp_path}/", "").splitlines()
+        out, err = capsys.readouterr()
+        status = int(exit_info.value.code or 0)
+        assert status == 0 or out == "", "a fault was printed on stdout"
+        return status, err.replace(f"{tmp_path}/", "").splitlines()
 
     return run

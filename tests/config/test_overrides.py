@@ -1,4 +1,4 @@
-"""``key=value`` words laid over the YAML."""
+"""``key=value`` overrides."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from hpc_dl.config import overrides
 from hpc_dl.errors import ConfigError
 
 
-def test_values_are_yaml_and_paths_are_made() -> None:
+def test_values_are_yaml_and_missing_sections_are_created() -> None:
     before = {"seed": 0, "model": {"name": "cnn", "channels": [1]}, "wandb": None}
     after = overrides.apply(
         before,
@@ -32,11 +32,11 @@ def test_values_are_yaml_and_paths_are_made() -> None:
         "data": {"splits": {"fractions": {"train": 0.5, "val": 0.5}}},
         "trainer": {"max_steps": None},
     }
-    assert before == {"seed": 0, "model": {"name": "cnn", "channels": [1]}, "wandb": None}, "the original was changed"
+    assert before == {"seed": 0, "model": {"name": "cnn", "channels": [1]}, "wandb": None}, "the original has changed"
 
 
 @pytest.mark.parametrize(
-    ("words", "model"),
+    ("arguments", "model"),
     [
         (["model.name=mlp"], {"name": "mlp"}),
         (["model.name=mlp", "model.width=8"], {"name": "mlp", "width": 8}),
@@ -47,17 +47,17 @@ def test_values_are_yaml_and_paths_are_made() -> None:
         (["model.class=my.Net", "model.args={a: 1}", "model.class=my.Other"], {"class": "my.Other"}),
     ],
 )
-def test_another_model_drops_the_parameters_of_the_old_one(words: list[str], model: dict[str, object]) -> None:
-    assert overrides.apply({"model": {"name": "cnn", "channels": [1]}}, words) == {"model": model}
+def test_new_model_drops_the_old_parameters(arguments: list[str], model: dict[str, object]) -> None:
+    assert overrides.apply({"model": {"name": "cnn", "channels": [1]}}, arguments) == {"model": model}
 
 
-def test_another_optimizer_drops_the_parameters_of_the_old_one_but_the_name_of_the_run_drops_nothing() -> None:
+def test_new_optimizer_drops_the_old_parameters() -> None:
     raw = {"name": "a", "optimizer": {"name": "adam", "beta1": 0.5}}
     assert overrides.apply(raw, ["optimizer.name=sgd"]) == {"name": "a", "optimizer": {"name": "sgd"}}
     assert overrides.apply(raw, ["name=b"]) == {**raw, "name": "b"}
 
 
-def test_all_wrong_words_are_told_at_once() -> None:
+def test_all_invalid_overrides_are_reported() -> None:
     allowed = "(allowed: key=value, for example optimizer.lr=1e-3)"
     with pytest.raises(ConfigError) as caught:
         overrides.apply(
@@ -74,10 +74,10 @@ def test_all_wrong_words_are_told_at_once() -> None:
     ]
 
 
-def test_what_was_dropped_is_told() -> None:
-    told: list[str] = []
+def test_dropped_keys_are_reported() -> None:
+    messages: list[str] = []
     raw = {"model": {"name": "cnn", "channels": [4], "hidden": 8}, "optimizer": {"name": "sgd", "lr": 1}}
-    overrides.apply(raw, ["model.name=mlp", "optimizer.name=sgd", "name=x"], told.append)
-    assert told == [
-        "hpc-dl: model.name=mlp: the file's model.channels, model.hidden belong to another one, and are left out"
+    overrides.apply(raw, ["model.name=mlp", "optimizer.name=sgd", "name=x"], messages.append)
+    assert messages == [
+        "hpc-dl: model.name=mlp: model.channels, model.hidden of the file do not apply to it and are ignored"
     ]

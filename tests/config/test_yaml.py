@@ -1,4 +1,4 @@
-"""What YAML text becomes, and what is refused with its line."""
+"""Values of YAML text, and invalid text, which is reported with its line."""
 
 from pathlib import Path
 
@@ -31,8 +31,8 @@ from hpc_dl.errors import ConfigError
         ("[1, 2]", [1, 2]),
     ],
 )
-def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
-    loaded = yaml.loads(text, "here")
+def test_scalars_of_yaml_1_2(text: str, value: object) -> None:
+    loaded = yaml.loads(text, "text")
     assert loaded == value
     assert type(loaded) is type(value)
 
@@ -46,11 +46,11 @@ def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
         ("a: 1\n---\nb: 2\n", "x.yaml, line 2, column 1: not valid YAML: but found another document"),
         ("a: *b\n", "x.yaml, line 1, column 4: not valid YAML: found undefined alias 'b'"),
         ("a: 2001-99-99\n", "x.yaml: not valid YAML: month must be in 1..12"),
-        ("a: &b [*b]\n", "x.yaml: not valid YAML: an alias (*name) that holds itself, or too deep a nesting"),
-        ("[" * 1000, "x.yaml: not valid YAML: an alias (*name) that holds itself, or too deep a nesting"),
+        ("a: &b [*b]\n", "x.yaml: not valid YAML: an alias (*name) that contains itself, or too many levels"),
+        ("[" * 1000, "x.yaml: not valid YAML: an alias (*name) that contains itself, or too many levels"),
     ],
 )
-def test_what_is_not_yaml_is_told_with_its_place(text: str, message: str) -> None:
+def test_invalid_yaml_is_reported_with_its_line(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         yaml.loads(text, "x.yaml")
     assert str(caught.value) == message
@@ -66,7 +66,7 @@ def test_what_is_not_yaml_is_told_with_its_place(text: str, message: str) -> Non
         "!include /etc/passwd",
     ],
 )
-def test_tags_that_would_run_code_are_refused(tmp_path: Path, text: str) -> None:
+def test_tags_that_execute_code_are_refused(tmp_path: Path, text: str) -> None:
     witness = tmp_path / "witness"
     with pytest.raises(
         ConfigError, match=r"x\.yaml, line 1, column 4: not valid YAML: could not determine a constructor"
@@ -75,7 +75,7 @@ def test_tags_that_would_run_code_are_refused(tmp_path: Path, text: str) -> None
     assert not witness.exists()
 
 
-def test_files_that_are_no_yaml_files(tmp_path: Path) -> None:
+def test_invalid_files(tmp_path: Path) -> None:
     binary = tmp_path / "data.h5"
     binary.write_bytes(b"\x89HDF\r\n\x1a\n\xff\xfe")
     zeros = tmp_path / "zeros.yaml"
@@ -83,7 +83,7 @@ def test_files_that_are_no_yaml_files(tmp_path: Path) -> None:
     for path, message in [
         (tmp_path / "none.yaml", "no such file"),
         (tmp_path, "is a folder. Name the YAML file in it"),
-        (binary, "not a text file in UTF-8. Name a YAML file"),
+        (binary, "is not a text file in UTF-8. Name a YAML file"),
         (zeros, "not valid YAML: unacceptable character #x0000"),
     ]:
         with pytest.raises(ConfigError) as caught:
@@ -91,7 +91,7 @@ def test_files_that_are_no_yaml_files(tmp_path: Path) -> None:
         assert str(caught.value).startswith(f"{path}: {message}")
 
 
-def test_what_is_written_is_read_back_with_its_types_and_order() -> None:
+def test_types_and_order_round_trip() -> None:
     data = {
         "time": "12:30:00",
         "no": "no",
@@ -109,7 +109,7 @@ def test_what_is_written_is_read_back_with_its_types_and_order() -> None:
         "ümlaut": "größer — 100 %",
         "date": "2001-12-14",
     }
-    loaded = yaml.loads(yaml.dumps(data), "here")
+    loaded = yaml.loads(yaml.dumps(data), "text")
     assert loaded == data
     assert list(loaded) == list(data)
     assert [type(value) for value in loaded.values()] == [type(value) for value in data.values()]

@@ -1,6 +1,7 @@
-"""``hpc-dl data``, as a user types it."""
+"""``hpc-dl data``: make, list, inspect, verify, pack and bench."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -17,12 +18,13 @@ from typer.testing import CliRunner
 from hpc_dl.cli.data import app
 from hpc_dl.data.read_speed.diagnosis import StoredDataset, repack_advice
 from hpc_dl.errors import DataError
+from tests.conftest import PROJECT
 
 from .conftest import MakeFile, samples
 
 
-def run(*words: object) -> str:
-    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
 
@@ -34,7 +36,7 @@ def test_make_and_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "file": str(tmp_path / "digits.h5"),
         "made": True,
     }
-    assert "was there already" in run("make", "digits")
+    assert "exists already" in run("make", "digits")
     before = (tmp_path / "digits.h5").stat().st_ino
     assert json.loads(run("make", "digits", "--force", "--json"))["made"]
     assert (tmp_path / "digits.h5").stat().st_ino != before
@@ -44,14 +46,14 @@ def test_make_and_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "digits" in run("list", "--data", tmp_path / "other")
 
 
-def test_inspect_own_file(own_file: Path) -> None:
-    found = json.loads(run("inspect", own_file, "--json"))
-    assert (found["format"], found["spec"]["sizes"], found["faults"]) == (
+def test_inspect_file_of_hpc_dl(own_file: Path) -> None:
+    report = json.loads(run("inspect", own_file, "--json"))
+    assert (report["format"], report["spec"]["sizes"], report["faults"]) == (
         "hpc_dl 2",
         {"train": 50, "val": 11, "test": 12},
         [],
     )
-    inputs = next(dataset for dataset in found["datasets"] if dataset["path"] == "/train/inputs")
+    inputs = next(dataset for dataset in report["datasets"] if dataset["path"] == "/train/inputs")
     assert (inputs["shape"], inputs["dtype"], inputs["layout"]) == ([50, 1, 4, 4], "uint8", "contiguous, mapped")
     text = run("inspect", own_file)
     assert "3 classes: a, b, c" in text and "/train/inputs" in text
@@ -63,10 +65,10 @@ def test_inspect_foreign_file(foreign_file: MakeFile) -> None:
         file.create_dataset("packed", data=np.zeros((9, 3)), compression="gzip", fletcher32=True, chunks=(3, 3))
         file.attrs["note"] = b"bytes"
         file.attrs["link"] = file["x"].ref
-    found = json.loads(run("inspect", path, "--json"))
-    assert found["format"] is None and found["spec"] is None
-    assert found["attributes"]["note"] == "bytes"
-    layouts = {dataset["path"]: dataset["layout"] for dataset in found["datasets"]}
+    report = json.loads(run("inspect", path, "--json"))
+    assert report["format"] is None and report["spec"] is None
+    assert report["attributes"]["note"] == "bytes"
+    layouts = {dataset["path"]: dataset["layout"] for dataset in report["datasets"]}
     assert layouts["/packed"] == "chunks (3, 3) deflate fletcher32"
     assert layouts["/nothing"] == "empty"
     assert "there is no such group for the train split" in run("inspect", path)
@@ -77,10 +79,10 @@ def test_verify(own_file: Path, foreign_file: MakeFile) -> None:
     assert "content matches" in run("verify", own_file)
     foreign = foreign_file(x=np.array([1, np.nan]), names=["a"], nothing=h5py.Empty("f4"))
     assert json.loads(run("verify", foreign, "--json"))["nan"] == {"/x": 1}
-    assert "/x: 1 missing values (NaN), to be filled in by `data.imputation`" in run("verify", foreign)
+    assert "/x: 1 missing values (NaN), which `data.imputation` can fill in" in run("verify", foreign)
 
 
-def test_one_flipped_byte_is_found(own_file: Path) -> None:
+def test_verify_finds_a_flipped_byte(own_file: Path) -> None:
     with h5py.File(own_file) as file:
         offset = file["val/inputs"].id.get_offset()
     content = bytearray(own_file.read_bytes())
@@ -90,7 +92,7 @@ def test_one_flipped_byte_is_found(own_file: Path) -> None:
         run("verify", own_file)
 
 
-def test_flipped_byte_in_a_packed_foreign_file(foreign_file: MakeFile) -> None:
+def test_verify_finds_a_flipped_byte_in_a_compressed_foreign_file(foreign_file: MakeFile) -> None:
     path = foreign_file()
     with h5py.File(path, "r+") as file:
         file.create_dataset("x", data=samples(50).inputs, chunks=True, fletcher32=True)
@@ -102,7 +104,7 @@ def test_flipped_byte_in_a_packed_foreign_file(foreign_file: MakeFile) -> None:
         run("verify", path)
 
 
-def test_infinite_inputs_are_found_by_reading_all(tmp_path: Path) -> None:
+def test_verify_finds_infinite_inputs(tmp_path: Path) -> None:
     from hpc_dl.data.files.format import Samples, write
 
     inputs = np.zeros((9, 3))
@@ -118,11 +120,11 @@ def test_infinite_inputs_are_found_by_reading_all(tmp_path: Path) -> None:
         run("verify", tmp_path / "x.h5")
 
 
-def test_help_knows_all_commands() -> None:
+def test_help_lists_the_commands() -> None:
     assert "verify" in run("--help")
 
 
-def test_pack_and_its_gain(foreign_file: MakeFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pack_reports_size_and_speed(foreign_file: MakeFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpc_dl.data.packing.pack.SPEED_SECONDS", 0.01)
     monkeypatch.setattr("hpc_dl.cli.data_pack._MEASURABLE_BYTES", 0)
     source = foreign_file(images=samples(60).inputs, labels=samples(60).targets)
@@ -139,14 +141,14 @@ def test_pack_and_its_gain(foreign_file: MakeFile, tmp_path: Path, monkeypatch: 
     )
     spec = json.loads(run("inspect", out, "--json"))["spec"]
     assert (spec["class_names"], spec["sizes"]) == (["a", "b", "c"], {"train": 30, "val": 15, "test": 15})
-    found = json.loads(run("pack", out, tmp_path / "small.h5", "--codec", "gzip", "--json"))
-    assert (found["layout"], found["codec"], found["verified"]) == ("chunked", "gzip", False)
-    assert found["checksum"] == json.loads(run("verify", tmp_path / "small.h5", "--json"))["checksum"]
+    report = json.loads(run("pack", out, tmp_path / "small.h5", "--codec", "gzip", "--json"))
+    assert (report["layout"], report["codec"], report["verified"]) == ("chunked", "gzip", False)
+    assert report["checksum"] == json.loads(run("verify", tmp_path / "small.h5", "--json"))["checksum"]
     with h5py.File(tmp_path / "small.h5") as file:
         assert file.attrs["license"] == "CC0-1.0"
 
 
-def test_pack_tells_where_it_is(foreign_file: MakeFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pack_reports_progress(foreign_file: MakeFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpc_dl.data.packing.pack.SPEED_SECONDS", 0.01)
     source = foreign_file(x=samples(60).inputs, y=samples(60).targets)
     result = CliRunner().invoke(app, ["pack", str(source), str(tmp_path / "out.h5")], catch_exceptions=False)
@@ -177,18 +179,18 @@ def test_bench_says_what_limits(layout: str, tmp_path: Path, monkeypatch: pytest
         for split, num in (("train", 5000), ("test", 3)):
             file.create_dataset(f"{split}/inputs", data=samples(num).inputs.astype(np.int32), **_fitting(options, num))
             file[f"{split}/targets"] = np.zeros(num, np.int64)
-    found = json.loads(run("bench", tmp_path / "x.h5", "--json", "--batch-size", "16"))
-    assert [dataset["dataset"] for dataset in found["datasets"]] == ["/train/inputs", "/test/inputs"]
-    train = found["datasets"][0]
+    report = json.loads(run("bench", tmp_path / "x.h5", "--json", "--batch-size", "16"))
+    assert [dataset["dataset"] for dataset in report["datasets"]] == ["/train/inputs", "/test/inputs"]
+    train = report["datasets"][0]
     assert train["reading"].startswith(reading) and re.search(limit, train["limit"])
-    assert train["warm"]["samples_per_s"] > 0 and found["memory_bytes_per_s"] > 0
-    assert (found["disk_bytes_per_s"] is None) == (train["cold"] is None)
+    assert train["warm"]["samples_per_s"] > 0 and report["memory_bytes_per_s"] > 0
+    assert (report["disk_bytes_per_s"] is None) == (train["cold"] is None)
     text = run("bench", tmp_path / "x.h5")
     assert "limits of this machine: a copy in memory" in text and "limited by" in text
 
 
 @pytest.mark.parametrize(
-    ("gain", "words"),
+    ("gain", "phrase"),
     [
         (1.1, ""),
         (1.6, "about 1.6 times as fast"),
@@ -197,16 +199,16 @@ def test_bench_says_what_limits(layout: str, tmp_path: Path, monkeypatch: pytest
         (340, "about 300 times as fast"),
     ],
 )
-def test_a_gain_is_told_as_exactly_as_it_was_measured(gain: float, words: str, tmp_path: Path) -> None:
+def test_gain_has_the_digits_that_were_measured(gain: float, phrase: str, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
         stored = StoredDataset.of(file.create_dataset("x", data=np.zeros((1000, 1000)), compression="gzip"))
-    told = repack_advice(tmp_path / "x.h5", stored, gain)
-    assert words in told and bool(told) == bool(words)
-    assert not told or "needs 8.0 MB instead of 0.0 MB" in told
+    advice = repack_advice(tmp_path / "x.h5", stored, gain)
+    assert phrase in advice and bool(advice) == bool(phrase)
+    assert not advice or "needs 8.0 MB instead of 0.0 MB" in advice
 
 
 def _fitting(options: dict[str, Any], num_samples: int) -> dict[str, Any]:
-    """The options with chunks that are no larger than the dataset."""
+    """Return the options with chunks that are not larger than the dataset."""
     chunks = options.get("chunks")
     return options | ({"chunks": (min(num_samples, chunks[0]), *chunks[1:])} if chunks else {})
 
@@ -214,10 +216,10 @@ def _fitting(options: dict[str, Any], num_samples: int) -> dict[str, Any]:
 def test_bench_says_where_no_cold_figures_can_be_had(own_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpc_dl.data.read_speed.benchmark._SECONDS", 0.01)
     if not Path("/dev/shm").is_dir():
-        pytest.skip("there is no file system in memory here")
+        pytest.skip("no file system in memory")
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        found = Path(shutil.copy(own_file, folder))
-        assert "cannot be evicted from memory" in run("bench", found)
+        copy = Path(shutil.copy(own_file, folder))
+        assert "cannot be evicted from memory" in run("bench", copy)
 
 
 def test_bench_of_a_file_without_numbers(foreign_file: MakeFile) -> None:
@@ -227,19 +229,14 @@ def test_bench_of_a_file_without_numbers(foreign_file: MakeFile) -> None:
         run("bench", foreign_file(names=["a", "b"]), "--inputs", "names")
 
 
-def test_packing_and_measuring_need_no_torch(own_file: Path, tmp_path: Path) -> None:
-    script = (
-        "import sys; from hpc_dl.cli.main import app\n"
-        "from hpc_dl.data.packing import pack; from hpc_dl.data.read_speed import benchmark\n"
-        "benchmark._SECONDS = pack.SPEED_SECONDS = 0.01\n"
-        f"app(['data', 'pack', '{own_file}', '{tmp_path / 'out.h5'}'], standalone_mode=False)\n"
-        f"app(['data', 'bench', '{tmp_path / 'out.h5'}'], standalone_mode=False)\n"
-        "assert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60)
+def test_pack_and_bench_do_not_import_torch(own_file: Path, tmp_path: Path) -> None:
+    script = Path(__file__).with_name("pack_and_bench.py")
+    command = [sys.executable, str(script), str(own_file), str(tmp_path / "out.h5")]
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    subprocess.run(command, check=True, capture_output=True, timeout=60, env=environment)
 
 
-def test_a_source_that_was_made_goes_by_its_name(tmp_path: Path) -> None:
+def test_made_source_is_found_by_name(tmp_path: Path) -> None:
     from hpc_dl.data import sources
 
     path = sources.ensure("xor", tmp_path)

@@ -1,5 +1,4 @@
-"""As much of a W&B server as wandb needs to run online, on the loopback interface, from the
-standard library."""
+"""A W&B server on the loopback interface with what wandb needs to run online."""
 
 from __future__ import annotations
 
@@ -8,27 +7,27 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-ENTITY = "somebody"
+ENTITY = "test-entity"
 
 
 class _QuietServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        """Clients that are killed reset their connections, which is nothing to report."""
+        """Ignore connections that were reset by killed clients."""
 
 
 class FakeWandb:
-    """Records what is reported to it.
+    """A server that records what it receives.
 
     Attributes:
         rows: the history of each run id, in order of arrival.
         summaries: the last summary of each run id.
         upserts: the variables of each ``UpsertBucket``, in which a run describes itself.
-        exit_codes: of the runs that ended, and did not begin again.
-        preempting: the runs that said so.
-        authorized: every ``Authorization`` header that a query came with.
-        refuse: answer everything with this HTTP status instead.
+        exit_codes: exit codes of the runs that ended and have not resumed.
+        preempting: ids of the preempted runs.
+        authorized: the ``Authorization`` headers of all queries.
+        refuse: if set, the HTTP status of all responses.
     """
 
     def __init__(self) -> None:
@@ -52,11 +51,10 @@ class FakeWandb:
     def die(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self.refuse = 503  # for the connections that are still open
+        self.refuse = 503  # for connections that are still open
 
     def run(self, run_id: str) -> dict[str, Any]:
-        """How a run described itself: its variables put together, with the config as a plain
-        mapping."""
+        """Return a run's description: its variables merged, with the config as a plain mapping."""
         merged: dict[str, Any] = {}
         for variables in self.upserts:
             if variables.get("name") == run_id:
@@ -81,7 +79,7 @@ class FakeWandb:
             }
             return {"upsertBucket": {"bucket": bucket, "inserted": True}}
         if "RunResumeStatus" in query:
-            bucket = self._resumed(variables["name"])
+            bucket = self._past_of(variables["name"])
             return {"model": {"id": "p", "name": "p", "entity": {"id": "e", "name": ENTITY}, "bucket": bucket}}
         if "ServerFeaturesQuery" in query:
             return {"serverInfo": {"features": []}}
@@ -92,8 +90,8 @@ class FakeWandb:
             return {"viewer": {"id": "v", "entity": ENTITY, "username": ENTITY, "flags": "{}", "teams": {"edges": []}}}
         return {}
 
-    def _resumed(self, run_id: str) -> dict[str, Any] | None:
-        """What a run that goes on is told of its past."""
+    def _past_of(self, run_id: str) -> dict[str, Any] | None:
+        """Return what a resuming run receives about its past; ``None`` for a new run."""
         if all(variables["name"] != run_id for variables in self.upserts):
             return None
         history = self.rows.get(run_id, [])
@@ -118,7 +116,7 @@ class FakeWandb:
         for name, chunk in (body.get("files") or {}).items():
             if name == "wandb-history.jsonl":
                 history = self.rows.setdefault(run_id, [])
-                del history[chunk["offset"] :]  # a retry sends the same lines again
+                del history[chunk["offset"] :]  # a retry repeats lines
                 history.extend(json.loads(line) for line in chunk["content"])
             elif name == "wandb-summary.json":
                 self.summaries[run_id] = json.loads(chunk["content"][-1])
@@ -140,17 +138,17 @@ class FakeWandb:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 if fake.refuse is not None:
-                    return self._answer(fake.refuse, {"errors": [{"message": "refused"}]})
+                    return self._respond(fake.refuse, {"errors": [{"message": "refused"}]})
                 if self.path == "/graphql":
                     fake.authorized.add(self.headers.get("Authorization", ""))
                     request = json.loads(body)
-                    return self._answer(200, {"data": fake._graphql(request["query"], request.get("variables") or {})})
+                    return self._respond(200, {"data": fake._graphql(request["query"], request.get("variables") or {})})
                 *_, run_id, last = self.path.split("/")
-                return self._answer(200, fake._file_stream(run_id, json.loads(body)) if last == "file_stream" else {})
+                return self._respond(200, fake._file_stream(run_id, json.loads(body)) if last == "file_stream" else {})
 
             do_PUT = do_POST
 
-            def _answer(self, status: int, document: dict[str, Any]) -> None:
+            def _respond(self, status: int, document: dict[str, Any]) -> None:
                 payload = json.dumps(document).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")

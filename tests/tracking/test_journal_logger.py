@@ -1,5 +1,7 @@
-"""The journal under a real Trainer: which steps Lightning gives to rows is what the merging of
-attempts rests on."""
+"""The journal with a real Trainer.
+
+Merging the files of several attempts relies on the steps that Lightning assigns to rows.
+"""
 
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch.utils.data import DataLoader, TensorDataset
 
 from hpc_dl.tracking.journal import read_journal
-from hpc_dl.tracking.logger import JournalLogger
+from hpc_dl.tracking.journal_logger import JournalLogger
 
 BATCHES = 4
 
@@ -37,13 +39,13 @@ class Tiny(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-class DieAt(Callback):
+class FailAt(Callback):
     def __init__(self, step: int) -> None:
         self.step = step
 
     def on_train_batch_start(self, trainer, *_):
         if trainer.global_step == self.step:
-            raise KeyError("a node was lost")
+            raise KeyError("simulated node failure")
 
 
 def loader() -> DataLoader:
@@ -51,14 +53,14 @@ def loader() -> DataLoader:
     return DataLoader(TensorDataset(inputs), batch_size=2)
 
 
-def attempt(folder: Path, number: int = 0, checkpoint: Path | None = None, die_at: int = -1) -> None:
+def attempt(folder: Path, number: int = 0, checkpoint: Path | None = None, fail_at: int = -1) -> None:
     from_step = torch.load(checkpoint, weights_only=False)["global_step"] if checkpoint else 0
     journal = JournalLogger(folder / "journal", attempt=number, from_step=from_step)
     keep = ModelCheckpoint(folder, filename=f"{number}-{{step}}", save_top_k=-1, save_on_train_epoch_end=True)
     trainer = Trainer(
         max_epochs=3,
         logger=journal,
-        callbacks=[keep, DieAt(die_at)],
+        callbacks=[keep, FailAt(fail_at)],
         log_every_n_steps=1,
         accelerator="cpu",
         enable_progress_bar=False,
@@ -77,21 +79,21 @@ def history(folder: Path) -> list[dict]:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_an_interrupted_run_has_the_history_of_an_uninterrupted_one(tmp_path):
-    attempt(tmp_path / "whole")
+def test_interrupted_run_has_the_history_of_an_uninterrupted_one(tmp_path):
+    attempt(tmp_path / "uninterrupted")
     with pytest.raises(KeyError):
-        attempt(tmp_path / "broken", die_at=6)
-    lost = history(tmp_path / "broken")
+        attempt(tmp_path / "interrupted", fail_at=6)
+    lost = history(tmp_path / "interrupted")
     assert [row["step"] for row in lost] == [0, 1, 2, 3, 4, 5]
-    (checkpoint,) = (tmp_path / "broken").glob("*.ckpt")
-    attempt(tmp_path / "broken", number=1, checkpoint=checkpoint)
+    (checkpoint,) = (tmp_path / "interrupted").glob("*.ckpt")
+    attempt(tmp_path / "interrupted", number=1, checkpoint=checkpoint)
 
-    rows = history(tmp_path / "whole")
+    rows = history(tmp_path / "uninterrupted")
     assert [row["step"] for row in rows] == list(range(3 * BATCHES + 1))
     assert [row["step"] for row in rows if "val/loss" in row] == [3, 7, 11]
     assert [row["step"] for row in rows if "test/loss" in row] == [12]
     assert [row["epoch"] for row in rows[:12]] == [0] * 4 + [1] * 4 + [2] * 4
-    assert history(tmp_path / "broken") == rows
+    assert history(tmp_path / "interrupted") == rows
 
 
 def test_only_rank_zero_writes(tmp_path, monkeypatch):
@@ -104,7 +106,7 @@ def test_only_rank_zero_writes(tmp_path, monkeypatch):
     assert not (tmp_path / "journal").exists()
 
 
-def test_epoch_becomes_a_whole_number_and_closing_twice_is_fine(tmp_path):
+def test_epoch_is_an_integer_and_closing_twice_is_allowed(tmp_path):
     journal = JournalLogger(tmp_path, attempt=3)
     journal.sync()  # a checkpoint before the first row
     journal.log_metrics({"train/loss": 1.0, "epoch": 2.0}, step=5)

@@ -1,3 +1,5 @@
+"""The mode of reporting, by settings, API keys and connections."""
+
 import re
 import socket
 import time
@@ -6,16 +8,16 @@ import pytest
 
 from hpc_dl.errors import ConfigError
 from hpc_dl.schema import parse
-from hpc_dl.tracking import mode as mode_module
-from hpc_dl.tracking.config import WandbConfig
-from hpc_dl.tracking.mode import resolve_mode
+from hpc_dl.tracking import wandb_mode as mode_module
+from hpc_dl.tracking.wandb_config import WandbConfig
+from hpc_dl.tracking.wandb_mode import resolve_mode
 
 KEY = "0" * 40
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
 @pytest.fixture(autouse=True)
-def nothing_configured(tmp_path, monkeypatch):
+def no_configuration(tmp_path, monkeypatch):
     for name in ("WANDB_MODE", "WANDB_BASE_URL", "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_CONFIG_DIR"):
         monkeypatch.delenv(name, raising=False)
     for name in ("NETRC", *PROXIES, *(name.upper() for name in PROXIES)):
@@ -29,24 +31,24 @@ def server():
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
-def test_without_a_key_auto_is_offline():
+def test_auto_without_a_key_is_offline():
     mode, reason = resolve_mode(WandbConfig())
     assert mode == "offline"
     assert re.fullmatch(r"no API key for \S+ \(`wandb login` stores one, or set WANDB_API_KEY\)", reason)
 
 
-def test_online_without_a_key_is_offline_too(server, monkeypatch):
+def test_online_without_a_key_is_offline(server, monkeypatch):
     monkeypatch.setenv("WANDB_BASE_URL", server)
     assert resolve_mode(WandbConfig(mode="online"))[0] == "offline"
 
 
-def test_a_key_and_a_route_are_online(server, monkeypatch):
+def test_key_and_connection_are_online(server, monkeypatch):
     monkeypatch.setenv("WANDB_BASE_URL", server)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     assert resolve_mode(WandbConfig()) == ("online", "")
 
 
-def test_what_wandb_login_stored_is_found(server, tmp_path, monkeypatch):
+def test_settings_of_wandb_login_are_used(server, tmp_path, monkeypatch):
     settings = tmp_path / ".config" / "wandb" / "settings"
     settings.parent.mkdir(parents=True)
     settings.write_text(f"[default]\nbase_url = {server}\n")
@@ -58,30 +60,30 @@ def test_what_wandb_login_stored_is_found(server, tmp_path, monkeypatch):
     assert resolve_mode(WandbConfig(mode="online")) == ("online", "")
 
 
-def test_a_key_of_the_public_server_is_found_under_its_old_name(tmp_path, monkeypatch):
+def test_key_of_the_public_server_is_found_under_its_old_name(tmp_path, monkeypatch):
     monkeypatch.setattr(mode_module, "_missing_route", lambda url: "")
     (tmp_path / ".netrc").write_text(f"machine api.wandb.ai\n  login user\n  password {KEY}\n")
     assert resolve_mode(WandbConfig()) == ("online", "")
 
 
 @pytest.mark.parametrize("damage", ["machine", "\udcff"])
-def test_a_damaged_netrc_is_no_key(tmp_path, damage):
+def test_damaged_netrc_has_no_key(tmp_path, damage):
     (tmp_path / ".netrc").write_text(damage, errors="surrogateescape")
     assert resolve_mode(WandbConfig())[0] == "offline"
 
 
 @pytest.mark.parametrize(
-    ("word", "mode"), [("offline", "offline"), ("dryrun", "offline"), ("disabled", "disabled"), ("ONLINE", "online")]
+    ("setting", "mode"), [("offline", "offline"), ("dryrun", "offline"), ("disabled", "disabled"), ("ONLINE", "online")]
 )
-def test_auto_respects_wandb_mode(server, monkeypatch, word, mode):
+def test_auto_respects_wandb_mode(server, monkeypatch, setting, mode):
     monkeypatch.setenv("WANDB_BASE_URL", server)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    monkeypatch.setenv("WANDB_MODE", word)
+    monkeypatch.setenv("WANDB_MODE", setting)
     assert resolve_mode(WandbConfig())[0] == mode
     assert resolve_mode(WandbConfig(mode="online"))[0] == "online"
 
 
-def test_a_refused_connection_is_told(monkeypatch):
+def test_refused_connection_is_reported(monkeypatch):
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     mode, reason = resolve_mode(WandbConfig())
@@ -90,17 +92,17 @@ def test_a_refused_connection_is_told(monkeypatch):
     assert "refused" in reason
 
 
-def test_a_name_lookup_that_hangs_is_bounded(monkeypatch):
+def test_hanging_name_lookup_times_out(monkeypatch):
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example")
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setattr(mode_module, "ROUTE_TIMEOUT_S", 0.2)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(2) or [])
     start = time.monotonic()
-    assert resolve_mode(WandbConfig()) == ("offline", "wandb.example cannot be reached: no answer within 0.2 s")
+    assert resolve_mode(WandbConfig()) == ("offline", "wandb.example cannot be reached: no response within 0.2 s")
     assert time.monotonic() - start < 1
 
 
-def test_with_a_proxy_it_is_the_proxy_that_must_answer(server, monkeypatch):
+def test_proxy_must_respond(server, monkeypatch):
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example")
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("https_proxy", server)
@@ -112,7 +114,7 @@ def test_with_a_proxy_it_is_the_proxy_that_must_answer(server, monkeypatch):
     assert "secret" not in reason
 
 
-def test_the_section_is_strict():
+def test_section_is_strict():
     with pytest.raises(ConfigError) as caught:
         parse(WandbConfig, {"mode": "onlin", "tag": ["x"]}, "wandb")
     assert str(caught.value).splitlines() == [
@@ -122,5 +124,5 @@ def test_the_section_is_strict():
     ]
 
 
-def test_every_key_has_a_help_text():
+def test_all_keys_have_help_texts():
     assert all(field.description for field in WandbConfig.model_fields.values())

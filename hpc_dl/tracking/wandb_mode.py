@@ -1,4 +1,4 @@
-"""Whether a run can report to W&B right now, found out without asking anybody and within seconds."""
+"""The mode in which a run can report to W&B, determined within seconds and without prompts."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from hpc_dl.tracking.config import WandbConfig
+from hpc_dl.tracking.wandb_config import WandbConfig
 
 Mode = Literal["online", "offline", "disabled"]
 
 ROUTE_TIMEOUT_S = 3.0
-"""Bound on looking for a route to the server. wandb itself gives up after 90 seconds, of every
-rank's time."""
+"""Longest wait for a connection to the server. wandb itself waits 90 seconds, with all ranks."""
 
-# WANDB_MODE knows more words than the YAML; the older ones are W&B's own aliases.
+# WANDB_MODE accepts more values than the YAML; some are W&B's own aliases of old names.
 _MODES: dict[str, Mode] = {
     "online": "online",
     "run": "online",
@@ -33,26 +32,26 @@ _MODES: dict[str, Mode] = {
 
 
 def resolve_mode(config: WandbConfig) -> tuple[Mode, str]:
-    """The mode to run in, and why it is not online.
+    """Determine the mode of reporting.
 
-    ``auto`` follows W&B's own settings (``WANDB_MODE``, ``wandb offline``) where the user has made
-    any. Online, asked for or not, needs an API key and a server that answers; without them it
-    becomes offline.
+    ``auto`` follows W&B's own settings (``WANDB_MODE``, ``wandb offline``) if the user has made
+    any. Online mode requires an API key and a server that responds; without them the mode is
+    offline, even if ``online`` was requested.
 
     Args:
         config: the ``wandb`` section.
 
     Returns:
-        The mode, and a phrase that says what decided it; empty for ``online``.
+        The mode, and the reason if it is not ``online`` (else an empty string).
     """
     settings = _user_settings()
     if config.mode == "auto":
-        word = os.environ.get("WANDB_MODE") or settings.get("mode", "online")
-        mode, decider = _MODES.get(word.lower(), "online"), f"W&B's own mode is set to {word}"
+        setting = os.environ.get("WANDB_MODE") or settings.get("mode", "online")
+        mode, reason = _MODES.get(setting.lower(), "online"), f"W&B's own mode is set to {setting}"
     else:
-        mode, decider = _MODES[config.mode], f"wandb.mode is {config.mode}"
+        mode, reason = _MODES[config.mode], f"wandb.mode is {config.mode}"
     if mode != "online":
-        return mode, decider
+        return mode, reason
 
     url = os.environ.get("WANDB_BASE_URL") or settings.get("base_url") or _default_base_url()
     obstacle = _missing_key(url) or _missing_route(url)
@@ -60,7 +59,7 @@ def resolve_mode(config: WandbConfig) -> tuple[Mode, str]:
 
 
 def _user_settings() -> dict[str, str]:
-    """What ``wandb login --host`` and ``wandb offline`` have stored for this user."""
+    """Return what ``wandb login --host`` and ``wandb offline`` have stored for this user."""
     folder = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser()
     parser = configparser.ConfigParser(interpolation=None)
     try:
@@ -73,17 +72,18 @@ def _user_settings() -> dict[str, str]:
 def _default_base_url() -> str:
     import wandb
 
-    return wandb.Settings().base_url  # W&B's public server; its address depends on the version
+    return wandb.Settings().base_url  # that of W&B's public server, which depends on wandb's version
 
 
 def _missing_key(url: str) -> str:
-    """What to do for an API key, or nothing when there is one. The key itself is looked at by
-    nobody but wandb.
+    """Return why there is no API key, or an empty string if there is one.
+
+    Only wandb reads the key itself.
     """
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return ""
     host = urlsplit(url).netloc
-    # The public server has had several names; wandb accepts a key that was stored under its first.
+    # The public server has had several names; wandb accepts a key stored under the first one.
     hosts = [host] if host != urlsplit(_default_base_url()).netloc else [host, "api.wandb.ai"]
     files = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
     for path in (Path(file).expanduser() for file in files):
@@ -97,31 +97,31 @@ def _missing_key(url: str) -> str:
 
 
 def _missing_route(url: str) -> str:
-    """Why the server cannot be reached, or nothing when something answers there."""
+    """Return why the server cannot be reached, or an empty string if it responds."""
     server = urlsplit(url)
     host, port = server.hostname or "", server.port or (443 if server.scheme == "https" else 80)
     via = ""
     proxies = urllib.request.getproxies()
     proxy = proxies.get(server.scheme) or proxies.get("all")
     if proxy and not urllib.request.proxy_bypass(host):
-        # Compute nodes often have no route but a proxy; then it is the proxy that must answer.
+        # Compute nodes often have no other route than a proxy, which must respond instead.
         proxy_url = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
         via = f" through the proxy {proxy_url.hostname}"
         host, port = proxy_url.hostname or "", proxy_url.port or 80
     outcome: queue.SimpleQueue[str] = queue.SimpleQueue()
-    # In a thread, for a name lookup has no timeout of its own and takes half a minute on a node
-    # without DNS.
+    # In a thread, because a name lookup has no timeout and takes half a minute on a node without
+    # DNS.
     threading.Thread(target=_connect, args=(host, port, outcome), daemon=True).start()
     try:
         problem = outcome.get(timeout=ROUTE_TIMEOUT_S)
     except queue.Empty:
-        problem = f"no answer within {ROUTE_TIMEOUT_S:g} s"
+        problem = f"no response within {ROUTE_TIMEOUT_S:g} s"
     return f"{server.netloc} cannot be reached{via}: {problem}" if problem else ""
 
 
 def _connect(host: str, port: int, outcome: queue.SimpleQueue[str]) -> None:
     try:
-        # Half of the bound for each address, so that a dead IPv6 route leaves time to try IPv4.
+        # Half of the time for each address, so that IPv4 is tried after a broken IPv6 route.
         socket.create_connection((host, port), timeout=ROUTE_TIMEOUT_S / 2).close()
     except (OSError, UnicodeError) as error:
         outcome.put(str(error))

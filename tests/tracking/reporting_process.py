@@ -1,8 +1,8 @@
-"""A process that reports to W&B, run by test_wandb.py: wandb keeps state in its process, whose
-output is under test.
+"""A script that reports to W&B, run by wandb_process.py.
 
-Standard input has the task as JSON; what was said to the user, and how long things took in seconds,
-goes as JSON to the last line of standard error.
+It is a separate process because wandb keeps state, and because its output is tested. Standard input
+has the task as JSON. The last line of standard error is JSON with the messages for the user and the
+seconds that each phase took.
 """
 
 import json
@@ -12,15 +12,15 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from hpc_dl.tracking.config import WandbConfig
-from hpc_dl.tracking.logger import JournalLogger
-from hpc_dl.tracking.wandb import WandbTracker
+from hpc_dl.tracking.journal_logger import JournalLogger
+from hpc_dl.tracking.wandb_config import WandbConfig
+from hpc_dl.tracking.wandb_tracker import WandbTracker
 
 
 def main() -> None:
     task = json.load(sys.stdin)
-    signal.signal(signal.SIGTERM, lambda *_: None)  # a rank of a run only notes it
-    said: list[str] = []
+    signal.signal(signal.SIGTERM, lambda *_: None)  # a rank only notes the signal
+    messages: list[str] = []
     folder = Path(task["folder"])
     from_step = task.get("from_step", 0)
     tracker = WandbTracker(
@@ -30,7 +30,7 @@ def main() -> None:
         folder=folder,
         run_config={"model": {"name": "mlp", "width": 64}},
         metadata={"slurm_job_id": "4711"},
-        say=said.append,
+        say=messages.append,
         journal=folder / "journal" if "attempt" in task else None,
         from_step=from_step,
     )
@@ -53,9 +53,9 @@ def main() -> None:
         validate(from_step - 1)
     for step in range(from_step, task["num_rows"]):
         if step in task.get("pauses_at", []):
-            half_way = folder / f"half-way-{step}"
-            half_way.touch()
-            while half_way.exists():
+            pause = folder / f"pause-{step}"
+            pause.touch()
+            while pause.exists():
                 time.sleep(0.02)
         log({"train/loss": 1.0 / (step + 1)}, step)
         if not (task.get("to_validation") and step + 1 == task["num_rows"]):
@@ -65,7 +65,7 @@ def main() -> None:
     tracker.finish(exit_code=task.get("exit_code", 0), summary=summary, preempted=task.get("preempted", False))
     times.append(time.monotonic())
     seconds = dict(zip(("start", "log", "finish"), (b - a for a, b in pairwise(times)), strict=True))
-    print(json.dumps({"said": said, "seconds": seconds, "imported": "wandb" in sys.modules}), file=sys.stderr)
+    print(json.dumps({"messages": messages, "seconds": seconds, "imported": "wandb" in sys.modules}), file=sys.stderr)
 
 
 if __name__ == "__main__":

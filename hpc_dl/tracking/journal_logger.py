@@ -1,4 +1,4 @@
-"""Lightning's way into the journal."""
+"""The Lightning logger that writes the journal."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from hpc_dl.tracking.journal import JournalWriter
 
 
 class JournalLogger(Logger):
-    """Writes whatever Lightning logs to the run's journal; only rank zero writes.
+    """Lightning logger that writes all metrics to the run's journal, from rank 0.
 
-    Unlike W&B's, the journal's errors are not swallowed: a run that can no longer record what it
-    does should stop.
+    Unlike those of W&B, its errors are raised: a run that can no longer record its metrics should
+    stop.
     """
 
     def __init__(self, folder: Path, attempt: int = 0, from_step: int = 0) -> None:
-        """Nothing is written yet: Lightning asks for :attr:`experiment` when the ranks are known.
+        """Prepare the logger; Lightning requests :attr:`experiment` once the ranks are known.
 
         Args:
             folder: the run's journal folder.
             attempt: number of the attempt, from 0.
-            from_step: the ``global_step`` of the checkpoint that the attempt goes on from; 0 for a
+            from_step: ``global_step`` of the checkpoint from which the attempt resumes; 0 for a
                 fresh start.
         """
         super().__init__()
@@ -39,14 +39,14 @@ class JournalLogger(Logger):
     @property
     @rank_zero_experiment
     def experiment(self) -> JournalWriter:
-        """The attempt's writer; on the other ranks a dummy that ignores everything."""
+        """The writer of the attempt's file; on ranks other than 0 a dummy that does nothing."""
         if self._writer is None:
             self._writer = JournalWriter(self._folder, self._attempt, self._from_step)
         return self._writer
 
     @property
     def name(self) -> str:
-        """What Lightning calls the logger."""
+        """The name of the logger."""
         return "journal"
 
     @property
@@ -56,35 +56,36 @@ class JournalLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Append one row; Lightning puts the ``epoch`` among the metrics.
+        """Append one row; Lightning passes the ``epoch`` as one of the metrics.
 
         Raises:
-            HpcDlError: a metric has one of the journal's own names.
+            HpcDlError: a metric has a name that the journal reserves.
             OSError: the journal cannot be written.
         """
-        assert step is not None, "Lightning gives the step with every row"
+        assert step is not None, "Lightning passes the step of every row"
         values = dict(metrics)
         epoch = values.pop("epoch", None)
         self.experiment.write(values, int(step), None if epoch is None else int(epoch))
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing to do: the run folder holds the resolved configuration."""
+        """Do nothing: the run folder has the resolved configuration."""
 
     @rank_zero_only
     def sync(self) -> None:
-        """Put the rows so far on the disk itself, before a checkpoint is declared done.
+        """Flush all rows to the disk, which must happen before a checkpoint counts as complete.
 
         Raises:
-            OSError: the disk is full or gone.
+            OSError: the disk is full or unavailable.
         """
         if self._writer is not None:
             self._writer.sync()
 
     @rank_zero_only
     def close(self) -> None:
-        """Put the journal on the disk, at the very end.
+        """Flush the journal to the disk and close it.
 
-        Not in ``finalize``, which Lightning calls after the training and again after the test.
+        This is not part of ``finalize``, which Lightning calls after the training and after the
+        test.
         """
         if self._writer is not None:
             self._writer.close()

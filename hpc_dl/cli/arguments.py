@@ -1,0 +1,46 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpc_dl.cli.completion import complete_configs, complete_runs
+
+_RUN = "A run's name, the beginning of its name, its folder, or `latest`"
+
+Config = Annotated[
+    Path,
+    typer.Argument(metavar="CONFIG", help="YAML file of the experiment.", autocompletion=complete_configs),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Values to use instead of those in the YAML: optimizer.lr=1e-3 seed=3."),
+]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help=f"{_RUN}.", autocompletion=complete_runs)]
+RunNames = Annotated[list[str], typer.Argument(metavar="RUN", help=f"{_RUN}.", autocompletion=complete_runs)]
+OptionalRunNames = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="RUN", help=f"{_RUN}; all runs if not given.", autocompletion=complete_runs),
+]
+RunsDir = Annotated[
+    Path | None,
+    typer.Option("--runs", metavar="DIR", help="Folder of all runs; by default the site's, $HPC_DL_RUNS or ./runs."),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", metavar="DIR", help="Folder of the data files; by default the site's, $HPC_DL_DATA or ./data."
+    ),
+]
+Site = Annotated[
+    str | None,
+    typer.Option(
+        "--site",
+        metavar="NAME|FILE",
+        help="Site profile: the name of a file in slurm/sites, or a path; $HPC_DL_SITE by default.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
