@@ -18,7 +18,7 @@ from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import State, end_state
 from hpc_dl.training.console import duration, say
 from hpc_dl.training.preflight import num_parameters
-from hpc_dl.training.stopping.checkpointing import Left
+from hpc_dl.training.stopping.signals import TrainingStopped
 
 
 def finished(
@@ -88,7 +88,7 @@ def _beside(simple: dict[str, Any] | None, data: DataSpec, metrics: dict[str, fl
 
 
 def stopped_early(
-    run: RunFolder, resources: Resources, left: Left, attempt: int, from_step: int, seconds: float
+    run: RunFolder, resources: Resources, stopped: TrainingStopped, attempt: int, from_step: int, seconds: float
 ) -> Stopped:
     """Write down that the run stopped, and leave word for the batch script whether to put it back
     into the queue.
@@ -96,7 +96,7 @@ def stopped_early(
     Args:
         run: the run.
         resources: for the limit of requeues.
-        left: why and where the training was left.
+        stopped: why and where the training stopped.
         attempt: number of the attempt, from 0.
         from_step: where it began.
         seconds: duration of this attempt.
@@ -108,21 +108,27 @@ def stopped_early(
         "limit": "warned of its time limit",
         "interrupt": "interrupted by Ctrl-C",
         "term": "asked to end (SIGTERM): cancelled, preempted, or its node shuts down",
-    }[left.cause]
+    }[stopped.cause]
     cancelled = run.cancelled.exists()
-    requeue = left.cause == "limit" and not cancelled
-    if requeue and left.step <= from_step:
+    requeue = stopped.cause == "limit" and not cancelled
+    if requeue and stopped.step <= from_step:
         requeue = False
         reason += "; it made no step since it was started, so starting it again would not help"
     elif requeue and (done := attempts.requeues(run)) >= resources.max_requeues:
         requeue = False
         reason += f"; it was put back into the queue {done} times (resources.max_requeues)"
     state: State = "cancelled" if cancelled else "stopped"
-    ended = {"state": state, "step": left.step, "cause": left.cause, "requeue": requeue, "seconds": round(seconds, 3)}
+    ended = {
+        "state": state,
+        "step": stopped.step,
+        "cause": stopped.cause,
+        "requeue": requeue,
+        "seconds": round(seconds, 3),
+    }
     attempts.record(run, "ended", attempt=attempt, **ended)
-    end_state(run, state, reason=reason, step=left.step, cause=left.cause)
+    end_state(run, state, reason=reason, step=stopped.step, cause=stopped.cause)
     # What SIGTERM meant, Slurm knows: a preempted job goes on whatever it has done, a cancelled one
     # does not.
-    if requeue or (left.cause == "term" and not cancelled):
-        write_text(run.requeue, f"{left.cause}\n")
-    return Stopped.at("training", f"stopped after step {left.step}: {reason}")
+    if requeue or (stopped.cause == "term" and not cancelled):
+        write_text(run.requeue, f"{stopped.cause}\n")
+    return Stopped.at("training", f"stopped after step {stopped.step}: {reason}")

@@ -46,7 +46,7 @@ from hpc_dl.training.preflight import build_model, num_parameters, total_steps
 from hpc_dl.training.pretrained import load_pretrained
 from hpc_dl.training.ranks import Ranks, cpus_per_rank
 from hpc_dl.training.stopping import signals
-from hpc_dl.training.stopping.checkpointing import Checkpointing, Left
+from hpc_dl.training.stopping.checkpointing import Checkpointing
 from hpc_dl.training.stopping.early_stopping import Patience
 from hpc_dl.training.stopping.rank_group import RankGroup
 from hpc_dl.training.stopping.resume_point import examine
@@ -151,14 +151,15 @@ def _train(run: RunFolder, ranks: Ranks, attempt: int, began: float) -> None:
                     finished(run, model, trainer, metrics, attempt, seconds, experiment.seed, data, diagnosis)
                 finish |= {"exit_code": 0, "summary": metrics}
                 group.disband()
-            except Left as left:
-                signals.answered()
-                told = Stopped.at("training", f"stopped after step {left.step}")
+            except signals.TrainingStopped as stopped:
+                signals.clear_request()
+                stop = Stopped.at("training", f"stopped after step {stopped.step}")
                 if trainer.is_global_zero:
-                    told = stopped_early(run, experiment.resources, left, attempt, from_step, time.monotonic() - began)
+                    seconds = time.monotonic() - began
+                    stop = stopped_early(run, experiment.resources, stopped, attempt, from_step, seconds)
                 finish |= {"exit_code": Stopped.exit_status, "preempted": True}
                 group.wait_for_all()  # a rank that left earlier could take the others with it
-                raise told from None
+                raise stop from None
 
 
 def _newest_checkpoint(run: RunFolder) -> Checkpoint | None:
@@ -223,7 +224,7 @@ def _fit_and_test(
         trainer.fit(model, batches, ckpt_path=None if start is None else str(start.path), weights_only=False)
     else:
         checkpointing.skip_training(entry)
-    best = checkpointing.whole_best()
+    best = checkpointing.find_best()
     metrics: dict[str, float] = torch.load(best.path, weights_only=True, mmap=True)["metrics"]
     if "test" in data.sizes and _has_test(model):
         trainer.test(model, batches, ckpt_path=str(best.path), weights_only=True, verbose=False)

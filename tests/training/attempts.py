@@ -105,7 +105,7 @@ def attempt(run: RunFolder, *stops: Stop) -> int:
         patch.setattr(_Tripwire, "armed", list(stops))
         patch.setenv("SLURM_CPUS_PER_TASK", "1")  # one thread: several of them only wait for each other here
         signals.install()
-        signals.answered()  # whatever an earlier attempt in this process was asked for: a new one is a new process
+        signals.clear_request()  # whatever an earlier attempt in this process was asked for: a new one is a new process
         try:
             train(run)
         except Stopped as stopped:

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Callback
 
 from hpc_dl.runs.comparison import differences
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.training.lightning import epoch_loop
+from hpc_dl.training.lightning import plain_step
 from hpc_dl.training.lightning.plain_step import suffices
 from tests import experiments
 from tests.training.attempts import finish, start, wait
@@ -93,12 +93,12 @@ def prepared(folder: Path, file: Path, model: dict[str, Any], trainer: dict[str,
 
 def lightnings_own() -> None:
     """From now on, in this process."""
-    epoch_loop.suffices = lambda *_: False  # type: ignore[assignment]
+    plain_step.suffices = lambda *_: False  # type: ignore[assignment]
 
 
 def in_both_ways(prepare: Callable[[str], RunFolder], monkeypatch: pytest.MonkeyPatch) -> tuple[RunFolder, RunFolder]:
     plain = finish(prepare("plain"))
-    monkeypatch.setattr(epoch_loop, "suffices", lambda *_: False)
+    monkeypatch.setattr(plain_step, "suffices", lambda *_: False)
     return plain, finish(prepare("lightning"))
 
 

@@ -342,7 +342,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_the_run_goes_on_exactly(
     reference = uninterrupted(trainer={"max_epochs": 1}, checkpoint=checkpoint)
     run = prepared(tmp_path, many_images, trainer={"max_epochs": 1}, checkpoint=checkpoint)
     assert wait(start(run, Stop(8, numbers=(signal.SIGINT, signal.SIGINT)))) == 130
-    assert "goes on from the newest checkpoint" in output(run)
+    assert "continues from the newest checkpoint" in output(run)
     assert listed(run.checkpoints, "step")[-1].step == 5
     assert differences(finish(run), reference) == []
 

@@ -296,7 +296,7 @@ def test_a_full_disk_at_a_periodic_checkpoint_is_told_and_survived(run: RunFolde
             assert attempt(run, *stops) == 0
         log = run.log(0).read_text()
         assert "The checkpoint of step 15 could not be written (" in log
-        assert "No space left on device" in log and "training goes on" in log
+        assert "No space left on device" in log and "training continues" in log
         assert seen[0] == 12, "the last one that fitted is kept"
         assert seen[1] >= 17, "the next one was written as soon as there was room"
         assert list(run.checkpoints.glob(".*.tmp")) == []
@@ -390,8 +390,8 @@ def _edited(old: str, new: str) -> Callable[[RunFolder, Path], Callable[[], None
     ("change", "told"),
     [
         (_other_data, ("data.file: has another content",)),
-        (_edited("batch_size: 8", "batch_size: 4"), ("data.batch_size: gives a batch", "got 4; allowed: 8")),
-        (_edited("seed: 7", "seed: 8"), ("seed: is not the run's", "got 8; allowed: 7")),
+        (_edited("batch_size: 8", "batch_size: 4"), ("data.batch_size: changes the size of a batch", "got 4; allowed: 8")),
+        (_edited("seed: 7", "seed: 8"), ("seed: differs from the run's seed", "got 8; allowed: 7")),
         (_edited("hidden: 8", "hidden: 9"), ("model: does not fit step-00000026.ckpt", "(8,", "now (9,")),
         (_edited("norm: batch", "norm: none"), ("model: does not fit step-00000026.ckpt: it has no",)),
     ],
@@ -410,7 +410,7 @@ def test_what_does_not_belong_to_a_checkpoint_is_refused(
     assert type(raised.value).__name__ == "RunError"
     (line,) = str(raised.value).splitlines()
     assert all(part in line for part in told), line
-    assert "Begin a new run" in line
+    assert "Start a new run" in line
     state = read_state(run)
     assert (state["state"], state["reason"]) == ("failed", line)
     assert {path.name: path.read_bytes() for path in run.checkpoints.iterdir()} == before
