@@ -48,7 +48,10 @@ def rehearse(
     Ctrl-C.
     """
     from hpc_dl.cli.output import emit, say
+    from hpc_dl.compatibility.checks import check_names, check_versions
 
+    check_versions()
+    check_names("submitit")
     say("Loading torch and Lightning …")
     from hpc_dl.cluster import site as sites
     from hpc_dl.cluster.rehearse import rehearse_experiment

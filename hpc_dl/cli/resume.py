@@ -38,7 +38,9 @@ def resume(
     from hpc_dl.cli.output import say
     from hpc_dl.cli.status import find_runs
     from hpc_dl.cluster.resume import changed, check_resumable, prepare_again, submit_again
+    from hpc_dl.compatibility.checks import check_versions
 
+    check_versions()
     (run,) = find_runs([word], runs)
     facts = check_resumable(run)
     say("Loading torch and Lightning …")

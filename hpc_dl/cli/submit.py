@@ -37,7 +37,10 @@ def submit(
     resume` goes on.
     """
     from hpc_dl.cli.output import emit, say
+    from hpc_dl.compatibility.checks import check_names, check_versions
 
+    check_versions()
+    check_names("submitit")
     say("Loading torch and Lightning …")
     from hpc_dl.cluster import signal_lead
     from hpc_dl.cluster import site as sites

@@ -24,6 +24,9 @@ def validate(
     Exit status: 0 nothing to object to, 2 with every fault found.
     """
     from hpc_dl.cli.output import emit, say, table
+    from hpc_dl.compatibility.checks import check_versions
+
+    check_versions()
     from hpc_dl.cluster import site as sites
     from hpc_dl.cluster.prepare import check
     from hpc_dl.config.experiment import Experiment

@@ -1,4 +1,5 @@
-"""The smallest instances of other packages' classes, to look up attributes that only instances have.
+"""The smallest instances of other packages' classes, to look up attributes that only instances
+have.
 
 Nothing is imported before an instance is built.
 """

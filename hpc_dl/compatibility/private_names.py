@@ -95,11 +95,9 @@ PRIVATE_NAMES: tuple[PrivateNames, ...] = (
         "pytorch-lightning",
         "restore what self.log has gathered in an epoch",
         (
-            *_each(f"{_RESULT}_Metadata.", "sync"),
+            *_each(_RESULT, "_Metadata.sync _Sync.should _ResultCollection.log _ResultMetric"),
             *_each("_Metadata():", "fx name reduce_fx _sync"),
-            *_each(f"{_RESULT}_Sync.", "should"),
             *_each("_Sync():", "fn _should rank_zero_only group"),
-            *_each(f"{_RESULT}_ResultCollection.", "log"),
             *_each("_ResultCollection():", "training batch batch_size dataloader_idx"),
             *_each(
                 "_ResultMetric():", "meta value is_tensor has_reset _defaults _update_count _forward_cache _computed"

@@ -19,6 +19,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch.nn.parameter import UninitializedParameter
 
 from hpc_dl.atomic_files import write_json
+from hpc_dl.compatibility.checks import check_names
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
@@ -91,6 +92,8 @@ def _attempt(run: RunFolder, ranks: Ranks, began: float) -> None:
 
 def _train(run: RunFolder, ranks: Ranks, attempt: int, began: float) -> None:
     experiment = Experiment.from_dict(yaml.load(run.config))
+    if ranks.rank == 0 and experiment.wandb.mode != "disabled":
+        check_names("wandb")
     torch.set_num_threads(cpus_per_rank(experiment.resources.ranks_per_node))
     keep_freed_memory()
     torch.set_float32_matmul_precision("high")  # TF32 where the GPU has it; the CPU is not touched

@@ -1,11 +1,11 @@
-"""A throw-away batch so that DDP rebuilds its buckets: a resumed DDP then adds gradients in the same
-order as one that was never interrupted.
+"""A throw-away batch so that DDP rebuilds its buckets: a resumed DDP then adds gradients in the
+same order as one that was never interrupted.
 
 DDP (Li et al., 2020) sends gradients in buckets. After its first backward pass it rebuilds the
-buckets in the order in which the gradients became ready. The place of a number in its bucket decides
-in which order an all-reduce adds the ranks' shares, and with more than two ranks the order changes
-the last bits of a sum. A resumed training would take its first step with the first layout, where
-the uninterrupted training has used the second one for long.
+buckets in the order in which the gradients became ready. The place of a number in its bucket
+decides in which order an all-reduce adds the ranks' shares, and with more than two ranks the order
+changes the last bits of a sum. A resumed training would take its first step with the first layout,
+where the uninterrupted training has used the second one for long.
 """
 
 from __future__ import annotations

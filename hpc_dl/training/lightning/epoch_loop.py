@@ -36,7 +36,8 @@ class Position:
     Attributes:
         epoch: index of the epoch, from 0.
         batch: number of batches of the epoch that are done, on each rank.
-        validation_due: whether the validation after that batch is still to be done, or to be repeated.
+        validation_due: whether the validation after that batch is still to be done, or to be
+            repeated.
     """
 
     epoch: int
@@ -166,8 +167,8 @@ class EpochLoop(_TrainingEpochLoop):
         return super()._should_check_val_epoch() if self._validates is None else self._validates
 
     def _broadcast_sigterm_tensor(self) -> None:
-        """Do nothing: the ranks agree on stopping in ``at_boundary``, without waiting for the device
-        in each step.
+        """Do nothing: the ranks agree on stopping in ``at_boundary``, without waiting for the
+        device in each step.
         """
 
     def _new_plain_step(self, data_fetcher: _DataFetcher) -> PlainStep | None:
@@ -186,8 +187,8 @@ class EpochLoop(_TrainingEpochLoop):
 
 
 class _Epochs(_FitLoop):
-    """Lightning's loop over epochs; a validation that is due belongs to the training, even after the
-    last step.
+    """Lightning's loop over epochs; a validation that is due belongs to the training, even after
+    the last step.
     """
 
     def __init__(self, trainer: pl.Trainer, epoch_loop: EpochLoop) -> None:

@@ -46,7 +46,7 @@ class _ResumedResults(_ResultCollection):
         self.unconfirmed = set(restored)
 
     def log(self, fx: str, name: str, *args: Any, **kwargs: Any) -> None:
-        """See ``_ResultCollection.log``, which compares the arguments with those of the first call."""
+        """Log a value; Lightning compares the arguments with those of the first call."""
         keys = {f"{fx}.{name}", f"{fx}.{name}.{self.dataloader_idx}"} & self.unconfirmed
         if not keys:
             super().log(fx, name, *args, **kwargs)
@@ -125,8 +125,8 @@ def restore_results(trainer: pl.Trainer, captured: Mapping[str, State], copy: Pl
 
 
 def capture_connector(trainer: pl.Trainer, copy: PlainCopier, warnings: list[str]) -> State:
-    """Copy the metrics that callbacks, loggers and the progress bar see, and the flags that say when
-    those of an epoch are reset.
+    """Copy the metrics that callbacks, loggers and the progress bar see, and the flags that say
+    when those of an epoch are reset.
     """
     connector = trainer._logger_connector
     state: State = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
 
 import torch
 from torch import nn
@@ -127,8 +126,9 @@ def _capture_collection(collection: MetricCollection) -> State:
 
 def _collection_signature(collection: MetricCollection) -> State:
     groups = collection._enable_compute_groups
-    metrics: dict[str, Any] = collection._modules
     return {
         "groups": groups if isinstance(groups, bool) else [list(group) for group in groups],
-        "metrics": {name: _signature(metric) for name, metric in metrics.items()},
+        "metrics": {
+            name: _signature(metric) for name, metric in collection.named_children() if isinstance(metric, Metric)
+        },
     }

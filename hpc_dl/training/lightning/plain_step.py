@@ -249,12 +249,12 @@ class PlainStep:
             loop.update_lr_schedulers("epoch", update_plateau_schedulers=False)
 
     def _unsynchronized(self) -> AbstractContextManager[Any]:
-        """Return a context in which ranks exchange no gradients: they do so once per optimizer step."""
+        """Return a context without exchange of gradients, which is due once per optimizer step."""
         strategy = self._trainer.strategy
         return strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) else nullcontext()
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        """Call a hook of the callbacks in their order, then of the module, whose result is returned."""
+        """Call a hook of the callbacks, then of the module; return the result of the module."""
         callbacks, own = self._hooks[name]
         if not callbacks and own is None:
             return None

@@ -1,4 +1,4 @@
-"""The random generators of Python, NumPy and torch: their states, and fresh seeds for a new rank."""
+"""The random generators of Python, NumPy and torch: their states, and seeds for a new rank."""
 
 from __future__ import annotations
 

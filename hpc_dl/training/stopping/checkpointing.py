@@ -181,7 +181,7 @@ class Checkpointing(Callback):
             self._stop(trainer, request, *self._before_validation)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the weights if they are the best so far; end the training when it no longer improves."""
+        """Keep the weights if they are the best so far; apply early stopping."""
         if trainer.sanity_checking:
             return
         self._before_validation = None
@@ -210,7 +210,7 @@ class Checkpointing(Callback):
             raise signals.TrainingStopped(_CAUSES[request], trainer.global_step)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the complete training: to test it, and to resume it when more epochs are requested."""
+        """Save the complete training, to test it or to resume it with more epochs."""
         self._group.settle()
         if self._writer.best.step is None:  # no validation split, or no validation before the end
             self._writer.best.keep(trainer, math.nan)
@@ -253,7 +253,7 @@ class Checkpointing(Callback):
         return position.batch % trainer.accumulate_grad_batches == 0 or position.batch >= trainer.num_training_batches
 
     def _store_state(self, trainer: pl.Trainer) -> None:
-        """Store the state before a validation: one that is interrupted is repeated from its start."""
+        """Store the state before a validation; an interrupted one is repeated from its start."""
         self._before_validation = (self._loop.position, self._loop.progress(), self._writer.own_state(trainer))
 
     def _agreed_request(self, trainer: pl.Trainer) -> int:

@@ -1,5 +1,5 @@
-"""Signals that request a training to stop. A handler only records the request; the training checks
-it between two batches.
+"""Signals that request a training to stop; their handlers only record the request, which the
+training checks between two batches.
 
 A handler runs at any moment, in the middle of an optimizer step or of a write, so it must do
 nothing else. Imports no torch, so that the handlers are installed seconds before a training can
@@ -97,7 +97,7 @@ def clear_request() -> None:
 def request(cause: Cause, name: str) -> None:
     """Request this process to stop, without a signal."""
     global _request
-    # A cancel that follows the warning of the time limit overrides it: the job must not be requeued.
+    # A cancel overrides an earlier warning of the time limit: the job must not be requeued.
     if _request is None or (_request.cause == "limit" and cause != "limit"):
         _request = StopRequest(cause, name, time.monotonic())
 

@@ -1,4 +1,4 @@
-"""What a thread does, read from its stack: waiting for other ranks, for a batch, or something else."""
+"""What a thread does, read from its stack: whether it waits for other ranks, or for a batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The thread that watches a rank's progress, writes its heartbeat, and ends a run that is stalled."""
+"""The thread that watches a rank's progress, writes its heartbeat, and ends a stalled run."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class StallMonitor:
             log.write(f"No progress for {duration(stalled_s)}, {progress}. The stack, innermost call last:\n{stack}")
 
     def _end_run(self, rank: int, problem: str) -> None:
-        """Write the verdict and end this process; srun or our launcher then ends the other ranks."""
+        """Write the verdict and end this process; srun or our launcher ends the other ranks."""
         epilogue = threading.Timer(_EPILOGUE_S, os._exit, [1])
         epilogue.daemon = True
         epilogue.start()

@@ -390,7 +390,10 @@ def _edited(old: str, new: str) -> Callable[[RunFolder, Path], Callable[[], None
     ("change", "told"),
     [
         (_other_data, ("data.file: has another content",)),
-        (_edited("batch_size: 8", "batch_size: 4"), ("data.batch_size: changes the size of a batch", "got 4; allowed: 8")),
+        (
+            _edited("batch_size: 8", "batch_size: 4"),
+            ("data.batch_size: changes the size of a batch", "got 4; allowed: 8"),
+        ),
         (_edited("seed: 7", "seed: 8"), ("seed: differs from the run's seed", "got 8; allowed: 7")),
         (_edited("hidden: 8", "hidden: 9"), ("model: does not fit step-00000026.ckpt", "(8,", "now (9,")),
         (_edited("norm: batch", "norm: none"), ("model: does not fit step-00000026.ckpt: it has no",)),
