@@ -19,9 +19,9 @@ def _trainer() -> Any:
     import pytorch_lightning as pl
     from pytorch_lightning.plugins.environments import LightningEnvironment
 
-    announces = logging.getLogger("pytorch_lightning.utilities.rank_zero")
-    level = announces.level
-    announces.setLevel(logging.ERROR)  # it would announce the devices that it does not use
+    device_log = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    level = device_log.level
+    device_log.setLevel(logging.ERROR)  # it would announce the devices that it does not use
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -35,7 +35,7 @@ def _trainer() -> Any:
                 enable_model_summary=False,
             )
     finally:
-        announces.setLevel(level)
+        device_log.setLevel(level)
 
 
 def _parameter() -> Any:

@@ -99,7 +99,7 @@ class EpochLoop(_TrainingEpochLoop):
         epochs.load_state_dict({"total": done, "current": done})
         self._load_counters(progress)  # the global step must be right from the start
 
-    def stand_at_end(self, progress: dict[str, Any]) -> None:
+    def set_to_end(self, progress: dict[str, Any]) -> None:
         """Set the counters to those after a complete training, of which only the test remains."""
         self.trainer.fit_loop.epoch_progress.load_state_dict(progress["epoch_progress"])
         self._load_counters(progress)

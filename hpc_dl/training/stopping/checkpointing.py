@@ -136,7 +136,7 @@ class Checkpointing(Callback):
     def skip_training(self, point: ResumePoint) -> None:
         """Restore the state after a complete training, of which only the test remains."""
         self.load_state_dict(point.callbacks[self.state_key])
-        self._loop.stand_at_end(point.progress)
+        self._loop.set_to_end(point.progress)
 
     # Lightning's hooks
 
