@@ -270,7 +270,7 @@ def checkpoint(folder: Path, size: int) -> dict[str, Any]:
     import torch
 
     from hpc_dl.runs import checkpoints
-    from hpc_dl.training.stopping.checkpointing import FIRST_AUTO_S, LARGEST_SHARE
+    from hpc_dl.training.stopping.checkpoint_interval import FIRST_AUTO_S, LARGEST_SHARE
 
     content = {"weights": torch.randn(size // 4)}
     where = folder / f"checkpoints-{size}"

@@ -12,7 +12,7 @@ PACKAGE = Path(hpc_dl.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up; a room imports from itself and from what stands before it.
 PACKAGES = (
-    "atomic_files", "errors", "formatting", "shipped", "schema", "nn", "data", "learning", "models", "tracking",
+    "atomic_files", "errors", "formatting", "compatibility", "shipped", "schema", "nn", "data", "learning", "models", "tracking",
     "config", "runs", "baselines", "training", "inference", "cluster", "cli",
 )  # fmt: skip
 

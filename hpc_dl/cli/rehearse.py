@@ -55,7 +55,10 @@ def rehearse(
         130  Ctrl-C
     """
     from hpc_dl.cli.output import LOADING, emit, say
+    from hpc_dl.compatibility.checks import check_names, check_versions
 
+    check_versions()
+    check_names("submitit")
     say(LOADING)
     from hpc_dl.cluster import site as sites
     from hpc_dl.cluster.rehearse import rehearse_experiment

@@ -43,7 +43,9 @@ def resume(
     from hpc_dl.cli.output import LOADING, say
     from hpc_dl.cli.run_selection import select_run
     from hpc_dl.cluster.resume import changed, check_resumable, prepare_again, submit_again
+    from hpc_dl.compatibility.checks import check_versions
 
+    check_versions()
     run = select_run(name, runs)
     facts = check_resumable(run)
     say(LOADING)

@@ -41,7 +41,10 @@ def submit(
         130  with --wait: Ctrl-C; the run continues
     """
     from hpc_dl.cli.output import LOADING, emit, say
+    from hpc_dl.compatibility.checks import check_names, check_versions
 
+    check_versions()
+    check_names("submitit")
     say(LOADING)
     from hpc_dl.cluster import signal_lead
     from hpc_dl.cluster import site as sites

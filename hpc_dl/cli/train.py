@@ -39,11 +39,13 @@ def train(
     from hpc_dl.cluster import site
     from hpc_dl.cluster.launch import allocation_overrides, begun_by_this_job
     from hpc_dl.cluster.prepare import prepare
+    from hpc_dl.compatibility.checks import check_training
     from hpc_dl.config import yaml
     from hpc_dl.config.experiment import Experiment
     from hpc_dl.runs.folder import default_runs
 
     experiment = Experiment.load(config, [*(overrides or []), *allocation_overrides()], say)
+    check_training(with_wandb=experiment.wandb.mode != "disabled")
     profile = site.load(None)  # only for its folders
     runs_dir = runs or profile.runs() or default_runs()
     run = begun_by_this_job(runs_dir, sys.argv)

@@ -25,6 +25,9 @@ def validate(
         2  invalid input; each fault is one line
     """
     from hpc_dl.cli.output import emit, say, table
+    from hpc_dl.compatibility.checks import check_versions
+
+    check_versions()
     from hpc_dl.cluster import site as sites
     from hpc_dl.cluster.prepare import check
     from hpc_dl.config.experiment import Experiment

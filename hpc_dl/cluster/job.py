@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpc_dl.cluster.processes import die_with_launcher
+from hpc_dl.compatibility.checks import check_training
 from hpc_dl.errors import HpcDlError, Stopped
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.lock import AtWork
@@ -62,6 +63,7 @@ def run_rank(run: RunFolder, *, redirect: bool) -> int:
     # imported.
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
     try:
+        check_training(with_wandb=False)  # before the import of train, which fails where a private name is missing
         from hpc_dl.training.train import train  # torch: seconds, and a failing import belongs into the log
 
         train(run)

@@ -16,7 +16,7 @@ from hpc_dl.runs.state import State, end_state
 from hpc_dl.training.attempt import Attempt
 from hpc_dl.training.console import say
 from hpc_dl.training.model_building import num_parameters
-from hpc_dl.training.stopping.checkpointing import Left
+from hpc_dl.training.stopping.signals import TrainingStopped
 
 _REASONS = {
     "limit": "warned of its time limit",
@@ -67,7 +67,7 @@ def record_result(attempt: Attempt, metrics: dict[str, float], diagnosis: dict[s
     say(f"Finished after {trainer.global_step} steps in {duration(seconds)}{all_attempts}.")
 
 
-def record_stop(attempt: Attempt, stop: Left) -> Stopped:
+def record_stop(attempt: Attempt, stop: TrainingStopped) -> Stopped:
     """Record that the run stopped, and have the batch script requeue it where that helps.
 
     Args:

@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from hpc_dl.compatibility.checks import check_names
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import Stopped
@@ -26,8 +27,8 @@ from hpc_dl.training.diagnosis import diagnose
 from hpc_dl.training.outcome import record_result, record_stop
 from hpc_dl.training.ranks import Ranks, cpus_per_rank
 from hpc_dl.training.stopping import signals
-from hpc_dl.training.stopping.checkpointing import Left
 from hpc_dl.training.stopping.resume_point import examine
+from hpc_dl.training.stopping.signals import TrainingStopped
 from hpc_dl.training.stopping.watchdog import Watchdog
 from hpc_dl.training.trainer import stall_timeout_s
 
@@ -66,6 +67,8 @@ def train(run: RunFolder) -> None:
 
 def _train(run: RunFolder, ranks: Ranks, number: int, started_at: float) -> None:
     experiment = Experiment.from_dict(yaml.load(run.config))
+    if ranks.rank == 0 and experiment.wandb.mode != "disabled":
+        check_names("wandb")
     _configure_process(experiment)
     # The cleanup comes after the watchdog has ended, since W&B may take long to finish.
     with ExitStack() as cleanup:  # noqa: SIM117
@@ -75,7 +78,7 @@ def _train(run: RunFolder, ranks: Ranks, number: int, started_at: float) -> None
                 best = fit(attempt)
                 metrics = evaluate(attempt, best)
                 conclude(attempt, metrics)
-            except Left as stop:
+            except TrainingStopped as stop:
                 raise conclude_early(attempt, stop) from None
 
 
@@ -86,7 +89,7 @@ def fit(attempt: Attempt) -> Checkpoint:
         The checkpoint with the best weights, verified.
 
     Raises:
-        Left: the training was stopped.
+        TrainingStopped: the training was stopped.
     """
     trainer, model, batches, resumed_from = attempt.trainer, attempt.model, attempt.batches, attempt.resumed_from
     # Each rank draws its own dropout masks. The weights were drawn before, alike on all ranks.
@@ -101,7 +104,7 @@ def fit(attempt: Attempt) -> Checkpoint:
             attempt.checkpointing.skip_training(entry)
         else:
             trainer.fit(model, batches, ckpt_path=str(resumed_from.path), weights_only=False)
-    return attempt.checkpointing.whole_best()
+    return attempt.checkpointing.find_best()
 
 
 def evaluate(attempt: Attempt, best: Checkpoint) -> dict[str, float]:
@@ -111,7 +114,7 @@ def evaluate(attempt: Attempt, best: Checkpoint) -> dict[str, float]:
         The metrics of the best checkpoint and of the test, by full name, sorted.
 
     Raises:
-        Left: the test was stopped.
+        TrainingStopped: the test was stopped.
     """
     metrics: dict[str, float] = torch.load(best.path, weights_only=True, mmap=True)["metrics"]
     if "test" in attempt.data.sizes and has_test(attempt.model):
@@ -129,9 +132,9 @@ def conclude(attempt: Attempt, metrics: dict[str, float]) -> None:
     attempt.group.disband()
 
 
-def conclude_early(attempt: Attempt, stop: Left) -> Stopped:
+def conclude_early(attempt: Attempt, stop: TrainingStopped) -> Stopped:
     """Record that the attempt stopped before its end, and return the exception to raise."""
-    signals.answered()
+    signals.clear_request()
     stopped = Stopped.at("training", f"stopped after step {stop.step}")
     if attempt.trainer.is_global_zero:
         stopped = record_stop(attempt, stop)

@@ -1,5 +1,4 @@
-"""Attempts of a run that are ended by real signals at chosen points, and the comparison of what two
-runs left."""
+"""Attempts of a run that real signals stop at chosen points, in this process or in one per rank."""
 
 from __future__ import annotations
 
@@ -37,11 +36,11 @@ class Stop:
     """Signals that a rank sends to itself.
 
     Attributes:
-        step: as soon as so many optimizer steps are done …
-        hook: … and Lightning comes to this hook …
-        batch: … with this batch, where it matters.
+        step: number of optimizer steps after which they are sent …
+        hook: … in this hook …
+        batch: … of the batch with this index; ``None`` for any.
         numbers: the signals, one after the other.
-        rank: which rank gets them.
+        rank: the rank that gets them.
     """
 
     step: int
@@ -51,40 +50,40 @@ class Stop:
     rank: int = 0
 
 
-class _Tripwire(PlainProgress):
-    """Progress, and the signals."""
+class _ProgressWithStops(PlainProgress):
+    """The progress lines of a job, and the signals of the stops."""
 
-    armed: list[Stop] = []
+    pending: list[Stop] = []
 
-    def _pass(self, hook: str, trainer: pl.Trainer, batch: int | None = None) -> None:
-        for stop in list(self.armed):
-            here = stop.hook == hook and trainer.global_step >= stop.step and stop.batch in (None, batch)
-            if here and trainer.global_rank == stop.rank:
-                self.armed.remove(stop)
+    def _send_signals(self, hook: str, trainer: pl.Trainer, batch: int | None = None) -> None:
+        for stop in list(self.pending):
+            reached = stop.hook == hook and trainer.global_step >= stop.step and stop.batch in (None, batch)
+            if reached and trainer.global_rank == stop.rank:
+                self.pending.remove(stop)
                 for number in stop.numbers:
                     os.kill(os.getpid(), number)
 
 
-def _hook(name: str, position_of_batch: int | None = None) -> Callable[..., None]:
-    def hook(self: _Tripwire, trainer: pl.Trainer, module: pl.LightningModule, *rest: Any) -> None:
+def _hook(name: str, batch_argument: int | None = None) -> Callable[..., None]:
+    def hook(self: _ProgressWithStops, trainer: pl.Trainer, module: pl.LightningModule, *arguments: Any) -> None:
         if (own := getattr(PlainProgress, name, None)) is not None:
-            own(self, trainer, module, *rest)
-        self._pass(name, trainer, None if position_of_batch is None else rest[position_of_batch])
+            own(self, trainer, module, *arguments)
+        self._send_signals(name, trainer, None if batch_argument is None else arguments[batch_argument])
 
     return hook
 
 
 for _name in ("fit_start", "sanity_check_start", "train_start", "train_epoch_start", "train_epoch_end", "train_end",
               "validation_start", "validation_end", "test_start"):  # fmt: skip
-    setattr(_Tripwire, f"on_{_name}", _hook(f"on_{_name}"))
+    setattr(_ProgressWithStops, f"on_{_name}", _hook(f"on_{_name}"))
 for _name in ("train", "validation", "test"):
-    setattr(_Tripwire, f"on_{_name}_batch_start", _hook(f"on_{_name}_batch_start", 1))
-    setattr(_Tripwire, f"on_{_name}_batch_end", _hook(f"on_{_name}_batch_end", 2))
+    setattr(_ProgressWithStops, f"on_{_name}_batch_start", _hook(f"on_{_name}_batch_start", 1))
+    setattr(_ProgressWithStops, f"on_{_name}_batch_end", _hook(f"on_{_name}_batch_end", 2))
 
 
 @contextmanager
 def signals_of_this_process() -> Iterator[None]:
-    """Gives the test process its own handlers back."""
+    """A context that restores the signal handlers of the test process."""
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
         yield
@@ -94,31 +93,32 @@ def signals_of_this_process() -> Iterator[None]:
 
 
 def attempt(run: RunFolder, *stops: Stop) -> int:
-    """Start, or go on with, a run in this process.
+    """Start or resume a run in this process.
 
     Returns:
         0 when it finished, 75 when it stopped.
     """
     with pytest.MonkeyPatch.context() as patch, signals_of_this_process():
-        patch.setattr("hpc_dl.training.trainer.PlainProgress", _Tripwire)
+        patch.setattr("hpc_dl.training.trainer.PlainProgress", _ProgressWithStops)
         patch.setattr("hpc_dl.training.trainer.on_terminal", lambda: False)
-        patch.setattr(_Tripwire, "armed", list(stops))
-        patch.setenv("SLURM_CPUS_PER_TASK", "1")  # one thread: several of them only wait for each other here
+        patch.setattr(_ProgressWithStops, "pending", list(stops))
+        patch.setenv("SLURM_CPUS_PER_TASK", "1")  # one thread: several would only wait for each other
         signals.install()
-        signals.answered()  # whatever an earlier attempt in this process was asked for: a new one is a new process
+        signals.clear_request()  # the request of an earlier attempt in this process
         try:
             train(run)
         except Stopped as stopped:
             return stopped.exit_status
-    assert not torch.distributed.is_initialized(), "a group that is left to the interpreter's exit may abort there"
+    assert not torch.distributed.is_initialized(), (
+        "a process group that still exists at the interpreter's exit may abort"
+    )
     return 0
 
 
 def finish(run: RunFolder, *stops: Stop) -> RunFolder:
-    """A run that is stopped at each of the points in turn and then goes on to its end, in this
-    process.
+    """Train a run to its end in this process, stopped at each of the points in turn.
 
-    A point that lies behind the one at which the training was left is passed over.
+    Points that the newest checkpoint has passed already are skipped.
     """
     for stop in stops:
         if stop.step >= done(run):
@@ -128,26 +128,28 @@ def finish(run: RunFolder, *stops: Stop) -> RunFolder:
 
 
 def done(run: RunFolder) -> int:
-    """Optimizer steps in the newest checkpoint."""
+    """The number of optimizer steps in the newest checkpoint."""
     return max((checkpoint.step for checkpoint in listed(run.checkpoints, "step")), default=0)
 
 
-# --- processes of their own ---------------------------------------------------------------------
+# --- one process per rank -----------------------------------------------------------------------
 
 
-def _server() -> Any:
-    """Forks processes that have torch imported already."""
+def _forkserver() -> Any:
+    """Return a context that forks processes which have imported torch already."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep))
-        forkserver.ensure_running()  # it looks there for what it imports, not in our sys.path
+        forkserver.ensure_running()  # it imports by PYTHONPATH, not by our sys.path
     return context
 
 
 def _in_process(run: Path, stops: tuple[Stop, ...], environment: dict[str, str], before: Any, folder: str) -> None:
-    os.setsid()  # so that the loader's workers can be killed along
-    multiprocessing.set_start_method("fork", force=True)  # for the loader's workers, as in a job
+    os.setsid()  # so that the data loader's workers can be killed together with this process
+    # A shell that starts the tests in the background makes their processes ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    multiprocessing.set_start_method("fork", force=True)  # for the data loader's workers, as in a job
     os.environ.update(environment)
     os.chdir(folder)
     output = os.open(run / f"output-{environment.get('RANK', '0')}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -167,10 +169,10 @@ def _in_process(run: Path, stops: tuple[Stop, ...], environment: dict[str, str],
 
 
 def start(run: RunFolder, *stops: Stop, before: Callable[[], None] | None = None) -> list[Any]:
-    """Start an attempt of a run, each of its ranks in a process of its own.
+    """Start an attempt of a run, each of its ranks in a separate process.
 
     Args:
-        run: the run; its configuration tells the number of ranks.
+        run: the run; its configuration contains the number of ranks.
         stops: the signals that the ranks send to themselves.
         before: called in each process before the training.
     """
@@ -185,7 +187,7 @@ def start(run: RunFolder, *stops: Stop, before: Callable[[], None] | None = None
         own = {"RANK": str(rank), "LOCAL_RANK": str(rank % per_node), "NODE_RANK": str(rank // per_node)}
         environment = shared | own | {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(per_node)}
         processes.append(
-            _server().Process(
+            _forkserver().Process(
                 target=_in_process,
                 args=(run.path, stops, environment if ranks > 1 else {}, before, os.getcwd()),
             )
@@ -195,8 +197,7 @@ def start(run: RunFolder, *stops: Stop, before: Callable[[], None] | None = None
 
 
 def wait(processes: list[Any]) -> int:
-    """The highest exit status of the ranks; those that do not end in time are killed, and fail the
-    test."""
+    """Return the highest exit status of the ranks; ranks that do not end in time are killed."""
     try:
         for process in processes:
             process.join(WAIT_S)
@@ -207,18 +208,18 @@ def wait(processes: list[Any]) -> int:
 
 
 def kill(processes: list[Any]) -> None:
-    """SIGKILL for each, and for its loader workers."""
+    """Send SIGKILL to each process and to its loader workers."""
     for process in processes:
         if process.exitcode is None:
             try:
                 os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:  # not yet a group of its own
+            except ProcessLookupError:  # it has no process group yet
                 process.kill()
             process.join(WAIT_S)
 
 
 def finish_in_processes(run: RunFolder, *stops: Stop) -> RunFolder:
-    """As :func:`finish`, each attempt in processes of its own."""
+    """Do as :func:`finish`, with each rank of each attempt in a separate process."""
     for stop in stops:
         if stop.step < done(run):
             continue
@@ -228,7 +229,7 @@ def finish_in_processes(run: RunFolder, *stops: Stop) -> RunFolder:
 
 
 def weights_of_each_rank(run: RunFolder) -> list[dict[str, Any]]:
-    """Train, and look at what each rank has learned."""
+    """Train a run and return the weights of each rank."""
     ranks = start(run, before=_keep_weights)
     assert wait(ranks) == 0, output(run)
     return [torch.load(run.path / f"weights-{rank}") for rank in range(len(ranks))]
@@ -242,5 +243,5 @@ def _keep_weights() -> None:
 
 
 def output(run: RunFolder) -> str:
-    """All that the processes printed."""
+    """All that the processes have printed."""
     return "".join(path.read_text() for path in sorted(run.path.glob("output-*")))

@@ -1,11 +1,11 @@
-"""One batch for nothing, so that a resumed DDP adds up gradients in the same order as one that was
-never interrupted.
+"""A throw-away batch so that DDP rebuilds its buckets: a resumed DDP then adds gradients in the
+same order as one that was never interrupted.
 
-DDP (Li et al., 2020) sends gradients in buckets. After its first backward pass it lays the buckets
-out anew, in the order in which the gradients became ready. Where in a bucket a number lies decides
-in which order an all-reduce adds the ranks' shares, and with more than two of them the order
+DDP (Li et al., 2020) sends gradients in buckets. After its first backward pass it rebuilds the
+buckets in the order in which the gradients became ready. The place of a number in its bucket
+decides in which order an all-reduce adds the ranks' shares, and with more than two ranks the order
 changes the last bits of a sum. A resumed training would take its first step with the first layout,
-where the uninterrupted one has long had the second.
+where the uninterrupted training has used the second one for long.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def needed(trainer: pl.Trainer) -> bool:
-    """Whether the layout of the buckets changes after the first batch, and matters."""
+    """Whether DDP rebuilds its buckets after the first batch, and their layout matters."""
     wrapped = trainer.strategy.model
     if trainer.world_size <= 2 or not isinstance(trainer.strategy, DDPStrategy):
         return False
@@ -30,15 +30,14 @@ def needed(trainer: pl.Trainer) -> bool:
 
 
 def run(trainer: pl.Trainer, batch: Any) -> None:
-    """Forward and backward pass of a batch on all ranks; weights, optimizers and buffers are as
-    before afterwards.
+    """Run the forward and backward pass of a batch on all ranks; weights, optimizers and buffers
+    stay as they are.
 
-    Random states, accumulators and Lightning's counters are not: they are to be put back after
-    this.
+    Random states, accumulators and Lightning's counters change: they must be restored afterwards.
 
     Args:
         trainer: in ``fit``, before its first batch.
-        batch: what the loader gives, still on the CPU.
+        batch: a batch of the data loader, still on the CPU.
     """
     module = trainer.lightning_module
     loop = trainer.fit_loop.epoch_loop

@@ -1,12 +1,11 @@
-"""Lightning's loop over the batches of an epoch, which can be left between any two batches and
-entered there again.
+"""Lightning's loop over the batches of an epoch, which can stop and start between any two batches.
 
 Lightning (2.6) saves checkpoints in the middle of its hooks and infers from its counters where it
-was: after the last batch of an epoch, with validation in mid-epoch, or with loader workers, it goes
-on from the wrong place. Here a checkpoint is taken, and everything is put back, at one well-defined
-point only: a batch and all that belongs to it (optimizer step, logging, validation) is done, and
-the next one has not been asked for. For Lightning a resumed training is an ordinary one that begins
-in the middle.
+was. After the last batch of an epoch, with validation in mid-epoch, or with loader workers, it
+resumes at the wrong place. Here a checkpoint is saved, and everything is restored, at one
+well-defined point only: a batch and all that belongs to it (optimizer step, logging, validation) is
+done, and the next one has not been requested. For Lightning a resumed training is an ordinary one
+that starts in the middle.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loops.fetchers import _DataFetcher
@@ -22,8 +21,12 @@ from pytorch_lightning.loops.fit_loop import _FitLoop
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 
+from hpc_dl.compatibility.checks import missing_for_plain_step
+from hpc_dl.training.console import say
 from hpc_dl.training.lightning import ddp_warm_up
-from hpc_dl.training.lightning.plain_step import PlainStep, suffices
+
+if TYPE_CHECKING:
+    from hpc_dl.training.lightning.plain_step import PlainStep
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,9 @@ class Position:
 
     Attributes:
         epoch: index of the epoch, from 0.
-        batch: batches of the epoch that are done, on each rank.
-        validation_due: the validation after that batch has not been done, or was broken off.
+        batch: number of batches of the epoch that are done, on each rank.
+        validation_due: whether the validation after that batch is still to be done, or to be
+            repeated.
     """
 
     epoch: int
@@ -42,18 +46,18 @@ class Position:
 
 
 class EpochLoop(_TrainingEpochLoop):
-    """Can be left before each batch and in each validation, and can begin at a :class:`Position`."""
+    """Can stop before each batch and in each validation, and can start at a :class:`Position`."""
 
     def __init__(
         self, trainer: pl.Trainer, at_boundary: Callable[[], None], before_validation: Callable[[], None]
     ) -> None:
-        """Take the place of the Trainer's own loop, before ``fit``.
+        """Replace the Trainer's own loop, before ``fit``.
 
         Args:
             trainer: the Trainer.
-            at_boundary: called between two batches; may save, and may raise to leave the training.
-            before_validation: called when a validation is due and nothing of it has begun, not even
-                its loader.
+            at_boundary: called between two batches; may save, and may raise to stop the training.
+            before_validation: called when a validation is due and nothing of it has started, not
+                even its loader.
         """
         own = trainer.fit_loop.epoch_loop
         super().__init__(trainer, own.min_steps, own.max_steps)
@@ -62,13 +66,18 @@ class EpochLoop(_TrainingEpochLoop):
         self._entry: tuple[Position, dict[str, Any], Callable[[], None]] | None = None
         self._validation_due = False
         self._plain_step: PlainStep | None = None
-        self._validates: bool | None = None
+        self._can_step_plainly = True
+        if missing := missing_for_plain_step():
+            self._can_step_plainly = False
+            if trainer.is_global_zero:
+                say(missing)
+        self._validates: bool | None = None  # in this epoch
         trainer.fit_loop = _Epochs(trainer, self)
         trainer._signal_connector = _NoSignals(trainer)
 
     @property
     def position(self) -> Position:
-        """Where the training is; only meaningful between two batches."""
+        """The present point of the training; only meaningful between two batches."""
         return Position(self.trainer.current_epoch, self.batch_progress.current.ready, self._validation_due)
 
     def progress(self) -> dict[str, Any]:
@@ -76,29 +85,28 @@ class EpochLoop(_TrainingEpochLoop):
         return copy.deepcopy(self.trainer.fit_loop.state_dict())
 
     def enter_at(self, position: Position, progress: dict[str, Any], restore: Callable[[], None]) -> None:
-        """Begin there instead of at the first batch of the first epoch.
+        """Start at a position instead of at the first batch of the first epoch.
 
         Args:
-            position: where the checkpoint was taken.
-            progress: Lightning's counters of that moment.
-            restore: puts back all else (random states, accumulators); called when everything that
-                comes before the next batch is over, so that nothing of it changes what was put
-                back.
+            position: where the checkpoint was saved.
+            progress: Lightning's counters at that position.
+            restore: restores all else (random states, accumulators); called after everything that
+                happens before the next batch, so that nothing changes what was restored.
         """
         self._entry = (position, progress, restore)
         epochs = self.trainer.fit_loop.epoch_progress
         done = dict.fromkeys(("ready", "started", "processed", "completed"), position.epoch)
         epochs.load_state_dict({"total": done, "current": done})
-        self._count(progress)  # the global step must be right from the beginning
+        self._load_counters(progress)  # the global step must be right from the start
 
-    def stand_at_end(self, progress: dict[str, Any]) -> None:
-        """Count as after a training that is over, where only its test is left to do."""
+    def set_to_end(self, progress: dict[str, Any]) -> None:
+        """Set the counters to those after a complete training, of which only the test remains."""
         self.trainer.fit_loop.epoch_progress.load_state_dict(progress["epoch_progress"])
-        self._count(progress)
+        self._load_counters(progress)
 
     @property
     def validation_due(self) -> bool:
-        """Whether a validation is still to be done, now or where the training is entered."""
+        """Whether a validation is still to be done, now or where the training starts."""
         return self._validation_due or (self._entry is not None and self._entry[0].validation_due)
 
     @property
@@ -107,16 +115,16 @@ class EpochLoop(_TrainingEpochLoop):
         return not self._validation_due and super().done
 
     def run(self, data_fetcher: _DataFetcher) -> None:
-        """An epoch; what is the same in all of its steps is found out once."""
+        """Run an epoch; what is the same in all of its steps is determined once."""
         self._validates = super()._should_check_val_epoch()
-        self._plain_step = PlainStep(self) if suffices(self.trainer, data_fetcher) else None
+        self._plain_step = self._new_plain_step(data_fetcher)
         try:
             super().run(data_fetcher)
         finally:
             self._validates = self._plain_step = None
 
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
-        """Begin an epoch, or enter it where it was left."""
+        """Start an epoch, or enter it at the position of :meth:`enter_at`."""
         super().on_run_start(data_fetcher)
         if self._entry is None:
             return
@@ -124,14 +132,14 @@ class EpochLoop(_TrainingEpochLoop):
         self._entry = None
         if ddp_warm_up.needed(self.trainer):
             ddp_warm_up.run(self.trainer, self.trainer.datamodule.any_batch())  # type: ignore[attr-defined]
-        self._count(progress)
+        self._load_counters(progress)
         data_fetcher.fetched = position.batch
         data_fetcher.done = data_fetcher.length is not None and position.batch >= data_fetcher.length
         self._validation_due = position.validation_due
         restore()
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
-        """One batch; nothing, where only the validation after the last one is left to do."""
+        """Train on one batch; on none where only the validation after the last one is still due."""
         self._at_boundary()
         if self._validation_due:
             self._validation_due = False
@@ -141,38 +149,46 @@ class EpochLoop(_TrainingEpochLoop):
             super().advance(data_fetcher)
 
     def on_advance_end(self, data_fetcher: _DataFetcher) -> None:
-        """The validation, where one is due."""
+        """Validate, where that is due."""
         if self._should_check_val_fx(data_fetcher):
             self._validation_due = True
             self._before_validation()
             self._validation_due = False
             super().on_advance_end(data_fetcher)
             return
-        # The same without a validation; Lightning would ask for it once more.
+        # As Lightning does without a validation, which would check once more whether one is due.
         self.update_lr_schedulers("step", update_plateau_schedulers=True)
         if not self._should_accumulate():
             self._batches_that_stepped += 1
         self._save_loggers_on_train_batch_end()
 
     def _should_check_val_epoch(self) -> bool:
-        """Lightning asks in each step for what is the same in the whole epoch."""
+        """Whether this epoch has a validation; Lightning determines that in each step."""
         return super()._should_check_val_epoch() if self._validates is None else self._validates
 
     def _broadcast_sigterm_tensor(self) -> None:
-        """Nothing: the ranks agree on stopping in ``at_boundary``, without a wait for the device in
-        each step.
+        """Do nothing: the ranks agree on stopping in ``at_boundary``, without waiting for the
+        device in each step.
         """
 
-    def _count(self, progress: dict[str, Any]) -> None:
+    def _new_plain_step(self, data_fetcher: _DataFetcher) -> PlainStep | None:
+        """Return the plain step for this epoch; ``None`` where Lightning's own is needed."""
+        if not self._can_step_plainly:
+            return None
+        from hpc_dl.training.lightning import plain_step  # only here: it may fail where names are missing
+
+        return plain_step.PlainStep(self) if plain_step.suffices(self.trainer, data_fetcher) else None
+
+    def _load_counters(self, progress: dict[str, Any]) -> None:
         self.load_state_dict(progress, "epoch_loop.")
-        # Lightning would infer from these what it believes was interrupted.
+        # From these flags Lightning would infer what was interrupted.
         for loop in (self, self.val_loop, self.automatic_optimization, self.manual_optimization):
             loop._restarting = loop._loaded_from_state_dict = loop._resuming_from_checkpoint = False
 
 
 class _Epochs(_FitLoop):
-    """Lightning's, except that a validation that is due belongs to the training, even after its
-    last step.
+    """Lightning's loop over epochs; a validation that is due belongs to the training, even after
+    the last step.
     """
 
     def __init__(self, trainer: pl.Trainer, epoch_loop: EpochLoop) -> None:
@@ -181,17 +197,17 @@ class _Epochs(_FitLoop):
 
     @property
     def done(self) -> bool:
-        """Whether the training is over."""
+        """Whether the training is done."""
         return not self.epoch_loop.validation_due and super().done
 
 
 class _NoSignals(_SignalConnector):
-    """Lightning's handlers talk to other ranks, and save, in the middle of whatever is going on:
-    left out.
+    """No signal handlers: Lightning's communicate with other ranks, and save, in the middle of
+    whatever is running.
     """
 
     def register_signal_handlers(self) -> None:
-        """Nothing: see ``hpc_dl.training.stopping.signals``."""
+        """Do nothing: see ``hpc_dl.training.stopping.signals``."""
 
     def teardown(self) -> None:
-        """Nothing was registered."""
+        """Do nothing: no handler was registered."""

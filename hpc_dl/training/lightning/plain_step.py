@@ -1,13 +1,14 @@
-"""One batch of an ordinary training, straight through.
+"""One training step without the overhead of Lightning's own.
 
-Lightning's loop asks some two hundred times in each step whether somebody wants something else: it
-wraps each of 15 hooks, of the module and of every callback, into a profiler and a name, the forward
-and backward pass into a closure, the closure into an optimizer into a strategy. For a small network
-that is as much work as the network. Who wants what does not change within an epoch, so it is found
-out once: where nobody takes part in the optimization, the same things are done here in the same
-order, and only those hooks are called that somebody has. Everything else goes Lightning's own way:
-manual optimization, a module with an ``optimizer_step`` or ``backward`` of its own, scaled 16-bit
-gradients, optimizers from elsewhere, other strategies, profilers.
+Lightning's loop checks some two hundred times in each step whether other code takes part: it wraps
+each of 15 hooks, of the module and of every callback, into a profiler and a name, the forward and
+backward pass into a closure, the closure into an optimizer into a strategy. For a small network
+that is as much work as the network itself. Which hooks exist does not change within an epoch, so it
+is determined once. Where no other code takes part in the optimization, the same operations are done
+here in the same order, and only the hooks that exist are called. Everything else uses Lightning's
+own step: manual optimization, a module with its own ``optimizer_step`` or ``backward``, scaled
+16-bit gradients, optimizers that are not torch's, other strategies, profilers. So does a training
+where a private name that only this module needs is missing (see ``hpc_dl.compatibility``).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pytorch_lightning.plugins.precision import DoublePrecision, HalfPrecision, 
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
-#: Called where somebody has them.
+#: The hooks of a step; called where a callback or the module defines them.
 _HOOKS = (
     "on_train_batch_start",
     "on_before_zero_grad",
@@ -36,8 +37,8 @@ _HOOKS = (
     "on_before_optimizer_step",
     "on_train_batch_end",
 )
-#: With one of these of its own, a module takes part in the optimization.
-_TAKES_PART = (
+#: A module that defines one of these takes part in the optimization.
+_OPTIMIZATION_HOOKS = (
     "optimizer_step",
     "optimizer_zero_grad",
     "backward",
@@ -47,19 +48,19 @@ _TAKES_PART = (
 )
 _PRECISIONS = (Precision, MixedPrecision, HalfPrecision, DoublePrecision)
 _STRATEGIES = (SingleDeviceStrategy, DDPStrategy)
-_BLOCKING = ("cpu", "mps")  # as in Lightning: a copy to these is over when it returns
+_BLOCKING = ("cpu", "mps")  # as in Lightning: a copy to these devices is complete when it returns
 
 
 def suffices(trainer: pl.Trainer, fetcher: _DataFetcher) -> bool:
-    """Whether a step of this training is an ordinary one, in which nobody takes part but by the
-    usual hooks.
+    """Whether :class:`PlainStep` can make the steps of this training: no code takes part in the
+    optimization but through the usual hooks.
     """
     module, strategy, precision = trainer.lightning_module, trainer.strategy, trainer.precision_plugin
     return (
         module.automatic_optimization
-        and not any(_has_own(module, name, pl.LightningModule) for name in _TAKES_PART)
+        and not any(_has_own(module, name, pl.LightningModule) for name in _OPTIMIZATION_HOOKS)
         and len(trainer.optimizers) == 1
-        # One from elsewhere may ask for a closure, which computes the loss several times.
+        # Another one may require a closure, which computes the loss several times.
         and type(trainer.optimizers[0]).__module__.startswith("torch.optim.")
         and not isinstance(trainer.optimizers[0], torch.optim.LBFGS)
         and type(strategy) in _STRATEGIES
@@ -74,53 +75,53 @@ def suffices(trainer: pl.Trainer, fetcher: _DataFetcher) -> bool:
 
 
 class PlainStep:
-    """A batch, and an optimizer step where one is due: for a training for which that
+    """Trains on one batch, with an optimizer step where one is due; only where it
     :func:`suffices`.
     """
 
     def __init__(self, loop: _TrainingEpochLoop) -> None:
-        """Look who takes part; to be called at the beginning of each epoch.
+        """Collect the hooks; must be called at the start of each epoch.
 
         Args:
-            loop: whose counters go on, exactly as by its own ``advance``.
+            loop: the loop, whose counters advance exactly as by its own ``advance``.
         """
         trainer = loop.trainer
         self._loop = loop
         self._trainer = trainer
         self._connector = trainer._logger_connector
         self._module = module = trainer.lightning_module
-        self._module_values = vars(module)  # past torch's slow __setattr__, which looks for parameters
+        self._module_values = vars(module)  # bypasses torch's slow __setattr__, which checks for parameters
         self._optimizer = trainer.optimizers[0]
         self._device = trainer.strategy.root_device
-        self._hooks = {name: _owners(name, trainer, module) for name in _HOOKS}
+        self._hooks = {name: _hook_owners(name, trainer, module) for name in _HOOKS}
         self._with_index = len(loop._build_kwargs(OrderedDict(), None, 0)) > 1
         converts, casts = (
             _has_own(trainer.precision_plugin, n, Precision) for n in ("convert_input", "forward_context")
         )
         bare = not casts and trainer.strategy.model is module
         self._training_step = module.training_step if bare else trainer.strategy.training_step
-        # Lightning's selector: the data module's hook, where it has one, or else the module's.
-        givers = trainer._data_connector._datahook_selector
+        # Lightning's selector: the data module's hook where it has one, or else the module's.
+        selector = trainer._data_connector._datahook_selector
         names = ("on_before_batch_transfer", "transfer_batch_to_device")
         self._plain_transfer = not converts and not any(
-            _has_own(giver, name, pl.LightningModule)
+            _has_own(owner, name, pl.LightningModule)
             for name in names
-            for giver in (module, trainer.datamodule)  # type: ignore[attr-defined]
-            if giver is not None
+            for owner in (module, trainer.datamodule)  # type: ignore[attr-defined]
+            if owner is not None
         )
         after = "on_after_batch_transfer"
-        assert givers is not None
-        giver = givers.get_instance(after)
+        assert selector is not None
+        owner = selector.get_instance(after)
         self._after_transfer: Callable[[Any, int], Any] | None = (
-            getattr(giver, after) if _has_own(giver, after, pl.LightningModule) else None
+            getattr(owner, after) if _has_own(owner, after, pl.LightningModule) else None
         )
 
     def __call__(self, fetcher: _DataFetcher) -> None:
-        """Fetch a batch and learn from it.
+        """Fetch a batch and train on it.
 
         Raises:
-            StopIteration: the module's ``on_train_batch_start`` has ended the epoch, or there is no
-                batch left.
+            StopIteration: the module's ``on_train_batch_start`` has ended the epoch, or no batch is
+                left.
         """
         loop, connector = self._loop, self._connector
         progress = loop.batch_progress
@@ -128,10 +129,10 @@ class PlainStep:
         batch = next(fetcher)[0]
         index = current.ready
         progress.is_last_batch = fetcher.done
-        batch = self._received(batch)
+        batch = self._to_device(batch)
         total.ready += 1
         current.ready += 1
-        # What connector.on_batch_start does, after finding out which loop is at work.
+        # As connector.on_batch_start does, which first determines the running loop.
         connector._first_loop_iter = connector._first_loop_iter is None
         results = loop._results
         results.batch, results.batch_size, results.dataloader_idx = batch, None, None
@@ -139,7 +140,9 @@ class PlainStep:
         ended = False
         accumulating = loop._should_accumulate()
         if batch is None:
-            loop._warning_cache.warn("the loader gave None for a batch; if this was on purpose, ignore this warning")
+            loop._warning_cache.warn(
+                "the data loader returned None for a batch; if this was on purpose, ignore this warning"
+            )
         else:
             ended = self._call("on_train_batch_start", batch, index) == -1
             if ended:
@@ -147,7 +150,7 @@ class PlainStep:
                 accumulating = loop._should_accumulate()
             else:
                 progress.increment_started()
-                outputs = self._learn(batch, index, accumulating)
+                outputs = self._train_on(batch, index, accumulating)
         progress.increment_processed()
         self._step_schedules(index, accumulating)
         if ended:
@@ -161,8 +164,8 @@ class PlainStep:
             results.batch = results.batch_size = None
             progress.increment_completed()
 
-    def _received(self, batch: Any) -> Any:
-        """The batch on its device, through the hooks for that."""
+    def _to_device(self, batch: Any) -> Any:
+        """Move a batch to the device, through the hooks for that."""
         module, device = self._module, self._device
         if not self._plain_transfer:
             batch = self._trainer.precision_plugin.convert_input(batch)
@@ -176,8 +179,8 @@ class PlainStep:
             batch = module.transfer_batch_to_device(batch, device, 0)
         return batch if self._after_transfer is None else self._after_transfer(batch, 0)
 
-    def _learn(self, batch: Any, index: int, accumulating: bool) -> dict[str, Any]:
-        """Add the gradients of a batch; make a step, unless more batches belong to it."""
+    def _train_on(self, batch: Any, index: int, accumulating: bool) -> dict[str, Any]:
+        """Add the gradients of a batch; make an optimizer step unless more batches belong to it."""
         if accumulating:
             with self._unsynchronized():
                 return self._add_gradients(batch, index)
@@ -193,11 +196,11 @@ class PlainStep:
         return outputs
 
     def _add_gradients(self, batch: Any, index: int) -> dict[str, Any]:
-        """Forward and backward pass.
+        """Run the forward and backward pass.
 
         Returns:
-            What ``training_step`` returned, as a dictionary with the loss detached; empty when it
-            gave none.
+            The output of ``training_step`` as a dictionary with the loss detached; empty when that
+            was ``None``.
         """
         batches = self._trainer.accumulate_grad_batches
         self._module_values["_current_fx_name"] = "training_step"  # for self.log
@@ -209,7 +212,7 @@ class PlainStep:
         else:
             if output is None and self._trainer.world_size > 1:
                 raise RuntimeError(
-                    "training_step returned None, which several ranks cannot do: they wait for each other"
+                    "training_step returned None, which is impossible with several ranks: they wait for each other"
                 )
             result = ClosureResult.from_training_step_output(output, batches)
             loss, outputs = result.closure_loss, {} if result.loss is None else result.asdict()
@@ -224,8 +227,8 @@ class PlainStep:
                     parameter.grad = None
             counters.increment_completed()
         if loss is None:
-            told = "`training_step` returned `None`. If this was on purpose, ignore this warning..."
-            self._loop._warning_cache.warn(told)
+            warning = "`training_step` returned `None`. If this was on purpose, ignore this warning..."
+            self._loop._warning_cache.warn(warning)
             return outputs
         self._call("on_before_backward", loss)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -233,7 +236,7 @@ class PlainStep:
         return outputs
 
     def _step_schedules(self, index: int, accumulating: bool) -> None:
-        """Those that do not wait for a validation."""
+        """Step the learning-rate schedules that do not depend on a validation."""
         loop = self._loop
         if not accumulating:
             for config in self._trainer.lr_scheduler_configs:
@@ -246,33 +249,31 @@ class PlainStep:
             loop.update_lr_schedulers("epoch", update_plateau_schedulers=False)
 
     def _unsynchronized(self) -> AbstractContextManager[Any]:
-        """Ranks exchange gradients once for each optimizer step."""
+        """Return a context without exchange of gradients, which is due once per optimizer step."""
         strategy = self._trainer.strategy
         return strategy.block_backward_sync() if isinstance(strategy, DDPStrategy) else nullcontext()
 
-    def _call(self, name: str, *given: Any) -> Any:
-        """The hook of this name: of the callbacks in their order, then of the module, whose answer
-        is returned.
-        """
+    def _call(self, name: str, *arguments: Any) -> Any:
+        """Call a hook of the callbacks, then of the module; return the result of the module."""
         callbacks, own = self._hooks[name]
         if not callbacks and own is None:
             return None
         values = self._module_values
         before, values["_current_fx_name"] = values["_current_fx_name"], name  # for self.log
         for callback in callbacks:
-            callback(self._trainer, self._module, *given)
-        answer = None if own is None else own(*given)
+            callback(self._trainer, self._module, *arguments)
+        result = None if own is None else own(*arguments)
         values["_current_fx_name"] = before
-        return answer
+        return result
 
 
 def _has_own(instance: Any, name: str, base: type) -> bool:
-    """Whether a method is another than that of the base class."""
+    """Whether a method overrides that of the base class."""
     method = getattr(instance, name)
     return getattr(method, "__func__", method) is not getattr(base, name)
 
 
-def _owners(
+def _hook_owners(
     name: str, trainer: pl.Trainer, module: pl.LightningModule
 ) -> tuple[list[Callable[..., Any]], Callable[..., Any] | None]:
     callbacks = [

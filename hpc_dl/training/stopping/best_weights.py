@@ -1,4 +1,4 @@
-"""The best weights of a training, kept even when the disk was full at the time."""
+"""The best weights of a training, kept in memory while the disk has no room for them."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ Write = Callable[[Kind, int, Callable[[BinaryIO], None]], OSError | None]
 
 
 class BestWeights:
-    """Which weights were the best so far; all ranks decide alike, rank 0 writes.
+    """The best weights so far; all ranks decide alike, rank 0 writes.
 
-    Weights that could not be written stay in memory until they are: a checkpoint to go on from must
-    not be newer than they, or the run would forget them.
+    Weights that could not be written stay in memory until they are: a checkpoint to resume from
+    must not be newer than the best weights on disk, or a resumed run would not know them.
 
     Attributes:
-        value: of the monitored metric; NaN where nothing was monitored, ``None`` before anything
-            was kept.
-        step: optimizer steps done then.
+        value: value of the monitored metric; NaN where nothing was monitored, ``None`` before
+            anything was kept.
+        step: optimizer steps done at that moment.
     """
 
     def __init__(self, mode: Literal["min", "max"], write: Write, say: Callable[[str], None], *, writes: bool) -> None:
-        """Nothing is kept yet.
+        """Start without any weights.
 
         Args:
-            mode: whether a small or a large value is good.
-            write: writes a checkpoint on rank 0; all ranks get what went wrong.
-            say: tells the user one line.
+            mode: whether small or large values are better.
+            write: writes a checkpoint on rank 0, and returns the error, if any, on all ranks.
+            say: shows the user one line.
             writes: whether this is rank 0.
         """
         self._mode = mode
@@ -45,7 +45,7 @@ class BestWeights:
         self.step: int | None = None
 
     def consider(self, trainer: pl.Trainer, value: float) -> None:
-        """Keep the present weights if their value is better than the best one so far."""
+        """Keep the present weights if their value is better than the best so far."""
         if self.value is None or math.isnan(self.value):  # any number is better than none
             better = self.value is None or not math.isnan(value)
         else:
@@ -64,10 +64,10 @@ class BestWeights:
             if self._writes:
                 torch.save(checkpoint, content)
             self._unwritten = content.getvalue()
-            self._say(f"The best weights, of step {self.step}, could not be written ({problem}); training goes on.")
+            self._say(f"The best weights, of step {self.step}, could not be written ({problem}); training continues.")
 
-    def write_rest(self) -> OSError | None:
-        """Try again to write what could not be written; what is wrong still."""
+    def write_pending(self) -> OSError | None:
+        """Retry to write weights that could not be written; return the error, if any."""
         content = self._unwritten
         if content is None or self.step is None:
             return None
@@ -77,9 +77,9 @@ class BestWeights:
         return problem
 
     def state_dict(self) -> dict[str, Any]:
-        """What was the best."""
+        """The best value and its step, for a checkpoint."""
         return {"best": self.value, "best_step": self.step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on comparing with it."""
+        """Restore the best value and its step from a checkpoint."""
         self.value, self.step = state["best"], state["best_step"]

@@ -1,4 +1,4 @@
-"""When a training that no longer gets better is ended: early stopping (Prechelt, 1998)."""
+"""Early stopping: ends a training that no longer improves (Prechelt, 1998)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class Patience:
     """Counts the validations in a row without an improvement; all ranks count alike."""
 
     def __init__(self, config: EarlyStopping, mode: Literal["min", "max"]) -> None:
-        """Begin to count.
+        """Start at zero.
 
         Args:
-            config: how many, and what is an improvement.
-            mode: whether a small or a large value is good.
+            config: the number of validations, and the smallest improvement.
+            mode: whether small or large values are better.
         """
         self._config = config
         self._sign = 1.0 if mode == "min" else -1.0
@@ -25,7 +25,7 @@ class Patience:
 
     @property
     def ran_out(self) -> bool:
-        """Whether there were as many validations without an improvement as are allowed."""
+        """Whether as many validations as allowed brought no improvement."""
         return self._waited >= self._config.patience
 
     def consider(self, value: float) -> None:
@@ -36,9 +36,9 @@ class Patience:
             self._waited += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values for a checkpoint."""
+        """The state for a checkpoint, in plain values."""
         return {"best": self._best, "waited": self._waited}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the state from a checkpoint."""
         self._best, self._waited = state["best"], state["waited"]

@@ -1,4 +1,4 @@
-"""The ranks of a run among themselves: a process group over CPU sockets, apart from that of the
+"""Messages between the ranks of a run: a process group over CPU sockets, separate from that of the
 gradients.
 """
 
@@ -12,9 +12,10 @@ import torch.distributed as dist
 
 
 class RankGroup:
-    """Small words between the ranks; with a single rank nothing is sent.
+    """Small messages exchanged between ranks; with a single rank nothing is sent.
 
-    Not on the group that carries gradients: there a word would wait for the GPU, or make it wait.
+    Not on the group that carries gradients: there a message would wait for the GPU, or make it
+    wait.
 
     Attributes:
         rank: number of this process, from 0.
@@ -22,8 +23,8 @@ class RankGroup:
     """
 
     def __init__(self, timeout_s: float | None = None) -> None:
-        """Join the group; all ranks must call this at the same point, after torch's process group
-        exists.
+        """Join the group. All ranks must call this at the same point, after torch's process group
+        was initialized.
 
         Args:
             timeout_s: seconds after which a rank that waits for another gives up; ``None`` for
@@ -34,39 +35,40 @@ class RankGroup:
         self.size = dist.get_world_size() if joined else 1
         self._group: Any = None
         self._pending: Any = None
-        self._word = torch.zeros(1, dtype=torch.int64)
+        self._value = torch.zeros(1, dtype=torch.int64)
         if self.size > 1:
             timeout = None if timeout_s is None else datetime.timedelta(seconds=timeout_s)
             self._group = dist.new_group(backend="gloo", timeout=timeout)
 
     def highest(self, value: int) -> int:
-        """The highest value that any rank gave in the call *before* this one; 0 in the first.
+        """Return the highest value that any rank gave in the *previous* call; 0 in the first.
 
-        Nobody waits: the words travel while the next batch is computed. All ranks get the same
-        answer, as long as all make the same calls in the same order.
+        No rank waits: the values travel while the next batch is computed. All ranks get the same
+        result, as long as all make the same calls in the same order.
         """
         if self.size == 1:
             return value
-        before = 0
+        previous = 0
         if self._pending is not None:
             self._pending.wait()
-            before = int(self._word)
-        self._word.fill_(value)
-        self._pending = dist.all_reduce(self._word, op=dist.ReduceOp.MAX, group=self._group, async_op=True)
-        return before
+            previous = int(self._value)
+        self._value.fill_(value)
+        self._pending = dist.all_reduce(self._value, op=dist.ReduceOp.MAX, group=self._group, async_op=True)
+        return previous
 
     def highest_now(self, value: int) -> int:
-        """The highest value that any rank gives in this very call."""
+        """Return the highest value that any rank gives in this very call."""
         if self.size == 1:
             return value
         self.settle()
-        word = torch.tensor([value])
-        dist.all_reduce(word, op=dist.ReduceOp.MAX, group=self._group)
-        return int(word)
+        highest = torch.tensor([value])
+        dist.all_reduce(highest, op=dist.ReduceOp.MAX, group=self._group)
+        return int(highest)
 
     def gather(self, value: Any) -> list[Any] | None:
-        """The values of all ranks on rank 0, ``None`` on the others; pickled, among our own
-        processes.
+        """Return the values of all ranks on rank 0, ``None`` on the others.
+
+        The values are pickled, which is safe among our own processes.
         """
         if self.size == 1:
             return [value]
@@ -76,7 +78,7 @@ class RankGroup:
         return values
 
     def from_rank_0(self, value: Any) -> Any:
-        """Rank 0's value on all ranks."""
+        """Return rank 0's value on all ranks."""
         if self.size == 1:
             return value
         self.settle()
@@ -85,11 +87,11 @@ class RankGroup:
         return holder[0]
 
     def wait_for_all(self) -> None:
-        """Return when all ranks have come here."""
+        """Return when all ranks have called this."""
         self.highest_now(0)
 
     def settle(self) -> None:
-        """Wait for words that still travel, so that none is under way at the end."""
+        """Wait for values that still travel, so that none is under way at the end."""
         if self._pending is not None:
             self._pending.wait()
             self._pending = None
@@ -97,8 +99,8 @@ class RankGroup:
     def disband(self) -> None:
         """End this group and torch's own; no rank may call another afterwards.
 
-        Left to the interpreter's exit, gloo's threads may outlive what they run in: the process of
-        a training that went well aborts, one in many hundred times.
+        Without this call gloo's threads may outlive the interpreter: about one in several hundred
+        processes of a successful training then aborts at its exit.
         """
         if self.size > 1:
             self.settle()

@@ -1,4 +1,6 @@
-"""Looking into the checkpoint that a training is to go on from, before anything is built on it."""
+"""The point at which a training resumes, read from its checkpoint and checked before anything is
+built on it.
+"""
 
 from __future__ import annotations
 
@@ -14,29 +16,25 @@ from hpc_dl.errors import Fault, RunError
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.training.lightning.epoch_loop import Position
 
-#: Under this key a checkpoint holds what Lightning leaves out.
+#: The key of a checkpoint under which hpc_dl stores what Lightning leaves out.
 KEY = "hpc_dl"
 
-_NEW_RUN = "begin a new run with `hpc-dl train` or `submit`"
+_NEW_RUN = "start a new run with `hpc-dl train` or `submit`"
 _MUST_AGREE = (
-    ("data", "data.file", "has another content than the data that the run has learned from so far"),
-    ("seed", "seed", "is not the run's"),
-    (
-        "global_batch_size",
-        "data.batch_size",
-        "gives a batch over all ranks another size than the run's",
-    ),
+    ("data", "data.file", "has another content than the data that the run was trained on so far"),
+    ("seed", "seed", "differs from the run's seed"),
+    ("global_batch_size", "data.batch_size", "changes the size of a batch over all ranks"),
 )
 _SAME_END = ("max_epochs", "max_steps")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """Where and how a training goes on.
+class ResumePoint:
+    """Where and how a training resumes.
 
     Attributes:
-        position: between which batches.
-        complete: nothing is left to train, only to test.
+        position: the point between two batches.
+        complete: whether the training is done, so that only the test remains.
         progress: Lightning's counters.
         callbacks: states of the callbacks, by their keys.
     """
@@ -47,19 +45,19 @@ class Entry:
     callbacks: dict[str, Any]
 
 
-def examine(start: Checkpoint, facts: Mapping[str, Any], model: pl.LightningModule) -> Entry:
-    """Find out where a checkpoint enters the training, and whether it belongs to it at all.
+def examine(start: Checkpoint, facts: Mapping[str, Any], model: pl.LightningModule) -> ResumePoint:
+    """Return the point at which a checkpoint resumes the training, after checking that it fits.
 
     Args:
-        start: a whole checkpoint of this run.
-        facts: what this attempt would put into its own checkpoints.
+        start: an intact checkpoint of this run.
+        facts: what this attempt would store in its own checkpoints.
         model: the module with fresh weights.
 
     Raises:
-        RunError: it belongs to other data, to another model or another global batch; with all
+        RunError: it belongs to other data, another model or another global batch size; with all
             faults found.
     """
-    # Our own file, from the run's own folder: a user's module may keep more in it than plain
+    # Our own file, from the run's own folder: a user's module may store more in it than plain
     # values.
     content = torch.load(start.path, weights_only=False, mmap=True, map_location="cpu")
     own = content[KEY]
@@ -68,16 +66,16 @@ def examine(start: Checkpoint, facts: Mapping[str, Any], model: pl.LightningModu
         for key, where, problem in _MUST_AGREE
         if own[key] != facts[key]
     ]
-    if problem := _misfit(content["state_dict"], model):
+    if problem := _model_difference(content["state_dict"], model):
         faults.append(Fault("model", f"does not fit {start.path.name}: {problem}", remedy=_NEW_RUN))
     if faults:
         raise RunError(*faults)
     complete = own["complete"] and all(own[key] == facts[key] for key in _SAME_END)
-    return Entry(Position(**own["position"]), complete, content["loops"]["fit_loop"], content["callbacks"])
+    return ResumePoint(Position(**own["position"]), complete, content["loops"]["fit_loop"], content["callbacks"])
 
 
-def _misfit(saved: dict[str, torch.Tensor], model: pl.LightningModule) -> str:
-    """How a model's weights differ from saved ones, in words; empty when they fit."""
+def _model_difference(saved: dict[str, torch.Tensor], model: pl.LightningModule) -> str:
+    """Describe how a model's weights differ from saved ones; empty when they fit."""
     own = model.state_dict()
     lazy = {name for name, value in own.items() if isinstance(value, (UninitializedParameter, UninitializedBuffer))}
     if missing := saved.keys() - own.keys():

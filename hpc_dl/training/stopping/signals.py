@@ -1,8 +1,9 @@
-"""Signals that ask a training to stop. They only leave word; the training looks at it between two
-batches.
+"""Signals that request a training to stop; their handlers only record the request, which the
+training checks between two batches.
 
-Nothing else may happen in a handler: it runs at any moment, in the middle of an optimizer step or
-of a write. Imports no torch, so that the handlers are in place seconds before a training can begin.
+A handler runs at any moment, in the middle of an optimizer step or of a write, so it must do
+nothing else. Imports no torch, so that the handlers are installed seconds before a training can
+start.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from typing import Literal
 
 Cause = Literal["limit", "term", "interrupt"]
 
-# Slurm warns ahead of the time limit with the signal that --signal names: USR2 is submitit's, USR1
-# Lightning's choice.
+# Slurm warns ahead of the time limit with the signal that --signal names: submitit chooses USR2,
+# Lightning USR1.
 _CAUSES: dict[int, Cause] = {
     signal.SIGUSR1: "limit",
     signal.SIGUSR2: "limit",
@@ -31,13 +32,13 @@ _CAUSES: dict[int, Cause] = {
 
 @dataclass
 class StopRequest:
-    """Why this process was asked to stop, and when.
+    """Why this process was requested to stop, and when.
 
     Attributes:
         cause: ``limit``: the time limit is near; ``term``: cancelled, preempted, or the node shuts
             down; ``interrupt``: Ctrl-C.
-        signal_name: the signal, for people.
-        time: when it came, as ``time.monotonic()``.
+        signal_name: the signal, as text.
+        time: when it arrived, as ``time.monotonic()``.
     """
 
     cause: Cause
@@ -45,56 +46,71 @@ class StopRequest:
     time: float
 
 
+class TrainingStopped(Exception):
+    """The training has stopped between two batches, with a checkpoint; raised on all ranks at the
+    same point.
+
+    Attributes:
+        cause: why; the most urgent cause of all ranks.
+        step: optimizer steps done.
+    """
+
+    def __init__(self, cause: Cause, step: int) -> None:
+        super().__init__(f"stopped at step {step}: {cause}")
+        self.cause = cause
+        self.step = step
+
+
 _request: StopRequest | None = None
 _owner: int | None = None
-_last_words: Callable[[], None]
+_epilogue: Callable[[], None]
 
 
-def install(last_words: Callable[[], None] = lambda: None) -> None:
-    """Begin to take note of USR1, USR2, TERM and INT in this process; forked loader workers do not.
+def install(epilogue: Callable[[], None] = lambda: None) -> None:
+    """Record USR1, USR2, TERM and INT in this process from now on; not in forked loader workers.
 
-    A second call keeps what was noted since the first.
+    A second call keeps the request that was recorded since the first.
 
     Args:
-        last_words: called before the process leaves at once, because of a second Ctrl-C.
+        epilogue: called before the process exits at once, because of a second Ctrl-C.
     """
-    global _owner, _request, _last_words
+    global _owner, _request, _epilogue
     if _owner != os.getpid():
         _owner, _request = os.getpid(), None
-    _last_words = last_words
+    _epilogue = epilogue
     for number in _CAUSES:
-        signal.signal(number, _note)
-    signal.signal(signal.SIGCONT, signal.SIG_DFL)  # Slurm sends it along with TERM; submitit had it ignored
+        signal.signal(number, _record)
+    signal.signal(signal.SIGCONT, signal.SIG_DFL)  # Slurm sends it along with TERM; submitit makes it ignored
 
 
 def requested() -> StopRequest | None:
-    """What this process was asked for, or ``None``."""
+    """The stop request of this process, or ``None``."""
     return _request
 
 
-def answered() -> None:
-    """Forget the request: the training that it was meant for has left."""
+def clear_request() -> None:
+    """Forget the request: the training that it was meant for has stopped."""
     global _request
     _request = None
 
 
 def request(cause: Cause, name: str) -> None:
-    """Ask this process to stop, without a signal."""
+    """Request this process to stop, without a signal."""
     global _request
-    # A cancel that follows the warning of the time limit is the last word: it must not be requeued.
+    # A cancel overrides an earlier warning of the time limit: the job must not be requeued.
     if _request is None or (_request.cause == "limit" and cause != "limit"):
         _request = StopRequest(cause, name, time.monotonic())
 
 
-def _note(number: int, frame: FrameType | None) -> None:
+def _record(number: int, frame: FrameType | None) -> None:
     if os.getpid() != _owner:  # a forked child that has not installed its own handlers yet
         return
     if number == signal.SIGINT and _request is not None and _request.signal_name == "SIGINT":
-        sys.stderr.write("\nLeaving at once; `hpc-dl resume` goes on from the newest checkpoint.\n")
+        sys.stderr.write("\nStopping at once; `hpc-dl resume` continues from the newest checkpoint.\n")
         sys.stderr.flush()
         with contextlib.suppress(Exception):
-            _last_words()
+            _epilogue()
         os._exit(130)
     if number == signal.SIGINT and _request is None:
-        os.write(2, b"\nStopping after the running step, with a checkpoint. Ctrl-C again leaves at once.\n")
+        os.write(2, b"\nStopping after the running step, with a checkpoint. Press Ctrl-C again to stop at once.\n")
     request(_CAUSES[number], signal.Signals(number).name)

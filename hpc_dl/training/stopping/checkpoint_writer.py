@@ -1,0 +1,187 @@
+"""Checkpoints to resume from: what they contain, how they are written, and how they are restored.
+
+A checkpoint is Lightning's own (weights, optimizers, schedules, loss scaling, callbacks, counters)
+and, under the key ``hpc_dl``, all that Lightning leaves out: the position between two batches, and
+every rank's random states and accumulators.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, BinaryIO, Literal
+
+import pytorch_lightning as pl
+import torch
+
+from hpc_dl.errors import RunError
+from hpc_dl.runs import checkpoints
+from hpc_dl.runs.checkpoints import Checkpoint
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.training.callbacks import TrainingMetrics
+from hpc_dl.training.compiling import match_layouts
+from hpc_dl.training.lightning import random_state, rank_state
+from hpc_dl.training.lightning.epoch_loop import Position
+from hpc_dl.training.stopping.best_weights import BestWeights
+from hpc_dl.training.stopping.rank_group import RankGroup
+from hpc_dl.training.stopping.resume_point import KEY
+
+
+class CheckpointWriter:
+    """Writes checkpoints on rank 0 with the state of all ranks, and restores that state.
+
+    Attributes:
+        best: the best weights so far.
+        last: optimizer steps and position of the newest checkpoint that can be resumed from.
+        last_step: optimizer steps at the last attempt to write one.
+        last_time: ``time.monotonic()`` at that moment.
+        checkpoint_s: seconds that the slowest write took.
+        total_s: seconds that all writes took.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        group: RankGroup,
+        mode: Literal["min", "max"],
+        *,
+        facts: dict[str, Any],
+        say: Callable[[str], None],
+        before_save: Callable[[], None],
+        writing: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        """Write nothing yet.
+
+        Args:
+            run: the run folder.
+            group: the ranks.
+            mode: whether small or large values of the monitored metric are better.
+            facts: plain values for each checkpoint, by which a later attempt checks that it fits.
+            say: shows the user one line.
+            before_save: brings to disk what must not be older than the checkpoint: the journal.
+            writing: a context for the time of a write, such as a phase of the watchdog.
+        """
+        self._run = run
+        self._group = group
+        self._facts = facts
+        self._say = say
+        self._before_save = before_save
+        self._writing = writing
+        self.best = BestWeights(mode, self.write, say, writes=group.rank == 0)
+        self.last: tuple[int, Position] | None = None
+        self.last_step = 0
+        self.last_time = time.monotonic()
+        self.checkpoint_s = 0.0
+        self.total_s = 0.0
+
+    def save(
+        self,
+        trainer: pl.Trainer,
+        position: Position,
+        *,
+        progress: dict[str, Any] | None = None,
+        own_state: dict[str, Any] | None = None,
+        complete: bool = False,
+        stopping: bool = False,
+    ) -> None:
+        """Save a checkpoint; all ranks must call this at the same point.
+
+        Args:
+            trainer: the Trainer.
+            position: the point between two batches.
+            progress: Lightning's counters at that point, if that is not now.
+            own_state: :meth:`own_state` at that point, if that is not now.
+            complete: whether the training is done.
+            stopping: whether the training is about to stop.
+
+        Raises:
+            RunError: the checkpoint could not be written, and the training is about to end.
+                Otherwise that is only announced, and retried later.
+        """
+        step = trainer.global_step
+        ranks = self._group.gather(self.own_state(trainer) if own_state is None else own_state)
+        checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        if progress is not None:
+            checkpoint["loops"]["fit_loop"] = progress
+        checkpoint[KEY] = {**self._facts, "position": vars(position), "complete": complete, "ranks": ranks}
+        # The best weights must be on disk first: after a newer checkpoint no attempt would write
+        # them again.
+        problem = self.best.write_pending() or self.write("step", step, lambda file: torch.save(checkpoint, file))
+        self.last_time, self.last_step = time.monotonic(), step  # a failed one is not retried in each step
+        if problem is None:
+            self.last = (step, position)
+        elif stopping or complete:
+            raise RunError.at(
+                self._run.checkpoints,
+                f"the checkpoint of step {step} could not be written: {problem.strerror or problem}",
+                remedy="free disk space there, then continue from the previous checkpoint with `hpc-dl resume`",
+            ) from problem
+        else:
+            self._say(f"The checkpoint of step {step} could not be written ({problem}); training continues.")
+
+    def write(self, kind: checkpoints.Kind, step: int, save: Callable[[BinaryIO], None]) -> OSError | None:
+        """Write a file on rank 0; return the error, if any, on all ranks."""
+        start = time.monotonic()
+        problem: OSError | None = None
+        with self._writing():
+            if self._group.rank == 0:
+                try:
+                    self._before_save()
+                    checkpoints.write(self._run.checkpoints, kind, step, save)
+                    checkpoints.prune(self._run.checkpoints)
+                except OSError as error:
+                    problem = error
+            problem = self._group.from_rank_0(problem)
+        seconds = time.monotonic() - start
+        self.total_s += seconds
+        self.checkpoint_s = max(self.checkpoint_s, seconds)
+        return problem
+
+    def own_state(self, trainer: pl.Trainer) -> dict[str, Any]:
+        """The state that only this rank has."""
+        return {"state": rank_state.capture(trainer), "training_metrics": _training_metrics(trainer).rank_state()}
+
+    def restore(self, trainer: pl.Trainer, content: dict[str, Any]) -> None:
+        """Restore the state that only this rank has.
+
+        With another number of ranks than in the checkpoint each rank gets fresh random states.
+
+        Args:
+            trainer: the Trainer, before its next batch.
+            content: what the checkpoint holds under :data:`KEY`.
+        """
+        match_layouts(trainer.optimizers)
+        ranks, metrics = content["ranks"], _training_metrics(trainer)
+        if len(ranks) == self._group.size:
+            own_state = ranks[self._group.rank]
+            metrics.load_rank_state(own_state["training_metrics"])
+            warnings = rank_state.restore(trainer, own_state["state"])
+        else:
+            warnings = rank_state.restore(trainer, ranks[0]["state"])
+            shares = [state["training_metrics"] for state in ranks]
+            metrics.load_rank_state(TrainingMetrics.share(shares, self._group.rank))
+            random_state.seed_fresh(int(content["seed"]), self._group.rank, trainer.global_step)
+        for warning in warnings:
+            self._say(warning)
+
+    def find_best(self) -> Checkpoint:
+        """Return the file of the best weights, verified; all ranks must call this.
+
+        Raises:
+            RunError: it is damaged or missing: other weights must not silently take its place.
+        """
+        assert self.best.step is not None, "each training that ended has kept some weights"
+        file = checkpoints.at(self._run.checkpoints, "best", self.best.step)
+        problem = checkpoints.problem_of(file) if self._group.rank == 0 else ""
+        if problem := self._group.from_rank_0(problem):
+            raise RunError.at(
+                file.path,
+                f"the best weights are damaged ({problem})",
+                remedy="restore the file from a copy, or start a new run",
+            )
+        return file
+
+
+def _training_metrics(trainer: pl.Trainer) -> TrainingMetrics:
+    return next(callback for callback in trainer.callbacks if isinstance(callback, TrainingMetrics))  # type: ignore[attr-defined]
