@@ -69,7 +69,8 @@ def configuration(file: Path, **sections: Any) -> dict[str, Any]:
 
     Args:
         file: the HDF5 file.
-        sections: merged into it key by key; model, optimizer, schedule and loss replace the section.
+        sections: merged into it key by key; model, optimizer, schedule and loss replace the
+            section.
     """
     content: dict[str, Any] = {
         "name": "benchmark",

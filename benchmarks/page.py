@@ -1,4 +1,5 @@
-"""The results: JSON files in this folder, and docs/benchmarks.md with one section for each benchmark.
+"""The results: JSON files in this folder, and docs/benchmarks.md with one section for each
+benchmark.
 
 ``python -m benchmarks.page`` writes the page again from the JSON files, without measuring.
 """
