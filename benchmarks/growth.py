@@ -120,7 +120,7 @@ def memory_limit(size: int) -> Iterator[str]:
     Yields:
         What the limit is.
     """
-    own_groups = {}
+    own_groups: dict[str, str] = {}
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, group_path = line.split(":", 2)
         own_groups |= {name: group_path.lstrip("/") for name in controllers.split(",")}

@@ -20,9 +20,9 @@ def main() -> None:
     """Measure, and publish the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.preemption", description=preemption.__doc__)
     options = page.parse(parser, quick="one short training of each kind")
-    sizes, ranks, pairs, stops = CHECKPOINT_BYTES, (1, 2), PAIRS, STOPS
+    sizes, ranks, pairs, stops = list(CHECKPOINT_BYTES), [1, 2], PAIRS, STOPS
     if options.quick:
-        sizes, ranks, pairs, stops = CHECKPOINT_BYTES[:1], (1,), 1, 2
+        sizes, ranks, pairs, stops = [CHECKPOINT_BYTES[0]], [1], 1, 2
     results: dict[str, Any] = {"machine": page.machine("torch", "pytorch-lightning")}
     with tempfile.TemporaryDirectory(prefix="hpc-dl-bench-") as temporary:
         folder = Path(temporary)
