@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,3 +97,10 @@ def test_the_page_shows_the_recorded_results(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(page, "PAGE", copy)
     page.main()
     assert copy.read_text() == (PROJECT / "docs" / "benchmarks.md").read_text(), "run `python -m benchmarks.page`"
+
+
+def test_benchmarks_do_not_import_the_tests() -> None:
+    files = sorted((PROJECT / "benchmarks").rglob("*.py"))
+    assert len(files) > 30
+    importing = [file for file in files if re.search(r"^\s*(from|import) tests\b", file.read_text(), re.MULTILINE)]
+    assert importing == []
