@@ -102,7 +102,7 @@ def by_hand(network: str, file: Path, steps: int) -> list[float]:
 
 
 def by_script(network: str, file: Path, steps: int, workers: int) -> list[float]:
-    """Train with Lightning's defaults, a Dataset that reads each sample, and ``self.log`` per step."""
+    """Train with Lightning's defaults, a Dataset of single samples, and ``self.log`` per step."""
     import pytorch_lightning as pl
     import torch
     from torch.utils.data import DataLoader

@@ -1,5 +1,4 @@
-"""The results: JSON files in this folder, and docs/benchmarks.md with one section for each
-benchmark.
+"""The results of the benchmarks: a JSON file for each, and a section of docs/benchmarks.md.
 
 ``python -m benchmarks.page`` writes the page again from the JSON files, without measuring.
 """

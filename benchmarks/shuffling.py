@@ -28,7 +28,7 @@ BUFFERS = (1.0, 4.0, 16.0, 32.0)  # MiB
 
 
 def sort_by_class(source: Path, target: Path) -> None:
-    """Copy a data file with the samples of each split sorted by class, in gzip chunks of 64 rows."""
+    """Copy a data file, with each split sorted by class and in gzip chunks of 64 rows."""
     with h5py.File(source) as file, h5py.File(target, "w") as copy:
         for split in ("train", "val", "test"):
             y = file[f"{split}/targets"][()]

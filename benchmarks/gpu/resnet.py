@@ -31,7 +31,7 @@ class ResidualBlock(nn.Module):
             self.shortcut = nn.Sequential(nn.Conv2d(num_in, num_out, 1, stride, bias=False), nn.BatchNorm2d(num_out))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, num_in, height, width) to (batch, num_out, height / stride, width / stride)."""
+        """Map (batch, num_in, height, width) to (batch, num_out, height/stride, width/stride)."""
         return torch.relu(self.body(x) + self.shortcut(x))
 
 

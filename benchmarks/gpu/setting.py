@@ -54,7 +54,7 @@ class Setting:
 def images_per_second(
     setting: Setting, step: Callable[[Tensor, Tensor], None], batches: Iterator[Batch], num_steps: int
 ) -> float:
-    """Return the rate over some steps, including the time until the device has finished the last."""
+    """Return the rate over some steps, until the device has finished the last one."""
     setting.wait()
     start, images = time.perf_counter(), 0
     for x, y in islice(batches, num_steps):

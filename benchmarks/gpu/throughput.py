@@ -46,6 +46,6 @@ def utilization(images_per_s: float, flop_per_image: float) -> float | None:
     """Return the share of the card's peak in bf16; ``None`` if the peak is not known."""
     if not torch.cuda.is_available():
         return None
-    words = torch.cuda.get_device_name().split()
-    peak = next((peak for card, peak in PEAKS.items() if card in words), None)
+    name_parts = torch.cuda.get_device_name().split()
+    peak = next((peak for card, peak in PEAKS.items() if card in name_parts), None)
     return None if peak is None else images_per_s * flop_per_image / peak

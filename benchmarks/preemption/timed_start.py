@@ -1,4 +1,4 @@
-"""A training that notes when each part of its start begins and ends.
+"""A training that notes the times of each part of its start.
 
 ``python -m benchmarks.preemption.timed_start RUN_FOLDER TIMES_FILE``. Everything but the standard
 library is imported late, because the imports are one of the parts.

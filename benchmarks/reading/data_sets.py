@@ -90,7 +90,7 @@ def _interpolation(small: int, size: int) -> NDArray[np.float32]:
 
 
 def labels(data: DataSet) -> NDArray[np.int64]:
-    """The labels of the samples: their number modulo 100, so that a reader's batch can be checked."""
+    """The number of each sample modulo 100, by which a batch can be checked."""
     return np.arange(data.samples, dtype=np.int64) % CLASSES
 
 
@@ -116,7 +116,7 @@ def peer_path(folder: Path, data: DataSet, peer: str) -> Path:
 
 
 def chunked_layouts() -> dict[str, Callable[[DataSet], dict[str, Any]]]:
-    """Return the arguments of ``create_dataset`` for each layout in chunks; most need hdf5plugin."""
+    """Return the arguments of ``create_dataset`` for each chunked layout."""
     layouts: dict[str, Callable[[DataSet], dict[str, Any]]] = {
         "chunked": lambda _: {},
         "gzip": lambda _: {"compression": "gzip", "shuffle": True},

@@ -34,7 +34,7 @@ def import_everything() -> None:
 
 
 def run_attempt(run: RunFolder) -> int:
-    """Run the launcher of ``hpc-dl submit --site local`` in this process; return its exit status."""
+    """Run the launcher of ``hpc-dl submit --site local``; return its exit status."""
     return launch(run, Experiment.from_dict(yaml.load(run.config)), foreground=False)
 
 

@@ -129,10 +129,9 @@ def prepare_state_folder(path: pathlib.Path) -> None:
 
 
 def require_cluster(cluster: Cluster) -> None:
-    """Check that `up` has run.
+    """The file that takes stdout and stderr of a daemon.
 
-    Raises:
-        Fault: it never has.
+    Slurm's daemons write their logs themselves.
     """
     if not cluster.exists:
         raise Fault(f"no cluster in {cluster.folder}: `{command()} up` creates one")

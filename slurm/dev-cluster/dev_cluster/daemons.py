@@ -1,4 +1,4 @@
-"""The daemons of a cluster: which ones, starting and stopping them, and ending what they started."""
+"""The daemons of a cluster: start and stop them, and end what they started."""
 
 from __future__ import annotations
 

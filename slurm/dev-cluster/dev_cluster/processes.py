@@ -38,7 +38,7 @@ def program(pid: int) -> str | None:
 
 
 def environment(pid: int) -> list[str]:
-    """The initial environment of a process as NAME=VALUE; empty if it has ended or may not be read."""
+    """The initial environment of a process as NAME=VALUE; empty if it cannot be read."""
     try:
         return pathlib.Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
     except OSError:
@@ -80,7 +80,10 @@ def wait_until(condition: Callable[[], object], timeout_s: float, every_s: float
 
 
 def run(argv: list[str], env: dict[str, str], timeout_s: float = 15) -> subprocess.CompletedProcess[str]:
-    """Run a client command to its end; a timeout counts as exit status 124."""
+    """Whether the process sees our root folder.
+
+    In another container, the same path is another file.
+    """
     try:
         return subprocess.run(
             argv, env=env, timeout=timeout_s, stdin=subprocess.DEVNULL, capture_output=True, text=True

@@ -95,7 +95,10 @@ def has_registered(cluster: Cluster, name: str, node: Node) -> bool:
 
 
 def version() -> tuple[int, int]:
-    """Return the version of the installed Slurm, e.g. (22, 5)."""
+    """Whether the running slurmd of a node has registered.
+
+    Until then slurmctld reports the state of the previous one.
+    """
     answer = run(["slurmd", "-V"], {"PATH": SYSTEM_PATH}).stdout
     match = re.search(r"(\d+)\.(\d+)", answer)
     return (int(match[1]), int(match[2])) if match else (0, 0)

@@ -1,4 +1,4 @@
-"""`cluster up`: configure the cluster, start its daemons in order, wait until the nodes take jobs."""
+"""`cluster up`: configure a cluster, start its daemons, and wait until its nodes take jobs."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def start_all(cluster: Cluster) -> int:
 
 
 def create_database(cluster: Cluster, target: pathlib.Path) -> None:
-    """Create MariaDB's own tables next to the target, and move them there when they are complete."""
+    """Create MariaDB's own tables next to the target, and move them when they are complete."""
     new = target.with_name("db.new")
     shutil.rmtree(new, ignore_errors=True)
     argv = ["mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={new}", "--skip-test-db"]
