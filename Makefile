@@ -2,7 +2,7 @@
 # make test    every test, on a real Slurm where it can be set up here
 # make check   what a change must pass: formatting, types, docs, tests
 # make bench   measure everything but the GPU; writes docs/benchmarks.md
-# make gpu     measure on one GPU, at most 8 minutes; GPU_ARGS="--again" measures all again, "--rehearse" tests it on CPUs
+# make gpu     measure on one GPU, at most 8 minutes; GPU_ARGS=--again measures all parts again
 # make zoo     train every shipped experiment and compare; hours on two cores: CONFIGS="cnn-digits …" selects some
 # make soak    stop trainings at random moments and compare, for SOAK_SECONDS; SEED repeats the faults
 
