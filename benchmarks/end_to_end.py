@@ -1,8 +1,7 @@
-"""An epoch of Fashion-MNIST through ``hpc-dl train``, by a loop over tensors in memory, and by the
-usual script.
+"""The speed of whole trainings on Fashion-MNIST: hpc_dl, a loop by hand, and the usual script.
 
 ``python -m benchmarks.end_to_end`` writes benchmarks/end_to_end.json and a section of
-docs/benchmarks.md. ``--quick`` trains for some steps only; its figures go to ``--json FILE``.
+docs/benchmarks.md. ``--quick`` trains for a few steps; its results go to ``--json FILE`` only.
 """
 
 from __future__ import annotations
@@ -16,43 +15,49 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
-from benchmarks.page import machine, table, told, write_section
+from benchmarks import page
+from benchmarks.page import describe, paragraph, table
 
-RESULTS = Path(__file__).with_name("end_to_end.json")
 CONFIGS = Path(__file__).parent.parent / "configs"
 ROUNDS = 3
 EPOCHS = 2
-SKIP = 50  # steps of an epoch before its clock starts: a row of the journal
-PATIENCE_S = 600.0
+SKIPPED_STEPS = 50  # at the start of each epoch: one row of the journal
+TIMEOUT_S = 600.0
 
-#: Steps of an epoch that are trained, and what hpc_dl must reach of the loop by hand.
+#: Steps of an epoch, and the share of the loop by hand that hpc_dl must reach.
 NETWORKS: dict[str, dict[str, Any]] = {"mlp": {"steps": 400, "floor": 0.65}, "cnn": {"steps": 150, "floor": 0.9}}
-BY_HAND, OURS = "tensors in memory, by hand", "hpc_dl"
-SCRIPTS = {0: "Lightning and h5py, 0 workers", 2: "Lightning and h5py, 2 workers"}
-WAYS = (BY_HAND, OURS, *SCRIPTS.values())
+BY_HAND, HPC_DL = "tensors in memory, by hand", "hpc_dl"
+#: Number of workers of each script.
+SCRIPTS = {"Lightning and h5py, 0 workers": 0, "Lightning and h5py, 2 workers": 2}
+WAYS = (BY_HAND, HPC_DL, *SCRIPTS)
 
 
-class Clock:
+class EpochTimer:
     """Samples per second of each epoch, from its 50th step to its last."""
 
     def __init__(self, steps: int, batch: int) -> None:
         self.rates: list[float] = []
         self._steps, self._batch = steps, batch
-        self._since = 0.0
+        self._start = 0.0
 
-    def done(self, step: int) -> None:
-        """So many steps of the epoch are over."""
-        if step == SKIP:
-            self._since = time.perf_counter()
-        elif step == self._steps:
-            self.rates.append((self._steps - SKIP) * self._batch / (time.perf_counter() - self._since))
+    def end_of_step(self, steps_done: int) -> None:
+        """Note the end of a step of the epoch."""
+        if steps_done == SKIPPED_STEPS:
+            self._start = time.perf_counter()
+        elif steps_done == self._steps:
+            seconds = time.perf_counter() - self._start
+            self.rates.append((self._steps - SKIPPED_STEPS) * self._batch / seconds)
+
+
+# --- the ways to train --------------------------------------------------------------------------
 
 
 def load(network: str, file: Path) -> tuple[Any, Any, Any]:
-    """The experiment of a network, its data, and its module with fresh weights."""
+    """Return the experiment of a network, its data, and its module with fresh weights."""
     import pytorch_lightning as pl
     import torch
 
@@ -70,7 +75,7 @@ def load(network: str, file: Path) -> tuple[Any, Any, Any]:
 
 
 def by_hand(network: str, file: Path, steps: int) -> list[float]:
-    """The whole set as scaled float32 in memory, and the loop of every tutorial."""
+    """Train in the usual loop of a tutorial, on a tensor with the whole scaled data set."""
     import h5py
     import torch
 
@@ -81,34 +86,33 @@ def by_hand(network: str, file: Path, steps: int) -> list[float]:
         y = torch.from_numpy(opened["train/targets"][:]).long()
     parts = model.configure_optimizers()
     optimizer, scheduler = parts["optimizer"], parts["lr_scheduler"]["scheduler"]
-    clock = Clock(steps, batch)
+    timer = EpochTimer(steps, batch)
     model.train()
     for _ in range(EPOCHS):
         order = torch.randperm(len(x))
         for step in range(steps):
             rows = order[step * batch : (step + 1) * batch]
             optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(model(x[rows]), y[rows])
+            loss: Any = torch.nn.functional.cross_entropy(model(x[rows]), y[rows])
             loss.backward()
             optimizer.step()
             scheduler.step()
-            clock.done(step + 1)
-    return clock.rates
+            timer.end_of_step(step + 1)
+    return timer.rates
 
 
 def by_script(network: str, file: Path, steps: int, workers: int) -> list[float]:
-    """A Dataset that asks h5py for each sample, a DataLoader, ``self.log`` in each step,
-    Lightning's defaults."""
+    """Train with Lightning's defaults, a Dataset of single samples, and ``self.log`` per step."""
     import pytorch_lightning as pl
     import torch
     from torch.utils.data import DataLoader
 
-    from benchmarks.reading_ways import Naive
+    from benchmarks.reading.readers import NaiveDataset
 
     experiment, data, model = load(network, file)
-    clock = Clock(steps, experiment.batch_size_per_device)
+    timer = EpochTimer(steps, experiment.batch_size_per_device)
 
-    class Images(Naive):
+    class Images(NaiveDataset):
         def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
             image, label = super().__getitem__(index)
             return image.float() / 255, label
@@ -125,7 +129,7 @@ def by_script(network: str, file: Path, steps: int, workers: int) -> list[float]
             return loss
 
         def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-            clock.done(batch_idx + 1)
+            timer.end_of_step(batch_idx + 1)
 
         def configure_optimizers(self) -> Any:
             return model.configure_optimizers()
@@ -138,132 +142,125 @@ def by_script(network: str, file: Path, steps: int, workers: int) -> list[float]
         pl.Trainer(max_epochs=EPOCHS, limit_train_batches=steps, accelerator="cpu", default_root_dir=folder).fit(
             Script(), loader
         )
-    return clock.rates
+    return timer.rates
 
 
 def by_hpc_dl(network: str, file: Path, steps: int, folder: Path) -> list[float]:
-    """The command, as in a job: journal, W&B offline, checkpoints, validation; its times stand in
-    the journal."""
+    """Train with ``hpc-dl train``, with W&B offline; the times come from the journal."""
     from hpc_dl.tracking.journal import read_journal
 
     config = CONFIGS / f"{network}-fashion_mnist.yaml"
     runs = folder / "runs"
     command = [str(Path(sys.executable).with_name("hpc-dl")), "train", str(config), "--runs", str(runs)]
     command += ["--data", str(file.parent), f"trainer.max_epochs={EPOCHS}", f"trainer.limit_train_batches={steps}"]
-    command += ["resources.gpus_per_node=0", "wandb.mode=offline", f"trainer.log_every_n_steps={SKIP}"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
-    if ended.returncode:
-        raise RuntimeError(ended.stdout[-2000:] + ended.stderr[-2000:])
-    rates = []
+    command += ["resources.gpus_per_node=0", "wandb.mode=offline", f"trainer.log_every_n_steps={SKIPPED_STEPS}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+    if done.returncode:
+        raise RuntimeError(done.stdout[-2000:] + done.stderr[-2000:])
     (run,) = (path for path in runs.iterdir() if (path / "journal").is_dir() and not path.is_symlink())
     rows = [row for row in read_journal(run / "journal") if "train/samples_per_s" in row]
+    rates = []
     for epoch in range(EPOCHS):
-        own = [row for row in rows if epoch * steps < row["step"] <= (epoch + 1) * steps]
-        # A row tells the rate since the row before it. Its time would do, but for the last:
-        # validation comes after it.
-        taken = [(row["step"] - before["step"], row["train/samples_per_s"]) for before, row in itertools.pairwise(own)]
-        rates.append(sum(done for done, _ in taken) / sum(done / rate for done, rate in taken))
+        of_epoch = [row for row in rows if epoch * steps < row["step"] <= (epoch + 1) * steps]
+        # A row has the rate since the row before. Its time would serve as well, except in the last
+        # row, which is written after the validation.
+        intervals = [
+            (row["step"] - before["step"], row["train/samples_per_s"]) for before, row in itertools.pairwise(of_epoch)
+        ]
+        rates.append(sum(done for done, _ in intervals) / sum(done / rate for done, rate in intervals))
     return rates
 
 
-def in_own_process(way: str, network: str, file: Path, steps: int, folder: Path) -> list[float]:
-    """The rates of the epochs of one way; its process is quiet."""
+def rates_of_epochs(way: str, network: str, file: Path, steps: int, folder: Path) -> list[float]:
+    """Train in one way, in a new process; return the samples per second of each epoch."""
     folder.mkdir()
-    if way == OURS:
+    if way == HPC_DL:
         return by_hpc_dl(network, file, steps, folder)
-    marks = folder / "rates.json"
-    command = [sys.executable, "-m", "benchmarks.end_to_end", "--one", way, network, str(file), str(steps), str(marks)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    results = folder / "rates.json"
+    arguments = [way, network, str(file), str(steps), str(results)]
+    command = [sys.executable, "-m", "benchmarks.end_to_end", "--one", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
-    rates: list[float] = json.loads(marks.read_text())
+    rates: list[float] = json.loads(results.read_text())
     return rates
 
 
-def one(way: str, network: str, file: Path, steps: int, marks: Path) -> None:
-    """In a process of its own."""
-    import warnings
-
+def train_one(way: str, network: str, file: Path, steps: int, results: Path) -> None:
+    """Train in one way in this process, and write the rates."""
     warnings.filterwarnings("ignore")
-    workers = {name: number for number, name in SCRIPTS.items()}
-    rates = by_script(network, file, steps, workers[way]) if way in workers else by_hand(network, file, steps)
-    marks.write_text(json.dumps(rates))
+    rates = by_script(network, file, steps, SCRIPTS[way]) if way in SCRIPTS else by_hand(network, file, steps)
+    results.write_text(json.dumps(rates))
 
 
-def page(results: dict[str, Any]) -> list[str]:
-    """The section's lines."""
-    lines = [
+# --- results ------------------------------------------------------------------------------------
+
+
+def section(results: dict[str, Any]) -> list[str]:
+    """Return the lines of the section."""
+    lines = paragraph(
         "Training on Fashion-MNIST as in configs/: samples per second of the training itself, from the 50th step of an "
-        "epoch to its last, without start-up and validation. By hand: the whole set scaled in memory, a plain loop. "
-        "The script: a Dataset that asks h5py for each sample, a DataLoader, `self.log` in each step, Lightning's "
-        "defaults. hpc_dl: `hpc-dl train` with journal, W&B offline and checkpoints. The same network, optimizer, "
-        "schedule and number of threads. Processes of their own, by turns, "
-        f"{results['num_rounds']} times; medians, ratios of the same round. {told(results['machine'])}",
-        "",
-    ]
+        "epoch to its last, without start-up and validation. By hand: a plain loop over the scaled data set in memory. "
+        "The script: a Dataset that reads each sample with h5py, a DataLoader, `self.log` in each step, Lightning's "
+        "defaults. hpc_dl: `hpc-dl train` with journal, W&B offline and checkpoints. All have the same network, "
+        f"optimizer, schedule and number of threads. Each has its own process and trains {results['num_rounds']} times "
+        "in turns with the others. Rates are medians, ratios are medians of the ratios of the same round. "
+        f"{describe(results['machine'])}"
+    )
     rows = []
-    for network, found in results["networks"].items():
+    for network, measured in results["networks"].items():
         for way in WAYS:
-            rows.append([f"{network.upper()}, {way}", f"{statistics.median(found['rates'][way]):,.0f}"])
-            rows[-1].append("" if way == OURS else f"{found['hpc_dl_times'][way]:.2f}")
-    lines += [*table(["", "samples/s", "hpc_dl is so many times faster"], rows), ""]
-    for network, found in results["networks"].items():
-        reached = "reached" if found["reached"] else "**missed**"
+            rate = f"{statistics.median(measured['rates'][way]):,.0f}"
+            ratio = "" if way == HPC_DL else f"{measured['hpc_dl_times'][way]:.2f}"
+            rows.append([f"{network.upper()}, {way}", rate, ratio])
+    lines += ["", *table(["", "samples/s", "hpc_dl is faster, times"], rows), ""]
+    for network, measured in results["networks"].items():
+        verdict = "reached" if measured["reached"] else "**missed**"
+        ratio = f"{measured['hpc_dl_times'][BY_HAND]:.2f}"
         lines.append(
-            f"Floor of the {network.upper()}, at least {found['floor']} of the loop by hand: "
-            f"{found['hpc_dl_times'][BY_HAND]:.2f}, {reached}."
+            f"Floor of the {network.upper()}: at least {measured['floor']} of the loop by hand. {ratio}, {verdict}."
         )
     return lines
 
 
-def main() -> int:
-    """Measure everything, or what one process measures."""
+def main() -> None:
+    """Measure everything and publish the results; with ``--one`` train in one way."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.end_to_end", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few steps: does it run?")
-    parser.add_argument("--json", type=Path, help="write the figures there, and nothing on the page")
-    parser.add_argument("--data", type=Path, help="folder with fashion_mnist.h5; it is made where it is missing")
+    parser.add_argument("--data", type=Path, help="folder with fashion_mnist.h5, which is created if it is missing")
     parser.add_argument("--one", nargs=5, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = page.parse(parser, quick="a few steps")
     if options.one:
-        way, network, file, steps, marks = options.one
-        one(way, network, Path(file), int(steps), Path(marks))
-        return 0
-    if options.quick and options.json is None:
-        parser.error("--quick needs --json FILE")
+        way, network, file_name, steps, results_file = options.one
+        train_one(way, network, Path(file_name), int(steps), Path(results_file))
+        sys.stdout.flush()
+        os._exit(0)  # worker processes of the loader may delay a regular exit
     from hpc_dl.data import sources
 
     file = sources.ensure("fashion_mnist", options.data).absolute()
     rounds = 1 if options.quick else ROUNDS
-    results: dict[str, Any] = {"machine": machine("torch", "pytorch-lightning", "h5py"), "num_rounds": rounds}
+    results: dict[str, Any] = {"machine": page.machine("torch", "pytorch-lightning", "h5py"), "num_rounds": rounds}
     results["networks"] = {}
     for network, size in NETWORKS.items():
-        steps = 2 * SKIP if options.quick else size["steps"]
+        num_steps = 2 * SKIPPED_STEPS if options.quick else size["steps"]
         rates: dict[str, list[float]] = {way: [] for way in WAYS}
         with tempfile.TemporaryDirectory(prefix="hpc-dl-bench-") as temporary:
             for number in range(rounds):
                 for position, way in enumerate(WAYS):
                     folder = Path(temporary) / f"{number}-{position}"
-                    rates[way].append(statistics.median(in_own_process(way, network, file, steps, folder)))
+                    rates[way].append(statistics.median(rates_of_epochs(way, network, file, num_steps, folder)))
                     print(f"{network}, {way}: {rates[way][-1]:,.0f} samples/s", file=sys.stderr)
-        compared = {
-            way: statistics.median(own / other for own, other in zip(rates[OURS], rates[way], strict=True))
+        ratios = {
+            way: statistics.median(ours / other for ours, other in zip(rates[HPC_DL], rates[way], strict=True))
             for way in WAYS
         }
         results["networks"][network] = {
             "rates": rates,
-            "hpc_dl_times": compared,
+            "hpc_dl_times": ratios,
             "floor": size["floor"],
-            "reached": compared[BY_HAND] >= size["floor"],
+            "reached": ratios[BY_HAND] >= size["floor"],
         }
-    lines = page(results)
-    (options.json or RESULTS).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    if options.json is None:
-        write_section("End to end", lines)
-    print("\n".join(lines))
-    return 0
+    page.publish("end_to_end", results, options.json)
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    os._exit(code)
+    main()

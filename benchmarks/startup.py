@@ -1,51 +1,59 @@
-"""How long the commands that need no torch take to answer: medians, in one run, with the machine
-named."""
+"""The time that the commands which need no torch take to answer.
+
+``python -m benchmarks.startup`` writes benchmarks/startup.json and a section of docs/benchmarks.md.
+"""
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-from benchmarks.page import machine, table, told, write_section
+from benchmarks import page
+from benchmarks.page import describe, paragraph, table
 
 REPEATS = 15
 COMMANDS = ["--help", "train --help", "submit --help", "status --help", "models", "data list", "results --help"]
 
 
-def seconds(arguments: list[str]) -> float:
-    """Median wall time of a command, in seconds."""
+def median_seconds(argv: list[str], repeats: int) -> float:
+    """Return the median wall time of a command."""
     times = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        subprocess.run(arguments, check=True, capture_output=True)
-        times.append(time.perf_counter() - began)
+    for _ in range(repeats):
+        start = time.perf_counter()
+        subprocess.run(argv, check=True, capture_output=True)
+        times.append(time.perf_counter() - start)
     return statistics.median(times)
 
 
-def main() -> None:
-    """Measure, and write the section of docs/benchmarks.md."""
-    facts = machine()
-    hpc_dl = str(Path(sys.executable).with_name("hpc-dl"))
-    bare = seconds([sys.executable, "-c", "pass"])
-    rows = [("python -c pass", bare, 1.0)]
-    for command in COMMANDS:
-        median = seconds([hpc_dl, *command.split()])
-        rows.append((f"hpc-dl {command}", median, median / bare))
-    torch = seconds([sys.executable, "-c", "import torch"])
-    rows.append(("python -c 'import torch', for comparison", torch, torch / bare))
-    lines = [
-        f"Median of {REPEATS}, wall time, warm cache. {told(facts)}",
-        "",
-        *table(
-            ["command", "ms", "times bare Python"],
-            [[f"`{name}`", f"{1000 * median:.0f}", f"{ratio:.1f}"] for name, median, ratio in rows],
-        ),
+def section(results: dict[str, Any]) -> list[str]:
+    """Return the lines of the section."""
+    text = f"Median of {results['repeats']} runs, wall time, warm cache. {describe(results['machine'])}"
+    bare = results["seconds"]["python -c pass"]
+    rows = [
+        [f"`{name}`", f"{1000 * seconds:.0f}", f"{seconds / bare:.1f}"] for name, seconds in results["seconds"].items()
     ]
-    write_section("Start-up", lines)
-    print("\n".join(lines))
+    return [*paragraph(text), "", *table(["command", "ms", "times bare Python"], rows)]
+
+
+def main() -> None:
+    """Measure every command, and publish the results."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.startup", description=__doc__)
+    options = page.parse(parser, quick="one run of each command")
+    repeats = 1 if options.quick else REPEATS
+    results: dict[str, Any] = {"machine": page.machine(), "repeats": repeats}
+    hpc_dl = str(Path(sys.executable).with_name("hpc-dl"))
+    commands = {
+        "python -c pass": [sys.executable, "-c", "pass"],
+        **{f"hpc-dl {command}": [hpc_dl, *command.split()] for command in COMMANDS},
+        "python -c 'import torch'": [sys.executable, "-c", "import torch"],
+    }
+    results["seconds"] = {name: median_seconds(argv, repeats) for name, argv in commands.items()}
+    page.publish("startup", results, options.json)
 
 
 if __name__ == "__main__":

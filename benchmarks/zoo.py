@@ -1,9 +1,8 @@
-"""Every shipped experiment, trained to its figure: ``python -m benchmarks.zoo`` writes zoo.json and
-docs/zoo.md.
+"""Every shipped experiment, trained and compared with the figure that it must reach.
 
-Names of configs as arguments train only these; ``--fast`` those that every test run trains. What is
-not trained keeps the result, date and machine of the last time. ``--page`` only writes the page
-anew.
+``python -m benchmarks.zoo`` (``make zoo``) writes benchmarks/zoo.json and docs/zoo.md. Arguments
+select configs by name; ``--fast`` selects those that every test run trains. What is not trained
+keeps its result, date and machine. ``--page`` only writes the page again.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from typing import Any
 
 import torch
 
-from benchmarks.page import machine, table
+from benchmarks.page import machine, paragraph, results_file, table
 from hpc_dl.config import yaml
 
 PROJECT = Path(__file__).parent.parent
 FIGURES = Path(__file__).with_name("zoo.yaml")
-RESULTS = Path(__file__).with_name("zoo.json")
+RESULTS = results_file("zoo")
 PAGE = PROJECT / "docs" / "zoo.md"
 SEEDS = 3
 _HPC_DL = [sys.executable, "-c", "from hpc_dl.cli.main import main; main()"]
@@ -36,21 +35,22 @@ _HPC_DL = [sys.executable, "-c", "from hpc_dl.cli.main import main; main()"]
 
 @dataclass(frozen=True)
 class Figure:
-    """What a config must reach.
+    """The figure that a config must reach.
 
     Attributes:
-        name: of the config, ``<architecture>-<source>``, and of a variant of it after a space.
-        overrides: what the variant changes.
-        also: other metrics that must not be below a figure.
-        simple: the simple model to compare with; the best one when empty.
-        metric: full name.
-        source: where the figure comes from.
-        at_least: it must not be below.
-        at_most: it must not be above.
-        seeds: trainings whose mean is judged.
+        name: of the config, ``<architecture>-<source>``, for a variant followed by a space and its
+            name.
+        metric: full name of the metric.
+        source: origin of the figure.
+        overrides: changes of a variant.
+        also: least values of other metrics.
+        simple: the simple model to compare with; the best one if empty.
+        at_least: lower bound.
+        at_most: upper bound.
+        seeds: number of trainings, whose mean is evaluated.
         fast: whether each test run trains it.
-        gpu: ``overrides`` and another figure, where there is a GPU.
-        why: what is known of why it was missed.
+        gpu: ``overrides`` and another figure for a machine with a GPU.
+        why: known reason for a miss.
     """
 
     name: str
@@ -68,208 +68,224 @@ class Figure:
 
     @property
     def config(self) -> str:
-        """The config's name."""
+        """The name of the config."""
         return self.name.partition(" ")[0]
 
     @property
     def command(self) -> list[str]:
-        """What follows ``hpc-dl``."""
+        """The arguments of ``hpc-dl`` that train it."""
         return ["train", f"configs/{self.config}.yaml", *self.overrides]
 
-    def reached(self, value: float, others: Mapping[str, float] | None = None) -> bool:
-        """Whether a value is good enough, and those of ``also`` are."""
-        good = (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
-        return good and all((others or {}).get(metric, -math.inf) >= least for metric, least in self.also.items())
-
     @property
-    def told(self) -> str:
-        """The figure in words."""
-        own = f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
-        return ", ".join([own, *(f"{metric.partition('/')[2]} ≥ {least:g}" for metric, least in self.also.items())])
+    def description(self) -> str:
+        """The bounds in one line."""
+        bound = f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
+        return ", ".join([bound, *(f"{_short(metric)} ≥ {least:g}" for metric, least in self.also.items())])
+
+    def is_reached(self, value: float, others: Mapping[str, float] | None = None) -> bool:
+        """Whether a value, and the other metrics in ``also``, are within the bounds."""
+        within = (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
+        return within and all((others or {}).get(metric, -math.inf) >= least for metric, least in self.also.items())
 
 
 def figures() -> dict[str, Figure]:
-    """All, by name."""
+    """Return all figures by name."""
     return {name: Figure(name=name, source=raw.pop("from"), **raw) for name, raw in yaml.load(FIGURES).items()}
 
 
-def run(words: Sequence[str]) -> dict[str, Any]:
-    """The answer of an ``hpc-dl`` command.
+def run(arguments: Sequence[str]) -> dict[str, Any]:
+    """Run an ``hpc-dl`` command and return its JSON output.
 
     Raises:
-        RuntimeError: it failed; with what it said last.
+        RuntimeError: it failed; with the last line of its error output.
     """
-    done = subprocess.run([*_HPC_DL, *words, "--json"], cwd=PROJECT, capture_output=True, text=True)
+    done = subprocess.run([*_HPC_DL, *arguments, "--json"], cwd=PROJECT, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"status {done.returncode}")
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+    output: dict[str, Any] = json.loads(done.stdout)
+    return output
 
 
 def train(figure: Figure, runs: Path, data: Sequence[str]) -> dict[str, Any]:
-    """Train a config as its file stands, with several seeds; what they reached."""
-    gpu = torch.cuda.is_available()
+    """Train a config with several seeds.
+
+    Args:
+        figure: the config and its figure.
+        runs: folder of the runs.
+        data: arguments that name the folder of the data.
+
+    Returns:
+        The values that it reached, its duration and its size.
+    """
+    on_gpu = torch.cuda.is_available()
+    gpu_overrides = figure.gpu.get("overrides", []) if on_gpu else []
+    overrides = ["wandb.mode=disabled", *gpu_overrides, *([] if on_gpu else ["trainer.accelerator=cpu"])]
     also: dict[str, list[float]] = {metric: [] for metric in figure.also}
-    overrides = ["wandb.mode=disabled", *(figure.gpu.get("overrides", []) if gpu else ["trainer.accelerator=cpu"])]
     values, seconds, parameters = [], [], 0
     for seed in range(figure.seeds):
-        words = [*figure.command, f"seed={seed}", *overrides, "--runs", str(runs), *data]
-        outcome = run(words)
-        values.append(float(outcome["metrics"][figure.metric]))
-        for metric, found in also.items():
-            found.append(float(outcome["metrics"][metric]))
-        seconds.append(float(outcome["seconds"]))
-        parameters = int(outcome["parameters"])
+        result = run([*figure.command, f"seed={seed}", *overrides, "--runs", str(runs), *data])
+        values.append(float(result["metrics"][figure.metric]))
+        for metric, values_of_metric in also.items():
+            values_of_metric.append(float(result["metrics"][metric]))
+        seconds.append(float(result["seconds"]))
+        parameters = int(result["parameters"])
         print(f"{figure.name} seed {seed}: {figure.metric} {values[-1]:.4g} in {seconds[-1]:.0f} s", file=sys.stderr)
     return {
         "values": values,
         **({"also": also} if also else {}),
         "seconds": statistics.median(seconds),
         "parameters": parameters,
-        "device": "gpu" if gpu else "cpu",
-        "overrides": figure.gpu.get("overrides", []) if gpu else [],
+        "device": "gpu" if on_gpu else "cpu",
+        "overrides": gpu_overrides,
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine("torch"),
     }
 
 
-def best_simple(figure: Figure, runs: Path, data: Sequence[str]) -> dict[str, Any] | None:
-    """The best simple model on the same splits, where there is one for the task."""
+def best_simple_model(figure: Figure, runs: Path, data: Sequence[str]) -> dict[str, Any] | None:
+    """Return name and value of the best simple model on the same splits.
+
+    Returns:
+        ``None`` if the task has none.
+    """
     try:
-        found = run(["baseline", *figure.command[1:], "--runs", str(runs), *data])
+        output = run(["baseline", *figure.command[1:], "--runs", str(runs), *data])
     except RuntimeError as error:
         print(f"{figure.name}: no simple model: {error}", file=sys.stderr)
         return None
-    known = {
-        m["name"]: statistics.fmean(m["metrics"][figure.metric])
-        for m in found["simple"]
-        if figure.metric in m["metrics"] and figure.simple in ("", m["name"])
+    means = {
+        model["name"]: statistics.fmean(model["metrics"][figure.metric])
+        for model in output["simple"]
+        if figure.metric in model["metrics"] and figure.simple in ("", model["name"])
     }
-    if not known:
+    if not means:
         return None
-    choose = max if figure.at_least is not None else min
-    name = choose(known, key=lambda model: known[model])
-    return {"name": name, "value": known[name]}
+    best = max if figure.at_least is not None else min
+    name = best(means, key=lambda model: means[model])
+    return {"name": name, "value": means[name]}
 
 
-def read() -> dict[str, Any]:
-    """What was reached, by the config's name."""
-    found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    return found
+def is_reached(figure: Figure, results: dict[str, Any]) -> bool:
+    """Whether the means of the trainings reach the figure."""
+    mean = statistics.fmean(results["values"])
+    if results["device"] == "gpu" and "at_least" in figure.gpu:
+        return mean >= float(figure.gpu["at_least"])
+    others = {metric: round(statistics.fmean(values), 4) for metric, values in results.get("also", {}).items()}
+    return figure.is_reached(round(mean, 4), others)
+
+
+def recorded_results() -> dict[str, Any]:
+    """Return the results in zoo.json, by name."""
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    return results
+
+
+# --- the page -----------------------------------------------------------------------------------
+
+_HEAD = [
+    "architecture",
+    "data",
+    "metric",
+    "figure to reach",
+    "reached",
+    "best simple model",
+    "time",
+    "parameters",
+    "when",
+]
 
 
 def page(results: dict[str, Any]) -> str:
-    """docs/zoo.md."""
-    rows = []
-    for name, figure in figures().items():
-        found = results.get(name)
-        architecture, _, source = figure.config.partition("-")
-        variant = f" `{' '.join(figure.overrides)}`" if figure.overrides else ""
-        at_least = figure.told
-        if found is None:
-            reached, simple, took, parameters, when = "not trained yet", "", "", "", ""
-        elif "problem" in found:
-            reached, simple, took, parameters, when = f"**failed**: {found['problem']}", "", "", "", found["date"]
-        else:
-            mean = statistics.fmean(found["values"])
-            spread = f" ± {statistics.stdev(found['values']):.2g}" if len(found["values"]) > 1 else ""
-            good = _judged(figure, found)
-            told = ", ".join([f"{mean:.4g}{spread}", *_others_told(found)])
-            reached = told if good else f"**{told}: missed** {figure.why}".strip()
-            best = found.get("simple")
-            simple = f"{best['name']} {best['value']:.4g}" if best else ""
-            took, parameters = f"{found['seconds']:.0f} s", f"{found['parameters']:,}"
-            when = f"{found['date']}, {found['device']}"
-        rows.append(
-            [
-                architecture + variant,
-                source,
-                figure.metric,
-                f"{at_least} ({figure.source})",
-                reached,
-                simple,
-                took,
-                parameters,
-                when,
-            ]
-        )
-    head = [
-        "architecture",
-        "data",
-        "metric",
-        "figure to reach",
-        "reached",
-        "best simple model",
-        "time",
-        "parameters",
-        "when",
-    ]
+    """Return the text of docs/zoo.md."""
     machines = sorted({found["machine"]["processor"] for found in results.values() if "machine" in found})
     lines = [
         "# The zoo",
         "",
-        "*Made by `make zoo`.* Every shipped experiment, trained as its file stands: `hpc-dl train "
-        "configs/<architecture>-<data>.yaml`, with the words after its name for a variant. Mean ± standard "
-        "deviation over three seeds where a training takes less than two minutes, else one seed. The simple "
-        "models are fitted by `hpc-dl baseline` on the same splits.",
+        *paragraph(
+            "*Written by `make zoo`.* Every shipped experiment, trained as its file says: `hpc-dl train "
+            "configs/<architecture>-<data>.yaml`, for a variant with the overrides after its name. Mean ± standard "
+            "deviation over three seeds where a training takes less than two minutes, else one seed. The simple "
+            "models are fitted by `hpc-dl baseline` on the same splits."
+        ),
         "",
-        "A figure to reach is what a correct implementation reaches; *measured* ones by plain torch on two CPU "
-        "threads, mostly with one seed. **Missed** means that the mean of our trainings is below it, or above "
-        "where less is better; what is known of the reason follows. Nothing is left out.",
+        *paragraph(
+            "The figure to reach is what a correct implementation reaches; figures called *measured* were reached by "
+            "plain torch on two CPU threads, mostly with one seed. **Missed** means that the mean of our trainings is "
+            "below the figure, or above it where less is better; the known reason follows. Every result is shown."
+        ),
         "",
-        f"Machines: {'; '.join(machines)}. A time is that of one training, on whatever else the machine did.",
+        *paragraph(
+            f"Machines: {'; '.join(machines)}. A time is that of one training, while other programs used the machine, "
+            "too."
+        ),
         "",
-        *table(head, rows),
+        *table(_HEAD, [_row(figure, results.get(name)) for name, figure in figures().items()]),
         "",
     ]
     return "\n".join(lines)
 
 
-def _judged(figure: Figure, found: dict[str, Any]) -> bool:
-    if found["device"] == "gpu" and "at_least" in figure.gpu:
-        return statistics.fmean(found["values"]) >= float(figure.gpu["at_least"])
-    others = {metric: round(statistics.fmean(values), 4) for metric, values in found.get("also", {}).items()}
-    return figure.reached(round(statistics.fmean(found["values"]), 4), others)
+def _row(figure: Figure, results: dict[str, Any] | None) -> list[str]:
+    architecture, _, source = figure.config.partition("-")
+    variant = f" `{' '.join(figure.overrides)}`" if figure.overrides else ""
+    row = [architecture + variant, source, figure.metric, f"{figure.description} ({figure.source})"]
+    if results is None:
+        return [*row, "not trained yet", "", "", "", ""]
+    if "problem" in results:
+        return [*row, f"**failed**: {results['problem']}", "", "", "", results["date"]]
+    mean = statistics.fmean(results["values"])
+    spread = f" ± {statistics.stdev(results['values']):.2g}" if len(results["values"]) > 1 else ""
+    others = [f"{_short(metric)} {statistics.fmean(values):.4g}" for metric, values in results.get("also", {}).items()]
+    reached = ", ".join([f"{mean:.4g}{spread}", *others])
+    if not is_reached(figure, results):
+        reached = f"**{reached}: missed** {figure.why}".strip()
+    best = results.get("simple")
+    simple = f"{best['name']} {best['value']:.4g}" if best else ""
+    when = f"{results['date']}, {results['device']}"
+    return [*row, reached, simple, f"{results['seconds']:.0f} s", f"{results['parameters']:,}", when]
 
 
-def _others_told(found: dict[str, Any]) -> list[str]:
-    return [
-        f"{metric.partition('/')[2]} {statistics.fmean(values):.4g}" for metric, values in found.get("also", {}).items()
-    ]
+def _short(metric: str) -> str:
+    """The name of a metric without its split."""
+    return metric.partition("/")[2]
 
 
 def main() -> int:
-    """Train, and write the page; status 1 when a figure was missed."""
+    """Train, and write the page; return 1 if a figure was missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.zoo", description=__doc__)
-    parser.add_argument("configs", nargs="*", help="names of configs; all when left out")
+    parser.add_argument("configs", nargs="*", help="names of configs; all by default")
     parser.add_argument("--fast", action="store_true", help="only those that every test run trains")
     parser.add_argument("--page", action="store_true", help="train nothing, write the page")
     parser.add_argument("--data", help="folder of the data files")
     options = parser.parse_args()
     known = figures()
     if unknown := sorted(set(options.configs) - set(known)):
-        parser.error(f"{', '.join(unknown)}: not in {FIGURES.name}")
+        parser.error(f"not in {FIGURES.name}: {', '.join(unknown)}")
     chosen = [name for name in options.configs or known if not options.fast or known[name].fast]
     data = ["--data", options.data] if options.data else []
     missed = []
-    simple: dict[tuple[str, str], dict[str, Any] | None] = {}  # by data and metric: the same for all architectures
+    # By data and metric, because they are the same for all architectures.
+    simple_models: dict[tuple[str, str], dict[str, Any] | None] = {}
     with tempfile.TemporaryDirectory(prefix="hpc-dl-zoo-") as runs:
         for name in [] if options.page else chosen:
+            figure = known[name]
             try:
-                found = train(known[name], Path(runs), data)
-                same = (name.partition("-")[2], known[name].metric)  # with a variant's words
-                if same not in simple:
-                    simple[same] = best_simple(known[name], Path(runs), data)
-                found["simple"] = simple[same]
+                result = train(figure, Path(runs), data)
+                key = (name.partition("-")[2], figure.metric)  # the data includes the name of a variant
+                if key not in simple_models:
+                    simple_models[key] = best_simple_model(figure, Path(runs), data)
+                result["simple"] = simple_models[key]
             except RuntimeError as error:
-                found = {"problem": str(error), "date": time.strftime("%Y-%m-%d")}
-            if "problem" in found or not _judged(known[name], found):
+                result = {"problem": str(error), "date": time.strftime("%Y-%m-%d")}
+            if "problem" in result or not is_reached(figure, result):
                 missed.append(name)
-            # Read anew: another one may have written meanwhile.
-            results = {key: value for key, value in sorted((read() | {name: found}).items()) if key in known}
+            # Read again, because another process may have written meanwhile.
+            results = {
+                key: value for key, value in sorted((recorded_results() | {name: result}).items()) if key in known
+            }
             RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
             PAGE.write_text(page(results), encoding="utf-8")
-    PAGE.write_text(page(read()), encoding="utf-8")
+    PAGE.write_text(page(recorded_results()), encoding="utf-8")
     if missed:
         print(f"missed: {', '.join(missed)}", file=sys.stderr)
     return 1 if missed else 0

@@ -1,9 +1,8 @@
-"""What ``apptainer test`` runs in the image: are the packages the pinned ones, and does a training
-work?
+"""The test of the image that ``apptainer test`` runs: pinned packages, and a working training.
 
     python check_image.py CONSTRAINTS
 
-Exit status 0 when all is well, else 1 with what is wrong.
+Exit status 0 if it passes, else 1 with every problem that was found.
 """
 
 import importlib
@@ -16,9 +15,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-NEEDED = ("h5py", "hpc_dl", "pytorch_lightning", "submitit", "torch", "torchmetrics", "wandb")
-# Pinned by torch itself (its CUDA packages), or part of a virtual environment, or what is tested.
-LOOSE = re.compile(r"nvidia-.*|cuda-.*|triton|pip|setuptools|wheel|hpc-dl")
+REQUIRED = ("h5py", "hpc_dl", "pytorch_lightning", "submitit", "torch", "torchmetrics", "wandb")
+# Pinned by torch (its CUDA packages), part of every virtual environment, or hpc_dl itself.
+NOT_PINNED = re.compile(r"nvidia-.*|cuda-.*|triton|pip|setuptools|wheel|hpc-dl")
 EXPERIMENT = """\
 name: image-test
 data: {source: digits, batch_size: 8}
@@ -29,78 +28,78 @@ wandb: {mode: disabled}
 """
 
 
-def packages(constraints: str) -> list[str]:
-    """What differs between the installed packages and the pins."""
+def package_problems(constraints: str) -> list[str]:
+    """Return the differences between the installed packages and the pinned versions."""
     lines = [line.partition("#")[0].strip() for line in constraints.splitlines()]
-    pins = {_plain(name): version for name, _, version in (line.partition("==") for line in lines if line)}
+    pins = {_normalized(name): version for name, _, version in (line.partition("==") for line in lines if line)}
     installed = {
-        # 2.13.0+cpu and 2.13.0+cu130 are both 2.13.0
-        _plain(found.metadata["Name"]): found.version.partition("+")[0]
-        for found in importlib.metadata.distributions()
+        # Without the local version: 2.13.0+cpu and 2.13.0+cu130 are both 2.13.0.
+        _normalized(package.metadata["Name"]): package.version.partition("+")[0]
+        for package in importlib.metadata.distributions()
     }
-    faults = []
+    problems = []
     for name, version in sorted(installed.items()):
-        if name not in pins and not LOOSE.fullmatch(name):
-            faults.append(f"{name} {version} is installed, but not pinned")
+        if name not in pins and not NOT_PINNED.fullmatch(name):
+            problems.append(f"{name} {version} is installed, but not pinned")
         elif name in pins and pins[name] != version:
-            faults.append(f"{name} {version} is installed, but {pins[name]} is pinned")
-    faults += [f"{module} is not installed" for module in NEEDED if _plain(module) not in installed]
-    return faults
+            problems.append(f"{name} {version} is installed, but {pins[name]} is pinned")
+    problems += [f"{module} is not installed" for module in REQUIRED if _normalized(module) not in installed]
+    return problems
 
 
-def imports() -> list[str]:
-    """The needed modules that cannot be imported."""
-    faults = []
-    for module in NEEDED:
+def import_problems() -> list[str]:
+    """Return the required modules that cannot be imported."""
+    problems = []
+    for module in REQUIRED:
         try:
             importlib.import_module(module)
         except Exception as error:
-            faults.append(f"import {module}: {type(error).__name__}: {error}")
-    return faults
+            problems.append(f"import {module}: {type(error).__name__}: {error}")
+    return problems
 
 
-def training(folder: Path) -> list[str]:
-    """One training step with the real commands, from HDF5 to the result."""
+def training_problems(folder: Path) -> list[str]:
+    """Train for one step with the real commands, from the HDF5 file to the result."""
     config = folder / "tiny.yaml"
     config.write_text(EXPERIMENT)
     data = ["--data", str(folder / "data")]
-    for words in (
+    for arguments in (
         ["models"],
         ["data", "make", "digits", *data],
         ["data", "verify", str(folder / "data" / "digits.h5")],
         ["validate", str(config), *data],
         ["train", str(config), *data, "--runs", str(folder / "runs"), "--json"],
     ):
-        print(f"%test: hpc-dl {' '.join(words)}", flush=True)
+        print(f"%test: hpc-dl {' '.join(arguments)}", flush=True)
         done = subprocess.run(
-            ["hpc-dl", *words], cwd=folder, env={**os.environ, "HOME": str(folder)}, capture_output=True, text=True
+            ["hpc-dl", *arguments], cwd=folder, env={**os.environ, "HOME": str(folder)}, capture_output=True, text=True
         )
         if done.returncode:
-            return [f"hpc-dl {words[0]} ended with {done.returncode}:\n{done.stdout}{done.stderr}"]
+            return [f"hpc-dl {arguments[0]} ended with status {done.returncode}:\n{done.stdout}{done.stderr}"]
     result = json.loads(done.stdout)
     if result["state"] != "finished" or "test/accuracy" not in result["metrics"]:
-        return [f"the training's result is not whole: {done.stdout}"]
+        return [f"the result of the training is incomplete: {done.stdout}"]
     return []
 
 
-def _plain(name: str) -> str:
+def _normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def main() -> int:
-    """Run all checks that make sense and print every fault."""
+    """Run the checks and print every problem; the training only if the others pass."""
     print("%test: packages", flush=True)
-    faults = packages(Path(sys.argv[1]).read_text())
+    problems = package_problems(Path(sys.argv[1]).read_text())
     print("%test: imports", flush=True)
-    faults += imports()
-    if not faults:
+    problems += import_problems()
+    if not problems:
         with tempfile.TemporaryDirectory() as folder:
-            faults = training(Path(folder))
-    for fault in faults:
-        print(f"%test: FAILED: {fault}", file=sys.stderr)
-    if not faults:
+            problems = training_problems(Path(folder))
+    for problem in problems:
+        print(f"%test: FAILED: {problem}", file=sys.stderr)
+    if not problems:
         print("%test: passed")
-    return int(bool(faults))
+    return int(bool(problems))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""The Apptainer definition and its build script, checked without Apptainer; and the image itself
-where there is one."""
+"""The Apptainer definition and its build script, without Apptainer, and the image if one exists."""
 
 import importlib.util
 import os
@@ -20,14 +19,16 @@ BUILD = FOLDER / "build"
 
 
 def sections() -> dict[str, list[str]]:
-    """The definition's sections without comments and blank lines; what stands before the first is
-    ``header``."""
+    """Return the lines of each section, without comments and blank lines.
+
+    The lines before the first section are the section ``header``.
+    """
     found: dict[str, list[str]] = {"header": []}
     name = "header"
     for line in DEFINITION.read_text().splitlines():
         if line.startswith("%"):
             name = line[1:].strip()
-            assert name not in found, f"%{name} is there twice"
+            assert name not in found, f"%{name} exists twice"
             found[name] = []
         elif line.strip() and not line.strip().startswith("#"):
             found[name].append(line.strip())
@@ -54,7 +55,7 @@ def test_known_sections_only():
     assert set(sections()) == known
 
 
-def test_base_is_pinned_by_digest_in_one_place():
+def test_the_base_is_pinned_by_digest():
     found = sections()
     assert found["header"] == ["Bootstrap: docker", "From: {{ FROM }}"]
     (argument,) = found["arguments"]
@@ -62,23 +63,23 @@ def test_base_is_pinned_by_digest_in_one_place():
 
 
 def test_every_argument_is_used_and_defined():
-    """Apptainer refuses both an undefined and an unused one, after the base is fetched."""
+    # Apptainer refuses undefined and unused ones, but only after it has fetched the base.
     used = set(re.findall(r"{{\s*(\w+)\s*}}", DEFINITION.read_text()))
     assert used == {line.partition("=")[0] for line in sections()["arguments"]}
 
 
-def test_no_version_is_stated_twice():
+def test_only_the_base_has_a_version():
     for name, lines in sections().items():
         if name != "arguments":
             assert not [line for line in lines if "==" in line or re.search(r"\d\.\d", line)], f"%{name}"
 
 
-def test_every_file_exists_and_those_that_pip_needs_are_there():
+def test_the_files_exist_and_suffice_for_pip():
     sources = [line.split()[0] for line in sections()["files"]]
     assert [source for source in sources if not (ROOT / source).exists()] == []
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = {"pyproject.toml", "constraints.txt", "hpc_dl", project["readme"], *project["license-files"]}
-    assert needed <= set(sources)
+    required = {"pyproject.toml", "constraints.txt", "hpc_dl", project["readme"], *project["license-files"]}
+    assert required <= set(sources)
 
 
 def test_packages_come_from_the_constraints():
@@ -89,7 +90,7 @@ def test_packages_come_from_the_constraints():
     assert post.startswith("set -eu")
 
 
-def test_arguments_of_the_user_reach_the_program_unharmed():
+def test_arguments_are_passed_on_unchanged():
     assert sections()["runscript"] == ['exec hpc-dl "$@"']
 
 
@@ -100,7 +101,7 @@ def test_no_eval_and_no_secret():
         assert not re.search(r"(?i)api_?key|password|token|://[^/\s]*:[^/\s]*@", text), path.name
 
 
-def test_the_images_own_test_can_fail():
+def test_the_test_of_the_image_can_fail():
     test = " ".join(sections()["test"]).replace("\\ ", "")
     (target,) = [line.split()[1] for line in sections()["files"] if line.split()[0].endswith("check_image.py")]
     assert test.startswith("exec env -i ")
@@ -108,7 +109,7 @@ def test_the_images_own_test_can_fail():
     assert not re.search(r"\|\||;|&|set \+e", test)
 
 
-def test_the_home_folder_of_the_host_is_not_imported_from():
+def test_python_ignores_the_home_folder_of_the_host():
     assert "export PYTHONNOUSERSITE=1" in sections()["environment"]
 
 
@@ -127,54 +128,53 @@ def test_every_requirement_is_pinned_within_its_range():
         assert requirement.specifier.contains(version, prereleases=True), f"{line}, but {version} is pinned"
 
 
-# What %test compares
+# The comparison of %test
 
 
-def test_packages_as_pinned_are_fine(monkeypatch):
+def test_pinned_packages_have_no_problems(monkeypatch):
     module = check_image()
-    monkeypatch.setattr(module, "NEEDED", ("torch",))
+    monkeypatch.setattr(module, "REQUIRED", ("torch",))
     installed(monkeypatch, {"torch": "2.13.0+cpu", "Ruamel.Yaml": "1.0", "nvidia-nccl-cu13": "2.3", "hpc_dl": "0.1"})
-    assert module.packages("torch==2.13.0\nruamel_yaml==1.0 # a comment\nnever==1\n") == []
+    assert module.package_problems("torch==2.13.0\nruamel_yaml==1.0 # a comment\nnever==1\n") == []
 
 
 @pytest.mark.parametrize(
-    ("have", "fault"),
+    ("versions", "problem"),
     [
         ({"torch": "2.12.0+cpu"}, "torch 2.12.0 is installed, but 2.13.0 is pinned"),
         ({"torch": "2.13.0", "piper": "1"}, "piper 1 is installed, but not pinned"),
         ({}, "torch is not installed"),
     ],
 )
-def test_packages_that_differ_are_told(monkeypatch, have, fault):
+def test_a_deviation_from_the_pins_is_reported(monkeypatch, versions, problem):
     module = check_image()
-    monkeypatch.setattr(module, "NEEDED", ("torch",))
-    installed(monkeypatch, have)
-    assert module.packages("torch==2.13.0") == [fault]
+    monkeypatch.setattr(module, "REQUIRED", ("torch",))
+    installed(monkeypatch, versions)
+    assert module.package_problems("torch==2.13.0") == [problem]
 
 
 def installed(monkeypatch, versions: dict[str, str]) -> None:
-    class Found:
+    class Package:
         def __init__(self, name: str, version: str) -> None:
             self.metadata = {"Name": name}
             self.version = version
 
-    monkeypatch.setattr("importlib.metadata.distributions", lambda: [Found(*pair) for pair in versions.items()])
+    monkeypatch.setattr("importlib.metadata.distributions", lambda: [Package(*pair) for pair in versions.items()])
 
 
-def test_a_missing_module_is_told(monkeypatch):
+def test_a_missing_module_is_reported(monkeypatch):
     module = check_image()
-    monkeypatch.setattr(module, "NEEDED", ("json", "no_such_module_of_hpc_dl"))
-    (fault,) = module.imports()
-    assert fault.startswith("import no_such_module_of_hpc_dl: ModuleNotFoundError")
+    monkeypatch.setattr(module, "REQUIRED", ("json", "no_such_module_of_hpc_dl"))
+    (problem,) = module.import_problems()
+    assert problem.startswith("import no_such_module_of_hpc_dl: ModuleNotFoundError")
 
 
-# containers/build, with a stand-in for Apptainer
+# containers/build, with a fake Apptainer
 
 
 @pytest.fixture
-def stand_in(tmp_path):
-    """A folder for PATH with an ``apptainer`` that notes its arguments and writes an image, or
-    fails if told so."""
+def fake_apptainer(tmp_path):
+    """A folder with an ``apptainer`` that notes its arguments, writes an image, and may fail."""
     folder = tmp_path / "bin"
     folder.mkdir()
     program = folder / "apptainer"
@@ -182,23 +182,23 @@ def stand_in(tmp_path):
         "#!/bin/sh\n"
         'if [ "$1" = --version ]; then echo apptainer version 0; exit; fi\n'
         f'printf "%s\\n" "$@" >{tmp_path}/arguments\n'
-        'for word; do case $word in *.part) echo new >"$word" ;; esac; done\n'
+        'for argument; do case $argument in *.part) echo new >"$argument" ;; esac; done\n'
         "echo the reason it failed\n"
-        'exit "${STAND_IN_STATUS:-0}"\n'
+        'exit "${FAKE_STATUS:-0}"\n'
     )
     program.chmod(0o755)
     return folder
 
 
-def build(*words: str, path: Path, scratch: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def build(*arguments: str, path: Path, scratch: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     scratch.mkdir(exist_ok=True)
-    given = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}", "TMPDIR": str(scratch), **environment}
-    return subprocess.run([str(BUILD), *words], env=given, capture_output=True, text=True, timeout=60)
+    environment = {**os.environ, "PATH": f"{path}:{os.environ['PATH']}", "TMPDIR": str(scratch), **variables}
+    return subprocess.run([str(BUILD), *arguments], env=environment, capture_output=True, text=True, timeout=60)
 
 
-def test_build_makes_the_image(stand_in, tmp_path):
+def test_build_writes_the_image(fake_apptainer, tmp_path):
     image = tmp_path / "x.sif"
-    done = build("--output", str(image), "--", "--notest", path=stand_in, scratch=tmp_path / "scratch")
+    done = build("--output", str(image), "--", "--notest", path=fake_apptainer, scratch=tmp_path / "scratch")
     assert done.returncode == 0, done.stderr
     assert image.read_text() == "new\n"
     arguments = (tmp_path / "arguments").read_text().split()
@@ -206,10 +206,10 @@ def test_build_makes_the_image(stand_in, tmp_path):
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-def test_a_failed_build_says_why_and_leaves_the_old_image(stand_in, tmp_path):
+def test_a_failed_build_shows_the_reason_and_keeps_the_old_image(fake_apptainer, tmp_path):
     image = tmp_path / "x.sif"
     image.write_text("old\n")
-    done = build("--output", str(image), path=stand_in, scratch=tmp_path / "scratch", STAND_IN_STATUS="255")
+    done = build("--output", str(image), path=fake_apptainer, scratch=tmp_path / "scratch", FAKE_STATUS="255")
     assert done.returncode == 1
     assert "the reason it failed" in done.stderr
     assert "--base-from-debootstrap" in done.stderr
@@ -218,25 +218,26 @@ def test_a_failed_build_says_why_and_leaves_the_old_image(stand_in, tmp_path):
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-@pytest.mark.parametrize(("words", "said"), [(["--frm"], "unknown option --frm"), (["--output"], "wants a file")])
-def test_wrong_use_of_build(stand_in, tmp_path, words, said):
-    done = build(*words, path=stand_in, scratch=tmp_path / "scratch")
+@pytest.mark.parametrize(
+    ("arguments", "message"), [(["--frm"], "unknown option --frm"), (["--output"], "needs a file")]
+)
+def test_build_rejects_wrong_arguments(fake_apptainer, tmp_path, arguments, message):
+    done = build(*arguments, path=fake_apptainer, scratch=tmp_path / "scratch")
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert not (tmp_path / "arguments").exists()
 
 
-def test_build_help(stand_in, tmp_path):
-    done = build("--help", path=stand_in, scratch=tmp_path / "scratch")
+def test_build_shows_its_help(fake_apptainer, tmp_path):
+    done = build("--help", path=fake_apptainer, scratch=tmp_path / "scratch")
     assert done.returncode == 0
     assert "--base-from-debootstrap" in done.stdout
     assert "set -" not in done.stdout
 
 
-def test_get_apptainer_uses_what_is_there(tmp_path, stand_in):
-    """Told where an unpacked one is, it fetches nothing."""
+def test_get_apptainer_uses_an_unpacked_one(tmp_path, fake_apptainer):
     prefix = tmp_path / "prefix"
-    shutil.copytree(stand_in, prefix / "bin")
+    shutil.copytree(fake_apptainer, prefix / "bin")
     (prefix / "ready").touch()
     environment = {**os.environ, "HPC_DL_APPTAINER": str(prefix)}
     done = subprocess.run([str(FOLDER / "get-apptainer")], env=environment, capture_output=True, text=True, timeout=20)
@@ -247,7 +248,7 @@ def test_get_apptainer_uses_what_is_there(tmp_path, stand_in):
 
 
 def apptainer() -> str | None:
-    """The program: this machine's, or the one that containers/get-apptainer unpacked before."""
+    """Return the program: this machine's, or the one that containers/get-apptainer has unpacked."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     prefix = Path(os.environ.get("HPC_DL_APPTAINER") or cache / "hpc_dl" / "apptainer")
     unpacked = prefix / "bin" / "apptainer"
@@ -258,25 +259,28 @@ def apptainer() -> str | None:
 @pytest.mark.slow
 @pytest.mark.timeout(7500)
 def test_the_image(tmp_path):
-    """Built when HPC_DL_CONTAINER says so (1, or debootstrap for that base), else the one that is
-    there."""
+    """It passes its own test, and passes arguments on.
+
+    HPC_DL_CONTAINER=1 builds it first, HPC_DL_CONTAINER=debootstrap with the base from debootstrap;
+    otherwise containers/hpc_dl.sif is tested, if it exists.
+    """
     image = FOLDER / "hpc_dl.sif"
-    wanted = os.environ.get("HPC_DL_CONTAINER", "")
-    if wanted not in ("", "0"):
+    base_to_build = os.environ.get("HPC_DL_CONTAINER", "")
+    if base_to_build not in ("", "0"):
         image = tmp_path / "hpc_dl.sif"
-        base = ["--base-from-debootstrap"] if wanted == "debootstrap" else []
+        base = ["--base-from-debootstrap"] if base_to_build == "debootstrap" else []
         subprocess.run([str(BUILD), "--output", str(image), *base, "--", "--notest"], check=True)
     elif not (apptainer() and image.exists()):
-        pytest.skip("no containers/hpc_dl.sif with an Apptainer, and CI builds none yet: HPC_DL_CONTAINER=1 does")
+        pytest.skip("no containers/hpc_dl.sif with an Apptainer: HPC_DL_CONTAINER=1 builds it")
     program = apptainer()
     assert program is not None
 
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([program, *words], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([program, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300)
 
-    fine = run("test", str(image))
-    assert fine.returncode == 0, fine.stdout + fine.stderr
-    assert "%test: passed" in fine.stdout
+    passed = run("test", str(image))
+    assert passed.returncode == 0, passed.stdout + passed.stderr
+    assert "%test: passed" in passed.stdout
 
     other = tmp_path / "constraints.txt"
     other.write_text(re.sub(r"(?m)^h5py==.*", "h5py==0.0.1", (ROOT / "constraints.txt").read_text()))
@@ -286,6 +290,6 @@ def test_the_image(tmp_path):
 
     version = run("run", str(image), "--version")
     assert (version.returncode, version.stdout.split()[0]) == (0, "hpc_dl"), version.stderr
-    words = run("run", str(image), "validate", "$(touch harm); touch harm")
-    assert words.returncode == 2
+    shell_syntax = run("run", str(image), "validate", "$(touch harm); touch harm")
+    assert shell_syntax.returncode == 2
     assert not (tmp_path / "harm").exists()

@@ -1,0 +1,1 @@
+"""Measurements of hpc_dl; `make bench` runs them and writes docs/benchmarks.md."""
