@@ -14,7 +14,7 @@ from hpc_dl.baselines.simple import KNOWN, fit_all
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.spec import PER_POSITION, DataSpec
 from hpc_dl.errors import ConfigError, HpcDlError
 from hpc_dl.learning.direction import known_direction

@@ -250,7 +250,7 @@ def _n_grams(task: Task, batches: HDF5DataModule) -> Iterator[Simple]:
 def _windows(batches: HDF5DataModule, split: str) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
     size = batches.spec.sizes[split]
     for start in range(0, size, 256):
-        x, y = batches.batch_at(split, np.arange(start, min(start + 256, size)))
+        x, y = batches.read_batch(split, np.arange(start, min(start + 256, size)))
         yield from zip(np.asarray(x), np.asarray(y), strict=True)
 
 

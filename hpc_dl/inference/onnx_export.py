@@ -55,7 +55,7 @@ def export(finished: FinishedModel, out: Path, *, force: bool = False) -> dict[s
         raise RunError.at(out, "is there already", remedy="give another name, or replace it by --force")
     split = "test" if "test" in data.sizes else "train"
     samples = np.arange(min(_COMPARED, data.sizes[split]))
-    (read, *_) = finished.batches.batch_at(split, samples)
+    (read, *_) = finished.batches.read_batch(split, samples)
     assert isinstance(read, Tensor)  # one dense input, or there would be a reason
     channels = data.inputs[0].channels
     stored = read

@@ -14,7 +14,7 @@ from hpc_dl.data.batches.loader import tensors
 from hpc_dl.data.config import SplitFractions, SplitGroups, Splits
 from hpc_dl.data.files.data_file import DataFile, open_data
 from hpc_dl.data.files.format import staged
-from hpc_dl.data.preprocessed_spec import presented
+from hpc_dl.data.preprocessed_spec import spec_after_preprocessing
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import SPLITS, WITH_CLASSES, DataSpec
 from hpc_dl.data.storage.hdf5 import open_file
@@ -114,7 +114,7 @@ def _opened(finished: FinishedModel, file: Path, inputs: str | None, groups: dic
         changes["targets"] = "targets"
     found = open_data(file, trained.model_copy(update=changes))
     wanted = [(field.shape, field.ragged) for field in finished.data.inputs]
-    given = [(field.shape, field.ragged) for field in presented(found.spec, trained).inputs]
+    given = [(field.shape, field.ragged) for field in spec_after_preprocessing(found.spec, trained).inputs]
     if wanted != given and not trained.crop:
         raise ConfigError.at(
             str(file),

@@ -111,7 +111,7 @@ def _sampled(batches: HDF5DataModule, split: str, model: Supervised, device: tor
     rows = np.linspace(0, size - 1, count).astype(np.intp)
     found = []
     for part in np.array_split(rows, min(_BATCHES, max(1, count // 2))):
-        batch = model.transfer_batch_to_device(batches.batch_at(split, part), device, 0)
+        batch = model.transfer_batch_to_device(batches.read_batch(split, part), device, 0)
         found.append(model.inputs_and_targets(batches.preprocessed(batch)))
     return found
 

@@ -15,7 +15,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.files.data_file import class_counts
+from hpc_dl.data.open_spec import class_counts
 from hpc_dl.data.order.batch_order import BatchOrder
 from hpc_dl.data.spec import WITH_CLASSES, DataSpec
 from hpc_dl.errors import ConfigError, Fault, HpcDlError
@@ -171,7 +171,7 @@ def _split_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
 def _limit_faults(experiment: Experiment, split: str, size: int) -> list[Fault]:
     """Lightning refuses a fraction that leaves no batch, and that only when the split's turn comes."""
     batches = len(
-        BatchOrder(size, experiment.batch_size_per_device, shuffle=False, num_ranks=experiment.resources.world_size)
+        BatchOrder(size, experiment.batch_size_per_device, shuffle=False, world_size=experiment.resources.world_size)
     )
     limit = getattr(experiment.trainer, f"limit_{split}_batches")
     if isinstance(limit, int) or limit == 0 or batches * limit >= 1:

@@ -22,7 +22,7 @@ from hpc_dl.atomic_files import write_json
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ClusterError, Stopped
 from hpc_dl.learning.supervised import Supervised
@@ -358,7 +358,7 @@ def _introduce(
         say(
             f"schedule.warmup_steps={warmup} in a training of {steps} steps: the learning rate never gets to its height"
         )
-    for told in batches.missing_in_words():
+    for told in batches.describe_missing_values():
         say(told)
     if start is not None:
         say(f"Going on from step {start.step} ({start.path.name})")

@@ -421,7 +421,7 @@ def test_images_are_needed_for_a_convolution_and_classes_for_a_cross_entropy(
     assert validate(experiments.raw(value_file, model={"name": "cnn"})) == (
         2,
         [
-            f"hpc-dl: model.name: does not take inputs of the kind vector (inputs (5,)), as {value_file} has them "
+            f"hpc-dl: model.name: does not take inputs of kind vector (inputs (5,)), as {value_file} has them "
             "(got 'cnn'; allowed: data of one of the kinds series, image, volume). "
             "Choose another architecture; `hpc-dl models NAME` says what one takes"
         ],

@@ -1,4 +1,4 @@
-"""``hpc-dl data``, as a user types it."""
+"""The commands of ``hpc-dl data``."""
 
 import json
 import re
@@ -15,19 +15,20 @@ import pytest
 from typer.testing import CliRunner
 
 from hpc_dl.cli.data import app
+from hpc_dl.data import sources
+from hpc_dl.data.files.format import Samples, write
 from hpc_dl.data.packing.read_speed import _repack_words, _Stored
 from hpc_dl.errors import DataError
+from tests.data.small_files import MakeFile, samples
 
-from .conftest import MakeFile, samples
 
-
-def run(*words: object) -> str:
-    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
-def test_make_and_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_make_and_list_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HPC_DL_DATA", str(tmp_path))
     assert json.loads(run("make", "digits", "--json")) == {
         "source": "digits",
@@ -69,7 +70,7 @@ def test_inspect_foreign_file(foreign_file: MakeFile) -> None:
     layouts = {dataset["path"]: dataset["layout"] for dataset in found["datasets"]}
     assert layouts["/packed"] == "chunks (3, 3) deflate fletcher32"
     assert layouts["/nothing"] == "empty"
-    assert "there is no such group for the train split" in run("inspect", path)
+    assert "does not exist, but should hold the train split" in run("inspect", path)
 
 
 def test_verify(own_file: Path, foreign_file: MakeFile) -> None:
@@ -80,17 +81,17 @@ def test_verify(own_file: Path, foreign_file: MakeFile) -> None:
     assert "/x: 1 missing values (NaN), to be filled in by `data.imputation`" in run("verify", foreign)
 
 
-def test_one_flipped_byte_is_found(own_file: Path) -> None:
+def test_verify_finds_one_flipped_byte(own_file: Path) -> None:
     with h5py.File(own_file) as file:
         offset = file["val/inputs"].id.get_offset()
     content = bytearray(own_file.read_bytes())
     content[offset + 20] ^= 1
     own_file.write_bytes(content)
-    with pytest.raises(DataError, match=r"content does not match its checksum.*got 'sha256:.*make SOURCE --force"):
+    with pytest.raises(DataError, match=r"does not match the stored checksum.*got 'sha256:.*make SOURCE --force"):
         run("verify", own_file)
 
 
-def test_flipped_byte_in_a_packed_foreign_file(foreign_file: MakeFile) -> None:
+def test_verify_finds_a_flipped_byte_in_a_foreign_file(foreign_file: MakeFile) -> None:
     path = foreign_file()
     with h5py.File(path, "r+") as file:
         file.create_dataset("x", data=samples(50).inputs, chunks=True, fletcher32=True)
@@ -98,13 +99,11 @@ def test_flipped_byte_in_a_packed_foreign_file(foreign_file: MakeFile) -> None:
     content = bytearray(path.read_bytes())
     content[offset + 20] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r":/x: cannot be read.*Copy or make the file again"):
+    with pytest.raises(DataError, match=r":/x: cannot be read.*Copy the file again, or create it again"):
         run("verify", path)
 
 
-def test_infinite_inputs_are_found_by_reading_all(tmp_path: Path) -> None:
-    from hpc_dl.data.files.format import Samples, write
-
+def test_verify_finds_infinite_inputs(tmp_path: Path) -> None:
     inputs = np.zeros((9, 3))
     inputs[4, 1] = np.inf
     write(
@@ -118,7 +117,7 @@ def test_infinite_inputs_are_found_by_reading_all(tmp_path: Path) -> None:
         run("verify", tmp_path / "x.h5")
 
 
-def test_help_knows_all_commands() -> None:
+def test_help_lists_the_commands() -> None:
     assert "verify" in run("--help")
 
 
@@ -146,7 +145,7 @@ def test_pack_and_its_gain(foreign_file: MakeFile, tmp_path: Path, monkeypatch: 
         assert file.attrs["license"] == "CC0-1.0"
 
 
-def test_pack_tells_where_it_is(foreign_file: MakeFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pack_reports_progress(foreign_file: MakeFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpc_dl.data.packing.pack.SPEED_SECONDS", 0.01)
     source = foreign_file(x=samples(60).inputs, y=samples(60).targets)
     result = CliRunner().invoke(app, ["pack", str(source), str(tmp_path / "out.h5")], catch_exceptions=False)
@@ -154,7 +153,7 @@ def test_pack_tells_where_it_is(foreign_file: MakeFile, tmp_path: Path, monkeypa
     assert "note: all samples are in the training split; `--splits train=.8,val=.1,test=.1`" in result.stdout
 
 
-def test_pack_refuses_a_size_that_is_none(tmp_path: Path) -> None:
+def test_pack_rejects_an_invalid_size(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"--size: is no height and width \(got '224'; allowed: for example 224x224\)"):
         run("pack", tmp_path, tmp_path / "out.h5", "--size", "224")
 
@@ -168,7 +167,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_bench_says_what_limits(layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bench_reports_the_bottleneck(layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpc_dl.data.packing.read_speed._SECONDS", 0.01)
     options, reading, limit = LAYOUTS[layout]
     with h5py.File(tmp_path / "x.h5", "w") as file:
@@ -186,27 +185,27 @@ def test_bench_says_what_limits(layout: str, tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("gain", "words"),
+    ("gain", "expected"),
     [(1.1, ""), (1.6, "about 1.6 times"), (6.4, "about 6 times"), (47, "about 50 times"), (340, "about 300 times")],
 )
-def test_a_gain_is_told_as_exactly_as_it_was_measured(gain: float, words: str, tmp_path: Path) -> None:
+def test_gain_is_rounded_to_its_accuracy(gain: float, expected: str, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
         stored = _Stored.of(file.create_dataset("x", data=np.zeros((1000, 1000)), compression="gzip"))
-    told = _repack_words(tmp_path / "x.h5", stored, gain)
-    assert words in told and bool(told) == bool(words)
-    assert not told or "it takes 8.0 MB instead of 0.0 MB" in told
+    message = _repack_words(tmp_path / "x.h5", stored, gain)
+    assert expected in message and bool(message) == bool(expected)
+    assert not message or "it takes 8.0 MB instead of 0.0 MB" in message
 
 
 def _fitting(options: dict[str, Any], num_samples: int) -> dict[str, Any]:
-    """The options with chunks that are no larger than the dataset."""
+    """Options whose chunks are no larger than the dataset."""
     chunks = options.get("chunks")
     return options | ({"chunks": (min(num_samples, chunks[0]), *chunks[1:])} if chunks else {})
 
 
-def test_bench_says_where_no_cold_figures_can_be_had(own_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bench_reports_missing_cold_figures(own_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpc_dl.data.packing.read_speed._SECONDS", 0.01)
     if not Path("/dev/shm").is_dir():
-        pytest.skip("there is no file system in memory here")
+        pytest.skip("this machine has no file system in memory")
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         found = Path(shutil.copy(own_file, folder))
         assert "cannot be evicted from memory" in run("bench", found)
@@ -219,23 +218,16 @@ def test_bench_of_a_file_without_numbers(foreign_file: MakeFile) -> None:
         run("bench", foreign_file(names=["a", "b"]), "--inputs", "names")
 
 
-def test_packing_and_measuring_need_no_torch(own_file: Path, tmp_path: Path) -> None:
-    script = (
-        "import sys; from hpc_dl.cli.main import app\n"
-        "from hpc_dl.data import measure; from hpc_dl.data.packing import pack\n"
-        "measure._SECONDS = pack.SPEED_SECONDS = 0.01\n"
-        f"app(['data', 'pack', '{own_file}', '{tmp_path / 'out.h5'}'], standalone_mode=False)\n"
-        f"app(['data', 'bench', '{tmp_path / 'out.h5'}'], standalone_mode=False)\n"
-        "assert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60)
+def test_pack_and_bench_need_no_torch(own_file: Path, tmp_path: Path) -> None:
+    script = Path(__file__).with_name("scripts") / "pack_and_bench_without_torch.py"
+    command = [sys.executable, str(script), str(own_file), str(tmp_path / "out.h5")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
 
 
-def test_a_source_that_was_made_goes_by_its_name(tmp_path: Path) -> None:
-    from hpc_dl.data import sources
-
+def test_existing_source_is_found_by_name(tmp_path: Path) -> None:
     path = sources.ensure("xor", tmp_path)
     assert json.loads(run("inspect", "xor", "--data", tmp_path, "--json"))["file"] == str(path)
     assert "content matches" in run("verify", "xor", "--data", tmp_path)
-    with pytest.raises(DataError, match=r"digits: there is no such file"):
+    with pytest.raises(DataError, match=r"digits: does not exist"):
         run("inspect", "digits", "--data", tmp_path)

@@ -10,7 +10,7 @@ import torch
 
 from hpc_dl import models
 from hpc_dl.config.experiment import Experiment
-from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.errors import ConfigError
 from hpc_dl.training.preflight import batches_per_epoch, build_model, preflight, total_steps
 from tests import experiments

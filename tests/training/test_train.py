@@ -13,7 +13,7 @@ from hpc_dl.atomic_files import read_json
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.errors import ConfigError
 from hpc_dl.runs.attempts import history
 from hpc_dl.runs.folder import RunFolder

@@ -216,7 +216,7 @@ def _measure(path: Path, stored: _Stored, batch_size: int, memory: float, disk: 
         with closing(open_rows(path, stored.name, threads=threads)) as reader:
             at_least = max(2, _AHEAD_BYTES * stored.num_samples // stored.raw_bytes)
             together = -(-at_least // reader.rows_together) * reader.rows_together
-            cold = shuffled_speed(reader.take, stored.num_samples, together, batch_size, _SECONDS, reader.expect)
+            cold = shuffled_speed(reader.take, stored.num_samples, together, batch_size, _SECONDS, reader.prefetch)
     with closing(open_rows(path, stored.name, threads=threads)) as reader:
         together = reader.rows_together
         some, num_warm = _into_memory(reader, stored)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.atomic_files import publish, read_json, write_json
-from hpc_dl.data.files.format import Samples, create, describe, describe_split
+from hpc_dl.data.files.format import Samples, create_file, write_attributes, write_split_attributes
 from hpc_dl.data.packing.layout import Plan
 
 #: What is lost at most when a run is killed.
@@ -245,14 +245,14 @@ def _lay_out(path: Path, plan: Plan) -> None:
     """Make a file with all attributes and all datasets, without samples; it appears whole."""
     temporary = path.with_name(f"{path.name}.empty")
     temporary.unlink(missing_ok=True)
-    with create(temporary) as file:
-        describe(file, plan.about)
+    with create_file(temporary) as file:
+        write_attributes(file, plan.about)
         # Of fixed length: the checksum is put in its place later, without anything else moving.
         file.attrs["sha256"] = np.bytes_("0" * 64)
         for split in plan.sizes:
             group = file.create_group(split)
             inputs, targets = (_lay_out_dataset(group, split, kind, plan) for kind in _KINDS)
-            describe_split(inputs, targets, plan.about)
+            write_split_attributes(inputs, targets, plan.about)
     publish(temporary, path)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from hpc_dl.data import sources
 from hpc_dl.data.config import DataConfig
-from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.sources import _kjv
 from hpc_dl.data.sources.gcide import _APPARATUS, _analogies, _pairs
 from hpc_dl.data.storage.checksum import content_checksum

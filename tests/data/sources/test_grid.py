@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 
 from hpc_dl.data.config import DataConfig
-from hpc_dl.data.files.data_file import open_spec
 from hpc_dl.data.files.inspection import verify
+from hpc_dl.data.open_spec import open_spec
 
 
 def test_twenty_five_modes_on_a_grid(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from hpc_dl.data import sources
 from hpc_dl.data.config import DataConfig
-from hpc_dl.data.files.data_file import open_spec
 from hpc_dl.data.files.inspection import verify
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.sources.mnist1d import _generate
 from hpc_dl.errors import DataError
 

@@ -7,8 +7,9 @@ import pytest
 
 from hpc_dl.data import sources
 from hpc_dl.data.config import DataConfig
-from hpc_dl.data.files.data_file import open_data, open_spec
+from hpc_dl.data.files.data_file import open_data
 from hpc_dl.data.files.inspection import verify
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.errors import DataError
 from tests.data.sources.conftest import ensure_or_skip
 

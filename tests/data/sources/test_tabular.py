@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hpc_dl.data import sources
 from hpc_dl.data.config import DataConfig
-from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.sources._fetch import fetch_deb
 from hpc_dl.data.sources._rdata import read_rdata
 from hpc_dl.errors import DataError
