@@ -17,6 +17,9 @@ _FILE_ONLY = ("inputs", "splits", "channels")
 ImputationMethod = Literal["none", "mean", "median", "most_frequent", "own_class"]
 ScalingMethod = Literal["auto", "none", "unit", "center", "standardize"]
 ProjectionMethod = Literal["none", "pca", "whiten"]
+BalanceMethod = Literal["none", "undersample", "oversample"]
+ShuffleMethod = Literal["auto", "exact", "blocks"]
+ChannelSetting = Literal["auto", "first", "last", "none"]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Names = str | Annotated[list[str], Field(min_length=1)]
@@ -170,7 +173,7 @@ class DataConfig(Section):
     step, ``sequence_to_sequence`` a sequence whose length may differ from the input's.
     ``reconstruction``, ``generation`` and ``embedding`` have no targets.
     """
-    channels: Literal["auto", "first", "last", "none"] = "auto"
+    channels: ChannelSetting = "auto"
     """Axis of the channels in the stored inputs: ``first`` (N, C, …), ``last`` (N, …, C), or
     ``none`` if there is no such axis, in which case one is added. ``auto`` means ``first``, except
     that (N, H, W) in a file not written by hpc_dl is taken as images without channels.
@@ -183,7 +186,7 @@ class DataConfig(Section):
     """Number of samples per batch over all devices together, instead of ``batch_size``. It must be
     a multiple of the number of devices.
     """
-    shuffle: Literal["auto", "exact", "blocks"] = "auto"
+    shuffle: ShuffleMethod = "auto"
     """How training samples are shuffled. ``exact``: all orders are equally likely. ``blocks``:
     samples stored close together are read together, and a buffer of them is shuffled, so compressed
     chunks are decoded once per epoch and disks are read in long pieces. ``auto``: ``exact`` for
@@ -216,7 +219,7 @@ class DataConfig(Section):
     """
     components: Annotated[int | None, Field(ge=1)] = None
     """Number of principal components to keep, those of the greatest variance; all by default."""
-    balance: Literal["none", "undersample", "oversample"] = "none"
+    balance: BalanceMethod = "none"
     """Make all classes equally frequent in training. ``undersample`` drops random samples of the
     frequent classes, ``oversample`` repeats samples of the rare ones. Evaluation always uses all
     samples once. To weight classes in the loss instead, set ``loss.class_weights``.

@@ -15,16 +15,18 @@ from hpc_dl.data.batches.loader import Batch, tensors
 from hpc_dl.data.batches.loader_choice import Loader, Transform, batch_order, batch_size_per_device, choose_loader
 from hpc_dl.data.config import (
     Augmentation,
+    BalanceMethod,
+    ChannelSetting,
     DataConfig,
     ImputationMethod,
     ProjectionMethod,
     ScalingMethod,
+    ShuffleMethod,
     Splits,
     Windows,
 )
 from hpc_dl.data.files.data_file import DataFile, open_data
 from hpc_dl.data.files.split_reader import SplitReader
-from hpc_dl.data.order.balance import Balance
 from hpc_dl.data.preprocessed_spec import spec_after_preprocessing
 from hpc_dl.data.preprocessing.augmentation import augment
 from hpc_dl.data.preprocessing.pipeline import Preprocessing, fit_all
@@ -65,8 +67,8 @@ class HDF5DataModule(pl.LightningDataModule):
         crop: Sequence[int] | None = None,
         splits: Splits | dict[str, Any] | None = None,
         task: Literal["auto", TaskName] = "auto",
-        channels: Literal["auto", "first", "last", "none"] = "auto",
-        shuffle: Literal["auto", "exact", "blocks"] = "auto",
+        channels: ChannelSetting = "auto",
+        shuffle: ShuffleMethod = "auto",
         shuffle_buffer: float = 16,
         device_resident: Literal["auto", True, False] = "auto",
         transform: Callable[[Any], Any] | None = None,
@@ -76,7 +78,7 @@ class HDF5DataModule(pl.LightningDataModule):
         scaling: ScalingMethod = "auto",
         projection: ProjectionMethod = "none",
         components: int | None = None,
-        balance: Balance = "none",
+        balance: BalanceMethod = "none",
         augmentation: Augmentation | dict[str, Any] | None = None,
         seed: int = 0,
     ) -> None:

@@ -31,6 +31,7 @@ PER_POSITION: tuple[TaskName, ...] = ("segmentation", "sequence_labeling", "node
 WITH_CLASSES: tuple[TaskName, ...] = ("classification", "multilabel", *PER_POSITION, "sequence_to_sequence")
 
 InputKind = Literal["vector", "series", "image", "volume", "sequence", "tokens", "graph", "several"]
+ChannelAxis = Literal["first", "last", "none"]
 #: Every sample is an array of the same shape: (F,), (C, T), (C, H, W), (C, D, H, W).
 DENSE: tuple[InputKind, ...] = ("vector", "series", "image", "volume")
 #: The inputs of a graph: node features (n, F), and the two ends of each edge (e, 2) as numbers of
@@ -72,7 +73,7 @@ class FieldSpec:
     name: str
     shape: tuple[int, ...]
     dtype: str
-    channels: Literal["first", "last", "none"] = "first"
+    channels: ChannelAxis = "first"
     ragged: bool = False
     window: Window | None = None
     crop: tuple[int, ...] | None = None

@@ -204,12 +204,12 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
     # Impossible combinations
     (
         {"data": {"source": "digits"}},
-        "data: give exactly one of `source` (a name from `hpc-dl data list`) and `file` (a path)",
+        "data: set exactly one of `source` (a name from `hpc-dl data list`) and `file` (a path)",
     ),
-    ({"data": None}, "data: give exactly one of `source` (a name from `hpc-dl data list`) and `file` (a path)"),
+    ({"data": None}, "data: set exactly one of `source` (a name from `hpc-dl data list`) and `file` (a path)"),
     (
         {"data": {"global_batch_size": 8}},
-        "data: `batch_size` and `global_batch_size` exclude each other; keep one of them",
+        "data: `batch_size` and `global_batch_size` exclude each other; keep only one",
     ),
     (
         {"data": {"batch_size": None, "global_batch_size": 9}, "resources": {"nodes": 2}},
@@ -218,11 +218,11 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
     ),
     (
         {"data": {"splits": {"fractions": {}, "groups": {}}}},
-        "data.splits: fractions and groups exclude each other; keep one of them (got {'fractions': {}, 'groups': {}})",
+        "data.splits: fractions and groups exclude each other; keep only one (got {'fractions': {}, 'groups': {}})",
     ),
     (
         {"data": {"splits": {"fractions": {"train": 0.8, "val": 0.3}}}},
-        "data.splits.fractions: the fractions add up to 1.2, more than 1; lower one of them "
+        "data.splits.fractions: the fractions add up to 1.2, which is more than 1; lower one of them "
         "(got {'train': 0.8, 'val': 0.3})",
     ),
     (
@@ -254,11 +254,11 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
     ),
     (
         {"data": {"file": "/no/such.h5"}},
-        "/no/such.h5: there is no such file. Check `data.file`, or make the file first (`hpc-dl data make`)",
+        "/no/such.h5: does not exist. Check `data.file`, or create the file first (`hpc-dl data make`)",
     ),
     (
         {"data": {"inputs": "input"}},
-        "{file}:/train/input: there is no such dataset (allowed: /test/inputs, /test/targets, /train/inputs, "
+        "{file}:/train/input: does not exist (allowed: /test/inputs, /test/targets, /train/inputs, "
         "/train/targets, /val/inputs, /val/targets). Correct `data.inputs`; did you mean '/train/inputs'?",
     ),
     (
@@ -402,7 +402,7 @@ def test_an_empty_file_lacks_two_things(validate: Validate) -> None:
     status, lines = validate("")
     assert status == 2
     assert [line.split(" (")[0] for line in lines] == [
-        "hpc-dl: data: give exactly one of `source`",
+        "hpc-dl: data: set exactly one of `source`",
         "hpc-dl: model.name: is required",
     ]
 

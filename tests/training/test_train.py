@@ -267,9 +267,9 @@ def test_a_mistake_that_only_shows_in_the_job_is_told_in_its_own_words(tmp_path:
     file = experiments.classification_file(tmp_path)
     run = experiments.prepared(tmp_path, experiments.raw(file))
     file.unlink()
-    with pytest.raises(Exception, match="there is no such file"):
+    with pytest.raises(Exception, match="does not exist"):
         train(run)
-    assert read_state(run)["reason"].startswith(f"{file}: there is no such file.")
+    assert read_state(run)["reason"].startswith(f"{file}: does not exist.")
 
 
 def test_a_training_that_diverges_leaves_files_that_can_be_read(tmp_path: Path, image_file: Path) -> None:

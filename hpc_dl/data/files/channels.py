@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
+from hpc_dl.data.config import ChannelSetting
+from hpc_dl.data.spec import ChannelAxis
 from hpc_dl.errors import Fault
-
-ChannelAxis = Literal["first", "last", "none"]
 
 _MAX_COLOR_CHANNELS = 4
 
 
-def channel_axis(
-    shape: Sequence[int], setting: Literal["auto", "first", "last", "none"], *, where: str, option: str
-) -> ChannelAxis | Fault:
+def channel_axis(shape: Sequence[int], setting: ChannelSetting, *, where: str, option: str) -> ChannelAxis | Fault:
     """Return the axis of the channels, or the problem if the setting does not fit the shape.
 
     ``auto`` takes (N,) and (N, H, W) for samples without a channel axis, and anything else for

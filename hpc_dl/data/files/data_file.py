@@ -18,7 +18,7 @@ from hpc_dl.data.files.format import FORMAT, FORMAT_VERSION
 from hpc_dl.data.files.split_reader import SplitReader
 from hpc_dl.data.files.splits import Split, locate_splits, num_samples_of
 from hpc_dl.data.files.value_checks import check_edges, check_targets
-from hpc_dl.data.order.balance import Balance, balanced
+from hpc_dl.data.order.balance import balanced
 from hpc_dl.data.spec import WITH_CLASSES, WITHOUT_TARGETS, DataSpec
 from hpc_dl.data.storage.checksum import file_checksum
 from hpc_dl.data.storage.hdf5 import attribute, find_dataset, open_file, where
@@ -189,7 +189,9 @@ def _shapes_and_types(fields: SampleFields) -> str:
     return ", ".join(f"{role} {field.dtype} {field.shape}" for role, specs in roles for field in specs)
 
 
-def _balance_training(spec: DataSpec, splits: dict[str, Split], method: Balance) -> tuple[DataSpec, dict[str, Split]]:
+def _balance_training(
+    spec: DataSpec, splits: dict[str, Split], method: BalanceMethod
+) -> tuple[DataSpec, dict[str, Split]]:
     """Make all classes of the training split equally frequent."""
     if spec.task != "classification":
         raise ConfigError.at(

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
+from hpc_dl.data.config import BalanceMethod
 from hpc_dl.data.order.permutation import permutation
-
-Balance = Literal["none", "undersample", "oversample"]
 
 _STREAM = 2**62  # a random stream of the seed that neither epochs nor splits use
 
 
-def balanced(labels: NDArray[np.integer], method: Balance, seed: int = 0) -> NDArray[np.intp]:
+def balanced(labels: NDArray[np.integer], method: BalanceMethod, seed: int = 0) -> NDArray[np.intp]:
     """Return rows in which all classes are equally frequent.
 
     Args:
