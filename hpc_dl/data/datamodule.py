@@ -178,10 +178,7 @@ class HDF5DataModule(pl.LightningDataModule):
         return self.preprocessings[0].scaling
 
     def describe_missing_values(self) -> list[str]:
-        """Return one line for each input in which missing values were filled in.
-
-        The list is empty if the preprocessing came from a checkpoint.
-        """
+        """Return one line per input with imputed values; none if restored from a checkpoint."""
         _ = self.preprocessings
         return self._missing_values
 

@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hpc_dl.data.config import Augmentation, DataConfig
+from hpc_dl.data.config import Augmentation, BalanceMethod, DataConfig
 from hpc_dl.data.files.field_specs import SampleFields, describe_fields
 from hpc_dl.data.files.fields import open_targets
 from hpc_dl.data.files.format import FORMAT, FORMAT_VERSION
