@@ -40,7 +40,7 @@ class SplitFractions(Section):
     """
 
     @model_validator(mode="after")
-    def _sum(self) -> SplitFractions:
+    def _check_total(self) -> SplitFractions:
         if (total := self.train + self.val + self.test) > 1 + 1e-9:
             raise ValueError(f"the fractions add up to {total:g}, which is more than 1; lower one of them")
         return self
@@ -82,7 +82,7 @@ class Splits(Section):
     """Split by the groups of the file."""
 
     @model_validator(mode="after")
-    def _one_way(self) -> Splits:
+    def _check_one_way(self) -> Splits:
         given = [name for name in ("fractions", "indices", "groups") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} exclude each other; keep only one")
@@ -143,7 +143,9 @@ class DataConfig(Section):
     once and reused afterwards.
     """
     file: str | None = None
-    """Path of an HDF5 file, instead of ``source``. A relative path starts at the current folder."""
+    """Path of an HDF5 file, instead of ``source``. A relative path is resolved from the current
+    folder.
+    """
     inputs: Names = "inputs"
     """Path of the dataset with the inputs, relative to each split's group if the file is split by
     groups. A list of several paths makes each batch a mapping from these names to tensors. Samples
@@ -206,7 +208,7 @@ class DataConfig(Section):
     (``own_class``: the greatest number plus one). ``none`` expects data without missing values.
     """
     missing_indicator: bool = False
-    """Add one channel per channel that marks where values were missing (1) and where not (0)."""
+    """For each channel, add another one that marks where values were missing (1) and where not (0)."""
     scaling: ScalingMethod = "auto"
     """Scaling of the inputs, fitted on the training split. ``unit``: to [0, 1] by the range of the
     values (all values for integers, per channel for others); ``center``: to mean 0 per channel;
@@ -234,9 +236,7 @@ class DataConfig(Section):
 
     @property
     def target_names(self) -> tuple[str, ...]:
-        """The names of the target datasets; those of the inputs if the targets are later steps of
-        them.
-        """
+        """The names of the target datasets; of the inputs if targets are later steps of them."""
         if self.task in WITHOUT_TARGETS:
             return ()
         return _as_tuple(self.inputs if self.targets is None else self.targets)
@@ -249,7 +249,7 @@ class DataConfig(Section):
         return self.windows.ahead
 
     @model_validator(mode="after")
-    def _one_of(self) -> DataConfig:
+    def _check_combinations(self) -> DataConfig:
         if (self.source is None) == (self.file is None):
             raise ValueError("set exactly one of `source` (a name from `hpc-dl data list`) and `file` (a path)")
         if self.batch_size is not None and self.global_batch_size is not None:
@@ -270,7 +270,7 @@ class DataConfig(Section):
             if changed:
                 names = ", ".join(f"`{name}`" for name in changed)
                 raise ValueError(
-                    f"{names}: only for your own files, since the layout of a shipped source is known; remove"
+                    f"{names}: only allowed with `file`, since the layout of a shipped source is fixed; remove it"
                 )
         return self
 

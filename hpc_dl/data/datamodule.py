@@ -84,8 +84,8 @@ class HDF5DataModule(pl.LightningDataModule):
     ) -> None:
         """Describe the batches; the file is opened on first access to ``spec`` or a loader.
 
-        Arguments without an explanation here are the keys of the ``data`` section
-        (docs/configuration.md), with the same defaults.
+        Except ``transform``, ``num_workers`` and ``seed``, the arguments are keys of the ``data``
+        section; docs/configuration.md explains them in full.
 
         Args:
             file: path of the HDF5 file.

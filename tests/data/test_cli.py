@@ -46,13 +46,13 @@ def test_make_and_list_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_inspect_own_file(own_file: Path) -> None:
-    found = json.loads(run("inspect", own_file, "--json"))
-    assert (found["format"], found["spec"]["sizes"], found["faults"]) == (
+    report = json.loads(run("inspect", own_file, "--json"))
+    assert (report["format"], report["spec"]["sizes"], report["faults"]) == (
         "hpc_dl 2",
         {"train": 50, "val": 11, "test": 12},
         [],
     )
-    inputs = next(dataset for dataset in found["datasets"] if dataset["path"] == "/train/inputs")
+    inputs = next(dataset for dataset in report["datasets"] if dataset["path"] == "/train/inputs")
     assert (inputs["shape"], inputs["dtype"], inputs["layout"]) == ([50, 1, 4, 4], "uint8", "contiguous, mapped")
     text = run("inspect", own_file)
     assert "3 classes: a, b, c" in text and "/train/inputs" in text
@@ -64,10 +64,10 @@ def test_inspect_foreign_file(foreign_file: MakeFile) -> None:
         file.create_dataset("packed", data=np.zeros((9, 3)), compression="gzip", fletcher32=True, chunks=(3, 3))
         file.attrs["note"] = b"bytes"
         file.attrs["link"] = file["x"].ref
-    found = json.loads(run("inspect", path, "--json"))
-    assert found["format"] is None and found["spec"] is None
-    assert found["attributes"]["note"] == "bytes"
-    layouts = {dataset["path"]: dataset["layout"] for dataset in found["datasets"]}
+    report = json.loads(run("inspect", path, "--json"))
+    assert report["format"] is None and report["spec"] is None
+    assert report["attributes"]["note"] == "bytes"
+    layouts = {dataset["path"]: dataset["layout"] for dataset in report["datasets"]}
     assert layouts["/packed"] == "chunks (3, 3) deflate fletcher32"
     assert layouts["/nothing"] == "empty"
     assert "does not exist, but should hold the train split" in run("inspect", path)
@@ -138,9 +138,9 @@ def test_pack_and_its_gain(foreign_file: MakeFile, tmp_path: Path, monkeypatch: 
     )
     spec = json.loads(run("inspect", out, "--json"))["spec"]
     assert (spec["class_names"], spec["sizes"]) == (["a", "b", "c"], {"train": 30, "val": 15, "test": 15})
-    found = json.loads(run("pack", out, tmp_path / "small.h5", "--codec", "gzip", "--json"))
-    assert (found["layout"], found["codec"], found["verified"]) == ("chunked", "gzip", False)
-    assert found["checksum"] == json.loads(run("verify", tmp_path / "small.h5", "--json"))["checksum"]
+    report = json.loads(run("pack", out, tmp_path / "small.h5", "--codec", "gzip", "--json"))
+    assert (report["layout"], report["codec"], report["verified"]) == ("chunked", "gzip", False)
+    assert report["checksum"] == json.loads(run("verify", tmp_path / "small.h5", "--json"))["checksum"]
     with h5py.File(tmp_path / "small.h5") as file:
         assert file.attrs["license"] == "CC0-1.0"
 
@@ -174,12 +174,12 @@ def test_bench_reports_the_bottleneck(layout: str, tmp_path: Path, monkeypatch: 
         for split, num in (("train", 5000), ("test", 3)):
             file.create_dataset(f"{split}/inputs", data=samples(num).inputs.astype(np.int32), **_fitting(options, num))
             file[f"{split}/targets"] = np.zeros(num, np.int64)
-    found = json.loads(run("bench", tmp_path / "x.h5", "--json", "--batch-size", "16"))
-    assert [dataset["dataset"] for dataset in found["datasets"]] == ["/train/inputs", "/test/inputs"]
-    train = found["datasets"][0]
+    report = json.loads(run("bench", tmp_path / "x.h5", "--json", "--batch-size", "16"))
+    assert [dataset["dataset"] for dataset in report["datasets"]] == ["/train/inputs", "/test/inputs"]
+    train = report["datasets"][0]
     assert train["reading"].startswith(reading) and re.search(limit, train["limit"])
-    assert train["warm"]["samples_per_s"] > 0 and found["memory_bytes_per_s"] > 0
-    assert (found["disk_bytes_per_s"] is None) == (train["cold"] is None)
+    assert train["warm"]["samples_per_s"] > 0 and report["memory_bytes_per_s"] > 0
+    assert (report["disk_bytes_per_s"] is None) == (train["cold"] is None)
     text = run("bench", tmp_path / "x.h5")
     assert "limits here: a copy in memory" in text and "limited by" in text
 
@@ -207,8 +207,8 @@ def test_bench_reports_missing_cold_figures(own_file: Path, monkeypatch: pytest.
     if not Path("/dev/shm").is_dir():
         pytest.skip("this machine has no file system in memory")
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        found = Path(shutil.copy(own_file, folder))
-        assert "cannot be evicted from memory" in run("bench", found)
+        copy = Path(shutil.copy(own_file, folder))
+        assert "cannot be evicted from memory" in run("bench", copy)
 
 
 def test_bench_of_a_file_without_numbers(foreign_file: MakeFile) -> None:

@@ -91,8 +91,8 @@ def test_channel_axis(foreign_file: MakeFile, shape: tuple[int, ...], channels: 
 
 def test_fractions_are_exact_disjoint_and_seeded(foreign_file: MakeFile) -> None:
     path = foreign_file(inputs=X, targets=Y)
-    found = open_data(path, config(path, splits=THIRDS)).splits
-    rows = [split.rows for split in found.values() if split.rows is not None]
+    splits = open_data(path, config(path, splits=THIRDS)).splits
+    rows = [split.rows for split in splits.values() if split.rows is not None]
     assert [len(some) for some in rows] == [20, 10, 10]
     assert sorted(np.concatenate(rows)) == list(range(40))
     again = open_data(path, config(path, splits=THIRDS)).splits["train"].rows
@@ -116,9 +116,9 @@ def test_splits_by_rows_and_masks(foreign_file: MakeFile) -> None:
         "targets": "data/y",
         "splits": {"indices": {"train": "/cv/fit", "val": "cv/held_out"}},
     }
-    found = open_data(path, config(path, **section)).splits
-    np.testing.assert_array_equal(found["train"].rows, np.arange(30))
-    np.testing.assert_array_equal(found["val"].rows, np.arange(30, 40))
+    splits = open_data(path, config(path, **section)).splits
+    np.testing.assert_array_equal(splits["train"].rows, np.arange(30))
+    np.testing.assert_array_equal(splits["val"].rows, np.arange(30, 40))
 
 
 def test_unlabeled_rows_outside_the_splits_are_ignored(foreign_file: MakeFile) -> None:

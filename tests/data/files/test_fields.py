@@ -57,16 +57,16 @@ def test_sequences_are_ragged(tmp_path: Path, codec: dict[str, Any]) -> None:
     )
     assert not spec.is_dense and spec.sizes == {"train": 60, "val": 60}
     for loader, expected in ((data.train_dataloader(), 56), (data.val_dataloader(), 60)):
-        found = []
+        pairs = []
         for x, y in loader:
             assert isinstance(x, Ragged) and x.values.dtype == torch.float32 and y.values.dtype == torch.int64
             assert torch.equal(x.lengths, y.lengths) and torch.equal(x.offsets, y.offsets)
             assert len(torch.nested.nested_tensor_from_jagged(*x).unbind()) == len(x.lengths)
             sizes = x.lengths.tolist()
-            found += list(zip(torch.split(x.values, sizes), torch.split(y.values, sizes), strict=True))
-        assert len(found) == expected
+            pairs += list(zip(torch.split(x.values, sizes), torch.split(y.values, sizes), strict=True))
+        assert len(pairs) == expected
         known = {STEPS[a:b].tobytes(): LABELS[a:b].tolist() for a, b in itertools.pairwise(OFFSETS)}
-        for steps, tags in found:
+        for steps, tags in pairs:
             assert known[steps.numpy().tobytes()] == tags.tolist()
 
 

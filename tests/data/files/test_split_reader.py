@@ -40,9 +40,9 @@ def test_rows_of_every_layout(tmp_path: Path, layout: str) -> None:
     reader = open_rows(tmp_path / "x.h5", "inputs")
     assert reader.reading.startswith({"chunked": "chunks, not compressed", "gzip": "chunks, "}.get(layout, "mapped"))
     for rows in (ROWS, np.arange(10, 20), np.array([3])):
-        found = reader.take(rows)
-        assert found.dtype.isnative and found.flags.writeable and found.flags.c_contiguous
-        np.testing.assert_array_equal(found, expected[rows])
+        values = reader.take(rows)
+        assert values.dtype.isnative and values.flags.writeable and values.flags.c_contiguous
+        np.testing.assert_array_equal(values, expected[rows])
     reader.close()
 
 
@@ -95,8 +95,8 @@ def test_child_processes_open_the_file_again(tmp_path: Path, method: str, compre
     for child in children:
         child.start()
     for ours, _ in pipes:
-        pid, found = ours.recv()
-        assert pid != os.getpid() and found == x[ROWS].tobytes()
+        pid, content = ours.recv()
+        assert pid != os.getpid() and content == x[ROWS].tobytes()
     for child in children:
         child.join()
         assert child.exitcode == 0

@@ -154,6 +154,6 @@ def test_blocks_are_long_and_limited_in_number() -> None:
 
 def test_cut_returns_slices_where_possible() -> None:
     pieces = [np.arange(0, 5), np.arange(5, 6), np.arange(6, 20)]
-    found = list(cut(iter(pieces), iter([2, 3, 4, 11]), np.concatenate))
-    assert [part.tolist() for part in found] == [[0, 1], [2, 3, 4], [5, 6, 7, 8], list(range(9, 20))]
-    assert np.shares_memory(found[1], pieces[0]) and np.shares_memory(found[3], pieces[2])
+    parts = list(cut(iter(pieces), iter([2, 3, 4, 11]), np.concatenate))
+    assert [part.tolist() for part in parts] == [[0, 1], [2, 3, 4], [5, 6, 7, 8], list(range(9, 20))]
+    assert np.shares_memory(parts[1], pieces[0]) and np.shares_memory(parts[3], pieces[2])

@@ -30,9 +30,9 @@ def test_default_changes_nothing() -> None:
 
 @pytest.mark.parametrize("axis", [-1, -2])
 def test_half_of_the_images_are_mirrored(axis: int) -> None:
-    found = changed(IMAGES, mirror=[axis])
-    mirrored = [torch.equal(new, old.flip(axis)) for new, old in zip(found, IMAGES, strict=True)]
-    same = [torch.equal(new, old) for new, old in zip(found, IMAGES, strict=True)]
+    result = changed(IMAGES, mirror=[axis])
+    mirrored = [torch.equal(new, old.flip(axis)) for new, old in zip(result, IMAGES, strict=True)]
+    same = [torch.equal(new, old) for new, old in zip(result, IMAGES, strict=True)]
     assert all(a != b for a, b in zip(mirrored, same, strict=True)) and 16 < sum(mirrored) < 48
 
 
@@ -41,10 +41,10 @@ def test_labels_move_with_the_pixels() -> None:
     for x in (torch.arange(4 * 8 * 8.0).reshape(4, 1, 8, 8) // 8, VOLUMES.mul(10).round()):
         labels = x[:, 0].long()
         torch.manual_seed(3)
-        found, moved = augment(Augmentation(mirror=[-1, -2]), x, labels)
-        assert moved is not None and torch.equal(found[:, 0].long(), moved)
+        result, moved = augment(Augmentation(mirror=[-1, -2]), x, labels)
+        assert moved is not None and torch.equal(result[:, 0].long(), moved)
         torch.manual_seed(3)
-        found, moved = augment(Augmentation(shift=0.4, rotate=90.0, scale=0.2), x, labels)
+        result, moved = augment(Augmentation(shift=0.4, rotate=90.0, scale=0.2), x, labels)
         assert moved is not None and moved.dtype == torch.int64
         assert set(moved.unique().tolist()) <= set(labels.unique().tolist()), "no new classes"
         assert not torch.equal(moved, labels)
@@ -62,8 +62,8 @@ def test_rotation_keeps_lengths_in_any_aspect_ratio() -> None:
     # A disc stays a disc of the same extent along both axes.
     y, x = torch.meshgrid(torch.arange(40.0), torch.arange(80.0), indexing="ij")
     disc = (((y - 19.5) ** 2 + (x - 39.5) ** 2) < 12**2).float().expand(16, 1, 40, 80)
-    found = changed(disc, rotate=180.0) > 0.5
-    rows, columns = found.any(3).sum(2).flatten(), found.any(2).sum(2).flatten()
+    result = changed(disc, rotate=180.0) > 0.5
+    rows, columns = result.any(3).sum(2).flatten(), result.any(2).sum(2).flatten()
     assert (rows - 24).abs().max() <= 1 and (columns - 24).abs().max() <= 1
 
 
@@ -77,27 +77,27 @@ def test_scale_changes_the_area() -> None:
 def test_shear_keeps_the_area() -> None:
     square = torch.zeros(50, 1, 64, 64)
     square[..., 20:44, 20:44] = 1
-    found = changed(square, shear=0.3)
-    assert not torch.allclose(found, square, atol=0.1)
-    torch.testing.assert_close(found.sum((1, 2, 3)), square.sum((1, 2, 3)), rtol=0.02, atol=0)
+    result = changed(square, shear=0.3)
+    assert not torch.allclose(result, square, atol=0.1)
+    torch.testing.assert_close(result.sum((1, 2, 3)), square.sum((1, 2, 3)), rtol=0.02, atol=0)
 
 
 def test_brightness_contrast_and_noise() -> None:
     added = changed(IMAGES, brightness=0.2) - IMAGES
     torch.testing.assert_close(added, added[:, :1, :1, :1].expand_as(added), atol=1e-6, rtol=0)
     assert added.abs().max() <= 0.2 and added.flatten(1)[:, 0].std() > 0.05
-    found = changed(IMAGES, contrast=0.5)
-    torch.testing.assert_close(found.mean((1, 2, 3)), IMAGES.mean((1, 2, 3)))
-    factors = found.std((1, 2, 3)) / IMAGES.std((1, 2, 3))
+    result = changed(IMAGES, contrast=0.5)
+    torch.testing.assert_close(result.mean((1, 2, 3)), IMAGES.mean((1, 2, 3)))
+    factors = result.std((1, 2, 3)) / IMAGES.std((1, 2, 3))
     assert 0.5 <= factors.min() < 0.7 and 1.3 < factors.max() <= 1.5
     noise = changed(IMAGES, noise=0.1) - IMAGES
     assert noise.std().item() == pytest.approx(0.1, rel=0.03)
 
 
 def test_volumes_are_augmented_along_all_axes() -> None:
-    found = changed(VOLUMES, rotate=30.0, shift=0.1, scale=0.1, shear=0.1, mirror=[-3], noise=0.01)
-    assert found.shape == VOLUMES.shape and found.isfinite().all()
-    assert not torch.allclose(found, VOLUMES, atol=0.05)
+    result = changed(VOLUMES, rotate=30.0, shift=0.1, scale=0.1, shear=0.1, mirror=[-3], noise=0.01)
+    assert result.shape == VOLUMES.shape and result.isfinite().all()
+    assert not torch.allclose(result, VOLUMES, atol=0.05)
 
 
 def test_evaluation_is_not_augmented(tmp_path: Path) -> None:
@@ -113,14 +113,16 @@ def test_resumed_run_sees_the_same_images(tmp_path: Path) -> None:
     file = experiments.classification_file(tmp_path)
     section = {"rotate": 20.0, "shift": 0.2, "noise": 0.3, "mirror": [-1]}
     content = experiments.raw(file, data={"augmentation": section}, trainer={"max_epochs": 2})
-    whole, stopped, without = (
+    uninterrupted, stopped, without = (
         experiments.prepared(tmp_path, c) for c in (content, content, experiments.raw(file, trainer={"max_epochs": 2}))
     )
-    for run in (whole, without):
+    for run in (uninterrupted, without):
         train(run)
     assert attempt(stopped, Stop(3)) == 75
     assert attempt(stopped) == 0
-    weights = [torch.load(r.last_checkpoint, weights_only=True)["state_dict"] for r in (whole, stopped, without)]
+    weights = [
+        torch.load(r.last_checkpoint, weights_only=True)["state_dict"] for r in (uninterrupted, stopped, without)
+    ]
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
     assert not torch.equal(weights[0]["head.weight"], weights[2]["head.weight"])
 

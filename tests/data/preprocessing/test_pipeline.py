@@ -33,9 +33,9 @@ def incomplete(foreign_file: MakeFile) -> Path:
 
 def preprocessed(path: Path, x: np.ndarray = TRAIN, **options: Any) -> torch.Tensor:
     batches = HDF5DataModule(path, **{"scaling": "none", **options})
-    found: torch.Tensor = batches.preprocessed((torch.from_numpy(x), None))[0]
-    assert found.shape[1:] == batches.spec.input_shape
-    return found
+    result: torch.Tensor = batches.preprocessed((torch.from_numpy(x), None))[0]
+    assert result.shape[1:] == batches.spec.input_shape
+    return result
 
 
 @pytest.mark.parametrize(
@@ -43,22 +43,22 @@ def preprocessed(path: Path, x: np.ndarray = TRAIN, **options: Any) -> torch.Ten
     [("mean", [4, 18, 0.5]), ("median", [4, 20, 0.5]), ("most_frequent", [4, 10, 0]), ("own_class", [9, 31, 2])],
 )
 def test_missing_values_are_filled_from_the_training_split(incomplete: Path, method: str, fills: list[float]) -> None:
-    found = preprocessed(incomplete, imputation=method)
+    result = preprocessed(incomplete, imputation=method)
     expected = np.where(np.isnan(TRAIN), np.array(fills, "f4"), TRAIN)
-    torch.testing.assert_close(found, torch.from_numpy(expected))
+    torch.testing.assert_close(result, torch.from_numpy(expected))
     held_out = preprocessed(incomplete, np.array([[NAN, 5, NAN]], "f4"), imputation=method)
     assert held_out.tolist() == [[fills[0], 5, fills[2]]]
 
 
 def test_scaling_is_fitted_after_imputation(incomplete: Path) -> None:
-    found = preprocessed(incomplete, imputation="mean", scaling="standardize")
-    torch.testing.assert_close(found.mean(0), torch.zeros(3), atol=1e-6, rtol=0)
-    torch.testing.assert_close(found.std(0, correction=0), torch.ones(3))
+    result = preprocessed(incomplete, imputation="mean", scaling="standardize")
+    torch.testing.assert_close(result.mean(0), torch.zeros(3), atol=1e-6, rtol=0)
+    torch.testing.assert_close(result.std(0, correction=0), torch.ones(3))
 
 
 def test_indicator_marks_missing_values(incomplete: Path) -> None:
-    found = preprocessed(incomplete, imputation="median", missing_indicator=True)
-    assert np.array_equal(found[:, 3:].numpy(), np.isnan(TRAIN))
+    result = preprocessed(incomplete, imputation="median", missing_indicator=True)
+    assert np.array_equal(result[:, 3:].numpy(), np.isnan(TRAIN))
 
 
 def test_empty_channel_becomes_zero(foreign_file: MakeFile) -> None:
@@ -70,10 +70,10 @@ def test_images_are_imputed_by_channel(foreign_file: MakeFile) -> None:
     images = np.random.default_rng(0).normal(size=(6, 2, 4, 4)).astype("f4")
     images[0, 1, 2, 2] = NAN
     path = foreign_file(train__inputs=images, train__targets=np.zeros(6))
-    found = preprocessed(path, images, imputation="mean", missing_indicator=True)
-    assert found.shape == (6, 4, 4, 4)
-    assert float(found[0, 1, 2, 2]) == pytest.approx(np.nanmean(images[:, 1]), abs=1e-6)
-    assert found[:, 2:].nonzero().tolist() == [[0, 1, 2, 2]]
+    result = preprocessed(path, images, imputation="mean", missing_indicator=True)
+    assert result.shape == (6, 4, 4, 4)
+    assert float(result[0, 1, 2, 2]) == pytest.approx(np.nanmean(images[:, 1]), abs=1e-6)
+    assert result[:, 2:].nonzero().tolist() == [[0, 1, 2, 2]]
 
 
 def test_principal_components_diagonalize_the_covariance(foreign_file: MakeFile) -> None:
