@@ -208,7 +208,7 @@ class DataConfig(Section):
     (``own_class``: the greatest number plus one). ``none`` expects data without missing values.
     """
     missing_indicator: bool = False
-    """For each channel, add another one that marks where values were missing (1) and where not (0)."""
+    """For each channel, add another one that marks missing values with 1 and all others with 0."""
     scaling: ScalingMethod = "auto"
     """Scaling of the inputs, fitted on the training split. ``unit``: to [0, 1] by the range of the
     values (all values for integers, per channel for others); ``center``: to mean 0 per channel;
