@@ -63,7 +63,7 @@ def load(network: str, file: Path) -> tuple[Any, Any, Any]:
 
     from hpc_dl.config.experiment import Experiment
     from hpc_dl.data.config import DataConfig
-    from hpc_dl.data.files.data_file import open_spec
+    from hpc_dl.data.open_spec import open_spec
     from hpc_dl.training.model_building import build_model
     from hpc_dl.training.ranks import cpus_per_rank
 

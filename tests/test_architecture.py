@@ -1,7 +1,7 @@
 """The house's rules: imports go downwards, rooms have names of their own, files stay readable."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 PACKAGES = (
     "atomic_files", "errors", "formatting", "compatibility", "shipped", "schema", "nn", "data", "learning", "models", "tracking",
     "config", "runs", "baselines", "training", "inference", "cluster", "cli",
+)  # fmt: skip
+# The same inside hpc_dl.data.
+DATA = (
+    "spec", "config", "ragged", "storage", "order", "files", "packing", "sources", "preprocessed_spec", "open_spec",
+    "preprocessing", "batches", "datamodule",
 )  # fmt: skip
 
 
@@ -33,17 +38,25 @@ def imported_modules(path: Path, root: Path) -> Iterator[tuple[int, str]]:
         yield from ((node.lineno, name) for name in names if name == "hpc_dl" or name.startswith("hpc_dl."))
 
 
-def upward_imports(root: Path) -> list[str]:
-    found = []
-    for path in sorted(root.rglob("*.py")):
-        own = path.relative_to(root).parts[0].removesuffix(".py")
+def upward_imports(root: Path, order: Sequence[str] = PACKAGES, inside: str = "") -> list[str]:
+    """Imports, between the modules of one package, of a module that comes later in ``order``."""
+    folder = root / inside
+    prefix = ".".join(folder.relative_to(root.parent).parts) + "."
+    upward = []
+    for path in sorted(folder.rglob("*.py")):
+        own = path.relative_to(folder).parts[0].removesuffix(".py")
         if own == "__init__":
             continue
         for line, name in imported_modules(path, root):
-            room = name.split(".")[1] if "." in name else ""
-            if room in PACKAGES and PACKAGES.index(room) > PACKAGES.index(own):
-                found.append(f"{path.relative_to(root)}:{line} imports {name}")
-    return found
+            module = name.removeprefix(prefix).split(".")[0] if name.startswith(prefix) else ""
+            if module in order and order.index(module) > order.index(own):
+                upward.append(f"{path.relative_to(root)}:{line} imports {name}")
+    return upward
+
+
+def modules_of(folder: Path) -> set[str]:
+    names = {path.name.removesuffix(".py") for path in folder.iterdir()}
+    return names - {"__init__", "__pycache__", "py.typed"}
 
 
 def test_every_room_is_in_the_list() -> None:
@@ -53,6 +66,7 @@ def test_every_room_is_in_the_list() -> None:
 
 def test_imports_go_downwards_only() -> None:
     assert upward_imports(PACKAGE) == []
+    assert upward_imports(PACKAGE, DATA, "data") == []
 
 
 def test_an_upward_import_would_be_found(tmp_path: Path) -> None:
@@ -73,6 +87,10 @@ def test_an_upward_import_would_be_found(tmp_path: Path) -> None:
         "data/a.py:6 imports hpc_dl.cli",
         "data/a.py:7 imports hpc_dl.runs.folder",
         "data/a.py:8 imports hpc_dl.training.train",
+    ]
+    (root / "data" / "spec.py").write_text("from hpc_dl.data.storage import rows\nfrom hpc_dl.errors import Fault\n")
+    assert upward_imports(root, ("spec", "storage", "a"), "data") == [
+        "data/spec.py:1 imports hpc_dl.data.storage.rows",
     ]
 
 

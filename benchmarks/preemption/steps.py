@@ -103,7 +103,7 @@ def train_with_lightning(run: RunFolder) -> None:
     from hpc_dl.config import yaml
     from hpc_dl.config.experiment import Experiment
     from hpc_dl.data.datamodule import HDF5DataModule
-    from hpc_dl.data.files.data_file import open_spec
+    from hpc_dl.data.open_spec import open_spec
     from hpc_dl.training.preflight import build_model
     from hpc_dl.training.ranks import Ranks
 

@@ -20,7 +20,7 @@ import torch
 from benchmarks.step.networks import NETWORKS
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
-from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.training.preflight import build_model
 

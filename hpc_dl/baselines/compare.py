@@ -14,7 +14,7 @@ from hpc_dl.baselines.fitting import TASKS_WITH_BASELINES, fit_baselines, no_bas
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.spec import PER_POSITION, DataSpec
 from hpc_dl.errors import HpcDlError
 from hpc_dl.learning.direction import known_direction

@@ -46,7 +46,7 @@ def rows_of(batches: HDF5DataModule, split: str, most: int | None, seed: int = 0
     """
     spec = batches.spec
     if spec.input_kind == "several":
-        raise ConfigError.at("data.inputs", f"no baseline takes {spec.inputs_in_words}")
+        raise ConfigError.at("data.inputs", f"no baseline takes {spec.inputs_description}")
     size = spec.sizes[split]
     generator = np.random.default_rng(seed)
     per_sample = int(np.prod(spec.targets[0].shape)) if spec.task in PER_POSITION else 1
@@ -56,7 +56,7 @@ def rows_of(batches: HDF5DataModule, split: str, most: int | None, seed: int = 0
         samples = np.sort(generator.permutation(size)[: max(min(size, 8), most // per_sample)])
     parts = []
     for start in range(0, len(samples), _BATCH_SIZE):
-        batch = batches.preprocessed(batches.batch_at(split, samples[start : start + _BATCH_SIZE]))
+        batch = batches.preprocessed(batches.read_batch(split, samples[start : start + _BATCH_SIZE]))
         parts.append(_rows(spec, batch))
     x, y = np.concatenate([part.x for part in parts]), np.concatenate([part.y for part in parts])
     if most is not None and len(x) > most:

@@ -42,7 +42,7 @@ def _token_windows(batches: HDF5DataModule, split: str) -> Iterator[list[int]]:
     """The windows of a split, each with the token that follows it."""
     size = batches.spec.sizes[split]
     for start in range(0, size, _SAMPLES_PER_READ):
-        x, y = batches.batch_at(split, np.arange(start, min(start + _SAMPLES_PER_READ, size)))
+        x, y = batches.read_batch(split, np.arange(start, min(start + _SAMPLES_PER_READ, size)))
         for window, following in zip(np.asarray(x), np.asarray(y), strict=True):
             yield np.append(window, following[-1]).tolist()
 

@@ -11,7 +11,7 @@ from hpc_dl.atomic_files import write_json, write_text
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data import sources
-from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import RunError
 from hpc_dl.models.custom import CustomModelConfig

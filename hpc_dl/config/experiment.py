@@ -14,7 +14,7 @@ from hpc_dl.config.checkpoint import CheckpointConfig
 from hpc_dl.config.overrides import apply as apply_overrides
 from hpc_dl.config.resources import Resources
 from hpc_dl.config.trainer import TrainerConfig
-from hpc_dl.data.config import DataConfig
+from hpc_dl.data.config import DEFAULT_BATCH_SIZE, DataConfig
 from hpc_dl.errors import ConfigError, Fault, nearest
 from hpc_dl.learning.losses import LossConfig
 from hpc_dl.learning.optimizers import OPTIMIZERS, OptimizerConfig
@@ -110,7 +110,7 @@ class Experiment:
         """The number of samples in a batch on each device."""
         if self.data.global_batch_size is not None:
             return self.data.global_batch_size // self.resources.world_size
-        return self.data.batch_size or 64
+        return self.data.batch_size or DEFAULT_BATCH_SIZE
 
 
 def _name(value: object) -> str:

@@ -1,8 +1,7 @@
-"""HDF5: the file format, checks, readers, the order of the samples, scaling, and the
-LightningDataModule.
+"""Data sets in HDF5 files: the file format, checks, reading, order, preprocessing and batches.
 
-This package stays free of h5py, NumPy and torch; each module imports what it needs, and
-``HDF5DataModule`` comes with them when it is asked for.
+The package itself imports neither h5py, NumPy nor torch; each module imports what it needs.
+``HDF5DataModule`` is imported when it is first accessed.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["HDF5DataModule"]
 
-# Parallel file systems (Lustre, NFS, BeeGFS) are often mounted without POSIX locks, where HDF5
-# refuses to open a file. Data files are replaced as a whole and never written in place, so a reader
-# needs no lock. HDF5 reads the variable when h5py is imported, and every import of ours comes after
-# this line. A value that the user has set is kept.
+# Parallel file systems (Lustre, NFS, BeeGFS) are often mounted without POSIX locks, in which case
+# HDF5 refuses to open a file. Data files are replaced as a whole and never written in place, so a
+# reader needs no lock. HDF5 reads the variable when h5py is imported, and all of our modules import
+# it after this line. A value that the user has set is kept.
 os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
 
 

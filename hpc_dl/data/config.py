@@ -1,4 +1,4 @@
-"""The ``data`` section of an experiment: which file, how it is split, how it is batched."""
+"""The ``data`` section of an experiment: the file, its splits, batches and preprocessing."""
 
 from __future__ import annotations
 
@@ -9,242 +9,272 @@ from pydantic import Field, model_validator
 from hpc_dl.data.spec import WITHOUT_TARGETS, TaskName
 from hpc_dl.schema import Section, Unit
 
-# What a file of the user's own may need to have told, and a shipped source never does.
+DEFAULT_BATCH_SIZE = 64  # samples per device
+
+# Keys that describe the layout of a file. A shipped source has a known layout.
 _FILE_ONLY = ("inputs", "splits", "channels")
 
 ImputationMethod = Literal["none", "mean", "median", "most_frequent", "own_class"]
 ScalingMethod = Literal["auto", "none", "unit", "center", "standardize"]
 ProjectionMethod = Literal["none", "pca", "whiten"]
+BalanceMethod = Literal["none", "undersample", "oversample"]
+ShuffleMethod = Literal["auto", "exact", "blocks"]
+ChannelSetting = Literal["auto", "first", "last", "none"]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Names = str | Annotated[list[str], Field(min_length=1)]
 
 
 class SplitFractions(Section):
-    """Split one undivided dataset at random (seeded) by these shares."""
+    """A random split of one undivided dataset by fractions."""
 
     train: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """Share of the samples to train on."""
+    """Fraction of the samples to train on."""
     val: Fraction = 0.1
-    """Share to validate on after each epoch."""
+    """Fraction of the samples to validate on after each epoch; 0 for no validation split."""
     test: Fraction = 0.1
-    """Share to test on at the end."""
+    """Fraction of the samples to test on at the end; 0 for no test split."""
     seed: int = 0
-    """Seed of the random split; kept apart from the experiment's so that all seeds share one split."""
+    """Seed of the random split. It is separate from the experiment's seed, so runs with different
+    seeds share one split.
+    """
 
     @model_validator(mode="after")
-    def _sum(self) -> SplitFractions:
-        if self.train + self.val + self.test > 1 + 1e-9:
-            raise ValueError(
-                f"the fractions add up to {self.train + self.val + self.test:g}, more than 1; lower one of them"
-            )
+    def _check_total(self) -> SplitFractions:
+        if (total := self.train + self.val + self.test) > 1 + 1e-9:
+            raise ValueError(f"the fractions add up to {total:g}, which is more than 1; lower one of them")
         return self
 
 
 class SplitIndices(Section):
-    """Split by datasets of the file that hold row numbers (or a boolean mask) for each split."""
+    """A split by datasets that hold the row numbers (or a boolean mask) of each split."""
 
     train: str
     """Path of the dataset with the training rows, for example ``/split/train``."""
     val: str | None = None
-    """Path of the dataset with the validation rows."""
+    """Path of the dataset with the validation rows; null for no validation split."""
     test: str | None = None
-    """Path of the dataset with the test rows."""
+    """Path of the dataset with the test rows; null for no test split."""
 
 
 class SplitGroups(Section):
-    """Split by groups: ``inputs`` and ``targets`` are then paths inside each of these groups."""
+    """A split by HDF5 groups: ``inputs`` and ``targets`` are then paths inside each group."""
 
     train: str = "train"
-    """Group that holds the training samples."""
+    """Group with the training samples."""
     val: str | None = "val"
-    """Group that holds the validation samples."""
+    """Group with the validation samples; null for no validation split."""
     test: str | None = "test"
-    """Group that holds the test samples."""
+    """Group with the test samples; null for no test split."""
 
 
 class Splits(Section):
-    """How a file is divided; exactly one way is used, groups (this project's own format) by
-    default.
+    """How a file is divided into splits; set at most one key.
+
+    By default the file has one group per split, as in hpc_dl's own format.
     """
 
     fractions: SplitFractions | None = None
-    """Random split of one dataset by shares."""
+    """Split one dataset at random by fractions."""
     indices: SplitIndices | None = None
-    """Datasets in the file that list the rows of each split."""
+    """Split by datasets in the file that list the rows of each split."""
     groups: SplitGroups | None = None
-    """Groups in the file that hold the splits."""
+    """Split by the groups of the file."""
 
     @model_validator(mode="after")
-    def _one_way(self) -> Splits:
+    def _check_one_way(self) -> Splits:
         given = [name for name in ("fractions", "indices", "groups") if getattr(self, name) is not None]
         if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} exclude each other; keep one of them")
+            raise ValueError(f"{' and '.join(given)} exclude each other; keep only one")
         return self
 
 
 class Windows(Section):
-    """Samples that are windows of one long stream (T, …): of tokens, or of a recording."""
+    """Samples that are windows of one long stream (T, …) of tokens or measurements."""
 
     length: Annotated[int, Field(ge=1), Unit("steps")]
-    """Steps of the stream in one sample."""
+    """Length of a sample."""
     stride: Annotated[int | None, Field(ge=1), Unit("steps")] = None
-    """Steps from the beginning of one sample to that of the next; ``length`` when left out: no step
-    is seen twice."""
+    """Distance between the starts of consecutive samples. By default it equals ``length``, so
+    samples do not overlap.
+    """
     ahead: Annotated[int, Field(ge=0), Unit("steps")] = 1
-    """Without ``targets`` a sample's targets are the inputs so many steps later: 1 for the next
-    token."""
+    """Without ``targets``, a sample's targets are its inputs this many steps later; by default the
+    next token.
+    """
 
 
 Amount = Annotated[float, Field(ge=0)]
 
 
 class Augmentation(Section):
-    """Random changes of the training images, each drawn anew for each sample; evaluation sees them
-    as they are.
+    """Random changes of the training images, drawn separately for each sample and epoch.
+
+    Evaluation uses unchanged images. By default nothing is changed.
     """
 
     mirror: list[Annotated[int, Field(ge=-3, le=-1)]] = []
-    """Axes along which half of the samples are mirrored, from the last: -1 left and right, -2 up
-    and down, -3 depth."""
+    """Axes along which half of the samples are mirrored, counted from the last: -1 left and right,
+    -2 top and bottom, -3 depth.
+    """
     shift: Annotated[Fraction, Unit("of the size")] = 0.0
-    """Largest shift along each axis."""
+    """Largest shift along each axis, as a fraction of the image size."""
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Largest relative change of size: 0.1 for 0.9 to 1.1 times."""
+    """Largest relative change of size: 0.1 scales by 0.9 to 1.1."""
     rotate: Annotated[float, Field(ge=0, le=180), Unit("degrees")] = 0.0
-    """Largest rotation; of a volume about each of its axes."""
+    """Largest rotation angle; volumes are rotated about each of their axes."""
     shear: Fraction = 0.0
-    """Largest shear: how far a side moves, as a share of the distance."""
+    """Largest shear: how far one side moves relative to its distance from the opposite side."""
     brightness: Amount = 0.0
-    """Largest value that is added to all pixels, in units of the scaled inputs."""
+    """Largest value added to all pixels of an image, in units of the scaled inputs."""
     contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Largest relative change of the distance of all pixels from their mean."""
+    """Largest relative change of the pixels' distance from the image mean: 0.2 changes it by a
+    factor of 0.8 to 1.2.
+    """
     noise: Amount = 0.0
-    """Standard deviation of the noise that is added to each pixel, in units of the scaled inputs."""
+    """Standard deviation of Gaussian noise added to each pixel, in units of the scaled inputs."""
 
 
 class DataConfig(Section):
-    """Which samples to learn from, and in batches of how many."""
+    """The samples to train on, and how they are batched and preprocessed."""
 
     source: str | None = None
-    """Name of a shipped data source (``hpc-dl data list``); it is made once, then read from the
-    data folder."""
+    """Name of a shipped data source (``hpc-dl data list``). Its file is created in the data folder
+    once and reused afterwards.
+    """
     file: str | None = None
-    """Path of an HDF5 file; in place of ``source``. A relative path is taken from the current
-    folder."""
+    """Path of an HDF5 file, instead of ``source``. A relative path is resolved from the current
+    folder.
+    """
     inputs: Names = "inputs"
-    """Path of the dataset with the inputs (inside each split's group where the split is by groups),
-    or a list of them: batches are then mappings of these names to tensors. Samples of different
-    lengths lie one after another in ``NAME``, and where each begins in ``NAME_offsets`` (N + 1
-    integers)."""
+    """Path of the dataset with the inputs, relative to each split's group if the file is split by
+    groups. A list of several paths makes each batch a mapping from these names to tensors. Samples
+    of different lengths are stored one after another in ``NAME``, and where each starts in
+    ``NAME_offsets`` (N + 1 integers).
+    """
     targets: Names | None = "targets"
-    """Path of the dataset with the targets, or a list, likewise; null with ``windows``, where the
-    stream itself is, and for tasks that have none."""
+    """Path of the dataset with the targets, or a list of paths, as for ``inputs``. null if there
+    are none: for tasks without targets, and with ``windows`` if the targets are later steps of the
+    inputs.
+    """
     windows: Windows | None = None
-    """Cut samples from one long stream."""
+    """Cut samples from one long stream; by default each row of a dataset is a sample."""
     crop: Annotated[list[Annotated[int, Field(ge=1)]] | None, Field(min_length=1), Unit("pixels")] = None
-    """Give crops of this size, from the last axes of inputs and (``segmentation``) of targets: at
-    random places in training, from the middle in evaluation."""
+    """Size of the crops to train on, along the last axes of the inputs and, for ``segmentation``,
+    of the targets. Crops are at random positions in training and in the center in evaluation. By
+    default samples are not cropped.
+    """
     splits: Splits = Splits()
-    """How the file is divided into train, val and test."""
+    """How the file is divided into train, val and test; by default it has a group for each."""
     task: Literal["auto", TaskName] = "auto"
-    """What the targets are for; ``auto`` takes the file's attribute ``task``, else classification
-    for integer targets and regression for others. Whole numbers that are not classes (an age, a
-    count) need ``regression``; ``multilabel`` is a row of 0 and 1 for each sample; ``segmentation``
-    one class for each pixel or voxel, ``sequence_labeling`` for each step, ``node_classification``
-    for each node, ``language_modeling`` the next token at each step; ``sequence_to_sequence`` a
-    sequence of its own length. ``reconstruction``, ``generation`` and ``embedding`` have no
-    targets."""
-    channels: Literal["auto", "first", "last", "none"] = "auto"
+    """What the targets are for. ``auto`` takes the file's attribute ``task``; without it, integer
+    targets mean classification and all others regression. Set ``regression`` for whole numbers that
+    are not classes (an age, a count). ``multilabel`` needs a row of zeros and ones per sample,
+    ``segmentation`` one class per pixel or voxel, ``sequence_labeling`` one per step,
+    ``node_classification`` one per node; ``language_modeling`` predicts the next token at each
+    step, ``sequence_to_sequence`` a sequence whose length may differ from the input's.
+    ``reconstruction``, ``generation`` and ``embedding`` have no targets.
+    """
+    channels: ChannelSetting = "auto"
     """Axis of the channels in the stored inputs: ``first`` (N, C, …), ``last`` (N, …, C), or
-    ``none``, where a channel is added. ``auto`` is ``first``, except that (N, H, W) in a file not
-    written by hpc_dl means images without one."""
+    ``none`` if there is no such axis, in which case one is added. ``auto`` means ``first``, except
+    that (N, H, W) in a file not written by hpc_dl is taken as images without channels.
+    """
     batch_size: Annotated[int | None, Field(ge=1), Unit("samples per device")] = None
-    """Samples in a batch on each device; 64 when neither this nor ``global_batch_size`` is given."""
+    """Number of samples per batch on each device. Defaults to 64 unless ``global_batch_size`` is
+    set.
+    """
     global_batch_size: Annotated[int | None, Field(ge=1), Unit("samples over all devices")] = None
-    """Samples in a batch over all devices together; in place of ``batch_size``."""
-    shuffle: Literal["auto", "exact", "blocks"] = "auto"
-    """How training samples are put in random order. ``exact``: all orders are equally likely.
-    ``blocks``: what lies together in the file is read together, and a buffer of it is shuffled;
-    compressed chunks are then decoded once in an epoch, and disks read in long pieces. ``auto``:
-    ``exact`` for contiguous data up to 8 GiB, else ``blocks``."""
+    """Number of samples per batch over all devices together, instead of ``batch_size``. It must be
+    a multiple of the number of devices.
+    """
+    shuffle: ShuffleMethod = "auto"
+    """How training samples are shuffled. ``exact``: all orders are equally likely. ``blocks``:
+    samples stored close together are read together, and a buffer of them is shuffled, so compressed
+    chunks are decoded once per epoch and disks are read in long pieces. ``auto``: ``exact`` for
+    contiguous data of up to 8 GiB, otherwise ``blocks``.
+    """
     shuffle_buffer: Annotated[float, Field(gt=0), Unit("MiB")] = 16.0
-    """What is shuffled among each other with ``blocks``, and decoded at once. Two such buffers are
-    in memory."""
+    """Amount of data that is decoded at once and, with ``blocks``, shuffled together. Two such
+    buffers are in memory.
+    """
     device_resident: Literal["auto", True, False] = "auto"
-    """Keep all samples in the memory of the device and gather batches there; ``auto``: on a GPU,
-    where they take at most a quarter of its free memory."""
+    """Keep all samples in the memory of the device and assemble batches there. ``auto``: on a GPU,
+    if they take at most a quarter of its free memory.
+    """
     imputation: ImputationMethod = "none"
-    """What takes the place of a missing value (NaN): the mean, median or most frequent value of the
-    channel on the training split, or, for numbers of categories, a category of its own (the
-    greatest one plus one)."""
+    """What replaces missing values (NaN): the ``mean``, ``median`` or ``most_frequent`` value of
+    the channel in the training split, or, for category numbers, an additional category
+    (``own_class``: the greatest number plus one). ``none`` expects data without missing values.
+    """
     missing_indicator: bool = False
-    """Have a further channel for each that says where a value was missing (1) and where not (0)."""
+    """For each channel, add another one that marks missing values with 1 and all others with 0."""
     scaling: ScalingMethod = "auto"
-    """Scaling of the inputs: ``unit`` to [0, 1] by the range of the training split (of all its
-    values for integers, of each channel for others), ``center`` to mean 0 per channel on the
-    training split, ``standardize`` to mean 0 and standard deviation 1; ``auto`` is ``unit`` for
-    integer inputs, else ``standardize``."""
+    """Scaling of the inputs, fitted on the training split. ``unit``: to [0, 1] by the range of the
+    values (all values for integers, per channel for others); ``center``: to mean 0 per channel;
+    ``standardize``: to mean 0 and standard deviation 1 per channel; ``none``. ``auto``: ``unit``
+    for integer inputs, otherwise ``standardize``; token numbers are not scaled.
+    """
     projection: ProjectionMethod = "none"
-    """Turn the axes of scaled vectors to the principal components of the training split; ``whiten``
-    also makes their covariance the identity."""
+    """Projection of scaled vectors to the principal components of the training split. ``pca``
+    rotates the axes; ``whiten`` also makes the covariance the identity.
+    """
     components: Annotated[int | None, Field(ge=1)] = None
-    """How many principal components are kept, those of the greatest variance; all when left out."""
-    balance: Literal["none", "undersample", "oversample"] = "none"
-    """Make all classes equally frequent in training: leave out samples of the frequent ones, at
-    random, or repeat those of the rare ones. Evaluation sees all samples as they are. Weights in
-    the loss instead: ``loss.class_weights``."""
+    """Number of principal components to keep, those of the greatest variance; all by default."""
+    balance: BalanceMethod = "none"
+    """Make all classes equally frequent in training. ``undersample`` drops random samples of the
+    frequent classes, ``oversample`` repeats samples of the rare ones. Evaluation always uses all
+    samples once. To weight classes in the loss instead, set ``loss.class_weights``.
+    """
     augmentation: Augmentation = Augmentation()
-    """Random changes of the training images and volumes, on the device."""
+    """Random changes of the training images and volumes, made on the device; none by default."""
 
     @property
     def input_names(self) -> tuple[str, ...]:
-        """The datasets of ``inputs``, one or several."""
-        return _listed(self.inputs)
+        """The names of the input datasets."""
+        return _as_tuple(self.inputs)
 
     @property
     def target_names(self) -> tuple[str, ...]:
-        """The datasets of ``targets``; those of the inputs where the targets are later steps of
-        them.
-        """
+        """The names of the target datasets; of the inputs if targets are later steps of them."""
         if self.task in WITHOUT_TARGETS:
             return ()
-        return _listed(self.inputs if self.targets is None else self.targets)
+        return _as_tuple(self.inputs if self.targets is None else self.targets)
 
     @property
     def steps_ahead(self) -> int:
-        """By how many steps the targets are later steps of the stream; 0 where they are not."""
+        """The number of steps by which targets are ahead in the stream; 0 if they are separate."""
         if self.windows is None or self.targets is not None or self.task in WITHOUT_TARGETS:
             return 0
         return self.windows.ahead
 
     @model_validator(mode="after")
-    def _one_of(self) -> DataConfig:
+    def _check_combinations(self) -> DataConfig:
         if (self.source is None) == (self.file is None):
-            raise ValueError("give exactly one of `source` (a name from `hpc-dl data list`) and `file` (a path)")
+            raise ValueError("set exactly one of `source` (a name from `hpc-dl data list`) and `file` (a path)")
         if self.batch_size is not None and self.global_batch_size is not None:
-            raise ValueError("`batch_size` and `global_batch_size` exclude each other; keep one of them")
+            raise ValueError("`batch_size` and `global_batch_size` exclude each other; keep only one")
         if self.targets is None and self.windows is None and self.task not in WITHOUT_TARGETS:
             raise ValueError(
-                "`targets: null` goes with `windows`, or with a `task` without targets "
-                f"({', '.join(WITHOUT_TARGETS)}); name the dataset with the targets"
+                "`targets: null` requires `windows`, or a `task` without targets "
+                f"({', '.join(WITHOUT_TARGETS)}); otherwise set `targets` to the dataset with the targets"
             )
         if self.missing_indicator and self.imputation == "none":
-            raise ValueError("`missing_indicator` goes with `imputation`: say what takes the place of a missing value")
+            raise ValueError("`missing_indicator` requires `imputation`; choose how missing values are filled in")
         if self.components is not None and self.projection == "none":
-            raise ValueError("`components` goes with `projection: pca` or `whiten`")
+            raise ValueError("`components` requires `projection: pca` or `projection: whiten`")
         if self.windows is not None and self.crop is not None:
-            raise ValueError("`windows` and `crop` exclude each other; keep one of them")
+            raise ValueError("`windows` and `crop` exclude each other; keep only one")
         if self.source is not None:
-            own = [name for name in _FILE_ONLY if getattr(self, name) != type(self).model_fields[name].default]
-            if own:
-                names = ", ".join(f"`{name}`" for name in own)
+            changed = [name for name in _FILE_ONLY if getattr(self, name) != type(self).model_fields[name].default]
+            if changed:
+                names = ", ".join(f"`{name}`" for name in changed)
                 raise ValueError(
-                    f"{names}: only for files of your own; a shipped source knows its layout, leave it out"
+                    f"{names}: only allowed with `file`, since the layout of a shipped source is fixed; remove it"
                 )
         return self
 
 
-def _listed(names: Names) -> tuple[str, ...]:
-    """Without a slash before them: ``/nodes`` of an undivided file are ``nodes``."""
+def _as_tuple(names: Names) -> tuple[str, ...]:
+    """Return the names without slashes: ``/nodes`` of an undivided file is ``nodes``."""
     return tuple(name.strip("/") for name in ((names,) if isinstance(names, str) else names))

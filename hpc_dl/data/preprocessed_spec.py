@@ -1,6 +1,4 @@
-"""What a model meets of a data set: after preprocessing, its inputs may have another size than in
-the file.
-"""
+"""The spec of a data set after preprocessing, which may change the size of its inputs."""
 
 from __future__ import annotations
 
@@ -10,36 +8,36 @@ from hpc_dl.data.config import DataConfig
 from hpc_dl.data.spec import DataSpec, FieldSpec
 from hpc_dl.errors import ConfigError
 
-_MOST_FEATURES = 8192  # the covariance takes 0.5 GiB then, its eigenvectors some minutes
+_MAX_FEATURES = 8192  # their covariance takes 0.5 GiB, its eigenvectors a few minutes
 
 
-def may_lack_values(field: FieldSpec) -> bool:
-    """Whether an input can hold NaN: integers cannot."""
+def can_hold_nan(field: FieldSpec) -> bool:
+    """Whether an input can hold NaN, which integers cannot."""
     return field.dtype.startswith("float")
 
 
-def presented(spec: DataSpec, config: DataConfig) -> DataSpec:
-    """The spec with the inputs as preprocessing gives them.
+def spec_after_preprocessing(spec: DataSpec, config: DataConfig) -> DataSpec:
+    """Return the spec with the inputs as preprocessing returns them.
 
     Args:
-        spec: as the data are stored.
-        config: says how they are preprocessed.
+        spec: of the data as stored.
+        config: the ``data`` section.
 
     Raises:
-        ConfigError: these inputs cannot be preprocessed so.
+        ConfigError: the preprocessing does not fit these inputs.
     """
-    if config.imputation != "none" and not any(map(may_lack_values, spec.inputs)):
+    if config.imputation != "none" and not any(map(can_hold_nan, spec.inputs)):
         raise ConfigError.at(
             "data.imputation",
-            f"has nothing to fill in: {spec.file} stores integers, which have no NaN",
+            f"has nothing to fill in: {spec.file} stores integers, which cannot be NaN",
             value=config.imputation,
-            remedy="leave it out, or store missing values as NaN in an array of floats",
+            remedy="remove it, or store missing values as NaN in an array of floats",
         )
     stored = spec.inputs
     if config.projection != "none":
         spec = _projected(spec, config)
     if config.missing_indicator:
-        inputs = [_with_indicator(field, was) for field, was in zip(spec.inputs, stored, strict=True)]
+        inputs = [_with_indicator(*fields) for fields in zip(spec.inputs, stored, strict=True)]
         spec = replace(spec, inputs=tuple(inputs))
     return spec
 
@@ -48,42 +46,43 @@ def _projected(spec: DataSpec, config: DataConfig) -> DataSpec:
     if spec.input_kind != "vector":
         raise ConfigError.at(
             "data.projection",
-            f"is for vectors; {spec.file} has {spec.inputs_in_words}",
+            f"works on vectors only, but {spec.file} has {spec.inputs_description}",
             value=config.projection,
-            remedy="leave it out",
+            remedy="remove it",
         )
     field = spec.inputs[0]
     (features,) = field.shape
-    if features > _MOST_FEATURES:
+    if features > _MAX_FEATURES:
         raise ConfigError.at(
             "data.projection",
-            f"would need the covariance of {features:,} features",
+            f"would need the covariance of {features:,} features, which takes too long",
             value=config.projection,
-            allowed=f"up to {_MOST_FEATURES:,}",
-            remedy="leave it out",
+            allowed=f"up to {_MAX_FEATURES:,} features",
+            remedy="remove it",
         )
     components = features if config.components is None else config.components
     if components > features:
         raise ConfigError.at(
             "data.components",
-            f"are more than the features of {spec.file}",
+            f"exceeds the number of features in {spec.file}",
             value=components,
             allowed=f"1 to {features}",
+            remedy="lower it, or remove it to keep all components",
         )
     return replace(spec, inputs=(replace(field, shape=(components,)),))
 
 
 def _with_indicator(field: FieldSpec, stored: FieldSpec) -> FieldSpec:
-    """With a channel more for each that is stored."""
-    if not may_lack_values(field):
+    """Add one channel for each stored channel."""
+    if not can_hold_nan(field):
         return field
     axis = field.channel_axis - 1  # of a sample
     if len(field.shape) <= axis:
         raise ConfigError.at(
             "data.missing_indicator",
-            f"needs steps with features; those of {field.name} are single numbers",
+            f"needs steps with several features, but those of {field.name} are single numbers",
             value=True,
-            remedy="leave it out",
+            remedy="remove it",
         )
     shape = list(field.shape)
     shape[axis] += stored.shape[axis]

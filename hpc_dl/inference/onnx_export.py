@@ -54,7 +54,7 @@ def export(trained: TrainedModel, out: Path, *, force: bool = False) -> dict[str
     check_output(out, force=force)
     split = "test" if "test" in data.sizes else "train"
     samples = np.arange(min(_COMPARED_SAMPLES, data.sizes[split]))
-    (inputs, *_) = trained.batches.batch_at(split, samples)
+    (inputs, *_) = trained.batches.read_batch(split, samples)
     assert isinstance(inputs, Tensor)  # the model has one dense input, or it would not be representable
     channels = data.inputs[0].channels
     stored = inputs

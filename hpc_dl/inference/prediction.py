@@ -14,7 +14,7 @@ from hpc_dl.data.batches.loader import tensors
 from hpc_dl.data.config import SplitFractions, SplitGroups, Splits
 from hpc_dl.data.files.data_file import DataFile, open_data
 from hpc_dl.data.files.format import staged
-from hpc_dl.data.preprocessed_spec import presented
+from hpc_dl.data.preprocessed_spec import spec_after_preprocessing
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import SPLITS, WITH_CLASSES, DataSpec, TaskName
 from hpc_dl.data.storage.hdf5 import open_file
@@ -119,7 +119,7 @@ def _open_inputs(trained: TrainedModel, file: Path, inputs: str | None, groups: 
         changes["targets"] = "targets"
     data_file = open_data(file, config.model_copy(update=changes))
     expected = [(field.shape, field.ragged) for field in trained.data.inputs]
-    actual = [(field.shape, field.ragged) for field in presented(data_file.spec, config).inputs]
+    actual = [(field.shape, field.ragged) for field in spec_after_preprocessing(data_file.spec, config).inputs]
     if expected != actual and not config.crop:
         raise ConfigError.at(
             str(file),

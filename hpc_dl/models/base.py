@@ -88,7 +88,7 @@ class ModelConfig(ModelSection):
             faults.append(
                 Fault(
                     "model.name",
-                    f"does not take {data.inputs_in_words}, as {data.file} has them",
+                    f"does not take {data.inputs_description}, as {data.file} has them",
                     value=self.name,
                     allowed=f"data of one of the kinds {', '.join(self.inputs)}",
                     remedy="choose another architecture; `hpc-dl models NAME` says what one takes",

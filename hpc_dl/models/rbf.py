@@ -137,7 +137,7 @@ def _samples(batches: HDF5DataModule, least: int) -> tuple[Tensor, NDArray[np.in
     """
     size = batches.spec.sizes["train"]
     most = min(size, max(least, min(_MAX_SAMPLES, _MAX_NUMBERS // math.prod(batches.spec.input_shape))))
-    x, y = batches.preprocessed(batches.batch_at("train", np.linspace(0, size - 1, most).astype(np.intp)))
+    x, y = batches.preprocessed(batches.read_batch("train", np.linspace(0, size - 1, most).astype(np.intp)))
     by_class = batches.spec.task == "classification"
     assert isinstance(x, Tensor)  # a single input of one shape
     return x, np.asarray(y) if by_class else np.zeros(most, np.int64)

@@ -237,7 +237,7 @@ def _counts(batches: HDF5DataModule, num_words: int) -> Tensor:
     counts = torch.zeros(num_words, dtype=torch.int64)
     size = batches.spec.sizes["train"]
     for start in range(0, size, _COUNTED_AT_ONCE):
-        batch = batches.batch_at("train", np.arange(start, min(start + _COUNTED_AT_ONCE, size)))
+        batch = batches.read_batch("train", np.arange(start, min(start + _COUNTED_AT_ONCE, size)))
         assert isinstance(batch, tuple)  # a single input
         x: Tensor | Ragged = batch[0]
         values = x.values if isinstance(x, Ragged) else x

@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 from hpc_dl.atomic_files import write_json
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.runs import attempts, checkpoints
 from hpc_dl.runs.checkpoints import Checkpoint

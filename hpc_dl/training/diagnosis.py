@@ -136,7 +136,7 @@ def _sample(batches: HDF5DataModule, split: str, model: Supervised, device: torc
     count = min(size, _SAMPLES)
     samples = np.linspace(0, size - 1, count).astype(np.intp)
     return [
-        model.inputs_and_targets(preprocessed_on(device, model, batches, batches.batch_at(split, part)))
+        model.inputs_and_targets(preprocessed_on(device, model, batches, batches.read_batch(split, part)))
         for part in np.array_split(samples, min(_BATCHES, max(1, count // 2)))
     ]
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from hpc_dl.config.experiment import Experiment
-from hpc_dl.data.files.data_file import class_counts
+from hpc_dl.data.open_spec import class_counts
 from hpc_dl.data.spec import WITH_CLASSES, DataSpec
 from hpc_dl.learning.learner import Learning
 from hpc_dl.learning.task import Task

@@ -36,7 +36,7 @@ def log_summary(
     for message in (_tf32(experiment, device), _initialization(experiment), _warm_up(experiment, data)):
         if message:
             say(message)
-    for message in batches.missing_in_words():
+    for message in batches.describe_missing_values():
         say(message)
     if resumed_from is not None:
         say(f"Resuming from step {resumed_from.step} ({resumed_from.path.name})")

@@ -69,7 +69,7 @@ def test_empty_file_lacks_data_and_model(validate: Validate) -> None:
     status, lines = validate("")
     assert status == 2
     assert [line.split(" (")[0] for line in lines] == [
-        "hpc-dl: data: give exactly one of `source`",
+        "hpc-dl: data: set exactly one of `source`",
         "hpc-dl: model.name: is required",
     ]
 
@@ -86,7 +86,7 @@ def test_model_or_loss_that_does_not_fit_the_data_is_refused(validate: Validate,
     assert validate(experiments.raw(value_file, model={"name": "cnn"})) == (
         2,
         [
-            f"hpc-dl: model.name: does not take inputs of the kind vector (inputs (5,)), as {value_file} has them "
+            f"hpc-dl: model.name: does not take inputs of kind vector (inputs (5,)), as {value_file} has them "
             "(got 'cnn'; allowed: data of one of the kinds series, image, volume). "
             "Choose another architecture; `hpc-dl models NAME` says what one takes"
         ],

@@ -29,7 +29,7 @@ def run(*arguments: object) -> str:
     return result.stdout
 
 
-def test_make_and_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_make_and_list_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HPC_DL_DATA", str(tmp_path))
     assert json.loads(run("make", "digits", "--json")) == {
         "source": "digits",
@@ -71,7 +71,7 @@ def test_inspect_foreign_file(foreign_file: MakeFile) -> None:
     layouts = {dataset["path"]: dataset["layout"] for dataset in report["datasets"]}
     assert layouts["/packed"] == "chunks (3, 3) deflate fletcher32"
     assert layouts["/nothing"] == "empty"
-    assert "there is no such group for the train split" in run("inspect", path)
+    assert "does not exist, but should hold the train split" in run("inspect", path)
 
 
 def test_verify(own_file: Path, foreign_file: MakeFile) -> None:
@@ -88,7 +88,7 @@ def test_verify_finds_a_flipped_byte(own_file: Path) -> None:
     content = bytearray(own_file.read_bytes())
     content[offset + 20] ^= 1
     own_file.write_bytes(content)
-    with pytest.raises(DataError, match=r"content does not match its checksum.*got 'sha256:.*make SOURCE --force"):
+    with pytest.raises(DataError, match=r"does not match the stored checksum.*got 'sha256:.*make SOURCE --force"):
         run("verify", own_file)
 
 
@@ -100,7 +100,7 @@ def test_verify_finds_a_flipped_byte_in_a_compressed_foreign_file(foreign_file: 
     content = bytearray(path.read_bytes())
     content[offset + 20] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r":/x: cannot be read.*Copy or make the file again"):
+    with pytest.raises(DataError, match=r":/x: cannot be read.*Copy the file again, or create it again"):
         run("verify", path)
 
 
@@ -242,5 +242,5 @@ def test_made_source_is_found_by_name(tmp_path: Path) -> None:
     path = sources.ensure("xor", tmp_path)
     assert json.loads(run("inspect", "xor", "--data", tmp_path, "--json"))["file"] == str(path)
     assert "content matches" in run("verify", "xor", "--data", tmp_path)
-    with pytest.raises(DataError, match=r"digits: there is no such file"):
+    with pytest.raises(DataError, match=r"digits: does not exist"):
         run("inspect", "digits", "--data", tmp_path)

@@ -1,4 +1,4 @@
-"""The LightningDataModule under Lightning's own Trainer."""
+"""HDF5DataModule under Lightning's own Trainer."""
 
 import os
 import signal
@@ -12,69 +12,24 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
 
 from hpc_dl.data import HDF5DataModule
 from hpc_dl.data.config import DataConfig
-from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.errors import ConfigError, DataError
-
-from .conftest import MakeFile, samples
-
-
-class Recorder(pl.LightningModule):
-    """Anyone's module: remembers the labels and inputs that its steps were given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = torch.nn.Linear(16, 3)
-        self.seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
-
-    def _step(self, stage: str, batch: tuple[Tensor, Tensor]) -> Tensor:
-        x, y = batch
-        self.seen.setdefault(f"{stage}{self.current_epoch}", []).append((x, y))
-        return torch.nn.functional.cross_entropy(self.layer(x.flatten(1)), y)
-
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        return self._step("train", batch)
-
-    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
-        self._step("val", batch)
-
-    def test_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
-        self._step("test", batch)
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), 0.1)
-
-    def inputs(self, key: str) -> list[bytes]:
-        return [sample.numpy().tobytes() for x, _ in self.seen[key] for sample in x]
-
-
-def trainer(**arguments: Any) -> pl.Trainer:
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    return pl.Trainer(**{"accelerator": "cpu", "devices": 1, "num_sanity_val_steps": 0} | quiet | arguments)
-
-
-def as_it_is(batch: Any) -> Any:
-    """A transform that changes nothing."""
-    return batch
+from tests.data.recorder import Recorder, trainer, unchanged
+from tests.data.small_files import MakeFile, samples
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_two_epochs(own_file: Path, num_workers: int) -> None:
+def test_epochs_under_lightning(own_file: Path, num_workers: int) -> None:
     module = Recorder()
-    transform = as_it_is if num_workers else None
+    transform = unchanged if num_workers else None
     data = HDF5DataModule(own_file, batch_size=8, transform=transform, num_workers=num_workers, seed=1)
     trainer(max_epochs=2).fit(module, data)
-    assert [len(y) for _, y in module.seen["train0"]] == [8] * 6  # the last 2 of 50 are left out
+    assert [len(y) for _, y in module.seen["train0"]] == [8] * 6  # the last 2 of 50 are dropped
     first, second = module.inputs("train0"), module.inputs("train1")
-    assert first != second and len({*first, *second}) > 48  # another order, which leaves out other samples
+    assert first != second and len({*first, *second}) > 48  # another order, which drops other samples
     assert module.inputs("val0") == module.inputs("val1")
     x, y = module.seen["train0"][0]
     assert (x.dtype, y.dtype, float(x.min()) >= 0, float(x.max()) <= 1) == (torch.float32, torch.int64, True, True)
@@ -87,14 +42,14 @@ def test_two_epochs(own_file: Path, num_workers: int) -> None:
 
 
 class Doubling(Recorder):
-    """Changes its batches on the device, as augmentations do."""
+    """Changes its batches on the device, like an augmentation."""
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         x, y = batch
         return 2 * x, y
 
 
-def test_a_module_that_changes_its_batches_gets_them_scaled_and_has_the_last_word(own_file: Path) -> None:
+def test_hook_of_the_module_gets_scaled_batches_and_runs_last(own_file: Path) -> None:
     plain, doubling = Recorder(), Doubling()
     for module in (plain, doubling):
         trainer(max_epochs=1).fit(module, HDF5DataModule(own_file, batch_size=8, seed=1))
@@ -103,7 +58,7 @@ def test_a_module_that_changes_its_batches_gets_them_scaled_and_has_the_last_wor
             assert torch.equal(2 * x, twice)
 
 
-def test_without_validation_split(foreign_file: MakeFile) -> None:
+def test_file_without_validation_split(foreign_file: MakeFile) -> None:
     x, y = samples(20)
     path = foreign_file(inputs=x, targets=y)
     fractions = {"fractions": {"train": 1.0, "val": 0.0, "test": 0.0}}
@@ -113,7 +68,7 @@ def test_without_validation_split(foreign_file: MakeFile) -> None:
         trainer().test(Recorder(), data)
 
 
-def test_scaling_is_in_the_checkpoint_and_wins(own_file: Path, tmp_path: Path) -> None:
+def test_scaling_of_the_checkpoint_wins(own_file: Path, tmp_path: Path) -> None:
     first = HDF5DataModule(own_file, batch_size=8)
     run = trainer(max_epochs=1)
     run.fit(Recorder(), first)
@@ -130,20 +85,18 @@ def test_from_config(own_file: Path) -> None:
     assert len(data.train_dataloader()) == 5
 
 
-def test_wrong_arguments_are_told(own_file: Path) -> None:
+def test_wrong_arguments_are_rejected(own_file: Path) -> None:
     with pytest.raises(ConfigError, match="exclude each other"):
         HDF5DataModule(own_file, batch_size=8, global_batch_size=8)
     with pytest.raises(ConfigError, match=r"HDF5DataModule.scaling: .*Did you mean 'standardize'"):
-        HDF5DataModule(own_file, scaling="standardize")  # type: ignore[arg-type]
-    with pytest.raises(
-        ConfigError, match=r"num_workers: have nothing to do without a `transform` \(got 4\)\. Leave it out"
-    ):
+        HDF5DataModule(own_file, scaling="standardise")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"num_workers: has no effect without a `transform` \(got 4\)\. Remove it"):
         HDF5DataModule(own_file, num_workers=4)
-    with pytest.raises(DataError, match="50 samples do not fill one batch of 64"):
+    with pytest.raises(DataError, match="50 samples cannot fill one batch of 64"):
         HDF5DataModule(own_file).train_dataloader()
 
 
-def test_types_that_torch_lacks(foreign_file: MakeFile) -> None:
+def test_types_that_torch_lacks_are_converted(foreign_file: MakeFile) -> None:
     for number, kind in enumerate(["?", "u2", "u4", "i2", "f2", "f8", ">f4", ">i2"]):
         inputs = np.arange(60).reshape(20, 3).astype(kind)
         path = foreign_file(f"{number}.h5", train__inputs=inputs, train__targets=np.zeros(20))
@@ -154,29 +107,11 @@ def test_types_that_torch_lacks(foreign_file: MakeFile) -> None:
         np.testing.assert_array_equal(np.sort(x.numpy(), axis=0), np.sort(inputs.astype("f4"), axis=0))
 
 
-DDP = """
-import sys, torch, pytorch_lightning as pl
-from {tests} import Recorder, trainer
-from hpc_dl.data.datamodule import HDF5DataModule
-file, out, distributed = sys.argv[1:]
-class TwoRanks(Recorder):
-    def on_fit_end(self):
-        seen = {{k: self.inputs(k) for k in self.seen}}
-        torch.save((seen, [len(y) for _, y in self.seen["val0"]]), f"{{out}}/{{self.global_rank}}.pt")
-        torch.save(self.layer.weight.detach(), f"{{out}}/weight{{self.global_rank}}.pt")
-if __name__ == "__main__":
-    pl.seed_everything(0)
-    trainer(max_epochs=2, devices=2, strategy="ddp", use_distributed_sampler=distributed == "True").fit(
-        TwoRanks(), HDF5DataModule(file, global_batch_size=8, seed=1))
-"""
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("use_distributed_sampler", [True, False])  # True is Lightning's default, in anyone's script
-def test_two_processes_learn_what_one_learns(own_file: Path, tmp_path: Path, use_distributed_sampler: bool) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(DDP.format(tests=__name__))
+@pytest.mark.parametrize("use_distributed_sampler", [True, False])  # True is Lightning's default
+def test_two_ranks_train_like_one_process(own_file: Path, tmp_path: Path, use_distributed_sampler: bool) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    script = Path(__file__).with_name("scripts") / "fit_on_two_ranks.py"
     command = [sys.executable, str(script), str(own_file), str(tmp_path), str(use_distributed_sampler)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -192,23 +127,9 @@ def test_two_processes_learn_what_one_learns(own_file: Path, tmp_path: Path, use
     torch.testing.assert_close(weight, alone.layer.weight.detach(), atol=1e-6, rtol=1e-5)
 
 
-WORKERS = """
-import sys, time
-from tests.data.test_datamodule import as_it_is
-from hpc_dl.data.datamodule import HDF5DataModule
-data = HDF5DataModule(sys.argv[1], batch_size=8, transform=as_it_is, num_workers=2)
-loader = data.train_dataloader()
-batches = iter(loader)
-next(batches)
-print(*(worker.pid for worker in batches._workers), flush=True)
-sys.stdin.readline()
-print(1 + sum(1 for _ in batches), flush=True)
-"""
-
-
-def test_workers_outlive_the_signals_of_a_job_but_not_their_parent(own_file: Path) -> None:
+def test_workers_survive_signals_of_the_job_but_not_their_parent(own_file: Path) -> None:
     parent = subprocess.Popen(
-        [sys.executable, "-c", WORKERS, str(own_file)],
+        [sys.executable, "-m", "tests.data.scripts.load_in_workers", str(own_file)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -222,7 +143,7 @@ def test_workers_outlive_the_signals_of_a_job_but_not_their_parent(own_file: Pat
     time.sleep(0.3)
     parent.stdin.write("\n")
     parent.stdin.flush()
-    assert parent.stdout.readline() == "6\n"  # every batch still came
+    assert parent.stdout.readline() == "6\n"  # all batches arrived
     try:
         assert parent.wait(timeout=30) == 0  # multiprocessing ends its persistent workers at exit
     except subprocess.TimeoutExpired:

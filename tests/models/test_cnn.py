@@ -140,7 +140,7 @@ LOWER = "Lower model.kernel_size, model.dilation, model.stride or model.pool_siz
         (
             {},
             (12,),
-            "model.name: does not take inputs of the kind vector (inputs (12,)), as /data/paper.h5 has them "
+            "model.name: does not take inputs of kind vector (inputs (12,)), as /data/paper.h5 has them "
             "(got 'cnn'; allowed: data of one of the kinds series, image, volume). "
             "Choose another architecture; `hpc-dl models NAME` says what one takes",
         ),

@@ -14,7 +14,7 @@ from hpc_dl.atomic_files import read_json
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.sources._mixture import write_mixture
 from hpc_dl.data.sources.ring import SOURCE
 from hpc_dl.data.spec import DataSpec, FieldSpec

@@ -10,7 +10,7 @@ import torch
 
 from hpc_dl.atomic_files import read_json
 from hpc_dl.data.config import DataConfig
-from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec, FieldSpec, Window
 from hpc_dl.errors import ConfigError, DataError

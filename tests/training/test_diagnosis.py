@@ -10,7 +10,7 @@ import torch
 from hpc_dl.atomic_files import read_json
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.training.advice import advise
 from hpc_dl.training.diagnosis import classify_fit, constant_loss, diagnose, still_falling

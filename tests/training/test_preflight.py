@@ -8,7 +8,7 @@ import torch
 
 from hpc_dl import models
 from hpc_dl.config.experiment import Experiment
-from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.errors import ConfigError
 from hpc_dl.training.model_building import build_model
 from hpc_dl.training.preflight import preflight

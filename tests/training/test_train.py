@@ -12,7 +12,7 @@ from hpc_dl.atomic_files import read_json
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.errors import DataError
 from hpc_dl.runs.attempts import history
 from hpc_dl.runs.folder import RunFolder
@@ -190,7 +190,7 @@ def test_fault_found_in_the_job_is_recorded(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(DataError, match="there is no such file"):
         train(run)
-    assert read_state(run)["reason"].startswith(f"{file}: there is no such file.")
+    assert read_state(run)["reason"].startswith(f"{file}: does not exist.")
 
 
 def test_diverged_training_writes_valid_json(tmp_path: Path, image_file: Path) -> None:

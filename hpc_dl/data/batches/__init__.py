@@ -1,3 +1,5 @@
-"""From rows of a file to batches of tensors: loaders, reading ahead, a user's transform in worker
+"""Batches of tensors from rows of a file.
+
+Contains the loaders, the choice between them, reading ahead, and a user's transform in worker
 processes.
 """

@@ -1,4 +1,4 @@
-"""Doing something ahead of the time at which it is needed."""
+"""Work done ahead of the time at which its result is needed."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ Out = TypeVar("Out")
 
 
 def read_ahead(read: Callable[[In], Out], pieces: Iterator[In], depth: int) -> Iterator[Out]:
-    """``map(read, pieces)`` by a background thread that is up to ``depth`` pieces ahead.
+    """Yield ``map(read, pieces)``, computed by a background thread up to ``depth`` pieces ahead.
 
-    The thread ends with the iterator, also with one that is left in the middle. An error comes
-    where its piece would.
+    The thread ends with the iterator, even if it is closed early. An error is raised where its
+    piece would have come.
     """
     with ThreadPoolExecutor(1, "read ahead") as pool:
-        coming: deque[Future[Out]] = deque()
+        pending: deque[Future[Out]] = deque()
         try:
-            coming.extend(pool.submit(read, piece) for piece in islice(pieces, depth))
-            while coming:
-                found = coming.popleft().result()
-                coming.extend(pool.submit(read, piece) for piece in islice(pieces, 1))
-                yield found
-                del found  # its memory may be wanted for the next
+            pending.extend(pool.submit(read, piece) for piece in islice(pieces, depth))
+            while pending:
+                result = pending.popleft().result()
+                pending.extend(pool.submit(read, piece) for piece in islice(pieces, 1))
+                yield result
+                del result  # so that its memory can be reused for the next
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def announced(pieces: Iterator[In], announce: Callable[[In], None], depth: int) -> Iterator[In]:
-    """The pieces; each is announced when the one that is ``depth`` before it is given out."""
-    coming: deque[In] = deque()
+def announce_ahead(pieces: Iterator[In], announce: Callable[[In], None], depth: int) -> Iterator[In]:
+    """Yield the pieces; ``announce`` is called with each one ``depth`` pieces before."""
+    pending: deque[In] = deque()
     for piece in pieces:
         announce(piece)
-        coming.append(piece)
-        if len(coming) > depth:
-            yield coming.popleft()
-    yield from coming
+        pending.append(piece)
+        if len(pending) > depth:
+            yield pending.popleft()
+    yield from pending

@@ -1,4 +1,4 @@
-"""A user's own transform of training batches, in worker processes where it takes long."""
+"""A user's transform of training batches, in worker processes if it is slow."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ from hpc_dl.data.batches.worker_signals import leave_signals_to_parent
 _Numbered = tuple[tuple[int, int, int], Batch]
 
 
-def transforming(
+def with_transform(
     loader: BatchLoader, transform: Callable[[Any], Any], num_workers: int, seed: int, *, pin_memory: bool
 ) -> DataLoader[Batch]:
-    """A DataLoader that applies a transform to the batches of a loader.
+    """Return a DataLoader that applies a transform to the batches of a loader.
 
-    The batches themselves are the indices that the DataLoader hands to its workers, through shared
-    memory: one process reads the file, and the workers hold no handle of it.
+    The DataLoader hands the batches themselves to its workers in place of indices, through shared
+    memory. One process reads the file, and the workers do not open it.
 
     Args:
-        loader: gives the batches.
-        transform: takes a batch and returns what takes its place.
-        num_workers: processes that apply it; 0 for this one.
-        seed: of the random numbers that it draws.
+        loader: yields the batches.
+        transform: takes a batch and returns its replacement.
+        num_workers: number of processes that apply it; 0 for this process.
+        seed: seed of the random numbers that it draws.
         pin_memory: whether the results go to a GPU.
     """
     return DataLoader(
         _Transformed(transform, seed),
         sampler=_Batches(loader),
         batch_size=None,
-        collate_fn=_as_it_is,  # the DataLoader's own would turn tuples into lists
+        collate_fn=_unchanged,  # the default one would turn tuples into lists
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         worker_init_fn=leave_signals_to_parent,
-        # Else each epoch's start would draw from torch's global generator.
+        # Without this, each epoch would draw from torch's global generator.
         generator=torch.Generator().manual_seed(seed),
         pin_memory=pin_memory,
     )
 
 
-def _as_it_is(batch: Any) -> Any:
+def _unchanged(batch: Any) -> Any:
     return batch
 
 
 class _Batches(DistributedSampler):  # type: ignore[type-arg]
-    """The batches of a loader, in a sampler's place.
+    """The batches of a loader, in place of a sampler.
 
-    Under DDP Lightning wraps every sampler that is no DistributedSampler, which would deal the
-    batches a second time. Only the type is used.
+    Under DDP Lightning wraps every sampler that is not a DistributedSampler, which would distribute
+    the batches a second time. Only the type of the base class is used.
     """
 
     def __init__(self, loader: BatchLoader) -> None:
@@ -75,8 +75,9 @@ class _Batches(DistributedSampler):  # type: ignore[type-arg]
 
 
 class _Transformed(Dataset[Batch]):
-    """Applies the transform; what it draws depends on seed, epoch, batch and rank, not on who draws
-    it.
+    """Applies the transform.
+
+    Its random numbers depend on seed, epoch, batch and rank, not on the worker that draws them.
     """
 
     def __init__(self, transform: Callable[[Any], Any], seed: int) -> None:
@@ -84,23 +85,24 @@ class _Transformed(Dataset[Batch]):
         self._seed = seed
 
     def __getitem__(self, numbered: _Numbered) -> Batch:
-        place, batch = numbered
-        with _random_numbers(self._seed, *place):
+        key, batch = numbered
+        with _seeded_generators(self._seed, *key):
             result: Batch = self._transform(batch)
             return result
 
 
 @contextmanager
-def _random_numbers(seed: int, epoch: int, batch: int, rank: int) -> Iterator[None]:
-    """Seed Python's, NumPy's and torch's generators; the training process gets its own back
-    afterwards.
+def _seeded_generators(seed: int, epoch: int, batch: int, rank: int) -> Iterator[None]:
+    """Seed the global generators of Python, NumPy and torch.
+
+    The training process gets its previous states back afterwards.
     """
-    words = np.random.SeedSequence(seed % 2**64, spawn_key=(epoch, batch, rank)).generate_state(4, np.uint64)
+    seeds = np.random.SeedSequence(seed % 2**64, spawn_key=(epoch, batch, rank)).generate_state(4, np.uint64)
     in_worker = get_worker_info() is not None
     states = None if in_worker else (random.getstate(), np.random.get_state(), torch.random.get_rng_state())
-    random.seed(int(words[0]))
-    np.random.seed(words[1:2].view(np.uint32))
-    torch.default_generator.manual_seed(int(words[2] >> np.uint64(1)))
+    random.seed(int(seeds[0]))
+    np.random.seed(seeds[1:2].view(np.uint32))
+    torch.default_generator.manual_seed(int(seeds[2] >> np.uint64(1)))
     try:
         yield
     finally:

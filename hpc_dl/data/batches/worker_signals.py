@@ -1,4 +1,4 @@
-"""What a loader's worker process does with signals."""
+"""Signal handling in a loader's worker processes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import threading
 
 
 def leave_signals_to_parent(worker_id: int) -> None:
-    """Have a worker outlive the signals that Slurm and a terminal send to all processes of a job.
+    """Let a worker survive the signals that Slurm and a terminal send to all processes of a job.
 
-    Slurm warns of a time limit or preemption (SIGTERM, SIGUSR1, SIGUSR2) and Ctrl-C reaches the
-    workers too. The training process decides what to do, usually to finish a step and save, and for
-    that it needs its workers. SIGTERM from the training process itself still ends the worker, since
-    multiprocessing waits at exit for workers that it terminates. An orphan ends through PyTorch's
-    own check for a living parent.
+    Slurm announces a time limit or preemption (SIGTERM, SIGUSR1, SIGUSR2), and Ctrl-C reaches the
+    workers too. The training process decides how to react, usually by finishing a step and saving,
+    for which it needs its workers. SIGTERM from the training process itself still ends the worker,
+    because multiprocessing waits at exit for the workers that it terminates. An orphaned worker
+    ends through PyTorch's check that its parent is alive.
     """
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)

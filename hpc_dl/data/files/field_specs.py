@@ -1,4 +1,4 @@
-"""From the datasets of a split to what they give for each sample: the :class:`FieldSpec` of each."""
+"""The :class:`FieldSpec` of each dataset: what it contributes to a sample. No values are read."""
 
 from __future__ import annotations
 
@@ -8,31 +8,33 @@ import h5py
 import numpy as np
 
 from hpc_dl.data.config import DataConfig
-from hpc_dl.data.files.checks import channel_axis, check_numbers, infer_task
-from hpc_dl.data.files.splits import Part, num_samples_of, offsets_of
+from hpc_dl.data.files.channels import channel_axis
+from hpc_dl.data.files.splits import Split, num_samples_of, offsets_of
+from hpc_dl.data.files.task_inference import infer_task
 from hpc_dl.data.spec import NODES, PER_POSITION, WITH_CLASSES, FieldSpec, TaskName, Window
-from hpc_dl.data.storage.hdf5 import find_dataset, where
-from hpc_dl.errors import DataError
+from hpc_dl.data.storage.hdf5 import find_dataset, type_name, where
+from hpc_dl.errors import DataError, Fault
+
+#: Fields of the inputs, fields of the targets, and the task.
+SampleFields = tuple[tuple[FieldSpec, ...], tuple[FieldSpec, ...], TaskName]
 
 _INPUTS_REMEDY = "store the inputs as an array of numbers"
 _TARGETS_REMEDY = "store classes as integers 0, 1, … and their names in the attribute `class_names`"
 
 
-def describe(
-    file: h5py.File, part: Part, config: DataConfig, own_format: bool
-) -> tuple[tuple[FieldSpec, ...], tuple[FieldSpec, ...], TaskName]:
-    """What the datasets of a split give; shapes and types are checked, values are not read.
+def describe_fields(file: h5py.File, split: Split, config: DataConfig, own_format: bool) -> SampleFields:
+    """Describe the samples of a split, and check shapes and types of its datasets.
 
     Returns:
         The fields of the inputs, those of the targets, and the task.
 
     Raises:
-        DataError: a dataset cannot be learned from, or two do not belong together.
+        DataError: a dataset cannot be used for training, or two do not belong together.
     """
-    inputs = [find_dataset(file, path, "data.inputs") for path in part.inputs]
-    targets = [find_dataset(file, path, "data.targets") for path in part.targets]
+    inputs = [find_dataset(file, path, "data.inputs") for path in split.inputs]
+    targets = [find_dataset(file, path, "data.targets") for path in split.targets]
     for dataset in (*inputs, *targets):
-        check_numbers(dataset, _INPUTS_REMEDY if dataset in inputs else _TARGETS_REMEDY)
+        _check_numbers(dataset, _INPUTS_REMEDY if dataset in inputs else _TARGETS_REMEDY)
         _check_offsets(dataset)
     _check_lengths(inputs, targets, config)
     input_fields = tuple(
@@ -56,10 +58,13 @@ def _input_field(name: str, dataset: h5py.Dataset, config: DataConfig, own_forma
     ragged = offsets_of(dataset) is not None
     field = FieldSpec(name, dataset.shape[1:], dataset.dtype.newbyteorder("=").name, ragged=ragged)
     if config.windows is not None:
-        return _windows(field, config)
+        return _windowed(field, config)
     if ragged:
         return field
-    channels = channel_axis(dataset, config, own_format)
+    setting = "first" if own_format and config.channels == "auto" else config.channels
+    channels = channel_axis(dataset.shape, setting, where=where(dataset), option="data.channels:")
+    if isinstance(channels, Fault):
+        raise DataError(channels)
     field = replace(field, channels=channels)
     if config.crop is not None:
         field = _cropped(field, dataset, config.crop)
@@ -71,27 +76,28 @@ def _input_field(name: str, dataset: h5py.Dataset, config: DataConfig, own_forma
 def _target_field(
     name: str, dataset: h5py.Dataset, config: DataConfig, task: TaskName | None, first_input: FieldSpec
 ) -> FieldSpec:
-    """A target; further ones (``task`` None) come as they are, integers as int64 and others as
-    float32.
+    """Describe a target; ``task`` is None for all but the first.
+
+    Targets after the first keep their shape: integers become int64, other numbers float32.
     """
     integral = dataset.dtype.kind in "biu" if task is None else task in WITH_CLASSES
     ragged = offsets_of(dataset) is not None
     field = FieldSpec(name, dataset.shape[1:], "int64" if integral else "float32", ragged=ragged)
     if config.windows is not None:
-        return _windows(field, config, config.steps_ahead)
+        return _windowed(field, config, config.steps_ahead)
     if task == "classification":
         return replace(field, shape=())
     if task in PER_POSITION and not ragged:
         if config.crop is not None:
             field = _cropped(field, dataset, config.crop)
-        # (N, 1, H, W) beside images (N, C, H, W): the class of a pixel is no channel.
+        # Masks (N, 1, H, W) of images (N, C, H, W): the class of a pixel has no channel.
         if len(field.shape) == len(first_input.shape) and field.shape[:1] == (1,):
             field = replace(field, shape=field.shape[1:])
         return field
     return field if ragged else replace(field, shape=field.shape or (1,))
 
 
-def _windows(field: FieldSpec, config: DataConfig, shift: int = 0) -> FieldSpec:
+def _windowed(field: FieldSpec, config: DataConfig, shift: int = 0) -> FieldSpec:
     assert config.windows is not None
     length, stride = config.windows.length, config.windows.stride or config.windows.length
     return replace(field, shape=(length, *field.shape), window=Window(length, stride, shift))
@@ -101,50 +107,71 @@ def _cropped(field: FieldSpec, dataset: h5py.Dataset, crop: list[int]) -> FieldS
     if field.channels == "last":
         raise DataError.at(
             where(dataset),
-            "has its channels last, where crops can't be cut",
+            "has its channels last, but crops need them first",
             value=dataset.shape,
-            remedy="pack the file with the channels first",
+            allowed="(N, C, …)",
+            remedy="convert the file with `hpc-dl data pack`, which stores channels first, or remove `data.crop`",
         )
     stored = dataset.shape[1:]
     if len(crop) > len(stored) or any(np.array(crop) > stored[len(stored) - len(crop) :]):
         raise DataError.at(
-            "data.crop", f"is larger than the samples of {where(dataset)}", value=crop, allowed=f"up to {stored}"
+            "data.crop",
+            f"is larger than the samples of {where(dataset)}",
+            value=crop,
+            allowed=f"up to {stored}",
+            remedy="lower it, or remove it to train on whole samples",
         )
     return replace(field, shape=(*stored[: len(stored) - len(crop)], *crop), crop=tuple(crop))
 
 
+def _check_numbers(dataset: h5py.Dataset, remedy: str) -> None:
+    """Check that a dataset holds at least one number, and numbers only."""
+    if dataset.shape is not None and (dataset.dtype.kind not in "biuf" or dataset.dtype.itemsize > 8):
+        raise DataError.at(
+            where(dataset),
+            "must hold numbers",
+            value=type_name(dataset),
+            allowed="bool, integers, and floats of up to 64 bits",
+            remedy=remedy,
+        )
+    if not dataset.shape or dataset.size == 0:
+        raise DataError.at(
+            where(dataset), "holds no samples", value=dataset.shape, remedy="fill it, or name another dataset"
+        )
+
+
 def _check_lengths(inputs: list[h5py.Dataset], targets: list[h5py.Dataset], config: DataConfig) -> None:
-    """One sample of each for each sample of the first."""
+    """Check that every dataset has as many samples as the first."""
     ahead = config.steps_ahead
     expected = num_samples_of(inputs[0], config.windows, ahead)
     for dataset in (*inputs[1:], *targets):
-        found = num_samples_of(dataset, config.windows, ahead)
+        count = num_samples_of(dataset, config.windows, ahead)
         if config.windows is not None and dataset not in inputs and len(dataset) != len(inputs[0]):
-            expected, found = len(inputs[0]), len(dataset)
-        if found != expected:
-            kind, option = ("inputs", "data.inputs") if dataset in inputs else ("targets", "data.targets")
+            expected, count = len(inputs[0]), len(dataset)
+        if count != expected:
+            role = "inputs" if dataset in inputs else "targets"
             raise DataError.at(
                 where(dataset),
-                f"has {found} {kind} for {expected} inputs in {inputs[0].name}",
-                remedy="name datasets with one target for each input (`data.inputs`, `data.targets`)"
-                if kind == "targets"
-                else f"name datasets of as many samples (`{option}`)",
+                f"has {count} {role} for {expected} inputs in {inputs[0].name}",
+                remedy="name datasets with one target per input (`data.inputs`, `data.targets`)"
+                if role == "targets"
+                else "name datasets with the same number of samples (`data.inputs`)",
             )
 
 
 def _check_steps(inputs: h5py.Dataset, targets: h5py.Dataset) -> None:
-    """One class for each step, or node, of each sample."""
-    begins, labels_begin = offsets_of(inputs), offsets_of(targets)
-    if begins is None or labels_begin is None:
+    """Check that samples of different lengths have one class per step or node."""
+    input_offsets, target_offsets = offsets_of(inputs), offsets_of(targets)
+    if input_offsets is None or target_offsets is None:
         return
-    differ = np.flatnonzero(np.diff(begins[()]) != np.diff(labels_begin[()]))
-    if len(differ):
-        sample = int(differ[0])
-        lengths = [int(np.diff(offsets[sample : sample + 2])[0]) for offsets in (labels_begin, begins)]
+    num_steps, num_classes = np.diff(input_offsets[()]), np.diff(target_offsets[()])
+    differing = np.flatnonzero(num_steps != num_classes)
+    if len(differing):
+        sample = int(differing[0])
         raise DataError.at(
-            where(labels_begin),
-            f"gives sample {sample} {lengths[0]} classes, and {inputs.name} gives it {lengths[1]} steps",
-            remedy="store one class for each step, or set `data.task: sequence_to_sequence` where lengths differ",
+            where(target_offsets),
+            f"sample {sample} has {num_classes[sample]} classes, but {num_steps[sample]} steps in {inputs.name}",
+            remedy="store one class per step, or set `data.task: sequence_to_sequence` if the lengths may differ",
         )
 
 
@@ -152,13 +179,20 @@ def _check_offsets(dataset: h5py.Dataset) -> None:
     offsets = offsets_of(dataset)
     if offsets is None:
         return
+    remedy = f"write the first row of each sample in {dataset.name}, then the number of rows"
     if offsets.ndim != 1 or offsets.dtype.kind not in "iu" or len(offsets) < 2:
-        raise DataError.at(where(offsets), "must be N + 1 integers", value=f"{offsets.dtype} of shape {offsets.shape}")
-    values = offsets[()].astype(np.int64)
-    if values[0] != 0 or values[-1] != len(dataset) or (np.diff(values) < 0).any():
         raise DataError.at(
             where(offsets),
-            f"must ascend from 0 to the {len(dataset)} rows of {dataset.name}",
-            value=f"{values[0]} … {values[-1]}" + (", not ascending" if (np.diff(values) < 0).any() else ""),
-            remedy="write where each sample begins, and the end",
+            "must be N + 1 integers for N samples",
+            value=f"{offsets.dtype} of shape {offsets.shape}",
+            remedy=remedy,
+        )
+    values = offsets[()].astype(np.int64)
+    descends = bool((np.diff(values) < 0).any())
+    if values[0] != 0 or values[-1] != len(dataset) or descends:
+        raise DataError.at(
+            where(offsets),
+            f"must ascend from 0 to {len(dataset)}, the number of rows of {dataset.name}",
+            value=f"{values[0]} … {values[-1]}" + (", descending in between" if descends else ""),
+            remedy=remedy,
         )

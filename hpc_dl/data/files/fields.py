@@ -1,8 +1,7 @@
-"""What a dataset gives for each sample: a row, a stretch of rows, a window of a stream, a crop of a
-volume.
+"""Fields: how the rows of a dataset become samples.
 
-All of them are rows that are taken in one operation, by the same readers
-(``hpc_dl.data.storage.rows``).
+A sample is one row, several consecutive rows, a window of a stream, or a crop of a volume. In every
+case the rows of a batch are read in one operation, by the readers of ``hpc_dl.data.storage.rows``.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.files.splits import Part, offsets_of
+from hpc_dl.data.files.splits import Split, offsets_of
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec, FieldSpec, Window
 from hpc_dl.data.storage.hdf5 import find_dataset, open_file
@@ -24,62 +23,63 @@ from hpc_dl.data.storage.rows import RowReader, open_rows
 Values = NDArray[Any] | Ragged
 
 _SMALL_BYTES = 16 << 20
-_CROPS = 2**63  # part of the seed's streams that the places of crops are drawn from
+_CROPS = 2**63  # the random stream of the seed that positions of crops are drawn from
 
 
 class Field(Protocol):
-    """Values of the samples of one dataset; ``numbers`` are those of the samples in the file, from
-    0.
+    """The samples of one dataset.
+
+    ``numbers`` are the positions of samples in the dataset, counted from 0.
     """
 
     rows: RowReader
-    one_row: bool  # whether sample i is row i
+    one_row: bool  #: whether sample i is row i
 
     def take(self, numbers: NDArray[np.intp], epoch: int | None) -> Values:
-        """The values of these samples, in this order.
+        """Return the values of these samples, in this order.
 
         Args:
             numbers: the samples.
-            epoch: of training, where the values depend on it; None in evaluation.
+            epoch: the training epoch, if the values depend on it; None in evaluation.
         """
 
     def rows_of(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
-        """All rows that :meth:`take` reads."""
+        """Return all rows that :meth:`take` reads."""
 
     def first_rows(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
-        """The first row of each sample: ascending where the numbers are."""
+        """Return the first row of each sample; ascending if the numbers are."""
 
 
-def open_fields(spec: DataSpec, part: Part, threads: int, seed: int) -> list[Field]:
-    """Open what makes a sample: all inputs, then all targets.
+def open_fields(spec: DataSpec, split: Split, threads: int, seed: int) -> list[Field]:
+    """Open the fields of a sample: all inputs, then all targets.
 
     Args:
         spec: the data set.
-        part: where in the file the split lies.
-        threads: threads that decode chunks.
-        seed: of what is drawn at random.
+        split: the datasets of the split.
+        threads: number of threads that decode chunks.
+        seed: seed of random crops.
 
     Raises:
         DataError: the file cannot be opened.
     """
     opened: list[Field] = []
     try:
-        for path, field in zip(part.inputs, spec.inputs, strict=True):
+        for path, field in zip(split.inputs, spec.inputs, strict=True):
             opened.append(_open(open_rows(spec.file, path, threads=threads), spec.file, path, field, seed))
-        for path, field in zip(part.targets, spec.targets, strict=True):
-            # Compressed labels must not make the inputs wait for them, or be read in windows.
+        for path, field in zip(split.targets, spec.targets, strict=True):
+            # Small compressed labels must not slow the inputs down, or force reading in windows.
             rows = _small_in_memory(open_rows(spec.file, path, threads=threads))
             opened.append(_open(rows, spec.file, path, field, seed))
     except BaseException:
-        for field_before in opened:
-            field_before.rows.close()
+        for field_opened in opened:
+            field_opened.rows.close()
         raise
     return opened
 
 
-def open_targets(spec: DataSpec, part: Part) -> Iterator[Field]:
-    """The fields of the targets, each opened when it is asked for; whoever asks closes it."""
-    for path, field in zip(part.targets, spec.targets, strict=True):
+def open_targets(spec: DataSpec, split: Split) -> Iterator[Field]:
+    """Yield the fields of the targets, each opened on demand; the caller closes them."""
+    for path, field in zip(split.targets, spec.targets, strict=True):
         yield _open(open_rows(spec.file, path), spec.file, path, field, 0)
 
 
@@ -99,13 +99,13 @@ def _open(rows: RowReader, file: str, path: str, spec: FieldSpec, seed: int) -> 
     if spec.ragged:
         with open_file(file) as opened:
             offsets = offsets_of(find_dataset(opened, path, "data.inputs"))
-            assert offsets is not None  # it was there when the spec was made
+            assert offsets is not None  # the spec says that the dataset has them
             return RaggedField(rows, offsets[()].astype(np.intp))
     return RowField(rows)
 
 
 class RowField:
-    """One row for each sample, (N, …)."""
+    """Samples that are rows of (N, …)."""
 
     one_row = True
 
@@ -113,7 +113,7 @@ class RowField:
         self.rows = rows
 
     def take(self, numbers: NDArray[np.intp], epoch: int | None) -> NDArray[Any]:
-        """(B, …), see :class:`Field`."""
+        """Return (B, …); see :class:`Field`."""
         return self.rows.take(numbers)
 
     def rows_of(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -124,8 +124,9 @@ class RowField:
 
 
 class RaggedField:
-    """A stretch of rows for each sample: sample i has the rows ``offsets[i]`` to ``offsets[i + 1]``
-    of (total, …).
+    """Samples of different lengths.
+
+    Sample i consists of the rows ``offsets[i]`` to ``offsets[i + 1] - 1`` of (total, …).
     """
 
     one_row = False
@@ -141,7 +142,7 @@ class RaggedField:
 
     def rows_of(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
         """See :class:`Field`."""
-        return stretches(self._offsets[numbers], self._offsets[numbers + 1])
+        return concatenated_ranges(self._offsets[numbers], self._offsets[numbers + 1])
 
     def first_rows(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
         """See :class:`Field`."""
@@ -149,8 +150,9 @@ class RaggedField:
 
 
 class WindowField:
-    """Windows of one long stream (T, …): sample i has ``length`` rows from ``i * stride + shift``
-    on.
+    """Windows of one long stream (T, …).
+
+    Sample i consists of ``length`` rows, starting at row ``i * stride + shift``.
     """
 
     one_row = False
@@ -161,9 +163,9 @@ class WindowField:
         self._window = np.arange(window.shift, window.shift + window.length)
 
     def take(self, numbers: NDArray[np.intp], epoch: int | None) -> NDArray[Any]:
-        """(B, length, …), see :class:`Field`."""
-        found = self.rows.take(self.rows_of(numbers))
-        return found.reshape(len(numbers), len(self._window), *found.shape[1:])
+        """Return (B, length, …); see :class:`Field`."""
+        rows = self.rows.take(self.rows_of(numbers))
+        return rows.reshape(len(numbers), len(self._window), *rows.shape[1:])
 
     def rows_of(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
         """See :class:`Field`."""
@@ -175,33 +177,33 @@ class WindowField:
 
 
 class CropField:
-    """A crop of each volume or image, (N, channels, …) → (B, channels, *size): at random in
-    training, else the middle.
+    """Crops of images or volumes, (N, channels, …) → (B, channels, *size).
 
-    The place is drawn from seed, epoch and sample, so that all crop fields of a sample are cut at
-    the same place.
+    The position is random in training and central in evaluation. It depends on seed, epoch and
+    sample only, so inputs and targets of a sample are cropped at the same position.
     """
 
     one_row = True
 
     def __init__(self, rows: RowReader, size: Sequence[int], seed: int) -> None:
-        """Describe the crops.
+        """Prepare crops of one size.
 
         Args:
-            rows: the volumes.
+            rows: reads the images or volumes.
             size: of a crop, along the last axes.
-            seed: of the places.
+            seed: seed of the positions.
         """
         self.rows = rows
         self._size = tuple(size)
         stored = rows.layout.shape
-        self._room = np.array(stored[len(stored) - len(size) :], np.intp) - size + 1  # possible places along each axis
+        # Possible positions along each axis.
+        self._num_positions = np.array(stored[len(stored) - len(size) :], np.intp) - size + 1
         self._seed = seed
 
     def take(self, numbers: NDArray[np.intp], epoch: int | None) -> NDArray[Any]:
         """See :class:`Field`."""
-        begins = np.array([self._begin(int(number), epoch) for number in numbers], np.intp)
-        return self.rows.take_boxes(numbers, begins.reshape(len(numbers), len(self._size)), self._size)
+        starts = np.array([self._start(int(number), epoch) for number in numbers], np.intp)
+        return self.rows.take_crops(numbers, starts.reshape(len(numbers), len(self._size)), self._size)
 
     def rows_of(self, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
         """See :class:`Field`."""
@@ -209,20 +211,20 @@ class CropField:
 
     first_rows = rows_of
 
-    def _begin(self, number: int, epoch: int | None) -> NDArray[np.intp]:
+    def _start(self, number: int, epoch: int | None) -> NDArray[np.intp]:
         if epoch is None:
-            middle: NDArray[np.intp] = (self._room - 1) // 2
+            middle: NDArray[np.intp] = (self._num_positions - 1) // 2
             return middle
         key = np.array([self._seed % 2**64, epoch], np.uint64)
         generator = np.random.Philox(key=key, counter=np.array([0, 0, number, _CROPS], np.uint64))
-        draws = generator.random_raw(len(self._room))
-        places: NDArray[np.intp] = (draws % self._room.astype(np.uint64)).astype(np.intp)
-        return places
+        draws = generator.random_raw(len(self._num_positions))
+        start: NDArray[np.intp] = (draws % self._num_positions.astype(np.uint64)).astype(np.intp)
+        return start
 
 
-def stretches(begins: NDArray[np.intp], ends: NDArray[np.intp]) -> NDArray[np.intp]:
-    """``begins[0], begins[0] + 1, …, ends[0] - 1, begins[1], …`` in one array."""
-    lengths = ends - begins
-    places = np.cumsum(lengths) - lengths  # of each stretch in the result
-    found: NDArray[np.intp] = np.arange(int(lengths.sum())) + np.repeat(begins - places, lengths)
-    return found
+def concatenated_ranges(starts: NDArray[np.intp], ends: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return ``starts[0], starts[0] + 1, …, ends[0] - 1, starts[1], …`` as one array."""
+    lengths = ends - starts
+    positions = np.cumsum(lengths) - lengths  # where each range starts in the result
+    numbers: NDArray[np.intp] = np.arange(int(lengths.sum())) + np.repeat(starts - positions, lengths)
+    return numbers

@@ -1,6 +1,4 @@
-"""What is in a file, and whether all of it is sound: ``hpc-dl data inspect`` and ``hpc-dl data
-verify``.
-"""
+"""Contents and integrity of a file: ``hpc-dl data inspect`` and ``hpc-dl data verify``."""
 
 from __future__ import annotations
 
@@ -23,8 +21,8 @@ from hpc_dl.data.storage.hdf5 import attribute, open_file, where
 from hpc_dl.data.storage.rows import RowReader, open_rows
 from hpc_dl.errors import DataError, Fault
 
-_STRETCH_BYTES = 8 << 20
-_NUM_LISTED = 8
+_PIECE_BYTES = 8 << 20
+_MAX_FAULTS = 8  # listed per dataset
 
 
 def inspect(path: str | Path) -> dict[str, Any]:
@@ -32,15 +30,15 @@ def inspect(path: str | Path) -> dict[str, Any]:
 
     Returns:
         ``file``, ``bytes``, ``format`` (``hpc_dl 2`` or None), ``attributes``, ``datasets`` (one
-        mapping each), ``spec`` (as a model will see the data) or None, and ``faults``: why there is
-        no spec with default settings.
+        mapping each), ``spec`` (the data as a model sees them) or None, and ``faults``: why the
+        file has no spec with default settings.
 
     Raises:
         DataError: the file cannot be opened.
     """
     path = Path(path).absolute()
     with open_file(path) as file:
-        found: dict[str, Any] = {
+        report: dict[str, Any] = {
             "file": str(path),
             "bytes": os.path.getsize(path),
             "format": f"{FORMAT} {FORMAT_VERSION}" if is_own_format(file) else None,
@@ -48,33 +46,32 @@ def inspect(path: str | Path) -> dict[str, Any]:
             "datasets": [_describe(name, dataset, _reading(path, dataset)) for name, dataset in datasets(file)],
         }
     try:
-        spec = open_data(path, _plainest(path)).spec
+        spec = open_data(path, _default_config(path)).spec
     except DataError as error:
-        return found | {"spec": None, "faults": [str(fault) for fault in error.faults]}
+        return report | {"spec": None, "faults": [str(fault) for fault in error.faults]}
     first = {"input_shape": spec.input_shape, "input_dtype": spec.input_dtype}
-    return found | {"spec": first | asdict(spec), "faults": []}
+    return report | {"spec": first | asdict(spec), "faults": []}
 
 
 def verify(path: str | Path) -> dict[str, Any]:
-    """Read all of a file and check it.
+    """Read a whole file and check it.
 
-    A file of our own format must open as training will open it, hold finite inputs, and match its
-    checksum. Of another file every dataset is read; its NaN and infinite values are counted, since
-    they may be meant.
+    A file in our own format must open as in training, hold finite inputs, and match its checksum.
+    Of another file every dataset is read; NaN and infinite values are only counted, since they may
+    be intended.
 
     Returns:
-        ``file``, ``checksum`` (that of the file, or None where it has none), ``num_datasets``,
-        ``nan`` and ``infinite``: the number of such values by dataset, and ``unprotected``:
-        datasets in which a flipped bit cannot be seen, as neither they nor the file have a
-        checksum.
+        ``file``, ``checksum`` (the one stored in the file, or None), ``num_datasets``, ``nan`` and
+        ``infinite``: the number of such values by dataset, and ``unprotected``: datasets in which a
+        flipped bit goes unnoticed, because neither they nor the file have a checksum.
 
     Raises:
-        DataError: with every fault found.
+        DataError: with every problem found.
     """
     path = Path(path).absolute()
     faults: list[Fault] = []
     nan: dict[str, int] = {}
-    infinite_in: dict[str, int] = {}
+    infinite: dict[str, int] = {}
     unprotected: list[str] = []
     checksum = None
     with open_file(path) as file:
@@ -84,32 +81,33 @@ def verify(path: str | Path) -> dict[str, Any]:
             num_datasets += 1
             if not own_format and not _has_checksum(dataset):
                 unprotected.append(name)
-            nan_and_infinite, damaged = _read_all(path, dataset)
-            missing, infinite = map(int, nan_and_infinite)
-            faults += damaged
-            if damaged:
+            counts, damage = _read_all(path, dataset)
+            num_nan, num_infinite = map(int, counts)
+            faults += damage
+            if damage:
                 continue
-            if infinite and own_format and name.endswith("/inputs"):
-                faults.append(Fault(where(dataset), f"holds {infinite} infinite values", remedy="mend them"))
-            elif infinite:
-                infinite_in[name] = infinite
-            if missing:
-                nan[name] = missing
+            if num_infinite and own_format and name.endswith("/inputs"):
+                remedy = "correct them, or store missing values as NaN and set `data.imputation`"
+                faults.append(Fault(where(dataset), f"holds {num_infinite} infinite values", remedy=remedy))
+            elif num_infinite:
+                infinite[name] = num_infinite
+            if num_nan:
+                nan[name] = num_nan
         if own_format and not faults:
             checksum = f"sha256:{attribute(file, 'sha256')}"
             if (computed := content_checksum(file)) != checksum:
                 faults.append(
                     Fault(
                         str(path),
-                        "the content does not match its checksum: it was changed or damaged",
+                        "the content does not match the stored checksum: the file was changed or damaged",
                         value=computed,
                         allowed=checksum,
-                        remedy="copy it again, or make it again (`hpc-dl data make SOURCE --force` or `data pack`)",
+                        remedy="copy or create it again (`hpc-dl data make SOURCE --force`, `hpc-dl data pack`)",
                     )
                 )
     if own_format:
         try:
-            open_data(path, _plainest(path))
+            open_data(path, _default_config(path))
         except DataError as error:
             faults += error.faults
     if faults:
@@ -119,13 +117,13 @@ def verify(path: str | Path) -> dict[str, Any]:
         "checksum": checksum,
         "num_datasets": num_datasets,
         "nan": nan,
-        "infinite": infinite_in,
+        "infinite": infinite,
         "unprotected": unprotected,
     }
 
 
-def _plainest(path: Path) -> DataConfig:
-    """Default settings; of a stream single steps are samples."""
+def _default_config(path: Path) -> DataConfig:
+    """Return default settings; each step of a stream is a sample."""
     with open_file(path) as file:
         stream = bool(attribute(file, "stream"))
     return DataConfig(file=str(path), windows=Windows(length=1) if stream else None)
@@ -144,7 +142,7 @@ def _describe(name: str, dataset: h5py.Dataset, reading: str) -> dict[str, Any]:
 
 
 def _reading(path: Path, dataset: h5py.Dataset) -> str:
-    """How a training would read a dataset, or why it cannot."""
+    """Return how a training run would read a dataset, or why it cannot."""
     if not dataset.shape:
         return "as a whole"
     try:
@@ -173,13 +171,14 @@ def _attributes(item: h5py.File | h5py.Dataset) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """The value where JSON knows its type, else its text."""
+    """Return the value if JSON has its type, else its text."""
     return value if isinstance(value, str | int | float | bool | list | None) else str(value)
 
 
 def _has_checksum(dataset: h5py.Dataset) -> bool:
-    """Whether a flipped bit in the values is noticed: Fletcher-32, or the Adler-32 that is part of
-    gzip.
+    """Whether a flipped bit in the values is noticed.
+
+    Fletcher-32 notices it, and so does the Adler-32 checksum that is part of gzip.
     """
     creation = dataset.id.get_create_plist()
     filters = {creation.get_filter(number)[0] for number in range(creation.get_nfilters())}
@@ -187,44 +186,42 @@ def _has_checksum(dataset: h5py.Dataset) -> bool:
 
 
 def _read_all(path: Path, dataset: h5py.Dataset) -> tuple[NDArray[np.int64], list[Fault]]:
-    """Read a dataset in full, and count NaN and infinite values of a numeric one; go on after
-    damaged parts.
-    """
-    count = np.zeros(2, np.int64)
+    """Read a whole dataset, count NaN and infinite values, and collect the damaged parts."""
+    counts = np.zeros(2, np.int64)
     if not dataset.shape:
-        return count, []
+        return counts, []
     faults: list[Fault] = []
     try:
         with closing(open_rows(path, dataset.name, threads=len(os.sched_getaffinity(0)))) as reader:
-            together = reader.rows_together
-            for rows in _stretches(dataset, together):
+            block_rows = reader.rows_together
+            for rows in _pieces(dataset, block_rows):
                 try:
-                    count += _count_nonfinite(reader, rows)
+                    counts += _count_nonfinite(reader, rows)
                 except DataError:
-                    for block in np.split(rows, range(together, len(rows), together)):
+                    for block in np.split(rows, range(block_rows, len(rows), block_rows)):
                         try:
-                            count += _count_nonfinite(reader, block)
+                            counts += _count_nonfinite(reader, block)
                         except DataError as error:
                             faults += error.faults
     except DataError as error:
         faults += error.faults
-    if len(faults) > _NUM_LISTED:
-        more = Fault(where(dataset), f"{len(faults) - _NUM_LISTED} more parts of it are damaged")
-        faults = [*faults[:_NUM_LISTED], more]
-    return count, faults
+    if len(faults) > _MAX_FAULTS:
+        more = Fault(where(dataset), f"{len(faults) - _MAX_FAULTS} more parts are damaged")
+        faults = [*faults[:_MAX_FAULTS], more]
+    return counts, faults
 
 
-def _stretches(dataset: h5py.Dataset, together: int) -> Iterator[NDArray[np.intp]]:
-    """The rows of a dataset in pieces of about 8 MiB of whole chunks."""
+def _pieces(dataset: h5py.Dataset, block_rows: int) -> Iterator[NDArray[np.intp]]:
+    """Yield the rows of a dataset in pieces of about 8 MiB of whole chunks."""
     row_bytes = max(1, dataset.dtype.itemsize * dataset.size // len(dataset))
-    step = max(1, _STRETCH_BYTES // (row_bytes * together)) * together
+    step = max(1, _PIECE_BYTES // (row_bytes * block_rows)) * block_rows
     for start in range(0, len(dataset), step):
         yield np.arange(start, min(start + step, len(dataset)))
 
 
 def _count_nonfinite(reader: RowReader, rows: NDArray[np.intp]) -> NDArray[np.int64]:
-    """NaN and infinite values."""
-    reader.expect(rows)
+    """Return the number of NaN and of infinite values."""
+    reader.prefetch(rows)
     values = reader.take(rows)
     if values.dtype.kind != "f":
         return np.zeros(2, np.int64)

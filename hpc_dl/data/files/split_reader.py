@@ -1,4 +1,4 @@
-"""Reading the samples of one split."""
+"""A reader of the samples of one split."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.files.fields import Field, Values, open_fields
-from hpc_dl.data.files.splits import Part
+from hpc_dl.data.files.splits import Split
 from hpc_dl.data.order.batch_order import Blocks
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec, FieldSpec
 
 _PIECE_BYTES = 8 << 20
-# A disk reads long pieces best; a window of few blocks would mix badly.
+# Long reads are fastest on a disk, but a window of only a few blocks would shuffle poorly.
 _BLOCK_BYTES = 128 << 10
-_LEAST_IN_WINDOW = 16
+_MIN_BLOCKS_IN_WINDOW = 16
 
 
 class SplitReader:
-    """Gives many samples of one split at once; opened at the first read of each process.
+    """Reads many samples of one split in one call; opens the file at the first read.
 
-    A process that was forked or that got a pickled copy opens the file anew. One reader serves one
-    thread.
+    A forked process, or one that receives a pickled copy, opens the file again. A reader serves one
+    thread only.
 
     Attributes:
         spec: the data set.
@@ -36,26 +36,26 @@ class SplitReader:
     def __init__(
         self,
         spec: DataSpec,
-        part: Part,
+        split: Split,
         num_samples: int,
         *,
         seed: int = 0,
         threads: int = 1,
         window_mib: float = 16,
     ) -> None:
-        """Read the samples of ``part``, given in the shapes that ``spec`` promises.
+        """Prepare to read the samples of a split, in the shapes and types of ``spec``.
 
         Args:
-            spec: the data set, as :func:`hpc_dl.data.files.data_file.open_data` found it.
-            part: where in the file the split lies.
+            spec: the data set, from :func:`hpc_dl.data.files.data_file.open_data`.
+            split: the place of the split in the file.
             num_samples: samples in the split.
-            seed: of what is drawn at random for each sample, such as the place of a crop.
-            threads: threads that decode chunks.
-            window_mib: MiB of samples that are in memory at a time where chunks are decoded or
-                blocks are shuffled.
+            seed: seed of what is random per sample, such as the position of a crop.
+            threads: number of threads that decode chunks.
+            window_mib: MiB of samples in memory at a time if chunks are decoded or blocks are
+                shuffled.
         """
         self.spec = spec
-        self._part = part
+        self._split = split
         self._num_samples = num_samples
         self._seed = seed
         self._threads = threads
@@ -65,47 +65,55 @@ class SplitReader:
         self._specs = (*spec.inputs, *spec.targets)
 
     def __len__(self) -> int:
-        """Samples in the split."""
+        """Return the number of samples in the split."""
         return self._num_samples
 
     @property
+    def place(self) -> str:
+        """The first input dataset of the split, as errors name it: ``FILE:/dataset``."""
+        return f"{self.spec.file}:{self._split.inputs[0]}"
+
+    @property
     def one_by_one(self) -> bool:
-        """Whether any sample can be read here without others that lie beside it."""
+        """Whether this process can read a sample without reading its neighbors."""
         return all(field.rows.rows_together == 1 for field in self._opened())
 
     @property
     def stored_one_by_one(self) -> bool:
-        """Whether any sample lies in the file by itself: the same on every machine, mapped or not."""
+        """Whether samples are stored separately: the same answer on every machine.
+
+        Unlike :attr:`one_by_one` it does not depend on whether the file can be mapped here.
+        """
         return all(field.rows.layout.rows_alone or field.rows.rows_together == 1 for field in self._opened())
 
     @property
     def reading(self) -> str:
-        """How the largest dataset is read, for people."""
+        """How the largest dataset is read, for display."""
         return self._largest.rows.reading
 
     @property
     def bytes_per_sample(self) -> int:
-        """Bytes of a sample in memory, on average where they differ."""
-        numbers = self._part.rows_at(np.linspace(0, self._num_samples - 1, min(self._num_samples, 64)).astype(np.intp))
-        whole = sum(len(field.rows_of(numbers)) * field.rows.layout.row_bytes for field in self._opened())
-        return max(1, whole // len(numbers))
+        """The size of a sample in memory in bytes, an average if sizes differ."""
+        numbers = self._split.dataset_indices(
+            np.linspace(0, self._num_samples - 1, min(self._num_samples, 64)).astype(np.intp)
+        )
+        num_bytes = sum(len(field.rows_of(numbers)) * field.rows.layout.row_bytes for field in self._opened())
+        return max(1, num_bytes // len(numbers))
 
     @property
     def window_samples(self) -> int:
-        """Samples in a window."""
+        """The number of samples in a window."""
         return max(1, self._window_bytes // self.bytes_per_sample)
 
     def blocks(self) -> Blocks:
-        """The samples that lie together in the file: those of one or some chunks, or of some disk
-        blocks.
-        """
+        """Return the blocks of samples that are stored together: in chunks, or in disk blocks."""
         field = self._largest
-        in_sequence = self._part.rows is None and field.one_row
+        in_sequence = self._split.rows is None and field.one_row
         return Blocks.of(
             self._num_samples,
-            None if in_sequence else field.first_rows(self._part.rows_at(np.arange(self._num_samples))),
+            None if in_sequence else field.first_rows(self._split.dataset_indices(np.arange(self._num_samples))),
             rows_together=1 if field.rows.layout.rows_alone else field.rows.rows_together,
-            least_samples=max(1, min(_BLOCK_BYTES, self._window_bytes // _LEAST_IN_WINDOW) // self.bytes_per_sample),
+            min_samples=max(1, min(_BLOCK_BYTES, self._window_bytes // _MIN_BLOCKS_IN_WINDOW) // self.bytes_per_sample),
             window_samples=self.window_samples,
         )
 
@@ -114,46 +122,41 @@ class SplitReader:
 
         Args:
             samples: their numbers.
-            epoch: of training, where something is drawn at random for each epoch; None in
-                evaluation.
+            epoch: the training epoch, if anything is drawn at random per epoch; None in evaluation.
 
         Returns:
-            What each dataset of ``spec.inputs`` and then of ``spec.targets`` gives: an array (B,
-            *shape), inputs as stored (``uint8`` stays ``uint8``), targets int64 for classes and
-            float32 for values; or a ``Ragged``.
+            One element per dataset of ``spec.inputs`` and then of ``spec.targets``: an array (B,
+                *shape) or a ``Ragged``. Inputs keep their stored type (``uint8`` stays ``uint8``);
+                targets are int64 for classes and float32 for values.
 
         Raises:
-            DataError: the file has gone, or is not what it was.
+            DataError: the file is missing or was changed.
         """
-        numbers = self._part.rows_at(samples)
+        numbers = self._split.dataset_indices(samples)
         return tuple(
-            [_as_promised(field.take(numbers, epoch), spec) for field, spec in zip(self._opened(), self._specs)]  # noqa: B905
+            [_as_specified(field.take(numbers, epoch), spec) for field, spec in zip(self._opened(), self._specs)]  # noqa: B905
         )
 
-    def expect(self, samples: NDArray[np.intp]) -> None:
-        """Have the system read these samples from the disk while something else is done; returns at
-        once.
-        """
-        numbers = self._part.rows_at(samples)
+    def prefetch(self, samples: NDArray[np.intp]) -> None:
+        """Ask the system to read these samples from disk in the background; returns at once."""
+        numbers = self._split.dataset_indices(samples)
         for field in self._opened():
-            field.rows.expect(field.rows_of(numbers))
+            field.rows.prefetch(field.rows_of(numbers))
 
-    def load(self) -> None:
-        """Have the system read all of it into its memory; for a thread of its own where that may
-        take long.
-        """
-        with suppress(OSError):  # closed in the meantime
+    def preload(self) -> None:
+        """Have the system read the whole split into its page cache; this may take long."""
+        with suppress(OSError):  # the file was closed meanwhile
             for field in self._opened():
-                field.rows.load()
+                field.rows.preload()
 
     def pieces(self, samples: NDArray[np.intp]) -> Iterator[tuple[Values, ...]]:
-        """These samples in pieces of about 8 MiB, for a pass over many of them."""
+        """Yield these samples in pieces of about 8 MiB."""
         step = max(1, _PIECE_BYTES // self.bytes_per_sample)
         for start in range(0, len(samples), step):
             yield self.read(samples[start : start + step])
 
     def close(self) -> None:
-        """Close what this process has open; a later read opens it again."""
+        """Close what this process has open; the next read opens it again."""
         for field in self._fields:
             field.rows.close()
         self._fields, self._open_in = [], None
@@ -171,21 +174,21 @@ class SplitReader:
 
     @property
     def _largest(self) -> Field:
-        numbers = self._part.rows_at(np.array([0, self._num_samples - 1]))
+        numbers = self._split.dataset_indices(np.array([0, self._num_samples - 1]))
         return max(self._opened(), key=lambda field: len(field.rows_of(numbers)) * field.rows.layout.row_bytes)
 
     def _opened(self) -> Sequence[Field]:
         if self._open_in != os.getpid():
             self.close()
-            self._fields = open_fields(self.spec, self._part, self._threads, self._seed)
+            self._fields = open_fields(self.spec, self._split, self._threads, self._seed)
             self._open_in = os.getpid()
         return self._fields
 
 
-def _as_promised(values: Values, spec: FieldSpec) -> Values:
-    """In the shape and type of the spec; a copy is made only where the type differs."""
+def _as_specified(values: Values, spec: FieldSpec) -> Values:
+    """Return values in the shape and type of the spec; copies only if the type differs."""
     if isinstance(values, Ragged):
-        return Ragged(_as_promised(values.values, spec), values.offsets)
+        return Ragged(_as_specified(values.values, spec), values.offsets)
     if spec.channels == "last":
         values = np.moveaxis(values, -1, 1)
     return values.reshape(len(values), *spec.shape).astype(spec.dtype, copy=False)

@@ -1,40 +1,37 @@
-"""As many samples of each class: ``data.balance``."""
+"""The same number of training samples per class: ``data.balance``."""
 
 from __future__ import annotations
-
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hpc_dl.data.config import BalanceMethod
 from hpc_dl.data.order.permutation import permutation
 
-Balance = Literal["none", "undersample", "oversample"]
-
-_STREAM = 2**62  # of the seed's streams, apart from those of the epochs and of the splits
+_STREAM = 2**62  # a random stream of the seed that neither epochs nor splits use
 
 
-def balanced(labels: NDArray[np.integer], how: Balance, seed: int = 0) -> NDArray[np.intp]:
-    """The rows that make all classes equally frequent.
+def balanced(labels: NDArray[np.integer], method: BalanceMethod, seed: int = 0) -> NDArray[np.intp]:
+    """Return rows in which all classes are equally frequent.
 
     Args:
         labels: (N,) class of each row.
-        how: ``undersample``: of each class as many rows as the rarest has, at random;
-            ``oversample``: all rows, those of each class repeated until they are as many as those
-            of the most frequent one.
-        seed: of the choice.
+        method: ``undersample``: a random subset of each class, as large as the rarest class;
+            ``oversample``: all rows, with those of each class repeated until there are as many as
+            in the most frequent one.
+        seed: seed of the random choice.
 
     Returns:
-        Row numbers, ascending; a row stands there as often as it is used.
+        Row numbers, ascending; a repeated row occurs several times.
     """
-    if how == "none":
+    if method == "none":
         return np.arange(len(labels))
     classes, counts = np.unique(labels, return_counts=True)
-    wanted = int(counts.min() if how == "undersample" else counts.max())
+    rows_per_class = int(counts.min() if method == "undersample" else counts.max())
     chosen = []
     for number, label in enumerate(classes):
         rows = np.flatnonzero(labels == label)
-        whole, rest = divmod(wanted, len(rows))
-        drawn = rows[permutation(len(rows), seed, _STREAM + number)[:rest]]
-        chosen.append(np.concatenate([np.repeat(rows, whole), drawn]))
+        repeats, remainder = divmod(rows_per_class, len(rows))
+        drawn = rows[permutation(len(rows), seed, _STREAM + number)[:remainder]]
+        chosen.append(np.concatenate([np.repeat(rows, repeats), drawn]))
     return np.sort(np.concatenate(chosen))

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hpc_dl.data.files.channels import channel_axis
 from hpc_dl.data.files.format import Samples
 from hpc_dl.data.packing.source import Channels, PackOptions, Source, Values, number_classes
-from hpc_dl.errors import DataError
+from hpc_dl.errors import DataError, Fault
 from hpc_dl.formatting import shortened
 
-_MAX_COLOR_CHANNELS = 4
 _LABEL_ROWS = 1 << 20
 
 
@@ -211,22 +211,12 @@ def _check_same_type(column: Column, first: Column) -> None:
         )
 
 
-def _channel_axis(inputs: Column, wish: Channels) -> Channels:
-    """As in training (``data.channels``), so that a packed file means what the foreign one meant."""
-    shape = inputs.shape
-    if wish == "last" and len(shape) < 3:
-        raise DataError.at(inputs.name, "has no last axis of channels", value=shape, allowed="(N, …, C)")
-    if wish != "auto":
-        return wish
-    if len(shape) == 4 and shape[-1] <= _MAX_COLOR_CHANNELS < min(shape[1:3]):
-        raise DataError.at(
-            inputs.name,
-            "looks like images with the channels last",
-            value=shape,
-            allowed="(N, C, H, W)",
-            remedy="say `--channels last`, or `first` if the channels do come first",
-        )
-    return "none" if len(shape) in (1, 3) else "first"
+def _channel_axis(inputs: Column, setting: Channels) -> Channels:
+    """The axis of the channels, found as in training, so a packed file keeps its meaning."""
+    axis = channel_axis(inputs.shape, setting, where=inputs.name, option="--channels")
+    if isinstance(axis, Fault):
+        raise DataError(axis)
+    return axis
 
 
 def _choose_task(targets: Column, task: str) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.atomic_files import publish, read_json, write_json
-from hpc_dl.data.files.format import Samples, create, describe, describe_split
+from hpc_dl.data.files.format import Samples, create, describe
 from hpc_dl.data.packing.plan import Plan
 
 #: At most this much is lost when a run is killed.
@@ -250,7 +250,7 @@ def _create_empty(path: Path, plan: Plan) -> None:
         for split in plan.sizes:
             group = file.create_group(split)
             inputs, targets = (_create_dataset(group, split, kind, plan) for kind in _KINDS)
-            describe_split(inputs, targets, plan.about)
+            write_split_attributes(inputs, targets, plan.about)
     publish(temporary, path)
 
 

@@ -1,9 +1,8 @@
-"""Augmentation of whole batches of images and volumes, on the device: the ``data.augmentation``
-section.
+"""Augmentation of batches of images and volumes on the device: the ``data.augmentation`` section.
 
-Each sample gets a transformation of its own. What is drawn comes from torch's generators of the
-process, whose states are in every checkpoint: an interrupted training sees the same images as one
-that was not.
+Each sample gets a separate random transformation. Random numbers come from the process's torch
+generators, whose states are in every checkpoint: a resumed training run sees the same images as an
+uninterrupted one.
 """
 
 from __future__ import annotations
@@ -17,71 +16,71 @@ from torch.nn import functional
 from hpc_dl.data.config import Augmentation
 
 
-def augment(how: Augmentation, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-    """Change a batch.
+def augment(config: Augmentation, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """Augment a batch.
 
     Args:
-        how: the ``data.augmentation`` section.
+        config: the ``data.augmentation`` section.
         x: (B, C, H, W) or (B, C, D, H, W), float, scaled.
-        labels: (B, H, W) or (B, D, H, W) class of each pixel, moved along with it; None where there
+        labels: (B, H, W) or (B, D, H, W) class of each pixel, which moves with it; None if there
             are none.
 
     Returns:
-        Both, of the same shapes. Pixels from beyond the edge are those of the edge.
+        Both, in the same shapes. Pixels from beyond the edge repeat the edge.
     """
     num_axes = x.ndim - 2
-    if how.shift or how.scale or how.rotate or how.shear:
-        grid = functional.affine_grid(_matrices(how, x.shape).to(x), list(x.shape), align_corners=False)
+    if config.shift or config.scale or config.rotate or config.shear:
+        grid = functional.affine_grid(_matrices(config, x.shape).to(x), list(x.shape), align_corners=False)
         x = functional.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
         if labels is not None:
             moved = functional.grid_sample(
                 labels[:, None].to(x.dtype), grid, mode="nearest", padding_mode="border", align_corners=False
             )
             labels = moved[:, 0].round().to(labels.dtype)
-    for axis in how.mirror:
+    for axis in config.mirror:
         chosen = (torch.rand(len(x)) < 0.5).to(x.device)
         x = torch.where(chosen.reshape(-1, *[1] * (x.ndim - 1)), x.flip(axis), x)
         if labels is not None:
             labels = torch.where(chosen.reshape(-1, *[1] * num_axes), labels.flip(axis), labels)
-    return _values(how, x), labels
+    return _change_values(config, x), labels
 
 
-def _values(how: Augmentation, x: Tensor) -> Tensor:
+def _change_values(config: Augmentation, x: Tensor) -> Tensor:
     one_each = (len(x), *[1] * (x.ndim - 1))
-    if how.contrast:
+    if config.contrast:
         mean = x.mean(dim=tuple(range(1, x.ndim)), keepdim=True)
-        x = mean + (x - mean) * (1 + _within(how.contrast, *one_each).to(x))
-    if how.brightness:
-        x = x + _within(how.brightness, *one_each).to(x)
-    if how.noise:
-        # Drawn where the batch is: the generator of that device is in the checkpoint, too.
-        x = x + how.noise * torch.randn_like(x)
+        x = mean + (x - mean) * (1 + _uniform(config.contrast, *one_each).to(x))
+    if config.brightness:
+        x = x + _uniform(config.brightness, *one_each).to(x)
+    if config.noise:
+        # Drawn on the device of the batch, whose generator is in the checkpoint, too.
+        x = x + config.noise * torch.randn_like(x)
     return x
 
 
-def _matrices(how: Augmentation, shape: torch.Size) -> Tensor:
-    """Affine transformations (B, axes, axes + 1) of the coordinates -1 to 1, the last axis first."""
+def _matrices(config: Augmentation, shape: torch.Size) -> Tensor:
+    """Return affine transformations (B, axes, axes + 1) of coordinates -1 to 1, last axis first."""
     count, num_axes = shape[0], len(shape) - 2
     matrix = torch.eye(num_axes).repeat(count, 1, 1)
-    if how.scale:
-        matrix = matrix / (1 + _within(how.scale, count, 1, 1))
-    if how.shear:
-        sheared = _within(how.shear, count, num_axes, num_axes) * (1 - torch.eye(num_axes))
+    if config.scale:
+        matrix = matrix / (1 + _uniform(config.scale, count, 1, 1))
+    if config.shear:
+        sheared = _uniform(config.shear, count, num_axes, num_axes) * (1 - torch.eye(num_axes))
         matrix = matrix @ (torch.eye(num_axes) + sheared.triu())
-    if how.rotate:
+    if config.rotate:
         planes = [(a, b) for a in range(num_axes) for b in range(a + 1, num_axes)]
         for a, b in planes:
-            angle = _within(math.radians(how.rotate), count)
-            turn = torch.eye(num_axes).repeat(count, 1, 1)
-            turn[:, a, a] = turn[:, b, b] = angle.cos()
-            turn[:, a, b], turn[:, b, a] = -angle.sin(), angle.sin()
-            matrix = matrix @ turn
-    # A turn is one of pixels: where the sides differ, -1 to 1 are not as long along both.
+            angle = _uniform(math.radians(config.rotate), count)
+            rotation = torch.eye(num_axes).repeat(count, 1, 1)
+            rotation[:, a, a] = rotation[:, b, b] = angle.cos()
+            rotation[:, a, b], rotation[:, b, a] = -angle.sin(), angle.sin()
+            matrix = matrix @ rotation
+    # Rotate in units of pixels: if the sides differ, -1 to 1 is a different length along each.
     sizes = torch.tensor(shape[:1:-1], dtype=torch.float32)
     matrix = matrix * sizes / sizes[:, None]
-    return torch.cat([matrix, 2 * _within(how.shift, count, num_axes, 1)], dim=2)
+    return torch.cat([matrix, 2 * _uniform(config.shift, count, num_axes, 1)], dim=2)
 
 
-def _within(most: float, *shape: int) -> Tensor:
-    """Uniform numbers from ``-most`` to ``most``."""
-    return (2 * torch.rand(shape) - 1) * most
+def _uniform(limit: float, *shape: int) -> Tensor:
+    """Return uniform random numbers from ``-limit`` to ``limit``."""
+    return (2 * torch.rand(shape) - 1) * limit

@@ -1,6 +1,6 @@
-"""All that is done to the inputs of a batch on the device, fitted on the training split and kept in
-the checkpoint: missing values are filled in, the values scaled, vectors projected, and what was
-missing is told in channels of its own.
+"""The preprocessing of an input: imputation, scaling, projection, and indicators of missing values.
+
+It is fitted on the training split, applied to batches on the device, and kept in the checkpoint.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hpc_dl.data.config import DataConfig
-from hpc_dl.data.files.fields import stretches
+from hpc_dl.data.files.fields import concatenated_ranges
 from hpc_dl.data.files.split_reader import SplitReader
-from hpc_dl.data.preprocessed_spec import may_lack_values
+from hpc_dl.data.preprocessed_spec import can_hold_nan
 from hpc_dl.data.preprocessing.imputation import Imputation, Missing, fit_imputation
 from hpc_dl.data.preprocessing.projection import Projection, fit_projection
 from hpc_dl.data.preprocessing.scaling import Scaling, fit_scaling
@@ -29,13 +29,13 @@ _MAX_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What is done to one input.
+    """The preprocessing of one input.
 
     Attributes:
-        scaling: always there.
-        imputation: None where nothing is filled in.
-        projection: None where vectors stay what they are.
-        indicator: further channels tell what was missing.
+        scaling: always present.
+        imputation: None if nothing is filled in.
+        projection: None if vectors are not projected.
+        indicator: whether additional channels mark missing values.
     """
 
     scaling: Scaling
@@ -47,10 +47,10 @@ class Preprocessing:
         """Preprocess a batch.
 
         Args:
-            x: (B, C, …) of any numeric type, or a ``Ragged`` of steps; left as it is.
+            x: (B, C, …) of any numeric type, or a ``Ragged`` of steps; not modified.
 
         Returns:
-            float32 on the same device, of the shape that the ``DataSpec`` tells; numbers of tokens
+            float32 on the same device, in the shape of the preprocessed ``DataSpec``; token numbers
             become int64.
         """
         if isinstance(x, Ragged):
@@ -65,7 +65,7 @@ class Preprocessing:
         return scaled if self.projection is None else self.projection(scaled)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values and tensors for a checkpoint."""
+        """Return plain values and tensors for a checkpoint."""
         return {
             "scaling": self.scaling.state_dict(),
             "imputation": None if self.imputation is None else asdict(self.imputation),
@@ -75,7 +75,7 @@ class Preprocessing:
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> Preprocessing:
-        """The one that :meth:`state_dict` described."""
+        """Restore the preprocessing that :meth:`state_dict` returned."""
         fills, projection = state["imputation"], state["projection"]
         return cls(
             Scaling.from_state_dict(state["scaling"]),
@@ -85,28 +85,50 @@ class Preprocessing:
         )
 
 
-def fit_preprocessing(reader: SplitReader, number: int, config: DataConfig) -> tuple[Preprocessing, Missing | None]:
-    """Fit what is done to an input of the training split; the same data give the same figures in
-    every process.
+def fit_all(reader: SplitReader, config: DataConfig) -> tuple[tuple[Preprocessing, ...], list[str]]:
+    """Fit the preprocessing of every input, and describe the missing values, one line per input.
 
-    About 65,536 samples or 1 GiB are read at most, spread evenly over the split.
+    Args:
+        reader: reads the training split.
+        config: the ``data`` section.
+
+    Raises:
+        DataError: the inputs hold values to which no scaling can be fitted.
+    """
+    spec = reader.spec
+    fitted = [fit_preprocessing(reader, number, config) for number in range(len(spec.inputs))]
+    descriptions = [
+        missing.description(field.name, config.imputation, config.missing_indicator, spec.class_names)
+        for field, (_, missing) in zip(spec.inputs, fitted, strict=True)
+        if missing is not None
+    ]
+    return tuple(preprocessing for preprocessing, _ in fitted), list(filter(None, descriptions))
+
+
+def fit_preprocessing(reader: SplitReader, number: int, config: DataConfig) -> tuple[Preprocessing, Missing | None]:
+    """Fit the preprocessing of one input on the training split.
+
+    At most about 65,536 samples or 1 GiB are read, spread evenly over the split. The result is the
+    same in all processes.
 
     Args:
         reader: reads the training split.
         number: which of its inputs.
-        config: says what is to be done.
+        config: the ``data`` section.
 
     Returns:
-        What to do, and what is missing, where that was looked at.
+        The preprocessing, and the missing values if they were counted.
 
     Raises:
-        DataError: the inputs hold values that no scaling can be fitted to.
+        DataError: the inputs hold values to which no scaling can be fitted.
     """
     field = reader.spec.inputs[number]
     imputation, missing = None, None
-    if config.imputation != "none" and may_lack_values(field):
-        labels = reader.spec.num_outputs if reader.spec.task == "classification" else 0
-        imputation, missing = fit_imputation(_labeled(reader, number), field.channel_axis, config.imputation, labels)
+    if config.imputation != "none" and can_hold_nan(field):
+        num_classes = reader.spec.num_outputs if reader.spec.task == "classification" else 0
+        imputation, missing = fit_imputation(
+            _labeled_values(reader, number), field.channel_axis, config.imputation, num_classes
+        )
 
     def values() -> Iterator[NDArray[Any]]:
         for block in _values(reader, number):
@@ -122,31 +144,29 @@ def fit_preprocessing(reader: SplitReader, number: int, config: DataConfig) -> t
 
 
 def _values(reader: SplitReader, number: int) -> Iterator[NDArray[Any]]:
-    """The values of an input to fit on, in pieces."""
-    for values, _ in _labeled(reader, number):
+    """Yield the values of an input to fit on, in pieces."""
+    for values, _ in _labeled_values(reader, number):
         yield values
 
 
-def _labeled(reader: SplitReader, number: int) -> Iterator[tuple[NDArray[Any], NDArray[Any] | None]]:
-    """The same, with the classes of the samples where each is one row with a class."""
-    classified = reader.spec.task == "classification"
-    for piece in reader.pieces(_chosen(reader)):
+def _labeled_values(reader: SplitReader, number: int) -> Iterator[tuple[NDArray[Any], NDArray[Any] | None]]:
+    """Yield these values with the classes of their samples, or None if samples have no class."""
+    has_classes = reader.spec.task == "classification"
+    for piece in reader.pieces(_samples_to_fit(reader)):
         column = piece[number]
         if isinstance(column, Ragged):
             if len(column.values):
                 yield column.values, None
         elif len(column):
-            labels = piece[len(reader.spec.inputs)] if classified else None
+            labels = piece[len(reader.spec.inputs)] if has_classes else None
             yield column, None if labels is None else np.asarray(labels).reshape(-1)
 
 
-def _chosen(reader: SplitReader) -> NDArray[np.intp]:
-    """All samples, or blocks of what lies together in the file, evenly spread, the first and the
-    last among them.
-    """
-    most = max(1, min(_MAX_SAMPLES, _MAX_BYTES // reader.bytes_per_sample))
-    if len(reader) <= most:
+def _samples_to_fit(reader: SplitReader) -> NDArray[np.intp]:
+    """Return all samples, or evenly spread blocks of them, first and last included."""
+    limit = max(1, min(_MAX_SAMPLES, _MAX_BYTES // reader.bytes_per_sample))
+    if len(reader) <= limit:
         return np.arange(len(reader))
     blocks = reader.blocks()
-    chosen = np.linspace(0, len(blocks) - 1, max(1, most * len(blocks) // len(reader))).astype(np.intp)
-    return stretches(blocks.bounds[chosen], blocks.bounds[chosen + 1])
+    chosen = np.linspace(0, len(blocks) - 1, max(1, limit * len(blocks) // len(reader))).astype(np.intp)
+    return concatenated_ranges(blocks.bounds[chosen], blocks.bounds[chosen + 1])

@@ -1,6 +1,4 @@
-"""Principal components of vectors, fitted on the training split (Pearson, 1901), and whitening by
-them.
-"""
+"""Principal components of vectors (Pearson, 1901) and whitening, fitted on the training split."""
 
 from __future__ import annotations
 
@@ -14,17 +12,17 @@ from torch import Tensor
 
 from hpc_dl.data.config import ProjectionMethod
 
-# A direction in which the data hardly vary must not be blown up to unit variance: it is noise of
-# the arithmetic.
-_LEAST_SHARE = 1e-10
+# A direction in which the data hardly vary must not be scaled up to unit variance: it is rounding
+# noise.
+_MIN_SHARE = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """``(x - mean) @ matrix``.
+    """The projection ``(x - mean) @ matrix``.
 
     Attributes:
-        method: ``pca`` turns the axes only, ``whiten`` also makes the covariance the identity.
+        method: ``pca`` only rotates the axes, ``whiten`` also makes the covariance the identity.
         mean: (F,) float32.
         matrix: (F, components) float32, the component of the greatest variance first.
     """
@@ -34,34 +32,34 @@ class Projection:
     matrix: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, F) → (B, components)."""
-        mean, matrix = _moved(self, x.device)
+        """Project (B, F) to (B, components)."""
+        mean, matrix = _on_device(self, x.device)
         return (x - mean) @ matrix
 
     def state_dict(self) -> dict[str, Any]:
-        """Values for a checkpoint."""
+        """Return the values for a checkpoint."""
         return {"method": self.method, "mean": self.mean, "matrix": self.matrix}
 
 
 @functools.lru_cache(maxsize=16)
-def _moved(projection: Projection, device: torch.device) -> tuple[Tensor, Tensor]:
+def _on_device(projection: Projection, device: torch.device) -> tuple[Tensor, Tensor]:
     return projection.mean.to(device), projection.matrix.to(device)
 
 
 def fit_projection(blocks: Iterable[Tensor], method: ProjectionMethod, components: int | None) -> Projection:
-    """Principal components by the eigenvectors of the covariance, in one pass.
+    """Fit principal components, the eigenvectors of the covariance, in one pass.
 
     Args:
         blocks: (B, F) scaled values of the training split.
         method: ``pca`` or ``whiten``.
-        components: how many; all F when None.
+        components: number of components; all F if None.
     """
     shift: Tensor | None = None
     count = 0
     total = products = torch.zeros(())
     for block in blocks:
         values = block.to(torch.float64)
-        if shift is None:  # sums about a value near the mean keep their digits
+        if shift is None:  # sums of deviations from about the mean keep their digits
             shift = values.mean(0)
         values = values - shift
         count += len(values)
@@ -71,11 +69,11 @@ def fit_projection(blocks: Iterable[Tensor], method: ProjectionMethod, component
     mean = total / count
     variances, vectors = torch.linalg.eigh(products / count - torch.outer(mean, mean))
     variances, vectors = variances.flip(0), vectors.flip(1)
-    # The sign of a component is arbitrary: its largest entry is made positive, so that each fit
-    # gives the same.
+    # The sign of a component is arbitrary. Its largest entry is made positive, so that every fit
+    # gives the same result.
     largest = vectors.abs().argmax(0)
     vectors = vectors * vectors[largest, torch.arange(len(largest))].sign()
     if method == "whiten":
-        alive = variances > _LEAST_SHARE * variances[0].clamp_min(torch.finfo(torch.float64).tiny)
-        vectors = vectors * torch.where(alive, variances.clamp_min(0).rsqrt(), 0.0)
+        varying = variances > _MIN_SHARE * variances[0].clamp_min(torch.finfo(torch.float64).tiny)
+        vectors = vectors * torch.where(varying, variances.clamp_min(0).rsqrt(), 0.0)
     return Projection(method, (shift + mean).float(), vectors[:, :components].float().contiguous())

@@ -1,4 +1,4 @@
-"""Scaling of the inputs, fitted on the training split and applied to whole batches on the device."""
+"""Scaling of the inputs, fitted on the training split and applied to batches on the device."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from hpc_dl.errors import DataError
 
 @dataclass(frozen=True)
 class Scaling:
-    """``(x - offset) / divisor``, per channel or for all alike.
+    """The scaling ``(x - offset) / divisor``, per channel or for all channels alike.
 
     Attributes:
         method: how it was fitted.
-        offset: one number for each channel, or a single one for all.
-        divisor: likewise; never 0.
+        offset: one number per channel, or a single one for all.
+        divisor: like ``offset``; never 0.
         axis: of the channels in a batch.
     """
 
@@ -38,10 +38,10 @@ class Scaling:
         """Scale a batch.
 
         Args:
-            x: (B, C, …) of any numeric type, or a ``Ragged`` of steps; left as it is.
+            x: (B, C, …) of any numeric type, or a ``Ragged`` of steps; not modified.
 
         Returns:
-            float32 of the same shape, on the same device; numbers of tokens become int64 instead.
+            float32 of the same shape, on the same device; token numbers become int64 instead.
         """
         if isinstance(x, Ragged):
             return Ragged(self(x.values), x.offsets)
@@ -56,26 +56,26 @@ class Scaling:
         return x.to(torch.float32).sub_(offset).div_(divisor)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values for a checkpoint."""
+        """Return plain values for a checkpoint."""
         return asdict(self)
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> Scaling:
-        """The scaling that :meth:`state_dict` described."""
+        """Restore the scaling that :meth:`state_dict` returned."""
         return cls(state["method"], tuple(state["offset"]), tuple(state["divisor"]), state["axis"])
 
 
 @functools.lru_cache(maxsize=64)
 def per_channel(values: Sequence[float], axis: int, num_axes: int, device: torch.device) -> Tensor:
-    """Numbers for the channels, or one for all, in the shape that meets a batch.
+    """Return numbers per channel, or one for all, in a shape that broadcasts to a batch.
 
-    They are kept on the device, since a copy for each batch would wait for it.
+    The tensor is kept on the device, since copying it for every batch would block.
 
     Args:
-        values: one for each channel, or a single one.
+        values: one per channel, or a single one.
         axis: of the channels in a batch.
         num_axes: of the batch.
-        device: where the batch is.
+        device: of the batch.
     """
     shape = [1] * num_axes
     if len(values) > 1:
@@ -86,17 +86,16 @@ def per_channel(values: Sequence[float], axis: int, num_axes: int, device: torch
 def fit_scaling(
     spec: DataSpec, number: int, method: ScalingMethod, values: Callable[[], Iterator[NDArray[Any]]]
 ) -> Scaling:
-    """Fit a scaling to an input of the training split.
+    """Fit the scaling of one input on the training split.
 
     Args:
-        spec: of the data.
+        spec: of the data set.
         number: which of its inputs.
-        method: ``unit``: integers by the least and greatest of all values, others by those of each
-            channel; ``center``: mean of each channel; ``standardize``: its standard deviation, too;
+        method: ``unit``: the range of all values for integers, of each channel for other numbers;
+            ``center``: the mean of each channel; ``standardize``: also its standard deviation;
             ``auto``: ``unit`` for integers, else ``standardize``, but integers in sequences are
-            taken for numbers of tokens and stay what they are; ``none``. The edges of a graph are
-            numbers of nodes in any case.
-        values: gives the values of the training split in pieces.
+            token numbers and stay unscaled; ``none``. The edges of a graph always stay unscaled.
+        values: yields the values of the training split in pieces.
 
     Raises:
         DataError: the inputs hold NaN or infinite values.
@@ -112,25 +111,25 @@ def fit_scaling(
         return Scaling("none")
     fit = _fit_unit if method == "unit" else _fit_standardize
     axis = field.channel_axis
-    with np.errstate(invalid="ignore"):  # told as an error below
+    with np.errstate(invalid="ignore"):  # reported as an error below
         offset, divisor = fit(by_channel(piece, axis) for piece in values())
     if not np.isfinite([*offset, *divisor]).all():
         raise DataError.at(
             spec.file,
-            "the training inputs hold NaN or infinite values, no scaling can be fitted",
-            remedy="have missing values (NaN) filled in (`data.imputation: mean`), mend them, or leave these samples "
-            "out (`data.splits.indices`); `hpc-dl data verify` counts them",
+            "the training inputs hold NaN or infinite values, so no scaling can be fitted",
+            remedy="fill in missing values (`data.imputation: mean`), correct the file, or exclude these samples "
+            "(`data.splits.indices`); `hpc-dl data verify` counts them",
         )
     if method == "unit" and integral:
-        offset, top = offset.min(keepdims=True), (offset + divisor).max(keepdims=True)
-        divisor = top - offset
+        offset, greatest = offset.min(keepdims=True), (offset + divisor).max(keepdims=True)
+        divisor = greatest - offset
     # A constant channel becomes 0 rather than NaN.
     divisor = np.where(divisor > 0, divisor, 1.0) if method != "center" else np.ones_like(divisor)
     return Scaling(method, tuple(map(float, offset)), tuple(map(float, divisor)), axis)
 
 
 def _fit_unit(blocks: Iterable[NDArray[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Minimum and range of each channel."""
+    """Return minimum and range of each channel."""
     least, greatest = np.inf, -np.inf
     for values in blocks:
         least = np.minimum(least, values.min(axis=(0, 2)))
@@ -139,10 +138,11 @@ def _fit_unit(blocks: Iterable[NDArray[Any]]) -> tuple[NDArray[np.float64], NDAr
 
 
 def _fit_standardize(blocks: Iterable[NDArray[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of each channel, in one pass.
+    """Return mean and standard deviation of each channel, in one pass.
 
-    Sums are taken about the first block's mean: without a shift the difference of two large sums
-    loses all digits where the mean is large beside the deviation (Chan, Golub and LeVeque, 1983).
+    Sums are of deviations from the mean of the first block. Without this shift the difference of
+    two large sums loses all digits if the mean is large compared to the deviation (Chan, Golub and
+    LeVeque, 1983).
     """
     shift: NDArray[np.float64] | None = None
     count = 0
@@ -162,7 +162,7 @@ def _fit_standardize(blocks: Iterable[NDArray[Any]]) -> tuple[NDArray[np.float64
 
 
 def by_channel(values: NDArray[Any], axis: int) -> NDArray[Any]:
-    """A batch reshaped to (B, C, values of a channel); one channel where there is no such axis."""
+    """Reshape a batch to (B, C, values of a channel); C is 1 without a channel axis."""
     if values.ndim <= axis:
         return values.reshape(len(values), 1, -1)
     return np.moveaxis(values, axis, 1).reshape(len(values), values.shape[axis], -1)

@@ -1,4 +1,4 @@
-"""How much memory a job may use."""
+"""The memory that the process may still use."""
 
 from __future__ import annotations
 
@@ -13,29 +13,26 @@ _PROCESS = Path("/proc/self/cgroup")
 
 
 def stays_in_memory(num_bytes: int) -> bool:
-    """Whether the system can keep so many bytes of a file in memory, and has as much again for all
-    else.
+    """Whether the page cache can keep a file of this size and leave as much for the rest."""
+    return num_bytes <= available_bytes() / 2
+
+
+def available_bytes() -> float:
+    """Return the bytes that this process's job could still use, including reclaimable page cache.
+
+    This is the minimum over the machine and each control group of the process. Slurm creates one
+    per job, limited to ``resources.memory``.
     """
-    return num_bytes <= memory_at_hand() / 2
+    return min(float(psutil.virtual_memory().available), *_control_group_bytes(), float("inf"))
 
 
-def memory_at_hand() -> float:
-    """Bytes that this process's job could fill; what the system keeps of files would make way for
-    them.
-
-    The least of what the machine has and what is left in each control group that the process is in:
-    Slurm makes one for each job, as large as ``resources.memory``.
-    """
-    return min(float(psutil.virtual_memory().available), *_of_groups(), float("inf"))
-
-
-def _of_groups() -> Iterator[float]:
+def _control_group_bytes() -> Iterator[float]:
     with suppress(OSError):
         for line in _PROCESS.read_text().splitlines():
-            _, controllers, place = line.split(":", 2)
+            _, controllers, path = line.split(":", 2)
             if not controllers:
-                # Version 2: the limit of any group above holds, too.
-                group = _CGROUPS / place.lstrip("/")
+                # Version 2: the limits of all parent groups apply, too.
+                group = _CGROUPS / path.lstrip("/")
                 for folder in (group, *group.parents):
                     if folder == _CGROUPS.parent:
                         break
@@ -44,10 +41,11 @@ def _of_groups() -> Iterator[float]:
                         yield limit - _numbers(folder / "memory.stat")["anon"]
             elif "memory" in controllers.split(","):
                 with suppress(OSError, ValueError, KeyError):
-                    found = _numbers(_CGROUPS / "memory" / place.lstrip("/") / "memory.stat")
-                    yield float(found["hierarchical_memory_limit"] - found["total_rss"])
+                    stat = _numbers(_CGROUPS / "memory" / path.lstrip("/") / "memory.stat")
+                    yield float(stat["hierarchical_memory_limit"] - stat["total_rss"])
 
 
 def _numbers(path: Path) -> dict[str, int]:
-    """A file of lines with a name and a number."""
-    return {words[0]: int(words[1]) for line in path.read_text().splitlines() if len(words := line.split()) > 1}
+    """Read a file of lines that each hold a name and a number."""
+    lines = map(str.split, path.read_text().splitlines())
+    return {columns[0]: int(columns[1]) for columns in lines if len(columns) > 1}

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.storage.chunked import Block, blocks_of
-from hpc_dl.data.storage.layout import Layout
-from hpc_dl.data.storage.mapped import boxes, native
+from hpc_dl.data.storage.layout import DAMAGED_REMEDY, Layout
+from hpc_dl.data.storage.mapped import crops, native
 from hpc_dl.errors import DataError
 
 _BLOCK_BYTES = 1 << 20
@@ -18,19 +18,19 @@ _SPARSE = 8
 
 
 class HDF5Rows:
-    """Rows read by h5py in stretches; holds HDF5 handles, which no fork may share."""
+    """Rows read by h5py in blocks; holds HDF5 handles, which no forked process may share."""
 
     def __init__(self, file: h5py.File, dataset: h5py.Dataset, layout: Layout) -> None:
-        """Read a layout with ``by_h5py`` from its dataset; ``file`` is closed with the reader."""
+        """Read the dataset of a layout with ``by_h5py``; ``file`` is closed with the reader."""
         self._file = file
         self._dataset = dataset
         self.layout = layout
-        # A read by HDF5 costs as much as copying some ten kilobytes: what lies together is read
+        # A read by HDF5 costs as much as copying tens of kilobytes, so neighboring rows are read
         # together.
-        at_once = max(1, _BLOCK_BYTES // max(1, layout.row_bytes))
+        rows_per_block = max(1, _BLOCK_BYTES // max(1, layout.row_bytes))
         self._chunked = bool(dataset.chunks)
         chunk_rows = dataset.chunks[0] if self._chunked else 1
-        self.rows_together = min(len(dataset), -(-at_once // chunk_rows) * chunk_rows)
+        self.rows_together = min(len(dataset), -(-rows_per_block // chunk_rows) * chunk_rows)
         self.reading = f"by h5py: {layout.by_h5py}"
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any]:
@@ -40,19 +40,19 @@ class HDF5Rows:
             self._read(block, taken)
         return native(taken)
 
-    def take_boxes(self, rows: NDArray[np.intp], begins: NDArray[np.intp], size: tuple[int, ...]) -> NDArray[Any]:
-        """See :class:`hpc_dl.data.storage.rows.RowReader`; whole rows are read for it."""
-        return boxes(self.take(rows), np.arange(len(rows)), begins, size)
+    def take_crops(self, rows: NDArray[np.intp], starts: NDArray[np.intp], size: tuple[int, ...]) -> NDArray[Any]:
+        """See :class:`hpc_dl.data.storage.rows.RowReader`; reads whole rows."""
+        return crops(self.take(rows), np.arange(len(rows)), starts, size)
 
-    def expect(self, rows: NDArray[np.intp]) -> None:
-        """See :class:`hpc_dl.data.storage.rows.RowReader`; HDF5 has no way to read ahead."""
+    def prefetch(self, rows: NDArray[np.intp]) -> None:
+        """See :class:`hpc_dl.data.storage.rows.RowReader`; HDF5 cannot do this."""
 
-    def load(self) -> None:
-        """See :class:`hpc_dl.data.storage.rows.RowReader`; HDF5 has no way to do so."""
+    def preload(self) -> None:
+        """See :class:`hpc_dl.data.storage.rows.RowReader`; HDF5 cannot do this."""
 
     def close(self) -> None:
         """See :class:`hpc_dl.data.storage.rows.RowReader`."""
-        del self._dataset  # keeps the file behind an external link open
+        del self._dataset  # it would keep the file behind an external link open
         self._file.close()
 
     def _read(self, block: Block, taken: NDArray[Any]) -> None:
@@ -60,19 +60,19 @@ class HDF5Rows:
         first, last = int(block.rows.min()), int(block.rows.max())
         try:
             if self._chunked or (last - first + 1) <= _SPARSE * len(block.rows):
-                taken[block.places] = self._dataset[offset + first : offset + last + 1][block.rows - first]
+                taken[block.positions] = self._dataset[offset + first : offset + last + 1][block.rows - first]
             else:
-                for place, row in zip(block.places.tolist(), block.rows.tolist(), strict=True):
-                    taken[place] = self._dataset[offset + row]
+                for position, row in zip(block.positions.tolist(), block.rows.tolist(), strict=True):
+                    taken[position] = self._dataset[offset + row]
         except OSError as error:
             raise DataError.at(
                 self.layout.place,
                 f"cannot be read: {self._damaged(offset + first, offset + last)}: {error}",
-                remedy="copy or make the file again (`hpc-dl data verify` lists all that is damaged)",
+                remedy=DAMAGED_REMEDY,
             ) from None
 
     def _damaged(self, first: int, last: int) -> str:
-        """The first chunk among these rows that HDF5 cannot read, in words."""
+        """Describe the first chunk among these rows that HDF5 cannot read."""
         if self._chunked:
             for chunk in self._dataset.iter_chunks((slice(first, last + 1), *[slice(None)] * (self._dataset.ndim - 1))):
                 try:

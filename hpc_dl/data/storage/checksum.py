@@ -1,4 +1,4 @@
-"""Checksums that name the content of a data file."""
+"""Checksums that identify the content of a data file."""
 
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ _PROBE_BYTES = 64 << 10
 
 
 def content_checksum(file: h5py.File) -> str:
-    """``sha256:…`` over path, type, shape and values of every dataset, sorted by path, read in
-    blocks.
+    """Return ``sha256:…`` over path, type, shape and values of all datasets, in the order of paths.
 
-    Layout, compression and attributes do not change it: a repacked copy of a file keeps its
-    checksum.
+    Layout, compression and attributes do not count: a repacked copy of a file keeps its checksum.
     """
     digest = hashlib.sha256()
     for name, dataset in sorted(datasets(file)):
@@ -34,13 +32,12 @@ def content_checksum(file: h5py.File) -> str:
 
 
 def file_checksum(path: str | Path) -> str:
-    """A checksum over the bytes of a file that this project did not write, quick however large it
-    is.
+    """Return a checksum of a file that hpc_dl did not write; fast at any size.
 
     Returns:
-        ``sha256:…`` of all bytes up to 64 MiB; above that ``sampled-sha256:…`` of the length and of
-        64 blocks of 64 KiB spread evenly, the first and the last included. The sample notices a
-        replaced or regenerated file, not a single changed value.
+        ``sha256:…`` of all bytes up to 64 MiB; for a larger file ``sampled-sha256:…`` of its length
+        and of 64 evenly spread blocks of 64 KiB, the first and the last included. The sample
+        detects a replaced or regenerated file, but not a single changed value.
     """
     with open(path, "rb") as file:
         num_bytes = os.fstat(file.fileno()).st_size
@@ -54,18 +51,19 @@ def file_checksum(path: str | Path) -> str:
 
 
 def datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Path and dataset of every dataset that lies in the file itself (links out of it are not
-    followed).
+    """Yield path and dataset of every dataset in the file itself.
+
+    Links out of the file are not followed.
     """
     names: list[str] = []
     file.visit(names.append)
     for name in names:
-        if isinstance(found := file[name], h5py.Dataset):
-            yield f"/{name}", found
+        if isinstance(item := file[name], h5py.Dataset):
+            yield f"/{name}", item
 
 
 def blocks(dataset: h5py.Dataset) -> Iterator[NDArray[Any]]:
-    """All values of a dataset in pieces of about 8 MiB of whole rows."""
+    """Yield all values of a dataset in pieces of about 8 MiB of whole rows."""
     if dataset.ndim == 0 or dataset.size == 0:
         yield np.asarray(dataset[()])
         return

@@ -1,4 +1,4 @@
-"""Where in a file the values of a dataset lie: all that HDF5 is asked, once."""
+"""Where in a file the values of a dataset are stored: HDF5 is asked once."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.storage.filters import Filter, missing, obstacle
+from hpc_dl.data.storage.filters import Filter, is_installed, obstacle
 from hpc_dl.errors import DataError
 
-_REMEDY = "copy the file again, or make it again"
+_REMEDY = "copy the file again, or create it again"
+DAMAGED_REMEDY = f"{_REMEDY}; `hpc-dl data verify` lists all damaged parts"
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """What tells that a file is still the one that was looked at.
+    """What identifies the version of a file that was opened.
 
     Attributes:
         num_bytes: its size.
@@ -34,22 +35,21 @@ class Stamp:
 
     @classmethod
     def of(cls, status: os.stat_result) -> Stamp:
-        """The stamp from what ``os.stat`` or ``os.fstat`` said."""
+        """Return the stamp from the result of ``os.stat`` or ``os.fstat``."""
         return cls(status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino))
 
 
 @dataclass(frozen=True, eq=False)
 class ChunkIndex:
-    """Where each chunk of a dataset lies; the arrays run over the cells of the chunk grid in C
-    order.
+    """Where each chunk of a dataset is stored; arrays follow the chunk grid in C order.
 
     Attributes:
-        shape: shape of a chunk; those at the edge are stored in full, too.
+        shape: shape of a chunk; chunks at the edge are stored in full, too.
         grid: number of chunks along each axis.
-        filters: what was done to a chunk when it was written, in this order.
+        filters: the filters that were applied when a chunk was written, in this order.
         fill: the value of chunks that were never written, (1,) of the stored type.
         offsets: byte offset in the file, int64; -1 for a chunk that was never written.
-        sizes: bytes as stored, int64.
+        sizes: stored size in bytes, int64.
         masks: bit i is set where filter i was skipped for the chunk, uint32.
     """
 
@@ -62,24 +62,27 @@ class ChunkIndex:
     masks: NDArray[np.uint32]
 
     def first_element(self, cell: int) -> tuple[int, ...]:
-        """Where in the dataset the chunk in a cell of the grid begins: HDF5's name for it."""
+        """Return the position in the dataset at which a chunk of the grid starts.
+
+        HDF5 identifies chunks by it.
+        """
         place = np.unravel_index(cell, self.grid)
         return tuple(int(number) * length for number, length in zip(place, self.shape, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Where the values of a dataset lie; plain data that can be pickled.
+    """Where the values of a dataset are stored; plain data that can be pickled.
 
-    One of ``offset``, ``chunks`` and ``by_h5py`` is set.
+    Exactly one of ``offset``, ``chunks`` and ``by_h5py`` is set.
 
     Attributes:
-        file: real path of the file that holds the dataset, wherever links led.
+        file: real path of the file that holds the dataset, with all links resolved.
         name: path of the dataset in it.
         dtype: type of the values as stored.
         shape: shape of the dataset.
-        stamp: the file when it was looked at.
-        offset: byte offset of the values when they lie in one piece.
+        stamp: the version of the file.
+        offset: byte offset of the values if they are contiguous.
         chunks: where the chunks are.
         by_h5py: why only h5py can read the values.
     """
@@ -95,9 +98,7 @@ class Layout:
 
     @property
     def rows_alone(self) -> bool:
-        """Whether every row lies in the file in one piece, just as NumPy holds it, and can be had
-        without others.
-        """
+        """Whether every row is stored as NumPy holds it, readable without other rows."""
         chunks = self.chunks
         if chunks is None:
             return self.offset is not None
@@ -107,24 +108,22 @@ class Layout:
 
     @property
     def place(self) -> str:
-        """What a fault names, ``FILE:/dataset``."""
+        """``FILE:/dataset``, as errors name it."""
         return f"{self.file}:{self.name}"
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row as NumPy holds it."""
+        """The size of one row in memory, in bytes."""
         return self.dtype.itemsize * math.prod(self.shape[1:])
 
     @property
     def has_whole_rows(self) -> bool:
-        """Whether the rows of a chunk are rows of the dataset: neither parts of them nor longer
-        ones.
-        """
+        """Whether a row of a chunk is exactly one row of the dataset."""
         return self.chunks is not None and self.chunks.shape[1:] == self.shape[1:]
 
     @property
     def extent(self) -> tuple[int, int]:
-        """Offsets of the first byte of the dataset in the file and of the byte after the last."""
+        """The offsets of the dataset's first byte in the file and of the byte after its last."""
         if self.offset is not None:
             return self.offset, self.offset + self.row_bytes * self.shape[0]
         assert self.chunks is not None, self.by_h5py
@@ -134,45 +133,44 @@ class Layout:
 
 
 def locate(dataset: h5py.Dataset) -> Layout:
-    """Find out where the values of a dataset lie.
+    """Find out where the values of a dataset are stored.
 
     Raises:
-        DataError: the file ends before the values do, the index of chunks is damaged, or a filter
-            is not installed.
+        DataError: the file ends before the values do, the chunk index is damaged, or a filter is
+            not installed.
     """
     file = os.path.realpath(dataset.file.filename)
     stamp = Stamp.of(os.stat(file))
     creation = dataset.id.get_create_plist()
     filters = tuple(Filter(*creation.get_filter(number)) for number in range(creation.get_nfilters()))
 
-    def layout(**found: Any) -> Layout:
-        return Layout(file, dataset.name, dataset.dtype, dataset.shape or (), stamp, **found)
+    def layout(**storage: Any) -> Layout:
+        return Layout(file, dataset.name, dataset.dtype, dataset.shape or (), stamp, **storage)
 
     if reason := _why_by_h5py(dataset, creation, filters):
         _check_installed(f"{file}:{dataset.name}", filters)
         return layout(by_h5py=reason)
     if creation.get_layout() == h5py.h5d.CONTIGUOUS:
         offset = dataset.id.get_offset()
-        found = layout(offset=offset)
-        _check_end(found, offset + found.row_bytes * found.shape[0], "")
+        result = layout(offset=offset)
+        _check_end(result, offset + result.row_bytes * result.shape[0], "")
     else:
-        found = layout(chunks=_index_chunks(dataset, filters))
-        _check_chunks(found)
-    if dataset.file.userblock_size and not _agrees_with_hdf5(found, dataset):
+        result = layout(chunks=_index_chunks(dataset, filters))
+        _check_chunks(result)
+    if dataset.file.userblock_size and not _agrees_with_hdf5(result, dataset):
         return layout(by_h5py="user block")
-    return found
+    return result
 
 
 def _why_by_h5py(dataset: h5py.Dataset, creation: h5py.h5p.PropDCID, filters: tuple[Filter, ...]) -> str:
-    """What stands against reading the bytes of a dataset ourselves; nothing in most cases."""
+    """Return why only h5py can read a dataset; empty in most cases."""
     if not dataset.shape or dataset.size == 0:
         return "no values"
     if dataset.is_virtual:
         return "virtual dataset"
     if creation.get_external_count():
         return "values in external files"
-    # Precisions, paddings and floats that NumPy has no type for are converted by HDF5 when it
-    # reads.
+    # HDF5 converts precisions, paddings and floats for which NumPy has no type.
     as_numpy = dataset.dtype.kind in "biufc"
     if not as_numpy or h5py.h5t.py_create(dataset.dtype, logical=True) != dataset.id.get_type():
         return "a type that HDF5 converts"
@@ -180,7 +178,7 @@ def _why_by_h5py(dataset: h5py.Dataset, creation: h5py.h5p.PropDCID, filters: tu
     if layout == h5py.h5d.COMPACT:
         return "values in the header"
     if layout == h5py.h5d.CONTIGUOUS:
-        return "nothing was written yet" if dataset.id.get_offset() is None else ""
+        return "no values written yet" if dataset.id.get_offset() is None else ""
     if not hasattr(dataset.id, "chunk_iter"):
         return "this build of h5py does not list chunks"
     return next(filter(None, map(obstacle, filters)), "")
@@ -188,29 +186,29 @@ def _why_by_h5py(dataset: h5py.Dataset, creation: h5py.h5p.PropDCID, filters: tu
 
 def _check_installed(place: str, filters: tuple[Filter, ...]) -> None:
     for filter_ in filters:
-        if missing(filter_.number):
+        if not is_installed(filter_.number):
             raise DataError.at(
                 place,
-                f"is packed by a filter that is not installed: {filter_.name} (number {filter_.number})",
-                remedy="put the folder of its library into HDF5_PLUGIN_PATH (`pip install hdf5plugin` brings the usual "
-                "ones), or pack the file anew where the filter is known (`hpc-dl data pack`)",
+                f"is compressed by a filter that is not installed: {filter_.name} (number {filter_.number})",
+                remedy="install the filter (`pip install hdf5plugin` has most; for others set HDF5_PLUGIN_PATH "
+                "to the folder of the library), or repack the file with `hpc-dl data pack` where it is installed",
             )
 
 
 def _index_chunks(dataset: h5py.Dataset, filters: tuple[Filter, ...]) -> ChunkIndex:
     shape = dataset.chunks
     grid = tuple(-(-length // size) for length, size in zip(dataset.shape, shape, strict=True))
-    # A flat array of plain numbers: a list of records would take some 200 bytes for each chunk.
+    # A flat array of plain numbers: a list of records would take some 200 bytes per chunk.
     numbers = array("q")
     try:
-        # One pass over HDF5's own index. What the callback returns must be false, or the pass ends
-        # there, silently.
+        # One pass over HDF5's own index. The callback must return a false value, or HDF5 silently
+        # stops there.
         dataset.id.chunk_iter(
             lambda chunk: numbers.extend((*chunk.chunk_offset, chunk.byte_offset, chunk.size, chunk.filter_mask))
         )
     except (RuntimeError, OSError) as error:
         place = f"{dataset.file.filename}:{dataset.name}"
-        raise DataError.at(place, f"has a damaged index of chunks: {error}", remedy=_REMEDY) from None
+        raise DataError.at(place, f"has a damaged chunk index: {error}", remedy=_REMEDY) from None
     table = np.frombuffer(numbers, np.int64).reshape(-1, len(shape) + 3)
     cells = np.ravel_multi_index(tuple(table[:, : len(shape)].T // np.array(shape)[:, None]), grid)
     offsets = np.full(math.prod(grid), -1, np.int64)
@@ -221,12 +219,12 @@ def _index_chunks(dataset: h5py.Dataset, filters: tuple[Filter, ...]) -> ChunkIn
     return ChunkIndex(shape, grid, filters, fill, offsets, sizes, masks)
 
 
-def _check_end(layout: Layout, end: int, what: str) -> None:
+def _check_end(layout: Layout, end: int, subject: str) -> None:
     if end > layout.stamp.num_bytes:
         raise DataError.at(
             layout.place,
-            f"is truncated: {what or 'its values'} would end at byte {end}",
-            value=f"{layout.stamp.num_bytes} bytes",
+            f"is truncated: {subject or 'its values'} would end at byte {end}",
+            value=f"file of {layout.stamp.num_bytes} bytes",
             remedy=_REMEDY,
         )
 
@@ -240,8 +238,9 @@ def _check_chunks(layout: Layout) -> None:
 
 
 def _agrees_with_hdf5(layout: Layout, dataset: h5py.Dataset) -> bool:
-    """Whether the offsets count from the beginning of the file; not all versions of HDF5 add a user
-    block to them.
+    """Whether offsets count from the start of the file.
+
+    Not all versions of HDF5 add the user block to them.
     """
     if layout.chunks is None:
         offset, expected = layout.offset, np.asarray(dataset[:1]).astype(layout.dtype, copy=False).tobytes()

@@ -1,4 +1,4 @@
-"""Rows that were all read at once: for labels and other small data that could not be mapped."""
+"""Rows held in memory: labels and other small data that cannot be mapped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.storage.layout import Layout
-from hpc_dl.data.storage.mapped import boxes
+from hpc_dl.data.storage.mapped import crops
 
 
 class LoadedRows:
@@ -18,7 +18,7 @@ class LoadedRows:
     reading = "in memory"
 
     def __init__(self, layout: Layout, rows: NDArray[Any]) -> None:
-        """Give rows of ``rows``, which are those of the dataset."""
+        """Serve rows of the array ``rows``, the whole dataset."""
         self.layout = layout
         self._rows = rows
 
@@ -26,15 +26,15 @@ class LoadedRows:
         """See :class:`hpc_dl.data.storage.rows.RowReader`."""
         return self._rows.take(rows, axis=0)
 
-    def take_boxes(self, rows: NDArray[np.intp], begins: NDArray[np.intp], size: tuple[int, ...]) -> NDArray[Any]:
+    def take_crops(self, rows: NDArray[np.intp], starts: NDArray[np.intp], size: tuple[int, ...]) -> NDArray[Any]:
         """See :class:`hpc_dl.data.storage.rows.RowReader`."""
-        return boxes(self._rows, rows, begins, size)
+        return crops(self._rows, rows, starts, size)
 
-    def expect(self, rows: NDArray[np.intp]) -> None:
-        """See :class:`hpc_dl.data.storage.rows.RowReader`; they are there."""
+    def prefetch(self, rows: NDArray[np.intp]) -> None:
+        """See :class:`hpc_dl.data.storage.rows.RowReader`; nothing to do."""
 
-    def load(self) -> None:
-        """See :class:`hpc_dl.data.storage.rows.RowReader`; it is there."""
+    def preload(self) -> None:
+        """See :class:`hpc_dl.data.storage.rows.RowReader`; nothing to do."""
 
     def close(self) -> None:
         """See :class:`hpc_dl.data.storage.rows.RowReader`."""

@@ -1,4 +1,4 @@
-"""Rows that lie in the file just as NumPy holds them: one gather from a map of the file."""
+"""Rows that the file holds exactly as NumPy does: one gather from a memory map."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from hpc_dl.data.storage.layout import Layout
 from hpc_dl.data.storage.rawfile import RawFile
 
-# Fewer bytes are moved before another thread is at work, or many more where threads are told to
-# sleep as they wait.
+# Below this size a batch is copied before a second thread has started. With a passive wait policy,
+# where idle threads sleep, starting takes even longer.
 _SHARED_BYTES = 256 << 10
-_SLEEPY = os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE"
+_THREADS_SLEEP = os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE"
 
 
 class MappedRows:
-    """Rows of a dataset that lies in one piece."""
+    """Rows of a contiguous dataset."""
 
     rows_together = 1
 
@@ -34,7 +34,7 @@ class MappedRows:
         self._tensor: Any = None
         self.reading = "read row by row"
         if self._file.content is not None:
-            # Not np.memmap: its bookkeeping for each result costs more than a small batch.
+            # Not np.memmap: its bookkeeping per result costs more than a small batch.
             self._rows = self._file.content.view(layout.dtype).reshape(layout.shape)
             self.reading = "mapped"
 
@@ -47,30 +47,28 @@ class MappedRows:
             return native(self._rows.take(rows, axis=0))
         return native(self._take_in_threads(rows))
 
-    def span(self, begin: int, end: int) -> NDArray[Any]:
-        """Consecutive rows, ``begin`` to ``end - 1``."""
+    def span(self, start: int, end: int) -> NDArray[Any]:
+        """Return the rows ``start`` to ``end - 1``."""
         if self._rows is None:
-            return self.take(np.arange(begin, end))
+            return self.take(np.arange(start, end))
         self._file.check()
-        return native(self._rows[begin:end].copy())
+        return native(self._rows[start:end].copy())
 
-    def take_boxes(self, rows: NDArray[np.intp], begins: NDArray[np.intp], size: tuple[int, ...]) -> NDArray[Any]:
-        """See :class:`hpc_dl.data.storage.rows.RowReader`; nothing else is read, where there is a
-        map.
-        """
+    def take_crops(self, rows: NDArray[np.intp], starts: NDArray[np.intp], size: tuple[int, ...]) -> NDArray[Any]:
+        """See :class:`hpc_dl.data.storage.rows.RowReader`; a map is read only inside the crops."""
         if self._rows is None:
-            return boxes(self.take(rows), np.arange(len(rows)), begins, size)
+            return crops(self.take(rows), np.arange(len(rows)), starts, size)
         self._file.check()
-        return native(boxes(self._rows, rows, begins, size))
+        return native(crops(self._rows, rows, starts, size))
 
-    def expect(self, rows: NDArray[np.intp]) -> None:
+    def prefetch(self, rows: NDArray[np.intp]) -> None:
         """See :class:`hpc_dl.data.storage.rows.RowReader`."""
         starts = self._offset + np.asarray(rows, np.int64) * self.layout.row_bytes
-        self._file.expect(starts, starts + self.layout.row_bytes)
+        self._file.prefetch(starts, starts + self.layout.row_bytes)
 
-    def load(self) -> None:
+    def preload(self) -> None:
         """See :class:`hpc_dl.data.storage.rows.RowReader`."""
-        self._file.load()
+        self._file.preload()
 
     def close(self) -> None:
         """See :class:`hpc_dl.data.storage.rows.RowReader`."""
@@ -78,32 +76,34 @@ class MappedRows:
         self._file.close()
 
     def _take_in_threads(self, rows: NDArray[np.intp]) -> NDArray[Any]:
-        """By torch, whose threads share the work, where it is imported: nobody else waits seconds
-        for it.
+        """Gather rows with torch's threads if the process has imported torch.
+
+        It is not imported just for this: that takes seconds.
         """
         assert self._rows is not None
         torch: Any = sys.modules.get("torch")
-        if _SLEEPY or torch is None or torch.get_num_threads() == 1:
+        if _THREADS_SLEEP or torch is None or torch.get_num_threads() == 1:
             return self._rows.take(rows, axis=0)
         if self._tensor is None:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that it must not be written to
+                warnings.simplefilter("ignore")  # torch warns that the map is read-only
                 self._tensor = torch.from_numpy(self._rows.reshape(len(self._rows), -1).view(np.uint8))
-        taken = np.empty((len(rows), self.layout.row_bytes), np.uint8)  # NumPy puts large ones on large pages
+        taken = np.empty((len(rows), self.layout.row_bytes), np.uint8)  # NumPy uses huge pages for large arrays
         torch.index_select(self._tensor, 0, torch.from_numpy(rows), out=torch.from_numpy(taken))
         return taken.view(self.layout.dtype).reshape(len(rows), *self.layout.shape[1:])
 
     def _read(self, rows: NDArray[np.intp]) -> NDArray[Any]:
         taken = np.empty((len(rows), *self.layout.shape[1:]), self.layout.dtype)
         as_bytes = taken.reshape(len(rows), -1).view(np.uint8)
-        for place, row in enumerate(rows.tolist()):
-            self._file.read_into(as_bytes[place], self._offset + row * self.layout.row_bytes)
+        for position, row in enumerate(rows.tolist()):
+            self._file.read_into(as_bytes[position], self._offset + row * self.layout.row_bytes)
         return taken
 
 
 class MappedChunks:
-    """Whole rows in chunks that are not compressed: they begin anywhere, and one gather gets them
-    all the same.
+    """Whole rows in uncompressed chunks.
+
+    Chunks may start anywhere in the file; one gather reads rows from all of them.
     """
 
     rows_together = 1
@@ -116,8 +116,8 @@ class MappedChunks:
         self._file = file
         self._chunk_rows = layout.chunks.shape[0]
         self._offsets = layout.chunks.offsets
-        # An array in which every byte begins a row. Rows are moved as if they were single values of
-        # that many bytes.
+        # An array in which a row starts at every byte. Rows are moved as single values of that many
+        # bytes.
         row_type = np.dtype((np.void, layout.row_bytes))
         num_rows = max(0, len(file.content) - layout.row_bytes + 1)
         self._rows: NDArray[Any] | None = np.ndarray((num_rows,), row_type, file.content.data, strides=(1,))
@@ -130,18 +130,18 @@ class MappedChunks:
         taken = self._rows[self._offsets_of(rows) - self._file.start]
         return native(taken.view(self.layout.dtype).reshape(len(rows), *self.layout.shape[1:]))
 
-    def take_boxes(self, rows: NDArray[np.intp], begins: NDArray[np.intp], size: tuple[int, ...]) -> NDArray[Any]:
-        """See :class:`hpc_dl.data.storage.rows.RowReader`; whole rows are read for it."""
-        return boxes(self.take(rows), np.arange(len(rows)), begins, size)
+    def take_crops(self, rows: NDArray[np.intp], starts: NDArray[np.intp], size: tuple[int, ...]) -> NDArray[Any]:
+        """See :class:`hpc_dl.data.storage.rows.RowReader`; reads whole rows."""
+        return crops(self.take(rows), np.arange(len(rows)), starts, size)
 
-    def expect(self, rows: NDArray[np.intp]) -> None:
+    def prefetch(self, rows: NDArray[np.intp]) -> None:
         """See :class:`hpc_dl.data.storage.rows.RowReader`."""
         starts = self._offsets_of(rows)
-        self._file.expect(starts, starts + self.layout.row_bytes)
+        self._file.prefetch(starts, starts + self.layout.row_bytes)
 
-    def load(self) -> None:
+    def preload(self) -> None:
         """See :class:`hpc_dl.data.storage.rows.RowReader`."""
-        self._file.load()
+        self._file.preload()
 
     def close(self) -> None:
         """See :class:`hpc_dl.data.storage.rows.RowReader`."""
@@ -154,27 +154,32 @@ class MappedChunks:
         return offsets
 
 
-def boxes(
-    rows: NDArray[Any], places: NDArray[np.intp], begins: NDArray[np.intp], size: tuple[int, ...]
+def crops(
+    rows: NDArray[Any], numbers: NDArray[np.intp], starts: NDArray[np.intp], size: tuple[int, ...]
 ) -> NDArray[Any]:
-    """A box out of the last axes of each of some rows, beginning at ``begins`` (B, axes): (B, …,
-    *size).
+    """Return a crop of the last axes of some rows: (B, …, *size).
+
+    Args:
+        rows: all rows.
+        numbers: (B,) the rows to crop.
+        starts: (B, axes) where each crop starts.
+        size: of all crops, along the last axes.
     """
     kept = rows.shape[1 : rows.ndim - len(size)]
-    found = np.empty((len(places), *kept, *size), rows.dtype)
-    for box, place, begin in zip(found, places.tolist(), begins.tolist(), strict=True):
-        box[...] = rows[(place, ..., *(slice(at, at + length) for at, length in zip(begin, size, strict=True)))]
-    return found
+    result = np.empty((len(numbers), *kept, *size), rows.dtype)
+    for crop, number, start in zip(result, numbers.tolist(), starts.tolist(), strict=True):
+        crop[...] = rows[(number, ..., *(slice(at, at + length) for at, length in zip(start, size, strict=True)))]
+    return result
 
 
 def check_rows(rows: NDArray[np.intp], num_rows: int) -> None:
-    """Raise IndexError when a row is not one of 0 to ``num_rows - 1``."""
+    """Raise IndexError unless all rows are within 0 to ``num_rows - 1``."""
     if len(rows) and (rows.min() < 0 or rows.max() >= num_rows):
         raise IndexError(f"rows {rows.min()} to {rows.max()} of {num_rows}")
 
 
 def native(values: NDArray[Any]) -> NDArray[Any]:
-    """The values in this machine's byte order; an array that is nobody else's is turned in place."""
+    """Convert values to this machine's byte order; swaps in place, so no one else may use them."""
     if values.dtype.isnative:
         return values
     return values.byteswap(inplace=True).view(values.dtype.newbyteorder("="))

@@ -1,4 +1,4 @@
-"""Reading rows of one dataset, a whole batch at a time, in the fastest way that its layout allows."""
+"""Reading rows of one dataset, a whole batch at a time, in the fastest way its layout allows."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from hpc_dl.errors import DataError
 
 
 class RowReader(Protocol):
-    """Gives rows of a dataset; belongs to the process and thread that opened it.
+    """Reads rows of a dataset; belongs to the process and thread that opened it.
 
     Attributes:
-        layout: shape and type of the dataset, and where it lies.
-        rows_together: 1 where any row by itself is read at full speed; else how many neighbors are
-            read as one, those of a chunk for example.
-        reading: how rows are read, for people: ``mapped``; ``chunks, zstd, decoded by 2 threads``.
+        layout: shape, type and storage of the dataset.
+        rows_together: 1 if any single row is read at full speed; otherwise the number of neighbors
+            that are read as one, such as those of a chunk.
+        reading: how rows are read, for display: ``mapped``; ``chunks, zstd, decoded by 2 threads``.
     """
 
     layout: Layout
@@ -32,53 +32,57 @@ class RowReader(Protocol):
     reading: str
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any]:
-        """These rows (0 to N - 1) in this order, repeats included: a new array (len(rows), …),
-        native byte order.
+        """Return these rows (0 to N - 1) in this order, repeats included.
+
+        Returns:
+            A new array (len(rows), …) in native byte order.
 
         Raises:
             DataError: the file was changed since it was opened, or a chunk is damaged.
-            IndexError: there is no such row.
+            IndexError: a row does not exist.
         """
 
-    def take_boxes(self, rows: NDArray[np.intp], begins: NDArray[np.intp], size: tuple[int, ...]) -> NDArray[Any]:
-        """A box out of the last axes of each of these rows.
+    def take_crops(self, rows: NDArray[np.intp], starts: NDArray[np.intp], size: tuple[int, ...]) -> NDArray[Any]:
+        """Return a crop of the last axes of each of these rows.
 
         Args:
             rows: as in :meth:`take`.
-            begins: (len(rows), axes) where each box begins along each of the last axes.
-            size: of all boxes, along these axes.
+            starts: (len(rows), axes) where each crop starts along each of the last axes.
+            size: of all crops, along these axes.
 
         Returns:
-            (len(rows), …, *size), as :meth:`take` gives it.
+            (len(rows), …, *size), as :meth:`take` returns it.
         """
 
-    def expect(self, rows: NDArray[np.intp]) -> None:
-        """Say which rows will be asked for soon, in any order; the system reads ahead, this returns
-        at once.
+    def prefetch(self, rows: NDArray[np.intp]) -> None:
+        """Announce rows that will be read soon, in any order; returns at once.
+
+        The system reads them ahead.
         """
 
-    def load(self) -> None:
-        """Have the system read all rows into its memory; returns when it has, or when this is
-        closed meanwhile.
+    def preload(self) -> None:
+        """Have the system read all rows into its page cache.
+
+        Returns when it is done, or when the reader is closed meanwhile.
         """
 
     def close(self) -> None:
-        """Let go of the file; the reader is of no use afterwards."""
+        """Close the file; the reader cannot be used afterwards."""
 
 
 def open_rows(path: str | Path, name: str, *, threads: int = 1) -> RowReader:
-    """Open the dataset ``name`` of a file in the fastest way that its layout allows.
+    """Open a dataset in the fastest way that its layout allows.
 
     Args:
         path: the file.
         name: path of the dataset in it.
-        threads: how many threads decode chunks, the one that calls ``take`` among them.
+        threads: number of threads that decode chunks, the one that calls ``take`` included.
 
     Raises:
         DataError: the file or the dataset cannot be opened, is truncated, or needs a filter that is
             not installed.
     """
-    # Every read is of whole chunks, each once: HDF5's cache of chunks would only copy them.
+    # Each chunk is read whole and once, so HDF5's chunk cache would only add a copy.
     file = open_file(path, chunk_cache_bytes=0)
     try:
         dataset = find_dataset(file, name, "data.inputs")
@@ -99,8 +103,9 @@ def open_rows(path: str | Path, name: str, *, threads: int = 1) -> RowReader:
     return ChunkedRows(layout, raw, threads)
 
 
-def take_span(reader: RowReader, begin: int, end: int) -> NDArray[Any]:
-    """Rows ``begin`` to ``end - 1`` as ``take`` gives them, without a list of their numbers where
-    that is possible.
+def take_span(reader: RowReader, start: int, end: int) -> NDArray[Any]:
+    """Return the rows ``start`` to ``end - 1`` like ``take``.
+
+    Mapped rows are copied without a list of their numbers.
     """
-    return reader.span(begin, end) if isinstance(reader, MappedRows) else reader.take(np.arange(begin, end))
+    return reader.span(start, end) if isinstance(reader, MappedRows) else reader.take(np.arange(start, end))

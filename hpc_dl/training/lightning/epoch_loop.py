@@ -131,7 +131,7 @@ class EpochLoop(_TrainingEpochLoop):
         position, progress, restore = self._entry
         self._entry = None
         if ddp_warm_up.needed(self.trainer):
-            ddp_warm_up.run(self.trainer, self.trainer.datamodule.any_batch())  # type: ignore[attr-defined]
+            ddp_warm_up.run(self.trainer, self.trainer.datamodule.example_batch())  # type: ignore[attr-defined]
         self._load_counters(progress)
         data_fetcher.fetched = position.batch
         data_fetcher.done = data_fetcher.length is not None and position.batch >= data_fetcher.length

@@ -1,5 +1,4 @@
-"""Batches from every layout: the right samples, read once, entered anywhere, by any number of
-ranks."""
+"""Loaders: batches from every layout, with the right samples, each read once, from any position."""
 
 import threading
 from pathlib import Path
@@ -51,7 +50,7 @@ def module(path: Path, **arguments: Any) -> HDF5DataModule:
 
 
 def labels(loader: Any) -> list[list[int]]:
-    """The labels of each batch, after its inputs were checked against them."""
+    """Return the labels of each batch; check its inputs against them."""
     seen = []
     for x, y in loader:
         numbers = y[:, 0].long()
@@ -64,7 +63,7 @@ def flat(batches: list[list[int]]) -> list[int]:
     return [number for batch in batches for number in batch]
 
 
-def test_epochs(tmp_path: Path, layout: str) -> None:
+def test_epochs_of_every_layout(tmp_path: Path, layout: str) -> None:
     data = module(make(tmp_path, layout))
     loader = data.train_dataloader()
     assert isinstance(loader, BatchLoader) and len(loader) == 20
@@ -73,16 +72,16 @@ def test_epochs(tmp_path: Path, layout: str) -> None:
     assert len({number for batch in first for number in batch}) == 480
     loader.sampler.set_epoch(1)
     second = labels(loader)
-    assert second != first and sorted(flat(second)) != sorted(flat(first))  # other samples are left out
+    assert second != first and sorted(flat(second)) != sorted(flat(first))  # other samples are dropped
     evaluation = labels(data.val_dataloader())
     assert flat(evaluation) == list(range(NUM)) and len(evaluation) == 21
 
 
-def test_entered_at_any_batch(tmp_path: Path, layout: str) -> None:
+def test_loader_starts_at_any_batch(tmp_path: Path, layout: str) -> None:
     path = make(tmp_path, layout)
-    whole = module(path).train_dataloader()
-    whole.sampler.set_epoch(2)
-    batches = labels(whole)
+    loader = module(path).train_dataloader()
+    loader.sampler.set_epoch(2)
+    batches = labels(loader)
     for start in (1, 7, 19, 20):
         data = module(path)
         data.start_at(2, start)
@@ -92,17 +91,17 @@ def test_entered_at_any_batch(tmp_path: Path, layout: str) -> None:
 
 
 @pytest.mark.parametrize("shuffle", ["exact", "blocks"])
-def test_how_to_shuffle_can_be_told(tmp_path: Path, layout: str, shuffle: str) -> None:
+def test_shuffle_setting_is_used(tmp_path: Path, layout: str, shuffle: str) -> None:
     loader = module(make(tmp_path, layout), shuffle=shuffle).train_dataloader()
     assert (loader.sampler.blocks is None) == (shuffle == "exact")
     epoch = labels(loader)
     assert len({number for batch in epoch for number in batch}) == 480
-    if shuffle == "exact":  # the very order of a contiguous file
+    if shuffle == "exact":  # the same order as in a contiguous file
         (tmp_path / "other").mkdir()
         assert epoch == labels(module(make(tmp_path / "other"), shuffle="exact").train_dataloader())
 
 
-def test_each_chunk_is_decoded_once_in_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_chunk_is_decoded_once_per_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[int] = []
     lock = threading.Lock()
     original = ChunkedRows._decoded
@@ -121,14 +120,15 @@ def test_each_chunk_is_decoded_once_in_an_epoch(tmp_path: Path, monkeypatch: pyt
         decoded.clear()
         loader.sampler.set_epoch(epoch)
         labels(loader)
-        # The last 20 of 500 samples in the line are left out: at most two chunks of 16 with them.
+        # The last 20 of 500 samples in the line are dropped, and with them at most two chunks of
+        # 16.
         assert len(decoded) == len(set(decoded)) >= -(-NUM // 16) - 2
     decoded.clear()
     labels(data.val_dataloader())
     assert sorted(decoded) == list(range(-(-NUM // 16)))
 
 
-def test_resident_batches_are_the_same(tmp_path: Path, layout: str) -> None:
+def test_resident_batches_equal_streamed_ones(tmp_path: Path, layout: str) -> None:
     path = make(tmp_path, layout)
     resident, streamed = module(path, device_resident=True), module(path, device_resident=False)
     assert isinstance(resident.train_dataloader(), ResidentLoader)
@@ -137,17 +137,19 @@ def test_resident_batches_are_the_same(tmp_path: Path, layout: str) -> None:
     assert isinstance(module(path).train_dataloader(), BatchLoader)  # auto, without a GPU
 
 
-def test_what_cannot_be_resident_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_impossible_residence_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make(tmp_path)
-    with pytest.raises(ConfigError, match=r"data\.device_resident: only single inputs of one shape"):
+    with pytest.raises(
+        ConfigError, match=r"data\.device_resident: needs a single input whose samples all have the same shape"
+    ):
         module(path, device_resident=True, crop=[2, 2]).train_dataloader()
     few = type("Memory", (), {"available": 1000})
-    monkeypatch.setattr("hpc_dl.data.datamodule.psutil.virtual_memory", lambda: few)
-    with pytest.raises(ConfigError, match=r"x.h5 takes 0.0 GiB, cpu has 0.0 GiB left"):
+    monkeypatch.setattr("hpc_dl.data.batches.loader_choice.psutil.virtual_memory", lambda: few)
+    with pytest.raises(ConfigError, match=r"x.h5 takes 0.0 GiB, but cpu has only 0.0 GiB free"):
         module(path, device_resident=True).train_dataloader()
 
 
-def test_an_iterator_that_is_left_ends_its_thread(tmp_path: Path) -> None:
+def test_closed_iterator_ends_its_thread(tmp_path: Path) -> None:
     loader = module(make(tmp_path, "gzip")).train_dataloader()
     batches = iter(loader)
     next(batches)
@@ -156,57 +158,55 @@ def test_an_iterator_that_is_left_ends_its_thread(tmp_path: Path) -> None:
     assert not any(thread.name.startswith("read ahead") for thread in threading.enumerate())
 
 
-def test_nothing_is_read_before_the_first_batch_is_asked_for(tmp_path: Path) -> None:
+def test_epoch_is_read_with_the_first_batch(tmp_path: Path) -> None:
     data = module(make(tmp_path, "gzip"))
     loader = data.train_dataloader()
-    early = iter(loader)  # Lightning does that before it tells the epoch
+    early = iter(loader)  # Lightning does this before it sets the epoch
     loader.sampler.set_epoch(3)
     expected = labels(loader)
     assert labels(early) == expected
 
 
-def test_an_error_comes_where_its_piece_would() -> None:
+def test_error_comes_in_place_of_its_piece() -> None:
     def read(number: int) -> int:
         if number == 3:
             raise DataError.at("F:/x", "is damaged")
         return number
 
-    found = []
+    numbers = []
     with pytest.raises(DataError, match="is damaged"):
         for number in read_ahead(read, iter(range(9)), 2):
-            found.append(number)
-    assert found == [0, 1, 2]
+            numbers.append(number)
+    assert numbers == [0, 1, 2]
 
 
 def test_batches_own_their_memory(tmp_path: Path, layout: str) -> None:
     loader = module(make(tmp_path, layout)).train_dataloader()
-    kept = [(x, x.clone()) for x, _ in loader]  # windows that were read since must not have overwritten them
+    kept = [(x, x.clone()) for x, _ in loader]  # later windows must not overwrite them
     assert all(torch.equal(x, copy) for x, copy in kept)
 
 
-def test_a_file_that_is_replaced_under_a_running_job_is_read_on_and_one_that_is_changed_is_told(
-    tmp_path: Path, layout: str
-) -> None:
+def test_replaced_file_is_still_read_but_changed_file_is_reported(tmp_path: Path, layout: str) -> None:
     if layout == "scale-offset":
-        pytest.skip("read by HDF5 itself, which does not look")
+        pytest.skip("read by HDF5 itself, which does not check")
     path = make(tmp_path, layout)
     loader = module(path).train_dataloader()
     batches = iter(loader)
     first = next(batches)
     (tmp_path / "new").mkdir()
-    make(tmp_path / "new", layout).replace(path)  # another inode: the old one lives on while it is open
+    make(tmp_path / "new", layout).replace(path)  # another inode: the old one exists while it is open
     assert 1 + sum(1 for _ in batches) == 20 and len(first[0]) == 24
     changed = module(path).train_dataloader()
     next(iter(changed))
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size // 2)
     for field in changed._reader._opened():
-        field.rows._file._looked_at = 0.0  # as a second later
-    with pytest.raises(DataError, match="was changed while it is being read"):
+        field.rows._file._checked_at = 0.0  # as if a second had passed
+    with pytest.raises(DataError, match="was changed while it was being read"):
         labels(changed)
 
 
-def test_small_compressed_labels_do_not_change_how_inputs_are_read(tmp_path: Path) -> None:
+def test_compressed_labels_do_not_change_how_inputs_are_read(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as file:
         file["train/inputs"] = X
@@ -216,9 +216,7 @@ def test_small_compressed_labels_do_not_change_how_inputs_are_read(tmp_path: Pat
     assert len(labels(loader)) == 20
 
 
-def test_the_order_does_not_depend_on_whether_the_file_can_be_mapped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_order_is_independent_of_mapping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for layout in ("contiguous", "chunked"):
         (tmp_path / layout).mkdir()
         path = make(tmp_path / layout, layout)

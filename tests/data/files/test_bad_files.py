@@ -1,4 +1,4 @@
-"""Every way a data file can be wrong: one clear error that names file, dataset and remedy."""
+"""Bad data files: each gives one error that names file, dataset and remedy."""
 
 import os
 from collections.abc import Callable
@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 from hpc_dl.data.config import DataConfig
-from hpc_dl.data.files.data_file import open_spec
 from hpc_dl.data.files.format import write
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.errors import DataError
-
-from .conftest import samples
+from tests.data.small_files import samples
 
 X, Y = samples(20)
 FRACTIONS: dict[str, Any] = {"splits": {"fractions": {}}}
@@ -23,7 +22,13 @@ FRACTIONS: dict[str, Any] = {"splits": {"fractions": {}}}
 
 @dataclass
 class Bad:
-    """A bad file: how it is made, what the YAML says of it, and what the message must hold."""
+    """A bad file.
+
+    Attributes:
+        make: creates the file.
+        message: parts of the expected error; ``F`` stands for the path.
+        section: the ``data`` section besides the path.
+    """
 
     make: Callable[[Path], object]
     message: list[str]
@@ -90,48 +95,56 @@ def index_case(message: list[str], **named: object) -> Bad:
 
 
 BAD: dict[str, Bad] = {
-    "missing": Bad(lambda path: None, ["F: there is no such file", "hpc-dl data make"]),
-    "folder": Bad(Path.mkdir, ["F: is a folder, not an HDF5 file", "Give the path of the file in it"]),
-    "empty": Bad(Path.touch, ["F: is empty (0 bytes)", "Copy or make the file again"]),
+    "missing": Bad(lambda path: None, ["F: does not exist", "Check `data.file`", "hpc-dl data make"]),
+    "folder": Bad(Path.mkdir, ["F: is a folder, not an HDF5 file", "Give the path of a file in it"]),
+    "empty": Bad(Path.touch, ["F: is empty (0 bytes)", "Copy the file again, or create it again"]),
     "text": Bad(lambda path: path.write_text("a,b\n" * 999), ["F: is not an HDF5 file", "docs/data-format.md"]),
-    "truncated": Bad(truncated, ["F: is truncated", "eof =", "Copy or make it again"], FRACTIONS),
+    "truncated": Bad(truncated, ["F: is truncated", "eof =", "Copy the file again, or create it again"], FRACTIONS),
     "unknown version": Bad(
-        own(lambda f: f.attrs.update(format_version=9)), ["unknown version", "got 9; allowed: 2", "Update hpc_dl"]
+        own(lambda f: f.attrs.update(format_version=9)),
+        ["has an unknown version of the hpc_dl format", "got 9; allowed: 2", "Update hpc_dl"],
     ),
     "no train": Bad(
-        own(lambda f: f.pop("train")), ["F:/train: there is no such group", "allowed: /test, /val", "`data.splits`"]
+        own(lambda f: f.pop("train")),
+        ["F:/train: does not exist, but should hold the train split", "allowed: /test, /val", "`data.splits`"],
     ),
     "no groups": Bad(
-        datasets(inputs=X, targets=Y), ["F:/train: there is no such group", "groups, fractions or indices"]
+        datasets(inputs=X, targets=Y),
+        ["F:/train: does not exist", "allowed: the file has no groups", "groups, fractions or indices"],
     ),
     "missing dataset": Bad(
         own(lambda f: f["val"].move("inputs", "input")),
-        ["F:/val/inputs: there is no such dataset", "/val/input,", "Correct `data.inputs`", "did you mean '/"],
+        ["F:/val/inputs: does not exist", "/val/input,", "Correct `data.inputs`", "did you mean '/"],
     ),
-    "group for a dataset": Bad(datasets(inputs__a=X, targets=Y), ["F:/inputs: is a group", "/inputs/a"], FRACTIONS),
+    "group instead of a dataset": Bad(
+        datasets(inputs__a=X, targets=Y), ["F:/inputs: is a group", "/inputs/a"], FRACTIONS
+    ),
     "broken link": Bad(
         datasets(inputs=h5py.ExternalLink("gone.h5", "/x"), targets=Y),
-        ["F:/inputs: is a link", "cannot be opened"],
+        ["F:/inputs: is a link whose target cannot be opened", "Correct `data.inputs`"],
         FRACTIONS,
     ),
     "lengths": Bad(
         own(lambda f: replaced(f, "val/targets", Y[:5])),
-        ["F:/val/targets: has 5 targets for 9 inputs in /val/inputs", "one target for each input"],
+        ["F:/val/targets: has 5 targets for 9 inputs in /val/inputs", "one target per input"],
     ),
     "shapes of splits": Bad(
         own(lambda f: replaced(f, "val/inputs", X[:9, :, :3])),
-        ["F:/val/inputs: shapes and types differ", "Store all splits alike"],
+        [
+            "F:/val/inputs: shapes or types of the val split differ from those of the train split",
+            "Store all splits with the same shapes and types",
+        ],
     ),
     "zero length": Bad(datasets(inputs=X[:0], targets=Y[:0]), ["F:/inputs: holds no samples"], FRACTIONS),
     "scalar": Bad(datasets(inputs=3.0, targets=Y), ["F:/inputs: holds no samples"], FRACTIONS),
     "classes as values": Bad(
         own(lambda file: None),
-        ["data.task: ", "names classes, whose numbers are no values", "Leave it out"],
+        ["data.task: regression cannot fit class numbers", "names classes", "Leave it out"],
         {"task": "regression"},
     ),
     "NaN targets": Bad(
         datasets(inputs=X, targets=with_nan(Y)),
-        ["F:/targets: NaN or infinite target in row 7", "Leave these samples out"],
+        ["F:/targets: NaN or infinite target in row 7", "exclude their samples (`data.splits.indices`)"],
         FRACTIONS,
     ),
     "negative label": Bad(
@@ -145,14 +158,14 @@ BAD: dict[str, Bad] = {
     "label without a name": Bad(
         own(lambda f: f["val/targets"].__setitem__(2, 3)), ["F:/val/targets: label out of range in row 2", "got 3"]
     ),
-    "labels that are no classes": Bad(
+    "labels that are not classes": Bad(
         datasets(inputs=X, targets=Y * 1000),
-        ["F:/targets: labels up to 2000 among 20 samples", "`data.task: regression`"],
+        ["F:/targets: labels up to 2000 in 20 samples do not look like class numbers", "`data.task: regression`"],
         FRACTIONS,
     ),
-    "texts as targets": Bad(
+    "strings as targets": Bad(
         datasets(inputs=X, targets=["cat"] * 20),
-        ["F:/targets: must hold numbers", "got 'texts'", "Store classes as integers"],
+        ["F:/targets: must hold numbers", "got 'strings'", "Store classes as integers"],
         FRACTIONS,
     ),
     "compound inputs": Bad(
@@ -160,9 +173,9 @@ BAD: dict[str, Bad] = {
         ["F:/inputs: must hold numbers", "compound of a, b"],
         FRACTIONS,
     ),
-    "rows of any length": Bad(
+    "variable-length rows": Bad(
         datasets(inputs=X, targets=ragged(20)),
-        ["F:/targets: must hold numbers", "rows of float32 of any length"],
+        ["F:/targets: must hold numbers", "variable-length rows of float32"],
         FRACTIONS,
     ),
     "opaque inputs": Bad(
@@ -170,24 +183,26 @@ BAD: dict[str, Bad] = {
     ),
     "null dataset": Bad(datasets(inputs=X, targets=h5py.Empty("f4")), ["F:/targets: holds no samples"], FRACTIONS),
     "external link out of the folder": Bad(
-        linked_elsewhere, ["F:/inputs: is a link outside of the folder of its file", "hpc-dl data pack"], FRACTIONS
+        linked_elsewhere,
+        ["F:/inputs: is a link to a dataset outside the folder of its file", "hpc-dl data pack"],
+        FRACTIONS,
     ),
     "complex inputs": Bad(
         datasets(inputs=np.zeros(20, "c8"), targets=Y), ["F:/inputs: must hold numbers", "complex64"], FRACTIONS
     ),
     "one-hot": Bad(
         datasets(inputs=X, targets=np.eye(20, dtype=int)),
-        ["F:/targets: must hold one class number", "row of zeros and ones"],
+        ["F:/targets: must hold one class number per sample", "instead of a one-hot row"],
         FRACTIONS,
     ),
     "float classes": Bad(
         datasets(inputs=X, targets=Y.astype(float)),
-        ["F:/targets: class numbers must be integers", "`data.task: regression`"],
+        ["F:/targets: class numbers must be integers for classification", "`data.task: regression`"],
         FRACTIONS | {"task": "classification"},
     ),
     "dense targets": Bad(
         datasets(inputs=X, targets=np.zeros((20, 4, 4))),
-        ["F:/targets: must hold a row of values", "(N,) or (N, K)"],
+        ["F:/targets: must hold one row of values per sample", "(N,) or (N, K)"],
         FRACTIONS,
     ),
     "channels last": Bad(
@@ -206,28 +221,30 @@ BAD: dict[str, Bad] = {
     ),
     "same group twice": Bad(
         own(lambda f: None),
-        ["F:/test/inputs: the test split holds the samples of the val split", "`data.splits.groups.test`"],
+        ["F:/test/inputs: the test split has the same samples as the val split", "`data.splits.groups.test`"],
         {"splits": {"groups": {"val": "test", "test": "test"}}},
     ),
     "index out of range": index_case(
-        ["F:/train: lists 2 rows that are not there", "got 20; allowed: 0 to 19", "`data.splits.indices.train`"],
+        ["F:/train: lists 2 rows that do not exist", "got 20; allowed: 0 to 19", "`data.splits.indices.train`"],
         train=[3, 20, 21],
     ),
-    "negative index": index_case(["F:/train: lists 1 rows that are not there", "got -1"], train=[3, -1]),
+    "negative index": index_case(["F:/train: lists 1 rows that do not exist", "got -1"], train=[3, -1]),
     "overlap": index_case(
-        ["F:/test: the test split shares 2 rows with train, the first is row 3", "each row in one split only"],
+        ["F:/test: the test split shares 2 rows with train, for example row 3", "each row in one split only"],
         train=[1, 2, 3, 4],
         test=[3, 4, 5],
     ),
     "row twice": index_case(["F:/train: lists 1 rows more than once"], train=[3, 3]),
-    "mask too short": index_case(["F:/train: is a mask of 7 entries for 20 samples"], train=np.ones(7, bool)),
-    "empty mask": index_case(["F:/train: lists no rows"], train=np.zeros(20, bool)),
-    "float index": index_case(["F:/train: must be one row of integers"], train=[0.5]),
+    "mask too short": index_case(
+        ["F:/train: is a mask of 7 entries, but there are 20 samples"], train=np.ones(7, bool)
+    ),
+    "empty mask": index_case(["F:/train: selects no rows"], train=np.zeros(20, bool)),
+    "float index": index_case(["F:/train: must be a list of integers or a boolean mask"], train=[0.5]),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_file(tmp_path: Path, name: str) -> None:
+def test_bad_file_is_reported(tmp_path: Path, name: str) -> None:
     bad = BAD[name]
     path = tmp_path / "bad.h5"
     bad.make(path)
@@ -240,7 +257,7 @@ def test_bad_file(tmp_path: Path, name: str) -> None:
     assert caught.value.exit_status == 2
 
 
-def test_every_split_is_told_at_once(tmp_path: Path) -> None:
+def test_faults_of_all_splits_are_reported_at_once(tmp_path: Path) -> None:
     def edit(file: h5py.File) -> None:
         file["val/targets"][2] = 9
         file["test/targets"][3] = -1
@@ -251,12 +268,12 @@ def test_every_split_is_told_at_once(tmp_path: Path) -> None:
     assert [fault.where.rpartition(":")[2] for fault in caught.value.faults] == ["/val/targets", "/test/targets"]
 
 
-def test_permission_denied(tmp_path: Path) -> None:
+def test_missing_permission_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     datasets(inputs=X, targets=Y)(path)
     path.chmod(0)
     root = os.geteuid() == 0
-    if root:  # root may read everything: look at the file as nobody
+    if root:  # root may read everything, so open the file as user "nobody"
         os.seteuid(65534)
     try:
         with pytest.raises(DataError, match=r"permission denied.*Ask its owner"):

@@ -1,4 +1,4 @@
-"""Files of our own and of other origin: what is found in them."""
+"""Files in our own and in other formats: task, classes, channels, splits."""
 
 import subprocess
 import sys
@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from hpc_dl.data.config import DataConfig
-from hpc_dl.data.files import data_file
-from hpc_dl.data.files.data_file import open_data, open_spec
+from hpc_dl.data.files import value_checks
+from hpc_dl.data.files.data_file import open_data
 from hpc_dl.data.files.splits import stratified
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.errors import DataError
-
-from .conftest import MakeFile, samples
+from tests.data.small_files import MakeFile, samples
 
 X, Y = samples(40)
 THIRDS = {"fractions": {"train": 0.5, "val": 0.25, "test": 0.25}}
@@ -62,7 +62,7 @@ def test_task_is_inferred(
     assert y.shape == ((3,) if task == "classification" else (3, num_outputs))
 
 
-def test_task_of_the_file_counts(foreign_file: MakeFile) -> None:
+def test_task_attribute_of_the_file_is_used(foreign_file: MakeFile) -> None:
     path = foreign_file(inputs=X, targets=Y)
     with h5py.File(path, "r+") as file:
         file.attrs["task"] = np.bytes_(b"regression")
@@ -82,7 +82,7 @@ def test_task_of_the_file_counts(foreign_file: MakeFile) -> None:
         ((40, 1, 6, 5, 4), "auto", (1, 6, 5, 4)),
     ],
 )
-def test_channels(foreign_file: MakeFile, shape: tuple[int, ...], channels: str, expected: tuple[int, ...]) -> None:
+def test_channel_axis(foreign_file: MakeFile, shape: tuple[int, ...], channels: str, expected: tuple[int, ...]) -> None:
     path = foreign_file(inputs=np.zeros(shape, "f4"), targets=Y)
     data = open_data(path, config(path, splits=THIRDS, channels=channels))
     assert data.spec.input_shape == expected
@@ -91,23 +91,23 @@ def test_channels(foreign_file: MakeFile, shape: tuple[int, ...], channels: str,
 
 def test_fractions_are_exact_disjoint_and_seeded(foreign_file: MakeFile) -> None:
     path = foreign_file(inputs=X, targets=Y)
-    parts = open_data(path, config(path, splits=THIRDS)).parts
-    rows = [part.rows for part in parts.values() if part.rows is not None]
+    splits = open_data(path, config(path, splits=THIRDS)).splits
+    rows = [split.rows for split in splits.values() if split.rows is not None]
     assert [len(some) for some in rows] == [20, 10, 10]
     assert sorted(np.concatenate(rows)) == list(range(40))
-    again = open_data(path, config(path, splits=THIRDS)).parts["train"].rows
+    again = open_data(path, config(path, splits=THIRDS)).splits["train"].rows
     np.testing.assert_array_equal(rows[0], again)
     other = config(path, splits={"fractions": THIRDS["fractions"] | {"seed": 1}})
-    assert not np.array_equal(rows[0], open_data(path, other).parts["train"].rows)
+    assert not np.array_equal(rows[0], open_data(path, other).splits["train"].rows)
 
 
-def test_no_test_share_means_no_test_split(foreign_file: MakeFile) -> None:
+def test_fraction_of_zero_means_no_split(foreign_file: MakeFile) -> None:
     path = foreign_file(inputs=X, targets=Y)
     spec = open_spec(config(path, splits={"fractions": {"train": 0.9, "val": 0.1, "test": 0}}))
     assert spec.sizes == {"train": 36, "val": 4}
 
 
-def test_indices_as_rows_and_masks(foreign_file: MakeFile) -> None:
+def test_splits_by_rows_and_masks(foreign_file: MakeFile) -> None:
     mask = np.zeros(40, bool)
     mask[30:] = True
     path = foreign_file(data__x=X, data__y=Y, cv__fit=np.arange(29, -1, -1), cv__held_out=mask)
@@ -116,12 +116,12 @@ def test_indices_as_rows_and_masks(foreign_file: MakeFile) -> None:
         "targets": "data/y",
         "splits": {"indices": {"train": "/cv/fit", "val": "cv/held_out"}},
     }
-    parts = open_data(path, config(path, **section)).parts
-    np.testing.assert_array_equal(parts["train"].rows, np.arange(30))
-    np.testing.assert_array_equal(parts["val"].rows, np.arange(30, 40))
+    splits = open_data(path, config(path, **section)).splits
+    np.testing.assert_array_equal(splits["train"].rows, np.arange(30))
+    np.testing.assert_array_equal(splits["val"].rows, np.arange(30, 40))
 
 
-def test_unlabeled_rows_outside_the_splits_do_no_harm(foreign_file: MakeFile) -> None:
+def test_unlabeled_rows_outside_the_splits_are_ignored(foreign_file: MakeFile) -> None:
     labels = Y.copy()
     labels[30:] = -1
     path = foreign_file(inputs=X, targets=labels, fit=np.arange(20), check=np.arange(20, 30))
@@ -131,7 +131,7 @@ def test_unlabeled_rows_outside_the_splits_do_no_harm(foreign_file: MakeFile) ->
     }
 
 
-def test_groups_of_other_names(foreign_file: MakeFile) -> None:
+def test_splits_by_named_groups(foreign_file: MakeFile) -> None:
     path = foreign_file(learn__img=X, learn__lab=Y, held__img=X[:9], held__lab=Y[:9])
     section = {"inputs": "img", "targets": "lab", "splits": {"groups": {"train": "learn", "val": None, "test": "held"}}}
     spec = open_spec(config(path, **section))
@@ -139,7 +139,7 @@ def test_groups_of_other_names(foreign_file: MakeFile) -> None:
     assert spec.name == "foreign" and spec.checksum.startswith("sha256:")
 
 
-def test_stratified_split_keeps_the_shares_of_the_classes() -> None:
+def test_stratified_split_keeps_class_proportions() -> None:
     labels = np.repeat([0, 1, 2], [500, 100, 50])
     split = stratified(labels, {"train": 390, "val": 130, "test": 130}, seed=0)
     assert sorted(np.concatenate(list(split.values()))) == list(range(650))
@@ -147,45 +147,37 @@ def test_stratified_split_keeps_the_shares_of_the_classes() -> None:
         assert np.abs(np.bincount(labels[rows]) - shares).max() <= 1
 
 
-def test_a_login_node_needs_no_torch(own_file: Path) -> None:
-    code = (
-        "import sys; from hpc_dl.data.config import DataConfig;"
-        "import hpc_dl.data.spec, hpc_dl.data.sources, hpc_dl.cli.data, hpc_dl.cli.data_pack;"
-        "assert not {'h5py', 'torch', 'numpy'} & set(sys.modules);"
-        "from hpc_dl.data.files.data_file import open_spec; import os;"
-        f"open_spec(DataConfig(file={str(own_file)!r})); assert 'torch' not in sys.modules;"
-        "print(os.environ['HDF5_USE_FILE_LOCKING'])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+def test_open_spec_needs_no_torch(own_file: Path) -> None:
+    script = Path(__file__).parent.parent / "scripts" / "open_spec_without_torch.py"
+    done = subprocess.run([sys.executable, str(script), str(own_file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert done.stdout == "FALSE\n"
 
 
-def test_classes_may_outnumber_the_samples_when_they_are_named(foreign_file: MakeFile) -> None:
+def test_named_classes_may_outnumber_the_samples(foreign_file: MakeFile) -> None:
     path = foreign_file(train__inputs=X[:5], train__targets=Y[:5])
     with h5py.File(path, "r+") as file:
         file["train/targets"].attrs["class_names"] = [f"c{number}" for number in range(9)]
     assert open_spec(config(path)).num_outputs == 9
 
 
-def test_of_many_named_labels_only_some_pieces_are_read(
-    foreign_file: MakeFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(data_file, "_CHECKED_NAMED_BYTES", 8 * 64)
-    monkeypatch.setattr(data_file, "_PIECE_BYTES", 8 * 16)
+def test_named_labels_are_checked_in_part(foreign_file: MakeFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(value_checks, "_CHECKED_NAMED_BYTES", 8 * 64)
+    monkeypatch.setattr(value_checks, "_PIECE_BYTES", 8 * 16)
     labels = np.zeros(1000, np.uint8)
     path = foreign_file(train__inputs=np.zeros((1000, 2), np.uint8), train__targets=labels)
     with h5py.File(path, "r+") as file:
         file["train/targets"].attrs["class_names"] = ["a", "b", "c"]
-        for place, seen in ((0, True), (15, True), (999, True), (100, False)):
-            file["train/targets"][place] = 7
+        for row, is_checked in ((0, True), (15, True), (999, True), (100, False)):
+            file["train/targets"][row] = 7
             file.flush()
-            if seen:
+            if is_checked:
                 with pytest.raises(DataError, match="7"):
                     open_spec(config(path))
             else:
                 assert open_spec(config(path)).num_outputs == 3
-            file["train/targets"][place] = 0
-        # Where nobody names the classes, every label counts.
+            file["train/targets"][row] = 0
+        # Without class names every label is checked.
         del file["train/targets"].attrs["class_names"]
         file["train/targets"][100] = 7
         file.flush()

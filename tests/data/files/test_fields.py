@@ -1,5 +1,4 @@
-"""Sequences, graphs, token streams, crops, several inputs: from file to a training by anyone's
-Trainer."""
+"""Sequences, graphs, token streams, crops and several inputs, from the file to training."""
 
 import itertools
 import random
@@ -14,12 +13,11 @@ import torch
 
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.errors import ConfigError, DataError
-
-from .conftest import MakeFile
-from .test_datamodule import trainer
+from tests.data.recorder import noisy, trainer
+from tests.data.small_files import MakeFile
 
 DRAW = np.random.default_rng(0)
 LENGTHS = DRAW.integers(0, 9, 60)
@@ -46,7 +44,7 @@ def sequences(folder: Path, codec: dict[str, Any]) -> Path:
     return path
 
 
-def test_sequences_of_different_lengths(tmp_path: Path, codec: dict[str, Any]) -> None:
+def test_sequences_are_ragged(tmp_path: Path, codec: dict[str, Any]) -> None:
     data = HDF5DataModule(
         sequences(tmp_path, codec), inputs="steps", targets="tags", batch_size=8, shuffle_buffer=0.0005, scaling="none"
     )
@@ -59,16 +57,16 @@ def test_sequences_of_different_lengths(tmp_path: Path, codec: dict[str, Any]) -
     )
     assert not spec.is_dense and spec.sizes == {"train": 60, "val": 60}
     for loader, expected in ((data.train_dataloader(), 56), (data.val_dataloader(), 60)):
-        found = []
+        pairs = []
         for x, y in loader:
             assert isinstance(x, Ragged) and x.values.dtype == torch.float32 and y.values.dtype == torch.int64
             assert torch.equal(x.lengths, y.lengths) and torch.equal(x.offsets, y.offsets)
             assert len(torch.nested.nested_tensor_from_jagged(*x).unbind()) == len(x.lengths)
             sizes = x.lengths.tolist()
-            found += list(zip(torch.split(x.values, sizes), torch.split(y.values, sizes), strict=True))
-        assert len(found) == expected
+            pairs += list(zip(torch.split(x.values, sizes), torch.split(y.values, sizes), strict=True))
+        assert len(pairs) == expected
         known = {STEPS[a:b].tobytes(): LABELS[a:b].tolist() for a, b in itertools.pairwise(OFFSETS)}
-        for steps, tags in found:
+        for steps, tags in pairs:
             assert known[steps.numpy().tobytes()] == tags.tolist()
 
 
@@ -82,8 +80,8 @@ def test_one_class_for_each_sequence(tmp_path: Path, codec: dict[str, Any]) -> N
     torch.testing.assert_close(scaled.values.std(0, correction=0), torch.ones(3), atol=1e-5, rtol=0)
 
 
-class Own(pl.LightningModule):
-    """Anyone's module: the loss is of whatever numbers a batch holds."""
+class AnyBatch(pl.LightningModule):
+    """A module whose loss accepts any batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,14 +98,14 @@ class Own(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), 1e-9)
 
 
-def test_several_inputs_come_by_name(tmp_path: Path, codec: dict[str, Any]) -> None:
+def test_several_inputs_are_mapped_by_name(tmp_path: Path, codec: dict[str, Any]) -> None:
     path = sequences(tmp_path, codec)
     with h5py.File(path, "r+") as file:
         for split in ("train", "val"):
             file[f"{split}/edges"] = np.arange(2 * OFFSETS[-1]).reshape(-1, 2)
             file[f"{split}/edges_offsets"] = OFFSETS
             file[f"{split}/age"] = np.linspace(0, 10, 60, dtype="f4")
-    module = Own()
+    module = AnyBatch()
     data = HDF5DataModule(path, inputs=["steps", "edges", "age"], targets=["number"], batch_size=20, seed=3)
     assert [field.name for field in data.spec.inputs] == ["steps", "edges", "age"]
     trainer(max_epochs=1, limit_val_batches=0).fit(module, data)
@@ -147,18 +145,18 @@ def test_next_tokens_of_a_stream(tmp_path: Path, codec: dict[str, Any]) -> None:
     np.testing.assert_array_equal(y[1], stream[5:15].astype(int))
 
 
-def test_windows_of_a_recording_with_a_label_for_each_step(foreign_file: MakeFile) -> None:
+def test_windows_with_one_label_per_step(foreign_file: MakeFile) -> None:
     signal = DRAW.normal(size=(100, 2)).astype("f4")
     path = foreign_file(train__eeg=signal, train__sleep=np.arange(100) % 5)
     data = HDF5DataModule(path, inputs="eeg", targets="sleep", windows={"length": 20}, batch_size=5)
     ((x, y),) = data.train_dataloader()
-    order = (y[:, 0] + 0).argsort()
-    assert x.shape == (5, 20, 2) and y.shape == (5, 20) and len(order) == 5
+    assert sorted(window.numpy().tobytes() for window in x) == sorted(part.tobytes() for part in np.split(signal, 5))
+    assert torch.equal(y, (torch.arange(20) % 5).expand(5, 20))
     scaled, _ = data.on_after_batch_transfer((x, y), 0)
     torch.testing.assert_close(scaled.mean((0, 1)), torch.zeros(2), atol=1e-5, rtol=0)
 
 
-def test_crops_of_volumes_and_their_masks(tmp_path: Path, codec: dict[str, Any]) -> None:
+def test_crops_of_volumes_match_their_masks(tmp_path: Path, codec: dict[str, Any]) -> None:
     volumes = DRAW.normal(size=(12, 1, 10, 9, 8)).astype("f4")
     masks = (volumes[:, 0] > 0).astype("u1")
     path = tmp_path / "volumes.h5"
@@ -183,28 +181,36 @@ def test_crops_of_volumes_and_their_masks(tmp_path: Path, codec: dict[str, Any])
     later.start_at(1, 2)
     assert torch.equal(next(iter(later.train_dataloader()))[0], epochs[2][2][0])
     x, _ = next(iter(data.val_dataloader()))
-    np.testing.assert_array_equal(x[:, 0], volumes[:4, 0, 3:7, 2:7, 1:7])  # the middle
+    np.testing.assert_array_equal(x[:, 0], volumes[:4, 0, 3:7, 2:7, 1:7])  # the center
 
 
 @pytest.mark.parametrize(
     ("datasets", "section", "message"),
     [
-        ({"x": STEPS, "x_offsets": OFFSETS[:-1]}, {}, r"x_offsets: must ascend from 0 to the \d+ rows of /train/x"),
+        (
+            {"x": STEPS, "x_offsets": OFFSETS[:-1]},
+            {},
+            r"x_offsets: must ascend from 0 to \d+, the number of rows of /train/x",
+        ),
         ({"x": STEPS, "x_offsets": OFFSETS * 0.5}, {}, r"x_offsets: must be N \+ 1 integers"),
         ({"x": STEPS[:9]}, {"windows": {"length": 10}, "targets": None}, r"is shorter than one window"),
         ({"x": STEPS}, {"windows": {"length": 2}, "targets": "y"}, r"has 5 targets for \d+ inputs"),
         ({"x": STEPS}, {"inputs": ["x", "y"], "targets": "y"}, r"y: has 5 inputs for \d+ inputs in /train/x"),
         ({"x": np.zeros((5, 1, 8, 8))}, {"crop": [9, 2]}, r"data.crop: is larger than the samples of .*x.*\[9, 2\]"),
-        ({"x": np.zeros((5, 8, 8, 3))}, {"crop": [2, 2], "channels": "last"}, r"channels last, where crops"),
+        (
+            {"x": np.zeros((5, 8, 8, 3))},
+            {"crop": [2, 2], "channels": "last"},
+            r"has its channels last, but crops need them first",
+        ),
         ({"x": STEPS, "x_offsets": OFFSETS}, {"targets": "x", "task": "classification"}, r"integers"),
         (
             {"x": np.arange(99)},
             {"windows": {"length": 5}, "targets": None, "splits": {"fractions": {}}, "inputs": "train/x"},
-            r"data.splits.fractions: would share steps of the stream",
+            r"data.splits.fractions: cannot split windows of a stream: .* share steps",
         ),
     ],
 )
-def test_what_does_not_fit_is_told(
+def test_datasets_that_do_not_fit_are_rejected(
     foreign_file: MakeFile, datasets: dict[str, Any], section: dict[str, Any], message: str
 ) -> None:
     path = foreign_file(**{f"train__{name}": values for name, values in datasets.items()}, train__y=np.zeros(5, int))
@@ -213,36 +219,30 @@ def test_what_does_not_fit_is_told(
         open_spec(DataConfig.model_validate(config))
 
 
-def test_classes_must_belong_to_the_steps(foreign_file: MakeFile) -> None:
+def test_classes_must_match_the_steps(foreign_file: MakeFile) -> None:
     shifted = OFFSETS.copy()
     shifted[1] += 1
     path = foreign_file(
         train__x=STEPS, train__x_offsets=OFFSETS, train__y=np.zeros(len(STEPS), int), train__y_offsets=shifted
     )
-    told = rf"y_offsets: gives sample 0 {OFFSETS[1] + 1} classes, and /train/x gives it {OFFSETS[1]} steps"
-    with pytest.raises(DataError, match=told):
+    message = rf"y_offsets: sample 0 has {OFFSETS[1] + 1} classes, but {OFFSETS[1]} steps in /train/x"
+    with pytest.raises(DataError, match=message):
         open_spec(DataConfig(file=str(path), inputs="x", targets="y"))
 
 
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"targets": None}, "`targets: null` goes with `windows`, or with a `task` without targets"),
+        ({"targets": None}, "`targets: null` requires `windows`, or a `task` without targets"),
         ({"windows": {"length": 3}, "crop": [3]}, "`windows` and `crop` exclude each other"),
     ],
 )
-def test_what_excludes_each_other(section: dict[str, Any], message: str) -> None:
+def test_exclusive_options_are_rejected(section: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         HDF5DataModule("x.h5", **section)
 
 
-def noisy(batch: tuple[torch.Tensor, torch.Tensor]) -> Any:
-    """Draws from all three generators."""
-    x, y = batch
-    return x.float() + torch.rand(x.shape) + np.random.rand() + random.random(), y
-
-
-def test_a_transform_draws_the_same_by_any_number_of_workers_and_leaves_the_generators_alone(own_file: Path) -> None:
+def test_transform_draws_are_independent_of_workers(own_file: Path) -> None:
     epochs = []
     for num_workers in (0, 2):
         torch.manual_seed(1)
@@ -254,7 +254,7 @@ def test_a_transform_draws_the_same_by_any_number_of_workers_and_leaves_the_gene
         assert all(isinstance(batch, tuple) for batch in batches)
         epochs.append([x for x, _ in batches])
         state = torch.rand(1).item(), random.random(), np.random.rand()
-        assert all(x.dtype == torch.uint8 for x, _ in data.val_dataloader())  # evaluation is left alone
+        assert all(x.dtype == torch.uint8 for x, _ in data.val_dataloader())  # no transform in evaluation
         if num_workers == 0:
             expected = state
         assert state == expected

@@ -1,4 +1,4 @@
-"""The writer: atomic, plain, with a checksum of the content."""
+"""The writer of data files: atomic, plain, with a checksum of the content."""
 
 from pathlib import Path
 from typing import Any
@@ -10,18 +10,17 @@ import torch
 
 from hpc_dl.data.config import DataConfig, Windows
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.files.data_file import open_spec
 from hpc_dl.data.files.format import Samples, write
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.storage.checksum import content_checksum, file_checksum
 from hpc_dl.errors import DataError
-
-from .conftest import samples
+from tests.data.small_files import samples
 
 ABOUT = {"source": "x", "task": "classification", "license": "MIT"}
 
 
-def test_written_file_is_plain(own_file: Path) -> None:
+def test_written_file_is_contiguous(own_file: Path) -> None:
     with h5py.File(own_file) as file:
         assert dict(file.attrs) | {"sha256": ""} == {
             "format": "hpc_dl",
@@ -41,7 +40,7 @@ def test_written_file_is_plain(own_file: Path) -> None:
         assert list(file["train/targets"].attrs["class_names"]) == ["a", "b", "c"]
 
 
-def test_same_content_same_bytes(tmp_path: Path) -> None:
+def test_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
     checksums = {write(tmp_path / f"{i}.h5", {"train": samples(9)}, **ABOUT) for i in range(2)}
     assert len(checksums) == 1
     assert (tmp_path / "0.h5").read_bytes() == (tmp_path / "1.h5").read_bytes()
@@ -56,7 +55,7 @@ def test_repacking_keeps_the_checksum(own_file: Path, tmp_path: Path) -> None:
 
 
 class Interrupted:
-    """An array that Ctrl-C meets while it is written."""
+    """An array whose conversion is interrupted by Ctrl-C."""
 
     dtype = np.dtype(np.uint8)
 
@@ -67,7 +66,7 @@ class Interrupted:
         raise KeyboardInterrupt
 
 
-def test_nothing_is_left_of_an_interrupted_write(own_file: Path) -> None:
+def test_interrupted_write_leaves_nothing(own_file: Path) -> None:
     before = own_file.read_bytes()
     with pytest.raises(KeyboardInterrupt):
         write(own_file, {"train": Samples(Interrupted(), np.zeros(9, np.uint8))}, **ABOUT)  # type: ignore[arg-type]
@@ -75,13 +74,13 @@ def test_nothing_is_left_of_an_interrupted_write(own_file: Path) -> None:
     assert [path.name for path in own_file.parent.iterdir()] == [own_file.name]
 
 
-def test_unwritable_place_is_told(tmp_path: Path) -> None:
+def test_unwritable_path_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written"):
         write(tmp_path / "file" / "x.h5", {"train": samples(9)}, **ABOUT)
 
 
-def test_all_faults_of_the_splits_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     good = samples(9)
     with pytest.raises(DataError) as caught:
         write(
@@ -94,12 +93,17 @@ def test_all_faults_of_the_splits_at_once(tmp_path: Path) -> None:
             **ABOUT,
         )
     text = str(caught.value)
-    for part in (":/validation: is not a split", ":/train: is missing", "9 inputs but 5 targets", ":/test: is empty"):
+    for part in (
+        ":/validation: is not the name of a split",
+        ":/train: is missing",
+        "9 inputs, but 5 targets",
+        ":/test: holds no samples",
+    ):
         assert part in text
     assert not list(tmp_path.iterdir())
 
 
-def test_checksum_of_a_large_file_is_a_sample(tmp_path: Path) -> None:
+def test_checksum_of_a_large_file_is_sampled(tmp_path: Path) -> None:
     path = tmp_path / "large"
     with path.open("wb") as file:
         file.truncate((64 << 20) + 1)
@@ -114,7 +118,7 @@ def test_checksum_of_a_large_file_is_a_sample(tmp_path: Path) -> None:
     assert file_checksum(path) == "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-def test_graphs_sequences_and_streams_say_what_they_are(tmp_path: Path) -> None:
+def test_graphs_streams_and_images_describe_themselves(tmp_path: Path) -> None:
     about: Any = {"source": "toy", "license": "CC0-1.0"}
     path = tmp_path / "graphs.h5"
     nodes = Ragged(np.arange(10, dtype=np.float32).reshape(5, 2), np.array([0, 2, 5]))
@@ -139,10 +143,10 @@ def test_graphs_sequences_and_streams_say_what_they_are(tmp_path: Path) -> None:
     }
     far = split | {"edges": Ragged(np.array([[0, 1], [1, 2], [2, 3]]), np.array([0, 1, 3]))}
     write(tmp_path / "far.h5", {"train": far}, task="node_classification", inputs=("nodes", "edges"), **about)
-    told = r"edges: the edge in row 2 ends at a node that its graph does not have \(got \[2, 3\]; allowed: 0 to 2"
-    with pytest.raises(DataError, match=told):
+    message = r"edges: the edge in row 2 ends at a node that its graph does not have \(got \[2, 3\]; allowed: 0 to 2"
+    with pytest.raises(DataError, match=message):
         open_spec(DataConfig(file=str(tmp_path / "far.h5")))
-    with pytest.raises(DataError, match=r"/train: has 2 nodes but 1 edges"):
+    with pytest.raises(DataError, match=r"/train: has 2 nodes, but 1 edges"):
         fewer = split | {"edges": edges.part(slice(0, 1))}
         write(path, {"train": fewer}, task="node_classification", inputs=("nodes", "edges"), **about)
 
@@ -164,7 +168,7 @@ def test_graphs_sequences_and_streams_say_what_they_are(tmp_path: Path) -> None:
     assert x.shape == (3, 1, 2, 2)
 
 
-def test_targets_are_left_out_where_the_task_has_none(tmp_path: Path) -> None:
+def test_targets_are_ignored_if_the_task_has_none(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     images = Samples(np.zeros((4, 1, 2, 2), np.uint8), np.arange(4))
     write(path, {"train": images}, source="a", task="classification", license="CC0-1.0")

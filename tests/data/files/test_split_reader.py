@@ -1,4 +1,4 @@
-"""Whole batches by row, from every layout, in any process."""
+"""SplitReader: batches from every layout, in any process."""
 
 import multiprocessing
 import os
@@ -14,8 +14,7 @@ from hpc_dl.data.config import DataConfig
 from hpc_dl.data.files.data_file import DataFile, open_data
 from hpc_dl.data.files.split_reader import SplitReader
 from hpc_dl.data.storage.rows import open_rows
-
-from .conftest import samples
+from tests.data.small_files import samples
 
 ROWS = np.array([5, 0, 5, 49, 7])
 FRACTIONS = {"fractions": {"train": 1.0, "val": 0.0, "test": 0.0}}
@@ -34,20 +33,20 @@ def open_whole(path: Path, **section: Any) -> DataFile:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_rows_from_every_layout(tmp_path: Path, layout: str) -> None:
+def test_rows_of_every_layout(tmp_path: Path, layout: str) -> None:
     expected = samples(50).inputs.astype(LAYOUTS[layout].get("dtype", "u1"))
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.create_dataset("inputs", data=expected, **LAYOUTS[layout])
     reader = open_rows(tmp_path / "x.h5", "inputs")
     assert reader.reading.startswith({"chunked": "chunks, not compressed", "gzip": "chunks, "}.get(layout, "mapped"))
     for rows in (ROWS, np.arange(10, 20), np.array([3])):
-        found = reader.take(rows)
-        assert found.dtype.isnative and found.flags.writeable and found.flags.c_contiguous
-        np.testing.assert_array_equal(found, expected[rows])
+        values = reader.take(rows)
+        assert values.dtype.isnative and values.flags.writeable and values.flags.c_contiguous
+        np.testing.assert_array_equal(values, expected[rows])
     reader.close()
 
 
-def test_split_reader_is_lazy_and_closes(own_file: Path) -> None:
+def test_reader_opens_lazily_and_closes(own_file: Path) -> None:
     data = open_data(own_file, DataConfig(file=str(own_file)))
     with data.reader("val") as reader:
         assert len(reader) == 11 and reader._open_in is None
@@ -58,7 +57,7 @@ def test_split_reader_is_lazy_and_closes(own_file: Path) -> None:
     assert reader._open_in is None
 
 
-def test_rows_of_a_split_are_mapped_to_rows_of_the_file(foreign_file: Any) -> None:
+def test_split_samples_map_to_rows_of_the_file(foreign_file: Any) -> None:
     x, y = samples(50)
     path = foreign_file(inputs=x, targets=y, i=np.array([30, 10, 20]))
     data = open_whole(path, splits={"indices": {"train": "i"}})
@@ -67,7 +66,7 @@ def test_rows_of_a_split_are_mapped_to_rows_of_the_file(foreign_file: Any) -> No
     np.testing.assert_array_equal(got_y, y[[30, 10]])
 
 
-def test_shapes_and_types_promised_by_the_spec(foreign_file: Any) -> None:
+def test_batches_have_the_shapes_and_types_of_the_spec(foreign_file: Any) -> None:
     x = samples(50, shape=(6, 7, 3)).inputs
     path = foreign_file(inputs=x, targets=np.linspace(0, 1, 50))
     data = open_whole(path, channels="last")
@@ -83,7 +82,7 @@ def _read_in_child(reader: SplitReader, pipe: Any) -> None:
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 @pytest.mark.parametrize("compression", [None, "gzip"])
-def test_processes_open_their_own(tmp_path: Path, method: str, compression: str | None) -> None:
+def test_child_processes_open_the_file_again(tmp_path: Path, method: str, compression: str | None) -> None:
     x, y = samples(50)
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.create_dataset("inputs", data=x, compression=compression)
@@ -96,15 +95,15 @@ def test_processes_open_their_own(tmp_path: Path, method: str, compression: str 
     for child in children:
         child.start()
     for ours, _ in pipes:
-        pid, found = ours.recv()
-        assert pid != os.getpid() and found == x[ROWS].tobytes()
+        pid, content = ours.recv()
+        assert pid != os.getpid() and content == x[ROWS].tobytes()
     for child in children:
         child.join()
         assert child.exitcode == 0
     np.testing.assert_array_equal(reader.read(ROWS)[0], x[ROWS])  # and the parent's still works
 
 
-def test_pickled_reader_opens_again(own_file: Path) -> None:
+def test_pickled_reader_opens_the_file_again(own_file: Path) -> None:
     reader = open_data(own_file, DataConfig(file=str(own_file))).reader("train")
     before = reader.read(ROWS)[0]
     copy = pickle.loads(pickle.dumps(reader))

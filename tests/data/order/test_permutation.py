@@ -1,4 +1,4 @@
-"""Random orders: whole, pinned for good, and computable in part."""
+"""Random orders: permutations with golden values that can be computed in part."""
 
 import numpy as np
 import pytest
@@ -11,36 +11,36 @@ SORTED = 1 << 18
 
 @pytest.fixture(params=["sorted", "encrypted"])
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Small sizes by either method."""
+    """Use either method for small sizes."""
     if request.param == "encrypted":
         monkeypatch.setattr(permutation, "_LARGEST_SORTED", 0)
     return str(request.param)
 
 
-def test_both_are_pinned(kind: str) -> None:
-    # Golden: a resumed run must go on where it stopped, with any NumPy, on any machine.
+def test_both_methods_have_golden_values(kind: str) -> None:
+    # Golden values: a resumed run must continue in the same order, with any NumPy, on any machine.
     expected = {"sorted": [0, 2, 9, 1, 8, 5, 4, 3, 6, 7], "encrypted": [4, 7, 2, 1, 0, 3, 8, 5, 6, 9]}
     assert Permutation(10, 0, 0)[:].tolist() == expected[kind]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 9, 100, 1023, 4097])
-def test_each_number_once_and_any_part_by_itself(kind: str, size: int) -> None:
+def test_order_is_a_permutation_computable_in_part(kind: str, size: int) -> None:
     if size == 1 and kind == "encrypted":
-        pytest.skip("one number needs no cipher")
-    whole = Permutation(size, 5, 3)[:]
-    assert sorted(whole) == list(range(size))
-    places = np.random.default_rng(0).integers(0, size, 50)
-    np.testing.assert_array_equal(Permutation(size, 5, 3)[places], whole[places])
-    np.testing.assert_array_equal(Permutation(size, 5, 3)[size // 3 :], whole[size // 3 :])
+        pytest.skip("a single number needs no cipher")
+    order = Permutation(size, 5, 3)[:]
+    assert sorted(order) == list(range(size))
+    positions = np.random.default_rng(0).integers(0, size, 50)
+    np.testing.assert_array_equal(Permutation(size, 5, 3)[positions], order[positions])
+    np.testing.assert_array_equal(Permutation(size, 5, 3)[size // 3 :], order[size // 3 :])
 
 
-def test_seed_stream_and_part_each_give_another_order(kind: str) -> None:
+def test_seed_stream_and_part_change_the_order(kind: str) -> None:
     arguments = [(0, 0), (1, 0), (-1, 0), (0, 1), (0, 2**63), (0, 0, (0, 1)), (0, 0, (1, 0))]
     orders = {tuple(Permutation(100, *some)[:]) for some in arguments}  # type: ignore[arg-type]
     assert len(orders) == len(arguments)
 
 
-def test_every_number_comes_to_every_place_equally_often(kind: str) -> None:
+def test_numbers_are_uniform_over_positions(kind: str) -> None:
     size, times = 24, 3000
     counts = np.zeros((size, size))
     for seed in range(times):
@@ -51,7 +51,7 @@ def test_every_number_comes_to_every_place_equally_often(kind: str) -> None:
     assert ((counts - expected) ** 2 / expected).sum() / degrees < 1.3
 
 
-def test_large_orders_are_shuffled_well() -> None:
+def test_large_orders_have_no_correlations() -> None:
     size = SORTED + 12345
     order = Permutation(size, 1, 1)[:]
     assert len(np.unique(order)) == size

@@ -1,4 +1,4 @@
-"""Random changes of whole batches: what each does, and that a stopped training sees the same."""
+"""Augmentation: the effect of each setting, and the same images in a resumed run."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import torch
 
 from hpc_dl.data.config import Augmentation, DataConfig
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.preprocessing.augmentation import augment
 from hpc_dl.errors import ConfigError
 from hpc_dl.training.train import train
@@ -19,38 +19,38 @@ IMAGES = torch.rand(64, 2, 6, 9, generator=torch.Generator().manual_seed(0))
 VOLUMES = torch.rand(8, 1, 4, 6, 5, generator=torch.Generator().manual_seed(0))
 
 
-def changed(x: torch.Tensor, **how: Any) -> torch.Tensor:
+def changed(x: torch.Tensor, **settings: Any) -> torch.Tensor:
     torch.manual_seed(1)
-    return augment(Augmentation(**how), x)[0]
+    return augment(Augmentation(**settings), x)[0]
 
 
-def test_nothing_is_changed_unasked() -> None:
+def test_default_changes_nothing() -> None:
     assert changed(IMAGES) is IMAGES
 
 
 @pytest.mark.parametrize("axis", [-1, -2])
 def test_half_of_the_images_are_mirrored(axis: int) -> None:
-    found = changed(IMAGES, mirror=[axis])
-    mirrored = [torch.equal(new, old.flip(axis)) for new, old in zip(found, IMAGES, strict=True)]
-    same = [torch.equal(new, old) for new, old in zip(found, IMAGES, strict=True)]
+    result = changed(IMAGES, mirror=[axis])
+    mirrored = [torch.equal(new, old.flip(axis)) for new, old in zip(result, IMAGES, strict=True)]
+    same = [torch.equal(new, old) for new, old in zip(result, IMAGES, strict=True)]
     assert all(a != b for a, b in zip(mirrored, same, strict=True)) and 16 < sum(mirrored) < 48
 
 
-def test_labels_move_along() -> None:
-    # Labels that are the pixels' own values: they must stay so, wherever these go.
+def test_labels_move_with_the_pixels() -> None:
+    # Labels equal the pixel values, and must still do so after both have moved.
     for x in (torch.arange(4 * 8 * 8.0).reshape(4, 1, 8, 8) // 8, VOLUMES.mul(10).round()):
         labels = x[:, 0].long()
         torch.manual_seed(3)
-        found, moved = augment(Augmentation(mirror=[-1, -2]), x, labels)
-        assert moved is not None and torch.equal(found[:, 0].long(), moved)
+        result, moved = augment(Augmentation(mirror=[-1, -2]), x, labels)
+        assert moved is not None and torch.equal(result[:, 0].long(), moved)
         torch.manual_seed(3)
-        found, moved = augment(Augmentation(shift=0.4, rotate=90.0, scale=0.2), x, labels)
+        result, moved = augment(Augmentation(shift=0.4, rotate=90.0, scale=0.2), x, labels)
         assert moved is not None and moved.dtype == torch.int64
-        assert set(moved.unique().tolist()) <= set(labels.unique().tolist()), "no class that was not there"
+        assert set(moved.unique().tolist()) <= set(labels.unique().tolist()), "no new classes"
         assert not torch.equal(moved, labels)
 
 
-def test_a_shift_is_one_of_pixels() -> None:
+def test_shift_is_a_fraction_of_the_size() -> None:
     x = torch.zeros(200, 1, 1, 41)
     x[..., 20] = 1
     places = (changed(x, shift=0.25)[:, 0, 0] * torch.arange(41)).sum(1)
@@ -58,12 +58,12 @@ def test_a_shift_is_one_of_pixels() -> None:
     assert places.std() > 3  # uniform over ±10 pixels: 5.9
 
 
-def test_a_turn_keeps_lengths_also_where_the_sides_differ() -> None:
-    # A disc stays a disc: the same area, the same extent along both axes.
+def test_rotation_keeps_lengths_in_any_aspect_ratio() -> None:
+    # A disc stays a disc of the same extent along both axes.
     y, x = torch.meshgrid(torch.arange(40.0), torch.arange(80.0), indexing="ij")
     disc = (((y - 19.5) ** 2 + (x - 39.5) ** 2) < 12**2).float().expand(16, 1, 40, 80)
-    found = changed(disc, rotate=180.0) > 0.5
-    rows, columns = found.any(3).sum(2).flatten(), found.any(2).sum(2).flatten()
+    result = changed(disc, rotate=180.0) > 0.5
+    rows, columns = result.any(3).sum(2).flatten(), result.any(2).sum(2).flatten()
     assert (rows - 24).abs().max() <= 1 and (columns - 24).abs().max() <= 1
 
 
@@ -74,58 +74,60 @@ def test_scale_changes_the_area() -> None:
     assert 0.74 < sides.min() < 0.8 and 1.2 < sides.max() < 1.26
 
 
-def test_shear_moves_sides_and_keeps_the_area() -> None:
+def test_shear_keeps_the_area() -> None:
     square = torch.zeros(50, 1, 64, 64)
     square[..., 20:44, 20:44] = 1
-    found = changed(square, shear=0.3)
-    assert not torch.allclose(found, square, atol=0.1)
-    torch.testing.assert_close(found.sum((1, 2, 3)), square.sum((1, 2, 3)), rtol=0.02, atol=0)
+    result = changed(square, shear=0.3)
+    assert not torch.allclose(result, square, atol=0.1)
+    torch.testing.assert_close(result.sum((1, 2, 3)), square.sum((1, 2, 3)), rtol=0.02, atol=0)
 
 
 def test_brightness_contrast_and_noise() -> None:
     added = changed(IMAGES, brightness=0.2) - IMAGES
     torch.testing.assert_close(added, added[:, :1, :1, :1].expand_as(added), atol=1e-6, rtol=0)
     assert added.abs().max() <= 0.2 and added.flatten(1)[:, 0].std() > 0.05
-    found = changed(IMAGES, contrast=0.5)
-    torch.testing.assert_close(found.mean((1, 2, 3)), IMAGES.mean((1, 2, 3)))
-    factors = found.std((1, 2, 3)) / IMAGES.std((1, 2, 3))
+    result = changed(IMAGES, contrast=0.5)
+    torch.testing.assert_close(result.mean((1, 2, 3)), IMAGES.mean((1, 2, 3)))
+    factors = result.std((1, 2, 3)) / IMAGES.std((1, 2, 3))
     assert 0.5 <= factors.min() < 0.7 and 1.3 < factors.max() <= 1.5
     noise = changed(IMAGES, noise=0.1) - IMAGES
     assert noise.std().item() == pytest.approx(0.1, rel=0.03)
 
 
-def test_volumes_are_turned_about_all_axes() -> None:
-    found = changed(VOLUMES, rotate=30.0, shift=0.1, scale=0.1, shear=0.1, mirror=[-3], noise=0.01)
-    assert found.shape == VOLUMES.shape and found.isfinite().all()
-    assert not torch.allclose(found, VOLUMES, atol=0.05)
+def test_volumes_are_augmented_along_all_axes() -> None:
+    result = changed(VOLUMES, rotate=30.0, shift=0.1, scale=0.1, shear=0.1, mirror=[-3], noise=0.01)
+    assert result.shape == VOLUMES.shape and result.isfinite().all()
+    assert not torch.allclose(result, VOLUMES, atol=0.05)
 
 
-def test_only_training_is_changed_and_the_stored_batch_is_not(tmp_path: Path) -> None:
+def test_evaluation_is_not_augmented(tmp_path: Path) -> None:
     file = experiments.classification_file(tmp_path)
-    plain, changed_ones = (
-        HDF5DataModule(file, batch_size=8, augmentation=how) for how in (None, {"shift": 0.3, "noise": 0.5})
+    plain, augmented = (
+        HDF5DataModule(file, batch_size=8, augmentation=section) for section in (None, {"shift": 0.3, "noise": 0.5})
     )
-    for one, other in zip(plain.val_dataloader(), changed_ones.val_dataloader(), strict=True):
-        assert torch.equal(changed_ones.on_after_batch_transfer(other, 0)[0], plain.on_after_batch_transfer(one, 0)[0])
+    for one, other in zip(plain.val_dataloader(), augmented.val_dataloader(), strict=True):
+        assert torch.equal(augmented.on_after_batch_transfer(other, 0)[0], plain.on_after_batch_transfer(one, 0)[0])
 
 
-def test_a_stopped_training_sees_the_same_images(tmp_path: Path) -> None:
+def test_resumed_run_sees_the_same_images(tmp_path: Path) -> None:
     file = experiments.classification_file(tmp_path)
-    how = {"rotate": 20.0, "shift": 0.2, "noise": 0.3, "mirror": [-1]}
-    content = experiments.raw(file, data={"augmentation": how}, trainer={"max_epochs": 2})
-    whole, stopped, without = (
+    section = {"rotate": 20.0, "shift": 0.2, "noise": 0.3, "mirror": [-1]}
+    content = experiments.raw(file, data={"augmentation": section}, trainer={"max_epochs": 2})
+    uninterrupted, stopped, without = (
         experiments.prepared(tmp_path, c) for c in (content, content, experiments.raw(file, trainer={"max_epochs": 2}))
     )
-    for run in (whole, without):
+    for run in (uninterrupted, without):
         train(run)
     assert attempt(stopped, Stop(3)) == 75
     assert attempt(stopped) == 0
-    weights = [torch.load(r.last_checkpoint, weights_only=True)["state_dict"] for r in (whole, stopped, without)]
+    weights = [
+        torch.load(r.last_checkpoint, weights_only=True)["state_dict"] for r in (uninterrupted, stopped, without)
+    ]
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
     assert not torch.equal(weights[0]["head.weight"], weights[2]["head.weight"])
 
 
-def test_vectors_cannot_be_turned(tmp_path: Path) -> None:
+def test_vectors_cannot_be_augmented(tmp_path: Path) -> None:
     config = DataConfig(file=str(experiments.regression_file(tmp_path)), augmentation=Augmentation(rotate=10.0))
-    with pytest.raises(ConfigError, match=r"data\.augmentation: is for images and volumes"):
+    with pytest.raises(ConfigError, match=r"data\.augmentation: works on images and volumes only"):
         open_spec(config)

@@ -1,5 +1,4 @@
-"""Imputation, projection and indicators: fitted on the training split alone, told in the spec, kept
-in a checkpoint."""
+"""Imputation, projection and indicators: fitted on the training split, kept in checkpoints."""
 
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,13 @@ import torch
 
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.files.data_file import open_spec
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.preprocessing.imputation import Missing
 from hpc_dl.data.preprocessing.pipeline import Preprocessing
 from hpc_dl.errors import ConfigError, DataError
 from tests import experiments
+from tests.data.small_files import MakeFile
 from tests.training.attempts import weights_of_each_rank
-
-from .conftest import MakeFile
 
 NAN = np.nan
 TRAIN = np.array([[1, 10, 0], [NAN, 10, 0], [3, 30, NAN], [8, NAN, NAN], [4, 20, 1], [4, 20, 1]], "f4")
@@ -25,8 +23,8 @@ LABELS = np.array([0, 0, 1, 1, 0, 0])
 
 
 @pytest.fixture
-def lacking(foreign_file: MakeFile) -> Path:
-    """Values are missing; the validation split is far off, and must not count."""
+def incomplete(foreign_file: MakeFile) -> Path:
+    """A file with missing values; its validation split is very different, and must not count."""
     held_out = np.array([[1000, NAN, 1000]] * 4, "f4")
     return foreign_file(
         train__inputs=TRAIN, train__targets=LABELS, val__inputs=held_out, val__targets=np.array([0, 1, 0, 1])
@@ -35,50 +33,50 @@ def lacking(foreign_file: MakeFile) -> Path:
 
 def preprocessed(path: Path, x: np.ndarray = TRAIN, **options: Any) -> torch.Tensor:
     batches = HDF5DataModule(path, **{"scaling": "none", **options})
-    found: torch.Tensor = batches.preprocessed((torch.from_numpy(x), None))[0]
-    assert found.shape[1:] == batches.spec.input_shape
-    return found
+    result: torch.Tensor = batches.preprocessed((torch.from_numpy(x), None))[0]
+    assert result.shape[1:] == batches.spec.input_shape
+    return result
 
 
 @pytest.mark.parametrize(
     ("method", "fills"),
     [("mean", [4, 18, 0.5]), ("median", [4, 20, 0.5]), ("most_frequent", [4, 10, 0]), ("own_class", [9, 31, 2])],
 )
-def test_missing_values_are_filled_from_the_training_split(lacking: Path, method: str, fills: list[float]) -> None:
-    found = preprocessed(lacking, imputation=method)
+def test_missing_values_are_filled_from_the_training_split(incomplete: Path, method: str, fills: list[float]) -> None:
+    result = preprocessed(incomplete, imputation=method)
     expected = np.where(np.isnan(TRAIN), np.array(fills, "f4"), TRAIN)
-    torch.testing.assert_close(found, torch.from_numpy(expected))
-    held_out = preprocessed(lacking, np.array([[NAN, 5, NAN]], "f4"), imputation=method)
+    torch.testing.assert_close(result, torch.from_numpy(expected))
+    held_out = preprocessed(incomplete, np.array([[NAN, 5, NAN]], "f4"), imputation=method)
     assert held_out.tolist() == [[fills[0], 5, fills[2]]]
 
 
-def test_scaling_is_fitted_to_what_was_filled_in(lacking: Path) -> None:
-    found = preprocessed(lacking, imputation="mean", scaling="standardize")
-    torch.testing.assert_close(found.mean(0), torch.zeros(3), atol=1e-6, rtol=0)
-    torch.testing.assert_close(found.std(0, correction=0), torch.ones(3))
+def test_scaling_is_fitted_after_imputation(incomplete: Path) -> None:
+    result = preprocessed(incomplete, imputation="mean", scaling="standardize")
+    torch.testing.assert_close(result.mean(0), torch.zeros(3), atol=1e-6, rtol=0)
+    torch.testing.assert_close(result.std(0, correction=0), torch.ones(3))
 
 
-def test_the_indicator_says_what_was_missing(lacking: Path) -> None:
-    found = preprocessed(lacking, imputation="median", missing_indicator=True)
-    assert np.array_equal(found[:, 3:].numpy(), np.isnan(TRAIN))
+def test_indicator_marks_missing_values(incomplete: Path) -> None:
+    result = preprocessed(incomplete, imputation="median", missing_indicator=True)
+    assert np.array_equal(result[:, 3:].numpy(), np.isnan(TRAIN))
 
 
-def test_a_channel_without_any_value_becomes_zero(foreign_file: MakeFile) -> None:
+def test_empty_channel_becomes_zero(foreign_file: MakeFile) -> None:
     path = foreign_file(train__inputs=np.full((4, 2), NAN, "f4"), train__targets=np.zeros(4))
     assert not preprocessed(path, np.full((4, 2), NAN, "f4"), imputation="most_frequent").any()
 
 
-def test_images_are_filled_by_channel(foreign_file: MakeFile) -> None:
+def test_images_are_imputed_by_channel(foreign_file: MakeFile) -> None:
     images = np.random.default_rng(0).normal(size=(6, 2, 4, 4)).astype("f4")
     images[0, 1, 2, 2] = NAN
     path = foreign_file(train__inputs=images, train__targets=np.zeros(6))
-    found = preprocessed(path, images, imputation="mean", missing_indicator=True)
-    assert found.shape == (6, 4, 4, 4)
-    assert float(found[0, 1, 2, 2]) == pytest.approx(np.nanmean(images[:, 1]), abs=1e-6)
-    assert found[:, 2:].nonzero().tolist() == [[0, 1, 2, 2]]
+    result = preprocessed(path, images, imputation="mean", missing_indicator=True)
+    assert result.shape == (6, 4, 4, 4)
+    assert float(result[0, 1, 2, 2]) == pytest.approx(np.nanmean(images[:, 1]), abs=1e-6)
+    assert result[:, 2:].nonzero().tolist() == [[0, 1, 2, 2]]
 
 
-def test_principal_components(foreign_file: MakeFile) -> None:
+def test_principal_components_diagonalize_the_covariance(foreign_file: MakeFile) -> None:
     generator = np.random.default_rng(0)
     x = (generator.normal(size=(300, 5)) @ generator.normal(size=(5, 5)) + 1000).astype("f4")
     path = foreign_file(train__inputs=x, train__targets=np.zeros(300))
@@ -92,7 +90,7 @@ def test_principal_components(foreign_file: MakeFile) -> None:
     torch.testing.assert_close(torch.cov(white.T, correction=0), torch.eye(5), atol=1e-3, rtol=0)
 
 
-def test_whitening_does_not_blow_up_what_is_constant(foreign_file: MakeFile) -> None:
+def test_whitening_ignores_constant_directions(foreign_file: MakeFile) -> None:
     x = np.random.default_rng(0).normal(size=(50, 2)).astype("f4")
     x = np.concatenate([x, x[:, :1], np.ones((50, 1), "f4")], 1)
     path = foreign_file(train__inputs=x, train__targets=np.zeros(50))
@@ -102,75 +100,73 @@ def test_whitening_does_not_blow_up_what_is_constant(foreign_file: MakeFile) -> 
     assert float(variances[2:].max()) < 1e-3
 
 
-def test_everything_comes_back_from_a_checkpoint(lacking: Path, tmp_path: Path) -> None:
-    batches = HDF5DataModule(lacking, imputation="mean", missing_indicator=True, projection="whiten", components=2)
+def test_preprocessing_is_restored_from_a_checkpoint(incomplete: Path, tmp_path: Path) -> None:
+    batches = HDF5DataModule(incomplete, imputation="mean", missing_indicator=True, projection="whiten", components=2)
     torch.save(batches.state_dict(), tmp_path / "x.ckpt")
-    other = HDF5DataModule(lacking, imputation="mean", missing_indicator=True, projection="whiten", components=2)
+    other = HDF5DataModule(incomplete, imputation="mean", missing_indicator=True, projection="whiten", components=2)
     other.load_state_dict(torch.load(tmp_path / "x.ckpt", weights_only=True))
     assert isinstance(other.preprocessings[0], Preprocessing)
     x = torch.from_numpy(TRAIN)
     assert torch.equal(batches.preprocessed((x,))[0], other.preprocessed((x,))[0])
-    assert other.missing_in_words() == []
+    assert other.describe_missing_values() == []
 
 
-def test_what_is_missing_is_told(lacking: Path) -> None:
-    (told,) = HDF5DataModule(lacking, imputation="mean").missing_in_words()
-    assert told.startswith("4 of 18 values of inputs are missing, in 3 of 3 channels: filled in (mean). ")
-    assert "seldom missing at random" in told
+def test_missing_values_are_described(incomplete: Path) -> None:
+    (line,) = HDF5DataModule(incomplete, imputation="mean").describe_missing_values()
+    assert line.startswith("4 of 18 values of inputs are missing, in 3 of 3 channels; filled in (mean). ")
+    assert "rarely missing at random" in line
 
 
-def test_classes_that_lack_more_values_are_told() -> None:
-    told = Missing(np.array([90, 0]), 400, np.array([[100, 90], [100, 0]])).in_words(
+def test_classes_with_more_missing_values_are_described() -> None:
+    line = Missing(np.array([90, 0]), 400, np.array([[100, 90], [100, 0]])).description(
         "inputs", "mean", False, ("a", "b")
     )
-    assert "not missing at random: samples that lack some are a 90% (χ² test: p = " in told
-    assert "channel 0" in told and "data.missing_indicator=true" in told
+    assert "not missing at random. Share of samples with missing values by class: a 90% (χ² test: p = " in line
+    assert "channel 0" in line and "`data.missing_indicator: true`" in line
 
 
-def test_the_test_of_independence() -> None:
+def test_p_value_of_independence() -> None:
     # Pearson's χ² of [[10, 20], [30, 20]] without a correction: 5.3333 at one degree of freedom.
     assert Missing(np.array([1]), 1, np.array([[30, 10], [50, 30]])).p_value == pytest.approx(0.0209213, abs=1e-6)
     assert Missing(np.array([1]), 1, np.array([[30, 0], [50, 0]])).p_value == 1
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        ({"missing_indicator": True}, "`missing_indicator` goes with `imputation`"),
-        ({"components": 2}, "`components` goes with `projection: pca` or `whiten`"),
+        ({"missing_indicator": True}, "`missing_indicator` requires `imputation`"),
+        ({"imputation": "mean", "components": 2}, "`components` requires `projection: pca` or `projection: whiten`"),
         (
-            {"projection": "pca", "components": 4},
-            r"data.components: are more than the features .*\(got 4; allowed: 1 to 3",
+            {"imputation": "mean", "projection": "pca", "components": 4},
+            r"data.components: exceeds the number of features .*\(got 4; allowed: 1 to 3",
         ),
     ],
 )
-def test_what_does_not_go_together_is_told(lacking: Path, options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
-        open_spec(DataConfig(file=str(lacking), imputation="mean", **options)) if "projection" in options else (
-            HDF5DataModule(lacking, **options)
-        )
+def test_options_that_do_not_fit_are_rejected(incomplete: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        _ = HDF5DataModule(incomplete, **options).spec
 
 
-def test_images_are_not_projected(foreign_file: MakeFile) -> None:
+def test_images_cannot_be_projected(foreign_file: MakeFile) -> None:
     path = foreign_file(train__inputs=np.zeros((4, 1, 3, 3), "f4"), train__targets=np.zeros(4))
-    with pytest.raises(ConfigError, match=r"data.projection: is for vectors; .* has inputs of the kind image"):
+    with pytest.raises(ConfigError, match=r"data.projection: works on vectors only, but .* has inputs of kind image"):
         open_spec(DataConfig(file=str(path), projection="pca"))
 
 
-def test_integers_have_nothing_missing(foreign_file: MakeFile) -> None:
+def test_integers_cannot_be_imputed(foreign_file: MakeFile) -> None:
     path = foreign_file(train__inputs=np.zeros((4, 3), "i4"), train__targets=np.zeros(4))
     with pytest.raises(ConfigError, match=r"data.imputation: has nothing to fill in: .* stores integers"):
         open_spec(DataConfig(file=str(path), imputation="mean"))
 
 
-def test_without_imputation_the_remedy_names_it(lacking: Path) -> None:
+def test_remedy_for_nan_names_imputation(incomplete: Path) -> None:
     with pytest.raises(DataError, match=r"`data.imputation: mean`"):
-        _ = HDF5DataModule(lacking).preprocessings
+        _ = HDF5DataModule(incomplete).preprocessings
 
 
 @pytest.mark.slow
-def test_all_ranks_see_the_same_components(tmp_path: Path, foreign_file: MakeFile) -> None:
-    # The same variance in all directions: each fit could turn them as it likes.
+def test_all_ranks_use_the_same_components(tmp_path: Path, foreign_file: MakeFile) -> None:
+    # The same variance in all directions: the components are not unique.
     x = np.random.default_rng(0).normal(size=(64, 6)).astype("f4")
     y = (x[:, 0] > 0).astype(int)
     path = foreign_file(train__inputs=x, train__targets=y, val__inputs=x[:16], val__targets=y[:16])

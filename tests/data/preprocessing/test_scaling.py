@@ -1,4 +1,4 @@
-"""Scaling: fitted on the training split alone, per channel, the same for every layout."""
+"""Scaling: fitted on the training split only, per channel."""
 
 from typing import Any
 
@@ -8,18 +8,17 @@ import torch
 
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.files.data_file import open_data
-from hpc_dl.data.preprocessing.pipeline import _chosen, fit_preprocessing
+from hpc_dl.data.preprocessing.pipeline import _samples_to_fit, fit_preprocessing
 from hpc_dl.data.preprocessing.scaling import Scaling
 from hpc_dl.errors import DataError
-
-from .conftest import MakeFile
+from tests.data.small_files import MakeFile
 
 GENERATOR = np.random.default_rng(0)
 FLOATS = (GENERATOR.normal(size=(40, 3, 5, 5)) * [[[[1]], [[10]], [[0]]]] + [[[[0]], [[1e4]], [[7]]]]).astype("f4")
 
 
 def fitted(make: MakeFile, inputs: np.ndarray, method: Any) -> Scaling:
-    # The held-out half is far off: it must not count.
+    # The validation split is very different, and must not count.
     held_out = np.full_like(inputs, 99)
     path = make(
         train__inputs=inputs,
@@ -42,10 +41,10 @@ def test_standardize_per_channel(foreign_file: MakeFile) -> None:
     assert scaled.dtype == torch.float32
     torch.testing.assert_close(scaled[:, 2], torch.zeros(40, 5, 5))  # a constant channel is 0, not NaN
     torch.testing.assert_close(scaled[:, 1].std(), torch.tensor(1.0), atol=1e-3, rtol=0)
-    assert torch.equal(x, torch.from_numpy(FLOATS))  # the batch itself is left alone
+    assert torch.equal(x, torch.from_numpy(FLOATS))  # the batch itself is not modified
 
 
-def test_unit_of_integers_has_one_range_for_all(foreign_file: MakeFile) -> None:
+def test_unit_of_integers_uses_one_range(foreign_file: MakeFile) -> None:
     integers = GENERATOR.integers(3, 17, (40, 2, 4, 4), np.uint8)
     integers[:, 1] //= 2
     scaling = fitted(foreign_file, integers, "auto")
@@ -65,26 +64,26 @@ def test_center_keeps_the_deviation(foreign_file: MakeFile) -> None:
     np.testing.assert_allclose(scaled.std((0, 2, 3)), FLOATS.std((0, 2, 3), ddof=1), atol=1e-3)
 
 
-def test_none_converts_only(foreign_file: MakeFile) -> None:
+def test_none_only_converts(foreign_file: MakeFile) -> None:
     integers = np.full((40, 6), 200, np.uint8)
     assert torch.equal(fitted(foreign_file, integers, "none")(torch.from_numpy(integers)), torch.full((40, 6), 200.0))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("method", ["unit", "standardize"])
-def test_nan_in_the_inputs_is_told(foreign_file: MakeFile, value: float, method: str) -> None:
+def test_nan_in_the_inputs_is_reported(foreign_file: MakeFile, value: float, method: str) -> None:
     bad = FLOATS.copy()
     bad[5, 1] = value
     with pytest.raises(DataError, match=r"inputs hold NaN or infinite values.*`hpc-dl data verify` counts them"):
         fitted(foreign_file, bad, method)
 
 
-def test_state_round_trip() -> None:
+def test_state_dict_restores_the_scaling() -> None:
     scaling = Scaling("standardize", (1.0, 2.0), (3.0, 4.0))
     assert Scaling.from_state_dict(scaling.state_dict()) == scaling
 
 
-def test_a_large_split_is_sampled_in_blocks(foreign_file: MakeFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_split_is_sampled_in_blocks(foreign_file: MakeFile, monkeypatch: pytest.MonkeyPatch) -> None:
     values = GENERATOR.normal(size=(20_000, 40)).astype("f4")
     values[:, 1] += np.linspace(0, 8, 20_000)  # drifts along the file
     monkeypatch.setattr("hpc_dl.data.preprocessing.pipeline._MAX_SAMPLES", 5000)
@@ -93,5 +92,5 @@ def test_a_large_split_is_sampled_in_blocks(foreign_file: MakeFile, monkeypatch:
     np.testing.assert_allclose(scaling.divisor, values.std(0), rtol=0.15)
     path = foreign_file("whole.h5", train__inputs=values, train__targets=np.zeros(20_000))
     with open_data(path, DataConfig(file=str(path))).reader("train") as reader:
-        chosen = _chosen(reader)
+        chosen = _samples_to_fit(reader)
     assert 4000 < len(chosen) <= 5000 and chosen[0] == 0 and chosen[-1] == 19_999

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from hpc_dl.data.config import DataConfig
-from hpc_dl.data.files.data_file import open_data, open_spec
+from hpc_dl.data.files.data_file import open_data
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.sources.mnist1d import _generate
 
 from .conftest import Made

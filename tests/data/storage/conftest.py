@@ -1,4 +1,4 @@
-"""Small files in every layout that HDF5 offers."""
+"""Small files in every layout of HDF5."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -41,7 +41,7 @@ Store = Callable[..., Path]
 
 
 def values(dtype: str, shape: tuple[int, ...] = SHAPE) -> NDArray[Any]:
-    """Numbers that compress, each row another."""
+    """Compressible numbers; every row is different."""
     rows = np.arange(np.prod(shape)).reshape(shape)
     noise = np.random.default_rng(0).integers(0, 4, shape)
     return ((rows // 3 + noise) % (2 if dtype == "?" else 100)).astype(dtype)
@@ -49,12 +49,14 @@ def values(dtype: str, shape: tuple[int, ...] = SHAPE) -> NDArray[Any]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """Writes one dataset ``x`` to a file."""
+    """Writes a file with one dataset ``x``."""
 
-    def write(data: NDArray[Any], name: str = "x.h5", libver: str = "earliest", userblock: int = 0, **how: Any) -> Path:
+    def write(
+        data: NDArray[Any], name: str = "x.h5", libver: str = "earliest", userblock: int = 0, **options: Any
+    ) -> Path:
         path = tmp_path / name
         with h5py.File(path, "w", libver=libver, userblock_size=userblock) as file:
-            file.create_dataset("x", data=data, **how)
+            file.create_dataset("x", data=data, **options)
         return path
 
     return write

@@ -1,5 +1,4 @@
-"""Files that are damaged, cut off, or changed under a running job: a named error, or documented
-silence."""
+"""Files that are damaged, truncated, or changed while they are read."""
 
 import os
 import resource
@@ -21,7 +20,7 @@ from hpc_dl.errors import DataError
 from .conftest import FILTERS, SHAPE, Store, damage, values
 
 ALL = np.arange(SHAPE[0])
-SEES_EVERY_FLIPPED_BIT = (
+DETECTS_EVERY_FLIPPED_BIT = (
     "gzip",
     "shuffle gzip",
     "fletcher32",
@@ -32,9 +31,8 @@ SEES_EVERY_FLIPPED_BIT = (
 
 
 @pytest.mark.parametrize("name", [name for name in FILTERS if name != "none"])
-def test_damaged_chunks(store: Store, name: str) -> None:
-    """Checksums see every damage. The other codecs may give wrong values, but of the right number,
-    and never crash."""
+def test_damaged_chunk_is_reported(store: Store, name: str) -> None:
+    """Checksums detect all damage; other codecs may return wrong values, but never crash."""
     expected = values("<i4")
     path = store(expected, chunks=(4, 5, 6), **FILTERS[name])
     with h5py.File(path) as file:
@@ -58,11 +56,11 @@ def test_damaged_chunks(store: Store, name: str) -> None:
             else:
                 assert taken.shape == expected.shape
                 np.testing.assert_array_equal(np.delete(taken, range(8, 12), 0), np.delete(expected, range(8, 12), 0))
-                # A bit that means nothing may have flipped, in the header of bzip2 for example.
-                assert name not in SEES_EVERY_FLIPPED_BIT or np.array_equal(taken, expected)
+                # The flipped bit may be unused, for example in the header of bzip2.
+                assert name not in DETECTS_EVERY_FLIPPED_BIT or np.array_equal(taken, expected)
     damage(path, info.byte_offset, bytes(len(good)))
     with closing(open_rows(path, "x", threads=2)) as reader:
-        # Zeros are good values where nothing is compressed, and zero is their Fletcher-32 checksum.
+        # Without compression zeros are valid values, and zero is their Fletcher-32 checksum.
         if name not in ("bitshuffle", "fletcher32"):
             with pytest.raises(DataError, match=r"the chunk at \(8, 0, 0\)"):
                 reader.take(ALL)
@@ -87,7 +85,7 @@ def test_verify_names_every_damaged_chunk(store: Store) -> None:
     assert "(4, 0)" in str(caught.value) and "(28, 0)" in str(caught.value)
 
 
-def test_verify_lists_a_few_of_many(store: Store) -> None:
+def test_verify_lists_some_of_many_damaged_chunks(store: Store) -> None:
     path = store(values("<i4", (400, 6)), chunks=(4, 6), compression="gzip")
     with h5py.File(path) as file:
         offsets = [file["x"].id.get_chunk_info(number).byte_offset for number in range(100)]
@@ -96,10 +94,10 @@ def test_verify_lists_a_few_of_many(store: Store) -> None:
     with pytest.raises(DataError) as caught:
         verify(path)
     assert len(caught.value.faults) == 9
-    assert "52 more parts of it are damaged" in str(caught.value)
+    assert "52 more parts are damaged" in str(caught.value)
 
 
-def test_verify_says_where_a_flipped_bit_cannot_be_seen(store: Store) -> None:
+def test_verify_lists_datasets_without_checksums(store: Store) -> None:
     path = store(values("<i4"))
     with h5py.File(path, "r+") as file:
         file.create_dataset("gzip", data=values("<i4"), compression="gzip")
@@ -109,22 +107,21 @@ def test_verify_says_where_a_flipped_bit_cannot_be_seen(store: Store) -> None:
     assert verify(path)["unprotected"] == ["/lzf", "/texts", "/x"]
 
 
-def test_a_truncated_file(store: Store) -> None:
-    """HDF5 itself notices a file that is shorter than its header says; an index that points too
-    far, it does not."""
+def test_truncated_file_is_reported(store: Store) -> None:
+    """HDF5 itself detects a file that is shorter than its header says."""
     path = store(values("<i4"), chunks=(4, 5, 6), compression="gzip")
     os.truncate(path, path.stat().st_size - 10)
     with pytest.raises(DataError, match="is truncated"):
         open_rows(path, "x")
 
 
-@pytest.mark.parametrize("how", [{}, {"chunks": (4, 5, 6)}, {"chunks": (4, 2, 6), "compression": "gzip"}], ids=str)
-def test_extents_behind_the_end_of_the_file(store: Store, how: dict[str, object]) -> None:
-    path = store(values("<i4"), **how)
+@pytest.mark.parametrize("options", [{}, {"chunks": (4, 5, 6)}, {"chunks": (4, 2, 6), "compression": "gzip"}], ids=str)
+def test_values_beyond_the_end_of_the_file_are_reported(store: Store, options: dict[str, object]) -> None:
+    path = store(values("<i4"), **options)
     with h5py.File(path) as file:
         dataset = file["x"]
         start, end = locate(dataset).extent
-        # The file is cut while it is open: HDF5 has seen its old length.
+        # The file is truncated while it is open, after HDF5 has checked its length.
         os.truncate(path, end - 1)
         with pytest.raises(
             DataError, match=r"x.h5:/x: is truncated: (its values|the chunk at \(\d+, \d+, 0\)) would end"
@@ -133,21 +130,21 @@ def test_extents_behind_the_end_of_the_file(store: Store, how: dict[str, object]
     assert start > 0
 
 
-def test_a_damaged_index_of_chunks(store: Store) -> None:
+def test_damaged_chunk_index_is_reported(store: Store) -> None:
     path = store(values("<i4"), chunks=(4, 5, 6), compression="gzip")
     content = path.read_bytes()
     damage(path, content.rindex(b"TREE"), b"EERT")
-    with pytest.raises(DataError, match=r"x.h5:/x: has a damaged index of chunks: .*signature"):
+    with pytest.raises(DataError, match=r"x.h5:/x: has a damaged chunk index: .*signature"):
         open_rows(path, "x")
 
 
-@pytest.mark.parametrize("how", [{}, {"chunks": (4, 5, 6)}, {"chunks": (4, 2, 6), "compression": "gzip"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"chunks": (4, 5, 6)}, {"chunks": (4, 2, 6), "compression": "gzip"}], ids=str)
 @pytest.mark.parametrize("change", ["cut", "written", "touched"])
-def test_a_file_that_changes_under_a_running_job(
-    store: Store, monkeypatch: pytest.MonkeyPatch, how: dict[str, object], change: str
+def test_file_changed_while_reading_is_reported(
+    store: Store, monkeypatch: pytest.MonkeyPatch, options: dict[str, object], change: str
 ) -> None:
-    monkeypatch.setattr(rawfile, "_SECONDS_BETWEEN_LOOKS", 0.0)
-    path = store(values("<i4"), **how)
+    monkeypatch.setattr(rawfile, "_SECONDS_BETWEEN_CHECKS", 0.0)
+    path = store(values("<i4"), **options)
     with closing(open_rows(path, "x")) as reader:
         reader.take(ALL)
         if change == "cut":
@@ -156,25 +153,25 @@ def test_a_file_that_changes_under_a_running_job(
             damage(path, 3000, b"12345")
         else:
             os.utime(path)
-        with pytest.raises(DataError, match=r"x.h5:/x: was changed while it is being read.*Leave the files"):
+        with pytest.raises(DataError, match=r"x.h5:/x: was changed while it was being read.*Start the job again"):
             reader.take(ALL)
 
 
-def test_a_file_that_is_replaced_is_still_there_for_those_who_read_it(store: Store, tmp_path: Path) -> None:
+def test_replaced_file_is_still_read(store: Store, tmp_path: Path) -> None:
     path = store(values("<i4"))
     with closing(open_rows(path, "x")) as reader:
         os.replace(store(values("<i4") + 1, name="new.h5"), path)
         np.testing.assert_array_equal(reader.take(ALL), values("<i4"))
 
 
-def test_looks_at_the_file_at_most_once_a_second(store: Store) -> None:
+def test_file_is_checked_at_most_once_a_second(store: Store) -> None:
     path = store(values("<i4"))
     with closing(open_rows(path, "x")) as reader:
         os.utime(path)
         np.testing.assert_array_equal(reader.take(ALL), values("<i4"))
 
 
-def test_an_unknown_filter(tmp_path: Path) -> None:
+def test_unknown_filter_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as file:
         creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -182,31 +179,17 @@ def test_an_unknown_filter(tmp_path: Path) -> None:
         creation.set_filter(300, h5py.h5z.FLAG_OPTIONAL, (1, 2))
         space = h5py.h5s.create_simple((8,))
         h5py.h5d.create(file.id, b"x", h5py.h5t.STD_I32LE, space, creation)
-    with pytest.raises(DataError, match=r"x.h5:/x: is packed by a filter that is not installed: 300.*HDF5_PLUGIN_PATH"):
+    with pytest.raises(
+        DataError, match=r"x.h5:/x: is compressed by a filter that is not installed: 300.*HDF5_PLUGIN_PATH"
+    ):
         open_rows(path, "x")
     assert "not installed: 300" in inspect(path)["datasets"][0]["reading"]
     with pytest.raises(DataError, match="not installed: 300"):
         verify(path)
 
 
-_BEYOND_ADDRESS_SPACE = """
-import resource, sys
-import numpy as np
-from hpc_dl.data.storage.rows import open_rows
-resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
-reader = open_rows(sys.argv[1], "x")
-rows = np.array([5, (1 << 28) - 1, 5, 0])
-print(reader.reading, reader.take(rows)[:, 3].tolist(), flush=True)
-reader.expect(rows)
-reader.load()
-reader = open_rows(sys.argv[1], "packed", threads=2)
-print(reader.take(np.array([9, 0]))[:, 0].tolist(), flush=True)
-"""
-
-
-def test_a_file_that_the_address_space_cannot_hold(tmp_path: Path) -> None:
-    """A sparse file of 128 GiB under a limit of 16 GiB (``ulimit -v``): read, not mapped; opened at
-    once."""
+def test_file_larger_than_the_address_space_is_read(tmp_path: Path) -> None:
+    """A sparse file of 128 GiB under a limit of 16 GiB (``ulimit -v``) is read without a map."""
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("packed", data=values("u1", (20, 6)), chunks=(4, 6), compression="gzip")
@@ -216,8 +199,8 @@ def test_a_file_that_the_address_space_cannot_hold(tmp_path: Path) -> None:
         offset = file["packed"].id.get_chunk_info(0).byte_offset
     assert offset < path.stat().st_size > 128 << 30 > path.stat().st_blocks * 512
     assert resource.getrlimit(resource.RLIMIT_AS)[1] == resource.RLIM_INFINITY
-    done = subprocess.run(
-        [sys.executable, "-c", _BEYOND_ADDRESS_SPACE, path], capture_output=True, text=True, timeout=60, check=False
-    )
+    script = Path(__file__).parent.parent / "scripts" / "read_beyond_address_space.py"
+    command = [sys.executable, str(script), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     packed = values("u1", (20, 6))[[9, 0], 0].tolist()
     assert done.stdout.splitlines() == ["read row by row [55, 99, 55, 0]", str(packed)], done.stderr

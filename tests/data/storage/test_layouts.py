@@ -1,4 +1,4 @@
-"""Rows from every layout, bit for bit as h5py reads them."""
+"""Rows of every layout, bit for bit as h5py reads them."""
 
 import ctypes
 import pickle
@@ -24,7 +24,7 @@ CHUNKS = ((4, 5, 6), (1, 5, 6), (23, 5, 6), (7, 2, 4), (5, 3, 6))
 
 
 def check(reader: RowReader, expected: NDArray[Any], seed: int = 0) -> None:
-    """Compare rows in any order, with repeats, all, and none."""
+    """Compare rows: all, none, in any order, with repeats."""
     random = np.random.default_rng(seed)
     num_rows = len(expected)
     for rows in (
@@ -35,8 +35,8 @@ def check(reader: RowReader, expected: NDArray[Any], seed: int = 0) -> None:
         np.array([num_rows - 1]),
         np.array([], np.intp),
     ):
-        reader.expect(rows)
-        reader.load()
+        reader.prefetch(rows)
+        reader.preload()
         taken = reader.take(rows)
         assert taken.dtype == expected.dtype.newbyteorder("=") and taken.dtype.isnative
         assert taken.flags.c_contiguous and taken.flags.writeable and taken.flags.aligned
@@ -47,7 +47,7 @@ def check(reader: RowReader, expected: NDArray[Any], seed: int = 0) -> None:
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_every_filter(store: Store, name: str) -> None:
+def test_every_filter_is_decoded(store: Store, name: str) -> None:
     for seed, dtype in enumerate(DTYPES):
         expected = values(dtype)
         for chunks in CHUNKS:
@@ -58,7 +58,7 @@ def test_every_filter(store: Store, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BY_HDF5)
-def test_filters_that_are_left_to_hdf5(store: Store, name: str) -> None:
+def test_rare_filters_are_left_to_hdf5(store: Store, name: str) -> None:
     expected = values("<i4")
     with closing(open_rows(store(expected, chunks=(4, 5, 6), **BY_HDF5[name]), "/x", threads=2)) as reader:
         assert reader.reading == f"by h5py: filter {name}"
@@ -77,7 +77,7 @@ def test_contiguous_rows_are_mapped(store: Store, dtype: str) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_threads_share_the_rows_of_a_large_batch(store: Store, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mapped, "_SHARED_BYTES", 0)
-    monkeypatch.setattr(mapped, "_SLEEPY", False)
+    monkeypatch.setattr(mapped, "_THREADS_SLEEP", False)
     shared: list[int] = []
     index_select = torch.index_select
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
@@ -89,7 +89,7 @@ def test_threads_share_the_rows_of_a_large_batch(store: Store, dtype: str, monke
     assert len(shared) == 3 * 8
 
 
-def test_whole_rows_in_plain_chunks_are_mapped_too(store: Store) -> None:
+def test_whole_rows_in_uncompressed_chunks_are_mapped(store: Store) -> None:
     expected = values("<f4")
     with closing(open_rows(store(expected, chunks=(4, 5, 6)), "x")) as reader:
         assert (reader.reading, reader.rows_together) == ("chunks, not compressed, mapped", 1)
@@ -97,7 +97,7 @@ def test_whole_rows_in_plain_chunks_are_mapped_too(store: Store) -> None:
         assert (reader.reading, reader.rows_together) == ("chunks, not compressed", 4)
 
 
-def test_how_compressed_chunks_are_read(store: Store) -> None:
+def test_reading_describes_compressed_chunks(store: Store) -> None:
     path = store(values("<f4"), chunks=(4, 5, 6), compression="gzip", shuffle=True)
     with closing(open_rows(path, "x", threads=2)) as reader:
         assert (reader.reading, reader.rows_together) == ("chunks, shuffle, gzip, decoded by 2 threads", 4)
@@ -105,11 +105,11 @@ def test_how_compressed_chunks_are_read(store: Store) -> None:
 
 @pytest.mark.parametrize("libver", ["earliest", "v110", "latest"])
 @pytest.mark.parametrize("maxshape", [None, (None, 5, 6), (None, None, 6), (30, 5, 6)], ids=str)
-def test_every_kind_of_chunk_index(store: Store, libver: str, maxshape: tuple[int | None, ...] | None) -> None:
+def test_every_kind_of_chunk_index_is_read(store: Store, libver: str, maxshape: tuple[int | None, ...] | None) -> None:
     expected = values("<i2")
-    for wanted in ((4, 5, 6), (40, 8, 6), (5, 2, 3)):
+    for full in ((4, 5, 6), (40, 8, 6), (5, 2, 3)):
         # A chunk may be larger than the dataset where the dataset may grow.
-        chunks = tuple(min(size, end or size) for size, end in zip(wanted, maxshape or SHAPE, strict=True))
+        chunks = tuple(min(size, end or size) for size, end in zip(full, maxshape or SHAPE, strict=True))
         for filters in ({}, {"compression": "gzip"}):
             path = store(expected, libver=libver, maxshape=maxshape, chunks=chunks, **filters)
             with closing(open_rows(path, "x")) as reader:
@@ -117,14 +117,14 @@ def test_every_kind_of_chunk_index(store: Store, libver: str, maxshape: tuple[in
 
 
 @pytest.mark.parametrize("userblock", [512, 4096])
-@pytest.mark.parametrize("how", [{}, {"chunks": (4, 5, 6)}, {"chunks": (4, 2, 6), "compression": "gzip"}], ids=str)
-def test_a_user_block_shifts_nothing(store: Store, userblock: int, how: dict[str, Any]) -> None:
+@pytest.mark.parametrize("options", [{}, {"chunks": (4, 5, 6)}, {"chunks": (4, 2, 6), "compression": "gzip"}], ids=str)
+def test_user_block_does_not_shift_rows(store: Store, userblock: int, options: dict[str, Any]) -> None:
     expected = values("<i2")
-    with closing(open_rows(store(expected, userblock=userblock, **how), "x")) as reader:
+    with closing(open_rows(store(expected, userblock=userblock, **options), "x")) as reader:
         check(reader, expected)
 
 
-def test_chunks_that_were_never_written_are_fill_values(tmp_path: Path) -> None:
+def test_unwritten_chunks_read_as_fill_values(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     for chunks in ((4, 5, 6), (4, 2, 6)):
         for dtype in ("<f4", ">i2"):
@@ -140,7 +140,7 @@ def test_chunks_that_were_never_written_are_fill_values(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("chunks", [(4, 5, 6), (4, 2, 6)])
-def test_filters_that_were_skipped_for_some_chunks(store: Store, chunks: tuple[int, ...]) -> None:
+def test_filters_skipped_for_some_chunks(store: Store, chunks: tuple[int, ...]) -> None:
     expected = values("<i2")
     path = store(expected, chunks=chunks, compression="gzip", shuffle=True)
     with h5py.File(path, "r+") as file:
@@ -153,7 +153,7 @@ def test_filters_that_were_skipped_for_some_chunks(store: Store, chunks: tuple[i
         check(reader, expected)
 
 
-def test_a_pipeline_that_was_skipped_everywhere_is_mapped(store: Store) -> None:
+def test_filters_skipped_for_all_chunks_are_mapped(store: Store) -> None:
     expected = values("<i2")
     path = store(expected, chunks=(23, 5, 6), compression="gzip")
     with h5py.File(path, "r+") as file:
@@ -163,9 +163,8 @@ def test_a_pipeline_that_was_skipped_everywhere_is_mapped(store: Store) -> None:
         check(reader, expected)
 
 
-def test_chunks_at_the_edge_may_be_left_unfiltered(tmp_path: Path) -> None:
-    """``H5Pset_chunk_opts`` of HDF5 1.10, which h5py does not offer; the index has no mark on such
-    chunks."""
+def test_unfiltered_edge_chunks_are_read(tmp_path: Path) -> None:
+    """HDF5 1.10 can leave them unmarked in the index (``H5Pset_chunk_opts``)."""
     expected = values("<i2")
     library = ctypes.CDLL(h5py.h5z.__file__)
     library.H5Pset_chunk_opts.argtypes = [ctypes.c_int64, ctypes.c_uint]
@@ -181,7 +180,7 @@ def test_chunks_at_the_edge_may_be_left_unfiltered(tmp_path: Path) -> None:
         check(reader, expected)
 
 
-def test_types_that_hdf5_converts_are_left_to_it(tmp_path: Path) -> None:
+def test_converted_types_are_left_to_hdf5(tmp_path: Path) -> None:
     expected = values("<i2")
     with h5py.File(tmp_path / "x.h5", "w") as file:
         twelve_bits = h5py.h5t.STD_I16LE.copy()
@@ -198,7 +197,7 @@ def test_types_that_hdf5_converts_are_left_to_it(tmp_path: Path) -> None:
             assert len(reader.take(np.array([1] * length))) == length
 
 
-def test_compact_enum_and_sparse_rows_by_hdf5(tmp_path: Path) -> None:
+def test_compact_enum_and_sparse_datasets(tmp_path: Path) -> None:
     expected = values("<i2")
     with h5py.File(tmp_path / "x.h5", "w") as file:
         creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -210,14 +209,14 @@ def test_compact_enum_and_sparse_rows_by_hdf5(tmp_path: Path) -> None:
     for name, content, reading in (
         ("compact", expected, "by h5py: values in the header"),
         ("enum", values("u1"), "mapped"),
-        ("long", np.full((5000, 3), 2, "<i4"), "by h5py: nothing was written yet"),
+        ("long", np.full((5000, 3), 2, "<i4"), "by h5py: no values written yet"),
     ):
         with closing(open_rows(tmp_path / "x.h5", name)) as reader:
             assert reader.reading == reading
             check(reader, content)
 
 
-def test_a_layout_is_plain_data(store: Store) -> None:
+def test_layout_can_be_pickled(store: Store) -> None:
     path = store(values("<i2"), chunks=(4, 2, 6), compression="gzip")
     with h5py.File(path) as file:
         layout = pickle.loads(pickle.dumps(locate(file["x"])))
@@ -226,18 +225,18 @@ def test_a_layout_is_plain_data(store: Store) -> None:
     assert (layout.file, layout.name, layout.row_bytes) == (str(path.resolve()), "/x", 60)
 
 
-def test_no_file_stays_open_in_hdf5(store: Store) -> None:
-    """So that forks, threads and pickles are safe."""
-    for how in ({}, {"chunks": (4, 2, 6), "compression": "gzip"}):
-        path = store(values("<i2"), **how)
+def test_reader_keeps_no_hdf5_file_open(store: Store) -> None:
+    """Forks, threads and pickles are therefore safe."""
+    for options in ({}, {"chunks": (4, 2, 6), "compression": "gzip"}):
+        path = store(values("<i2"), **options)
         before = h5py.h5f.get_obj_count()
         reader = open_rows(path, "x")
         assert h5py.h5f.get_obj_count() == before
         reader.close()
 
 
-def test_many_threads_take_at_once(store: Store) -> None:
-    """A reader belongs to one thread, but several readers of one file may decode at the same time."""
+def test_readers_of_several_threads_decode_at_once(store: Store) -> None:
+    """A reader belongs to one thread, but several readers may read one file at the same time."""
     expected = values("<i4", (500, 40))
     path = store(expected, chunks=(7, 40), **FILTERS["zstd"])
     wrong: list[int] = []
@@ -257,12 +256,12 @@ def test_many_threads_take_at_once(store: Store) -> None:
     assert not wrong and not any(thread.is_alive() for thread in threads)
 
 
-def test_memory_of_large_windows_is_used_again_but_never_under_anyone(store: Store) -> None:
+def test_window_memory_is_reused_only_when_free(store: Store) -> None:
     expected = values("<f4", (3000, 200))
     path = store(expected, chunks=(100, 200), **FILTERS["zstd"])
     with closing(open_rows(path, "x")) as reader:
         windows = [np.random.default_rng(seed).permutation(3000)[: 2900 - seed] for seed in range(8)]
-        kept = {}  # a slice of some windows, as a batch is
+        kept = {}  # slices of some windows, like batches
         addresses = []
         for number, rows in enumerate(windows):
             taken = reader.take(rows)
@@ -273,5 +272,5 @@ def test_memory_of_large_windows_is_used_again_but_never_under_anyone(store: Sto
             del taken
         for number, part in kept.items():
             np.testing.assert_array_equal(part, expected[windows[number][5:70]].reshape(-1))
-    assert len(set(addresses)) < len(addresses), "memory was used again"
+    assert len(set(addresses)) < len(addresses), "memory was reused"
     assert len({addresses[number] for number in kept}) == len(kept)

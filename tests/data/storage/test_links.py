@@ -1,5 +1,4 @@
-"""External links, external storage and virtual datasets: followed inside the folder of the file,
-else refused."""
+"""Links, external storage and virtual datasets are followed only inside the folder of the file."""
 
 import os
 from contextlib import closing
@@ -21,7 +20,7 @@ EXPECTED = values("<i4", (20, 6))
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with a data file in it and in a folder below; another one lies outside."""
+    """A folder with a data file and another one in a subfolder; a third one is outside."""
     for name in ("data", "data/parts", "elsewhere"):
         (tmp_path / name).mkdir()
         with h5py.File(tmp_path / name / "part.h5", "w") as file:
@@ -58,7 +57,7 @@ def read(path: Path) -> tuple[str, np.ndarray]:
         return reader.reading, taken
 
 
-def refused(path: Path, *parts: str) -> None:
+def rejects(path: Path, *parts: str) -> None:
     with open_file(path) as file, pytest.raises(DataError) as caught:
         find_dataset(file, "x", "data.inputs")
     for part in (f"{path}:/x: ", *parts):
@@ -70,61 +69,61 @@ def refused(path: Path, *parts: str) -> None:
 
 @pytest.mark.parametrize("name", ["x", "gzip"])
 @pytest.mark.parametrize("target", ["part.h5", "parts/part.h5", "parts/../part.h5"])
-def test_links_in_the_folder_are_as_fast_as_what_they_lead_to(folder: Path, target: str, name: str) -> None:
+def test_links_inside_the_folder_are_read_like_their_target(folder: Path, target: str, name: str) -> None:
     link(folder / "a.h5", target, name)
     reading, taken = read(folder / "a.h5")
     assert reading == ("mapped" if name == "x" else "chunks, gzip, decoded by 1 thread")
     np.testing.assert_array_equal(taken, EXPECTED)
 
 
-def test_a_link_to_a_link(folder: Path) -> None:
+def test_chained_links_are_followed(folder: Path) -> None:
     link(folder / "a.h5", "b.h5")
     link(folder / "b.h5", "parts/part.h5")
     np.testing.assert_array_equal(read(folder / "a.h5")[1], EXPECTED)
     link(folder / "b.h5", "../elsewhere/part.h5")
-    refused(folder / "a.h5", "is a link outside of the folder of its file", "elsewhere/part.h5")
+    rejects(folder / "a.h5", "is a link to a dataset outside the folder of its file", "elsewhere/part.h5")
 
 
-def test_links_out_of_the_folder_are_refused(folder: Path) -> None:
+def test_links_out_of_the_folder_are_rejected(folder: Path) -> None:
     for target in ("../elsewhere/part.h5", str(folder.parent / "elsewhere" / "part.h5")):
         link(folder / "a.h5", target)
-        refused(folder / "a.h5", "outside of the folder", f"allowed: {folder} and below", "hpc-dl data pack")
+        rejects(folder / "a.h5", "outside the folder", f"allowed: {folder} and its subfolders", "hpc-dl data pack")
 
 
-def test_a_symbolic_link_does_not_hide_where_a_file_is(folder: Path) -> None:
+def test_symbolic_link_does_not_hide_the_target(folder: Path) -> None:
     (folder / "disguise.h5").symlink_to(folder.parent / "elsewhere" / "part.h5")
     link(folder / "a.h5", "disguise.h5")
-    refused(folder / "a.h5", "elsewhere/part.h5")
+    rejects(folder / "a.h5", "elsewhere/part.h5")
 
 
-def test_a_symbolic_link_to_the_data_file_is_the_user_s_own(folder: Path, tmp_path: Path) -> None:
+def test_symbolic_link_to_the_data_file_is_followed(folder: Path, tmp_path: Path) -> None:
     link(folder / "a.h5", "part.h5")
     (tmp_path / "mine.h5").symlink_to(folder / "a.h5")
     np.testing.assert_array_equal(read(tmp_path / "mine.h5")[1], EXPECTED)
 
 
-def test_virtual_datasets(folder: Path) -> None:
+def test_virtual_dataset_is_read(folder: Path) -> None:
     virtual(folder / "a.h5", "part.h5", "parts/part.h5")
     reading, taken = read(folder / "a.h5")
     assert reading == "by h5py: virtual dataset"
     np.testing.assert_array_equal(taken, np.concatenate([EXPECTED, EXPECTED]))
     virtual(folder / "a.h5", "part.h5", "../elsewhere/part.h5")
-    refused(folder / "a.h5", "is a virtual dataset over another file outside of the folder", "elsewhere/part.h5")
+    rejects(folder / "a.h5", "is a virtual dataset with a source outside the folder", "elsewhere/part.h5")
 
 
-def test_virtual_datasets_over_links_and_each_other(folder: Path) -> None:
+def test_nested_virtual_datasets_and_links(folder: Path) -> None:
     virtual(folder / "b.h5", "parts/part.h5")
     virtual(folder / "a.h5", "b.h5")
     np.testing.assert_array_equal(read(folder / "a.h5")[1], EXPECTED)
     virtual(folder / "b.h5", str(folder.parent / "elsewhere" / "part.h5"))
-    refused(folder / "a.h5", "virtual dataset over another file outside", "elsewhere/part.h5")
+    rejects(folder / "a.h5", "virtual dataset with a source outside", "elsewhere/part.h5")
     link(folder / "b.h5", "../elsewhere/part.h5")
-    refused(folder / "a.h5", "elsewhere/part.h5")
+    rejects(folder / "a.h5", "elsewhere/part.h5")
     virtual(folder / "a.h5", "a.h5")
-    refused(folder / "a.h5", "is a virtual dataset of itself")
+    rejects(folder / "a.h5", "is a virtual dataset that contains itself")
 
 
-def test_a_virtual_dataset_within_its_own_file(folder: Path) -> None:
+def test_virtual_dataset_inside_one_file(folder: Path) -> None:
     with h5py.File(folder / "a.h5", "w") as file:
         file["deep/y"] = EXPECTED
         layout = h5py.VirtualLayout((20, 6), "<i4")
@@ -134,14 +133,14 @@ def test_a_virtual_dataset_within_its_own_file(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("source", "name"), [("gone.h5", "x"), ("part.h5", "gone")])
-def test_a_missing_source_is_not_read_as_fill_values(folder: Path, source: str, name: str) -> None:
+def test_missing_source_is_not_read_as_fill_values(folder: Path, source: str, name: str) -> None:
     virtual(folder / "a.h5", source, name=name)
-    refused(folder / "a.h5", "is missing: its rows would be fill values", "gone")
+    rejects(folder / "a.h5", "is a virtual dataset with a missing source, whose rows would read as fill values", "gone")
     with pytest.raises(DataError, match="fill values"):
         verify(folder / "a.h5")
 
 
-def test_external_storage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_external_storage_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     (folder / "raw.bin").write_bytes(EXPECTED.tobytes())
     external(folder / "a.h5", "raw.bin")
@@ -149,13 +148,13 @@ def test_external_storage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert reading == "by h5py: values in external files"
     np.testing.assert_array_equal(taken, EXPECTED)
     os.replace("raw.bin", folder.parent / "raw.bin")
-    refused(folder / "a.h5", "has its values in another file, which is missing or too short", "raw.bin")
+    rejects(folder / "a.h5", "stores its values in another file, which is missing or too short", "raw.bin")
     external(folder / "a.h5", str(folder.parent / "raw.bin"))
-    refused(folder / "a.h5", "has its values in another file outside of the folder", f"{folder} and below")
+    rejects(folder / "a.h5", "stores its values in another file outside the folder", f"{folder} and its subfolders")
 
 
-def test_rows_that_external_storage_does_not_have(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_external_storage_is_rejected(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     (folder / "raw.bin").write_bytes(EXPECTED.tobytes())
     external(folder / "a.h5", "raw.bin", num_rows=21)
-    refused(folder / "a.h5", "missing or too short")
+    rejects(folder / "a.h5", "missing or too short")

@@ -1,0 +1,72 @@
+"""The data set that a ``data`` section describes, as a model sees it; free of torch."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+
+from hpc_dl.data import sources
+from hpc_dl.data.config import DataConfig
+from hpc_dl.data.files.data_file import open_data
+from hpc_dl.data.files.fields import open_targets
+from hpc_dl.data.files.value_checks import sample_ranges
+from hpc_dl.data.preprocessed_spec import spec_after_preprocessing
+from hpc_dl.data.ragged import Ragged
+from hpc_dl.data.spec import DataSpec
+
+
+def open_spec(config: DataConfig, data_dir: str | Path | None = None) -> DataSpec:
+    """Open the section's file and return the shapes, task and classes that a model sees.
+
+    Only headers and targets are read, so this is light enough for a login node.
+
+    Args:
+        config: the ``data`` section.
+        data_dir: folder of the shipped sources; ``$HPC_DL_DATA`` or ``data`` if None.
+
+    Raises:
+        DataError: the file is missing, damaged, or does not fit the section. The problems of all
+            splits are reported at once.
+        ConfigError: the section asks for preprocessing that these inputs do not allow.
+    """
+    return spec_after_preprocessing(open_data(data_path(config, data_dir), config).spec, config)
+
+
+def data_path(config: DataConfig, data_dir: str | Path | None = None) -> Path:
+    """Return the absolute path of the section's file; a shipped source is made if it is missing.
+
+    Raises:
+        DataError: the source is unknown or cannot be made.
+    """
+    if config.source is not None:
+        return sources.ensure(config.source, data_dir).absolute()
+    assert config.file is not None  # DataConfig requires either a source or a file
+    return Path(config.file).expanduser().absolute()
+
+
+def class_counts(config: DataConfig) -> tuple[int, ...]:
+    """Count how often each class or label occurs in the training split.
+
+    Samples are counted, or their steps, pixels or nodes where each of these has a class.
+
+    Args:
+        config: the ``data`` section of a task with classes.
+
+    Raises:
+        DataError: the file is missing, damaged, or has no classes.
+    """
+    data = open_data(data_path(config), config)
+    spec, split = data.spec, data.splits["train"]
+    counts = np.zeros(spec.num_outputs, np.int64)
+    field = next(open_targets(spec, split))
+    with closing(field.rows):
+        for samples in sample_ranges(spec.sizes["train"], field, split, max_bytes=np.iinfo(np.int64).max):
+            values = field.take(split.dataset_indices(np.arange(samples.start, samples.stop)), None)
+            labels = values.values if isinstance(values, Ragged) else values
+            if spec.task == "multilabel":
+                counts += labels.astype(np.int64).sum(0)
+            else:
+                counts += np.bincount(labels.reshape(-1), minlength=spec.num_outputs)
+    return tuple(map(int, counts))
