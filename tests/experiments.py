@@ -13,9 +13,9 @@ from hpc_dl.cluster.prepare import prepare
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.files.format import Samples, write
 from hpc_dl.data.spec import DataSpec, FieldSpec
-from hpc_dl.learning.learner import Learning
 from hpc_dl.learning.losses import LossConfig
 from hpc_dl.learning.optimizers import OPTIMIZERS
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.schedules import SCHEDULES
 from hpc_dl.learning.task import Task
 from hpc_dl.runs.folder import RunFolder
@@ -116,8 +116,8 @@ def spec(
     )
 
 
-def learning(data: DataSpec, total_steps: int = 10) -> Learning:
+def training_recipe(data: DataSpec, total_steps: int = 10) -> TrainingRecipe:
     """Adam at a constant rate, with the loss that fits the data."""
-    return Learning(
+    return TrainingRecipe(
         Task(LossConfig(), data), OPTIMIZERS["adam"](name="adam"), SCHEDULES["constant"](name="constant"), total_steps
     )

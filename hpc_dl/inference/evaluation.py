@@ -67,7 +67,7 @@ def evaluate(finished: FinishedModel, split: str) -> dict[str, Any]:
 
 
 def _confusion(model: Supervised, batches: Any) -> list[list[int]]:
-    matrix = confusion_matrix(model.learning.data)
+    matrix = confusion_matrix(model.recipe.data)
     where = device()
     model.to(where).eval()
     with torch.inference_mode():

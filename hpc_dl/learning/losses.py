@@ -167,7 +167,7 @@ LOSSES: dict[str, Loss] = {
     "l1": _l1,
     "huber": _huber,
 }
-FITTING: dict[TaskName, tuple[str, ...]] = {
+COMPATIBLE_LOSSES: dict[TaskName, tuple[str, ...]] = {
     "classification": ("cross_entropy", "focal", "hinge", "perceptron"),
     "multilabel": ("bce",),
     "regression": ("mse", "half_mse", "l1", "huber"),
@@ -180,12 +180,12 @@ FITTING: dict[TaskName, tuple[str, ...]] = {
 }
 _SMOOTHING = ("cross_entropy", "cross_entropy_dice")
 assert set(LOSSES) | {"auto"} == set(get_args(LossName))
-assert set(FITTING) == set(get_args(TaskName))
+assert set(COMPATIBLE_LOSSES) == set(get_args(TaskName))
 
 
-def misfits(config: LossConfig, loss: str, data: DataSpec) -> list[Fault]:
+def loss_faults(config: LossConfig, loss: str, data: DataSpec) -> list[Fault]:
     """What of the section does not fit the data, or would have no effect with this loss."""
-    fitting = FITTING[data.task]
+    fitting = COMPATIBLE_LOSSES[data.task]
     if loss not in fitting:
         return [
             Fault(
@@ -230,7 +230,7 @@ def class_weights(config: LossConfig, data: DataSpec, counts: Sequence[int] | No
     """The weights of the K classes, (K,), or None where all are the same.
 
     Args:
-        config: the section, free of :func:`misfits`.
+        config: the section, free of :func:`loss_faults`.
         data: what is learned from.
         counts: how often each class, or label, is there in the training split; only ``balanced``
             needs them.

@@ -163,7 +163,7 @@ METRICS: dict[TaskName, dict[str, Callable[[int], Metric]]] = {
 }
 
 
-def usual(data: DataSpec) -> tuple[str, ...]:
+def default_metrics(data: DataSpec) -> tuple[str, ...]:
     """The metrics of a task for which none are named."""
     if data.task == "classification":
         names = ("accuracy", "balanced_accuracy", "f1")

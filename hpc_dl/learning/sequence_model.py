@@ -12,48 +12,54 @@ from torch import Tensor
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import PER_POSITION, DataSpec, InputKind, TaskName
 from hpc_dl.errors import ConfigError, Fault
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
-from hpc_dl.nn.sequences import StepVectors, pad, unpad
+from hpc_dl.nn.sequences import StepEmbedding, pad, unpad
 
 #: What such an architecture takes, and what for.
-KINDS: tuple[InputKind, ...] = ("series", "sequence", "tokens")
-TASKS: tuple[TaskName, ...] = ("classification", "multilabel", "regression", "sequence_labeling", "language_modeling")
+SEQUENCE_INPUTS: tuple[InputKind, ...] = ("series", "sequence", "tokens")
+SEQUENCE_TASKS: tuple[TaskName, ...] = (
+    "classification",
+    "multilabel",
+    "regression",
+    "sequence_labeling",
+    "language_modeling",
+)
 
 
 class SequenceModel(Supervised):
     """A network over the steps of a sample.
 
     A subclass builds its layers on vectors of size ``self.steps.size`` and says in :meth:`judge`
-    what it makes of them: ``self.num_outputs`` numbers for each step where ``self.by_step``, else
+    what it makes of them: ``self.num_outputs`` numbers for each step where ``self.per_step``, else
     for each sample.
 
     Attributes:
-        by_step: whether each step has a target of its own (many-to-many), or the sample has one
+        per_step: whether each step has a target of its own (many-to-many), or the sample has one
             (many-to-one).
         num_outputs: of a step or of a sample.
         steps: makes a vector of each step.
     """
 
-    def __init__(self, learning: Learning, embedding: int, vocabulary: int | None = None) -> None:
+    def __init__(self, recipe: TrainingRecipe, embedding: int, vocabulary: int | None = None) -> None:
         """Look what a step is.
 
         Args:
-            learning: how it learns, and from what.
+            recipe: task, optimizer and schedule, with the data.
             embedding: size of a token's vector.
             vocabulary: number of different tokens, where the data do not tell.
 
         Raises:
             ConfigError: the targets do not fit the steps, or the vocabulary is unknown.
         """
-        super().__init__(learning)
-        data = learning.data
+        super().__init__(recipe)
+        data = recipe.data
         _check_targets(data)
-        self.by_step = is_by_step(data)
-        windowed = self.by_step and data.task == "regression" and data.targets[0].window is not None
+        self.per_step = has_step_targets(data)
+        windowed = self.per_step and data.task == "regression" and data.targets[0].window is not None
         self.num_outputs = data.num_outputs // data.targets[0].shape[0] if windowed else data.num_outputs
         tokens = _vocabulary(data, vocabulary) if data.input_kind == "tokens" else None
-        self.steps = StepVectors(_num_features(data), tokens, embedding)
+        self.steps = StepEmbedding(_num_features(data), tokens, embedding)
 
     @abstractmethod
     def judge(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
@@ -65,7 +71,7 @@ class SequenceModel(Supervised):
                 have T.
 
         Returns:
-            (B, T, num_outputs) where ``self.by_step``, else (B, num_outputs).
+            (B, T, num_outputs) where ``self.per_step``, else (B, num_outputs).
         """
 
     def forward(self, x: Tensor | Ragged) -> Tensor:
@@ -82,21 +88,21 @@ class SequenceModel(Supervised):
         if isinstance(x, Ragged):
             values, lengths = pad(x.values, x.offsets)
             outputs = self.judge(self.steps(values), lengths)
-            return unpad(outputs, lengths) if self.by_step else outputs
-        series = self.learning.data.input_kind == "series"
+            return unpad(outputs, lengths) if self.per_step else outputs
+        series = self.recipe.data.input_kind == "series"
         outputs = self.judge(self.steps(x.transpose(1, 2) if series else x), None)
-        if not self.by_step:
+        if not self.per_step:
             return outputs
-        return outputs.transpose(1, 2) if self.learning.data.task in PER_POSITION else outputs.flatten(1)
+        return outputs.transpose(1, 2) if self.recipe.data.task in PER_POSITION else outputs.flatten(1)
 
 
-def is_by_step(data: DataSpec) -> bool:
+def has_step_targets(data: DataSpec) -> bool:
     """Whether each step has a target of its own."""
     target = data.targets[0]
     return data.task in PER_POSITION or target.ragged or target.window is not None
 
 
-def tells_next(data: DataSpec) -> bool:
+def predicts_next(data: DataSpec) -> bool:
     """Whether the targets are later steps of the inputs: a network that looks ahead would see the
     answers.
     """
@@ -114,7 +120,7 @@ def _vocabulary(data: DataSpec, given: int | None) -> int:
     """How many different tokens there are."""
     if given is not None:
         return given
-    if tells_next(data) and data.task in PER_POSITION:  # the targets are tokens of the same vocabulary
+    if predicts_next(data) and data.task in PER_POSITION:  # the targets are tokens of the same vocabulary
         return data.num_outputs
     if data.input_dtype == "uint8":
         return 256
@@ -127,7 +133,7 @@ def _vocabulary(data: DataSpec, given: int | None) -> int:
 
 def _check_targets(data: DataSpec) -> None:
     """Targets of steps belong to the steps of the inputs."""
-    if not is_by_step(data):
+    if not has_step_targets(data):
         return
     field, target = data.inputs[0], data.targets[0]
     faults = []

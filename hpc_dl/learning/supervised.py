@@ -9,11 +9,12 @@ import torch
 from torch import nn
 from torchmetrics import MeanMetric
 
-from hpc_dl.learning.learner import Learner, Learning
 from hpc_dl.learning.losses import penalty
+from hpc_dl.learning.recipe import TrainingRecipe
+from hpc_dl.learning.training_module import TrainingModule
 
 
-class Supervised(Learner):
+class Supervised(TrainingModule):
     """Training, validation and test of a network that maps inputs to the numbers that the task asks
     for.
 
@@ -23,10 +24,10 @@ class Supervised(Learner):
     it returns: see :class:`hpc_dl.learning.task.Task`.
     """
 
-    def __init__(self, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         self.evaluation = nn.ModuleDict(
-            {split: learning.task.metrics(f"{split}/") for split in ("val", "test")}
+            {split: recipe.task.metrics(f"{split}/") for split in ("val", "test")}
             | {f"{split}_loss": MeanMetric() for split in ("val", "test")}
         )
 
@@ -37,8 +38,8 @@ class Supervised(Learner):
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         """The mean loss of a batch, with the penalties on the weights, a scalar."""
         x, y = self.inputs_and_targets(batch)
-        loss = self.learning.task.loss(self.outputs_for(x, y), y)
-        config = self.learning.task.config
+        loss = self.recipe.task.loss(self.outputs_for(x, y), y)
+        config = self.recipe.task.config
         if config.l1 or config.l2:
             added = penalty(list(self.parameters()), config)
             return loss if added is None else loss + added
@@ -62,7 +63,7 @@ class Supervised(Learner):
 
     def inputs_and_targets(self, batch: Any) -> tuple[Any, Any]:
         """What :meth:`forward` gets of a batch, and what its outputs are compared with."""
-        data = self.learning.data
+        data = self.recipe.data
         if isinstance(batch, dict):
             named = {field.name: batch[field.name] for field in data.inputs}
             x = named if len(named) > 1 else next(iter(named.values()))
@@ -84,7 +85,7 @@ class Supervised(Learner):
     def _evaluate(self, split: str, batch: Any) -> None:
         x, y = self.inputs_and_targets(batch)
         outputs = self.outputs_for(x, y)
-        task = self.learning.task
+        task = self.recipe.task
         self.evaluation[f"{split}_loss"].update(task.loss(outputs, y), weight=task.weight(y))  # type: ignore[operator]
         task.update(self.evaluation[split], outputs, y)  # type: ignore[arg-type]
 

@@ -15,8 +15,8 @@ from torchmetrics import MetricCollection
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import PER_POSITION, DataSpec, TaskName
 from hpc_dl.errors import ConfigError, Fault, nearest
-from hpc_dl.learning.losses import FITTING, LOSSES, LossConfig, LossName, class_weights, misfits
-from hpc_dl.learning.metrics import METRICS, usual
+from hpc_dl.learning.losses import COMPATIBLE_LOSSES, LOSSES, LossConfig, LossName, class_weights, loss_faults
+from hpc_dl.learning.metrics import METRICS, default_metrics
 
 
 class Task:
@@ -60,10 +60,10 @@ class Task:
         self.name: TaskName = data.task
         self.data = data
         self.config = config
-        loss = FITTING[self.name][0] if config.name == "auto" else config.name
-        faults = misfits(config, loss, data)
+        loss = COMPATIBLE_LOSSES[self.name][0] if config.name == "auto" else config.name
+        faults = loss_faults(config, loss, data)
         known = METRICS[self.name]
-        self._metrics = usual(data) if metrics is None else tuple(metrics)
+        self._metrics = default_metrics(data) if metrics is None else tuple(metrics)
         faults += [
             Fault(
                 "metrics",

@@ -15,12 +15,12 @@ from torch import nn
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName, activation
 from hpc_dl.nn.convolution import convolution
-from hpc_dl.nn.upsampling import halved, unstrided
+from hpc_dl.nn.upsampling import halved, strided_upsampling
 from hpc_dl.schema import Unit
 
 
@@ -52,40 +52,40 @@ class AutoencoderConfig(ModelConfig):
     """What the outputs pass through; ``sigmoid`` suits inputs that are scaled to [0, 1] and the
     loss ``mse``."""
 
-    def module(self, data: DataSpec, learning: Learning) -> Autoencoder:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> Autoencoder:
         """The module for inputs of any shape.
 
         Raises:
-            ConfigError: vectors are to be convolved, the kernel is even, or the loss takes no
+            ConfigError: vectors are to be convolution_block, the kernel is even, or the loss takes no
                 sigmoid.
         """
         if self.channels and len(data.input_shape) == 1:
             raise ConfigError.at(
                 "model.channels",
-                "vectors have no axis along which they could be convolved",
+                "vectors have no axis along which they could be convolution_block",
                 value=self.channels,
                 allowed="[]",
                 remedy="use dense layers (model.widths) only",
             )
         if self.kernel_size % 2 == 0:
             raise ConfigError.at("model.kernel_size", "must be odd", value=self.kernel_size)
-        if self.output == "sigmoid" and learning.task.config.name == "bce":
+        if self.output == "sigmoid" and recipe.task.config.name == "bce":
             raise ConfigError.at("model.output", "the loss bce has its own sigmoid", value=self.output, allowed="none")
-        return Autoencoder(self, data, learning)
+        return Autoencoder(self, data, recipe)
 
 
 class Autoencoder(Supervised):
     """Encoder, linear code, decoder."""
 
-    def __init__(self, config: AutoencoderConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: AutoencoderConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         channels, *size = data.input_shape
         down: list[nn.Module] = [nn.Dropout(config.dropout)] if config.dropout else []
         up: list[nn.Module] = [nn.Sigmoid()] if config.output == "sigmoid" else []  # from the end to the beginning
         for num_out in config.channels:
             down.append(convolution(len(size), channels, num_out, config.kernel_size, stride=2))
             down.append(activation(config.activation))
-            up += [unstrided(num_out, channels, config.kernel_size, size), activation(config.activation)]
+            up += [strided_upsampling(num_out, channels, config.kernel_size, size), activation(config.activation)]
             channels, size = num_out, halved(size)
         down.append(nn.Flatten())
         up.append(nn.Unflatten(1, (channels, *size)))

@@ -12,8 +12,8 @@ import pytorch_lightning as pl
 
 from hpc_dl.data.spec import DENSE, DataSpec, InputKind, TaskName
 from hpc_dl.errors import ConfigError, Fault
-from hpc_dl.learning.learner import Learning
 from hpc_dl.learning.losses import LossName
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.nn.initialization import Initialization, initialize
 from hpc_dl.schema import Section
 
@@ -31,7 +31,7 @@ class ModelSection(Section):
     ``layers.0.*``."""
 
     @abstractmethod
-    def build(self, data: DataSpec, learning: Learning) -> pl.LightningModule:
+    def build(self, data: DataSpec, recipe: TrainingRecipe) -> pl.LightningModule:
         """The module for data of these shapes, with fresh weights.
 
         Raises:
@@ -61,21 +61,21 @@ class ModelConfig(ModelSection):
     init: Initialization = Initialization()
     """How the weights begin."""
 
-    def build(self, data: DataSpec, learning: Learning) -> pl.LightningModule:
+    def build(self, data: DataSpec, recipe: TrainingRecipe) -> pl.LightningModule:
         """The module for data of these shapes, with fresh weights.
 
         Raises:
             ConfigError: the architecture does not fit the inputs or the task.
         """
         self._check(data)
-        if self.auto_loss != "auto" and learning.task.config.name == "auto":
-            learning = replace(learning, task=learning.task.with_loss(self.auto_loss))
-        module = self.module(data, learning)
+        if self.auto_loss != "auto" and recipe.task.config.name == "auto":
+            recipe = replace(recipe, task=recipe.task.with_loss(self.auto_loss))
+        module = self.module(data, recipe)
         initialize(module, self.init)
         return module
 
     @abstractmethod
-    def module(self, data: DataSpec, learning: Learning) -> pl.LightningModule:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> pl.LightningModule:
         """The module for data that are of one of ``inputs`` and for one of ``tasks``.
 
         Raises:

@@ -14,11 +14,11 @@ from torch import nn
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, Fault
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName, activation
-from hpc_dl.nn.convolution import NormName, PaddingName, convolved, judged, size_after
+from hpc_dl.nn.convolution import NormName, PaddingName, convolution_block, judged, size_after
 from hpc_dl.nn.pooling import GlobalAverage, PoolingName, pooling
 from hpc_dl.schema import Unit
 
@@ -73,7 +73,7 @@ class CNNConfig(ModelConfig):
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.25
     """Share of the head's inputs switched off in training (Srivastava et al., 2014)."""
 
-    def module(self, data: DataSpec, learning: Learning) -> CNN:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> CNN:
         """The module for series, images or volumes.
 
         Raises:
@@ -82,7 +82,7 @@ class CNNConfig(ModelConfig):
         """
         if faults := list(self._faults(data.input_shape[1:])):
             raise ConfigError(*faults)
-        return CNN(self, data, learning)
+        return CNN(self, data, recipe)
 
     def sizes_after(self, num_blocks: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
         """Positions along each axis after so many blocks; below 1 where nothing is left."""
@@ -116,14 +116,14 @@ class CNNConfig(ModelConfig):
 class CNN(Supervised):
     """Convolution blocks that shrink the inputs, a dense hidden layer, a linear head."""
 
-    def __init__(self, config: CNNConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: CNNConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         num_in, *sizes = data.input_shape
         blocks: list[nn.Module] = []
         for num_out in config.channels:
             for number in range(config.convolutions):
                 blocks.append(
-                    convolved(
+                    convolution_block(
                         len(sizes),
                         num_in,
                         num_out,

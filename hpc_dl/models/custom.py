@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, HpcDlError, nearest
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.models.base import ModelSection
 
 
@@ -36,8 +36,8 @@ class CustomModelConfig(ModelSection):
             raise ValueError("must be an import path such as my_package.my_module.MyModel")
         return value
 
-    def build(self, data: DataSpec, learning: Learning) -> pl.LightningModule:
-        """The user's module; its own losses and optimizers are used, ``learning`` is not.
+    def build(self, data: DataSpec, recipe: TrainingRecipe) -> pl.LightningModule:
+        """The user's module; its own losses and optimizers are used, ``recipe`` is not.
 
         Raises:
             ConfigError: the class cannot be imported, is no LightningModule, refuses its arguments,

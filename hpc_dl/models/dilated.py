@@ -12,11 +12,11 @@ from torch import nn
 
 from hpc_dl.data.spec import PER_POSITION, DataSpec
 from hpc_dl.errors import ConfigError, Fault
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName
-from hpc_dl.nn.convolution import NormName, convolution, convolved, judged
+from hpc_dl.nn.convolution import NormName, convolution, convolution_block, judged
 from hpc_dl.nn.pooling import GlobalAverage
 from hpc_dl.schema import Unit
 
@@ -51,7 +51,7 @@ class DilatedConfig(ModelConfig):
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
     """Share of the head's inputs switched off in training (Srivastava et al., 2014)."""
 
-    def module(self, data: DataSpec, learning: Learning) -> Dilated:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> Dilated:
         """The module for series, images or volumes of any size.
 
         Raises:
@@ -76,7 +76,7 @@ class DilatedConfig(ModelConfig):
                 )
         if faults:
             raise ConfigError(*faults)
-        return Dilated(self, data, learning)
+        return Dilated(self, data, recipe)
 
 
 class Dilated(Supervised):
@@ -84,12 +84,12 @@ class Dilated(Supervised):
     them.
     """
 
-    def __init__(self, config: DilatedConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: DilatedConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         num_axes, width = len(data.input_shape) - 1, config.width
 
         def layer(num_in: int, stride: int = 1, dilation: int = 1) -> nn.Module:
-            return convolved(
+            return convolution_block(
                 num_axes,
                 num_in,
                 width,

@@ -13,12 +13,12 @@ from torch import nn
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, Fault
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName
-from hpc_dl.nn.convolution import NormName, convolution, convolved
-from hpc_dl.nn.upsampling import cut, interpolating, padded, pointwise_faults
+from hpc_dl.nn.convolution import NormName, convolution, convolution_block
+from hpc_dl.nn.upsampling import cut, dense_output_faults, linear_upsampling, padded
 from hpc_dl.schema import Unit
 
 
@@ -54,7 +54,7 @@ class FCNConfig(ModelConfig):
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
     """Share of the last stage's outputs switched off in training."""
 
-    def module(self, data: DataSpec, learning: Learning) -> FCN:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> FCN:
         """The module for series, images or volumes with a target at each position.
 
         Raises:
@@ -63,7 +63,7 @@ class FCNConfig(ModelConfig):
         """
         halvings = len(self.channels) - 1
         targets = [target.shape for target in data.targets]
-        faults = pointwise_faults(data.input_shape[1:], targets, "model.channels", self.channels, halvings)
+        faults = dense_output_faults(data.input_shape[1:], targets, "model.channels", self.channels, halvings)
         if self.kernel_size % 2 == 0:
             faults.append(Fault("model.kernel_size", "must be odd", value=self.kernel_size))
         if self.skips > halvings:
@@ -77,30 +77,30 @@ class FCNConfig(ModelConfig):
             )
         if faults:
             raise ConfigError(*faults)
-        return FCN(self, data, learning)
+        return FCN(self, data, recipe)
 
 
 class FCN(Supervised):
     """Strided stages, a score for each class from the last ones, transposed convolutions up."""
 
-    def __init__(self, config: FCNConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
-        axes, num_outputs = len(data.input_shape) - 1, learning.task.output_shape[0]
+    def __init__(self, config: FCNConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
+        axes, num_outputs = len(data.input_shape) - 1, recipe.task.output_shape[0]
         settings: Any = {"norm": config.norm, "activation_name": config.activation}
         self.stages = nn.ModuleList(
             nn.Sequential(
-                convolved(axes, num_in, num_out, config.kernel_size, stride=min(2, 1 + number), **settings),
-                convolved(axes, num_out, num_out, config.kernel_size, **settings),
+                convolution_block(axes, num_in, num_out, config.kernel_size, stride=min(2, 1 + number), **settings),
+                convolution_block(axes, num_out, num_out, config.kernel_size, **settings),
             )
             for number, (num_in, num_out) in enumerate(itertools.pairwise([data.num_channels, *config.channels]))
         )
         self.dropout = nn.Dropout(config.dropout)
         scored = config.channels[len(config.channels) - 1 - config.skips :]
         self.scores = nn.ModuleList(convolution(axes, channels, num_outputs) for channels in scored)
-        self.raises = nn.ModuleList(interpolating(axes, num_outputs, 2) for _ in range(config.skips))
+        self.raises = nn.ModuleList(linear_upsampling(axes, num_outputs, 2) for _ in range(config.skips))
         halvings = len(config.channels) - 1
         left = 2 ** (halvings - config.skips)
-        self.last = interpolating(axes, num_outputs, left) if left > 1 else nn.Identity()
+        self.last = linear_upsampling(axes, num_outputs, left) if left > 1 else nn.Identity()
         self.multiple = 2**halvings
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

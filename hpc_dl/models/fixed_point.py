@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchmetrics import MaxMetric, MeanMetric
 
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName, activation
@@ -55,13 +55,13 @@ class FixedPointConfig(ModelConfig):
     pooling: PoolingName = "mean"
     """How a graph's nodes become one, where whole graphs are judged."""
 
-    def module(self, data: DataSpec, learning: Learning) -> FixedPointNetwork:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> FixedPointNetwork:
         """The module for graphs; edges may have features.
 
         Raises:
             ConfigError: the inputs are not those of a graph.
         """
-        return FixedPointNetwork(self, data, learning)
+        return FixedPointNetwork(self, data, recipe)
 
 
 class FixedPointNetwork(Supervised):
@@ -77,8 +77,8 @@ class FixedPointNetwork(Supervised):
 
     solved: FixedPoint
 
-    def __init__(self, config: FixedPointConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: FixedPointConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         num_features, num_edge_features = feature_counts({field.name: field.shape for field in data.inputs})
         self.config = config
         self.transition = Transition(config, num_features, num_edge_features)

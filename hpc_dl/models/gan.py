@@ -17,8 +17,9 @@ from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.data.storage.hdf5 import open_file
 from hpc_dl.errors import ConfigError
-from hpc_dl.learning.learner import Learner, Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.schedules import Plateau
+from hpc_dl.learning.training_module import TrainingModule
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName, activation
 from hpc_dl.nn.adversarial import AdversarialLoss, discriminator_loss, generator_loss, gradient_penalty
@@ -56,24 +57,24 @@ class GANConfig(ModelConfig):
     competition converge (Mescheder et al., 2018; Huang et al., 2024). null: 1 for ``relativistic``,
     none for ``plain``."""
 
-    def module(self, data: DataSpec, learning: Learning) -> GAN:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> GAN:
         """The module for samples of any one shape, which it flattens.
 
         Raises:
             ConfigError: the schedule waits for a loss to fall, which none does where two networks
                 compete.
         """
-        if isinstance(learning.schedule, Plateau):
+        if isinstance(recipe.schedule, Plateau):
             raise ConfigError.at(
                 "schedule.name",
                 "does not suit a GAN: where two networks compete, no loss falls steadily",
-                value=learning.schedule.name,
+                value=recipe.schedule.name,
                 remedy="choose another schedule",
             )
-        return GAN(self, data, learning)
+        return GAN(self, data, recipe)
 
 
-class GAN(Learner):
+class GAN(TrainingModule):
     """Generator and discriminator, each with an optimizer of its own; both take a step with each
     batch.
 
@@ -88,8 +89,8 @@ class GAN(Learner):
     offset: Tensor
     divisor: Tensor
 
-    def __init__(self, config: GANConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: GANConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         # Each network takes its step by itself.
         self.automatic_optimization = False
         self.config = config
@@ -106,7 +107,7 @@ class GAN(Learner):
     def forward(self, z: Tensor) -> Tensor:
         """Map (B, latent) random numbers to scaled samples (B, *input_shape)."""
         samples: Tensor = self.generator(z)
-        return samples.view(-1, *self.learning.data.input_shape)
+        return samples.view(-1, *self.recipe.data.input_shape)
 
     @torch.no_grad()
     def sample(self, num_samples: int, seed: int = 0) -> Tensor:
@@ -119,8 +120,8 @@ class GAN(Learner):
         """Two of the optimizer that was asked for, the generator's first, each with its schedule."""
         built = []
         for network in (self.generator, self.discriminator):
-            optimizer = self.learning.optimizer.build(_learned(network))
-            built.append((optimizer, self.learning.schedule.build(optimizer, self.learning.total_steps)))
+            optimizer = self.recipe.optimizer.build(_learned(network))
+            built.append((optimizer, self.recipe.schedule.build(optimizer, self.recipe.total_steps)))
         return [optimizer for optimizer, _ in built], [{"scheduler": s, "interval": "step"} for _, s in built]
 
     def on_fit_start(self) -> None:
@@ -221,7 +222,7 @@ class GAN(Learner):
         scaled = self._scaled_samples(len(real), seed=0)
         fake = scaled.flatten(1)
         values = {"loss": energy_distance(real, fake), "coverage": coverage(real, fake)}
-        with open_file(self.learning.data.file) as file:
+        with open_file(self.recipe.data.file) as file:
             known = [f"{split}/{name}" for name in ("modes", "modes_std")]
             given = [torch.from_numpy(file[name][()]).to(self.device) for name in known if name in file]
         if len(given) == 2:

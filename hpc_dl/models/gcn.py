@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName, activation
@@ -52,21 +52,21 @@ class GCNConfig(ModelConfig):
     pooling: PoolingName = "mean"
     """How a graph's nodes become one, where whole graphs are judged."""
 
-    def module(self, data: DataSpec, learning: Learning) -> GCN:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> GCN:
         """The module for graphs.
 
         Raises:
             ConfigError: the edges have no features to be weighed by, or the inputs are not those of
                 a graph.
         """
-        return GCN(self, data, learning)
+        return GCN(self, data, recipe)
 
 
 class GCN(Supervised):
     """Graph convolutions, then a linear layer on each node or on each graph."""
 
-    def __init__(self, config: GCNConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: GCNConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         num_features, num_edge_features = feature_counts({field.name: field.shape for field in data.inputs})
         self.weigh = edge_weights(config.edge_weights, num_edge_features)
         sizes = [num_features, *[config.width] * config.depth]

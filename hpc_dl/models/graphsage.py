@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName, activation
@@ -59,20 +59,20 @@ class GraphSAGEConfig(ModelConfig):
     pooling: PoolingName = "mean"
     """How a graph's nodes become one, where whole graphs are judged."""
 
-    def module(self, data: DataSpec, learning: Learning) -> GraphSAGE:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> GraphSAGE:
         """The module for graphs.
 
         Raises:
             ConfigError: edges cannot be weighed, or the inputs are not those of a graph.
         """
-        return GraphSAGE(self, data, learning)
+        return GraphSAGE(self, data, recipe)
 
 
 class GraphSAGE(Supervised):
     """Layers of aggregation, then a linear layer on each node or on each graph."""
 
-    def __init__(self, config: GraphSAGEConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: GraphSAGEConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         num_features, num_edge_features = feature_counts({field.name: field.shape for field in data.inputs})
         if config.edge_weights and config.aggregation != "mean":
             raise ConfigError.at("model.edge_weights", "goes with `aggregation: mean` only", value=True)

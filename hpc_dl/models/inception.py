@@ -11,10 +11,10 @@ from pydantic import Field
 from torch import nn
 
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
-from hpc_dl.nn.convolution import NormName, StemName, begin_for_relu, convolved, judged, stem
+from hpc_dl.nn.convolution import NormName, StemName, convolution_block, initialize_for_relu, judged, stem
 from hpc_dl.nn.pooling import GlobalAverage, overlapping_max_pooling
 from hpc_dl.schema import Unit
 
@@ -47,9 +47,9 @@ class InceptionConfig(ModelConfig):
     """Share of the head's inputs switched off in training (Srivastava et al., 2014); 0.4 in the
     paper."""
 
-    def module(self, data: DataSpec, learning: Learning) -> Inception:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> Inception:
         """The module for series, images or volumes of any size."""
-        return Inception(self, data, learning)
+        return Inception(self, data, recipe)
 
 
 class InceptionBlock(nn.Module):
@@ -64,7 +64,7 @@ class InceptionBlock(nn.Module):
         super().__init__()
 
         def layer(num_in: int, num_out: int, kernel_size: int = 1) -> nn.Module:
-            return convolved(num_axes, num_in, num_out, kernel_size, norm=norm)
+            return convolution_block(num_axes, num_in, num_out, kernel_size, norm=norm)
 
         self.branches = nn.ModuleList(
             [
@@ -83,8 +83,8 @@ class InceptionBlock(nn.Module):
 class Inception(Supervised):
     """Stem, stages of Inception blocks, the mean over all positions, a linear head."""
 
-    def __init__(self, config: InceptionConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: InceptionConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         num_channels, *sizes = data.input_shape
         num_axes, num_in = len(sizes), config.width
         blocks: list[nn.Module] = []
@@ -100,7 +100,7 @@ class Inception(Supervised):
         self.classifier = nn.Sequential(
             GlobalAverage(), nn.Dropout(config.dropout), nn.Linear(num_in, data.num_outputs)
         )
-        begin_for_relu(self)
+        initialize_for_relu(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map inputs (batch, channels, *sizes) to (batch, num_outputs)."""

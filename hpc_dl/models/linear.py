@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 
@@ -26,16 +26,16 @@ class LinearConfig(ModelConfig):
     bias: bool = True
     """Add a constant to each output."""
 
-    def module(self, data: DataSpec, learning: Learning) -> Linear:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> Linear:
         """The module for inputs of any shape, which it flattens."""
-        return Linear(self, data, learning)
+        return Linear(self, data, recipe)
 
 
 class Linear(Supervised):
     """One linear layer on the flattened input."""
 
-    def __init__(self, config: LinearConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: LinearConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         self.layer = nn.Linear(math.prod(data.input_shape), data.num_outputs, bias=config.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

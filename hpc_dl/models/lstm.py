@@ -9,8 +9,8 @@ from typing import Literal
 from torch import nn
 
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.learning.learner import Learning
-from hpc_dl.learning.sequence_model import KINDS, TASKS
+from hpc_dl.learning.recipe import TrainingRecipe
+from hpc_dl.learning.sequence_model import SEQUENCE_INPUTS, SEQUENCE_TASKS
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.models.rnn import Recurrent
 from hpc_dl.nn.recurrent import RecurrentOptions, set_forget_bias
@@ -19,8 +19,8 @@ from hpc_dl.nn.recurrent import RecurrentOptions, set_forget_bias
 class LSTMConfig(RecurrentOptions, ModelConfig):
     """Layers of memory cells with input, forget and output gates."""
 
-    inputs = KINDS
-    tasks = TASKS
+    inputs = SEQUENCE_INPUTS
+    tasks = SEQUENCE_TASKS
     small = {"hidden": 16, "embedding": 8, "vocabulary": 32}
 
     name: Literal["lstm"] = "lstm"
@@ -29,13 +29,13 @@ class LSTMConfig(RecurrentOptions, ModelConfig):
     """What the bias of the forget gates begins with; 1, so that cells remember at first (Jozefowicz
     et al., 2015)."""
 
-    def module(self, data: DataSpec, learning: Learning) -> Recurrent:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> Recurrent:
         """The module for tokens, sequences and series.
 
         Raises:
             ConfigError: the targets do not fit the steps, or an option does not fit the data.
         """
-        module = Recurrent(self, nn.LSTM, learning)
+        module = Recurrent(self, nn.LSTM, recipe)
         for layer in module.layers.layers:
             assert isinstance(layer, nn.LSTM)
             set_forget_bias(layer, self.forget_bias)

@@ -13,7 +13,7 @@ from torch import nn
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName, activation
@@ -45,7 +45,7 @@ class MLPConfig(ModelConfig):
     bias: bool = True
     """Add a constant to each unit; a normalization brings one of its own."""
 
-    def module(self, data: DataSpec, learning: Learning) -> MLP:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> MLP:
         """The module for inputs of any shape, which it flattens.
 
         Raises:
@@ -59,7 +59,7 @@ class MLPConfig(ModelConfig):
                 value=self.widths,
                 remedy="give one of them",
             )
-        return MLP(self, data, learning)
+        return MLP(self, data, recipe)
 
     @property
     def hidden_sizes(self) -> list[int]:
@@ -70,8 +70,8 @@ class MLPConfig(ModelConfig):
 class MLP(Supervised):
     """Hidden layers, then a linear layer."""
 
-    def __init__(self, config: MLPConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: MLPConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         sizes = [math.prod(data.input_shape), *config.hidden_sizes]
         layers: list[nn.Module] = []
         for num_in, num_out in itertools.pairwise(sizes):

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.initialization import Initialization
@@ -38,16 +38,16 @@ class PerceptronConfig(ModelConfig):
     init: Initialization = Initialization(weights="zeros", bias=0.0)
     """How the weights begin: as zeros, so that the learning rate changes nothing but their scale."""
 
-    def module(self, data: DataSpec, learning: Learning) -> Perceptron:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> Perceptron:
         """The module for inputs of any shape, which it flattens."""
-        return Perceptron(self, data, learning)
+        return Perceptron(self, data, recipe)
 
 
 class Perceptron(Supervised):
     """One linear layer on the flattened input; the highest output tells the class."""
 
-    def __init__(self, config: PerceptronConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: PerceptronConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         self.layer = nn.Linear(math.prod(data.input_shape), data.num_outputs, bias=config.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

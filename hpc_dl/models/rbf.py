@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.schema import Unit
@@ -48,7 +48,7 @@ class RBFConfig(ModelConfig):
     own_widths: bool = True
     """A width of its own for each prototype; otherwise one for all."""
 
-    def module(self, data: DataSpec, learning: Learning) -> RBF:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> RBF:
         """The module for inputs of any shape, which it flattens.
 
         Raises:
@@ -61,7 +61,7 @@ class RBFConfig(ModelConfig):
                 value=self.prototypes,
                 allowed=f"at most {data.sizes['train']}",
             )
-        return RBF(self, data, learning)
+        return RBF(self, data, recipe)
 
 
 class RBF(Supervised):
@@ -80,8 +80,8 @@ class RBF(Supervised):
     prototypes: Tensor
     placed: Tensor
 
-    def __init__(self, config: RBFConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: RBFConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         self.config = config
         num_features = math.prod(data.input_shape)
         prototypes = torch.randn(config.prototypes, num_features)

@@ -9,15 +9,15 @@ from pydantic import Field
 from torch import nn
 
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.convolution import (
     NormName,
     StemName,
-    begin_for_relu,
     convolution,
-    convolved,
+    convolution_block,
+    initialize_for_relu,
     judged,
     normalization,
     stem,
@@ -52,9 +52,9 @@ class ResNetConfig(ModelConfig):
     """Share of the head's inputs switched off in training (Srivastava et al., 2014); none in the
     paper."""
 
-    def module(self, data: DataSpec, learning: Learning) -> ResNet:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> ResNet:
         """The module for series, images or volumes of any size."""
-        return ResNet(self, data, learning)
+        return ResNet(self, data, recipe)
 
 
 class Residual(nn.Module):
@@ -82,10 +82,10 @@ class Residual(nn.Module):
         num_out = 4 * width if bottleneck else width
         layers: list[nn.Module] = []
         if bottleneck:
-            layers.append(convolved(num_axes, num_in, width, 1, norm=norm))
+            layers.append(convolution_block(num_axes, num_in, width, 1, norm=norm))
         # With a bottleneck the paper strides in the convolution of 1, which then drops most of what
         # it gets.
-        layers.append(convolved(num_axes, width if bottleneck else num_in, width, 3, norm=norm, stride=stride))
+        layers.append(convolution_block(num_axes, width if bottleneck else num_in, width, 3, norm=norm, stride=stride))
         self.layers = nn.Sequential(
             *layers,
             convolution(num_axes, width, num_out, 1 if bottleneck else 3, bias=norm == "none"),
@@ -93,7 +93,9 @@ class Residual(nn.Module):
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or num_in != num_out:
-            self.shortcut = convolved(num_axes, num_in, num_out, 1, norm=norm, activation_name="none", stride=stride)
+            self.shortcut = convolution_block(
+                num_axes, num_in, num_out, 1, norm=norm, activation_name="none", stride=stride
+            )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Add to the inputs."""
@@ -104,8 +106,8 @@ class Residual(nn.Module):
 class ResNet(Supervised):
     """Stem, four stages of residual blocks, the mean over all positions, a linear head."""
 
-    def __init__(self, config: ResNetConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: ResNetConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         num_channels, *sizes = data.input_shape
         num_axes, num_in, bottleneck = len(sizes), config.width, config.depth >= 50
         blocks: list[nn.Module] = []
@@ -119,7 +121,7 @@ class ResNet(Supervised):
         self.classifier = nn.Sequential(
             GlobalAverage(), nn.Dropout(config.dropout), nn.Linear(num_in, data.num_outputs)
         )
-        begin_for_relu(self)
+        initialize_for_relu(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map inputs (batch, channels, *sizes) to (batch, num_outputs)."""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError
-from hpc_dl.learning.learner import Learning
-from hpc_dl.learning.sequence_model import KINDS, TASKS, SequenceModel, tells_next
+from hpc_dl.learning.recipe import TrainingRecipe
+from hpc_dl.learning.sequence_model import SEQUENCE_INPUTS, SEQUENCE_TASKS, SequenceModel, predicts_next
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.recurrent import RecurrentLayers, RecurrentOptions, State
 from hpc_dl.nn.sequences import mean_of_steps
@@ -21,8 +21,8 @@ from hpc_dl.nn.sequences import mean_of_steps
 class RNNConfig(RecurrentOptions, ModelConfig):
     """Layers of h(t) = tanh(W x(t) + U h(t − 1) + b)."""
 
-    inputs = KINDS
-    tasks = TASKS
+    inputs = SEQUENCE_INPUTS
+    tasks = SEQUENCE_TASKS
     small = {"hidden": 16, "embedding": 8, "vocabulary": 32}
 
     name: Literal["rnn"] = "rnn"
@@ -30,21 +30,21 @@ class RNNConfig(RecurrentOptions, ModelConfig):
     activation: Literal["tanh", "relu"] = "tanh"
     """Activation of the states."""
 
-    def module(self, data: DataSpec, learning: Learning) -> Recurrent:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> Recurrent:
         """The module for tokens, sequences and series.
 
         Raises:
             ConfigError: the targets do not fit the steps, or an option does not fit the data.
         """
-        return Recurrent(self, partial(nn.RNN, nonlinearity=self.activation), learning)
+        return Recurrent(self, partial(nn.RNN, nonlinearity=self.activation), recipe)
 
 
 class Recurrent(SequenceModel):
     """Recurrent layers, then a linear head on the states of all steps, the last one, or their mean."""
 
-    def __init__(self, options: RecurrentOptions, cell: Callable[..., nn.RNNBase], learning: Learning) -> None:
-        super().__init__(learning, options.embedding, options.vocabulary)
-        if options.bidirectional and tells_next(learning.data):
+    def __init__(self, options: RecurrentOptions, cell: Callable[..., nn.RNNBase], recipe: TrainingRecipe) -> None:
+        super().__init__(recipe, options.embedding, options.vocabulary)
+        if options.bidirectional and predicts_next(recipe.data):
             raise ConfigError.at(
                 "model.bidirectional",
                 "would read the next steps, which are to be told",
@@ -60,7 +60,7 @@ class Recurrent(SequenceModel):
         :class:`SequenceModel`.
         """
         states, last, _ = self.layers(steps, lengths)
-        if not self.by_step:
+        if not self.per_step:
             states = last if self.read_out == "last" else mean_of_steps(states, lengths)
         outputs: Tensor = self.head(states)
         return outputs
@@ -84,8 +84,8 @@ class Recurrent(SequenceModel):
             ConfigError: the network was not made to tell the next token, or the temperature is
                 negative.
         """
-        data = self.learning.data
-        if data.input_kind != "tokens" or not tells_next(data):
+        data = self.recipe.data
+        if data.input_kind != "tokens" or not predicts_next(data):
             raise ConfigError.at(
                 "data.targets", f"of {data.file} are not the next tokens", remedy="set `targets: null` with `windows`"
             )

@@ -12,11 +12,11 @@ from torch import nn
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName
-from hpc_dl.nn.convolution import NormName, convolved, judged, separable
+from hpc_dl.nn.convolution import NormName, convolution_block, judged, separable
 from hpc_dl.nn.pooling import GlobalAverage, overlapping_max_pooling
 from hpc_dl.schema import Unit
 
@@ -46,7 +46,7 @@ class SeparableConfig(ModelConfig):
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
     """Share of the head's inputs switched off in training (Srivastava et al., 2014)."""
 
-    def module(self, data: DataSpec, learning: Learning) -> Separable:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> Separable:
         """The module for series, images or volumes of any size.
 
         Raises:
@@ -54,7 +54,7 @@ class SeparableConfig(ModelConfig):
         """
         if self.kernel_size % 2 == 0:
             raise ConfigError.at("model.kernel_size", "must be odd", value=self.kernel_size)
-        return Separable(self, data, learning)
+        return Separable(self, data, recipe)
 
 
 class Separable(Supervised):
@@ -62,12 +62,12 @@ class Separable(Supervised):
     positions, a linear head.
     """
 
-    def __init__(self, config: SeparableConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: SeparableConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         num_axes = len(data.input_shape) - 1
         first, *others = config.channels
         layers: list[nn.Module] = [
-            convolved(
+            convolution_block(
                 num_axes,
                 data.num_channels,
                 first,

@@ -18,13 +18,13 @@ from torch.nn import functional
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError
-from hpc_dl.learning.learner import Learning
 from hpc_dl.learning.metrics import IGNORED
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.attention import Attention
 from hpc_dl.nn.recurrent import RecurrentLayers, RecurrentOptions, State
-from hpc_dl.nn.sequences import StepVectors, mask, pad, unpad
+from hpc_dl.nn.sequences import StepEmbedding, mask, pad, unpad
 from hpc_dl.schema import Unit
 
 
@@ -64,7 +64,7 @@ class Seq2SeqConfig(ModelConfig):
     max_length: Annotated[int, Field(ge=1), Unit("steps")] = 100
     """Steps to write where no target tells how many."""
 
-    def module(self, data: DataSpec, learning: Learning) -> Seq2Seq:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> Seq2Seq:
         """The module for tokens and targets of different lengths.
 
         Raises:
@@ -78,7 +78,7 @@ class Seq2SeqConfig(ModelConfig):
                 remedy="store with each where its samples begin (`inputs_offsets`, `targets_offsets`), and leave out "
                 "`data.windows`",
             )
-        return Seq2Seq(self, data, learning)
+        return Seq2Seq(self, data, recipe)
 
 
 class Seq2Seq(Supervised):
@@ -88,15 +88,15 @@ class Seq2Seq(Supervised):
     thing it writes.
     """
 
-    def __init__(self, config: Seq2SeqConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: Seq2SeqConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         self.boundary = data.num_outputs
         self.max_length = config.max_length
         cell = {"gru": nn.GRU, "lstm": nn.LSTM}[config.cell]
         encoder = RecurrentOptions(
             hidden=config.hidden, layers=config.layers, bidirectional=config.bidirectional, dropout=config.dropout
         )
-        self.tokens = StepVectors(0, config.vocabulary or data.num_outputs, config.embedding)
+        self.tokens = StepEmbedding(0, config.vocabulary or data.num_outputs, config.embedding)
         self.encoder = RecurrentLayers(cell, config.embedding, encoder)
         width = self.encoder.size
         self.dropout = nn.Dropout(config.dropout)
@@ -145,7 +145,7 @@ class Seq2Seq(Supervised):
     def _evaluate(self, split: str, batch: Any) -> None:
         """The loss is that of training; metrics judge what the decoder writes by itself."""
         x, y = self.inputs_and_targets(batch)
-        task = self.learning.task
+        task = self.recipe.task
         loss = task.loss(self.outputs_for(x, y), y)
         self.evaluation[f"{split}_loss"].update(loss, weight=task.weight(y))  # type: ignore[operator]
         wanted, lengths = pad(*y)

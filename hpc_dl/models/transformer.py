@@ -12,10 +12,16 @@ from torch import Tensor, nn
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, Fault
-from hpc_dl.learning.learner import Learning
-from hpc_dl.learning.sequence_model import KINDS, TASKS, SequenceModel, is_by_step, tells_next
+from hpc_dl.learning.recipe import TrainingRecipe
+from hpc_dl.learning.sequence_model import (
+    SEQUENCE_INPUTS,
+    SEQUENCE_TASKS,
+    SequenceModel,
+    has_step_targets,
+    predicts_next,
+)
 from hpc_dl.models.base import ModelConfig
-from hpc_dl.nn.attention import Encoder, EncoderOptions, Positions, PositionsName
+from hpc_dl.nn.attention import Encoder, EncoderOptions, PositionalEncoding, PositionsName
 from hpc_dl.nn.sequences import mean_of_steps
 from hpc_dl.schema import Unit
 
@@ -25,8 +31,8 @@ class TransformerConfig(EncoderOptions, ModelConfig):
     a sample.
     """
 
-    inputs = KINDS
-    tasks = TASKS
+    inputs = SEQUENCE_INPUTS
+    tasks = SEQUENCE_TASKS
     small = {"width": 16, "depth": 1, "heads": 2, "dropout": 0.0, "vocabulary": 32}
 
     name: Literal["transformer"] = "transformer"
@@ -43,7 +49,7 @@ class TransformerConfig(EncoderOptions, ModelConfig):
     """A step sees itself and earlier ones only. ``auto``: where the targets are later steps, such
     as next tokens."""
 
-    def module(self, data: DataSpec, learning: Learning) -> Transformer:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> Transformer:
         """The module for tokens, sequences and series.
 
         Raises:
@@ -58,7 +64,7 @@ class TransformerConfig(EncoderOptions, ModelConfig):
                     remedy="set it to the steps of the longest, or take other `model.positions`",
                 )
             )
-        if self.causal is False and tells_next(data):
+        if self.causal is False and predicts_next(data):
             faults.append(
                 Fault(
                     "model.causal",
@@ -67,7 +73,7 @@ class TransformerConfig(EncoderOptions, ModelConfig):
                     allowed="auto or true where `data.targets` are later steps of the inputs",
                 )
             )
-        if self.causal is True and self.read_out == "class_token" and not is_by_step(data):
+        if self.causal is True and self.read_out == "class_token" and not has_step_targets(data):
             faults.append(
                 Fault(
                     "model.read_out",
@@ -78,21 +84,21 @@ class TransformerConfig(EncoderOptions, ModelConfig):
             )
         if faults:
             raise ConfigError(*faults)
-        return Transformer(self, learning)
+        return Transformer(self, recipe)
 
 
 class Transformer(SequenceModel):
     """A vector for each step and its position, blocks of attention, a linear head."""
 
-    def __init__(self, config: TransformerConfig, learning: Learning) -> None:
-        super().__init__(learning, config.width, config.vocabulary)
-        data = learning.data
+    def __init__(self, config: TransformerConfig, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe, config.width, config.vocabulary)
+        data = recipe.data
         tokens = data.input_kind == "tokens"
         self.project = nn.Identity() if tokens else nn.Linear(self.steps.size, config.width)
-        with_token = config.read_out == "class_token" and not self.by_step
+        with_token = config.read_out == "class_token" and not self.per_step
         self.class_token = nn.Parameter(torch.randn(config.width)) if with_token else None
-        self.positions = Positions(config.positions, config.width, _longest(config, data))
-        self.causal = tells_next(data) if config.causal == "auto" else config.causal
+        self.positions = PositionalEncoding(config.positions, config.width, _longest(config, data))
+        self.causal = predicts_next(data) if config.causal == "auto" else config.causal
         self.encoder = Encoder(config)
         self.head = nn.Linear(config.width, self.num_outputs)
 
@@ -105,7 +111,7 @@ class Transformer(SequenceModel):
             steps = torch.cat([self.class_token.expand(len(steps), 1, -1), steps], dim=1)
             lengths = None if lengths is None else lengths + 1
         states = self.encoder(steps, lengths, self.causal)
-        if not self.by_step:
+        if not self.per_step:
             states = states[:, 0] if self.class_token is not None else mean_of_steps(states, lengths)
         outputs: Tensor = self.head(states)
         return outputs

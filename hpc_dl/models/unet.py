@@ -16,13 +16,13 @@ from torch import nn
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, Fault
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName
-from hpc_dl.nn.convolution import NormName, convolution, convolved
+from hpc_dl.nn.convolution import NormName, convolution, convolution_block
 from hpc_dl.nn.pooling import pooling
-from hpc_dl.nn.upsampling import UpsamplingName, cut, padded, pointwise_faults, upsampling
+from hpc_dl.nn.upsampling import UpsamplingName, cut, dense_output_faults, padded, upsampling
 from hpc_dl.schema import Unit
 
 
@@ -57,7 +57,7 @@ class UNetConfig(ModelConfig):
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
     """Share of the lowest level's outputs switched off in training."""
 
-    def module(self, data: DataSpec, learning: Learning) -> UNet:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> UNet:
         """The module for series, images or volumes with a target at each position.
 
         Raises:
@@ -65,12 +65,12 @@ class UNetConfig(ModelConfig):
                 targets are of another shape.
         """
         targets = [target.shape for target in data.targets]
-        faults = pointwise_faults(data.input_shape[1:], targets, "model.depth", self.depth, self.depth)
+        faults = dense_output_faults(data.input_shape[1:], targets, "model.depth", self.depth, self.depth)
         if self.kernel_size % 2 == 0:
             faults.append(Fault("model.kernel_size", "must be odd", value=self.kernel_size))
         if faults:
             raise ConfigError(*faults)
-        return UNet(self, data, learning)
+        return UNet(self, data, recipe)
 
 
 class UNet(Supervised):
@@ -78,15 +78,15 @@ class UNet(Supervised):
     linear head.
     """
 
-    def __init__(self, config: UNetConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: UNetConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         axes = len(data.input_shape) - 1
         settings: Any = {"norm": config.norm, "activation_name": config.activation}
 
         def level(num_in: int, num_out: int) -> nn.Sequential:
             return nn.Sequential(
-                convolved(axes, num_in, num_out, config.kernel_size, **settings),
-                convolved(axes, num_out, num_out, config.kernel_size, **settings),
+                convolution_block(axes, num_in, num_out, config.kernel_size, **settings),
+                convolution_block(axes, num_out, num_out, config.kernel_size, **settings),
             )
 
         *widths, lowest = [config.width << number for number in range(config.depth + 1)]
@@ -96,7 +96,7 @@ class UNet(Supervised):
         self.lowest = nn.Sequential(level(lowest // 2, lowest), nn.Dropout(config.dropout))
         self.rise = nn.ModuleList(upsampling(config.upsampling, axes, 2 * width, width) for width in widths[::-1])
         self.up = nn.ModuleList(level(joined * width, width) for width in widths[::-1])
-        self.head = convolution(axes, config.width, learning.task.output_shape[0])
+        self.head = convolution(axes, config.width, recipe.task.output_shape[0])
         self.skips = config.skips
         self.multiple = 2**config.depth
 

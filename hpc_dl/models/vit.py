@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
-from hpc_dl.nn.attention import Encoder, EncoderOptions, Positions
+from hpc_dl.nn.attention import Encoder, EncoderOptions, PositionalEncoding
 from hpc_dl.schema import Unit
 
 
@@ -32,7 +32,7 @@ class ViTConfig(EncoderOptions, ModelConfig):
     read_out: Literal["mean", "class_token"] = "class_token"
     """What an image is judged by: the ``mean`` of its patches, or a step of its own before them."""
 
-    def module(self, data: DataSpec, learning: Learning) -> ViT:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> ViT:
         """The module for images of one size.
 
         Raises:
@@ -47,20 +47,20 @@ class ViTConfig(EncoderOptions, ModelConfig):
                 value=self.patch_size,
                 allowed=", ".join(map(str, common)),
             )
-        return ViT(self, data, learning)
+        return ViT(self, data, recipe)
 
 
 class ViT(Supervised):
     """Patches, learned positions, blocks of attention, a linear head."""
 
-    def __init__(self, config: ViTConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: ViTConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         channels, height, width = data.input_shape
         size = config.patch_size
         self.patches = nn.Conv2d(channels, config.width, size, stride=size)
         with_token = config.read_out == "class_token"
         self.class_token = nn.Parameter(torch.zeros(config.width)) if with_token else None
-        self.positions = Positions("learned", config.width, (height // size) * (width // size))
+        self.positions = PositionalEncoding("learned", config.width, (height // size) * (width // size))
         self.encoder = Encoder(config)
         self.head = nn.Linear(config.width, data.num_outputs)
 

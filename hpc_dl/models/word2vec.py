@@ -20,7 +20,8 @@ from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.data.storage.hdf5 import open_file
 from hpc_dl.errors import DataError, nearest
-from hpc_dl.learning.learner import Learner, Learning
+from hpc_dl.learning.recipe import TrainingRecipe
+from hpc_dl.learning.training_module import TrainingModule
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.skip_gram import Noise, keep_probability, noise_distribution, skip_gram_loss
 from hpc_dl.schema import Unit
@@ -48,12 +49,12 @@ class Word2VecConfig(ModelConfig):
     subsample: Annotated[float, Field(ge=0, lt=1), Unit("share of the text")] = 1e-3
     """Occurrences of words more frequent than this are left out at random; 0 leaves out none."""
 
-    def module(self, data: DataSpec, learning: Learning) -> Word2Vec:
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> Word2Vec:
         """The module for windows of a stream of tokens, or for sequences of them."""
-        return Word2Vec(self, data, learning)
+        return Word2Vec(self, data, recipe)
 
 
-class Word2Vec(Learner):
+class Word2Vec(TrainingModule):
     """Vectors of words, the loss that learns them, and what can be asked of them.
 
     The unigram counts that noise and subsampling need are taken from the training split when the
@@ -67,8 +68,8 @@ class Word2Vec(Learner):
     noise: Tensor
     keep: Tensor
 
-    def __init__(self, config: Word2VecConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: Word2VecConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         self.config = config
         size = (data.num_outputs, config.dimension)
         self.words = nn.Embedding(*size)
@@ -172,7 +173,7 @@ class Word2Vec(Learner):
     @torch.no_grad()
     def _benchmarks(self) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
-        with open_file(self.learning.data.file) as file:
+        with open_file(self.recipe.data.file) as file:
             given = {name: file["test"][name][()] for name in file["test"]} if "test" in file else {}
         for name in sorted(given):
             benchmark, _, kind = name.rpartition("_")
@@ -206,13 +207,13 @@ class Word2Vec(Learner):
         return found.indices, found.values
 
     def _named(self, found: tuple[Tensor, Tensor]) -> list[tuple[str, float]]:
-        names = self.learning.data.class_names
+        names = self.recipe.data.class_names
         return [
             (names[token], cosine) for token, cosine in zip(found[0][0].tolist(), found[1][0].tolist(), strict=True)
         ]
 
     def _tokens(self, rows: Sequence[Sequence[str]]) -> Tensor:
-        names = self.learning.data.class_names
+        names = self.recipe.data.class_names
         for word in (word for row in rows for word in row):
             if word not in names:
                 raise DataError.at(word, "is not among the words that were learned", remedy=nearest(word, names))

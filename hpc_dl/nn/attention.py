@@ -25,7 +25,7 @@ PositionsName = Literal["sinusoidal", "learned", "none"]
 ScoreName = Literal["dot", "additive"]
 
 
-def sinusoids(length: int, width: int, device: torch.device | None = None) -> Tensor:
+def sinusoidal_encoding(length: int, width: int, device: torch.device | None = None) -> Tensor:
     """(length, width): sines and cosines of the position, of wavelengths from 2π to 20,000π
     (Vaswani et al., 2017).
     """
@@ -63,7 +63,7 @@ class EncoderOptions(Section):
         return self
 
 
-class Positions(nn.Module):
+class PositionalEncoding(nn.Module):
     """Adds to each step what tells its position."""
 
     def __init__(self, kind: PositionsName, width: int, max_length: int = 0) -> None:
@@ -90,7 +90,7 @@ class Positions(nn.Module):
             return x
         length, width = x.shape[1], x.shape[2]
         if self.kind == "sinusoidal":
-            return x + sinusoids(length, width, x.device).to(x.dtype)
+            return x + sinusoidal_encoding(length, width, x.device).to(x.dtype)
         if length > len(self.vectors):
             raise ConfigError.at(
                 "model.max_length",

@@ -78,7 +78,7 @@ def normalization(name: NormName, num_axes: int, num_channels: int) -> nn.Module
     return nn.GroupNorm(1 if name == "layer" else math.gcd(num_channels, _MOST_GROUPS), num_channels)
 
 
-def convolved(
+def convolution_block(
     num_axes: int,
     num_in: int,
     num_out: int,
@@ -127,7 +127,7 @@ def separable(
     one (Howard et al., 2017). Each is normalized and activated; (B, num_in, *sizes) to (B, num_out,
     *sizes / stride).
     """
-    depthwise = convolved(
+    depthwise = convolution_block(
         num_axes,
         num_in,
         num_in,
@@ -137,7 +137,9 @@ def separable(
         stride=stride,
         groups=num_in,
     )
-    return nn.Sequential(depthwise, convolved(num_axes, num_in, num_out, 1, norm=norm, activation_name=activation_name))
+    return nn.Sequential(
+        depthwise, convolution_block(num_axes, num_in, num_out, 1, norm=norm, activation_name=activation_name)
+    )
 
 
 def stem(
@@ -159,11 +161,11 @@ def stem(
     if name == "auto":
         name = "large" if min(sizes) >= _LARGE else "small"
     kernel_size, stride = (7, 2) if name == "large" else (3, 1)
-    layer = convolved(num_axes, num_in, num_out, kernel_size, norm=norm, stride=stride)
+    layer = convolution_block(num_axes, num_in, num_out, kernel_size, norm=norm, stride=stride)
     return layer if name == "small" else nn.Sequential(layer, overlapping_max_pooling(num_axes))
 
 
-def begin_for_relu(module: nn.Module) -> None:
+def initialize_for_relu(module: nn.Module) -> None:
     """Draw the weights of all convolutions from N(0, 2 / outputs), which keeps gradients' size (He
     et al., 2015).
     """

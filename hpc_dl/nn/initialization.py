@@ -105,7 +105,7 @@ _SATURATING = ("tanh", "sigmoid")
 _RECTIFYING = ("relu", "leaky_relu", "very_leaky_relu", "rrelu", "prelu", "elu", "maxout", "apl")
 
 
-def poor_pairing(init: Initialization, activation: str) -> str | None:
+def initialization_warning(init: Initialization, activation: str) -> str | None:
     """What to say where the beginning does not suit an activation: the signal shrinks or grows from
     layer to layer.
     """

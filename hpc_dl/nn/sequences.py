@@ -58,7 +58,7 @@ def last_step(states: Tensor, lengths: Tensor | None = None) -> Tensor:
     return states[torch.arange(len(states), device=states.device), lengths.clamp(min=1) - 1]
 
 
-class StepVectors(nn.Module):
+class StepEmbedding(nn.Module):
     """A vector for each step: the embedding of its token, or its features as they are.
 
     Attributes:

@@ -39,7 +39,7 @@ def upsampling(name: UpsamplingName, num_axes: int, num_in: int, num_out: int) -
     )
 
 
-def unstrided(num_in: int, num_out: int, kernel_size: int, sizes: Sequence[int]) -> nn.Module:
+def strided_upsampling(num_in: int, num_out: int, kernel_size: int, sizes: Sequence[int]) -> nn.Module:
     """Transposed convolution to the sizes from before a convolution of stride 2 (Zeiler et al.,
     2010).
 
@@ -61,7 +61,7 @@ def halved(sizes: Sequence[int]) -> list[int]:
     return [(length + 1) // 2 for length in sizes]
 
 
-def interpolating(num_axes: int, num_channels: int, factor: int) -> nn.Module:
+def linear_upsampling(num_axes: int, num_channels: int, factor: int) -> nn.Module:
     """A transposed convolution to ``factor`` times the length that begins as linear interpolation
     (Long et al., 2015).
 
@@ -101,7 +101,7 @@ def cut(x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
     return x
 
 
-def pointwise_faults(
+def dense_output_faults(
     sizes: tuple[int, ...], targets: Sequence[tuple[int, ...]], where: str, value: object, halvings: int
 ) -> list[Fault]:
     """What keeps a network that halves the axes from giving a value at each position of its inputs.

@@ -74,7 +74,7 @@ def diagnose(
         norm by layer over the norm of its weights; ``dead`` and ``saturated``: shares of the units
         of an activation, where there are any; ``words``: sentences.
     """
-    task = model.learning.task
+    task = model.recipe.task
     home = next(model.parameters()).device
     modes = {module: module.training for module in model.modules()}
     model.to(device).eval()
@@ -84,7 +84,7 @@ def diagnose(
             activity = _Activity(model, hooks)
             losses = {"train": _loss(model, train), "constant": _constant_loss(task, [y for _, y in train])}
         gradients = _gradients(model, train)
-        if "val" in model.learning.data.sizes:
+        if "val" in model.recipe.data.sizes:
             losses["val"] = _loss(model, _sampled(batches, "val", model, device))
     finally:
         model.to(home)
@@ -106,7 +106,7 @@ def diagnose(
 
 def _sampled(batches: HDF5DataModule, split: str, model: Supervised, device: torch.device) -> list[tuple[Any, Any]]:
     """Inputs and targets of some batches from all over a split."""
-    size = model.learning.data.sizes[split]
+    size = model.recipe.data.sizes[split]
     count = min(size, _SAMPLES)
     rows = np.linspace(0, size - 1, count).astype(np.intp)
     found = []
@@ -117,7 +117,7 @@ def _sampled(batches: HDF5DataModule, split: str, model: Supervised, device: tor
 
 
 def _loss(model: Supervised, batches: list[tuple[Any, Any]]) -> float:
-    task, total, weight = model.learning.task, 0.0, 0
+    task, total, weight = model.recipe.task, 0.0, 0
     with torch.no_grad():
         for x, y in batches:
             outputs = model(x)
@@ -158,7 +158,7 @@ def _constant_loss(task: Task, targets: list[Any]) -> float:
 
 def _gradients(model: Supervised, batches: list[tuple[Any, Any]]) -> dict[str, float]:
     """For each layer with weights the norm of the mean gradient over the norm of the weights."""
-    task = model.learning.task
+    task = model.recipe.task
     model.zero_grad(set_to_none=True)
     with torch.enable_grad():
         for x, y in batches:

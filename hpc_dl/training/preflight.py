@@ -20,7 +20,7 @@ from hpc_dl.data.order.batch_order import BatchOrder
 from hpc_dl.data.spec import WITH_CLASSES, DataSpec
 from hpc_dl.errors import ConfigError, Fault, HpcDlError
 from hpc_dl.learning.direction import known_direction
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.schedules import Plateau
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.learning.task import Task
@@ -57,8 +57,8 @@ def build_model(experiment: Experiment, data: DataSpec) -> pl.LightningModule:
     balanced = experiment.loss.class_weights == "balanced" and data.task in WITH_CLASSES
     counts = class_counts(experiment.data) if balanced else None
     task = Task(experiment.loss, data, experiment.metrics, counts)
-    learning = Learning(task, experiment.optimizer, experiment.schedule, total_steps(experiment, data))
-    model = experiment.model.build(data, learning)
+    recipe = TrainingRecipe(task, experiment.optimizer, experiment.schedule, total_steps(experiment, data))
+    model = experiment.model.build(data, recipe)
     freeze(model, experiment.model.freeze)
     return model
 
@@ -114,7 +114,7 @@ def _try_shapes(model: Supervised, data: DataSpec) -> None:
     model.eval()
     tokens = data.input_kind == "tokens"
     outputs = model(torch.zeros(2, *data.input_shape, dtype=torch.int64 if tokens else torch.float32))
-    wanted = (2, *model.learning.task.output_shape)
+    wanted = (2, *model.recipe.task.output_shape)
     assert outputs.shape == wanted, f"{type(model).__name__} gives {tuple(outputs.shape)} instead of {wanted}"
 
 

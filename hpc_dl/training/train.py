@@ -27,7 +27,7 @@ from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ClusterError, Stopped
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
-from hpc_dl.nn.initialization import poor_pairing
+from hpc_dl.nn.initialization import initialization_warning
 from hpc_dl.runs import attempts, checkpoints, lock
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.runs.folder import RunFolder
@@ -235,7 +235,7 @@ def _diagnosis(
     run: RunFolder, model: pl.LightningModule, batches: HDF5DataModule, trainer: pl.Trainer, watchdog: Watchdog
 ) -> dict[str, Any] | None:
     """What can be said of the training, for one network with one loss."""
-    if not isinstance(model, Supervised) or model.learning.task.name == "sequence_to_sequence":
+    if not isinstance(model, Supervised) or model.recipe.task.name == "sequence_to_sequence":
         return None
     with watchdog.phase("looking at the trained model"):
         try:
@@ -351,7 +351,9 @@ def _introduce(
     ):
         say("float32 products are computed as TF32, with 10 bits of mantissa; more speed: trainer.precision=bf16-mixed")
     activation = getattr(experiment.model, "activation", "")
-    if isinstance(experiment.model, ModelConfig) and (told := poor_pairing(experiment.model.init, activation)):
+    if isinstance(experiment.model, ModelConfig) and (
+        told := initialization_warning(experiment.model.init, activation)
+    ):
         say(told)
     warmup, steps = getattr(experiment.schedule, "warmup_steps", 0), total_steps(experiment, data)
     if warmup >= steps > 0:

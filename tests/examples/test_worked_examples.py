@@ -19,7 +19,7 @@ from hpc_dl.models.perceptron import Perceptron, PerceptronConfig
 from hpc_dl.nn.activations import activation
 from hpc_dl.training.preflight import total_steps
 from tests import experiments
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 TRUTH_TABLE = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 AND, OR, XOR = (torch.tensor(values) for values in ([0, 0, 0, 1], [0, 1, 1, 1], [0, 1, 1, 0]))
@@ -36,7 +36,7 @@ def put(parameter: Tensor, values: object) -> None:
 
 def test_one_step_of_backpropagation() -> None:
     data = spec("regression", input_shape=(2,), num_outputs=1)
-    network = MLPConfig(depth=1, width=2, activation="sigmoid", bias=False).build(data, learning(data))
+    network = MLPConfig(depth=1, width=2, activation="sigmoid", bias=False).build(data, training_recipe(data))
     hidden, head = dense_layers(network)
     put(hidden.weight, [[0.14, 0.19], [0.24, 0.29]])
     put(head.weight, [[0.35, 0.40]])
@@ -72,7 +72,7 @@ def test_the_same_gradients_by_the_chain_rule() -> None:
     gradients = [d1 * x[0], d1 * x[1], d2 * x[0], d2 * x[1], delta * h1, delta * h2]
 
     data = spec("regression", input_shape=(2,), num_outputs=1)
-    network = MLPConfig(depth=1, width=2, activation="sigmoid", bias=False).build(data, learning(data))
+    network = MLPConfig(depth=1, width=2, activation="sigmoid", bias=False).build(data, training_recipe(data))
     hidden, head = dense_layers(network)
     put(hidden.weight, w[:4])
     put(head.weight, w[4:])
@@ -102,7 +102,7 @@ def test_the_gradient_of_cross_entropy_is_softmax_less_the_target() -> None:
 
 def test_a_layer_is_a_matrix_product() -> None:
     data = spec("regression", input_shape=(3,), num_outputs=3)
-    network = LinearConfig(bias=False).build(data, learning(data))
+    network = LinearConfig(bias=False).build(data, training_recipe(data))
     put(dense_layers(network)[0].weight, [[1, -2, 2], [2, 1, -4], [1, -1, 0]])
     assert network(torch.tensor([[0.5, 0.9, -0.3]]))[0].tolist() == pytest.approx([-1.9, 3.1, -0.4])
 
@@ -124,7 +124,7 @@ def test_the_number_of_updates_of_100_samples(batch_size: int, epochs: int, upda
 
 def test_two_hidden_units_are_enough_for_xor() -> None:
     data = spec("regression", input_shape=(2,), num_outputs=1)
-    network = MLPConfig(depth=1, width=2, activation="relu").build(data, learning(data))
+    network = MLPConfig(depth=1, width=2, activation="relu").build(data, training_recipe(data))
     hidden, head = dense_layers(network)
     put(hidden.weight, [[1, 1], [1, 1]])
     put(hidden.bias, [0, -1])  # how many inputs are 1, and whether both are
@@ -135,7 +135,7 @@ def test_two_hidden_units_are_enough_for_xor() -> None:
 
 def test_no_plane_separates_xor() -> None:
     data = spec(input_shape=(2,), num_outputs=2)
-    network = LinearConfig().build(data, learning(data))
+    network = LinearConfig().build(data, training_recipe(data))
     layer = dense_layers(network)[0]
     for w1, w2, b in itertools.product(range(-4, 5), repeat=3):
         put(layer.weight, [[0, 0], [w1, w2]])
@@ -158,7 +158,7 @@ def perceptron_epoch(network: Perceptron, targets: Tensor, optimizer: torch.opti
 
 def perceptron() -> tuple[Perceptron, torch.optim.Optimizer]:
     data = spec(input_shape=(2,), num_outputs=2)
-    network = PerceptronConfig().build(data, learning(data))
+    network = PerceptronConfig().build(data, training_recipe(data))
     assert isinstance(network, Perceptron)
     return network, OPTIMIZERS["sgd"](name="sgd", lr=1.0).build(network.parameters())
 
@@ -203,7 +203,7 @@ def test_the_perceptron_never_learns_xor() -> None:
 def features(image: Tensor, config: CNNConfig) -> tuple[nn.Module, nn.Module]:
     """The network and its convolutional part, with weights of 1."""
     data = spec(input_shape=tuple(image.shape[1:]))
-    network = config.build(data, learning(data)).eval()
+    network = config.build(data, training_recipe(data)).eval()
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.ones_(layer.weight)

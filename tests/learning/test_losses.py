@@ -12,7 +12,7 @@ from torch.nn import functional
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec, FieldSpec
 from hpc_dl.errors import ConfigError
-from hpc_dl.learning.losses import FITTING, LOSSES, LossConfig, balanced_positives, balanced_weights
+from hpc_dl.learning.losses import COMPATIBLE_LOSSES, LOSSES, LossConfig, balanced_positives, balanced_weights
 from hpc_dl.learning.task import Task
 from tests.experiments import spec
 
@@ -61,7 +61,7 @@ def test_class_weights_multiply_what_a_sample_costs() -> None:
     assert wanted == pytest.approx(theirs * (2 + 1 + 0.5 + 0.5) / 4)
 
 
-@pytest.mark.parametrize("name", FITTING["classification"])
+@pytest.mark.parametrize("name", COMPATIBLE_LOSSES["classification"])
 @pytest.mark.parametrize("weights", ["none", [2.0, 0.5, 1.0]])
 def test_the_loss_of_a_batch_is_the_mean_over_its_samples(name: str, weights: Any) -> None:
     whole = loss(CLASSES, OUTPUTS, TARGETS, name=name, class_weights=weights)
@@ -251,9 +251,9 @@ def test_what_does_not_fit_is_told(data: DataSpec, config: dict[str, Any], count
 
 
 def test_each_loss_fits_some_task_and_stays_finite_for_outputs_that_are_huge() -> None:
-    assert {name for fitting in FITTING.values() for name in fitting} - {"auto"} == set(LOSSES)
-    for name in FITTING["classification"] + FITTING["segmentation"]:
-        data = CLASSES if name in FITTING["classification"] else PIXELS
+    assert {name for fitting in COMPATIBLE_LOSSES.values() for name in fitting} - {"auto"} == set(LOSSES)
+    for name in COMPATIBLE_LOSSES["classification"] + COMPATIBLE_LOSSES["segmentation"]:
+        data = CLASSES if name in COMPATIBLE_LOSSES["classification"] else PIXELS
         outputs = (1e4 * OUTPUTS).requires_grad_()
         found = Task(LossConfig(name=name), data).loss(outputs, TARGETS)  # type: ignore[arg-type]
         found.backward()

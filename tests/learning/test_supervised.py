@@ -5,10 +5,10 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.schedules import Cosine
 from hpc_dl.models.linear import Linear, LinearConfig
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -31,7 +31,7 @@ def batches(sizes: list[int], num_classes: int = 3) -> Batches:
 def linear(total_steps: int = 10) -> Linear:
     torch.manual_seed(0)
     data = spec(input_shape=(4,))
-    return Linear(LinearConfig(), data, learning(data, total_steps))
+    return Linear(LinearConfig(), data, training_recipe(data, total_steps))
 
 
 def loader(data: Batches) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
@@ -62,7 +62,9 @@ def test_the_loss_of_a_split_is_the_mean_over_its_samples_not_over_its_batches(s
 
 def test_the_schedule_is_stepped_after_each_optimizer_step_and_accumulated_batches_make_one() -> None:
     data = spec(input_shape=(4,))
-    model = Linear(LinearConfig(), data, Learning(learning(data).task, learning(data).optimizer, Cosine(), 4))
+    model = Linear(
+        LinearConfig(), data, TrainingRecipe(training_recipe(data).task, training_recipe(data).optimizer, Cosine(), 4)
+    )
     rates = []
 
     class Note(pl.Callback):

@@ -10,7 +10,7 @@ from hpc_dl.errors import ConfigError
 from hpc_dl.learning.losses import LossConfig
 from hpc_dl.learning.task import Task
 from hpc_dl.models.autoencoder import Autoencoder, AutoencoderConfig
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 
 def unlabeled(shape: tuple[int, ...]) -> DataSpec:
@@ -20,7 +20,7 @@ def unlabeled(shape: tuple[int, ...]) -> DataSpec:
 def built(config: AutoencoderConfig, shape: tuple[int, ...]) -> Autoencoder:
     torch.manual_seed(0)
     data = unlabeled(shape)
-    model = config.build(data, learning(data))
+    model = config.build(data, training_recipe(data))
     assert isinstance(model, Autoencoder)
     return model.eval()
 
@@ -109,6 +109,6 @@ def test_what_cannot_be_built() -> None:
         with pytest.raises(ConfigError, match=told):
             built(config, shape)
     data = unlabeled((1, 8, 8))
-    with_bce = replace(learning(data), task=Task(LossConfig(name="bce"), data))
+    with_bce = replace(training_recipe(data), task=Task(LossConfig(name="bce"), data))
     with pytest.raises(ConfigError, match=r"model\.output: the loss bce has its own sigmoid"):
         AutoencoderConfig(output="sigmoid").build(data, with_bce)

@@ -8,7 +8,7 @@ from torch import nn
 
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.cnn import CNN, CNNConfig
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 IMAGES = spec(input_shape=(1, 8, 8))
 SHAPES = {"series": (2, 20), "image": (3, 20, 17), "volume": (1, 16, 17, 18)}
@@ -17,7 +17,7 @@ SHAPES = {"series": (2, 20), "image": (3, 20, 17), "volume": (1, 16, 17, 18)}
 def build(shape: tuple[int, ...] = (1, 8, 8), **parameters: Any) -> CNN:
     torch.manual_seed(0)
     data = spec(input_shape=shape)
-    model = CNNConfig(**parameters).build(data, learning(data))
+    model = CNNConfig(**parameters).build(data, training_recipe(data))
     assert isinstance(model, CNN)
     return model
 
@@ -78,7 +78,7 @@ def test_a_dilated_kernel_leaves_gaps_and_a_strided_one_skips() -> None:
     torch.manual_seed(0)
     data = spec(input_shape=(1, 16))
     config = CNNConfig(channels=[1], norm="none", pooling="none", activation="none", dilation=3, stride=2)
-    (layers, _) = config.module(data, learning(data)).features
+    (layers, _) = config.module(data, training_recipe(data)).features
     impulse = torch.zeros(1, 1, 16)
     impulse[0, 0, 7] = 1
     changed = (layers(impulse) - layers(torch.zeros(1, 1, 16)))[0, 0].nonzero().flatten()

@@ -10,7 +10,7 @@ import pytest
 from hpc_dl.errors import ConfigError, HpcDlError
 from hpc_dl.models.custom import CustomModelConfig
 from hpc_dl.schema import parse
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 NETS = """
 import pytorch_lightning as pl
@@ -70,21 +70,21 @@ def custom(class_path: str, **args: object) -> CustomModelConfig:
 def told_by(config: CustomModelConfig) -> str:
     data = spec()
     with pytest.raises(HpcDlError) as caught:
-        config.build(data, learning(data))
+        config.build(data, training_recipe(data))
     return str(caught.value)
 
 
 def test_it_gets_its_arguments_and_the_shapes_of_the_data(package: Package) -> None:
     module, data = package(NETS), spec()
-    model = custom(f"{module}.Net", width=3).build(data, learning(data))
+    model = custom(f"{module}.Net", width=3).build(data, training_recipe(data))
     assert type(model).__module__ == module
     assert (model.data, model.width, model.depth) == (data, 3, 1)
-    assert type(custom(f"{module}.NoData").build(data, learning(data))).__name__ == "NoData"
+    assert type(custom(f"{module}.NoData").build(data, training_recipe(data))).__name__ == "NoData"
 
 
 def test_an_argument_called_data_that_the_user_gives_is_the_users(package: Package) -> None:
     data = spec()
-    assert custom(f"{package(NETS)}.Own", data="mine").build(data, learning(data)).data == "mine"
+    assert custom(f"{package(NETS)}.Own", data="mine").build(data, training_recipe(data)).data == "mine"
 
 
 def test_a_class_that_is_not_there_is_told_with_the_nearest(package: Package) -> None:

@@ -9,7 +9,7 @@ import torch
 from hpc_dl.data.spec import DataSpec, FieldSpec
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.dilated import Dilated, DilatedConfig
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 SHAPES = {"series": (1, 70), "image": (1, 40, 36), "volume": (1, 18, 20, 19)}
 
@@ -22,7 +22,7 @@ def labels(shape: tuple[int, ...], labeled: tuple[int, ...] | None = None) -> Da
 
 def build(data: DataSpec, **parameters: Any) -> Dilated:
     torch.manual_seed(0)
-    model = DilatedConfig(**parameters).build(data, learning(data))
+    model = DilatedConfig(**parameters).build(data, training_recipe(data))
     assert isinstance(model, Dilated)
     return model
 

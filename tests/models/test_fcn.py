@@ -10,7 +10,7 @@ from torch.nn import functional
 from hpc_dl.data.spec import DataSpec, FieldSpec
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.fcn import FCN, FCNConfig
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 
 def labeled(shape: tuple[int, ...]) -> DataSpec:
@@ -21,7 +21,7 @@ def labeled(shape: tuple[int, ...]) -> DataSpec:
 def built(config: FCNConfig, shape: tuple[int, ...]) -> FCN:
     torch.manual_seed(0)
     data = labeled(shape)
-    model = config.build(data, learning(data))
+    model = config.build(data, training_recipe(data))
     assert isinstance(model, FCN)
     return model.eval()
 

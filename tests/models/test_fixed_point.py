@@ -9,7 +9,7 @@ from torch import Tensor
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.models.fixed_point import FixedPointConfig, FixedPointNetwork
 from hpc_dl.nn.graphs import Graphs
-from tests.experiments import learning
+from tests.experiments import training_recipe
 from tests.models.graphs import batch, graph_data, permuted
 
 NODE_CLASSES = graph_data("node_classification")
@@ -19,7 +19,7 @@ BARE = DataSpec(**vars(NODE_CLASSES) | {"inputs": NODE_CLASSES.inputs[:2]})
 def built(data: DataSpec = NODE_CLASSES, scale: float = 1.0, **parameters: Any) -> FixedPointNetwork:
     """A network whose weights inside F are ``scale`` times as large as at the beginning."""
     torch.manual_seed(0)
-    model = FixedPointConfig(**{"width": 8, **parameters}).module(data, learning(data)).eval()
+    model = FixedPointConfig(**{"width": 8, **parameters}).module(data, training_recipe(data)).eval()
     with torch.no_grad():
         for parameter in model.transition.parameters():
             parameter.mul_(scale)

@@ -51,7 +51,7 @@ def prepared(folder: Path, file: Path, **sections: Any) -> RunFolder:
 
 def built(data: DataSpec, **parameters: Any) -> GAN:
     torch.manual_seed(0)
-    model = GANConfig(**(SMALL | parameters)).build(data, experiments.learning(data))
+    model = GANConfig(**(SMALL | parameters)).build(data, experiments.training_recipe(data))
     assert isinstance(model, GAN)
     return model
 
@@ -87,8 +87,8 @@ def test_the_penalty_reaches_the_discriminators_weights() -> None:
     x = real.clone().requires_grad_()
     by_hand = sum(gradient_penalty(model.discriminator(some).squeeze(1), some) for some in (x, fake.requires_grad_()))
     torch.testing.assert_close(losses[1] - losses[0], 2 * by_hand)
-    assert GANConfig(loss="plain").build(spec((2,)), experiments.learning(spec((2,)))).penalty == 0  # type: ignore[attr-defined]
-    assert GANConfig().build(spec((2,)), experiments.learning(spec((2,)))).penalty == 1  # type: ignore[attr-defined]
+    assert GANConfig(loss="plain").build(spec((2,)), experiments.training_recipe(spec((2,)))).penalty == 0  # type: ignore[attr-defined]
+    assert GANConfig().build(spec((2,)), experiments.training_recipe(spec((2,)))).penalty == 1  # type: ignore[attr-defined]
 
 
 def test_distance_coverage_and_modes_tell_a_collapse() -> None:
@@ -216,9 +216,9 @@ def test_what_cannot_be_undone_is_refused(points: Path) -> None:
 
 def test_a_schedule_that_waits_for_a_loss_to_fall_is_refused() -> None:
     data = spec((2,))
-    learning = dataclasses.replace(experiments.learning(data), schedule=Plateau())
+    recipe = dataclasses.replace(experiments.training_recipe(data), schedule=Plateau())
     with pytest.raises(ConfigError, match=r"schedule.name: does not suit a GAN.*got 'plateau'"):
-        GANConfig().build(data, learning)
+        GANConfig().build(data, recipe)
 
 
 def test_the_networks_are_as_large_as_asked_for() -> None:

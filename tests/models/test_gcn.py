@@ -11,13 +11,13 @@ from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec, FieldSpec
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.gcn import GCN, GCNConfig
-from tests.experiments import learning
+from tests.experiments import training_recipe
 from tests.models.graphs import batch, graph_data, permuted
 
 
 def built(data: DataSpec, **parameters: Any) -> GCN:
     torch.manual_seed(0)
-    return GCNConfig(**parameters).module(data, learning(data)).eval()
+    return GCNConfig(**parameters).module(data, training_recipe(data)).eval()
 
 
 def dense(model: GCN, nodes: Tensor, adjacency: np.ndarray) -> Tensor:
@@ -86,11 +86,11 @@ def test_a_table_is_no_graph() -> None:
     data = graph_data("node_classification")
     table = DataSpec(**vars(data) | {"inputs": (FieldSpec("inputs", (5,), "float32"),)})
     with pytest.raises(ConfigError, match=r"model.name: does not take inputs of the kind vector"):
-        GCNConfig().build(table, learning(data))
+        GCNConfig().build(table, training_recipe(data))
 
 
 def test_weights_need_features_of_edges() -> None:
     data = graph_data("node_classification")
     bare = DataSpec(**vars(data) | {"inputs": data.inputs[:2]})
     with pytest.raises(ConfigError, match=r"model.edge_weights: the edges of these data have no features"):
-        GCNConfig(edge_weights=True).build(bare, learning(bare))
+        GCNConfig(edge_weights=True).build(bare, training_recipe(bare))

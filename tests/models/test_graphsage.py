@@ -10,7 +10,7 @@ from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.graphsage import GraphSAGE, GraphSAGEConfig
-from tests.experiments import learning
+from tests.experiments import training_recipe
 from tests.models.graphs import batch, graph_data, permuted
 
 NODE_CLASSES = graph_data("node_classification")
@@ -18,7 +18,7 @@ NODE_CLASSES = graph_data("node_classification")
 
 def built(data: DataSpec = NODE_CLASSES, **parameters: Any) -> GraphSAGE:
     torch.manual_seed(0)
-    return GraphSAGEConfig(**parameters).module(data, learning(data)).eval()
+    return GraphSAGEConfig(**parameters).module(data, training_recipe(data)).eval()
 
 
 def by_hand(model: GraphSAGE, x: dict[str, Any], aggregation: str, directed: bool) -> Tensor:

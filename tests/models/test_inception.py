@@ -8,13 +8,13 @@ import torch
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.inception import Inception, InceptionBlock, InceptionConfig
 from hpc_dl.schema import parse
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 
 def build(shape: tuple[int, ...], **parameters: Any) -> Inception:
     torch.manual_seed(0)
     data = spec(input_shape=shape)
-    model = InceptionConfig(**parameters).build(data, learning(data))
+    model = InceptionConfig(**parameters).build(data, training_recipe(data))
     assert isinstance(model, Inception)
     return model
 

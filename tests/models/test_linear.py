@@ -3,14 +3,14 @@
 import torch
 
 from hpc_dl.models.linear import Linear, LinearConfig
-from tests.experiments import learning, spec, values
+from tests.experiments import spec, training_recipe, values
 
 
 def test_it_finds_the_least_squares_solution() -> None:
     data = spec("regression", input_shape=(5,), num_outputs=1)
     samples = values(48, seed=0)
     x, y = torch.from_numpy(samples.inputs), torch.from_numpy(samples.targets)
-    model = LinearConfig().build(data, learning(data))
+    model = LinearConfig().build(data, training_recipe(data))
     assert isinstance(model, Linear)
     optimizer = torch.optim.LBFGS(model.parameters(), max_iter=100, line_search_fn="strong_wolfe")
 
@@ -30,7 +30,7 @@ def test_it_cannot_learn_xor() -> None:
     y = torch.tensor([0, 1, 1, 0])
     data = spec(input_shape=(2,), num_outputs=2)
     torch.manual_seed(0)
-    model = LinearConfig().build(data, learning(data))
+    model = LinearConfig().build(data, training_recipe(data))
     assert isinstance(model, Linear)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     for _ in range(150):

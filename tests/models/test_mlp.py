@@ -6,13 +6,13 @@ from torch import nn
 
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.mlp import MLP, MLPConfig
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 IMAGES = spec(input_shape=(1, 8, 8))
 
 
 def built(config: MLPConfig) -> MLP:
-    model = config.build(IMAGES, learning(IMAGES))
+    model = config.build(IMAGES, training_recipe(IMAGES))
     assert isinstance(model, MLP)
     return model
 
@@ -61,7 +61,7 @@ def test_it_learns_xor_from_each_of_20_seeds() -> None:
     solved = 0
     for seed in range(20):
         torch.manual_seed(seed)
-        model = MLPConfig(depth=1, width=8, activation="tanh").build(data, learning(data))
+        model = MLPConfig(depth=1, width=8, activation="tanh").build(data, training_recipe(data))
         assert isinstance(model, MLP)
         optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
         for _ in range(60):

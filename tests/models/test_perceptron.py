@@ -5,20 +5,20 @@ import torch
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError
-from hpc_dl.learning.learner import Learning
 from hpc_dl.learning.losses import LossConfig
 from hpc_dl.learning.optimizers import OPTIMIZERS
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.schedules import SCHEDULES
 from hpc_dl.learning.task import Task
 from hpc_dl.models.perceptron import Perceptron, PerceptronConfig
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 PLANE = spec(input_shape=(2,), num_outputs=2)
 XOR = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 
 
 def perceptron(data: DataSpec, config: PerceptronConfig | None = None) -> Perceptron:
-    model = (config or PerceptronConfig()).build(data, learning(data))
+    model = (config or PerceptronConfig()).build(data, training_recipe(data))
     assert isinstance(model, Perceptron)
     return model
 
@@ -85,14 +85,14 @@ def test_another_loss_takes_the_place_of_its_own() -> None:
     x, y = torch.tensor([[2.0, -3.0]]), torch.tensor([1])
     task = Task(LossConfig(name="cross_entropy"), PLANE)
     rate = OPTIMIZERS["adam"](name="adam"), SCHEDULES["constant"](name="constant")
-    model = PerceptronConfig().build(PLANE, Learning(task, *rate, 10))
+    model = PerceptronConfig().build(PLANE, TrainingRecipe(task, *rate, 10))
     assert isinstance(model, Perceptron)
     assert model.training_step((x, y), 0).item() == pytest.approx(0.6931, abs=1e-4)  # ln 2
     assert perceptron(PLANE).training_step((x, y), 0).item() == 0
 
 
 def test_the_usual_loss_of_other_models_stays_as_it_is() -> None:
-    shared = learning(PLANE)
+    shared = training_recipe(PLANE)
     outputs = torch.zeros(1, 2), torch.tensor([0])
     before = shared.task.loss(*outputs)
     PerceptronConfig().build(PLANE, shared)
@@ -103,4 +103,4 @@ def test_a_parameter_of_another_loss_is_refused() -> None:
     task = Task(LossConfig(label_smoothing=0.1), PLANE)
     rate = OPTIMIZERS["adam"](name="adam"), SCHEDULES["constant"](name="constant")
     with pytest.raises(ConfigError, match=r"^loss\.label_smoothing: has no effect with perceptron"):
-        PerceptronConfig().build(PLANE, Learning(task, *rate, 10))
+        PerceptronConfig().build(PLANE, TrainingRecipe(task, *rate, 10))

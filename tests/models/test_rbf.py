@@ -13,14 +13,14 @@ from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.rbf import RBF, RBFConfig
-from tests.experiments import classification_file, learning, regression_file, spec
+from tests.experiments import classification_file, regression_file, spec, training_recipe
 
 VECTORS = spec(input_shape=(2,), num_outputs=3)
 
 
 def built(config: RBFConfig, data: DataSpec = VECTORS, seed: int = 0) -> RBF:
     torch.manual_seed(seed)
-    model = config.build(data, learning(data))
+    model = config.build(data, training_recipe(data))
     assert isinstance(model, RBF)
     return model
 

@@ -13,7 +13,7 @@ from hpc_dl.errors import ConfigError
 from hpc_dl.models.gru import GRUConfig
 from hpc_dl.models.lstm import LSTMConfig
 from hpc_dl.models.rnn import Recurrent, RNNConfig
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 CONFIGS = {"rnn": RNNConfig, "lstm": LSTMConfig, "gru": GRUConfig}
 every = pytest.mark.parametrize("name", CONFIGS)
@@ -40,7 +40,7 @@ UTTERANCES = data(FieldSpec("inputs", (4,), "float32", ragged=True), CLASS)
 def build(name: str, told: DataSpec, **options: Any) -> Recurrent:
     torch.manual_seed(0)
     config = CONFIGS[name].model_validate({"hidden": 6, "embedding": 4, **options})
-    model = config.build(told, learning(told))
+    model = config.build(told, training_recipe(told))
     assert isinstance(model, Recurrent)
     return model.eval()
 

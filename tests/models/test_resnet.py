@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from hpc_dl.models.resnet import Residual, ResNet, ResNetConfig
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 
 def build(shape: tuple[int, ...], num_outputs: int = 3, **parameters: Any) -> ResNet:
     torch.manual_seed(0)
     data = spec(input_shape=shape, num_outputs=num_outputs)
-    model = ResNetConfig(**parameters).build(data, learning(data))
+    model = ResNetConfig(**parameters).build(data, training_recipe(data))
     assert isinstance(model, ResNet)
     return model
 

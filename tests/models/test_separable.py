@@ -7,13 +7,13 @@ import torch
 
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.separable import Separable, SeparableConfig
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 
 def build(shape: tuple[int, ...], **parameters: Any) -> Separable:
     torch.manual_seed(0)
     data = spec(input_shape=shape)
-    model = SeparableConfig(**parameters).build(data, learning(data))
+    model = SeparableConfig(**parameters).build(data, training_recipe(data))
     assert isinstance(model, Separable)
     return model
 

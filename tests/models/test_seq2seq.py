@@ -10,7 +10,7 @@ from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import FieldSpec
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.seq2seq import Seq2Seq, Seq2SeqConfig
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 from tests.learning.test_supervised import quiet_trainer
 
 WORDS = replace(
@@ -35,7 +35,7 @@ Y = ragged([3, 2, 1], [4, 4], [])
 def seq2seq(**options: object) -> Seq2Seq:
     torch.manual_seed(0)
     config = Seq2SeqConfig.model_validate(Seq2SeqConfig.small | options)
-    return config.build(WORDS, learning(WORDS)).eval()  # type: ignore[return-value]
+    return config.build(WORDS, training_recipe(WORDS)).eval()  # type: ignore[return-value]
 
 
 every = pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_what_it_writes_is_judged_not_what_it_is_told() -> None:
 def test_only_sequences_of_their_own_length() -> None:
     aligned = replace(WORDS, targets=(FieldSpec("targets", (4,), "int64"),))
     with pytest.raises(ConfigError, match=r"^model\.name: needs inputs and targets that differ in length"):
-        Seq2SeqConfig().build(aligned, learning(aligned))
+        Seq2SeqConfig().build(aligned, training_recipe(aligned))
 
 
 def test_it_needs_no_attention_but_has_more_to_learn_with_it() -> None:

@@ -9,7 +9,7 @@ from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec, FieldSpec, Window
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.transformer import Transformer, TransformerConfig
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 NEXT = replace(
     spec(),
@@ -26,7 +26,7 @@ SERIES = spec(input_shape=(2, 9))
 def transformer(data: DataSpec, **options: object) -> Transformer:
     torch.manual_seed(0)
     given = {key: value for key, value in TransformerConfig.small.items() if key != "vocabulary"} | options
-    return TransformerConfig.model_validate(given).build(data, learning(data)).eval()  # type: ignore[return-value]
+    return TransformerConfig.model_validate(given).build(data, training_recipe(data)).eval()  # type: ignore[return-value]
 
 
 def tokens(seed: int = 0) -> torch.Tensor:

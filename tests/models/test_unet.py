@@ -9,8 +9,8 @@ from torch import nn
 from hpc_dl.data.spec import DataSpec, FieldSpec
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.unet import UNet, UNetConfig
-from hpc_dl.nn.upsampling import cut, halved, interpolating, padded, unstrided, upsampling
-from tests.experiments import learning, spec
+from hpc_dl.nn.upsampling import cut, halved, linear_upsampling, padded, strided_upsampling, upsampling
+from tests.experiments import spec, training_recipe
 
 
 def labeled(shape: tuple[int, ...], num_classes: int = 3) -> DataSpec:
@@ -21,7 +21,7 @@ def labeled(shape: tuple[int, ...], num_classes: int = 3) -> DataSpec:
 def built(config: UNetConfig, shape: tuple[int, ...]) -> UNet:
     torch.manual_seed(0)
     data = labeled(shape)
-    model = config.build(data, learning(data))
+    model = config.build(data, training_recipe(data))
     assert isinstance(model, UNet)
     return model.eval()
 
@@ -115,7 +115,7 @@ def test_what_cannot_be_built(config: UNetConfig, shape: tuple[int, ...], told: 
 def test_targets_that_are_not_one_for_each_pixel() -> None:
     data = replace(labeled((1, 8, 8)), targets=(FieldSpec("targets", (4, 4), "int64"),))
     with pytest.raises(ConfigError, match=r"data\.targets: must be one class for each position .*\(8, 8\)"):
-        UNetConfig().build(data, learning(data))
+        UNetConfig().build(data, training_recipe(data))
 
 
 @pytest.mark.parametrize("sizes", [(7,), (8, 5), (6, 9, 4)])
@@ -125,7 +125,7 @@ def test_a_transposed_convolution_inverts_the_size_of_a_strided_one(sizes: tuple
     x = torch.rand(1, 2, *sizes)
     small = strided(x)
     assert list(small.shape[2:]) == halved(sizes)
-    assert unstrided(3, 2, kernel_size, sizes)(small).shape == x.shape
+    assert strided_upsampling(3, 2, kernel_size, sizes)(small).shape == x.shape
 
 
 @pytest.mark.parametrize("name", ["transposed", "interpolation"])
@@ -138,7 +138,7 @@ def test_upsampling_doubles(name: str, axes: int) -> None:
 @pytest.mark.parametrize("factor", [2, 4])
 def test_it_begins_as_linear_interpolation(factor: int) -> None:
     for axes, mode in enumerate(["linear", "bilinear", "trilinear"], 1):
-        layer, x = interpolating(axes, 2, factor), torch.rand(1, 2, *[6] * axes)
+        layer, x = linear_upsampling(axes, 2, factor), torch.rand(1, 2, *[6] * axes)
         nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         wanted = nn.functional.interpolate(x, scale_factor=factor, mode=mode, align_corners=False)
         inner = (..., *[slice(factor, -factor)] * axes)  # at the margin, the convolution finds zeros

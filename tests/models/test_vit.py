@@ -5,7 +5,7 @@ import torch
 
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.vit import ViT, ViTConfig
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 IMAGES = spec(input_shape=(2, 8, 12))
 
@@ -13,7 +13,7 @@ IMAGES = spec(input_shape=(2, 8, 12))
 def vit(**options: object) -> ViT:
     torch.manual_seed(0)
     config = ViTConfig.model_validate(ViTConfig.small | options)
-    return config.build(IMAGES, learning(IMAGES)).eval()  # type: ignore[return-value]
+    return config.build(IMAGES, training_recipe(IMAGES)).eval()  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("read_out", ["mean", "class_token"])

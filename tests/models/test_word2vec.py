@@ -31,7 +31,9 @@ def spec(words: tuple[str, ...] = WORDS, file: str = "/data/paper.h5", **field: 
 def built(data: DataSpec | None = None, **parameters: Any) -> Word2Vec:
     torch.manual_seed(0)
     data = data or spec()
-    model = Word2VecConfig(**({"dimension": 4, "window": 2} | parameters)).build(data, experiments.learning(data))
+    model = Word2VecConfig(**({"dimension": 4, "window": 2} | parameters)).build(
+        data, experiments.training_recipe(data)
+    )
     assert isinstance(model, Word2Vec)
     return model
 
@@ -212,7 +214,7 @@ def test_two_ranks_learn_the_same_and_go_on_exactly(tmp_path: Path, text: Path) 
 def test_data_that_are_no_text_are_refused() -> None:
     images = experiments.spec(input_shape=(1, 8, 8))
     with pytest.raises(ConfigError) as caught:
-        Word2VecConfig().build(images, experiments.learning(images))
+        Word2VecConfig().build(images, experiments.training_recipe(images))
     assert [fault.where for fault in caught.value.faults] == ["model.name", "model.name"]
 
 

@@ -7,7 +7,15 @@ import torch
 from torch import nn
 
 from hpc_dl.errors import ConfigError
-from hpc_dl.nn.attention import Attention, Encoder, EncoderBlock, EncoderOptions, Positions, SelfAttention, sinusoids
+from hpc_dl.nn.attention import (
+    Attention,
+    Encoder,
+    EncoderBlock,
+    EncoderOptions,
+    PositionalEncoding,
+    SelfAttention,
+    sinusoidal_encoding,
+)
 from hpc_dl.schema import parse
 
 
@@ -68,23 +76,23 @@ def test_no_step_sees_later_ones_where_it_is_causal() -> None:
 
 
 def test_sinusoids_are_those_of_the_paper() -> None:
-    table = sinusoids(50, 6)
+    table = sinusoidal_encoding(50, 6)
     for position, number in [(0, 0), (7, 2), (49, 4)]:
         angle = position / 10_000 ** (number / 6)
         assert table[position, number].item() == pytest.approx(math.sin(angle), abs=1e-5)
         assert table[position, number + 1].item() == pytest.approx(math.cos(angle), abs=1e-5)
-    assert sinusoids(4, 5).shape == (4, 5)
+    assert sinusoidal_encoding(4, 5).shape == (4, 5)
 
 
 def test_positions_tell_equal_steps_apart() -> None:
     torch.manual_seed(0)
     x = torch.zeros(2, 4, 8)
     for kind in ("sinusoidal", "learned"):
-        found = Positions(kind, 8, 4)(x)  # type: ignore[arg-type]
+        found = PositionalEncoding(kind, 8, 4)(x)  # type: ignore[arg-type]
         assert torch.equal(found[0], found[1]) and len(found[0].unique(dim=0)) == 4
-    assert torch.equal(Positions("none", 8)(x), x)
+    assert torch.equal(PositionalEncoding("none", 8)(x), x)
     with pytest.raises(ConfigError, match=r"model.max_length: a sample has 4 steps, .*\(got 3\)"):
-        Positions("learned", 8, 3)(x)
+        PositionalEncoding("learned", 8, 3)(x)
 
 
 @pytest.mark.parametrize("score", ["dot", "additive"])

@@ -11,7 +11,7 @@ from hpc_dl.nn.convolution import (
     NormName,
     PaddingName,
     convolution,
-    convolved,
+    convolution_block,
     normalization,
     separable,
     size_after,
@@ -118,10 +118,10 @@ def test_a_normalization_gives_mean_0_and_variance_1(num_axes: int, name: NormNa
 
 
 def test_without_normalization_there_is_a_bias_and_with_one_there_is_none_of_the_convolution() -> None:
-    assert num_parameters(convolved(2, 3, 5, 3, norm="none")) == 3 * 5 * 9 + 5
-    assert num_parameters(convolved(2, 3, 5, 3, norm="none", bias=False)) == 3 * 5 * 9
+    assert num_parameters(convolution_block(2, 3, 5, 3, norm="none")) == 3 * 5 * 9 + 5
+    assert num_parameters(convolution_block(2, 3, 5, 3, norm="none", bias=False)) == 3 * 5 * 9
     for norm in ("batch", "layer", "group"):
-        assert num_parameters(convolved(2, 3, 5, 3, norm=norm)) == 3 * 5 * 9 + 2 * 5  # type: ignore[arg-type]
+        assert num_parameters(convolution_block(2, 3, 5, 3, norm=norm)) == 3 * 5 * 9 + 2 * 5  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("num_axes", AXES)

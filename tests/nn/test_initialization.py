@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from hpc_dl.nn.activations import ActivationName, activation
-from hpc_dl.nn.initialization import Initialization, WeightsName, fans, initialize, poor_pairing
+from hpc_dl.nn.initialization import Initialization, WeightsName, fans, initialization_warning, initialize
 
 LAYERS: list[tuple[Any, tuple[float, float]]] = [
     # layer, inputs of one output and outputs of one input
@@ -224,4 +224,4 @@ def test_he_keeps_the_signal_of_other_convolutions_too(layer: Any) -> None:
     ],
 )
 def test_a_poor_pairing_is_told(weights: WeightsName, name: str, told: str | None) -> None:
-    assert poor_pairing(Initialization(weights=weights), name) == told
+    assert initialization_warning(Initialization(weights=weights), name) == told

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hpc_dl.nn.sequences import StepVectors, last_step, mask, mean_of_steps, pad, unpad
+from hpc_dl.nn.sequences import StepEmbedding, last_step, mask, mean_of_steps, pad, unpad
 
 VALUES = torch.arange(1.0, 13.0).reshape(6, 2)  # of three samples: 2, 3 and 1 steps
 OFFSETS = torch.tensor([0, 2, 5, 6])
@@ -63,7 +63,7 @@ def test_unpadding_passes_gradients_to_the_steps_alone() -> None:
 
 
 def test_tokens_have_a_vector_each_and_unknown_ones_the_last() -> None:
-    vectors = StepVectors(1, vocabulary=4, embedding=5)
+    vectors = StepEmbedding(1, vocabulary=4, embedding=5)
     assert vectors.size == 5
     found = vectors(torch.tensor([[0, 3, 3], [1, 4, 900]]))
     assert found.shape == (2, 3, 5)
@@ -75,7 +75,7 @@ def test_tokens_have_a_vector_each_and_unknown_ones_the_last() -> None:
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4), (2, 3, 2, 2)])
 def test_features_stay_what_they_are(shape: tuple[int, ...]) -> None:
     steps = torch.arange(torch.Size(shape).numel()).reshape(shape)
-    vectors = StepVectors(steps[0, 0].numel())
+    vectors = StepEmbedding(steps[0, 0].numel())
     found = vectors(steps)
     assert found.dtype == torch.float32
     assert found.shape == (2, 3, vectors.size)
