@@ -1,6 +1,4 @@
-"""The LightningModule that every architecture over steps extends: tokens, sequences and series
-alike.
-"""
+"""The LightningModule of every architecture that reads steps: tokens, sequences and series."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.nn.sequences import StepEmbedding, pad, unpad
 
-#: What such an architecture takes, and what for.
+#: The inputs and tasks of these architectures.
 SEQUENCE_INPUTS: tuple[InputKind, ...] = ("series", "sequence", "tokens")
 SEQUENCE_TASKS: tuple[TaskName, ...] = (
     "classification",
@@ -28,29 +26,28 @@ SEQUENCE_TASKS: tuple[TaskName, ...] = (
 
 
 class SequenceModel(Supervised):
-    """A network over the steps of a sample.
+    """A network that reads the steps of a sample.
 
-    A subclass builds its layers on vectors of size ``self.steps.size`` and says in :meth:`judge`
-    what it makes of them: ``self.num_outputs`` numbers for each step where ``self.per_step``, else
-    for each sample.
+    A subclass builds its layers on vectors of size ``self.steps.size`` and maps them to outputs in
+    :meth:`forward_steps`: ``self.num_outputs`` numbers for each step if ``self.per_step``, else for
+    each sample.
 
     Attributes:
-        per_step: whether each step has a target of its own (many-to-many), or the sample has one
-            (many-to-one).
-        num_outputs: of a step or of a sample.
-        steps: makes a vector of each step.
+        per_step: whether each step has a target (many-to-many) or each sample (many-to-one).
+        num_outputs: outputs of a step, or of a sample.
+        steps: the layer that turns each step into a vector.
     """
 
     def __init__(self, recipe: TrainingRecipe, embedding: int, vocabulary: int | None = None) -> None:
-        """Look what a step is.
+        """Determine what a step is.
 
         Args:
-            recipe: task, optimizer and schedule, with the data.
-            embedding: size of a token's vector.
-            vocabulary: number of different tokens, where the data do not tell.
+            recipe: task, optimizer and schedule, with the specification of the data.
+            embedding: size of the vector of a token.
+            vocabulary: number of different tokens, where the data do not define it.
 
         Raises:
-            ConfigError: the targets do not fit the steps, or the vocabulary is unknown.
+            ConfigError: the targets do not match the steps, or the vocabulary is unknown.
         """
         super().__init__(recipe)
         data = recipe.data
@@ -62,50 +59,48 @@ class SequenceModel(Supervised):
         self.steps = StepEmbedding(_num_features(data), tokens, embedding)
 
     @abstractmethod
-    def judge(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
+    def forward_steps(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
         """Map the steps of a batch to outputs.
 
         Args:
             steps: (B, T, ``self.steps.size``).
-            lengths: (B,) steps of each sample, what comes after them is padding; None where all
-                have T.
+            lengths: (B,) number of steps of each sample, the steps after them are padding; None
+                where all samples have T steps.
 
         Returns:
-            (B, T, num_outputs) where ``self.per_step``, else (B, num_outputs).
+            (B, T, num_outputs) if ``self.per_step``, else (B, num_outputs).
         """
 
     def forward(self, x: Tensor | Ragged) -> Tensor:
-        """Map samples to what their task asks for.
+        """Map samples to outputs.
 
         Args:
-            x: series (B, C, T); windows of a stream (B, T, …) or, of tokens, (B, T); or samples of
+            x: series (B, C, T); windows of a stream (B, T, …) or, for tokens, (B, T); or samples of
                 different lengths, (total steps, …).
 
         Returns:
-            (B, K) for a sample's targets. For those of steps: classes (B, K, T), values (B, T * K),
-            and (total steps, K) where samples differ in length.
+            (B, K) for a target per sample. For a target per step: classes (B, K, T), values (B, T *
+            K), and (total steps, K) for samples of different lengths.
         """
         if isinstance(x, Ragged):
             values, lengths = pad(x.values, x.offsets)
-            outputs = self.judge(self.steps(values), lengths)
+            outputs = self.forward_steps(self.steps(values), lengths)
             return unpad(outputs, lengths) if self.per_step else outputs
         series = self.recipe.data.input_kind == "series"
-        outputs = self.judge(self.steps(x.transpose(1, 2) if series else x), None)
+        outputs = self.forward_steps(self.steps(x.transpose(1, 2) if series else x), None)
         if not self.per_step:
             return outputs
         return outputs.transpose(1, 2) if self.recipe.data.task in PER_POSITION else outputs.flatten(1)
 
 
 def has_step_targets(data: DataSpec) -> bool:
-    """Whether each step has a target of its own."""
+    """Whether each step has its own target."""
     target = data.targets[0]
     return data.task in PER_POSITION or target.ragged or target.window is not None
 
 
 def predicts_next(data: DataSpec) -> bool:
-    """Whether the targets are later steps of the inputs: a network that looks ahead would see the
-    answers.
-    """
+    """Whether the targets are later steps of the inputs, which the network must not see."""
     return any(target.window is not None and target.window.shift > 0 for target in data.targets)
 
 
@@ -116,23 +111,23 @@ def _num_features(data: DataSpec) -> int:
     return math.prod(field.shape if field.window is None else field.shape[1:])
 
 
-def _vocabulary(data: DataSpec, given: int | None) -> int:
-    """How many different tokens there are."""
-    if given is not None:
-        return given
+def _vocabulary(data: DataSpec, configured: int | None) -> int:
+    """Return the number of different tokens."""
+    if configured is not None:
+        return configured
     if predicts_next(data) and data.task in PER_POSITION:  # the targets are tokens of the same vocabulary
         return data.num_outputs
     if data.input_dtype == "uint8":
         return 256
     raise ConfigError.at(
         "model.vocabulary",
-        f"is required: {data.file} does not tell how many different tokens there are",
+        f"is required: {data.file} does not define the number of different tokens",
         remedy="give the largest token of the training split, plus 1",
     )
 
 
 def _check_targets(data: DataSpec) -> None:
-    """Targets of steps belong to the steps of the inputs."""
+    """Check that there is one target for each step."""
     if not has_step_targets(data):
         return
     field, target = data.inputs[0], data.targets[0]

@@ -18,7 +18,7 @@ from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName, activation
-from hpc_dl.nn.convolution import NormName, PaddingName, convolution_block, judged, size_after
+from hpc_dl.nn.convolution import NormName, PaddingName, convolution_block, size_after
 from hpc_dl.nn.pooling import GlobalAverage, PoolingName, pooling
 from hpc_dl.schema import Unit
 
@@ -152,4 +152,5 @@ class CNN(Supervised):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map inputs (batch, channels, *sizes) to (batch, num_outputs)."""
-        return judged(self.classifier, self.features(x))
+        outputs: torch.Tensor = self.classifier(self.features(x))
+        return outputs

@@ -16,7 +16,7 @@ from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName
-from hpc_dl.nn.convolution import NormName, convolution, convolution_block, judged
+from hpc_dl.nn.convolution import NormName, convolution, convolution_block
 from hpc_dl.nn.pooling import GlobalAverage
 from hpc_dl.schema import Unit
 
@@ -114,4 +114,5 @@ class Dilated(Supervised):
         """Map (B, channels, *sizes) to (B, num_outputs), or (B, num_outputs, *sizes) with a class
         at each position.
         """
-        return judged(self.classifier, self.features(x))
+        outputs: torch.Tensor = self.classifier(self.features(x))
+        return outputs

@@ -18,7 +18,7 @@ from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName
 from hpc_dl.nn.convolution import NormName, convolution, convolution_block
-from hpc_dl.nn.upsampling import cut, dense_output_faults, linear_upsampling, padded
+from hpc_dl.nn.upsampling import crop, dense_output_faults, linear_upsampling, pad_to_multiple
 from hpc_dl.schema import Unit
 
 
@@ -108,7 +108,7 @@ class FCN(Supervised):
         reconstruction.
         """
         sizes = x.shape[2:]
-        x = padded(x, self.multiple)
+        x = pad_to_multiple(x, self.multiple)
         features = []
         for stage in self.stages:
             x = stage(x)
@@ -117,4 +117,4 @@ class FCN(Supervised):
         *finer, coarse = [score(level) for score, level in zip(self.scores, features[-len(self.scores) :], strict=True)]
         for rise, fine in zip(self.raises, reversed(finer), strict=True):
             coarse = rise(coarse) + fine
-        return cut(self.last(coarse), sizes)
+        return crop(self.last(coarse), sizes)

@@ -18,7 +18,7 @@ from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName, activation
 from hpc_dl.nn.fixed_point import FixedPoint, fixed_point
-from hpc_dl.nn.graphs import GraphHead, Graphs, PoolingName, averaged, feature_counts, summed
+from hpc_dl.nn.graphs import GraphHead, Graphs, PoolingName, feature_counts, scatter_mean, scatter_sum
 from hpc_dl.schema import Unit
 
 
@@ -176,10 +176,10 @@ class Transition(nn.Module):
         parts = []
         for way, (near, far) in enumerate(ends):
             # Each neighbor's share of the mean, (E, 1), or (E, width) with the gates.
-            count = summed(torch.ones_like(near, dtype=given.dtype), far, size)
+            count = scatter_sum(torch.ones_like(near, dtype=given.dtype), far, size)
             share = (1 / (len(ends) * count)).index_select(0, far)[:, None]
             if features is not None:
-                given = given + averaged(self.edge_input[way](features), far, size)
+                given = given + scatter_mean(self.edge_input[way](features), far, size)
                 share = share * self.gate[way](features).sigmoid()
             parts.append((self._limited(way), near, far, share))
 
@@ -187,7 +187,7 @@ class Transition(nn.Module):
             total = given
             for weight, near, far, share in parts:
                 messages = nn.functional.linear(state, weight).index_select(0, near)
-                total = total + summed(messages * share, far, size)
+                total = total + scatter_sum(messages * share, far, size)
             new: Tensor = self.phi(total)
             return new
 

@@ -18,7 +18,7 @@ from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName, activation
-from hpc_dl.nn.graphs import GraphHead, Graphs, PoolingName, edge_weights, feature_counts, summed
+from hpc_dl.nn.graphs import GraphHead, Graphs, PoolingName, edge_weights, feature_counts, scatter_sum
 from hpc_dl.schema import Unit
 
 
@@ -123,12 +123,12 @@ class Adjacency:
             self_weight: λ, positive.
         """
         self.source, self.target = source, target
-        rows = (self_weight + summed(weights, target, num_nodes)).rsqrt()
-        columns = (self_weight + summed(weights, source, num_nodes)).rsqrt()
+        rows = (self_weight + scatter_sum(weights, target, num_nodes)).rsqrt()
+        columns = (self_weight + scatter_sum(weights, source, num_nodes)).rsqrt()
         self.weights = weights * rows.index_select(0, target) * columns.index_select(0, source)  # (E,)
         self.own = self_weight * rows * columns  # (N,)
 
     def spread(self, hidden: Tensor) -> Tensor:
         """The product with features of the nodes, (N, F) to (N, F)."""
         messages = hidden.index_select(0, self.source) * self.weights[:, None]
-        return summed(messages, self.target, len(hidden)) + hidden * self.own[:, None]
+        return scatter_sum(messages, self.target, len(hidden)) + hidden * self.own[:, None]

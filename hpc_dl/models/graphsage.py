@@ -19,7 +19,7 @@ from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName, activation
-from hpc_dl.nn.graphs import GraphHead, Graphs, PoolingName, averaged, edge_weights, feature_counts, largest
+from hpc_dl.nn.graphs import GraphHead, Graphs, PoolingName, edge_weights, feature_counts, scatter_max, scatter_mean
 from hpc_dl.schema import Unit
 
 Aggregation = Literal["mean", "max"]
@@ -150,5 +150,5 @@ class SAGELayer(nn.Module):
     def _summary(self, near: Tensor, source: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
         messages = near.index_select(0, source)
         if self.pool is not None:
-            return largest(messages, target, len(near))
-        return averaged(messages, target, len(near), weights)
+            return scatter_max(messages, target, len(near))
+        return scatter_mean(messages, target, len(near), weights)

@@ -14,7 +14,7 @@ from hpc_dl.data.spec import DataSpec
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
-from hpc_dl.nn.convolution import NormName, StemName, convolution_block, initialize_for_relu, judged, stem
+from hpc_dl.nn.convolution import NormName, StemName, convolution_block, initialize_for_relu, stem
 from hpc_dl.nn.pooling import GlobalAverage, overlapping_max_pooling
 from hpc_dl.schema import Unit
 
@@ -104,4 +104,5 @@ class Inception(Supervised):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map inputs (batch, channels, *sizes) to (batch, num_outputs)."""
-        return judged(self.classifier, self.blocks(self.stem(x)))
+        outputs: torch.Tensor = self.classifier(self.blocks(self.stem(x)))
+        return outputs

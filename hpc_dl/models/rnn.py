@@ -55,7 +55,7 @@ class Recurrent(SequenceModel):
         self.read_out = options.read_out
         self.head = nn.Linear(self.layers.size, self.num_outputs)
 
-    def judge(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
+    def forward_steps(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
         """Map (B, T, features) to (B, T, num_outputs) or (B, num_outputs), see
         :class:`SequenceModel`.
         """

@@ -16,7 +16,7 @@ from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName
-from hpc_dl.nn.convolution import NormName, convolution_block, judged, separable
+from hpc_dl.nn.convolution import NormName, convolution_block, separable_convolution
 from hpc_dl.nn.pooling import GlobalAverage, overlapping_max_pooling
 from hpc_dl.schema import Unit
 
@@ -81,7 +81,7 @@ class Separable(Supervised):
             layers.append(overlapping_max_pooling(num_axes))
             for _ in range(config.convolutions):
                 layers.append(
-                    separable(
+                    separable_convolution(
                         num_axes,
                         num_in,
                         num_out,
@@ -98,4 +98,5 @@ class Separable(Supervised):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map inputs (batch, channels, *sizes) to (batch, num_outputs)."""
-        return judged(self.classifier, self.features(x))
+        outputs: torch.Tensor = self.classifier(self.features(x))
+        return outputs

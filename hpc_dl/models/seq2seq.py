@@ -22,7 +22,7 @@ from hpc_dl.learning.metrics import IGNORED
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
-from hpc_dl.nn.attention import Attention
+from hpc_dl.nn.attention import CrossAttention
 from hpc_dl.nn.recurrent import RecurrentLayers, RecurrentOptions, State
 from hpc_dl.nn.sequences import StepEmbedding, mask, pad, unpad
 from hpc_dl.schema import Unit
@@ -103,7 +103,7 @@ class Seq2Seq(Supervised):
         self.symbols = nn.Embedding(self.boundary + 1, config.embedding)
         decoder = RecurrentOptions(hidden=width, layers=config.layers, dropout=config.dropout)
         self.decoder = RecurrentLayers(cell, config.embedding, decoder)
-        self.attention = None if config.attention == "none" else Attention(config.attention, width)
+        self.attention = None if config.attention == "none" else CrossAttention(config.attention, width)
         self.combine = (
             nn.Identity() if self.attention is None else nn.Sequential(nn.Linear(2 * width, width), nn.Tanh())
         )

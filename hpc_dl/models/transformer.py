@@ -102,7 +102,7 @@ class Transformer(SequenceModel):
         self.encoder = Encoder(config)
         self.head = nn.Linear(config.width, self.num_outputs)
 
-    def judge(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
+    def forward_steps(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
         """Map (B, T, features) to (B, T, num_outputs) or (B, num_outputs), see
         :class:`SequenceModel`.
         """

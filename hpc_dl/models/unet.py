@@ -1,7 +1,7 @@
 """U-Net: a value for each pixel or voxel from what is around it, coarse and fine (Ronneberger et
 al., 2015).
 
-For volumes, see Çiçek et al. (2016). Unlike there, convolutions are padded, so that outputs are as
+For volumes, see Çiçek et al. (2016). Unlike there, convolutions are so that outputs are as
 large as inputs, and lengths that cannot be halved often enough are padded and cut back.
 """
 
@@ -22,7 +22,7 @@ from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName
 from hpc_dl.nn.convolution import NormName, convolution, convolution_block
 from hpc_dl.nn.pooling import pooling
-from hpc_dl.nn.upsampling import UpsamplingName, cut, dense_output_faults, padded, upsampling
+from hpc_dl.nn.upsampling import UpsamplingName, crop, dense_output_faults, pad_to_multiple, upsampling
 from hpc_dl.schema import Unit
 
 
@@ -105,7 +105,7 @@ class UNet(Supervised):
         reconstruction.
         """
         sizes = x.shape[2:]
-        x = padded(x, self.multiple)
+        x = pad_to_multiple(x, self.multiple)
         levels = []
         for down in self.down:
             x = down(x)
@@ -115,4 +115,4 @@ class UNet(Supervised):
         for rise, up, level in zip(self.rise, self.up, reversed(levels), strict=True):
             x = rise(x)
             x = up(torch.cat([level, x], 1) if self.skips else x)
-        return cut(self.head(x), sizes)
+        return crop(self.head(x), sizes)

@@ -245,7 +245,7 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
     # What only the data can tell
     (
         {"loss": {"class_weights": [1, 2]}},
-        "loss.class_weights: must be one for each of the 3 classes of {file} (got [1.0, 2.0])",
+        "loss.class_weights: must have one weight for each of the 3 classes of {file} (got [1.0, 2.0])",
     ),
     (
         {"loss": {"name": "hinge", "label_smoothing": 0.1}},
@@ -278,8 +278,7 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
     ),
     (
         {"loss": {"name": "mse"}},
-        "loss.name: does not fit {file}, whose targets are made for classification (data.task) (got 'mse'; allowed: "
-        f"{FOR_CLASSES})",
+        f"loss.name: does not fit the task classification (data.task) of {{file}} (got 'mse'; allowed: {FOR_CLASSES})",
     ),
     (
         {"checkpoint": {"monitor": "val/acc"}},
@@ -358,7 +357,7 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
             "1 ranks (got 100; allowed: at most 48)",
             "trainer.limit_val_batches: leaves none of the 1 val batches (got 0.1; allowed: 0 for none, at least 1, "
             "or an integer number of batches)",
-            "loss.name: does not fit {file}, whose targets are made for classification (data.task) (got 'huber'; "
+            "loss.name: does not fit the task classification (data.task) of {file} (got 'huber'; "
             f"allowed: {FOR_CLASSES})",
         ],
     ),
@@ -414,7 +413,7 @@ def test_images_are_needed_for_a_convolution_and_classes_for_a_cross_entropy(
     assert validate(content) == (
         2,
         [
-            f"hpc-dl: loss.name: does not fit {value_file}, whose targets are made for regression (data.task) "
+            f"hpc-dl: loss.name: does not fit the task regression (data.task) of {value_file} "
             "(got 'cross_entropy'; allowed: mse, half_mse, l1, huber)"
         ],
     )

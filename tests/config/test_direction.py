@@ -24,6 +24,6 @@ def test_the_section_knows_and_can_be_told() -> None:
     assert CheckpointConfig().direction == "min"
     assert CheckpointConfig(monitor="val/accuracy").direction == "max"
     assert CheckpointConfig(monitor="val/accuracy", mode="min").direction == "min"
-    with pytest.raises(ValueError, match="whether less or more of val/mine is better, its name does not tell"):
+    with pytest.raises(ValueError, match="it is not known whether lower or higher val/mine is better: set `mode`"):
         _ = CheckpointConfig(monitor="val/mine").direction
     assert CheckpointConfig(monitor="val/mine", mode="max").direction == "max"

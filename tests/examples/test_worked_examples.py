@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from hpc_dl.config.experiment import Experiment
-from hpc_dl.learning.losses import LossConfig, balanced_weights
+from hpc_dl.learning.class_weights import balanced_weights
+from hpc_dl.learning.losses import LossConfig
 from hpc_dl.learning.optimizers import OPTIMIZERS
 from hpc_dl.learning.task import Task
 from hpc_dl.models.cnn import CNNConfig

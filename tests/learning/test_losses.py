@@ -12,7 +12,8 @@ from torch.nn import functional
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec, FieldSpec
 from hpc_dl.errors import ConfigError
-from hpc_dl.learning.losses import COMPATIBLE_LOSSES, LOSSES, LossConfig, balanced_positives, balanced_weights
+from hpc_dl.learning.class_weights import balanced_label_weights, balanced_weights
+from hpc_dl.learning.losses import COMPATIBLE_LOSSES, LOSSES, LossConfig
 from hpc_dl.learning.task import Task
 from tests.experiments import spec
 
@@ -188,14 +189,14 @@ def test_balanced_weights_let_all_classes_weigh_the_same() -> None:
     assert weights == pytest.approx([10225 / 25000, 10225 / 25000, 10225 / 750, 10225 / 250, 10225 / 125])
     assert [w * n for w, n in zip(weights, counts, strict=True)] == pytest.approx([10225 / 5] * 5)
     assert balanced_weights([7, 7, 7]) == [1, 1, 1]
-    assert balanced_positives([25, 75, 50], 100) == [3, pytest.approx(1 / 3), 1]
+    assert balanced_label_weights([25, 75, 50], 100) == [3, pytest.approx(1 / 3), 1]
 
 
 def test_balanced_by_the_counts_of_the_training_split() -> None:
     by_list = loss(CLASSES, OUTPUTS, TARGETS, class_weights=balanced_weights([40, 4, 4]))
     assert loss(CLASSES, OUTPUTS, TARGETS, counts=[40, 4, 4], class_weights="balanced") == pytest.approx(by_list)
     targets = torch.ones(4, 3)
-    by_list = loss(LABELS, OUTPUTS, targets, class_weights=balanced_positives([12, 24, 4], 48))
+    by_list = loss(LABELS, OUTPUTS, targets, class_weights=balanced_label_weights([12, 24, 4], 48))
     assert loss(LABELS, OUTPUTS, targets, counts=[12, 24, 4], class_weights="balanced") == pytest.approx(by_list)
 
 
@@ -233,7 +234,7 @@ REMEDY = "(got 'balanced'). Give the weights as a list"
             PIXELS,
             {"class_weights": [1.0]},
             None,
-            "loss.class_weights: must be one for each of the 3 classes of /data/paper.h5 (got [1.0])",
+            "loss.class_weights: must have one weight for each of the 3 classes of /data/paper.h5 (got [1.0])",
         ),
         (
             LABELS,

@@ -20,7 +20,7 @@ from hpc_dl.learning.schedules import (
     Polynomial,
     ScheduleConfig,
     Step,
-    WarmedUp,
+    WithWarmup,
 )
 from hpc_dl.runs.comparison import differences
 from hpc_dl.runs.folder import RunFolder
@@ -29,7 +29,7 @@ from tests import experiments
 from tests.training.attempts import Stop, attempt, finish
 
 LR = 0.5
-WARMED_UP = [name for name, schedule in SCHEDULES.items() if issubclass(schedule, WarmedUp)]
+WARMED_UP = [name for name, schedule in SCHEDULES.items() if issubclass(schedule, WithWarmup)]
 
 
 def rates(schedule: ScheduleConfig, total_steps: int, steps: int | None = None) -> list[float]:

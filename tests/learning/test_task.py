@@ -95,8 +95,7 @@ def test_a_loss_that_does_not_fit(name: str, data: DataSpec, allowed: str) -> No
     with pytest.raises(ConfigError) as caught:
         Task(LossConfig(name=name), data)  # type: ignore[arg-type]
     assert str(caught.value) == (
-        f"loss.name: does not fit /data/paper.h5, whose targets are made for {data.task} (data.task) "
-        f"(got '{name}'; allowed: {allowed})"
+        f"loss.name: does not fit the task {data.task} (data.task) of /data/paper.h5 (got '{name}'; allowed: {allowed})"
     )
 
 

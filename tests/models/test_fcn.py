@@ -84,7 +84,7 @@ def test_dropout_acts_in_training_only() -> None:
     [
         (
             FCNConfig(channels=[2] * 5),
-            "model.channels: inputs of 8×8 can be halved 3 times only, not 4 times "
+            "model.channels: halves the inputs 4 times, but 8×8 can be halved only 3 times "
             "(got [2, 2, 2, 2, 2]; allowed: at most 3 halvings)",
         ),
         (

@@ -92,5 +92,5 @@ def test_a_table_is_no_graph() -> None:
 def test_weights_need_features_of_edges() -> None:
     data = graph_data("node_classification")
     bare = DataSpec(**vars(data) | {"inputs": data.inputs[:2]})
-    with pytest.raises(ConfigError, match=r"model.edge_weights: the edges of these data have no features"):
+    with pytest.raises(ConfigError, match=r"model.edge_weights: needs edge features, and these data have none"):
         GCNConfig(edge_weights=True).build(bare, training_recipe(bare))

@@ -148,7 +148,7 @@ def test_the_vocabulary_is_known_or_asked_for() -> None:
     with pytest.raises(ConfigError) as caught:
         build("gru", words("int64"))
     assert str(caught.value) == (
-        "model.vocabulary: is required: /data/paper.h5 does not tell how many different tokens there are. "
+        "model.vocabulary: is required: /data/paper.h5 does not define the number of different tokens. "
         "Give the largest token of the training split, plus 1"
     )
 

@@ -9,7 +9,7 @@ from torch import nn
 from hpc_dl.data.spec import DataSpec, FieldSpec
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.unet import UNet, UNetConfig
-from hpc_dl.nn.upsampling import cut, halved, linear_upsampling, padded, strided_upsampling, upsampling
+from hpc_dl.nn.upsampling import crop, halved, linear_upsampling, pad_to_multiple, strided_upsampling, upsampling
 from tests.experiments import spec, training_recipe
 
 
@@ -101,7 +101,8 @@ def test_dropout_acts_in_training_only() -> None:
         (
             UNetConfig(depth=4),
             (1, 40, 8),
-            "model.depth: inputs of 40×8 can be halved 3 times only, not 4 times (got 4; allowed: at most 3 halvings)",
+            "model.depth: halves the inputs 4 times, but 40×8 can be halved only 3 times "
+            "(got 4; allowed: at most 3 halvings)",
         ),
         (UNetConfig(kernel_size=2), (1, 8, 8), "model.kernel_size: must be odd (got 2)"),
     ],
@@ -114,7 +115,7 @@ def test_what_cannot_be_built(config: UNetConfig, shape: tuple[int, ...], told: 
 
 def test_targets_that_are_not_one_for_each_pixel() -> None:
     data = replace(labeled((1, 8, 8)), targets=(FieldSpec("targets", (4, 4), "int64"),))
-    with pytest.raises(ConfigError, match=r"data\.targets: must be one class for each position .*\(8, 8\)"):
+    with pytest.raises(ConfigError, match=r"data\.targets: must have one class for each position .*\(8, 8\)"):
         UNetConfig().build(data, training_recipe(data))
 
 
@@ -147,8 +148,8 @@ def test_it_begins_as_linear_interpolation(factor: int) -> None:
 
 def test_padding_is_cut_away_again() -> None:
     x = torch.rand(2, 3, 5, 8, 1)
-    more = padded(x, 4)
+    more = pad_to_multiple(x, 4)
     assert more.shape == (2, 3, 8, 8, 4)
     assert torch.equal(more[:, :, 5:, :, 0], x[:, :, -1:, :, 0].expand(-1, -1, 3, -1))
-    assert torch.equal(cut(more, x.shape[2:]), x)
-    assert padded(more, 4) is more
+    assert torch.equal(crop(more, x.shape[2:]), x)
+    assert pad_to_multiple(more, 4) is more

@@ -1,4 +1,4 @@
-"""Attention, positions and the encoder, against torch's own and against what must not matter."""
+"""CrossAttention, positions and the encoder, against torch's own and against what must not matter."""
 
 import math
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from hpc_dl.errors import ConfigError
 from hpc_dl.nn.attention import (
-    Attention,
+    CrossAttention,
     Encoder,
     EncoderBlock,
     EncoderOptions,
@@ -98,7 +98,7 @@ def test_positions_tell_equal_steps_apart() -> None:
 @pytest.mark.parametrize("score", ["dot", "additive"])
 def test_a_decoder_looks_up_a_mean_of_what_is_there(score: str) -> None:
     torch.manual_seed(0)
-    attention, states, memory = Attention(score, 4), torch.randn(2, 3, 4), torch.randn(2, 5, 4)  # type: ignore[arg-type]
+    attention, states, memory = CrossAttention(score, 4), torch.randn(2, 3, 4), torch.randn(2, 5, 4)  # type: ignore[arg-type]
     found = attention(states, memory, torch.tensor([5, 1]))
     assert found.shape == (2, 3, 4)
     torch.testing.assert_close(found[1], memory[1, :1].expand(3, 4))
@@ -112,9 +112,9 @@ def test_a_decoder_looks_up_a_mean_of_what_is_there(score: str) -> None:
 def test_the_scores_are_those_of_the_papers() -> None:
     torch.manual_seed(0)
     states, memory = torch.randn(1, 1, 4), torch.randn(1, 2, 4)
-    additive = Attention("additive", 4)
+    additive = CrossAttention("additive", 4)
     for attention, scores in [
-        (Attention("dot", 4), [states[0, 0] @ memory[0, s] for s in (0, 1)]),
+        (CrossAttention("dot", 4), [states[0, 0] @ memory[0, s] for s in (0, 1)]),
         (additive, [additive.score(torch.tanh(additive.query(states) + additive.key(memory[:, s]))) for s in (0, 1)]),
     ]:
         weights = torch.stack([score.reshape(()) for score in scores]).softmax(0)

@@ -5,7 +5,16 @@ import torch
 
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.errors import ConfigError
-from hpc_dl.nn.graphs import EdgeWeights, GraphHead, Graphs, averaged, edge_weights, feature_counts, largest, summed
+from hpc_dl.nn.graphs import (
+    EdgeWeights,
+    GraphHead,
+    Graphs,
+    edge_weights,
+    feature_counts,
+    scatter_max,
+    scatter_mean,
+    scatter_sum,
+)
 
 NODES = Ragged(torch.arange(12.0).reshape(6, 2), torch.tensor([0, 3, 3, 6]))  # the second graph is empty
 EDGES = Ragged(torch.tensor([[0, 1], [2, 1], [1, 0], [1, 2]]), torch.tensor([0, 2, 2, 4]))
@@ -34,14 +43,14 @@ def test_scaled_numbers_of_nodes_are_refused() -> None:
 
 def test_messages_are_gathered_where_they_are_sent() -> None:
     messages, index = torch.tensor([[1.0, -5.0], [3.0, -7.0], [10.0, 2.0]]), torch.tensor([2, 2, 0])
-    assert summed(messages, index, 4).tolist() == [[10, 2], [0, 0], [4, -12], [0, 0]]
-    assert averaged(messages, index, 4).tolist() == [[10, 2], [0, 0], [2, -6], [0, 0]]
+    assert scatter_sum(messages, index, 4).tolist() == [[10, 2], [0, 0], [4, -12], [0, 0]]
+    assert scatter_mean(messages, index, 4).tolist() == [[10, 2], [0, 0], [2, -6], [0, 0]]
     weights = torch.tensor([3.0, 1.0, 0.5])
-    assert averaged(messages, index, 4, weights).tolist() == [[10, 2], [0, 0], [1.5, -5.5], [0, 0]]
-    assert largest(messages, index, 4).tolist() == [[10, 2], [0, 0], [3, -5], [0, 0]]
+    assert scatter_mean(messages, index, 4, weights).tolist() == [[10, 2], [0, 0], [1.5, -5.5], [0, 0]]
+    assert scatter_max(messages, index, 4).tolist() == [[10, 2], [0, 0], [3, -5], [0, 0]]
 
 
-@pytest.mark.parametrize("gather", [summed, averaged, largest])
+@pytest.mark.parametrize("gather", [scatter_sum, scatter_mean, scatter_max])
 def test_graphs_without_edges_have_no_messages(gather) -> None:  # type: ignore[no-untyped-def]
     assert gather(torch.empty(0, 2), torch.empty(0, dtype=torch.int64), 3).tolist() == [[0, 0]] * 3
 
@@ -87,5 +96,5 @@ def test_inputs_that_make_no_graph(shapes: dict[str, tuple[int, ...]], told: str
 
 def test_edges_without_features_cannot_be_weighed() -> None:
     assert edge_weights(False, 0) is None
-    with pytest.raises(ConfigError, match=r"model.edge_weights: the edges of these data have no features"):
+    with pytest.raises(ConfigError, match=r"model.edge_weights: needs edge features, and these data have none"):
         edge_weights(True, 0)
