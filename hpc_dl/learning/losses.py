@@ -179,13 +179,14 @@ class LossConfig(Section):
     """Share of the target probability that is spread evenly over all classes; with
     ``cross_entropy`` and ``cross_entropy_dice`` (Szegedy et al., 2016)."""
     gamma: Annotated[float, Field(ge=0)] = 2.0
-    """Exponent of ``focal``: the larger, the less samples count that are already classified well;
-    0 gives ``cross_entropy``."""
+    """Exponent of ``focal``: the larger, the less samples count that are already classified well; 0
+    gives ``cross_entropy``."""
     l1: Annotated[float, Field(ge=0)] = 0.0
     """Factor of the L1 penalty: the sum of the absolute values of the weights is added to the
     training loss."""
     l2: Annotated[float, Field(ge=0)] = 0.0
-    """Factor of the L2 penalty: half the sum of the squared weights is added to the training loss."""
+    """Factor of the L2 penalty: half the sum of the squared weights is added to the training
+    loss."""
 
 
 def loss_faults(config: LossConfig, loss: str, data: DataSpec) -> list[Fault]:

@@ -177,8 +177,7 @@ def confusion_matrix(data: DataSpec) -> Metric:
 
     Returns:
         A metric of shape (K, K), true classes in rows and predicted classes in columns; (K, 2, 2)
-        for
-        multilabel.
+        for multilabel.
 
     Raises:
         ConfigError: the task does not predict classes.

@@ -1,4 +1,4 @@
-"""Gated recurrent units: a recurrent network with an update and a reset gate (Cho et al., 2014)."""
+"""Gated recurrent units (GRU): a recurrent network with update and reset gates (Cho et al., 2014)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class GRUConfig(RecurrentOptions, ModelConfig):
     small = {"hidden": 16, "embedding": 8, "vocabulary": 32}
 
     name: Literal["gru"] = "gru"
-    """Which architecture."""
+    """Name of the architecture."""
 
     def module(self, data: DataSpec, recipe: TrainingRecipe) -> Recurrent:
-        """The module for tokens, sequences and series.
+        """Build the module for tokens, sequences and series.
 
         Raises:
-            ConfigError: the targets do not fit the steps, or an option does not fit the data.
+            ConfigError: the targets do not match the steps, or an option does not fit the data.
         """
         return Recurrent(self, nn.GRU, recipe)

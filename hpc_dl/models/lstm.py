@@ -1,5 +1,6 @@
-"""Long short-term memory: a recurrent network with gates (Hochreiter and Schmidhuber, 1997; Gers et
-al., 2000).
+"""Long short-term memory (LSTM): a gated recurrent network (Hochreiter and Schmidhuber, 1997).
+
+With forget gates (Gers et al., 2000).
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ class LSTMConfig(RecurrentOptions, ModelConfig):
     small = {"hidden": 16, "embedding": 8, "vocabulary": 32}
 
     name: Literal["lstm"] = "lstm"
-    """Which architecture."""
+    """Name of the architecture."""
     forget_bias: float = 1.0
-    """What the bias of the forget gates begins with; 1, so that cells remember at first (Jozefowicz
-    et al., 2015)."""
+    """Initial bias of the forget gates; with 1 the cells remember at first (Jozefowicz et al.,
+    2015)."""
 
     def module(self, data: DataSpec, recipe: TrainingRecipe) -> Recurrent:
-        """The module for tokens, sequences and series.
+        """Build the module for tokens, sequences and series.
 
         Raises:
-            ConfigError: the targets do not fit the steps, or an option does not fit the data.
+            ConfigError: the targets do not match the steps, or an option does not fit the data.
         """
         module = Recurrent(self, nn.LSTM, recipe)
         for layer in module.layers.layers:

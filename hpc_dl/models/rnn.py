@@ -1,4 +1,4 @@
-"""Recurrent network that feeds its state back at each step (Elman, 1990)."""
+"""Simple recurrent network (RNN), whose state feeds back at each step (Elman, 1990)."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ class RNNConfig(RecurrentOptions, ModelConfig):
     small = {"hidden": 16, "embedding": 8, "vocabulary": 32}
 
     name: Literal["rnn"] = "rnn"
-    """Which architecture."""
+    """Name of the architecture."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Activation of the states."""
 
     def module(self, data: DataSpec, recipe: TrainingRecipe) -> Recurrent:
-        """The module for tokens, sequences and series.
+        """Build the module for tokens, sequences and series.
 
         Raises:
-            ConfigError: the targets do not fit the steps, or an option does not fit the data.
+            ConfigError: the targets do not match the steps, or an option does not fit the data.
         """
         return Recurrent(self, partial(nn.RNN, nonlinearity=self.activation), recipe)
 
 
 class Recurrent(SequenceModel):
-    """Recurrent layers, then a linear head on the states of all steps, the last one, or their mean."""
+    """Recurrent layers, then a linear head on all states, the last state, or their mean."""
 
     def __init__(self, options: RecurrentOptions, cell: Callable[..., nn.RNNBase], recipe: TrainingRecipe) -> None:
         super().__init__(recipe, options.embedding, options.vocabulary)
         if options.bidirectional and predicts_next(recipe.data):
             raise ConfigError.at(
                 "model.bidirectional",
-                "would read the next steps, which are to be told",
+                "would let the network read the next steps, which it has to predict",
                 value=True,
                 allowed="false where `data.targets` are later steps of the inputs",
             )
@@ -56,9 +56,7 @@ class Recurrent(SequenceModel):
         self.head = nn.Linear(self.layers.size, self.num_outputs)
 
     def forward_steps(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
-        """Map (B, T, features) to (B, T, num_outputs) or (B, num_outputs), see
-        :class:`SequenceModel`.
-        """
+        """Map (B, T, F) to (B, T, num_outputs) or (B, num_outputs), see :class:`SequenceModel`."""
         states, last, _ = self.layers(steps, lengths)
         if not self.per_step:
             states = last if self.read_out == "last" else mean_of_steps(states, lengths)
@@ -67,21 +65,20 @@ class Recurrent(SequenceModel):
 
     @torch.no_grad()
     def generate(self, start: Tensor, steps: int, temperature: float = 1.0, seed: int = 0) -> Tensor:
-        """Go on with a text: each next token is drawn from what the network tells of it, and read
-        in turn.
+        """Continue a text: sample each next token from the predicted probabilities.
 
         Args:
-            start: (B, T) int64 tokens to begin with, T at least 1, on the module's device.
-            steps: number of tokens to add.
-            temperature: divides the outputs; below 1 likely tokens become likelier, at 0 the
-                likeliest is taken.
-            seed: of the draws.
+            start: (B, T) int64 tokens of the text so far, T at least 1, on the module's device.
+            steps: number of tokens to generate.
+            temperature: divisor of the logits; below 1 likely tokens become likelier, 0 always
+                selects the likeliest.
+            seed: seed of the random numbers.
 
         Returns:
             (B, steps) int64 tokens.
 
         Raises:
-            ConfigError: the network was not made to tell the next token, or the temperature is
+            ConfigError: the network does not predict the next token, or the temperature is
                 negative.
         """
         data = self.recipe.data
@@ -94,7 +91,7 @@ class Recurrent(SequenceModel):
         training = self.training
         self.eval()
         generator = torch.Generator(start.device).manual_seed(seed)
-        found: list[Tensor] = []
+        generated: list[Tensor] = []
         state: State | None = None
         tokens = start
         for _ in range(steps):
@@ -104,6 +101,6 @@ class Recurrent(SequenceModel):
                 tokens = logits.argmax(1, keepdim=True)
             else:
                 tokens = torch.multinomial((logits / temperature).softmax(1), 1, generator=generator)
-            found.append(tokens)
+            generated.append(tokens)
         self.train(training)
-        return torch.cat(found, 1) if found else start[:, :0]
+        return torch.cat(generated, 1) if generated else start[:, :0]

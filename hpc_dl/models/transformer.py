@@ -1,6 +1,4 @@
-"""Transformer encoder for tokens, sequences and series: self-attention of all steps (Vaswani et
-al., 2017).
-"""
+"""Transformer encoder: self-attention over the steps of a sequence (Vaswani et al., 2017)."""
 
 from __future__ import annotations
 
@@ -27,33 +25,32 @@ from hpc_dl.schema import Unit
 
 
 class TransformerConfig(EncoderOptions, ModelConfig):
-    """Blocks of self-attention and dense layers; one output for each step, or one for all steps of
-    a sample.
-    """
+    """Blocks of self-attention and dense layers, with an output per step or per sample."""
 
     inputs = SEQUENCE_INPUTS
     tasks = SEQUENCE_TASKS
     small = {"width": 16, "depth": 1, "heads": 2, "dropout": 0.0, "vocabulary": 32}
 
     name: Literal["transformer"] = "transformer"
-    """Which architecture."""
+    """Name of the architecture."""
     positions: PositionsName = "sinusoidal"
-    """What tells a step's position: sines and cosines, vectors that are ``learned``, or ``none``,
-    where the order of the steps means nothing."""
+    """Positional encoding: ``sinusoidal``, ``learned`` vectors, or ``none``, where the order of the
+    steps has no meaning."""
     max_length: Annotated[int | None, Field(ge=1), Unit("steps")] = None
-    """Steps of the longest sample, for ``learned`` positions where samples differ in length."""
+    """Number of steps of the longest sample, for ``learned`` positions where samples differ in
+    length."""
     vocabulary: Annotated[int | None, Field(ge=1), Unit("tokens")] = None
-    """Number of different tokens, where the data do not tell; larger ones are taken for the last
-    one, the unknown."""
+    """Number of different tokens, where the data do not define it; larger token numbers are treated
+    as the last one, "unknown"."""
     causal: Literal["auto", True, False] = "auto"
-    """A step sees itself and earlier ones only. ``auto``: where the targets are later steps, such
-    as next tokens."""
+    """Attend only to the step itself and to earlier steps; ``auto``: where the targets are later
+    steps, such as next tokens."""
 
     def module(self, data: DataSpec, recipe: TrainingRecipe) -> Transformer:
-        """The module for tokens, sequences and series.
+        """Build the module for tokens, sequences and series.
 
         Raises:
-            ConfigError: the targets do not fit the steps, or an option does not fit the data.
+            ConfigError: the targets do not match the steps, or an option does not fit the data.
         """
         faults = []
         if self.positions == "learned" and self.max_length is None and data.inputs[0].ragged:
@@ -61,14 +58,14 @@ class TransformerConfig(EncoderOptions, ModelConfig):
                 Fault(
                     "model.max_length",
                     f"is required for learned positions: the samples of {data.file} differ in length",
-                    remedy="set it to the steps of the longest, or take other `model.positions`",
+                    remedy="set it to the length of the longest sample, or choose other `model.positions`",
                 )
             )
         if self.causal is False and predicts_next(data):
             faults.append(
                 Fault(
                     "model.causal",
-                    "would let a step see the next ones, which are to be told",
+                    "would let the network read the next steps, which it has to predict",
                     value=False,
                     allowed="auto or true where `data.targets` are later steps of the inputs",
                 )
@@ -77,7 +74,7 @@ class TransformerConfig(EncoderOptions, ModelConfig):
             faults.append(
                 Fault(
                     "model.read_out",
-                    "is a token that comes first, and sees none of the steps where `model.causal` is true",
+                    "comes first, and with `model.causal: true` cannot attend to the steps",
                     value=self.read_out,
                     allowed="mean",
                 )
@@ -88,7 +85,7 @@ class TransformerConfig(EncoderOptions, ModelConfig):
 
 
 class Transformer(SequenceModel):
-    """A vector for each step and its position, blocks of attention, a linear head."""
+    """Vectors of the steps and their positions, an encoder, a linear head."""
 
     def __init__(self, config: TransformerConfig, recipe: TrainingRecipe) -> None:
         super().__init__(recipe, config.width, config.vocabulary)
@@ -103,9 +100,7 @@ class Transformer(SequenceModel):
         self.head = nn.Linear(config.width, self.num_outputs)
 
     def forward_steps(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
-        """Map (B, T, features) to (B, T, num_outputs) or (B, num_outputs), see
-        :class:`SequenceModel`.
-        """
+        """Map (B, T, F) to (B, T, num_outputs) or (B, num_outputs), see :class:`SequenceModel`."""
         steps = self.positions(self.project(steps))
         if self.class_token is not None:
             steps = torch.cat([self.class_token.expand(len(steps), 1, -1), steps], dim=1)
@@ -118,7 +113,7 @@ class Transformer(SequenceModel):
 
 
 def _longest(config: TransformerConfig, data: DataSpec) -> int:
-    """Steps of the longest sample; 0 where that is not known, nor needed."""
+    """Return the number of steps of the longest sample; 0 where it is neither known nor needed."""
     field = data.inputs[0]
     if config.max_length is not None or field.ragged:
         return config.max_length or 0

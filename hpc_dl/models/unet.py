@@ -1,8 +1,8 @@
-"""U-Net: a value for each pixel or voxel from what is around it, coarse and fine (Ronneberger et
-al., 2015).
+"""U-Net: dense prediction with skip connections between scales (Ronneberger et al., 2015).
 
-For volumes, see Çiçek et al. (2016). Unlike there, convolutions are so that outputs are as
-large as inputs, and lengths that cannot be halved often enough are padded and cut back.
+For volumes, see Çiçek et al. (2016). Unlike in these papers, convolutions are padded, so that the
+outputs have the size of the inputs; sizes that cannot be halved often enough are padded first and
+cropped afterwards.
 """
 
 from __future__ import annotations
@@ -27,42 +27,40 @@ from hpc_dl.schema import Unit
 
 
 class UNetConfig(ModelConfig):
-    """Levels of two convolutions each, down by max pooling, up by upsampling, joined by skip
-    connections.
-    """
+    """Levels of two convolutions, with max pooling on the way down and upsampling on the way up."""
 
     inputs = ("series", "image", "volume")
     tasks = ("segmentation", "sequence_labeling", "reconstruction")
     small = {"depth": 2, "width": 8}
 
     name: Literal["unet"] = "unet"
-    """Which architecture."""
+    """Name of the architecture."""
     depth: Annotated[int, Field(ge=1), Unit("halvings")] = 3
-    """How often each axis is halved."""
+    """Number of times each axis is halved."""
     width: Annotated[int, Field(ge=1), Unit("feature maps")] = 16
-    """Feature maps of the first level; each level has twice those of the one above it (64 in the
-    original)."""
+    """Feature maps of the first level; each level has twice as many as the one above it; 64 in the
+    paper."""
     kernel_size: Annotated[int, Field(ge=1), Unit("positions")] = 3
-    """Length of the kernels along each axis; odd."""
+    """Size of the kernels along each axis; odd."""
     upsampling: UpsamplingName = "transposed"
-    """``transposed``: convolutions that are learned; ``interpolation``: linear, then a convolution
-    of kernel 1."""
+    """``transposed``: transposed convolutions; ``interpolation``: linear interpolation and a
+    convolution with kernel size 1."""
     skips: bool = True
-    """Hand each level's feature maps over to its counterpart on the way up. Without them everything
-    passes the lowest level, as in an autoencoder."""
+    """Concatenate the feature maps of each level on the way down to those on the way up. Without,
+    everything passes through the lowest level, as in an autoencoder."""
     norm: NormName = "batch"
-    """Normalization after each convolution; ``group`` or ``layer`` where a batch holds few samples."""
+    """Normalization after each convolution; ``group`` or ``layer`` for small batches."""
     activation: ActivationName = "relu"
     """Activation after each convolution."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
-    """Share of the lowest level's outputs switched off in training."""
+    """Dropout probability of the lowest level's outputs."""
 
     def module(self, data: DataSpec, recipe: TrainingRecipe) -> UNet:
-        """The module for series, images or volumes with a target at each position.
+        """Build the module for series, images or volumes with a target at each position.
 
         Raises:
-            ConfigError: the inputs are too small for so many halvings, the kernel is even, or
-                targets are of another shape.
+            ConfigError: the inputs are too small for the depth, the kernel size is even, or the
+                targets have another shape.
         """
         targets = [target.shape for target in data.targets]
         faults = dense_output_faults(data.input_shape[1:], targets, "model.depth", self.depth, self.depth)
@@ -74,9 +72,7 @@ class UNetConfig(ModelConfig):
 
 
 class UNet(Supervised):
-    """Convolutions on the way down, a lowest level, upsampling and convolutions on the way up, a
-    linear head.
-    """
+    """Levels on the way down, the lowest level, levels on the way up, a linear head."""
 
     def __init__(self, config: UNetConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
         super().__init__(recipe)
@@ -101,9 +97,7 @@ class UNet(Supervised):
         self.multiple = 2**config.depth
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (batch, channels, *sizes) to (batch, num_outputs, *sizes), or to as many channels for
-        reconstruction.
-        """
+        """Map (B, C, *sizes) to (B, num_outputs, *sizes); for reconstruction to (B, C, *sizes)."""
         sizes = x.shape[2:]
         x = pad_to_multiple(x, self.multiple)
         levels = []

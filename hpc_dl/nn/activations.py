@@ -24,10 +24,9 @@ class Maxout(nn.Module):
 
     The maxout unit of Goodfellow et al. (2013) is the maximum of k numbers, and a layer k times as
     wide computes them from all its inputs. Here the lines are functions of one number, which a
-    layer
-    of the usual width computes, and all features share them: the shape stays the same, and the
-    network gets 2 k more parameters instead of k times its weights. The initial lines approximate a
-    ReLU.
+    layer of the usual width computes, and all features share them: the shape stays the same, and
+    the network gets 2 k more parameters instead of k times its weights. The initial lines
+    approximate a ReLU.
     """
 
     def __init__(self, pieces: int = 3) -> None:
@@ -56,8 +55,7 @@ class AdaptivePiecewiseLinear(nn.Module):
     """Adaptive piecewise linear unit: max(0, x) + Σ aᵢ max(0, bᵢ − x), with learned aᵢ and bᵢ.
 
     Agostinelli et al. (2015) learn aᵢ and bᵢ for each unit; here all features share them, so that
-    the
-    activation fits every shape. It starts close to a leaky ReLU.
+    the activation fits every shape. It starts close to a leaky ReLU.
     """
 
     def __init__(self, hinges: int = 2) -> None:

@@ -130,8 +130,7 @@ class EncoderBlock(nn.Module):
     """Self-attention, then a dense network on each step, each with normalization and residual.
 
     With the normalization first (pre-norm), training needs no carefully tuned warm-up (Xiong et
-    al.,
-    2020).
+    al., 2020).
     """
 
     def __init__(self, width: int, heads: int, hidden: int, dropout: float, activation_name: ActivationName) -> None:
@@ -188,8 +187,7 @@ class CrossAttention(nn.Module):
     """Attention of a decoder's states to the states of an encoder.
 
     The score of a pair of states is ``dot``, their product (Luong et al., 2015), or ``additive``,
-    the
-    output of a small network (Bahdanau et al., 2015).
+    the output of a small network (Bahdanau et al., 2015).
     """
 
     def __init__(self, score: ScoreName, width: int) -> None:

@@ -63,10 +63,8 @@ def normalization(name: NormName, num_axes: int, num_channels: int) -> nn.Module
     """Build a normalization of (B, num_channels, *sizes), with a scale and a shift per channel.
 
     ``batch``: each channel over batch and positions (Ioffe and Szegedy, 2015); ``layer``: all
-    channels
-    of a sample together (Ba, Kiros and Hinton, 2016); ``group``: up to eight groups of channels of
-    a
-    sample (Wu and He, 2018).
+    channels of a sample together (Ba, Kiros and Hinton, 2016); ``group``: up to eight groups of
+    channels of a sample (Wu and He, 2018).
     """
     if name == "batch":
         return _BATCH_NORMS[num_axes](num_channels)
@@ -121,9 +119,9 @@ def separable_convolution(
     """Build a depthwise separable convolution with normalization and activation.
 
     A depthwise convolution (each channel by itself) is followed by a pointwise one (kernel size 1,
-    all
-    channels), each with normalization and activation. With K weights per kernel it has num_in · K +
-    num_in · num_out weights; a plain convolution has num_in · num_out · K (Howard et al., 2017).
+    all channels), each with normalization and activation. With K weights per kernel it has num_in ·
+    K + num_in · num_out weights; a plain convolution has num_in · num_out · K (Howard et al.,
+    2017).
     """
     depthwise = convolution_block(
         num_axes,

@@ -54,8 +54,7 @@ def fixed_point(
     The gradient g of H becomes y = g + (∂F/∂H)ᵀ y, the fixed point of another contraction, which is
     found in the same way; the parameters of F get the gradient (∂F/∂θ)ᵀ y. Memory is needed for one
     application of F, however many there were (deep equilibrium models: Bai, Kolter and Koltun,
-    2019).
-    Second derivatives are not correct.
+    2019). Second derivatives are not correct.
 
     Args:
         function: a contraction F, from any shape to the same one.

@@ -43,8 +43,7 @@ def initialize(module: nn.Module, init: Initialization) -> None:
     """Initialize the weights of all dense, convolutional and recurrent layers of a module.
 
     Each gate of a recurrent layer is initialized as a separate matrix; the biases of recurrent
-    layers
-    are not changed.
+    layers are not changed.
     """
     fill = _INITIALIZERS[init.weights]
     for layer in module.modules():
@@ -67,8 +66,7 @@ def fans(layer: Layer) -> Fans:
 
     Unlike torch's own count, this one accounts for groups (an output of a depthwise convolution has
     one input channel), for strides, and for the order of the weights in a transposed convolution.
-    Where
-    a stride makes the number differ from place to place, it is the mean.
+    Where a stride makes the number differ from place to place, it is the mean.
     """
     if isinstance(layer, nn.Linear):
         return layer.in_features, layer.out_features

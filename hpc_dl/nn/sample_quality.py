@@ -27,8 +27,7 @@ def coverage(real: Tensor, fake: Tensor) -> Tensor:
     """Return the share of real samples (N, F) with a generated one (M, F) in their neighborhood.
 
     The neighborhood reaches to the fifth nearest real sample. The share is 0 if the generator
-    covers
-    no real sample, and about 1 − 2⁻⁵ for equal distributions and N = M (Naeem et al., 2020).
+    covers no real sample, and about 1 − 2⁻⁵ for equal distributions and N = M (Naeem et al., 2020).
     """
     neighbors = min(_NEIGHBORS, len(real) - 1)
     radius = torch.cdist(real, real).kthvalue(neighbors + 1, dim=1).values  # the first is the sample itself

@@ -60,10 +60,8 @@ def skip_gram_loss(
     """Return the skip-gram loss: −log σ(w·c) of each pair and −log σ(−w·n) of its noise words.
 
     The largest distance of a context is drawn for each word from 1 to ``window``. The expected loss
-    is
-    that of the authors; 32 neighboring words share their noise words, so that the loss is computed
-    with
-    matrix products.
+    is that of the authors; 32 neighboring words share their noise words, so that the loss is
+    computed with matrix products.
 
     Args:
         words: (V, D) vectors of words.

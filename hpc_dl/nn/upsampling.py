@@ -27,8 +27,7 @@ def upsampling(name: UpsamplingName, num_axes: int, num_in: int, num_out: int) -
 
     ``transposed``: a transposed convolution with kernel and stride 2, so that its outputs do not
     overlap (Ronneberger et al., 2015); ``interpolation``: linear along each axis, after a
-    convolution
-    with kernel 1.
+    convolution with kernel 1.
     """
     if name == "transposed":
         return _TRANSPOSED[num_axes](num_in, num_out, 2, stride=2)

@@ -312,7 +312,7 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
     (
         {"model": {"name": "cnn", "channels": [4, 4, 4, 4]}},
         [
-            "model.channels: the inputs are too small for so many blocks: nothing is left of 8×8 after 4 (got "
+            "model.channels: has too many blocks: nothing remains of 8×8 inputs after 4 blocks (got "
             "[4, 4, 4, 4]; allowed: at most 3 blocks)",
         ],
     ),
@@ -420,9 +420,9 @@ def test_images_are_needed_for_a_convolution_and_classes_for_a_cross_entropy(
     assert validate(experiments.raw(value_file, model={"name": "cnn"})) == (
         2,
         [
-            f"hpc-dl: model.name: does not take inputs of the kind vector (inputs (5,)), as {value_file} has them "
-            "(got 'cnn'; allowed: data of one of the kinds series, image, volume). "
-            "Choose another architecture; `hpc-dl models NAME` says what one takes"
+            f"hpc-dl: model.name: does not support inputs of the kind vector (inputs (5,)), which {value_file} contains "
+            "(got 'cnn'; allowed: inputs of the kinds series, image, volume). "
+            "Choose another architecture; `hpc-dl models NAME` shows the supported inputs"
         ],
     )
 

@@ -102,7 +102,7 @@ def test_what_cannot_be_built() -> None:
         (
             AutoencoderConfig(channels=[2]),
             (8,),
-            r"model\.channels: vectors have no axis .*\(got \[2\]; allowed: \[\]\)",
+            r"model\.channels: needs inputs with an axis to convolve along.*\(got \[2\]; allowed: \[\]\)",
         ),
         (AutoencoderConfig(channels=[2], kernel_size=2), (1, 8, 8), r"model\.kernel_size: must be odd \(got 2\)"),
     ]:
@@ -110,5 +110,5 @@ def test_what_cannot_be_built() -> None:
             built(config, shape)
     data = unlabeled((1, 8, 8))
     with_bce = replace(training_recipe(data), task=Task(LossConfig(name="bce"), data))
-    with pytest.raises(ConfigError, match=r"model\.output: the loss bce has its own sigmoid"):
+    with pytest.raises(ConfigError, match=r"model\.output: has no effect: the loss bce applies a sigmoid"):
         AutoencoderConfig(output="sigmoid").build(data, with_bce)

@@ -110,39 +110,47 @@ def test_the_activation_is_the_one_asked_for() -> None:
     assert not torch.allclose(relu, none) and not torch.allclose(relu, tanh) and not torch.allclose(tanh, none)
 
 
-SMALL = "model.channels: the inputs are too small for so many blocks: nothing is left of"
+SMALL = "model.channels: has too many blocks: nothing remains of"
 LOWER = "Lower model.kernel_size, model.dilation, model.stride or model.pool_size"
 
 
 @pytest.mark.parametrize(
     ("parameters", "shape", "told"),
     [
-        ({"channels": [4] * 4}, (1, 8, 8), f"{SMALL} 8×8 after 4 (got [4, 4, 4, 4]; allowed: at most 3 blocks)"),
-        ({"channels": [4] * 3}, (1, 40, 7), f"{SMALL} 40×7 after 3 (got [4, 4, 4]; allowed: at most 2 blocks)"),
-        ({"channels": [4] * 9}, (1, 7), f"{SMALL} 7 after 3 (got {[4] * 9}; allowed: at most 2 blocks)"),
-        ({"channels": [4], "pool_size": 9}, (1, 8, 8), f"{SMALL} 8×8 after 1 (got [4]). {LOWER}"),
+        (
+            {"channels": [4] * 4},
+            (1, 8, 8),
+            f"{SMALL} 8×8 inputs after 4 blocks (got [4, 4, 4, 4]; allowed: at most 3 blocks)",
+        ),
+        (
+            {"channels": [4] * 3},
+            (1, 40, 7),
+            f"{SMALL} 40×7 inputs after 3 blocks (got [4, 4, 4]; allowed: at most 2 blocks)",
+        ),
+        ({"channels": [4] * 9}, (1, 7), f"{SMALL} 7 inputs after 3 blocks (got {[4] * 9}; allowed: at most 2 blocks)"),
+        ({"channels": [4], "pool_size": 9}, (1, 8, 8), f"{SMALL} 8×8 inputs after 1 blocks (got [4]). {LOWER}"),
         (
             {"channels": [4, 4], "padding": "valid", "kernel_size": 4, "pooling": "none", "convolutions": 2},
             (1, 8, 8, 8),
-            f"{SMALL} 8×8×8 after 2 (got [4, 4]; allowed: at most 1 blocks)",
+            f"{SMALL} 8×8×8 inputs after 2 blocks (got [4, 4]; allowed: at most 1 blocks)",
         ),
         ({"kernel_size": 4}, (1, 8, 8), "model.kernel_size: must be odd (got 4)"),
         (
             {"channels": [4, 6], "groups": 4},
             (1, 8, 8),
-            "model.channels: must be divisible by model.groups, 4 (got [4, 6])",
+            "model.channels: must be multiples of model.groups, 4 (got [4, 6])",
         ),
         (
             {"channels": [4], "groups": 2},
             (1, 8, 8),
-            "model.groups: there is no second convolution to divide (got 2; allowed: 1)",
+            "model.groups: needs a second convolution (got 2; allowed: 1)",
         ),
         (
             {},
             (12,),
-            "model.name: does not take inputs of the kind vector (inputs (12,)), as /data/paper.h5 has them "
-            "(got 'cnn'; allowed: data of one of the kinds series, image, volume). "
-            "Choose another architecture; `hpc-dl models NAME` says what one takes",
+            "model.name: does not support inputs of the kind vector (inputs (12,)), which /data/paper.h5 contains "
+            "(got 'cnn'; allowed: inputs of the kinds series, image, volume). "
+            "Choose another architecture; `hpc-dl models NAME` shows the supported inputs",
         ),
     ],
 )

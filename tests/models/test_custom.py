@@ -105,7 +105,7 @@ def test_something_else_than_a_lightning_module(package: Package, name: str) -> 
 
 def test_a_module_without_any() -> None:
     assert told_by(custom("pathlib.Path")) == (
-        "model.class: is not a LightningModule of pathlib (got 'pathlib.Path'; allowed: none is there)"
+        "model.class: is not a LightningModule of pathlib (got 'pathlib.Path'; allowed: the module defines none)"
     )
 
 

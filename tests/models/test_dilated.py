@@ -87,12 +87,12 @@ def test_it_learns_to_label_what_only_a_far_position_tells() -> None:
     ("data", "parameters", "told"),
     [
         (spec(input_shape=(1, 8, 8)), {"kernel_size": 2}, "model.kernel_size: must be odd (got 2)"),
-        (labels((1, 8, 8)), {"stride": 2}, "model.stride: must be 1 to label each position (got 2)"),
+        (labels((1, 8, 8)), {"stride": 2}, "model.stride: must be 1 for a target at each position (got 2)"),
         (
             labels((1, 8, 8), (4, 4)),
             {},
-            "model.name: gives a class for each of 8×8 positions, and the targets of /data/paper.h5 are of shape (4, 4)"
-            " (got 'dilated'). Choose another architecture; `hpc-dl models NAME` says what one is for",
+            "model.name: predicts a class at each of 8×8 positions, but the targets of /data/paper.h5 have "
+            "the shape (4, 4) (got 'dilated'). Choose another architecture; `hpc-dl models NAME` shows the supported tasks",
         ),
     ],
 )

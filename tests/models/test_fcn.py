@@ -89,7 +89,7 @@ def test_dropout_acts_in_training_only() -> None:
         ),
         (
             FCNConfig(channels=[2, 2], skips=2),
-            "model.skips: there are not so many stages before the last one (got 2; allowed: at most 1)",
+            "model.skips: exceeds the 1 stages before the last one (got 2; allowed: at most 1)",
         ),
         (FCNConfig(kernel_size=4), "model.kernel_size: must be odd (got 4)"),
     ],

@@ -85,7 +85,7 @@ def test_dropout_acts_in_training_only() -> None:
 def test_a_table_is_no_graph() -> None:
     data = graph_data("node_classification")
     table = DataSpec(**vars(data) | {"inputs": (FieldSpec("inputs", (5,), "float32"),)})
-    with pytest.raises(ConfigError, match=r"model.name: does not take inputs of the kind vector"):
+    with pytest.raises(ConfigError, match=r"model.name: does not support inputs of the kind vector"):
         GCNConfig().build(table, training_recipe(data))
 
 

@@ -101,5 +101,5 @@ def test_an_edge_of_no_weight_is_none(directed: bool) -> None:
 
 
 def test_the_maximum_has_no_weights() -> None:
-    with pytest.raises(ConfigError, match=r"model.edge_weights: goes with `aggregation: mean` only"):
+    with pytest.raises(ConfigError, match=r"model.edge_weights: requires `aggregation: mean`"):
         built(aggregation="max", edge_weights=True)

@@ -33,9 +33,7 @@ def test_equal_widths_are_the_same_network_as_depth_and_width() -> None:
 def test_sizes_given_in_two_ways_are_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         built(MLPConfig(depth=2, width=4, widths=[7, 5]))
-    assert str(caught.value) == (
-        "model.widths: takes the place of model.depth and model.width (got [7, 5]). Give one of them"
-    )
+    assert str(caught.value) == ("model.widths: replaces model.depth and model.width (got [7, 5]). Give one of them")
 
 
 @pytest.mark.parametrize(("norm", "layer"), [("batch", nn.BatchNorm1d), ("layer", nn.LayerNorm)])

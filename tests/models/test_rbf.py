@@ -136,5 +136,5 @@ def test_more_prototypes_than_samples_are_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         built(RBFConfig(prototypes=49))
     assert str(caught.value) == (
-        "model.prototypes: are training samples, and there are fewer of these (got 49; allowed: at most 48)"
+        "model.prototypes: exceeds the number of training samples (got 49; allowed: at most 48)"
     )

@@ -129,7 +129,7 @@ def test_a_network_that_reads_backwards_may_not_tell_the_next_step(name: str) ->
     with pytest.raises(ConfigError) as caught:
         build(name, text(), bidirectional=True)
     assert str(caught.value) == (
-        "model.bidirectional: would read the next steps, which are to be told "
+        "model.bidirectional: would let the network read the next steps, which it has to predict "
         "(got True; allowed: false where `data.targets` are later steps of the inputs)"
     )
 

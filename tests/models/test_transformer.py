@@ -77,13 +77,13 @@ def test_tokens_without_a_known_number_of_them() -> None:
         (
             NEXT,
             {"causal": False},
-            "model.causal: would let a step see the next ones, which are to be told "
+            "model.causal: would let the network read the next steps, which it has to predict "
             "(got False; allowed: auto or true where `data.targets` are later steps of the inputs)",
         ),
         (
             SERIES,
             {"causal": True, "read_out": "class_token"},
-            "model.read_out: is a token that comes first, and sees none of the steps where `model.causal` is true "
+            "model.read_out: comes first, and with `model.causal: true` cannot attend to the steps "
             "(got 'class_token'; allowed: mean)",
         ),
         (

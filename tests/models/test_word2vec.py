@@ -168,7 +168,7 @@ def test_questions_are_answered_by_the_vectors() -> None:
     assert word == "north" and cosine == pytest.approx(0.9 / 0.82**0.5) and len(rest) == 2
     assert "woman" not in [name for name, _ in model.nearest("woman", 99)]
     assert model.analogy("man", "king", "woman")[0][0] == "queen"
-    with pytest.raises(DataError, match=r"kng: is not among the words that were learned.*Did you mean 'king'"):
+    with pytest.raises(DataError, match=r"kng: is not in the vocabulary.*Did you mean 'king'"):
         model.similarity("kng", "man")
 
 
