@@ -68,7 +68,7 @@ class AutoencoderConfig(ModelConfig):
             raise ConfigError.at("model.kernel_size", "must be odd", value=self.kernel_size)
         if self.output == "sigmoid" and recipe.task.config.name == "bce":
             raise ConfigError.at(
-                "model.output", "must be `none`: the loss bce applies a sigmoid", value=self.output, allowed="none"
+                "model.output", "has no effect: the loss bce applies a sigmoid", value=self.output, allowed="none"
             )
         return Autoencoder(self, data, recipe)
 

@@ -26,7 +26,7 @@ ACTIVATIONS = (
     "none, sigmoid, tanh, relu, centered_softplus, leaky_relu, very_leaky_relu, rrelu, prelu, elu, selu, gelu, silu, "
     "maxout, apl"
 )
-LOSSES = "auto, cross_entropy, focal, hinge, perceptron, dice, cross_entropy_dice, bce, mse, half_mse, l1, huber"
+LOSSES = "auto, cross_entropy, focal, hinge, perceptron, dice, cross_entropy_dice, mse, half_mse, l1, huber, bce"
 FOR_CLASSES = "cross_entropy, focal, hinge, perceptron"
 PRECISIONS = "32-true, 16-mixed, bf16-mixed, bf16-true, 64-true"
 OPTIMIZERS = "sgd, adam, adamw, rmsprop, adagrad, adadelta, nadam"
@@ -420,8 +420,8 @@ def test_images_are_needed_for_a_convolution_and_classes_for_a_cross_entropy(
     assert validate(experiments.raw(value_file, model={"name": "cnn"})) == (
         2,
         [
-            f"hpc-dl: model.name: does not support inputs of the kind vector (inputs (5,)), which {value_file} contains "
-            "(got 'cnn'; allowed: inputs of the kinds series, image, volume). "
+            f"hpc-dl: model.name: does not support inputs of the kind vector (inputs (5,)), which {value_file} "
+            "contains (got 'cnn'; allowed: inputs of the kinds series, image, volume). "
             "Choose another architecture; `hpc-dl models NAME` shows the supported inputs"
         ],
     )

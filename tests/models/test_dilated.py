@@ -92,7 +92,8 @@ def test_it_learns_to_label_what_only_a_far_position_tells() -> None:
             labels((1, 8, 8), (4, 4)),
             {},
             "model.name: predicts a class at each of 8×8 positions, but the targets of /data/paper.h5 have "
-            "the shape (4, 4) (got 'dilated'). Choose another architecture; `hpc-dl models NAME` shows the supported tasks",
+            "the shape (4, 4) (got 'dilated'). "
+            "Choose another architecture; `hpc-dl models NAME` shows the supported tasks",
         ),
     ],
 )

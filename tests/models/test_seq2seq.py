@@ -99,11 +99,11 @@ def test_what_it_writes_is_judged_not_what_it_is_told() -> None:
     # After the begin it writes 3, else what follows its input in 3, 2, 1, end.
     follows = {END: 3, 3: 2, 2: 1, 1: END, 4: 4, 0: 0}
 
-    def continued(before: torch.Tensor, read: object, state: object) -> tuple[torch.Tensor, object]:
-        wanted = torch.tensor([follows[int(symbol)] for symbol in before.flatten()]).reshape(before.shape)
+    def decode(previous: torch.Tensor, encoded: object, state: object) -> tuple[torch.Tensor, object]:
+        wanted = torch.tensor([follows[int(symbol)] for symbol in previous.flatten()]).reshape(previous.shape)
         return 20.0 * torch.nn.functional.one_hot(wanted, END + 1), state
 
-    model._continued = continued  # type: ignore[method-assign, assignment]
+    model._decode = decode  # type: ignore[method-assign, assignment]
     rows = ragged([3, 2, 1], [4, 2, 1], [3, 2])
     trainer = quiet_trainer()
     trainer.validate(model, torch.utils.data.DataLoader([(X, rows)], batch_size=None), verbose=False)  # type: ignore[arg-type]
@@ -117,7 +117,7 @@ def test_what_it_writes_is_judged_not_what_it_is_told() -> None:
 
 def test_only_sequences_of_their_own_length() -> None:
     aligned = replace(WORDS, targets=(FieldSpec("targets", (4,), "int64"),))
-    with pytest.raises(ConfigError, match=r"^model\.name: needs inputs and targets that differ in length"):
+    with pytest.raises(ConfigError, match=r"^model\.name: needs inputs and targets of varying length"):
         Seq2SeqConfig().build(aligned, training_recipe(aligned))
 
 

@@ -90,7 +90,7 @@ def test_tokens_without_a_known_number_of_them() -> None:
             RAGGED,
             {"positions": "learned"},
             "model.max_length: is required for learned positions: the samples of /data/paper.h5 differ in length. "
-            "Set it to the steps of the longest, or take other `model.positions`",
+            "Set it to the length of the longest sample, or choose other `model.positions`",
         ),
     ],
     ids=["next-seen", "token-sees-nothing", "no-longest"],
@@ -103,5 +103,5 @@ def test_options_that_do_not_fit_the_data(data: DataSpec, options: dict[str, obj
 
 def test_a_sample_longer_than_the_learned_positions() -> None:
     model = transformer(RAGGED, positions="learned", max_length=3)
-    with pytest.raises(ConfigError, match=r"^model\.max_length: a sample has 4 steps"):
+    with pytest.raises(ConfigError, match=r"^model\.max_length: is too small: a sample has 4 steps"):
         model(Ragged(torch.randn(4, 4), torch.tensor([0, 4])))

@@ -91,7 +91,7 @@ def test_positions_tell_equal_steps_apart() -> None:
         found = PositionalEncoding(kind, 8, 4)(x)  # type: ignore[arg-type]
         assert torch.equal(found[0], found[1]) and len(found[0].unique(dim=0)) == 4
     assert torch.equal(PositionalEncoding("none", 8)(x), x)
-    with pytest.raises(ConfigError, match=r"model.max_length: a sample has 4 steps, .*\(got 3\)"):
+    with pytest.raises(ConfigError, match=r"model.max_length: is too small: a sample has 4 steps .*\(got 3\)"):
         PositionalEncoding("learned", 8, 3)(x)
 
 
@@ -123,7 +123,7 @@ def test_the_scores_are_those_of_the_papers() -> None:
 
 
 def test_heads_share_the_width() -> None:
-    with pytest.raises(ConfigError, match=r"^model: `heads` must divide `width`: 8 numbers .* by 3 heads$"):
+    with pytest.raises(ConfigError, match=r"^model: `width` must be a multiple of `heads`: 8 is not a multiple of 3$"):
         options(heads=3)
 
 

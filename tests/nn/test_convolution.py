@@ -13,7 +13,7 @@ from hpc_dl.nn.convolution import (
     convolution,
     convolution_block,
     normalization,
-    separable,
+    separable_convolution,
     size_after,
     stem,
 )
@@ -127,7 +127,7 @@ def test_without_normalization_there_is_a_bias_and_with_one_there_is_none_of_the
 @pytest.mark.parametrize("num_axes", AXES)
 def test_a_separable_convolution_has_the_weights_of_the_formula(num_axes: int) -> None:
     num_in, num_out, kernel = 16, 24, 3**num_axes
-    layer = separable(num_axes, num_in, num_out, 3, norm="none")
+    layer = separable_convolution(num_axes, num_in, num_out, 3, norm="none")
     weights = sum(p.numel() for p in layer.parameters() if p.ndim > 1)
     plain = sum(p.numel() for p in convolution(num_axes, num_in, num_out, 3).parameters() if p.ndim > 1)
     assert weights == num_in * kernel + num_in * num_out
@@ -138,7 +138,7 @@ def test_a_separable_convolution_has_the_weights_of_the_formula(num_axes: int) -
 
 def test_a_separable_convolution_is_a_plain_one_whose_kernels_are_products() -> None:
     torch.manual_seed(0)
-    layer = separable(2, 3, 4, norm="none", activation_name="none")
+    layer = separable_convolution(2, 3, 4, norm="none", activation_name="none")
     depthwise, pointwise = layer[0][0], layer[1][0]
     plain = convolution(2, 3, 4, 3)
     with torch.no_grad():

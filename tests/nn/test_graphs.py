@@ -37,7 +37,7 @@ def test_whole_numbers_of_a_node_become_one_feature() -> None:
 
 
 def test_scaled_numbers_of_nodes_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"data.scaling: scales the numbers of nodes .*Leave it at auto"):
+    with pytest.raises(ConfigError, match=r"data.scaling: also scales the node indices .*Leave it at `auto`"):
         Graphs.of({"nodes": NODES, "edges": Ragged(EDGES.values / 3, EDGES.offsets)})
 
 
