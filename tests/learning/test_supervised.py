@@ -39,28 +39,28 @@ def loader(data: Batches) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
-def test_the_loss_of_a_split_is_the_mean_over_its_samples_not_over_its_batches(split: str) -> None:
+def test_split_loss_is_the_mean_over_samples(split: str) -> None:
     model, data = linear(), batches([5, 5, 1])
     trainer = quiet_trainer()
     evaluate = trainer.validate if split == "val" else trainer.test
     evaluate(model, loader(data), verbose=False)
-    found = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    actual = {name: float(value) for name, value in trainer.callback_metrics.items()}
     x, y = (torch.cat(parts) for parts in zip(*data, strict=True))
     with torch.no_grad():
         outputs = model(x)
     whole = torch.nn.functional.cross_entropy(outputs, y).item()
     of_batches = sum(torch.nn.functional.cross_entropy(outputs[i], y[i]).item() for i in torch.arange(11).split(5)) / 3
-    assert found[f"{split}/loss"] == pytest.approx(whole, rel=1e-5)
-    assert found[f"{split}/loss"] != pytest.approx(of_batches, rel=1e-3)
-    assert found[f"{split}/accuracy"] == pytest.approx((outputs.argmax(1) == y).float().mean().item())
-    assert set(found) == {f"{split}/{name}" for name in ("loss", "accuracy", "balanced_accuracy", "f1")}
+    assert actual[f"{split}/loss"] == pytest.approx(whole, rel=1e-5)
+    assert actual[f"{split}/loss"] != pytest.approx(of_batches, rel=1e-3)
+    assert actual[f"{split}/accuracy"] == pytest.approx((outputs.argmax(1) == y).float().mean().item())
+    assert set(actual) == {f"{split}/{name}" for name in ("loss", "accuracy", "balanced_accuracy", "f1")}
     evaluate(model, loader(data[:1]), verbose=False)
     assert float(trainer.callback_metrics[f"{split}/accuracy"]) == pytest.approx(
         (outputs[:5].argmax(1) == y[:5]).float().mean().item()
     ), "the metrics of the first evaluation were not forgotten"
 
 
-def test_the_schedule_is_stepped_after_each_optimizer_step_and_accumulated_batches_make_one() -> None:
+def test_schedule_steps_with_gradient_accumulation() -> None:
     data = spec(input_shape=(4,))
     model = Linear(
         LinearConfig(), data, TrainingRecipe(training_recipe(data).task, training_recipe(data).optimizer, Cosine(), 4)
@@ -79,7 +79,7 @@ def test_the_schedule_is_stepped_after_each_optimizer_step_and_accumulated_batch
     assert rates == pytest.approx([1e-3, 1e-3 * (2 + 2**0.5) / 4, 5e-4, 1e-3 * (2 - 2**0.5) / 4])
 
 
-def test_frozen_parameters_are_left_alone() -> None:
+def test_frozen_parameters_do_not_change() -> None:
     model = linear()
     model.layer.bias.requires_grad_(False)
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -14,14 +14,14 @@ def num_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def test_the_sizes_follow_from_the_data() -> None:
-    for config, wanted in [
+def test_number_of_parameters() -> None:
+    for config, expected in [
         (LinearConfig(), 64 * 3 + 3),
         (LinearConfig(bias=False), 64 * 3),
         (MLPConfig(depth=2, width=5), 64 * 5 + 5 + 5 * 5 + 5 + 5 * 3 + 3),
         (MLPConfig(depth=1, width=5, bias=False), 64 * 5 + 5 * 3),
     ]:
-        assert num_parameters(config.build(IMAGES, training_recipe(IMAGES))) == wanted, config
+        assert num_parameters(config.build(IMAGES, training_recipe(IMAGES))) == expected, config
 
 
 def test_linear_is_linear() -> None:
@@ -36,7 +36,7 @@ def test_dropout_acts_in_training_only() -> None:
     assert torch.equal(model.eval()(x), model(x))
 
 
-def test_the_activation_is_the_one_asked_for() -> None:
+def test_configured_activation_is_used() -> None:
     outputs = []
     for name in ("tanh", "none", "relu", "relu"):
         torch.manual_seed(0)

@@ -26,7 +26,7 @@ def num_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def test_the_sizes_follow_from_the_data() -> None:
+def test_number_of_parameters() -> None:
     # kernels without bias, scale and shift of the normalization, 2 × 2 pixels left
     assert num_parameters(build(channels=[4, 6], hidden=7)) == 36 + 8 + 6 * 36 + 12 + 24 * 7 + 7 + 7 * 3 + 3
     assert num_parameters(build(channels=[4], kernel_size=5, norm="none", hidden=7)) == 104 + 64 * 7 + 7 + 7 * 3 + 3
@@ -53,7 +53,7 @@ def test_the_sizes_follow_from_the_data() -> None:
     ],
     ids=lambda parameters: "-".join(parameters) or "defaults",
 )
-def test_every_parameter_holds_on_one_two_and_three_axes(shape: tuple[int, ...], parameters: dict[str, Any]) -> None:
+def test_options_on_one_two_and_three_axes(shape: tuple[int, ...], parameters: dict[str, Any]) -> None:
     model = build(shape, **{"channels": [4, 6], "hidden": 5, **parameters})
     outputs = model(torch.randn(4, *shape))
     assert outputs.shape == (4, 3)
@@ -62,7 +62,7 @@ def test_every_parameter_holds_on_one_two_and_three_axes(shape: tuple[int, ...],
         assert parameter.grad is not None and parameter.grad.count_nonzero() > 0, name
 
 
-def test_the_network_is_the_one_written_out_by_hand() -> None:
+def test_network_matches_plain_torch() -> None:
     ours = build(channels=[4, 6], hidden=7).eval()
     torch.manual_seed(0)
     theirs = nn.Sequential(
@@ -74,7 +74,7 @@ def test_the_network_is_the_one_written_out_by_hand() -> None:
     torch.testing.assert_close(ours(x), theirs(x))
 
 
-def test_a_dilated_kernel_leaves_gaps_and_a_strided_one_skips() -> None:
+def test_dilation_and_stride() -> None:
     torch.manual_seed(0)
     data = spec(input_shape=(1, 16))
     config = CNNConfig(channels=[1], norm="none", pooling="none", activation="none", dilation=3, stride=2)
@@ -85,13 +85,13 @@ def test_a_dilated_kernel_leaves_gaps_and_a_strided_one_skips() -> None:
     assert changed.tolist() == [2, 5]  # of the outputs at 0, 2, 4, …: those at 7 − 3 and 7 + 3
 
 
-def test_a_global_average_takes_inputs_of_any_size() -> None:
+def test_global_average_accepts_any_size() -> None:
     model = build((1, 16, 16), channels=[4, 6], head="global_average").eval()
     for sizes in [(16, 16), (9, 30), (4, 4)]:
         assert model(torch.rand(2, 1, *sizes)).shape == (2, 3)
 
 
-def test_as_many_blocks_as_the_image_can_be_halved() -> None:
+def test_maximum_number_of_blocks() -> None:
     for shape in [(1, 8, 8), (2, 9, 15)]:
         model = build(shape, channels=[2, 2, 2], kernel_size=1).eval()
         assert model(torch.rand(2, *shape)).shape == (2, 3)
@@ -103,7 +103,7 @@ def test_dropout_acts_in_training_only() -> None:
     assert torch.equal(model.eval()(x), model(x))
 
 
-def test_the_activation_is_the_one_asked_for() -> None:
+def test_configured_activation_is_used() -> None:
     x = torch.linspace(-2, 2, 64).reshape(1, 1, 8, 8)
     tanh, none, relu, same = (build(activation=name).eval()(x) for name in ("tanh", "none", "relu", "relu"))
     assert torch.equal(relu, same)
@@ -115,7 +115,7 @@ LOWER = "Lower model.kernel_size, model.dilation, model.stride or model.pool_siz
 
 
 @pytest.mark.parametrize(
-    ("parameters", "shape", "told"),
+    ("parameters", "shape", "message"),
     [
         (
             {"channels": [4] * 4},
@@ -154,9 +154,7 @@ LOWER = "Lower model.kernel_size, model.dilation, model.stride or model.pool_siz
         ),
     ],
 )
-def test_data_that_a_convolutional_network_cannot_take(
-    parameters: dict[str, Any], shape: tuple[int, ...], told: str
-) -> None:
+def test_invalid_options_raise(parameters: dict[str, Any], shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build(shape, **parameters)
-    assert str(caught.value) == told
+    assert str(caught.value) == message

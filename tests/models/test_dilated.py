@@ -29,7 +29,7 @@ def build(data: DataSpec, **parameters: Any) -> Dilated:
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize(("layers", "kernel_size"), [(1, 3), (3, 3), (2, 5)])
-def test_an_output_sees_as_far_as_the_formula_says(shape: tuple[int, ...], layers: int, kernel_size: int) -> None:
+def test_receptive_field(shape: tuple[int, ...], layers: int, kernel_size: int) -> None:
     settings: dict[str, Any] = {"norm": "none", "activation": "none", "width": 2}
     model = build(labels(shape), layers=layers, kernel_size=kernel_size, **settings)
     x = torch.randn(1, *shape, requires_grad=True)
@@ -45,7 +45,7 @@ def test_an_output_sees_as_far_as_the_formula_says(shape: tuple[int, ...], layer
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_labels_keep_the_resolution_and_classes_take_the_mean(shape: tuple[int, ...]) -> None:
+def test_outputs_per_position_and_per_sample(shape: tuple[int, ...]) -> None:
     x = torch.rand(2, *shape)
     model = build(labels(shape), width=4, layers=2)
     assert model(x).shape == (2, 3, *shape[1:])
@@ -57,12 +57,12 @@ def test_labels_keep_the_resolution_and_classes_take_the_mean(shape: tuple[int, 
     torch.testing.assert_close(judge(x), dense(judge.features(x).flatten(2).mean(2)))
 
 
-def test_a_stride_makes_the_map_smaller() -> None:
+def test_stride_reduces_the_size() -> None:
     model = build(spec(input_shape=(1, 28, 28)), width=4, stride=2)
     assert model.features(torch.rand(2, 1, 28, 28)).shape == (2, 4, 14, 14)
 
 
-def test_it_learns_to_label_what_only_a_far_position_tells() -> None:
+def test_learns_from_distant_positions() -> None:
     """The class of each step is the sign of the value 6 steps before: a kernel of 3 alone cannot
     see it."""
     generator = torch.Generator().manual_seed(0)
@@ -84,7 +84,7 @@ def test_it_learns_to_label_what_only_a_far_position_tells() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "parameters", "told"),
+    ("data", "parameters", "message"),
     [
         (spec(input_shape=(1, 8, 8)), {"kernel_size": 2}, "model.kernel_size: must be odd (got 2)"),
         (labels((1, 8, 8)), {"stride": 2}, "model.stride: must be 1 for a target at each position (got 2)"),
@@ -97,7 +97,7 @@ def test_it_learns_to_label_what_only_a_far_position_tells() -> None:
         ),
     ],
 )
-def test_what_it_cannot_do_is_said(data: DataSpec, parameters: dict[str, Any], told: str) -> None:
+def test_invalid_options_raise(data: DataSpec, parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build(data, **parameters)
-    assert str(caught.value) == told
+    assert str(caught.value) == message

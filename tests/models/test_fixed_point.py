@@ -33,7 +33,7 @@ def bare(x: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("scale", [1.0, 100.0])
 @pytest.mark.parametrize("directed", [True, False])
 @pytest.mark.parametrize("phi", ["tanh", "relu", "elu", "leaky_relu", "sigmoid"])
-def test_it_is_a_contraction_on_any_graph_with_any_weights(phi: str, directed: bool, scale: float) -> None:
+def test_transition_is_a_contraction(phi: str, directed: bool, scale: float) -> None:
     for data in (NODE_CLASSES, BARE):
         model = built(data, scale, state_activation=phi, directed=directed, contraction=0.8)
         for seed in range(4):
@@ -47,7 +47,7 @@ def test_it_is_a_contraction_on_any_graph_with_any_weights(phi: str, directed: b
             assert after <= 0.8 * before + 1e-5 * scale
 
 
-def test_the_bound_is_reached_so_it_is_no_looser_than_said() -> None:
+def test_contraction_bound_is_tight() -> None:
     """Nodes in a ring that all agree, in the direction in which W stretches most, and φ with slope
     1."""
     model = built(BARE, 100.0, state_activation="relu", directed=False, contraction=0.7)
@@ -63,7 +63,7 @@ def test_the_bound_is_reached_so_it_is_no_looser_than_said() -> None:
 
 
 @pytest.mark.parametrize("scale", [1.0, 30.0])
-def test_it_converges_to_the_same_states_from_two_starts(scale: float) -> None:
+def test_fixed_point_does_not_depend_on_the_start(scale: float) -> None:
     model, x = built(scale=scale, contraction=0.95), batch(seed=1)
     outputs = model(x)
     zero = model.solved
@@ -74,7 +74,7 @@ def test_it_converges_to_the_same_states_from_two_starts(scale: float) -> None:
         assert solved.residual <= 1e-6 and 2 < solved.iterations < 300
 
 
-def test_a_node_feels_what_is_far_away() -> None:
+def test_information_reaches_distant_nodes() -> None:
     """A path of ten nodes: one iteration carries by one edge, the fixed point by all."""
     x = bare(batch(seed=2, sizes=(10,)))
     path = torch.stack([torch.arange(9), torch.arange(1, 10)], 1)
@@ -99,7 +99,7 @@ def gradients(model: FixedPointNetwork, x: dict[str, Any], unrolled: bool) -> di
 
 
 @pytest.mark.parametrize("directed", [True, False])
-def test_the_implicit_gradient_is_that_of_the_unrolled_iterations(directed: bool) -> None:
+def test_implicit_gradient_matches_unrolled_iterations(directed: bool) -> None:
     model = built(directed=directed, tolerance=1e-14, max_iterations=1000, scale=2.0).double()
     x = {
         name: value._replace(values=value.values.double()) if name != "edges" else value
@@ -111,13 +111,13 @@ def test_the_implicit_gradient_is_that_of_the_unrolled_iterations(directed: bool
 
 
 @pytest.mark.parametrize("task", ["classification", "regression", "multilabel"])
-def test_a_graph_is_judged_whatever_the_order_of_its_nodes(task: str) -> None:
+def test_order_of_nodes_has_no_effect(task: str) -> None:
     model, x = built(graph_data(task)), batch(seed=4)
     assert model(x).shape == (4, 3)
     torch.testing.assert_close(model(permuted(x)), model(x), rtol=1e-4, atol=1e-5)
 
 
-def test_half_precision_does_not_keep_it_from_converging() -> None:
+def test_converges_in_half_precision() -> None:
     model, x = built(), batch(seed=5)
     with torch.autocast("cpu", torch.bfloat16):
         model(x)

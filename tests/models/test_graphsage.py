@@ -46,20 +46,20 @@ def by_hand(model: GraphSAGE, x: dict[str, Any], aggregation: str, directed: boo
 
 @pytest.mark.parametrize("aggregation", ["mean", "max"])
 @pytest.mark.parametrize("directed", [True, False])
-def test_it_sums_up_the_neighbors(aggregation: str, directed: bool) -> None:
+def test_layer_matches_the_formula(aggregation: str, directed: bool) -> None:
     model = built(aggregation=aggregation, directed=directed, width=8)
     x = batch(seed=1, sizes=(7,), density=0.3)
     torch.testing.assert_close(model(x), by_hand(model, x, aggregation, directed))
 
 
 @pytest.mark.parametrize("directed", [True, False])
-def test_turning_all_edges_round_matters_to_a_directed_one_only(directed: bool) -> None:
+def test_edge_direction_matters_if_directed(directed: bool) -> None:
     model, x = built(directed=directed), batch(seed=2)
     turned = x | {"edges": Ragged(x["edges"].values.flip(1), x["edges"].offsets)}
     assert torch.allclose(model(x), model(turned), atol=1e-6) != directed
 
 
-def test_hidden_features_have_length_one_where_that_is_wanted() -> None:
+def test_normalized_hidden_features() -> None:
     model, x = built(normalize=True, width=8), batch(seed=3)
     seen: list[Tensor] = []
     model.head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
@@ -69,14 +69,14 @@ def test_hidden_features_have_length_one_where_that_is_wanted() -> None:
 
 @pytest.mark.parametrize("task", ["classification", "regression", "multilabel"])
 @pytest.mark.parametrize("parameters", [{"aggregation": "max", "pooling": "max"}, {"edge_weights": True}])
-def test_a_graph_is_judged_whatever_the_order_of_its_nodes(task: str, parameters: dict[str, Any]) -> None:
+def test_order_of_nodes_has_no_effect(task: str, parameters: dict[str, Any]) -> None:
     model, x = built(graph_data(task), **parameters), batch(seed=4)
     assert model(x).shape == (4, 3)
     torch.testing.assert_close(model(permuted(x)), model(x))
 
 
 @pytest.mark.parametrize("directed", [True, False])
-def test_an_edge_of_no_weight_is_none(directed: bool) -> None:
+def test_edge_with_weight_0_has_no_effect(directed: bool) -> None:
     model, x = built(edge_weights=True, directed=directed), batch(seed=5, sizes=(6,))
     assert model.weigh is not None
     with torch.no_grad():
@@ -100,6 +100,6 @@ def test_an_edge_of_no_weight_is_none(directed: bool) -> None:
     torch.testing.assert_close(*both)
 
 
-def test_the_maximum_has_no_weights() -> None:
+def test_edge_weights_need_mean_aggregation() -> None:
     with pytest.raises(ConfigError, match=r"model.edge_weights: requires `aggregation: mean`"):
         built(aggregation="max", edge_weights=True)

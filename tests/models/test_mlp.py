@@ -17,12 +17,12 @@ def built(config: MLPConfig) -> MLP:
     return model
 
 
-def test_widths_may_differ_from_layer_to_layer() -> None:
+def test_widths_per_layer() -> None:
     layers = [layer for layer in built(MLPConfig(widths=[7, 5])).modules() if isinstance(layer, nn.Linear)]
     assert [(layer.in_features, layer.out_features) for layer in layers] == [(64, 7), (7, 5), (5, 3)]
 
 
-def test_equal_widths_are_the_same_network_as_depth_and_width() -> None:
+def test_equal_widths_match_depth_and_width() -> None:
     outputs = []
     for config in (MLPConfig(depth=2, width=6), MLPConfig(widths=[6, 6])):
         torch.manual_seed(0)
@@ -30,20 +30,20 @@ def test_equal_widths_are_the_same_network_as_depth_and_width() -> None:
     assert torch.equal(*outputs)
 
 
-def test_sizes_given_in_two_ways_are_refused() -> None:
+def test_conflicting_sizes_raise() -> None:
     with pytest.raises(ConfigError) as caught:
         built(MLPConfig(depth=2, width=4, widths=[7, 5]))
     assert str(caught.value) == ("model.widths: replaces model.depth and model.width (got [7, 5]). Give one of them")
 
 
 @pytest.mark.parametrize(("norm", "layer"), [("batch", nn.BatchNorm1d), ("layer", nn.LayerNorm)])
-def test_a_normalization_stands_before_each_activation_and_brings_the_bias(norm: str, layer: type[nn.Module]) -> None:
+def test_normalization_precedes_activation(norm: str, layer: type[nn.Module]) -> None:
     model = built(MLPConfig(depth=2, width=5, norm=norm))  # type: ignore[arg-type]
     assert [type(child) for child in model.hidden] == [nn.Linear, layer, nn.ReLU] * 2
     assert sum(parameter.numel() for parameter in model.parameters()) == 64 * 5 + 10 + 5 * 5 + 10 + 5 * 3 + 3
 
 
-def test_a_normalization_makes_the_inputs_scale_matter_less() -> None:
+def test_normalization_reduces_the_effect_of_scale() -> None:
     x = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     for norm in ("batch", "layer"):
         model = built(MLPConfig(norm=norm)).train()  # type: ignore[arg-type]
@@ -52,7 +52,7 @@ def test_a_normalization_makes_the_inputs_scale_matter_less() -> None:
     assert not torch.allclose(plain(x), plain(1000 * x), rtol=1e-1, atol=1e-1)
 
 
-def test_it_learns_xor_from_each_of_20_seeds() -> None:
+def test_learns_xor_from_20_seeds() -> None:
     x = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     y = torch.tensor([0, 1, 1, 0])
     data = spec(input_shape=(2,), num_outputs=2)

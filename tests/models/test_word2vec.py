@@ -83,7 +83,7 @@ def by_hand(
     return total / pairs
 
 
-def test_the_loss_is_that_of_its_definition() -> None:
+def test_loss_matches_its_definition() -> None:
     generator = torch.Generator().manual_seed(0)
     words, contexts = torch.randn(2, 6, 4, generator=generator)
     tokens = torch.randint(6, (75,), generator=generator)
@@ -92,13 +92,13 @@ def test_the_loss_is_that_of_its_definition() -> None:
     noise = Noise(noise_distribution(counts), 5)
     shares = (counts**0.75 / (counts**0.75).sum()).tolist()
     # A window of 1 leaves no choice of the reach.
-    wanted = by_hand(words, contexts, tokens.tolist(), samples.tolist(), 1, shares)
-    found = [skip_gram_loss(words, contexts, tokens, samples, 1, noise, generator) for _ in range(400)]
-    assert {pairs.item() for _, pairs in found} == {2 * (75 - 4)}
-    assert torch.stack([loss for loss, _ in found]).mean().item() == pytest.approx(wanted, rel=0.01)
+    expected = by_hand(words, contexts, tokens.tolist(), samples.tolist(), 1, shares)
+    actual = [skip_gram_loss(words, contexts, tokens, samples, 1, noise, generator) for _ in range(400)]
+    assert {pairs.item() for _, pairs in actual} == {2 * (75 - 4)}
+    assert torch.stack([loss for loss, _ in actual]).mean().item() == pytest.approx(expected, rel=0.01)
 
 
-def test_words_look_one_to_window_words_far() -> None:
+def test_window_size_is_uniform() -> None:
     words = torch.zeros(3, 2)
     tokens, samples = torch.zeros(10_000, dtype=torch.int64), torch.zeros(10_000, dtype=torch.int64)
     noise = Noise(noise_distribution(torch.ones(3)), 2)
@@ -107,7 +107,7 @@ def test_words_look_one_to_window_words_far() -> None:
     assert loss.item() == pytest.approx((1 + 2) * np.log(2))
 
 
-def test_no_pairs_no_loss() -> None:
+def test_loss_without_pairs_is_0() -> None:
     words = torch.randn(3, 2, requires_grad=True)
     for tokens in (torch.zeros(0, dtype=torch.int64), torch.tensor([1])):
         loss, pairs = skip_gram_loss(
@@ -118,7 +118,7 @@ def test_no_pairs_no_loss() -> None:
         assert words.grad is not None and words.grad.abs().sum() == 0
 
 
-def test_noise_and_subsampling_follow_the_counts() -> None:
+def test_noise_and_subsampling() -> None:
     counts = torch.tensor([16, 1, 0, 81])
     steps = torch.diff(noise_distribution(counts), prepend=torch.zeros(1))
     torch.testing.assert_close(steps, torch.tensor([8.0, 1.0, 0.0, 27.0], dtype=torch.float64) / 36)
@@ -127,7 +127,7 @@ def test_noise_and_subsampling_follow_the_counts() -> None:
     assert keep_probability(counts, 0).tolist() == [1, 1, 1, 1]
 
 
-def test_sequences_of_different_lengths_give_no_pairs_across() -> None:
+def test_no_pairs_across_samples() -> None:
     model = built(spec(shape=(), window=None, ragged=True), window=1)
     x = Ragged(torch.tensor([0, 1, 2, 3, 4, 5]), torch.tensor([0, 2, 3, 6]))
     assert [part.shape for part in model(x)] == [(6, 4), (4,)]
@@ -136,7 +136,7 @@ def test_sequences_of_different_lengths_give_no_pairs_across() -> None:
     assert model.training_step((x,), 0).item() > 0
 
 
-def test_every_parameter_learns() -> None:
+def test_every_parameter_changes() -> None:
     model = built()
     tokens = torch.arange(40).view(5, 8) % len(WORDS)
     assert model(tokens).shape == (5, 8, 4)
@@ -145,7 +145,7 @@ def test_every_parameter_learns() -> None:
         assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), key
 
 
-def test_a_validation_is_the_same_each_time_and_draws_nothing_from_the_training() -> None:
+def test_validation_is_deterministic() -> None:
     model, tokens = built(), torch.arange(40).view(5, 8) % len(WORDS)
     before, values = torch.get_rng_state(), []
     for _ in range(2):
@@ -155,7 +155,7 @@ def test_a_validation_is_the_same_each_time_and_draws_nothing_from_the_training(
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_questions_are_answered_by_the_vectors() -> None:
+def test_similarity_and_analogy_queries() -> None:
     model = built(dimension=3)
     vectors = {"king": (0, 1, 1), "man": (0, 0, 1), "queen": (1, 1, 0), "woman": (1, 0, 0), "north": (0.9, 0.1, 0)}
     with torch.no_grad():
@@ -172,7 +172,7 @@ def test_questions_are_answered_by_the_vectors() -> None:
         model.similarity("kng", "man")
 
 
-def test_topics_are_found_and_judged(tmp_path: Path, text: Path) -> None:
+def test_topics_and_benchmarks(tmp_path: Path, text: Path) -> None:
     run = finish(experiments.prepared(tmp_path, experiment(text, trainer={"max_epochs": 4})))
     metrics = read_json(run.result)["metrics"]
     # All of the like pairs are nearer than all of the others; six values with two ranks correlate
@@ -191,7 +191,7 @@ def test_topics_are_found_and_judged(tmp_path: Path, text: Path) -> None:
     torch.testing.assert_close(state["keep"], keep_probability(state["counts"], 0.02))
 
 
-def test_stopped_and_resumed_it_is_the_same_to_the_bit(tmp_path: Path, text: Path) -> None:
+def test_resume_is_bit_for_bit(tmp_path: Path, text: Path) -> None:
     content = experiment(text, trainer={"max_epochs": 2})
     reference = finish(experiments.prepared(tmp_path / "whole", content))
     stops = (Stop(5), Stop(20, "on_train_batch_start"), Stop(37, "on_validation_batch_start"), Stop(50))
@@ -201,7 +201,7 @@ def test_stopped_and_resumed_it_is_the_same_to_the_bit(tmp_path: Path, text: Pat
 
 
 @pytest.mark.slow
-def test_two_ranks_learn_the_same_and_go_on_exactly(tmp_path: Path, text: Path) -> None:
+def test_two_ranks_agree_and_resume(tmp_path: Path, text: Path) -> None:
     sections: dict[str, Any] = {"resources": {"gpus_per_node": 0, "nodes": 2}, "trainer": {"max_epochs": 1}}
     reference = experiments.prepared(tmp_path / "whole", experiment(text, **sections))
     one, other = weights_of_each_rank(reference)
@@ -211,14 +211,14 @@ def test_two_ranks_learn_the_same_and_go_on_exactly(tmp_path: Path, text: Path) 
     assert differences(finish_in_processes(stopped, Stop(7)), reference) == []
 
 
-def test_data_that_are_no_text_are_refused() -> None:
+def test_other_data_raise() -> None:
     images = experiments.spec(input_shape=(1, 8, 8))
     with pytest.raises(ConfigError) as caught:
         Word2VecConfig().build(images, experiments.training_recipe(images))
     assert [fault.where for fault in caught.value.faults] == ["model.name", "model.name"]
 
 
-def test_it_can_be_built_without_memory() -> None:
+def test_building_without_memory() -> None:
     with torch.device("meta"):
         model = built()
     real = {key: value.shape for key, value in built().state_dict().items()}
