@@ -1,4 +1,8 @@
-"""The direction of a metric: whether lower or higher values are better. Does not import torch."""
+"""The direction of a metric: whether lower or higher values are better.
+
+The direction of the metrics below is known without importing torch; that of a new one comes from
+its class.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,16 @@ def known_direction(metric: str) -> Direction | None:
     name = metric.rpartition("/")[2].lower()
     if name.endswith(_LOWER):
         return "min"
-    return "max" if name.endswith(_HIGHER) else None
+    return "max" if name.endswith(_HIGHER) else _declared_direction(name)
+
+
+def _declared_direction(name: str) -> Direction | None:
+    """Return the direction that the class of a metric declares (``higher_is_better``)."""
+    from hpc_dl.learning.metrics import METRICS
+
+    builder = next((metrics[name] for metrics in METRICS.values() if name in metrics), None)
+    higher_is_better = None if builder is None else builder(2).higher_is_better
+    return None if higher_is_better is None else "max" if higher_is_better else "min"
 
 
 def direction(metric: str, mode: Mode) -> Direction:

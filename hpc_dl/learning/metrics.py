@@ -156,20 +156,25 @@ METRICS: dict[TaskName, dict[str, Builder]] = {
 }
 
 
+_DEFAULTS: dict[TaskName, tuple[str, ...]] = {
+    "classification": ("accuracy", "balanced_accuracy", "f1"),
+    "multilabel": ("accuracy", "f1", "exact_match"),
+    "regression": ("mse", "mae", "r2"),
+    "segmentation": ("accuracy", "dice", "iou"),
+    "sequence_labeling": ("accuracy", "balanced_accuracy", "f1"),
+    "node_classification": ("accuracy", "balanced_accuracy", "f1"),
+    "language_modeling": ("accuracy", "bits_per_step"),
+    "sequence_to_sequence": ("accuracy", "exact_match"),
+    "reconstruction": ("mse", "squared_error"),
+    "generation": (),
+    "embedding": (),
+}
+
+
 def default_metrics(data: DataSpec) -> tuple[str, ...]:
     """Return the names of the metrics that are used where the ``metrics`` key is not given."""
-    if data.task == "classification":
-        names = ("accuracy", "balanced_accuracy", "f1")
-        return (*names, "auroc") if data.num_outputs == 2 else names
-    if data.task in ("sequence_labeling", "node_classification"):
-        return ("accuracy", "balanced_accuracy", "f1")
-    if data.task == "language_modeling":
-        return ("accuracy", "bits_per_step")
-    if data.task == "segmentation":
-        return ("accuracy", "dice", "iou")
-    if data.task == "multilabel":
-        return ("accuracy", "f1", "exact_match")
-    return tuple(METRICS[data.task])
+    names = _DEFAULTS[data.task]
+    return (*names, "auroc") if data.task == "classification" and data.num_outputs == 2 else names
 
 
 def confusion_matrix(data: DataSpec) -> Metric:

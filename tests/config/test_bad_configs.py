@@ -7,6 +7,10 @@ from typing import Any
 import pytest
 
 from hpc_dl.data.spec import TASKS
+from hpc_dl.learning.losses import COMPATIBLE_LOSSES, LOSSES
+from hpc_dl.learning.optimizers import OPTIMIZERS
+from hpc_dl.learning.schedules import SCHEDULES
+from hpc_dl.nn.activations import ACTIVATIONS
 from tests import experiments
 from tests.config.conftest import Validate
 
@@ -22,15 +26,12 @@ DATA = (
     "shuffle_buffer, device_resident, imputation, missing_indicator, scaling, projection, components, "
     "balance, augmentation"
 )
-ACTIVATIONS = (
-    "none, sigmoid, tanh, relu, centered_softplus, leaky_relu, very_leaky_relu, rrelu, prelu, elu, selu, gelu, silu, "
-    "maxout, apl"
-)
-LOSSES = "auto, cross_entropy, focal, hinge, perceptron, dice, cross_entropy_dice, mse, half_mse, l1, huber, bce"
-FOR_CLASSES = "cross_entropy, focal, hinge, perceptron"
+ACTIVATION_NAMES = ", ".join(ACTIVATIONS)
+LOSS_NAMES = ", ".join(["auto", *LOSSES])
+FOR_CLASSES = ", ".join(COMPATIBLE_LOSSES["classification"])
 PRECISIONS = "32-true, 16-mixed, bf16-mixed, bf16-true, 64-true"
-OPTIMIZERS = "sgd, adam, adamw, rmsprop, adagrad, adadelta, nadam"
-SCHEDULES = "constant, cosine, step, exponential, polynomial, one_cycle, plateau"
+OPTIMIZER_NAMES = ", ".join(OPTIMIZERS)
+SCHEDULE_NAMES = ", ".join(SCHEDULES)
 NAME = (
     "must be a word that is safe as a folder's name (got {}; allowed: letters, digits, '.', '_', '-', beginning with "
     "a letter or digit, at most 80)"
@@ -79,15 +80,15 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
     ({"model": None}, "model.name: is required (allowed: {models})"),
     (
         {"optimizer": {"name": "adma"}},
-        f"optimizer.name: is not known (got 'adma'; allowed: {OPTIMIZERS}). Did you mean 'adam'?",
+        f"optimizer.name: is not known (got 'adma'; allowed: {OPTIMIZER_NAMES}). Did you mean 'adam'?",
     ),
     (
         {"schedule": {"name": "cosin"}},
-        f"schedule.name: is not known (got 'cosin'; allowed: {SCHEDULES}). Did you mean 'cosine'?",
+        f"schedule.name: is not known (got 'cosin'; allowed: {SCHEDULE_NAMES}). Did you mean 'cosine'?",
     ),
     (
         {"loss": {"name": "cross-entropy"}},
-        f"loss.name: {CHOICE} (got 'cross-entropy'; allowed: {LOSSES}). Did you mean 'cross_entropy'?",
+        f"loss.name: {CHOICE} (got 'cross-entropy'; allowed: {LOSS_NAMES}). Did you mean 'cross_entropy'?",
     ),
     (
         {"data": {"file": None, "source": "digit"}},
@@ -95,7 +96,7 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
     ),
     (
         {"model": {"name": "mlp", "activation": "rellu"}},
-        f"model.activation: {CHOICE} (got 'rellu'; allowed: {ACTIVATIONS}). Did you mean 'relu'?",
+        f"model.activation: {CHOICE} (got 'rellu'; allowed: {ACTIVATION_NAMES}). Did you mean 'relu'?",
     ),
     (
         {"trainer": {"precision": "bf16"}},
@@ -339,7 +340,7 @@ BAD: list[tuple[dict[str, Any], str | list[str]]] = [
         [
             f"modle: unknown key (allowed: {SECTIONS}). Did you mean 'model'?",
             "seed: " + SEED.format("-1"),
-            f"optimizer.name: is not known (got 'adma'; allowed: {OPTIMIZERS}). Did you mean 'adam'?",
+            f"optimizer.name: is not known (got 'adma'; allowed: {OPTIMIZER_NAMES}). Did you mean 'adam'?",
             "trainer.max_steps: must be greater than or equal to 1 (got 0)",
             f"trainer.max_epoch: unknown key (allowed: {TRAINER}). Did you mean 'max_epochs'?",
             f"resources.memory: {SIZE} (got 'much')",
@@ -414,7 +415,7 @@ def test_images_are_needed_for_a_convolution_and_classes_for_a_cross_entropy(
         2,
         [
             f"hpc-dl: loss.name: does not fit the task regression (data.task) of {value_file} "
-            "(got 'cross_entropy'; allowed: mse, half_mse, l1, huber)"
+            f"(got 'cross_entropy'; allowed: {', '.join(COMPATIBLE_LOSSES['regression'])})"
         ],
     )
     assert validate(experiments.raw(value_file, model={"name": "cnn"})) == (

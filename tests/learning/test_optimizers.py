@@ -226,7 +226,7 @@ FORMULAS: list[tuple[dict[str, Any], Callable[[float], float]]] = [
 
 
 def test_every_case_has_a_formula() -> None:
-    assert {written["name"] for written, _ in FORMULAS} == set(OPTIMIZERS)
+    assert {written["name"] for written, _ in FORMULAS} == set(CASES)
 
 
 @pytest.mark.parametrize(("written", "update"), FORMULAS, ids=[str(list(w.values())) for w, _ in FORMULAS])

@@ -9,7 +9,7 @@ import torch
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec, FieldSpec, Window
 from hpc_dl.errors import ConfigError
-from hpc_dl.learning.losses import LossConfig, penalty
+from hpc_dl.learning.losses import COMPATIBLE_LOSSES, LossConfig, penalty
 from hpc_dl.learning.task import Task
 from tests.experiments import spec
 
@@ -85,13 +85,15 @@ def test_losses(name: str, data: DataSpec, expected: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "allowed"),
+    ("name", "data", "compatible"),
     [
-        ("mse", CLASSES, "cross_entropy, focal, hinge, perceptron"),
-        ("cross_entropy", VALUES, "mse, half_mse, l1, huber"),
+        ("mse", CLASSES, ("cross_entropy", "focal", "hinge", "perceptron")),
+        ("cross_entropy", VALUES, ("mse", "half_mse", "l1", "huber")),
     ],
 )
-def test_incompatible_loss_raises(name: str, data: DataSpec, allowed: str) -> None:
+def test_incompatible_loss_raises(name: str, data: DataSpec, compatible: tuple[str, ...]) -> None:
+    assert set(compatible) <= set(COMPATIBLE_LOSSES[data.task])
+    allowed = ", ".join(COMPATIBLE_LOSSES[data.task])
     with pytest.raises(ConfigError) as caught:
         Task(LossConfig(name=name), data)  # type: ignore[arg-type]
     assert str(caught.value) == (

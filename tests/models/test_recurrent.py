@@ -37,10 +37,10 @@ CLASS = FieldSpec("targets", (), "int64")
 UTTERANCES = data(FieldSpec("inputs", (4,), "float32", ragged=True), CLASS)
 
 
-def build(name: str, message: DataSpec, **options: Any) -> Recurrent:
+def build(name: str, data_spec: DataSpec, **options: Any) -> Recurrent:
     torch.manual_seed(0)
     config = CONFIGS[name].model_validate({"hidden": 6, "embedding": 4, **options})
-    model = config.build(message, training_recipe(message))
+    model = config.build(data_spec, training_recipe(data_spec))
     assert isinstance(model, Recurrent)
     return model.eval()
 
@@ -62,8 +62,8 @@ def test_samples_of_a_batch_are_independent(name: str, read_out: str, bidirectio
 
 @every
 def test_ragged_outputs_are_concatenated(name: str) -> None:
-    message = data(UTTERANCES.inputs[0], FieldSpec("targets", (), "int64", ragged=True), "sequence_labeling")
-    model, x = build(name, message), ragged(3, 5)
+    labeled = data(UTTERANCES.inputs[0], FieldSpec("targets", (), "int64", ragged=True), "sequence_labeling")
+    model, x = build(name, labeled), ragged(3, 5)
     outputs = model(x)
     assert outputs.shape == (8, 3)
     torch.testing.assert_close(outputs[3:], model(x.part(slice(1, 2))))
