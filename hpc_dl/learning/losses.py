@@ -150,7 +150,7 @@ LOSSES: dict[str, Loss] = {
     "bce": Loss(_bce, ("multilabel", "reconstruction")),
 }
 
-#: The losses that fit each task, its ``auto`` first. A GAN and word2vec compute a loss of their own.
+#: The losses that fit each task, its ``auto`` first. GANs and word2vec compute their own loss.
 COMPATIBLE_LOSSES: dict[TaskName, tuple[str, ...]] = {
     task: tuple(name for name, loss in LOSSES.items() if task in loss.tasks) or ("auto",) for task in get_args(TaskName)
 }

@@ -33,14 +33,14 @@ IGNORED = -100
 
 
 class _R2(R2Score):
-    """R², but NaN for a single sample, which has no variance; torchmetrics raises an error there."""
+    """R², but NaN for a single sample, where torchmetrics raises an error."""
 
     def compute(self) -> Tensor:
         return super().compute() if self.total >= 2 else torch.tensor(float("nan"), device=self.device)
 
 
 class _AUROC(MulticlassAUROC):
-    """AUROC of logits. Torchmetrics treats a batch of logits as probabilities if all are in [0, 1]."""
+    """AUROC of logits, which torchmetrics treats as probabilities if all are in [0, 1]."""
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         super().update(outputs.softmax(1), targets)
@@ -75,7 +75,7 @@ class BalancedAccuracy(MulticlassStatScores):
 
 
 class MultilabelBalancedAccuracy(MultilabelStatScores):
-    """Mean of (sensitivity + specificity) / 2 of the labels; if only one of them exists, that one."""
+    """Mean of the labels' (sensitivity + specificity) / 2, or the one of them that exists."""
 
     def __init__(self, num_labels: int) -> None:
         super().__init__(num_labels, average=None)
@@ -96,7 +96,7 @@ class SquaredErrorPerSample(MeanMetric):
 
 
 class BitsPerStep(MeanMetric):
-    """Mean −log2 of the predicted probability of the next token: outputs (N, K, …), targets (N, …)."""
+    """Mean −log2 of the next token's probability: outputs (N, K, …), targets (N, …)."""
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:  # type: ignore[override]
         """Add a batch."""

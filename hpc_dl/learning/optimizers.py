@@ -50,7 +50,7 @@ class Fusable(OptimizerConfig):
 
 
 def _without_unscaling(optimizer: optim.Optimizer) -> optim.Optimizer:
-    """Let Lightning unscale the gradients: a fused optimizer would do it after clipping, too late."""
+    """Let Lightning unscale the gradients: a fused optimizer would do it only after clipping."""
     optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
     return optimizer
 
@@ -164,7 +164,7 @@ class Adagrad(OptimizerConfig):
 
 
 class Adadelta(OptimizerConfig):
-    """AdaDelta, which adapts the step size and hardly depends on the learning rate (Zeiler, 2012)."""
+    """AdaDelta: adapts the step size, and hardly depends on the learning rate (Zeiler, 2012)."""
 
     name: Literal["adadelta"] = "adadelta"
     """Name of the optimizer."""

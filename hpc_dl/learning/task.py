@@ -93,7 +93,7 @@ class Task:
 
     @property
     def weights(self) -> torch.Tensor | None:
-        """Weights of the classes in the loss, (K,); for multilabel of a set label. None: all equal."""
+        """The class weights in the loss, (K,), for multilabel of a set label; None: all equal."""
         return self._weights
 
     @property

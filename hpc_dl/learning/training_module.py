@@ -55,7 +55,7 @@ class TrainingModule(pl.LightningModule):
             split: ``val`` or ``test``.
             values: scalars by their full names (``val/loss``), already reduced over all ranks.
         """
-        # The loggers are called directly: Lightning would log the row with the previous step number.
+        # The loggers are called directly: Lightning would log the row with the previous step.
         self.log_dict(dict(values), logger=False)
         if self.trainer.sanity_checking:
             return

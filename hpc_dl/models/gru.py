@@ -1,4 +1,4 @@
-"""Gated recurrent units (GRU): a recurrent network with update and reset gates (Cho et al., 2014)."""
+"""Gated recurrent units (GRU), with update and reset gates (Cho et al., 2014)."""
 
 from __future__ import annotations
 

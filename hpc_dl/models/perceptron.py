@@ -22,7 +22,7 @@ from hpc_dl.nn.initialization import Initialization
 
 
 class PerceptronConfig(ModelConfig):
-    """One weight for each pair of input and class; ``loss.name: auto`` is the perceptron criterion."""
+    """One weight per input and class; ``loss.name: auto`` is the perceptron criterion."""
 
     tasks = ("classification",)
     auto_loss = "perceptron"

@@ -20,7 +20,7 @@ from hpc_dl.schema import Unit
 
 
 class SeparableConfig(ModelConfig):
-    """A plain convolution, blocks of separable convolutions after poolings, global average pooling."""
+    """A plain convolution, blocks of separable convolutions, global average pooling."""
 
     inputs = ("series", "image", "volume")
     small = {"channels": [4, 8]}

@@ -30,7 +30,7 @@ from hpc_dl.schema import Unit
 
 
 class Seq2SeqConfig(ModelConfig):
-    """An encoder reads the inputs; a decoder generates symbols until it generates the end symbol."""
+    """An encoder reads the inputs; a decoder generates symbols up to the end symbol."""
 
     inputs = ("tokens",)
     tasks = ("sequence_to_sequence",)
@@ -168,7 +168,7 @@ class Seq2Seq(Supervised):
         return self.head(self.combine(states)), state
 
     def _generate(self, encoded: _Encoded, steps: int) -> Tensor:
-        """Generate greedily, (B, steps, K + 1) logits; those after an end symbol have no meaning."""
+        """Generate greedily; return logits (B, steps, K + 1), meaningless after the end symbol."""
         symbols = torch.full((len(encoded.memory), 1), self.boundary, device=encoded.memory.device)
         state, generated = encoded.state, []
         for _ in range(steps):

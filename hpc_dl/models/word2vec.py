@@ -29,7 +29,7 @@ _QUESTIONS_PER_BATCH = 512
 
 
 class Word2VecConfig(ModelConfig):
-    """Two vectors per word, as a word and as a context of other words; the first one is the result."""
+    """Two vectors per word, as a word and as a context; the first is the result."""
 
     inputs = ("tokens",)
     tasks = ("embedding",)

@@ -53,7 +53,7 @@ def convolution(
 
 
 def size_after(size: int, kernel_size: int, stride: int = 1, dilation: int = 1, padding: PaddingName = "same") -> int:
-    """Return the size of an axis after a :func:`convolution`; below 1 if the kernel does not fit."""
+    """Return the size of an axis after a convolution; below 1 if the kernel does not fit."""
     extent = dilation * (kernel_size - 1)
     margin = extent // 2 if padding == "same" else 0
     return (size + 2 * margin - extent - 1) // stride + 1

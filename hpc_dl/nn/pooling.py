@@ -56,7 +56,7 @@ class SumPool(nn.Module):
 
 
 class GlobalAverage(nn.Module):
-    """Mean over all positions, (B, C, *sizes) to (B, C), for any sizes (Lin, Chen and Yan, 2014)."""
+    """Mean over all positions, (B, C, *sizes) to (B, C), for any sizes (Lin et al., 2014)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Average over all positions."""

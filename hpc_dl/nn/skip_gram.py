@@ -98,6 +98,6 @@ def skip_gram_loss(
     pairs_per_word = is_pair.sum(2, dtype=torch.float32)
     pairs = pairs_per_word.sum()
     total = (functional.softplus(-context_logits) * is_pair).sum()
-    # A word with m pairs has m · num_words noise words; here the mean over the block stands for them.
+    # A word with m pairs has m · num_words noise words: here m · num_words times the block's mean.
     total = total + (functional.softplus(noise_logits).mean(2) * pairs_per_word).sum() * noise.num_words
     return total / pairs.clamp(min=1), pairs

@@ -47,7 +47,7 @@ def strided_upsampling(num_in: int, num_out: int, kernel_size: int, sizes: Seque
         kernel_size: kernel of the convolution that is reversed, odd; its padding was ``same``.
         sizes: sizes before that convolution, odd or even.
     """
-    # An odd and an even length are halved to the same one; the output padding restores the even one.
+    # 2 n − 1 and 2 n are both halved to n; the output padding restores the even length.
     even = tuple(1 - length % 2 for length in sizes)
     layer = _TRANSPOSED[len(sizes)]
     return layer(num_in, num_out, kernel_size, stride=2, padding=kernel_size // 2, output_padding=even)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Each loss against its formula, by hand, and against torch's own where it has one."""
+"""Each loss compared with its formula, and with torch's own where it exists."""
 
 import math
 from dataclasses import replace
@@ -136,8 +136,8 @@ def test_dice() -> None:
 def test_dice_of_perfect_and_wrong_outputs() -> None:
     targets = torch.randint(0, 2, (1, 40, 40), generator=torch.Generator().manual_seed(0))
     outputs = 40.0 * functional.one_hot(targets, 3).permute(0, 3, 1, 2)
-    assert loss(PIXELS, outputs, targets, name="dice") == pytest.approx(0, abs=1e-6), "the third class is not there"
-    # Of the classes 0 and 1, nothing is found; the third is still not there.
+    assert loss(PIXELS, outputs, targets, name="dice") == pytest.approx(0, abs=1e-6), "class 2 is absent"
+    # Nothing of classes 0 and 1 is predicted correctly; class 2 is still absent.
     assert loss(PIXELS, outputs[:, [1, 0, 2]], targets, name="dice") == pytest.approx(2 / 3, abs=1e-3)
 
 

@@ -1,4 +1,4 @@
-"""Each metric against a value counted by hand, over uneven batches."""
+"""Each metric compared with a value computed by hand, over uneven batches."""
 
 import math
 from dataclasses import replace
@@ -20,7 +20,7 @@ LABELS = replace(spec(num_outputs=2), task="multilabel", targets=(FieldSpec("tar
 
 
 def computed(data: DataSpec, outputs: Tensor, targets: Tensor, *names: str, first: int = 1) -> dict[str, float]:
-    """The metrics of so many samples and of the rest."""
+    """Compute metrics over two batches, the first with ``first`` samples."""
     task = Task(LossConfig(), data, names)
     metrics = task.metrics("")
     task.update(metrics, outputs[:first], targets[:first])
@@ -29,7 +29,7 @@ def computed(data: DataSpec, outputs: Tensor, targets: Tensor, *names: str, firs
 
 
 def certain(classes: list[int], num_classes: int = 3) -> Tensor:
-    """Outputs that name these classes."""
+    """Outputs that predict these classes."""
     return 4 * torch.eye(num_classes)[classes]
 
 
@@ -44,7 +44,7 @@ def test_classes() -> None:
         {
             "accuracy": 7 / 10,
             "balanced_accuracy": (3 / 4 + 2 / 3 + 2 / 3) / 3,
-            # 2 hits / (true + found): class 0 is 4 and 4 times, 1 is 3 and 3, 2 is 3 and 3
+            # 2 TP / (true + predicted): classes 0, 1 and 2 occur 4, 3 and 3 times in both
             "f1": (6 / 8 + 4 / 6 + 4 / 6) / 3,
         }
     )
@@ -67,12 +67,14 @@ def test_top5() -> None:
     outputs = torch.arange(7.0).repeat(4, 1)  # class 6 first, then 5, 4, 3, 2
     actual = computed(data, outputs, torch.tensor([6, 2, 1, 0]), "accuracy", "top5")
     assert actual == pytest.approx({"accuracy": 1 / 4, "top5": 2 / 4})
-    assert computed(CLASSES, certain(FOUND), torch.tensor(TRUE), "top5") == {"top5": 1}, "there are three classes only"
+    assert computed(CLASSES, certain(FOUND), torch.tensor(TRUE), "top5") == {"top5": 1}, "there are only three classes"
 
 
 def area(scores: list[float], positive: list[bool]) -> float:
-    """The share of pairs in which the positive one has the higher score; a tie is half a pair (Mann
-    and Whitney)."""
+    """The share of pairs in which the positive has the higher score; ties count half.
+
+    This is the Mann-Whitney statistic.
+    """
     pairs = [(p, n) for p, is_p in zip(scores, positive, strict=True) if is_p
              for n, is_n in zip(scores, positive, strict=True) if not is_n]  # fmt: skip
     return sum(1.0 if p > n else 0.5 if p == n else 0.0 for p, n in pairs) / len(pairs)
@@ -80,7 +82,7 @@ def area(scores: list[float], positive: list[bool]) -> float:
 
 def test_auroc_of_two_classes() -> None:
     data = spec(num_outputs=2)
-    # The first batch lies in [0, 1] and must be taken for logits all the same.
+    # The first batch is within [0, 1], and must still be treated as logits.
     outputs = torch.tensor([[0.1, 0.9], [0.8, 0.2], [3.0, -1.0], [-2.0, 2.5], [0.0, 0.4], [1.0, 0.7]])
     targets = torch.tensor([1, 0, 0, 1, 0, 1])
     scores = (outputs[:, 1] - outputs[:, 0]).tolist()
@@ -123,12 +125,12 @@ def test_foreground_metrics_ignore_the_background() -> None:
     nothing = certain([0] * 12).reshape(2, 2, 3, 3).permute(0, 3, 1, 2)
     actual = computed(PIXELS, nothing, true, "dice", "dice_foreground", "iou_foreground")
     assert actual == pytest.approx({"dice": (22 / 23 + 0) / 2, "dice_foreground": 0, "iou_foreground": 0})
-    # Class 2 is neither there nor found: it takes no part. A false alarm on the background does.
+    # Class 2 is neither present nor predicted, and does not count. A false positive does.
     outputs = certain([1, 1] + [0] * 10).reshape(2, 2, 3, 3).permute(0, 3, 1, 2)
     actual = computed(PIXELS, outputs, true, "dice_foreground", "iou_foreground")
     assert actual == pytest.approx({"dice_foreground": 2 / 3, "iou_foreground": 1 / 2})
     empty = computed(PIXELS, nothing, torch.zeros(2, 2, 3, dtype=torch.int64), "dice_foreground")
-    assert math.isnan(empty["dice_foreground"]), "there is nothing to judge"
+    assert math.isnan(empty["dice_foreground"]), "no foreground exists"
 
 
 def test_bits_per_step() -> None:
@@ -141,7 +143,7 @@ def test_bits_per_step() -> None:
 
 
 def test_multilabel() -> None:
-    # Logits that all lie in [0, 1] in the first batch: each says that the label is set.
+    # In the first batch all logits are within [0, 1]: each predicts that the label is set.
     outputs = torch.tensor([[0.1, 0.2], [0.3, 0.4], [2.0, -1.0], [-3.0, -1.0], [-1.0, 5.0]])
     targets = torch.tensor([[1, 0], [1, 1], [1, 0], [0, 0], [1, 0]])
     actual = computed(LABELS, outputs, targets, "accuracy", "balanced_accuracy", "f1", "exact_match", "auroc", first=2)
@@ -170,7 +172,7 @@ def test_values() -> None:
     outputs = torch.tensor([[1.0, 10.0], [2.0, 10.0], [4.0, 16.0]])
     targets = torch.tensor([[1.0, 10.0], [2.0, 12.0], [3.0, 14.0]])
     assert computed(data, outputs, targets, "mse", "mae", "r2") == pytest.approx(
-        # Scatter of the targets about their means 2 and 12: 2 and 8
+        # Sum of squared deviations of the targets from their means 2 and 12: 2 and 8
         {"mse": (1 + 4 + 4) / 6, "mae": (1 + 2 + 2) / 6, "r2": ((1 - 1 / 2) + (1 - 8 / 8)) / 2}
     )
 

@@ -1,4 +1,4 @@
-"""Each optimizer is torch's own, with the values of the YAML, and does what its formula says."""
+"""Each optimizer compared with torch's own and with its formula."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from hpc_dl.learning.optimizers import OPTIMIZERS
 from hpc_dl.schema import parse_named
 
 CASES: dict[str, tuple[type[optim.Optimizer], dict[str, Any], dict[str, Any]]] = {
-    # name: (torch's class, what the YAML says, what torch must have got)
+    # name: (torch's class, options in the YAML, arguments that torch must receive)
     "sgd": (
         optim.SGD,
         {"lr": 0.2, "momentum": 0.8, "nesterov": True, "weight_decay": 0.1},
@@ -72,7 +72,7 @@ def test_optimizer_lowers_a_quadratic_function(name: str) -> None:
 
 
 def minimized(optimizer_of: Any, steps: int = 5) -> tuple[optim.Optimizer, torch.Tensor]:
-    """Some steps on a quadratic function."""
+    """Take some steps on a quadratic function; return the optimizer and the weights."""
     weights = nn.Parameter(torch.tensor([3.0, -2.0]))
     optimizer = optimizer_of([weights])
     for _ in range(steps):
@@ -189,7 +189,7 @@ def adadelta(lr: float, rho: float) -> Callable[[float], float]:
 
 
 def nadam(lr: float, beta1: float, beta2: float) -> Callable[[float], float]:
-    """With the schedule of the momentum that Dozat proposes: μ = β (1 − ½ 0.96^(t / 250))."""
+    """NAdam with the momentum schedule that Dozat proposes: μ = β (1 − ½ 0.96^(t / 250))."""
     m = v = 0.0
     product = 1.0
     t = 0

@@ -1,4 +1,4 @@
-"""Each schedule against its closed formula, as torch applies it step by step."""
+"""Each schedule compared with its formula, step by step."""
 
 import itertools
 import math
@@ -141,7 +141,7 @@ def lowered(schedule: Plateau, losses: list[float]) -> list[float]:
 
 
 def test_plateau_lowers_the_rate_after_patience() -> None:
-    # Better, better, then three times not: the third is one more than it is patient.
+    # Two improvements, then three validations without: one more than the patience.
     losses = [1.0, 0.5, 0.6, 0.5, 0.7, 0.4, 0.45, 0.45, 0.45]
     assert lowered(Plateau(patience=2, factor=0.1), losses) == pytest.approx([LR] * 4 + [0.1 * LR] * 4 + [0.01 * LR])
     assert lowered(Plateau(patience=0, factor=0.5, final=0.25), [1.0] * 5) == pytest.approx(
@@ -155,7 +155,7 @@ def test_plateau_mode_max_and_threshold() -> None:
 
 
 def plateau_run(folder: Path, **sections: Any) -> RunFolder:
-    """A training that cannot improve for long: each epoch has 6 steps."""
+    """Prepare a training that soon stops improving; each epoch has 6 steps."""
     file = folder / "classes.h5"
     content = experiments.raw(
         file if file.exists() else experiments.classification_file(folder),
@@ -171,8 +171,7 @@ def plateau_run(folder: Path, **sections: Any) -> RunFolder:
 
 
 def halvings(run: RunFolder, every: int = 1, patience: int = 1) -> tuple[list[float], list[float]]:
-    """The rates of the epochs as they were logged, and as they follow from the logged validation
-    losses."""
+    """Return the rates of the epochs as logged, and as computed from the logged losses."""
     journal = read_journal(run.journal)
     logged = [row["train/lr"] for row in journal if "train/lr" in row]
     losses = iter([row["val/loss"] for row in journal if "val/loss" in row])
@@ -196,8 +195,7 @@ def test_plateau_in_training(tmp_path: Path, every: int) -> None:
     schedule = {"name": "plateau", "patience": 0, "factor": 0.5}
     run = finish(plateau_run(tmp_path, trainer=trainer, schedule=schedule))
     logged, expected = halvings(run, every, patience=0)
-    # The rate of a row is that after its step: the last one of an epoch is logged before the
-    # validation.
+    # A row has the rate after its step; the last row of an epoch is logged before the validation.
     assert logged == pytest.approx(expected)
     assert logged[-1] < 2.0, "it was never lowered"
 

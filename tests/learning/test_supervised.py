@@ -1,4 +1,4 @@
-"""The common LightningModule in a real Trainer: what it logs is what the whole split says."""
+"""The supervised LightningModule in a real Trainer: logged values are those of the whole split."""
 
 import pytest
 import pytorch_lightning as pl

@@ -1,4 +1,4 @@
-"""Losses and metrics against values computed by hand."""
+"""Losses and metrics of each task compared with values computed by hand."""
 
 import math
 from dataclasses import replace
@@ -33,7 +33,7 @@ def test_classification_metrics_over_uneven_batches() -> None:
         {
             "val/accuracy": 4 / 6,
             "val/balanced_accuracy": (3 / 4 + 0 + 1) / 3,
-            # F1 of a class: 2 hits / (2 hits + wrongly found + missed)
+            # F1 of a class: 2 TP / (2 TP + FP + FN)
             "val/f1": (6 / (6 + 1 + 1) + 0 + 1) / 3,
         }
     )
@@ -48,7 +48,7 @@ def test_regression_metrics_over_uneven_batches(shape: tuple[int, ...]) -> None:
     mean = 21 / 6
     scatter = sum((y - mean) ** 2 for y in (1, 2, 4, 4, 5, 5))
     assert actual == pytest.approx({"val/mse": 5 / 6, "val/mae": 3 / 6, "val/r2": 1 - 5 / scatter})
-    # (N, 1) against (N,) would broadcast to (N, N) without anybody noticing.
+    # (N, 1) and (N,) would silently broadcast to (N, N).
     assert task.loss(outputs, targets).item() == pytest.approx(5 / 6)
 
 

@@ -1,4 +1,4 @@
-"""What is particular to one architecture: its parameters, its faults."""
+"""Linear model and MLP: sizes, linearity, dropout and activation."""
 
 import torch
 from torch import nn

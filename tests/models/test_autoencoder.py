@@ -1,4 +1,4 @@
-"""What is particular to the autoencoder: the code, and what is known of its best one."""
+"""The autoencoder: its code, principal components, and curves."""
 
 from dataclasses import replace
 
@@ -45,7 +45,7 @@ def test_number_of_parameters() -> None:
 
 
 def test_linear_autoencoder_finds_principal_components() -> None:
-    """Bourlard and Kamp (1988): its error has one minimum, that of PCA."""
+    """Its error has a single minimum, that of PCA (Bourlard and Kamp, 1988)."""
     torch.manual_seed(1)
     x = torch.randn(200, 6) @ torch.randn(6, 6) + torch.randn(6)
     _, singular, directions = torch.linalg.svd(x - x.mean(0))
@@ -67,7 +67,7 @@ def test_linear_autoencoder_finds_principal_components() -> None:
 
 
 def test_nonlinear_autoencoder_fits_a_curve() -> None:
-    """One number tells where on a parabola a point lies; no straight line does."""
+    """One number determines a point on a parabola, but not by a linear function."""
     t = torch.linspace(-1, 1, 64)[:, None]
     x = torch.cat([t, 2 * t**2], 1)
     errors = []

@@ -1,4 +1,4 @@
-"""The convolutional network: each of its parameters, and what it cannot take."""
+"""The convolutional network: each of its options, and invalid ones."""
 
 from typing import Any
 
@@ -27,13 +27,13 @@ def num_parameters(module: nn.Module) -> int:
 
 
 def test_number_of_parameters() -> None:
-    # kernels without bias, scale and shift of the normalization, 2 × 2 pixels left
+    # kernels without bias, scale and shift of the normalization, 2 × 2 pixels remain
     assert num_parameters(build(channels=[4, 6], hidden=7)) == 36 + 8 + 6 * 36 + 12 + 24 * 7 + 7 + 7 * 3 + 3
     assert num_parameters(build(channels=[4], kernel_size=5, norm="none", hidden=7)) == 104 + 64 * 7 + 7 + 7 * 3 + 3
     assert num_parameters(build(channels=[4], norm="none", hidden=7, bias=False)) == 36 + 64 * 7 + 7 * 3
     assert num_parameters(build(channels=[4], norm="none", hidden=0)) == 40 + 64 * 3 + 3
     assert num_parameters(build(channels=[4], norm="none", hidden=0, head="global_average")) == 40 + 4 * 3 + 3
-    # groups: half of the weights, but for the first convolution
+    # groups: half of the weights, except in the first convolution
     assert num_parameters(build(channels=[4, 6], norm="none", groups=2, hidden=0)) == 40 + 3 * 36 + 6 + 24 * 3 + 3
     assert num_parameters(build(channels=[4], convolutions=3, norm="none", hidden=0)) == 40 + 2 * 148 + 64 * 3 + 3
     assert num_parameters(build((2, 8), channels=[4], norm="none", hidden=0)) == 28 + 16 * 3 + 3

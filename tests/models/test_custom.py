@@ -18,7 +18,7 @@ Package = Callable[[str], str]
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Package]:
-    """Writes ``nets.py`` of a package in the current folder; each test gets another package name."""
+    """Write ``nets.py`` of a package in the current folder; each test gets another package name."""
     monkeypatch.chdir(tmp_path)
     before_path, before = list(sys.path), set(sys.modules)
     name = f"userpackage_{abs(hash(tmp_path))}"

@@ -1,4 +1,4 @@
-"""Stacked dilated convolutions: how far they see, and labels for each position."""
+"""Dilated convolutions: the receptive field, and a class for each position."""
 
 import dataclasses
 from typing import Any
@@ -39,8 +39,7 @@ def test_receptive_field(shape: tuple[int, ...], layers: int, kernel_size: int) 
     places = x.grad[0, 0].nonzero()
     reach = (places.amax(0) - places.amin(0) + 1).tolist()
     assert reach == [min(1 + (kernel_size - 1) * 2**layers, size) for size in shape[1:]]
-    # without holes: the first two layers have a dilation of 1, the others are filled by those
-    # before them
+    # no gaps: the first two layers have dilation 1 and fill the gaps of the others
     assert len(places) == torch.tensor(reach).prod()
 
 
@@ -63,8 +62,7 @@ def test_stride_reduces_the_size() -> None:
 
 
 def test_learns_from_distant_positions() -> None:
-    """The class of each step is the sign of the value 6 steps before: a kernel of 3 alone cannot
-    see it."""
+    """The class of each step is the sign of the value 6 steps before, outside a single kernel."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(16, 1, 40, generator=generator)
     y = (x[:, 0].roll(6, 1) > 0).long()

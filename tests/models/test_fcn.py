@@ -1,5 +1,4 @@
-"""What is particular to the fully convolutional network: strides, scores of several stages, one way
-up."""
+"""The fully convolutional network: strides, scores of several stages, upsampling."""
 
 from dataclasses import replace
 

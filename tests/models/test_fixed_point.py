@@ -1,4 +1,4 @@
-"""The graph neural network of fixed points."""
+"""The graph neural network with node states at a fixed point."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ BARE = DataSpec(**vars(NODE_CLASSES) | {"inputs": NODE_CLASSES.inputs[:2]})
 
 
 def built(data: DataSpec = NODE_CLASSES, scale: float = 1.0, **parameters: Any) -> FixedPointNetwork:
-    """A network whose weights inside F are ``scale`` times as large as at the beginning."""
+    """Build a network whose weights inside F are ``scale`` times the initial ones."""
     torch.manual_seed(0)
     model = FixedPointConfig(**{"width": 8, **parameters}).module(data, training_recipe(data)).eval()
     with torch.no_grad():
@@ -48,8 +48,7 @@ def test_transition_is_a_contraction(phi: str, directed: bool, scale: float) -> 
 
 
 def test_contraction_bound_is_tight() -> None:
-    """Nodes in a ring that all agree, in the direction in which W stretches most, and φ with slope
-    1."""
+    """A ring of equal nodes, along the direction that W stretches most, where φ has slope 1."""
     model = built(BARE, 100.0, state_activation="relu", directed=False, contraction=0.7)
     x = batch(0, sizes=(3,), density=1.0)
     _, _, right = torch.linalg.svd(model.transition.influence[0].weight)
@@ -75,7 +74,7 @@ def test_fixed_point_does_not_depend_on_the_start(scale: float) -> None:
 
 
 def test_information_reaches_distant_nodes() -> None:
-    """A path of ten nodes: one iteration carries by one edge, the fixed point by all."""
+    """A path of ten nodes: one iteration reaches the next node, the fixed point all nodes."""
     x = bare(batch(seed=2, sizes=(10,)))
     path = torch.stack([torch.arange(9), torch.arange(1, 10)], 1)
     x["edges"] = x["edges"]._replace(values=path, offsets=torch.tensor([0, 9]))

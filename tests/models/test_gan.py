@@ -1,4 +1,4 @@
-"""The competition of two networks: its losses, its steps, how generated samples are judged."""
+"""The GAN: losses, optimizer steps, and the evaluation of generated samples."""
 
 import dataclasses
 import math
@@ -36,7 +36,7 @@ SMALL: dict[str, Any] = {"name": "gan", "width": 8, "depth": 1, "latent": 3}
 
 @pytest.fixture(scope="module")
 def points(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """96 / 24 / 24 points of two narrow Gaussians at (±5, 10)."""
+    """Write 96 / 24 / 24 points of two narrow Gaussians at (±5, 10)."""
     path = tmp_path_factory.mktemp("points") / "ring.h5"
     write_mixture(path, SOURCE, [(-5.0, 10.0), (5.0, 10.0)], 0.1, {"train": 96, "val": 24, "test": 24})
     return path
@@ -74,8 +74,8 @@ def test_losses_match_the_formulas() -> None:
 
 def test_penalty_is_half_the_squared_gradient() -> None:
     x = torch.tensor([[1.0, 2.0], [3.0, 5.0]], requires_grad=True)
-    judged = x[:, 0] ** 2 + 3 * x[:, 1]
-    assert gradient_penalty(judged, x).item() == pytest.approx(((4 + 9) + (36 + 9)) / 2 / 2)
+    logits = x[:, 0] ** 2 + 3 * x[:, 1]
+    assert gradient_penalty(logits, x).item() == pytest.approx(((4 + 9) + (36 + 9)) / 2 / 2)
 
 
 def test_penalty_has_gradients() -> None:

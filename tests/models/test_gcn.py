@@ -1,4 +1,4 @@
-"""The graph convolutional network."""
+"""The graph convolutional network: the formula of a layer, directions, and edge weights."""
 
 from typing import Any
 
@@ -21,8 +21,10 @@ def built(data: DataSpec, **parameters: Any) -> GCN:
 
 
 def dense(model: GCN, nodes: Tensor, adjacency: np.ndarray) -> Tensor:
-    """Kipf and Welling's equation with matrices; adjacency[v, u]: the weight of an edge from u to
-    v."""
+    """Compute Kipf and Welling's equation with matrices.
+
+    ``adjacency[v, u]`` is the weight of the edge from u to v.
+    """
     hidden = nodes
     for layers in model.layers:
         ways = [adjacency, adjacency.T] if len(layers) == 2 else [(adjacency + adjacency.T) / 2]

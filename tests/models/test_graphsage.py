@@ -1,4 +1,4 @@
-"""GraphSAGE."""
+"""GraphSAGE: the formula of a layer, directions, and edge weights."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def built(data: DataSpec = NODE_CLASSES, **parameters: Any) -> GraphSAGE:
 
 
 def by_hand(model: GraphSAGE, x: dict[str, Any], aggregation: str, directed: bool) -> Tensor:
-    """The nodes of a batch with one graph, neighbor by neighbor."""
+    """Compute a layer for a batch of one graph, neighbor by neighbor."""
     hidden, edges = x["nodes"].values, x["edges"].values.tolist()
     for layer in model.layers:
         near = hidden if layer.pool is None else layer.pool(hidden)
@@ -87,8 +87,8 @@ def test_edge_with_weight_0_has_no_effect(directed: bool) -> None:
     light = x | {"edge_features": Ragged(features, x["edge_features"].offsets)}
     offsets = torch.tensor([0, int(kept.sum())])
     without = x | {"edges": Ragged(x["edges"].values[kept], offsets), "edge_features": Ragged(features[kept], offsets)}
-    # A mean of very light edges alone is a mean of them all the same: nodes with a kept edge each
-    # way are compared.
+    # The mean over edges of nearly zero weight alone is not zero: only nodes that keep an edge in
+    # each direction are compared.
     source, target = x["edges"].values[kept].T
     safe = [node for node in range(6) if node in source and node in target]
     assert safe

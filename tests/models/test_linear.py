@@ -1,4 +1,4 @@
-"""The linear model is what statistics calls by these names."""
+"""The linear model: least squares, and what it cannot learn."""
 
 import torch
 

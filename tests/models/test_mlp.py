@@ -1,4 +1,4 @@
-"""The multi-layer perceptron: its layers, and the problem that made them necessary."""
+"""The multi-layer perceptron: its layers, and XOR."""
 
 import pytest
 import torch

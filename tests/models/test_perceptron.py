@@ -1,4 +1,4 @@
-"""The perceptron: Rosenblatt's rule, what it can learn, and what it cannot."""
+"""The perceptron: Rosenblatt's learning rule, and what it can and cannot learn."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def perceptron(data: DataSpec, config: PerceptronConfig | None = None) -> Percep
 
 
 def taught(model: Perceptron, x: torch.Tensor, y: torch.Tensor, epochs: int) -> int:
-    """Learn sample by sample at a rate of 1; the number of mistakes in the last epoch."""
+    """Train sample by sample at a rate of 1; return the number of mistakes in the last epoch."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     mistakes = 0
     for _ in range(epochs):

@@ -1,5 +1,4 @@
-"""The radial basis function network: where its prototypes come from, and that a checkpoint brings
-them back."""
+"""The radial basis function network: its formula, and the selection of its prototypes."""
 
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,4 @@
-"""What is particular to recurrent networks: what they read, what they judge, how they go on with a
-text."""
+"""Recurrent networks: their inputs, their outputs, and the generation of text."""
 
 from dataclasses import replace
 from typing import Any
@@ -24,7 +23,7 @@ def data(inputs: FieldSpec, targets: FieldSpec, task: TaskName = "classification
 
 
 def text(num_tokens: int = 5, length: int = 8) -> DataSpec:
-    """Windows of a stream of tokens, and the next ones."""
+    """Windows of a stream of tokens, with the next tokens as targets."""
     return data(
         FieldSpec("inputs", (length,), "uint8", window=Window(length, length)),
         FieldSpec("next inputs", (length,), "int64", window=Window(length, length, 1)),
@@ -68,7 +67,7 @@ def test_ragged_outputs_are_concatenated(name: str) -> None:
     assert outputs.shape == (8, 3)
     torch.testing.assert_close(outputs[3:], model(x.part(slice(1, 2))))
     y = Ragged(torch.randint(3, (8,)), x.offsets)
-    # Padding takes no part in the loss.
+    # The loss ignores padding.
     mean = torch.nn.functional.cross_entropy(outputs, y.values)
     torch.testing.assert_close(model.training_step((x, y), 0), mean)
 
@@ -180,7 +179,7 @@ def test_mismatched_targets_raise(inputs: FieldSpec, targets: FieldSpec, message
 
 
 def learned(name: str, period: int = 4) -> Recurrent:
-    """A network that has learned to count: 0, 1, 2, 3, 0, 1, …"""
+    """Train a network to count: 0, 1, 2, 3, 0, 1, …"""
     model = build(name, text(period), hidden=16).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     x = (torch.arange(period)[:, None] + torch.arange(9)) % period

@@ -1,5 +1,4 @@
-"""Residual networks: the published sizes, the identity that a block begins from, and how the size
-shrinks."""
+"""Residual networks: published sizes, residual blocks, and the sizes of the stages."""
 
 from typing import Any
 
@@ -25,8 +24,7 @@ def test_number_of_parameters_matches_the_paper(depth: int, expected: int) -> No
         assert model.stem(torch.empty(2, 3, 224, 224)).shape == (2, 64, 56, 56)
         assert model.eval()(torch.empty(2, 3, 224, 224)).shape == (2, 1000)
     assert sum(parameter.numel() for parameter in model.parameters()) == expected
-    # as many layers with weights on the way through as the name says; the shortcuts' are not
-    # counted
+    # the depth counts the layers with weights from input to output, without the shortcuts
     counted = [name for name, p in model.named_parameters() if p.ndim > 1 and "shortcut" not in name]
     assert len(counted) == depth
 

@@ -1,5 +1,4 @@
-"""Sequence to sequence: teacher forcing, greedy decoding, and that both are judged on real steps
-only."""
+"""Sequence to sequence: teacher forcing, greedy generation, and padding."""
 
 from dataclasses import replace
 
@@ -93,10 +92,12 @@ def test_generation_reads_its_own_symbols(options: dict[str, object]) -> None:
 
 
 def test_metrics_evaluate_generated_symbols() -> None:
-    """A decoder that is right after the truth, and wrong after its own faults, is judged by the
-    latter."""
+    """The decoder is right after correct symbols and wrong after its own errors.
+
+    Only the latter may affect the metrics.
+    """
     model = seq2seq()
-    # After the begin it writes 3, else what follows its input in 3, 2, 1, end.
+    # The first symbol is 3; then each symbol is followed by the next one of 3, 2, 1, end.
     follows = {END: 3, 3: 2, 2: 1, 1: END, 4: 4, 0: 0}
 
     def decode(previous: torch.Tensor, encoded: object, state: object) -> tuple[torch.Tensor, object]:
@@ -108,10 +109,10 @@ def test_metrics_evaluate_generated_symbols() -> None:
     trainer = quiet_trainer()
     trainer.validate(model, torch.utils.data.DataLoader([(X, rows)], batch_size=None), verbose=False)  # type: ignore[arg-type]
     actual = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    # It writes 3 2 1 end each time: of the steps 4 and 3 and 2 are right, one of three samples is.
+    # It generates 3 2 1 end for each sample: 4, 3 and 2 steps are correct, and one sample of three.
     assert actual["val/accuracy"] == pytest.approx((4 + 3 + 2) / (4 + 4 + 3))
     assert actual["val/exact_match"] == pytest.approx(1 / 3)
-    # Told the truth, it goes wrong at the first 4, after it, and where the last sample ends.
+    # With teacher forcing it is wrong at the first 4, after it, and at the end of the last sample.
     assert actual["val/loss"] == pytest.approx(3 * 20 / 11, rel=1e-4)
 
 

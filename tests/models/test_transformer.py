@@ -1,4 +1,4 @@
-"""The Transformer: what it may see, how it knows positions, and what it cannot be built for."""
+"""The Transformer: causal attention, positions, and invalid options."""
 
 from dataclasses import replace
 

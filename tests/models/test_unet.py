@@ -1,4 +1,4 @@
-"""What is particular to the U-Net: levels, skip connections, sizes that cannot be halved."""
+"""The U-Net: levels, skip connections, and sizes that cannot be halved."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The Vision Transformer: patches, and images that they do not fill."""
+"""The Vision Transformer: patches, positions, and image sizes."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Vectors of words: the loss against its definition, what it counts, what can be asked of it."""
+"""Word vectors: the loss, the counts of words, and queries."""
 
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,10 @@ def built(data: DataSpec | None = None, **parameters: Any) -> Word2Vec:
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six topics of four words each, in stretches of 12 words of one topic: a stream, with
-    judgments beside it."""
+    """Write a stream of words: six topics of four words each, in blocks of 12 words of one topic.
+
+    The test split has pairs with human ratings.
+    """
     generator = np.random.default_rng(0)
     words = [f"{topic}{number}" for topic in "abcdef" for number in range(4)]
     path = tmp_path_factory.mktemp("text") / "text.h5"
@@ -69,8 +71,7 @@ def experiment(file: Path, **sections: Any) -> dict[str, Any]:
 def by_hand(
     words: torch.Tensor, contexts: torch.Tensor, tokens: list[int], samples: list[int], window: int, noise: list[float]
 ) -> float:
-    """The authors' loss of a pair with the expectation over noise words in place of five drawn
-    ones, all in reach."""
+    """Compute the loss of all pairs in reach, with the expectation over noise words."""
     total, pairs = 0.0, 0
     for i, center in enumerate(tokens):
         for j, context in enumerate(tokens):
@@ -91,7 +92,7 @@ def test_loss_matches_its_definition() -> None:
     counts = torch.tensor([50, 20, 10, 10, 5, 5])
     noise = Noise(noise_distribution(counts), 5)
     shares = (counts**0.75 / (counts**0.75).sum()).tolist()
-    # A window of 1 leaves no choice of the reach.
+    # With a window of 1 there is nothing to draw.
     expected = by_hand(words, contexts, tokens.tolist(), samples.tolist(), 1, shares)
     actual = [skip_gram_loss(words, contexts, tokens, samples, 1, noise, generator) for _ in range(400)]
     assert {pairs.item() for _, pairs in actual} == {2 * (75 - 4)}
@@ -175,8 +176,8 @@ def test_similarity_and_analogy_queries() -> None:
 def test_topics_and_benchmarks(tmp_path: Path, text: Path) -> None:
     run = finish(experiments.prepared(tmp_path, experiment(text, trainer={"max_epochs": 4})))
     metrics = read_json(run.result)["metrics"]
-    # All of the like pairs are nearer than all of the others; six values with two ranks correlate
-    # no better.
+    # All pairs of the same topic are nearer than all other pairs: the best possible correlation of
+    # six values with two ranks.
     assert metrics["test/topics"] == pytest.approx(0.878, abs=0.001)
     assert {"test/analogies", "test/loss", "val/loss", "train/loss"} <= metrics.keys()
     data = open_spec(DataConfig(file=str(text), windows={"length": 24}, targets=None, task="embedding"))  # type: ignore[arg-type]

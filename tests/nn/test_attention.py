@@ -1,4 +1,4 @@
-"""CrossAttention, positions and the encoder, against torch's own and against what must not matter."""
+"""Attention, positional encoding and the encoder, compared with torch and with formulas."""
 
 import math
 

@@ -1,5 +1,4 @@
-"""Convolutions and pooling of one, two and three axes, against torch's own functions and against
-formulas."""
+"""Convolutions and pooling along one, two and three axes, compared with torch and with formulas."""
 
 import itertools
 

@@ -1,5 +1,4 @@
-"""Each beginning against its formula, and what the formulas are for: a signal that neither fades
-nor grows."""
+"""Initial weights: their distributions, and whether they preserve signals in deep networks."""
 
 import math
 from typing import Any, get_args
@@ -12,7 +11,7 @@ from hpc_dl.nn.activations import ActivationName, activation
 from hpc_dl.nn.initialization import Initialization, WeightsName, fans, initialization_warning, initialize
 
 LAYERS: list[tuple[Any, tuple[float, float]]] = [
-    # layer, inputs of one output and outputs of one input
+    # layer, fan-in and fan-out
     (nn.Linear(30, 50), (30, 50)),
     (nn.Conv1d(4, 6, 5), (4 * 5, 6 * 5)),
     (nn.Conv2d(4, 6, (3, 5)), (4 * 15, 6 * 15)),
@@ -158,7 +157,7 @@ def test_seed_determines_weights_and_meta_device_works(weights: WeightsName, lay
 
 
 def spread(weights: WeightsName, name: ActivationName, layers: int = 20) -> float:
-    """The standard deviation of what comes out of so many layers, for 1 at their beginning."""
+    """Return the standard deviation after several layers, for inputs of standard deviation 1."""
     torch.manual_seed(0)
     network = nn.Sequential(*(part for _ in range(layers) for part in (nn.Linear(200, 200), activation(name))))
     initialize(network, Initialization(weights=weights, bias=0.0))

@@ -1,4 +1,4 @@
-"""One step of each cell by hand, and what layers do with lengths, directions, dropout and states."""
+"""Recurrent layers: formulas of the cells, lengths, directions, dropout and states."""
 
 from collections.abc import Callable
 from functools import partial
@@ -32,7 +32,7 @@ def sigmoid(x: NDArray[Any]) -> NDArray[Any]:
 
 
 def by_hand(name: str, layer: nn.RNNBase, x: NDArray[Any], h: NDArray[Any], c: NDArray[Any]) -> Any:
-    """One step of the published formulas, with torch's order of the gates."""
+    """Compute one step by the published formulas, with torch's order of the gates."""
     w, u, b, d = (
         getattr(layer, f"{part}_l0").detach().double().numpy()
         for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -46,7 +46,7 @@ def by_hand(name: str, layer: nn.RNNBase, x: NDArray[Any], h: NDArray[Any], c: N
         enter, forget, cell, leave = np.split(inputs + states, 4)
         c = sigmoid(forget) * c + sigmoid(enter) * np.tanh(cell)
         return sigmoid(leave) * np.tanh(c), c
-    # Cho et al., 2014, with the reset gate behind the product, as cuDNN has it
+    # Cho et al., 2014, with the reset gate applied after the matrix product, as in cuDNN
     (r, z, n), (s, y, m) = np.split(inputs, 3), np.split(states, 3)
     reset, update = sigmoid(r + s), sigmoid(z + y)
     return (1 - update) * np.tanh(n + reset * m) + update * h, c
@@ -113,7 +113,7 @@ def test_dropout_applies_between_layers_only(name: str) -> None:
 
 
 def test_dropout_uses_torchs_generator() -> None:
-    """What a checkpoint holds of the random numbers is enough to go on with the same ones."""
+    """The random state in a checkpoint is enough to draw the same dropout masks after a resume."""
     model, x = layers("lstm", layers=3, dropout=0.5), torch.randn(2, 6, 3)
     model(x)
     state = torch.get_rng_state()

@@ -1,4 +1,4 @@
-"""Samples of different lengths, padded and not."""
+"""Padding of samples of different lengths, and summaries of their steps."""
 
 import pytest
 import torch
