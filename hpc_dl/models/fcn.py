@@ -68,7 +68,7 @@ class FCNConfig(ModelConfig):
             faults.append(
                 Fault(
                     "model.skips",
-                    f"exceeds the {halvings} stages before the last one",
+                    "exceeds the number of stages before the last one",
                     value=self.skips,
                     allowed=f"at most {halvings}",
                 )

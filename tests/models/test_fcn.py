@@ -88,7 +88,7 @@ def test_dropout_acts_in_training_only() -> None:
         ),
         (
             FCNConfig(channels=[2, 2], skips=2),
-            "model.skips: exceeds the 1 stages before the last one (got 2; allowed: at most 1)",
+            "model.skips: exceeds the number of stages before the last one (got 2; allowed: at most 1)",
         ),
         (FCNConfig(kernel_size=4), "model.kernel_size: must be odd (got 4)"),
     ],
