@@ -1,5 +1,4 @@
-"""Tiny real experiments for the tests: an HDF5 file that can be learned from, the YAML for it, a
-prepared run."""
+"""Tiny experiments for the tests: HDF5 files, their YAML, prepared runs, specifications."""
 
 from __future__ import annotations
 
@@ -13,9 +12,9 @@ from hpc_dl.cluster.prepare import prepare
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.files.format import Samples, write
 from hpc_dl.data.spec import DataSpec, FieldSpec
-from hpc_dl.learning.learner import Learning
 from hpc_dl.learning.losses import LossConfig
 from hpc_dl.learning.optimizers import OPTIMIZERS
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.schedules import SCHEDULES
 from hpc_dl.learning.task import Task
 from hpc_dl.runs.folder import RunFolder
@@ -25,7 +24,7 @@ IMAGE = (1, 8, 8)
 
 
 def classes(num_samples: int, seed: int, shape: tuple[int, ...] = IMAGE, num_classes: int = 3) -> Samples:
-    """Noisy bytes whose brightness tells the class."""
+    """Noisy bytes whose brightness depends on the class."""
     generator = np.random.default_rng(seed)
     labels = np.arange(num_samples) % num_classes
     values = 40 + 60 * labels.reshape(-1, *[1] * len(shape)) + generator.normal(0, 25, (num_samples, *shape))
@@ -41,7 +40,7 @@ def values(num_samples: int, seed: int, num_features: int = 5, num_outputs: int 
 
 
 def classification_file(folder: Path, sizes: dict[str, int] | None = None, shape: tuple[int, ...] = IMAGE) -> Path:
-    """An HDF5 file with images (or other shapes) of three classes."""
+    """Write an HDF5 file with images (or other shapes) of three classes."""
     path = folder / "classes.h5"
     splits = {split: classes(size, seed, shape) for seed, (split, size) in enumerate((sizes or SIZES).items())}
     write(path, splits, source="tiny", task="classification", license="CC0-1.0", class_names=["dark", "gray", "light"])
@@ -49,7 +48,7 @@ def classification_file(folder: Path, sizes: dict[str, int] | None = None, shape
 
 
 def compressed(path: Path) -> Path:
-    """The same file with its inputs in gzip chunks of four samples."""
+    """Write the same file with its inputs in gzip chunks of four samples."""
     target = path.with_name(f"compressed-{path.name}")
     with h5py.File(path) as file, h5py.File(target, "w") as new:
         new.attrs.update(file.attrs)
@@ -61,7 +60,7 @@ def compressed(path: Path) -> Path:
 
 
 def regression_file(folder: Path, num_outputs: int = 1) -> Path:
-    """An HDF5 file with vectors and values."""
+    """Write an HDF5 file with vectors and values."""
     path = folder / "values.h5"
     splits = {split: values(size, seed, num_outputs=num_outputs) for seed, (split, size) in enumerate(SIZES.items())}
     write(path, splits, source="line", task="regression", license="CC0-1.0")
@@ -69,12 +68,12 @@ def regression_file(folder: Path, num_outputs: int = 1) -> Path:
 
 
 def raw(file: Path, **sections: Any) -> dict[str, Any]:
-    """The mapping of a YAML file: a small MLP for one epoch on the CPU, without W&B.
+    """The content of a YAML file: a small MLP for one epoch on the CPU, without W&B.
 
     Args:
         file: the HDF5 file.
-        sections: laid over it, a mapping key by key (``trainer={"max_steps": 3}``), anything else
-            as a whole.
+        sections: sections that replace the defaults; mappings are merged key by key
+            (``trainer={"max_steps": 3}``).
     """
     base: dict[str, Any] = {
         "name": "tiny",
@@ -93,7 +92,7 @@ def raw(file: Path, **sections: Any) -> dict[str, Any]:
 
 
 def prepared(folder: Path, content: dict[str, Any]) -> RunFolder:
-    """The run folder that ``hpc-dl train`` would make of the experiment."""
+    """Prepare the run folder that ``hpc-dl train`` would create for the experiment."""
     experiment = Experiment.from_dict(content)
     return prepare(experiment, runs=folder / "runs", data_dir=None, command=["hpc-dl", "train"], say=lambda _: None)
 
@@ -101,7 +100,7 @@ def prepared(folder: Path, content: dict[str, Any]) -> RunFolder:
 def spec(
     task: str = "classification", input_shape: tuple[int, ...] = IMAGE, num_outputs: int = 3, **sizes: int
 ) -> DataSpec:
-    """What a model is told of data that exist on paper only."""
+    """A specification of data that do not exist."""
     target = FieldSpec("targets", () if task == "classification" else (num_outputs,), "float32")
     return DataSpec(
         inputs=(FieldSpec("inputs", input_shape, "float32"),),
@@ -116,8 +115,8 @@ def spec(
     )
 
 
-def learning(data: DataSpec, total_steps: int = 10) -> Learning:
-    """Adam at a constant rate, with the loss that fits the data."""
-    return Learning(
+def training_recipe(data: DataSpec, total_steps: int = 10) -> TrainingRecipe:
+    """Adam at a constant rate, with the default loss of the data."""
+    return TrainingRecipe(
         Task(LossConfig(), data), OPTIMIZERS["adam"](name="adam"), SCHEDULES["constant"](name="constant"), total_steps
     )

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from hpc_dl.runs import checkpoints
-from hpc_dl.training.stopping.checkpointing import FIRST_AUTO_S, LARGEST_SHARE
+from hpc_dl.training.stopping.checkpoint_interval import FIRST_AUTO_S, LARGEST_SHARE
 
 
 def checkpoint_times(folder: Path, size: int) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def train_with_lightning(run: RunFolder) -> None:
     from hpc_dl.config.experiment import Experiment
     from hpc_dl.data.datamodule import HDF5DataModule
     from hpc_dl.data.open_spec import open_spec
-    from hpc_dl.training.preflight import build_model
+    from hpc_dl.training.model_building import build_model
     from hpc_dl.training.ranks import Ranks
 
     experiment = Experiment.from_dict(yaml.load(run.config))

@@ -22,7 +22,7 @@ from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.open_spec import open_spec
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.training.preflight import build_model
+from hpc_dl.training.model_building import build_model
 
 BATCH = 128
 Batch = tuple[torch.Tensor, torch.Tensor]

@@ -72,7 +72,7 @@ def evaluate(trained: TrainedModel, split: str) -> dict[str, Any]:
 
 
 def _confusion(model: Supervised, batches: Any) -> list[list[int]]:
-    matrix = confusion_matrix(model.learning.data)
+    matrix = confusion_matrix(model.recipe.data)
     device = default_device()
     model.to(device).eval()
     with torch.inference_mode():

@@ -1,3 +1,1 @@
-"""What turns a network into a learner: task, optimizer, schedule and the supervised
-LightningModule.
-"""
+"""Loss, metrics, optimizer and schedule, and the LightningModules that use them."""

@@ -1,4 +1,8 @@
-"""Whether less or more of a metric is better, by its name; free of torch."""
+"""The direction of a metric: whether lower or higher values are better.
+
+The direction of the metrics below is known without importing torch; that of a new one comes from
+its class.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ from typing import Literal
 Direction = Literal["min", "max"]
 Mode = Literal["auto", "min", "max"]
 
-_LESS = ("loss", "mse", "mae", "error", "bits_per_step", "perplexity", "nll", "distance", "residual", "iterations")
-_MORE = (
+_LOWER = ("loss", "mse", "mae", "error", "bits_per_step", "perplexity", "nll", "distance", "residual", "iterations")
+_HIGHER = (
     "accuracy", "f1", "top5", "auroc", "auc", "dice", "dice_foreground", "iou", "iou_foreground", "r2", "exact_match",
     "precision", "recall", "specificity", "score", "modes", "coverage", "quality", "wordsim353", "simlex999",
     "analogies",
@@ -16,24 +20,29 @@ _MORE = (
 
 
 def known_direction(metric: str) -> Direction | None:
-    """The direction of a metric such as ``val/balanced_accuracy``; None where its name does not
-    tell.
-    """
+    """Return the direction of a metric such as ``val/f1``, or None if its name is not known."""
     name = metric.rpartition("/")[2].lower()
-    if name.endswith(_LESS):
+    if name.endswith(_LOWER):
         return "min"
-    return "max" if name.endswith(_MORE) else None
+    return "max" if name.endswith(_HIGHER) else _declared_direction(name)
+
+
+def _declared_direction(name: str) -> Direction | None:
+    """Return the direction that the class of a metric declares (``higher_is_better``)."""
+    from hpc_dl.learning.metrics import METRICS
+
+    builder = next((metrics[name] for metrics in METRICS.values() if name in metrics), None)
+    higher_is_better = None if builder is None else builder(2).higher_is_better
+    return None if higher_is_better is None else "max" if higher_is_better else "min"
 
 
 def direction(metric: str, mode: Mode) -> Direction:
-    """What ``mode`` means for a metric.
+    """Return the direction of a metric: ``mode``, or for ``auto`` the one that its name implies.
 
     Raises:
-        ValueError: ``auto``, and the metric's name does not tell.
+        ValueError: ``mode`` is ``auto``, and the metric's name is not known.
     """
-    found = known_direction(metric) if mode == "auto" else mode
-    if found is None:
-        raise ValueError(
-            f"whether less or more of {metric} is better, its name does not tell: set `mode: min` or `max`"
-        )
-    return found
+    known = known_direction(metric) if mode == "auto" else mode
+    if known is None:
+        raise ValueError(f"it is not known whether lower or higher {metric} is better: set `mode` to `min` or `max`")
+    return known

@@ -1,4 +1,4 @@
-"""The ``metrics`` of a task, by name."""
+"""The metrics of each task by name. To add a metric, add its entry to the tables below."""
 
 from __future__ import annotations
 
@@ -28,78 +28,67 @@ from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
 from hpc_dl.data.spec import PER_POSITION, DataSpec, TaskName
 from hpc_dl.errors import ConfigError
 
-#: A label that no metric counts: there is no step.
+#: The label of padding, which metrics ignore.
 IGNORED = -100
 
 
 class _R2(R2Score):
-    """NaN, rather than an error at the training's end, for a single sample: it has no variance to
-    explain.
-    """
+    """R², but NaN for a single sample, where torchmetrics raises an error."""
 
     def compute(self) -> Tensor:
         return super().compute() if self.total >= 2 else torch.tensor(float("nan"), device=self.device)
 
 
 class _AUROC(MulticlassAUROC):
-    """Of logits. Torchmetrics takes those of a batch for probabilities if they happen to lie in [0,
-    1].
-    """
+    """AUROC of logits, which torchmetrics treats as probabilities if all are in [0, 1]."""
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         super().update(outputs.softmax(1), targets)
 
 
 class DiceOfForeground(MulticlassConfusionMatrix):
-    """The mean Dice coefficient of all classes but the first that are there or were found; NaN if
-    none is.
-    """
+    """Mean Dice coefficient of all classes but the first; NaN if none is present or predicted."""
 
     def compute(self) -> Tensor:
-        """A scalar."""
+        """The metric, a scalar."""
         return per_class(super().compute())["f1"][1:].nanmean()
 
 
 class IoUOfForeground(MulticlassConfusionMatrix):
-    """The mean intersection over union of all classes but the first that are there or were found;
-    NaN if none is.
-    """
+    """Mean IoU of all classes but the first; NaN if none is present or predicted."""
 
     def compute(self) -> Tensor:
-        """A scalar."""
+        """The metric, a scalar."""
         return per_class(super().compute())["iou"][1:].nanmean()
 
 
 class BalancedAccuracy(MulticlassStatScores):
-    """The mean of the classes' sensitivities. Torchmetrics' macro accuracy takes 0 for one that is
-    only predicted.
-    """
+    """Mean sensitivity of the classes. Torchmetrics counts an absent but predicted class as 0."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes, average=None)
 
     def compute(self) -> Tensor:
-        """A scalar."""
-        hits, _, _, _, there = super().compute().unbind(-1)
-        return (hits / there).nanmean()
+        """The metric, a scalar."""
+        true_positives, _, _, _, support = super().compute().unbind(-1)
+        return (true_positives / support).nanmean()
 
 
 class MultilabelBalancedAccuracy(MultilabelStatScores):
-    """The mean of the labels' (sensitivity + specificity) / 2; of one of both where a label has
-    only that.
-    """
+    """Mean of the labels' (sensitivity + specificity) / 2, or the one of them that exists."""
 
     def __init__(self, num_labels: int) -> None:
         super().__init__(num_labels, average=None)
 
     def compute(self) -> Tensor:
-        """A scalar."""
-        hits, false_alarms, rejections, _, there = super().compute().unbind(-1)
-        return torch.stack([hits / there, rejections / (rejections + false_alarms)]).nanmean(0).mean()
+        """The metric, a scalar."""
+        true_positives, false_positives, true_negatives, _, support = super().compute().unbind(-1)
+        specificity = true_negatives / (true_negatives + false_positives)
+        return torch.stack([true_positives / support, specificity]).nanmean(0).mean()
 
 
 class SquaredErrorPerSample(MeanMetric):
-    """Sum of a sample's squared errors, the mean over samples: (B, …) outputs and targets."""
+    """Sum of the squared errors of a sample, averaged over samples: outputs and targets (B, …)."""
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:  # type: ignore[override]
         """Add a batch."""
@@ -107,7 +96,7 @@ class SquaredErrorPerSample(MeanMetric):
 
 
 class BitsPerStep(MeanMetric):
-    """Mean −log2 of the probability of what came next: (N, K, …) outputs and (N, …) targets."""
+    """Mean −log2 of the next token's probability: outputs (N, K, …), targets (N, …)."""
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:  # type: ignore[override]
         """Add a batch."""
@@ -115,7 +104,11 @@ class BitsPerStep(MeanMetric):
         super().update(nats / math.log(2), weight=targets.numel())
 
 
-def _multiclass() -> dict[str, Callable[[int], Metric]]:
+#: Builds an empty metric for a number of outputs.
+Builder = Callable[[int], Metric]
+
+
+def _multiclass_metrics() -> dict[str, Builder]:
     return {
         "accuracy": lambda k: MulticlassAccuracy(k, average="micro"),
         "balanced_accuracy": lambda k: BalancedAccuracy(k),
@@ -125,9 +118,9 @@ def _multiclass() -> dict[str, Callable[[int], Metric]]:
     }
 
 
-def _per_position() -> dict[str, Callable[[int], Metric]]:
-    # A class's Dice coefficient is its F1 score over all pixels.
-    return _multiclass() | {
+def _per_position_metrics() -> dict[str, Builder]:
+    # The Dice coefficient of a class is its F1 score over all pixels.
+    return _multiclass_metrics() | {
         "dice": lambda k: MulticlassF1Score(k, average="macro"),
         "iou": lambda k: MulticlassJaccardIndex(k, average="macro"),
         "dice_foreground": lambda k: DiceOfForeground(k),
@@ -136,13 +129,13 @@ def _per_position() -> dict[str, Callable[[int], Metric]]:
     }
 
 
-def _values() -> dict[str, Callable[[int], Metric]]:
+def _value_metrics() -> dict[str, Builder]:
     return {"mse": lambda _: MeanSquaredError(), "mae": lambda _: MeanAbsoluteError(), "r2": lambda _: _R2()}
 
 
-#: For each task the metrics that fit it, by name; each is made for so many outputs.
-METRICS: dict[TaskName, dict[str, Callable[[int], Metric]]] = {
-    "classification": _multiclass(),
+#: The metrics that fit each task, by name.
+METRICS: dict[TaskName, dict[str, Builder]] = {
+    "classification": _multiclass_metrics(),
     "multilabel": {
         "accuracy": lambda k: MultilabelAccuracy(k, average="micro"),
         "balanced_accuracy": lambda k: MultilabelBalancedAccuracy(k),
@@ -150,9 +143,9 @@ METRICS: dict[TaskName, dict[str, Callable[[int], Metric]]] = {
         "exact_match": lambda k: MultilabelExactMatch(k),
         "auroc": lambda k: MultilabelAUROC(k),
     },
-    "regression": _values(),
-    **dict.fromkeys(PER_POSITION, _per_position()),
-    # Of labels (B, longest): each target with its end, one class more, and IGNORED after it.
+    "regression": _value_metrics(),
+    **dict.fromkeys(PER_POSITION, _per_position_metrics()),
+    # Targets (B, T): symbols, an end symbol (class K), then IGNORED.
     "sequence_to_sequence": {
         "accuracy": lambda k: MulticlassAccuracy(k + 1, average="micro", ignore_index=IGNORED),
         "exact_match": lambda k: MulticlassExactMatch(k + 1, ignore_index=IGNORED),
@@ -163,31 +156,36 @@ METRICS: dict[TaskName, dict[str, Callable[[int], Metric]]] = {
 }
 
 
-def usual(data: DataSpec) -> tuple[str, ...]:
-    """The metrics of a task for which none are named."""
-    if data.task == "classification":
-        names = ("accuracy", "balanced_accuracy", "f1")
-        return (*names, "auroc") if data.num_outputs == 2 else names
-    if data.task in ("sequence_labeling", "node_classification"):
-        return ("accuracy", "balanced_accuracy", "f1")
-    if data.task == "language_modeling":
-        return ("accuracy", "bits_per_step")
-    if data.task == "segmentation":
-        return ("accuracy", "dice", "iou")
-    if data.task == "multilabel":
-        return ("accuracy", "f1", "exact_match")
-    return tuple(METRICS[data.task])
+_DEFAULTS: dict[TaskName, tuple[str, ...]] = {
+    "classification": ("accuracy", "balanced_accuracy", "f1"),
+    "multilabel": ("accuracy", "f1", "exact_match"),
+    "regression": ("mse", "mae", "r2"),
+    "segmentation": ("accuracy", "dice", "iou"),
+    "sequence_labeling": ("accuracy", "balanced_accuracy", "f1"),
+    "node_classification": ("accuracy", "balanced_accuracy", "f1"),
+    "language_modeling": ("accuracy", "bits_per_step"),
+    "sequence_to_sequence": ("accuracy", "exact_match"),
+    "reconstruction": ("mse", "squared_error"),
+    "generation": (),
+    "embedding": (),
+}
+
+
+def default_metrics(data: DataSpec) -> tuple[str, ...]:
+    """Return the names of the metrics that are used where the ``metrics`` key is not given."""
+    names = _DEFAULTS[data.task]
+    return (*names, "auroc") if data.task == "classification" and data.num_outputs == 2 else names
 
 
 def confusion_matrix(data: DataSpec) -> Metric:
-    """An empty confusion matrix: (K, K), true classes down, predicted ones across; (K, 2, 2) for
-    several labels.
+    """Return an empty confusion matrix, to be updated as metrics are (see ``Task.update``).
 
-    To be updated with outputs and targets as the metrics are
-    (:meth:`hpc_dl.learning.task.Task.update`).
+    Returns:
+        A metric of shape (K, K), true classes in rows and predicted classes in columns; (K, 2, 2)
+        for multilabel.
 
     Raises:
-        ConfigError: the task has no classes of single samples, steps or pixels.
+        ConfigError: the task does not predict classes.
     """
     if data.task == "multilabel":
         return MultilabelConfusionMatrix(data.num_outputs)
@@ -197,19 +195,18 @@ def confusion_matrix(data: DataSpec) -> Metric:
 
 
 def per_class(confusion: Tensor) -> dict[str, Tensor]:
-    """Precision, recall, F1 score (of pixels: Dice coefficient) and intersection over union of each
-    class.
+    """Return precision, recall, F1 score (for pixels: Dice coefficient) and IoU of each class.
 
     Args:
-        confusion: the counts, (K, K), true classes down, predicted ones across.
+        confusion: the counts (K, K), true classes in rows and predicted classes in columns.
 
     Returns:
-        By name, (K,) each; NaN where there is nothing to judge.
+        Values (K,) by name; NaN where they are 0 / 0.
     """
-    hits, true, found = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+    correct, true, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
     return {
-        "precision": hits / found,
-        "recall": hits / true,
-        "f1": 2 * hits / (true + found),
-        "iou": hits / (true + found - hits),
+        "precision": correct / predicted,
+        "recall": correct / true,
+        "f1": 2 * correct / (true + predicted),
+        "iou": correct / (true + predicted - correct),
     }

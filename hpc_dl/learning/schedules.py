@@ -1,5 +1,7 @@
-"""The ``schedule`` section: the learning rate over the optimizer steps. No schedule but ``plateau``
-counts epochs.
+"""The ``schedule`` section: how the learning rate changes during training.
+
+All schedules count optimizer steps, except ``plateau``, which counts epochs. To add a schedule,
+write its class and its entry in ``SCHEDULES``.
 """
 
 from __future__ import annotations
@@ -17,138 +19,137 @@ from hpc_dl.schema import Section, Unit
 
 
 class ScheduleConfig(Section):
-    """What every schedule has."""
+    """The options of every schedule."""
 
     name: str
-    """Which schedule."""
+    """Name of the schedule."""
 
     @abstractmethod
     def build(self, optimizer: Optimizer, total_steps: int) -> LRScheduler:
-        """The torch scheduler.
+        """Build the torch scheduler.
 
         Args:
-            optimizer: whose learning rates are scaled.
+            optimizer: the optimizer whose learning rates are scaled.
             total_steps: optimizer steps of the whole training.
         """
 
 
 class Curve(ScheduleConfig):
-    """A schedule that is known beforehand: a function of the step."""
+    """A schedule that depends on the step only."""
 
     @abstractmethod
     def factor(self, step: int, total_steps: int) -> float:
-        """The share of the learning rate.
+        """Return the factor of the learning rate.
 
         Args:
-            step: optimizer steps so far; since the end of the warm-up, where there is one.
-            total_steps: optimizer steps from there to the training's end.
+            step: optimizer steps so far, without the warm-up.
+            total_steps: optimizer steps of the training, without the warm-up.
         """
 
     def build(self, optimizer: Optimizer, total_steps: int) -> LambdaLR:
-        """The torch scheduler, to be stepped after each optimizer step."""
+        """Build the torch scheduler, to be stepped after each optimizer step."""
         return LambdaLR(optimizer, lambda step: self.factor(step, max(1, total_steps)))
 
 
-class WarmedUp(Curve):
-    """A schedule that can begin with a warm-up."""
+class WithWarmup(Curve):
+    """A schedule with an optional warm-up."""
 
     warmup_steps: Annotated[int, Field(ge=0), Unit("optimizer steps")] = 0
-    """Raise the learning rate linearly from near zero over so many steps (Goyal et al., 2017)."""
+    """Optimizer steps in which the learning rate rises linearly from near zero (Goyal et al.,
+    2017)."""
 
     def build(self, optimizer: Optimizer, total_steps: int) -> LambdaLR:
-        """The torch scheduler, to be stepped after each optimizer step."""
-        warmup, rest = self.warmup_steps, max(1, total_steps - self.warmup_steps)
+        """Build the torch scheduler, to be stepped after each optimizer step."""
+        warmup, remaining = self.warmup_steps, max(1, total_steps - self.warmup_steps)
 
-        def share(step: int) -> float:
-            return (step + 1) / (warmup + 1) if step < warmup else self.factor(step - warmup, rest)
+        def warmed_up(step: int) -> float:
+            return (step + 1) / (warmup + 1) if step < warmup else self.factor(step - warmup, remaining)
 
-        return LambdaLR(optimizer, share)
+        return LambdaLR(optimizer, warmed_up)
 
 
-class Constant(WarmedUp):
-    """The learning rate stays as it is."""
+class Constant(WithWarmup):
+    """A constant learning rate."""
 
     name: Literal["constant"] = "constant"
-    """Which schedule."""
+    """Name of the schedule."""
 
     def factor(self, step: int, total_steps: int) -> float:
-        """1, always."""
+        """Return 1."""
         return 1.0
 
 
-class Cosine(WarmedUp):
-    """Half a cosine from the learning rate down to ``final`` of it (Loshchilov and Hutter, 2017)."""
+class Cosine(WithWarmup):
+    """Cosine decay of the learning rate to ``final`` times it (Loshchilov and Hutter, 2017)."""
 
     name: Literal["cosine"] = "cosine"
-    """Which schedule."""
+    """Name of the schedule."""
     final: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Share of the learning rate at the end."""
+    """Factor of the learning rate at the end."""
 
     def factor(self, step: int, total_steps: int) -> float:
-        """From 1 down to ``final``."""
+        """Return the value of the cosine between 1 and ``final``."""
         return _half_cosine(1.0, self.final, step / total_steps)
 
 
-class Step(WarmedUp):
+class Step(WithWarmup):
     """Multiply the learning rate by ``gamma`` every ``every`` steps."""
 
     name: Literal["step"] = "step"
-    """Which schedule."""
+    """Name of the schedule."""
     every: Annotated[int, Field(ge=1), Unit("optimizer steps")]
-    """Steps between two changes."""
+    """Optimizer steps between two changes."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Factor of each change."""
 
     def factor(self, step: int, total_steps: int) -> float:
-        """``gamma`` to the power of the changes so far."""
+        """Return ``gamma`` to the power of the number of changes so far."""
         return self.gamma ** (step // self.every)
 
 
-class Exponential(WarmedUp):
-    """Decay the learning rate smoothly, to ``final`` of it at the end."""
+class Exponential(WithWarmup):
+    """Exponential decay of the learning rate to ``final`` times it at the end."""
 
     name: Literal["exponential"] = "exponential"
-    """Which schedule."""
+    """Name of the schedule."""
     final: Annotated[float, Field(gt=0, le=1)] = 0.01
-    """Share of the learning rate at the end."""
+    """Factor of the learning rate at the end."""
 
     def factor(self, step: int, total_steps: int) -> float:
-        """``final`` to the power of the progress."""
+        """Return ``final`` to the power of the completed share of the steps."""
         return math.exp(math.log(self.final) * min(1.0, step / total_steps))
 
 
-class Polynomial(WarmedUp):
-    """A straight line down to ``final`` of the learning rate at the end, or another power of what
-    is left.
-    """
+class Polynomial(WithWarmup):
+    """Polynomial decay of the learning rate to ``final`` times it at the end; linear by default."""
 
     name: Literal["polynomial"] = "polynomial"
-    """Which schedule."""
+    """Name of the schedule."""
     power: Annotated[float, Field(gt=0)] = 1.0
-    """1 is a straight line; higher ones fall faster at the beginning."""
+    """1 is linear; larger values fall faster at the start."""
     final: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Share of the learning rate at the end."""
+    """Factor of the learning rate at the end."""
 
     def factor(self, step: int, total_steps: int) -> float:
-        """The share of the steps that is left to the power of ``power``, from 1 down to ``final``."""
-        left = max(0.0, 1 - step / total_steps)
-        return self.final + (1 - self.final) * math.pow(left, self.power)
+        """Return (1 − progress) to the power of ``power``, scaled to end at ``final``."""
+        remaining = max(0.0, 1 - step / total_steps)
+        return self.final + (1 - self.final) * math.pow(remaining, self.power)
 
 
 class OneCycle(Curve):
-    """Up to the learning rate, then down to nearly nothing, each along half a cosine (Smith, 2018)."""
+    """Rise to the learning rate, then fall to nearly 0, each along half a cosine (Smith, 2018)."""
 
     name: Literal["one_cycle"] = "one_cycle"
-    """Which schedule."""
+    """Name of the schedule."""
     rise: Annotated[float, Field(gt=0, lt=1), Unit("share of the steps")] = 0.3
-    """How long it goes up; its own warm-up."""
+    """Share of the steps in which it rises; this replaces a warm-up."""
     initial: Annotated[float, Field(gt=0, le=1)] = 0.04
-    """Share of the learning rate at the beginning."""
+    """Factor of the learning rate at the start."""
     final: Annotated[float, Field(ge=0, le=1)] = 4e-6
-    """Share of the learning rate at the end."""
+    """Factor of the learning rate at the end."""
 
     def factor(self, step: int, total_steps: int) -> float:
-        """From ``initial`` up to 1 and down to ``final``."""
+        """Return the value between ``initial``, 1 and ``final``."""
         progress = step / total_steps
         if progress < self.rise:
             return _half_cosine(self.initial, 1.0, progress / self.rise)
@@ -156,28 +157,29 @@ class OneCycle(Curve):
 
 
 class Plateau(ScheduleConfig):
-    """Lower the learning rate whenever the validation has not become better for some epochs.
+    """Lower the learning rate when a validation metric has not improved for some epochs.
 
-    It is stepped at the end of each epoch that validates, by the last validation.
+    It is updated at the end of each epoch that validates, with the last validation.
     """
 
     name: Literal["plateau"] = "plateau"
-    """Which schedule."""
+    """Name of the schedule."""
     monitor: str = "val/loss"
-    """What is watched: a metric of the validation."""
+    """The validation metric to monitor."""
     mode: Mode = "auto"
-    """Whether less (``min``) or more (``max``) of it is better; ``auto``: as its name tells."""
+    """Whether lower (``min``) or higher (``max``) values are better; ``auto``: by the metric's
+    name."""
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """What the learning rate is multiplied by."""
+    """Factor by which the learning rate is multiplied."""
     patience: Annotated[int, Field(ge=0), Unit("epochs")] = 10
-    """Epochs without improvement that are let pass; those without a validation do not count."""
+    """Number of epochs without improvement that are tolerated; only epochs that validate count."""
     threshold: Annotated[float, Field(ge=0)] = 1e-4
-    """An improvement by less than this share is none."""
+    """Smallest relative change that counts as an improvement."""
     final: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """The learning rate never falls below this share."""
+    """Lower limit of the learning rate, as a factor of the initial one."""
 
     def build(self, optimizer: Optimizer, total_steps: int) -> ReduceLROnPlateau:
-        """The torch scheduler, to be stepped with a value of ``monitor``."""
+        """Build the torch scheduler, to be stepped with a value of ``monitor``."""
         lowest = [self.final * group["lr"] for group in optimizer.param_groups]
         return ReduceLROnPlateau(
             optimizer,
@@ -190,7 +192,7 @@ class Plateau(ScheduleConfig):
 
 
 def _half_cosine(first: float, last: float, progress: float) -> float:
-    """From the first value to the last one, which stays once the progress has come to 1."""
+    """Return a half cosine's value from ``first`` to ``last``; ``last`` once the progress is 1."""
     return last + (first - last) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
 
 

@@ -1,4 +1,4 @@
-"""The LightningModule that every architecture with one network and one loss extends."""
+"""The LightningModule of an architecture with one network and one loss."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import torch
 from torch import nn
 from torchmetrics import MeanMetric
 
-from hpc_dl.learning.learner import Learner, Learning
 from hpc_dl.learning.losses import penalty
+from hpc_dl.learning.recipe import TrainingRecipe
+from hpc_dl.learning.training_module import TrainingModule
 
 
-class Supervised(Learner):
-    """Training, validation and test of a network that maps inputs to the numbers that the task asks
-    for.
+class Supervised(TrainingModule):
+    """Training, validation and test of a network that maps inputs to outputs for the task.
 
-    A subclass builds its layers in ``__init__`` and documents its shapes in ``forward``; nothing
-    else is its business. What ``forward`` gets: the scaled inputs, (B, *input_shape); a ``Ragged``
-    where samples differ in length; a mapping of names to these where there are several inputs. What
-    it returns: see :class:`hpc_dl.learning.task.Task`.
+    A subclass builds its layers in ``__init__`` and documents its shapes in ``forward``; it needs
+    nothing else. ``forward`` gets the scaled inputs: (B, *input_shape); a ``Ragged`` where samples
+    differ in length; a mapping from names to these for multiple inputs. See
+    :class:`hpc_dl.learning.task.Task` for the shapes of the outputs.
     """
 
-    def __init__(self, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         self.evaluation = nn.ModuleDict(
-            {split: learning.task.metrics(f"{split}/") for split in ("val", "test")}
+            {split: recipe.task.metrics(f"{split}/") for split in ("val", "test")}
             | {f"{split}_loss": MeanMetric() for split in ("val", "test")}
         )
 
@@ -35,34 +35,34 @@ class Supervised(Learner):
         """Map a batch of inputs to outputs."""
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        """The mean loss of a batch, with the penalties on the weights, a scalar."""
+        """Return the mean loss of a batch plus the penalties on the weights, a scalar."""
         x, y = self.inputs_and_targets(batch)
-        loss = self.learning.task.loss(self.outputs_for(x, y), y)
-        config = self.learning.task.config
+        loss = self.recipe.task.loss(self.outputs_for(x, y), y)
+        config = self.recipe.task.config
         if config.l1 or config.l2:
-            added = penalty(list(self.parameters()), config)
-            return loss if added is None else loss + added
+            weight_penalty = penalty(list(self.parameters()), config)
+            return loss if weight_penalty is None else loss + weight_penalty
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Gather loss and metrics of a validation batch."""
+        """Update loss and metrics with a validation batch."""
         self._evaluate("val", batch)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Gather loss and metrics of a test batch."""
+        """Update loss and metrics with a test batch."""
         self._evaluate("test", batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log ``val/loss`` and the task's metrics over the whole split and all ranks."""
+        """Log ``val/loss`` and the task's metrics of the whole split, over all ranks."""
         self._log_evaluation("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log ``test/loss`` and the task's metrics over the whole split and all ranks."""
+        """Log ``test/loss`` and the task's metrics of the whole split, over all ranks."""
         self._log_evaluation("test")
 
     def inputs_and_targets(self, batch: Any) -> tuple[Any, Any]:
-        """What :meth:`forward` gets of a batch, and what its outputs are compared with."""
-        data = self.learning.data
+        """Split a batch into the inputs of :meth:`forward` and the targets."""
+        data = self.recipe.data
         if isinstance(batch, dict):
             named = {field.name: batch[field.name] for field in data.inputs}
             x = named if len(named) > 1 else next(iter(named.values()))
@@ -75,8 +75,9 @@ class Supervised(Learner):
         return x, y
 
     def outputs_for(self, x: Any, y: Any) -> torch.Tensor:
-        """What the loss compares with the targets: ``forward`` of the inputs, unless the targets
-        help to make it.
+        """Return the outputs that the loss compares with the targets.
+
+        By default ``forward`` of the inputs; a decoder overrides this to read the targets as well.
         """
         outputs: torch.Tensor = self(x)
         return outputs
@@ -84,13 +85,12 @@ class Supervised(Learner):
     def _evaluate(self, split: str, batch: Any) -> None:
         x, y = self.inputs_and_targets(batch)
         outputs = self.outputs_for(x, y)
-        task = self.learning.task
+        task = self.recipe.task
         self.evaluation[f"{split}_loss"].update(task.loss(outputs, y), weight=task.weight(y))  # type: ignore[operator]
         task.update(self.evaluation[split], outputs, y)  # type: ignore[arg-type]
 
     def _log_evaluation(self, split: str) -> None:
-        # torchmetrics gathers the states of all ranks in compute(), so these values are already the
-        # global ones.
+        # compute() reduces over all ranks.
         loss, metrics = self.evaluation[f"{split}_loss"], self.evaluation[split]
         self.log_evaluation(split, {f"{split}/loss": loss.compute(), **metrics.compute()})  # type: ignore[operator]
         loss.reset()  # type: ignore[operator]

@@ -1,6 +1,6 @@
-"""The task: what is predicted, by which loss it is learned, by which metrics it is judged.
+"""The task: what is predicted, the loss that is minimized, and the metrics that evaluate it.
 
-The task comes from the data (``data.task``), not from the architecture: a network only gives
+The data define the task (``data.task``), not the architecture: a network only returns
 ``output_shape`` numbers for each sample.
 """
 
@@ -15,25 +15,26 @@ from torchmetrics import MetricCollection
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import PER_POSITION, DataSpec, TaskName
 from hpc_dl.errors import ConfigError, Fault, nearest
-from hpc_dl.learning.losses import FITTING, LOSSES, LossConfig, LossName, class_weights, misfits
-from hpc_dl.learning.metrics import METRICS, usual
+from hpc_dl.learning.class_weights import class_weights
+from hpc_dl.learning.losses import COMPATIBLE_LOSSES, LOSSES, LossConfig, LossName, loss_faults
+from hpc_dl.learning.metrics import METRICS, default_metrics
 
 
 class Task:
     """Loss and metrics of a task on one data set.
 
-    Shapes of outputs and targets, B samples of K classes or values:
+    Shapes of outputs and targets, with B samples and K classes or values:
 
-    * ``classification``: (B, K) and (B,) class numbers; ``multilabel``: (B, K) and (B, K) of 0 and
-      1.
+    * ``classification``: (B, K) and (B,) class indices.
+    * ``multilabel``: (B, K) and (B, K) of 0 and 1.
     * ``regression``: (B, K) and (B, K) or, for one value, (B,).
-    * one class at each position (``segmentation``, ``sequence_labeling``, …): (B, K, *positions)
-      and (B, *positions) class numbers; (all steps, K) where samples are ragged.
-    * ``reconstruction``: (B, *input_shape), and the scaled inputs themselves.
+    * a class per position (``segmentation``, ``sequence_labeling``, …): (B, K, *positions) and (B,
+      *positions) class indices; (total steps, K) and (total steps,) for ragged samples.
+    * ``reconstruction``: (B, *input_shape), and the scaled inputs as targets.
 
     Attributes:
-        name: of the task.
-        data: what it is judged on.
+        name: name of the task.
+        data: the specification of the data.
         config: the ``loss`` section.
     """
 
@@ -44,14 +45,14 @@ class Task:
         metrics: Sequence[str] | None = None,
         class_counts: Sequence[int] | None = None,
     ) -> None:
-        """Find loss and metrics.
+        """Select loss and metrics.
 
         Args:
             config: the ``loss`` section.
-            data: what is learned from.
-            metrics: their names; None for the usual ones of the task.
-            class_counts: how often each class, or label, is there in the training split: samples,
-                or their steps or pixels; only ``loss.class_weights: balanced`` needs them.
+            data: the specification of the data.
+            metrics: names of the metrics; None for the task's defaults.
+            class_counts: occurrences of each class or label in the training split, in samples,
+                steps or pixels; required for ``loss.class_weights: balanced``.
 
         Raises:
             ConfigError: the loss or a metric does not fit the task, or the classes cannot be
@@ -60,51 +61,49 @@ class Task:
         self.name: TaskName = data.task
         self.data = data
         self.config = config
-        loss = FITTING[self.name][0] if config.name == "auto" else config.name
-        faults = misfits(config, loss, data)
-        known = METRICS[self.name]
-        self._metrics = usual(data) if metrics is None else tuple(metrics)
+        loss_name = COMPATIBLE_LOSSES[self.name][0] if config.name == "auto" else config.name
+        faults = loss_faults(config, loss_name, data)
+        compatible = METRICS[self.name]
+        self._metrics = default_metrics(data) if metrics is None else tuple(metrics)
         faults += [
             Fault(
                 "metrics",
                 f"does not fit the task {self.name} (data.task)",
                 value=name,
-                allowed=", ".join(known),
-                remedy=nearest(name, known),
+                allowed=", ".join(compatible),
+                remedy=nearest(name, compatible),
             )
             for name in self._metrics
-            if name not in known
+            if name not in compatible
         ]
         if faults:
             raise ConfigError(*faults)
-        self._criterion = LOSSES.get(loss)
-        self._of_logits = loss == "bce"
+        self._loss = LOSSES.get(loss_name)
+        self._outputs_are_logits = loss_name == "bce"
         self._weights = class_weights(config, data, class_counts)
         self._class_counts = class_counts
 
     def with_loss(self, name: LossName) -> Task:
-        """The same task with another loss.
+        """Return the same task with another loss.
 
         Raises:
-            ConfigError: it does not fit, or does not know what the ``loss`` section asks for.
+            ConfigError: that loss does not fit the task or the other keys of the ``loss`` section.
         """
         return Task(self.config.model_copy(update={"name": name}), self.data, self._metrics, self._class_counts)
 
     @property
     def weights(self) -> torch.Tensor | None:
-        """What the classes count in the loss, (K,); of several labels, one that is set. None: all
-        alike.
-        """
+        """The class weights in the loss, (K,), for multilabel of a set label; None: all equal."""
         return self._weights
 
     @property
     def num_outputs(self) -> int:
-        """Classes, or values of a sample."""
+        """The number of classes, or of values of a sample."""
         return self.data.num_outputs
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """What a network gives for one sample of a dense batch, without the batch."""
+        """The shape of a network's outputs for one sample of a dense batch."""
         if self.name == "reconstruction":
             return self.data.input_shape
         if self.name in PER_POSITION:
@@ -112,28 +111,25 @@ class Task:
         return (self.num_outputs,)
 
     def loss(self, outputs: torch.Tensor, targets: Any) -> torch.Tensor:
-        """Mean loss of a batch, a scalar."""
-        assert self._criterion is not None, f"{self.name} has a loss of its own"
+        """Return the mean loss of a batch, a scalar."""
+        assert self._loss is not None, f"the module computes the loss for {self.name}"
         if self._weights is not None:
             self._weights = self._weights.to(outputs)
-        return self._criterion(outputs, self._aligned(outputs, targets), self.config, self._weights)
+        return self._loss.function(outputs, self._aligned(outputs, targets), self.config, self._weights)
 
     def metrics(self, prefix: str) -> MetricCollection:
-        """New, empty metrics whose names begin with ``prefix`` (``val/``)."""
-        makers = METRICS[self.name]
-        return MetricCollection({name: makers[name](self.num_outputs) for name in self._metrics}, prefix=prefix)
+        """Build empty metrics whose names start with ``prefix`` (``val/``)."""
+        builders = METRICS[self.name]
+        return MetricCollection({name: builders[name](self.num_outputs) for name in self._metrics}, prefix=prefix)
 
     def update(self, metrics: MetricCollection, outputs: torch.Tensor, targets: Any) -> None:
-        """Add a batch to the metrics."""
-        # Torchmetrics takes logits for probabilities if all those of a batch happen to lie in [0,
-        # 1].
-        judged = outputs.sigmoid() if self._of_logits else outputs
-        metrics.update(judged, self._aligned(outputs, targets))
+        """Update the metrics with a batch."""
+        # Torchmetrics treats a batch of logits as probabilities if all of them are in [0, 1].
+        predictions = outputs.sigmoid() if self._outputs_are_logits else outputs
+        metrics.update(predictions, self._aligned(outputs, targets))
 
     def weight(self, targets: Any) -> int:
-        """What a batch counts in the mean of a split's losses: its samples, or their steps where
-        they are ragged.
-        """
+        """Return the weight of a batch in the mean loss: samples, or steps for ragged targets."""
         return len(targets.values) if isinstance(targets, Ragged) else len(targets)
 
     def _aligned(self, outputs: torch.Tensor, targets: Any) -> torch.Tensor:

@@ -1,8 +1,7 @@
-"""The architectures: one file each, found by its name. A new one is a new file here and nothing
-else.
+"""The architectures, one file each. To add one, add a file here; nothing else needs to change.
 
-A file ``NAME.py`` holds a :class:`ModelConfig` (its ``name`` is ``NAME``) and the LightningModule
-that it builds.
+A file ``NAME.py`` contains a :class:`ModelConfig`, whose ``name`` is ``NAME``, and the
+LightningModule that it builds.
 """
 
 from __future__ import annotations
@@ -20,25 +19,25 @@ _NOT_ARCHITECTURES = {"base", "custom"}
 
 
 def names() -> list[str]:
-    """The names of all architectures, sorted; imports none of them."""
+    """Return the names of all architectures, sorted, without importing them."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _NOT_ARCHITECTURES)
 
 
 def summary(name: str) -> str:
-    """The first line of an architecture's docstring, read without importing it (and torch with it)."""
+    """Return the first line of an architecture's docstring without importing it, nor torch."""
     source = (Path(__path__[0]) / f"{name}.py").read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
 def config_class(name: str) -> type[ModelConfig]:
-    """The configuration class of an architecture; imports its file."""
+    """Return the configuration class of an architecture; this imports its file."""
     from hpc_dl.models.base import ModelConfig
 
     module = importlib.import_module(f"{__name__}.{name}")
-    found = [
+    classes = [
         value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, ModelConfig) and value.__module__ == module.__name__
     ]
-    assert len(found) == 1, f"{module.__file__} must define exactly one ModelConfig, found {found}"
-    return found[0]
+    assert len(classes) == 1, f"{module.__file__} must define exactly one ModelConfig, not {classes}"
+    return classes[0]

@@ -1,6 +1,4 @@
-"""What the configuration of every architecture has: a name, what it takes, and how its
-LightningModule is built.
-"""
+"""The base classes of the ``model`` section: name, supported data, initial weights, and build."""
 
 from __future__ import annotations
 
@@ -12,43 +10,43 @@ import pytorch_lightning as pl
 
 from hpc_dl.data.spec import DENSE, DataSpec, InputKind, TaskName
 from hpc_dl.errors import ConfigError, Fault
-from hpc_dl.learning.learner import Learning
 from hpc_dl.learning.losses import LossName
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.nn.initialization import Initialization, initialize
 from hpc_dl.schema import Section
 
 
 class ModelSection(Section):
-    """The ``model`` section: it builds the LightningModule that is trained."""
+    """The ``model`` section, which builds the LightningModule to train."""
 
     name: str
-    """Which architecture (``hpc-dl models`` lists them)."""
+    """Name of the architecture (``hpc-dl models`` lists them)."""
     init_from: str | None = None
-    """Begin with the weights of a run (its best ones) or of a checkpoint file, wherever names and
-    shapes agree; a head for other classes begins fresh."""
+    """Start from the best weights of a run, or from a checkpoint file: parameters of the same name
+    and shape are loaded, the others (such as a head for other classes) are initialized as usual."""
     freeze: list[str] = []
-    """Parts that are not learned, by the names of modules or parameters: ``features``,
+    """Parameters that are not trained, as names or patterns of modules or parameters: ``features``,
     ``layers.0.*``."""
 
     @abstractmethod
-    def build(self, data: DataSpec, learning: Learning) -> pl.LightningModule:
-        """The module for data of these shapes, with fresh weights.
+    def build(self, data: DataSpec, recipe: TrainingRecipe) -> pl.LightningModule:
+        """Build the module for these data, with initial weights.
 
         Raises:
-            ConfigError: it does not fit the data.
+            ConfigError: the architecture does not support the data.
         """
 
 
 class ModelConfig(ModelSection):
-    """The ``model`` section of one architecture. Its fields are the architecture's parameters.
+    """The ``model`` section of one architecture; its fields are the architecture's parameters.
 
     Attributes:
-        inputs: kinds of inputs that it takes.
-        tasks: what it can be trained for.
-        auto_loss: what ``loss.name: auto`` means, where it is not the task's usual one.
-        small: parameters of a small one, for a first look and for tests.
-        metrics: names of what it logs in an evaluation beyond the task's own, without the split.
-        no_export: why it cannot be written as ONNX; empty where it can.
+        inputs: kinds of inputs that it supports.
+        tasks: tasks that it supports.
+        auto_loss: the loss for ``loss.name: auto``, where it is not the task's default.
+        small: parameters of a small model, for tests and examples.
+        metrics: metrics that it logs in addition to the task's, without the split.
+        no_export: why it cannot be exported as ONNX; empty if it can.
     """
 
     inputs: ClassVar[tuple[InputKind, ...]] = DENSE
@@ -59,27 +57,27 @@ class ModelConfig(ModelSection):
     no_export: ClassVar[str] = ""
 
     init: Initialization = Initialization()
-    """How the weights begin."""
+    """Initial weights."""
 
-    def build(self, data: DataSpec, learning: Learning) -> pl.LightningModule:
-        """The module for data of these shapes, with fresh weights.
+    def build(self, data: DataSpec, recipe: TrainingRecipe) -> pl.LightningModule:
+        """Build the module for these data, with initial weights.
 
         Raises:
-            ConfigError: the architecture does not fit the inputs or the task.
+            ConfigError: the architecture does not support the data.
         """
         self._check(data)
-        if self.auto_loss != "auto" and learning.task.config.name == "auto":
-            learning = replace(learning, task=learning.task.with_loss(self.auto_loss))
-        module = self.module(data, learning)
+        if self.auto_loss != "auto" and recipe.task.config.name == "auto":
+            recipe = replace(recipe, task=recipe.task.with_loss(self.auto_loss))
+        module = self.module(data, recipe)
         initialize(module, self.init)
         return module
 
     @abstractmethod
-    def module(self, data: DataSpec, learning: Learning) -> pl.LightningModule:
-        """The module for data that are of one of ``inputs`` and for one of ``tasks``.
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> pl.LightningModule:
+        """Build the module for these data, with initial weights.
 
         Raises:
-            ConfigError: the parameters do not fit the shapes.
+            ConfigError: the architecture does not support the data.
         """
 
     def _check(self, data: DataSpec) -> None:
@@ -88,20 +86,20 @@ class ModelConfig(ModelSection):
             faults.append(
                 Fault(
                     "model.name",
-                    f"does not take {data.inputs_description}, as {data.file} has them",
+                    f"does not support {data.inputs_description}, which {data.file} contains",
                     value=self.name,
-                    allowed=f"data of one of the kinds {', '.join(self.inputs)}",
-                    remedy="choose another architecture; `hpc-dl models NAME` says what one takes",
+                    allowed=f"inputs of the kinds {', '.join(self.inputs)}",
+                    remedy="choose another architecture; `hpc-dl models NAME` shows the supported inputs",
                 )
             )
         if data.task not in self.tasks:
             faults.append(
                 Fault(
                     "model.name",
-                    f"cannot be trained for {data.task} (data.task)",
+                    f"does not support the task {data.task} (data.task)",
                     value=self.name,
                     allowed=", ".join(self.tasks),
-                    remedy="choose another architecture; `hpc-dl models NAME` says what one is for",
+                    remedy="choose another architecture; `hpc-dl models NAME` shows the supported tasks",
                 )
             )
         if faults:

@@ -1,4 +1,4 @@
-"""A user's own LightningModule: ``model: {class: package.module.Class, args: {…}}``."""
+"""A user-defined LightningModule: ``model: {class: package.module.Class, args: {…}}``."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from pydantic import Field, field_validator
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, HpcDlError, nearest
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.models.base import ModelSection
 
 
 class CustomModelConfig(ModelSection):
-    """A LightningModule of the user's own, found by its import path."""
+    """A user-defined LightningModule, given by its import path."""
 
     name: Literal["custom"] = "custom"
     """Always ``custom``; not written in the YAML."""
     class_path: str = Field(alias="class")
-    """Import path of the class, ``package.module.Class``; the current folder is searched too."""
+    """Import path of the class, ``package.module.Class``; the current folder is searched as
+    well."""
     args: dict[str, Any] = {}
-    """Keyword arguments of its ``__init__``; a parameter called ``data`` gets the shapes and
-    classes (``DataSpec``)."""
+    """Keyword arguments of its ``__init__``; a parameter named ``data`` receives the shapes and
+    classes of the data (``DataSpec``)."""
 
     @field_validator("class_path")
     @classmethod
@@ -36,15 +37,15 @@ class CustomModelConfig(ModelSection):
             raise ValueError("must be an import path such as my_package.my_module.MyModel")
         return value
 
-    def build(self, data: DataSpec, learning: Learning) -> pl.LightningModule:
-        """The user's module; its own losses and optimizers are used, ``learning`` is not.
+    def build(self, data: DataSpec, recipe: TrainingRecipe) -> pl.LightningModule:
+        """Build the user's module; it uses its own loss and optimizer, and ignores ``recipe``.
 
         Raises:
-            ConfigError: the class cannot be imported, is no LightningModule, refuses its arguments,
-                or raises.
+            ConfigError: the class cannot be imported, is not a LightningModule, does not accept the
+                arguments, or raises an exception.
         """
-        found = self.import_class()
-        signature = inspect.signature(found)
+        module_class = self.import_class()
+        signature = inspect.signature(module_class)
         args = dict(self.args)
         if "data" in signature.parameters and "data" not in args:
             args["data"] = data
@@ -58,7 +59,7 @@ class CustomModelConfig(ModelSection):
                 allowed=", ".join(signature.parameters),
             ) from None
         try:
-            return found(**args)
+            return module_class(**args)
         except HpcDlError:
             raise
         except Exception as error:  # a user's __init__ may raise anything
@@ -70,10 +71,10 @@ class CustomModelConfig(ModelSection):
             ) from error
 
     def import_class(self) -> type[pl.LightningModule]:
-        """The class itself.
+        """Import the class.
 
         Raises:
-            ConfigError: it cannot be imported, or is no LightningModule.
+            ConfigError: it cannot be imported, or is not a LightningModule.
         """
         module_name, _, class_name = self.class_path.rpartition(".")
         if os.getcwd() not in sys.path:
@@ -87,8 +88,8 @@ class CustomModelConfig(ModelSection):
                 value=self.class_path,
                 remedy="start hpc-dl in the folder that holds your package, or install it",
             ) from error
-        found = getattr(module, class_name, None)
-        if not (isinstance(found, type) and issubclass(found, pl.LightningModule)):
+        value = getattr(module, class_name, None)
+        if not (isinstance(value, type) and issubclass(value, pl.LightningModule)):
             modules = [
                 name
                 for name, value in vars(module).items()
@@ -98,7 +99,7 @@ class CustomModelConfig(ModelSection):
                 "model.class",
                 f"is not a LightningModule of {module_name}",
                 value=self.class_path,
-                allowed=", ".join(modules) or "none is there",
+                allowed=", ".join(modules) or "the module defines none",
                 remedy=nearest(class_name, modules),
             )
-        return found
+        return value

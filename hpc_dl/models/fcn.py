@@ -1,6 +1,4 @@
-"""Fully convolutional network: coarse scores, raised to a value for each pixel or voxel (Long et
-al., 2015).
-"""
+"""Fully convolutional network (FCN): a prediction for each position (Long et al., 2015)."""
 
 from __future__ import annotations
 
@@ -13,20 +11,20 @@ from torch import nn
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, Fault
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName
-from hpc_dl.nn.convolution import NormName, convolution, convolved
-from hpc_dl.nn.upsampling import cut, interpolating, padded, pointwise_faults
+from hpc_dl.nn.convolution import NormName, convolution, convolution_block
+from hpc_dl.nn.upsampling import crop, dense_output_faults, linear_upsampling, pad_to_multiple
 from hpc_dl.schema import Unit
 
 
 class FCNConfig(ModelConfig):
-    """Stages of two convolutions, all but the first with a stride of 2; their scores are added, the
-    coarse ones raised.
+    """Stages of two convolutions; the scores of the last stages are upsampled and added.
 
-    Raised by transposed convolutions that begin as linear interpolation.
+    All stages but the first halve the axes. The scores are upsampled by transposed convolutions
+    that start as linear interpolation.
     """
 
     inputs = ("series", "image", "volume")
@@ -34,81 +32,79 @@ class FCNConfig(ModelConfig):
     small = {"channels": [32, 32, 16], "skips": 2}
 
     name: Literal["fcn"] = "fcn"
-    """Which architecture."""
+    """Name of the architecture."""
     channels: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2), Unit("feature maps per stage")] = [
         16,
         32,
         64,
         64,
     ]
-    """Feature maps of each stage; each but the first halves the axes."""
+    """Feature maps of each stage; each stage but the first halves the axes."""
     skips: Annotated[int, Field(ge=0), Unit("stages")] = 1
-    """Stages before the last one whose scores are added as well: 0, 1 and 2 are the original's
-    FCN-32s, 16s and 8s."""
+    """Number of stages before the last one whose scores are added: 0, 1 and 2 are FCN-32s, FCN-16s
+    and FCN-8s of the paper."""
     kernel_size: Annotated[int, Field(ge=1), Unit("positions")] = 3
-    """Length of the kernels along each axis; odd."""
+    """Size of the kernels along each axis; odd."""
     norm: NormName = "batch"
-    """Normalization after each convolution; ``group`` or ``layer`` where a batch holds few samples."""
+    """Normalization after each convolution; ``group`` or ``layer`` for small batches."""
     activation: ActivationName = "relu"
     """Activation after each convolution."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
-    """Share of the last stage's outputs switched off in training."""
+    """Dropout probability of the last stage's outputs."""
 
-    def module(self, data: DataSpec, learning: Learning) -> FCN:
-        """The module for series, images or volumes with a target at each position.
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> FCN:
+        """Build the module for series, images or volumes with a target at each position.
 
         Raises:
-            ConfigError: the inputs are too small for so many stages, there are not so many to be
-                skipped to, the kernel is even, or targets are of another shape.
+            ConfigError: the inputs are too small for the number of stages, there are too few stages
+                for the skips, the kernel size is even, or the targets have another shape.
         """
         halvings = len(self.channels) - 1
         targets = [target.shape for target in data.targets]
-        faults = pointwise_faults(data.input_shape[1:], targets, "model.channels", self.channels, halvings)
+        faults = dense_output_faults(data.input_shape[1:], targets, "model.channels", self.channels, halvings)
         if self.kernel_size % 2 == 0:
             faults.append(Fault("model.kernel_size", "must be odd", value=self.kernel_size))
         if self.skips > halvings:
             faults.append(
                 Fault(
                     "model.skips",
-                    "there are not so many stages before the last one",
+                    "exceeds the number of stages before the last one",
                     value=self.skips,
                     allowed=f"at most {halvings}",
                 )
             )
         if faults:
             raise ConfigError(*faults)
-        return FCN(self, data, learning)
+        return FCN(self, data, recipe)
 
 
 class FCN(Supervised):
-    """Strided stages, a score for each class from the last ones, transposed convolutions up."""
+    """Strided stages, class scores of the last ones, transposed convolutions."""
 
-    def __init__(self, config: FCNConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
-        axes, num_outputs = len(data.input_shape) - 1, learning.task.output_shape[0]
+    def __init__(self, config: FCNConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
+        axes, num_outputs = len(data.input_shape) - 1, recipe.task.output_shape[0]
         settings: Any = {"norm": config.norm, "activation_name": config.activation}
         self.stages = nn.ModuleList(
             nn.Sequential(
-                convolved(axes, num_in, num_out, config.kernel_size, stride=min(2, 1 + number), **settings),
-                convolved(axes, num_out, num_out, config.kernel_size, **settings),
+                convolution_block(axes, num_in, num_out, config.kernel_size, stride=min(2, 1 + number), **settings),
+                convolution_block(axes, num_out, num_out, config.kernel_size, **settings),
             )
             for number, (num_in, num_out) in enumerate(itertools.pairwise([data.num_channels, *config.channels]))
         )
         self.dropout = nn.Dropout(config.dropout)
         scored = config.channels[len(config.channels) - 1 - config.skips :]
         self.scores = nn.ModuleList(convolution(axes, channels, num_outputs) for channels in scored)
-        self.raises = nn.ModuleList(interpolating(axes, num_outputs, 2) for _ in range(config.skips))
+        self.raises = nn.ModuleList(linear_upsampling(axes, num_outputs, 2) for _ in range(config.skips))
         halvings = len(config.channels) - 1
-        left = 2 ** (halvings - config.skips)
-        self.last = interpolating(axes, num_outputs, left) if left > 1 else nn.Identity()
+        factor = 2 ** (halvings - config.skips)
+        self.last = linear_upsampling(axes, num_outputs, factor) if factor > 1 else nn.Identity()
         self.multiple = 2**halvings
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (batch, channels, *sizes) to (batch, num_outputs, *sizes), or to as many channels for
-        reconstruction.
-        """
+        """Map (B, C, *sizes) to (B, num_outputs, *sizes); for reconstruction to (B, C, *sizes)."""
         sizes = x.shape[2:]
-        x = padded(x, self.multiple)
+        x = pad_to_multiple(x, self.multiple)
         features = []
         for stage in self.stages:
             x = stage(x)
@@ -117,4 +113,4 @@ class FCN(Supervised):
         *finer, coarse = [score(level) for score, level in zip(self.scores, features[-len(self.scores) :], strict=True)]
         for rise, fine in zip(self.raises, reversed(finer), strict=True):
             coarse = rise(coarse) + fine
-        return cut(self.last(coarse), sizes)
+        return crop(self.last(coarse), sizes)

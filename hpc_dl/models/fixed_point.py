@@ -1,6 +1,4 @@
-"""Graph neural network whose node states are the fixed point of a contraction (Scarselli et al.,
-2009).
-"""
+"""Graph neural network with node states at a fixed point (Scarselli et al., 2009)."""
 
 from __future__ import annotations
 
@@ -13,19 +11,17 @@ from torch import Tensor, nn
 from torchmetrics import MaxMetric, MeanMetric
 
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName, activation
 from hpc_dl.nn.fixed_point import FixedPoint, fixed_point
-from hpc_dl.nn.graphs import GraphHead, Graphs, PoolingName, averaged, feature_counts, summed
+from hpc_dl.nn.graphs import GraphHead, Graphs, PoolingName, feature_counts, scatter_mean, scatter_sum
 from hpc_dl.schema import Unit
 
 
 class FixedPointConfig(ModelConfig):
-    """States H(t + 1) = F(H(t), X) of the nodes, iterated until they stay, then a hidden layer and
-    a linear one.
-    """
+    """Node states iterated to the fixed point of H ← F(H, X), then a hidden and a linear layer."""
 
     inputs = ("graph",)
     tasks = ("node_classification", "classification", "multilabel", "regression")
@@ -33,43 +29,43 @@ class FixedPointConfig(ModelConfig):
     metrics = ("iterations", "residual")
 
     name: Literal["fixed_point"] = "fixed_point"
-    """Which architecture."""
+    """Name of the architecture."""
     width: Annotated[int, Field(ge=1), Unit("numbers of a node's state")] = 32
-    """Size of each node's state, and of the hidden layer after it."""
+    """Size of the state of a node, and of the hidden layer."""
     contraction: Annotated[float, Field(gt=0, lt=1)] = 0.9
-    """Two states come closer by this factor at least in each iteration: the bound on F's Lipschitz
-    constant. The nearer to 1, the farther a node sees, and the more iterations it takes."""
+    """Upper bound of F's Lipschitz constant: each iteration brings two states closer by at least
+    this factor. Nearer to 1, information travels farther through the graph, and more iterations are
+    needed."""
     directed: bool = True
-    """Let the two ends of an edge influence each other by weights of their own; false treats both
-    alike."""
+    """Use separate weights for the two directions of an edge; false uses the same weights for
+    both."""
     state_activation: Literal["tanh", "relu", "elu", "leaky_relu", "sigmoid"] = "tanh"
-    """Activation inside F; only those whose slope is 1 at most."""
+    """Activation inside F; its slope must not exceed 1."""
     activation: ActivationName = "relu"
-    """Activation of the hidden layer between states and outputs."""
+    """Activation of the hidden layer."""
     tolerance: Annotated[float, Field(gt=0)] = 1e-6
-    """Stop when no entry changes by more than this share of the largest one."""
+    """Stop when the largest change of an entry, relative to the largest entry, falls below this."""
     max_iterations: Annotated[int, Field(ge=1), Unit("iterations")] = 300
-    """Stop then at the latest; ``val/residual`` tells whether that was too early."""
+    """Maximum number of iterations; ``val/residual`` shows whether the states have converged."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
-    """Share of the hidden layer switched off in training (Srivastava et al., 2014)."""
+    """Dropout probability of the hidden layer (Srivastava et al., 2014)."""
     pooling: PoolingName = "mean"
-    """How a graph's nodes become one, where whole graphs are judged."""
+    """How the nodes of a graph are combined for a target per graph."""
 
-    def module(self, data: DataSpec, learning: Learning) -> FixedPointNetwork:
-        """The module for graphs; edges may have features.
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> FixedPointNetwork:
+        """Build the module for graphs, with or without edge features.
 
         Raises:
             ConfigError: the inputs are not those of a graph.
         """
-        return FixedPointNetwork(self, data, learning)
+        return FixedPointNetwork(self, data, recipe)
 
 
 class FixedPointNetwork(Supervised):
-    """Node states at the fixed point, a hidden layer on states and features, a linear layer on
-    nodes or graphs.
+    """Node states at the fixed point, a hidden layer, a linear layer on nodes or graphs.
 
-    Evaluations also give ``iterations`` (mean over batches) and ``residual`` (the largest) of the
-    states.
+    The hidden layer reads the states and the node features. Evaluations also log ``iterations``
+    (mean over batches) and ``residual`` (maximum) of the states.
 
     Attributes:
         solved: the fixed point of the last batch.
@@ -77,8 +73,8 @@ class FixedPointNetwork(Supervised):
 
     solved: FixedPoint
 
-    def __init__(self, config: FixedPointConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: FixedPointConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         num_features, num_edge_features = feature_counts({field.name: field.shape for field in data.inputs})
         self.config = config
         self.transition = Transition(config, num_features, num_edge_features)
@@ -96,18 +92,17 @@ class FixedPointNetwork(Supervised):
         )
 
     def forward(self, x: Mapping[str, Any], start: Tensor | None = None) -> Tensor:
-        """Map graphs (``nodes``, ``edges``, perhaps ``edge_features``, all ragged) to outputs.
+        """Map graphs (ragged ``nodes``, ``edges``, optional ``edge_features``) to outputs.
 
         Args:
-            x: the graphs.
-            start: (all nodes, width) states to begin with, zeros when left out; the outputs do not
-                depend on it.
+            x: the graphs, N nodes in total.
+            start: (N, width) initial states, zeros by default; the outputs do not depend on them.
 
         Returns:
-            (all nodes, num_outputs) for ``node_classification``, else (graphs, num_outputs).
+            (N, num_outputs) for ``node_classification``, else (B, num_outputs).
         """
         graphs = Graphs.of(x)
-        # Half precision would never come to rest.
+        # In half precision the iterations would not converge.
         with torch.autocast(graphs.nodes.device.type, enabled=False):
             function = self.transition(graphs)
             if start is None:
@@ -118,7 +113,7 @@ class FixedPointNetwork(Supervised):
         return outputs
 
     def log_evaluation(self, split: str, values: Mapping[str, Tensor]) -> None:
-        """Write the row of an evaluation, with how its states converged."""
+        """Log the results of an evaluation, and how well its states converged."""
         convergence = {}
         for name in ("iterations", "residual"):
             metric = self.convergence[f"{split}_{name}"]
@@ -133,17 +128,15 @@ class FixedPointNetwork(Supervised):
 
 
 class Transition(nn.Module):
-    """F: the state of a node v becomes φ(mean over the neighbors u of g(e_uv) ⊙ W h_u, plus what X
-    gives at v).
+    """F: the new state of a node v, φ(mean over its neighbors u of g(e_uv) ⊙ W h_u + input of v).
 
-    A contraction on every graph, in the largest Euclidean length of a node's state: φ has slopes of
-    1 at most, a mean is no longer than the longest of its parts, the gates g(e_uv) lie between 0
-    and 1, and the spectral norm of W is at most ``contraction``. Two directions of edges contribute
-    half each.
+    F is a contraction on every graph, in the norm max over nodes of ‖h‖₂: φ has slopes of at most
+    1, a mean is no longer than the longest of its parts, the gates g(e_uv) are between 0 and 1, and
+    the spectral norm of W is at most ``contraction``. Two directions of edges contribute half each.
     """
 
     def __init__(self, config: FixedPointConfig, num_features: int, num_edge_features: int) -> None:
-        """Build.
+        """Build the layers.
 
         Args:
             config: the parameters.
@@ -155,15 +148,16 @@ class Transition(nn.Module):
         self.input = nn.Linear(num_features, config.width)
         self.phi = activation(config.state_activation)
         self.directed = config.directed
-        ways = 2 if config.directed else 1
-        self.influence = nn.ModuleList(nn.Linear(config.width, config.width, bias=False) for _ in range(ways))
-        with_features = range(ways if num_edge_features else 0)
+        num_directions = 2 if config.directed else 1
+        self.influence = nn.ModuleList(nn.Linear(config.width, config.width, bias=False) for _ in range(num_directions))
+        with_features = range(num_directions if num_edge_features else 0)
         self.gate = nn.ModuleList(nn.Linear(num_edge_features, config.width) for _ in with_features)
         self.edge_input = nn.ModuleList(nn.Linear(num_edge_features, config.width, bias=False) for _ in with_features)
 
     def forward(self, graphs: Graphs) -> Callable[[Tensor], Tensor]:
-        """F for these graphs: what depends on features alone is computed once. It maps (N, width)
-        to (N, width).
+        """Return F for these graphs, from (N, width) to (N, width).
+
+        What depends on the features only is computed once.
         """
         source, target, features = graphs.source, graphs.target, graphs.edge_features
         if self.directed:
@@ -172,31 +166,29 @@ class Transition(nn.Module):
             ends = [(torch.cat([source, target]), torch.cat([target, source]))]
             features = None if features is None else torch.cat([features, features])
         size = graphs.num_nodes
-        given = self.input(graphs.nodes)
+        inputs = self.input(graphs.nodes)
         parts = []
-        for way, (near, far) in enumerate(ends):
+        for direction, (near, far) in enumerate(ends):
             # Each neighbor's share of the mean, (E, 1), or (E, width) with the gates.
-            count = summed(torch.ones_like(near, dtype=given.dtype), far, size)
+            count = scatter_sum(torch.ones_like(near, dtype=inputs.dtype), far, size)
             share = (1 / (len(ends) * count)).index_select(0, far)[:, None]
             if features is not None:
-                given = given + averaged(self.edge_input[way](features), far, size)
-                share = share * self.gate[way](features).sigmoid()
-            parts.append((self._limited(way), near, far, share))
+                inputs = inputs + scatter_mean(self.edge_input[direction](features), far, size)
+                share = share * self.gate[direction](features).sigmoid()
+            parts.append((self._bounded_weight(direction), near, far, share))
 
         def step(state: Tensor) -> Tensor:
-            total = given
+            total = inputs
             for weight, near, far, share in parts:
                 messages = nn.functional.linear(state, weight).index_select(0, near)
-                total = total + summed(messages * share, far, size)
+                total = total + scatter_sum(messages * share, far, size)
             new: Tensor = self.phi(total)
             return new
 
         return step
 
-    def _limited(self, way: int) -> Tensor:
-        """The weight W of a direction, shrunk where its spectral norm is larger than
-        ``contraction``.
-        """
-        weight: Tensor = self.influence[way].weight  # type: ignore[assignment]
+    def _bounded_weight(self, direction: int) -> Tensor:
+        """Return W of a direction, scaled down if its spectral norm exceeds ``contraction``."""
+        weight: Tensor = self.influence[direction].weight  # type: ignore[assignment]
         norm: Tensor = torch.linalg.matrix_norm(weight.to(torch.promote_types(weight.dtype, torch.float32)), 2)
         return weight * (self.contraction / norm.clamp(min=self.contraction)).to(weight.dtype)

@@ -1,6 +1,4 @@
-"""Generative adversarial network: a generator and a discriminator learn from each other (Goodfellow
-et al., 2014).
-"""
+"""Generative adversarial network: generator and discriminator (Goodfellow et al., 2014)."""
 
 from __future__ import annotations
 
@@ -17,20 +15,23 @@ from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.data.storage.hdf5 import open_file
 from hpc_dl.errors import ConfigError
-from hpc_dl.learning.learner import Learner, Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.schedules import Plateau
+from hpc_dl.learning.training_module import TrainingModule
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName, activation
 from hpc_dl.nn.adversarial import AdversarialLoss, discriminator_loss, generator_loss, gradient_penalty
 from hpc_dl.nn.sample_quality import coverage, energy_distance, modes_found
 from hpc_dl.schema import Unit
 
-_MOST_JUDGED = 4096  # distances between all pairs are computed
+_MAX_EVALUATED = 4096  # samples; the distances between all pairs are computed
 
 
 class GANConfig(ModelConfig):
-    """Two multi-layer perceptrons of the same size: random numbers → sample, and sample → real or
-    not.
+    """Two multi-layer perceptrons of the same size: the generator and the discriminator.
+
+    The generator maps random numbers to samples, the discriminator samples to a logit of being
+    real.
     """
 
     tasks = ("generation",)
@@ -38,97 +39,96 @@ class GANConfig(ModelConfig):
     small = {"latent": 2, "width": 8, "depth": 1}
 
     name: Literal["gan"] = "gan"
-    """Which architecture."""
+    """Name of the architecture."""
     latent: Annotated[int, Field(ge=1), Unit("numbers")] = 16
-    """Random numbers, of N(0, 1), that the generator makes a sample of."""
+    """Size of the generator's input, random numbers from N(0, 1)."""
     depth: Annotated[int, Field(ge=1), Unit("layers")] = 3
-    """Number of hidden layers of each network."""
+    """Hidden layers of each network."""
     width: Annotated[int, Field(ge=1), Unit("units")] = 128
-    """Units in each hidden layer."""
+    """Units of each hidden layer."""
     activation: ActivationName = "leaky_relu"
     """Activation after each hidden layer."""
     loss: AdversarialLoss = "relativistic"
-    """``plain``: the first one, which does not saturate (Goodfellow et al., 2014); its generator
-    often gives few of the data's modes. ``relativistic``: real and generated samples are judged in
-    pairs (Jolicoeur-Martineau, 2019)."""
+    """``plain``: the non-saturating loss (Goodfellow et al., 2014), whose generator often covers
+    few modes of the data; ``relativistic``: compares real and generated samples in pairs
+    (Jolicoeur-Martineau, 2019)."""
     penalty: Annotated[float, Field(ge=0)] | None = None
-    """Factor γ of the penalties R1 + R2 = ½ E‖∇D‖² on real and generated samples, which make the
-    competition converge (Mescheder et al., 2018; Huang et al., 2024). null: 1 for ``relativistic``,
-    none for ``plain``."""
+    """Factor γ of the gradient penalties R1 + R2 = ½ E‖∇D‖² on real and generated samples, which
+    make training converge (Mescheder et al., 2018; Huang et al., 2024). null: 1 for
+    ``relativistic``, 0 for ``plain``."""
 
-    def module(self, data: DataSpec, learning: Learning) -> GAN:
-        """The module for samples of any one shape, which it flattens.
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> GAN:
+        """Build the module for samples of any shape, which it flattens.
 
         Raises:
-            ConfigError: the schedule waits for a loss to fall, which none does where two networks
-                compete.
+            ConfigError: the schedule waits for a loss to fall, and the losses of a GAN do not.
         """
-        if isinstance(learning.schedule, Plateau):
+        if isinstance(recipe.schedule, Plateau):
             raise ConfigError.at(
                 "schedule.name",
-                "does not suit a GAN: where two networks compete, no loss falls steadily",
-                value=learning.schedule.name,
+                "does not suit a GAN, whose losses do not fall steadily",
+                value=recipe.schedule.name,
                 remedy="choose another schedule",
             )
-        return GAN(self, data, learning)
+        return GAN(self, data, recipe)
 
 
-class GAN(Learner):
-    """Generator and discriminator, each with an optimizer of its own; both take a step with each
-    batch.
+class GAN(TrainingModule):
+    """Generator and discriminator with an optimizer each; both are updated with each batch.
 
-    An optimizer step, as it is counted, is one of the generator. ``val/loss`` and ``test/loss`` are
-    the energy distance of as many generated samples to the split's real ones, in the scaled units;
-    ``coverage`` is the share of the real ones that have a generated one among their neighbors. A
-    file whose split has datasets ``modes`` (K, F) and ``modes_std`` (K,) in the units of the data
-    adds ``modes``, the number of them found, and ``quality``, the share of generated samples that
-    lie within one.
+    Only the generator's updates count as optimizer steps. ``val/loss`` and ``test/loss`` are the
+    energy distance between the real samples of the split and as many generated ones, in scaled
+    units; ``coverage`` is the share of the real samples that have a generated one in their
+    neighborhood. If a split of the file has the datasets ``modes`` (K, F) and ``modes_std`` (K,) in
+    the units of the data, ``modes`` is the number of modes that are covered, and ``quality`` the
+    share of generated samples that belong to a mode.
     """
 
     offset: Tensor
     divisor: Tensor
 
-    def __init__(self, config: GANConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
-        # Each network takes its step by itself.
+    def __init__(self, config: GANConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
+        # Two optimizers are stepped in training_step.
         self.automatic_optimization = False
         self.config = config
         self.penalty = (config.loss == "relativistic") * 1.0 if config.penalty is None else config.penalty
         size = math.prod(data.input_shape)
         self.generator = nn.Sequential(*_hidden(config.latent, config), nn.Linear(config.width, size))
         self.discriminator = nn.Sequential(*_hidden(size, config), nn.Linear(config.width, 1))
-        # Generated samples are given in the units of the data.
+        # To convert generated samples to the units of the data.
         channels = (data.num_channels, *[1] * (len(data.input_shape) - 1))
         self.register_buffer("offset", torch.zeros(channels))
         self.register_buffer("divisor", torch.ones(channels))
         self.real = nn.ModuleDict({split: CatMetric() for split in ("val", "test")})
 
     def forward(self, z: Tensor) -> Tensor:
-        """Map (B, latent) random numbers to scaled samples (B, *input_shape)."""
+        """Map random numbers (B, latent) to scaled samples (B, *input_shape)."""
         samples: Tensor = self.generator(z)
-        return samples.view(-1, *self.learning.data.input_shape)
+        return samples.view(-1, *self.recipe.data.input_shape)
 
     @torch.no_grad()
     def sample(self, num_samples: int, seed: int = 0) -> Tensor:
-        """Generate samples in the units of the data, (num_samples, *input_shape); the same for the
-        same seed.
+        """Generate samples in the units of the data, (num_samples, *input_shape).
+
+        The same seed gives the same samples.
         """
         return self._scaled_samples(num_samples, seed) * self.divisor + self.offset
 
     def configure_optimizers(self) -> Any:
-        """Two of the optimizer that was asked for, the generator's first, each with its schedule."""
+        """Build two optimizers, the generator's first, each with its schedule."""
         built = []
         for network in (self.generator, self.discriminator):
-            optimizer = self.learning.optimizer.build(_learned(network))
-            built.append((optimizer, self.learning.schedule.build(optimizer, self.learning.total_steps)))
+            optimizer = self.recipe.optimizer.build(_trainable(network))
+            built.append((optimizer, self.recipe.schedule.build(optimizer, self.recipe.total_steps)))
         return [optimizer for optimizer, _ in built], [{"scheduler": s, "interval": "step"} for _, s in built]
 
     def on_fit_start(self) -> None:
-        """Note how the data are scaled.
+        """Copy the scaling of the data.
 
         Raises:
-            ConfigError: the precision needs losses to be scaled, which two networks with penalties
-                do not suit.
+            ConfigError: the precision scales the loss, which does not work with two optimizers and
+                gradient penalties.
         """
         if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
             raise ConfigError.at(
@@ -141,74 +141,76 @@ class GAN(Learner):
                 buffer.copy_(torch.tensor(values).view(-1, *[1] * (buffer.ndim - 1)))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """A step of the discriminator, then one of the generator, whose loss is returned."""
+        """Update the discriminator, then the generator; return the generator's loss."""
         (x,) = batch
-        # Lightning counts each step that goes through its wrapper: the generator's alone is to be
-        # counted.
+        # Lightning counts the steps of its wrapped optimizers: only the generator's is to count.
         wrapped: Any = self.optimizers()
-        of_generator, of_discriminator = wrapped[0], wrapped[1].optimizer
+        generator_optimizer, discriminator_optimizer = wrapped[0], wrapped[1].optimizer
         fake = self(torch.randn(len(x), self.config.latent, device=x.device))
 
         self._set_gradients(self.discriminator, self.discriminator_loss(x, fake.detach()))
-        of_discriminator.step()
+        discriminator_optimizer.step()
 
         with torch.no_grad():
-            of_real = self._judge(x)
-        loss = generator_loss(self.config.loss, of_real, self._judge(fake))
+            real_logits = self._logits(x)
+        loss = generator_loss(self.config.loss, real_logits, self._logits(fake))
         self._set_gradients(self.generator, loss)
-        of_generator.step()
+        generator_optimizer.step()
         schedules: Any = self.lr_schedulers()
         for schedule in schedules:
             schedule.step()
         return loss.detach()
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Mean loss of the discriminator with its penalties on scaled samples, both (B,
-        *input_shape); a scalar.
+        """Return the discriminator's mean loss with penalties, a scalar.
+
+        Args:
+            real: (B, *input_shape) scaled real samples.
+            fake: (B, *input_shape) scaled generated samples.
         """
         if not self.penalty:
-            return discriminator_loss(self.config.loss, self._judge(real), self._judge(fake))
+            return discriminator_loss(self.config.loss, self._logits(real), self._logits(fake))
         real, fake = real.detach().requires_grad_(), fake.detach().requires_grad_()
-        of_real, of_fake = self._judge(real), self._judge(fake)
-        penalties = gradient_penalty(of_real, real) + gradient_penalty(of_fake, fake)
-        return discriminator_loss(self.config.loss, of_real, of_fake) + self.penalty * penalties
+        real_logits, fake_logits = self._logits(real), self._logits(fake)
+        penalties = gradient_penalty(real_logits, real) + gradient_penalty(fake_logits, fake)
+        return discriminator_loss(self.config.loss, real_logits, fake_logits) + self.penalty * penalties
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Gather real samples."""
+        """Collect the real samples."""
         self.real["val"].update(batch[0].flatten(1))  # type: ignore[operator]
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Gather real samples."""
+        """Collect the real samples."""
         self.real["test"].update(batch[0].flatten(1))  # type: ignore[operator]
 
     def on_validation_epoch_end(self) -> None:
-        """Log how far generated samples are from those of the validation split."""
+        """Log the distance of generated samples to the validation split."""
         self._log_evaluation("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log how far generated samples are from those of the test split."""
+        """Log the distance of generated samples to the test split."""
         self._log_evaluation("test")
 
-    def _judge(self, samples: Tensor) -> Tensor:
-        judgments: Tensor = self.discriminator(samples.flatten(1))
-        return judgments.squeeze(1)
+    def _logits(self, samples: Tensor) -> Tensor:
+        logits: Tensor = self.discriminator(samples.flatten(1))
+        return logits.squeeze(1)
 
     def _set_gradients(self, network: nn.Module, loss: Tensor) -> None:
-        """Gradients of one network alone, the mean over all ranks.
+        """Set the gradients of one network, averaged over all ranks.
 
-        DDP's own averaging expects one backward pass through all parameters for each batch.
+        DDP cannot average them: it expects one backward pass through all parameters for each batch.
         """
-        parameters = _learned(network)
+        parameters = _trainable(network)
         gradients = torch.autograd.grad(loss, parameters)
         if self.trainer.world_size > 1:
-            together = torch.cat([gradient.flatten() for gradient in gradients])
-            mean = self.trainer.strategy.reduce(together, reduce_op="mean")
+            flat = torch.cat([gradient.flatten() for gradient in gradients])
+            mean = self.trainer.strategy.reduce(flat, reduce_op="mean")
             gradients = mean.split([parameter.numel() for parameter in parameters])
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient.view_as(parameter)
 
     def _scaled_samples(self, num_samples: int, seed: int) -> Tensor:
-        # On the CPU, so that a seed means the same on every device.
+        # On the CPU, so that a seed gives the same numbers on every device.
         z = torch.randn(num_samples, self.config.latent, generator=torch.Generator().manual_seed(seed))
         samples: Tensor = self(z.to(self.device))
         return samples.float()
@@ -216,16 +218,16 @@ class GAN(Learner):
     @torch.no_grad()
     def _log_evaluation(self, split: str) -> None:
         metric = self.real[split]
-        real: Tensor = metric.compute()[:_MOST_JUDGED].float()  # type: ignore[operator]
+        real: Tensor = metric.compute()[:_MAX_EVALUATED].float()  # type: ignore[operator]
         metric.reset()  # type: ignore[operator]
         scaled = self._scaled_samples(len(real), seed=0)
         fake = scaled.flatten(1)
         values = {"loss": energy_distance(real, fake), "coverage": coverage(real, fake)}
-        with open_file(self.learning.data.file) as file:
-            known = [f"{split}/{name}" for name in ("modes", "modes_std")]
-            given = [torch.from_numpy(file[name][()]).to(self.device) for name in known if name in file]
-        if len(given) == 2:
-            values["modes"], values["quality"] = modes_found((scaled * self.divisor + self.offset).flatten(1), *given)
+        with open_file(self.recipe.data.file) as file:
+            names = [f"{split}/{name}" for name in ("modes", "modes_std")]
+            modes = [torch.from_numpy(file[name][()]).to(self.device) for name in names if name in file]
+        if len(modes) == 2:
+            values["modes"], values["quality"] = modes_found((scaled * self.divisor + self.offset).flatten(1), *modes)
         self.log_evaluation(split, {f"{split}/{name}": value for name, value in values.items()})
 
 
@@ -234,6 +236,6 @@ def _hidden(num_in: int, config: GANConfig) -> list[nn.Module]:
     return [layer for pair in itertools.pairwise(sizes) for layer in (nn.Linear(*pair), activation(config.activation))]
 
 
-def _learned(network: nn.Module) -> list[nn.Parameter]:
-    """The parameters that are not frozen."""
+def _trainable(network: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that are not frozen."""
     return [parameter for parameter in network.parameters() if parameter.requires_grad]

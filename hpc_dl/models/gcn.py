@@ -1,6 +1,4 @@
-"""Graph convolutional network: each node becomes a mean of its neighbors and itself (Kipf and
-Welling, 2017).
-"""
+"""Graph convolutional network (GCN): averages over neighborhoods (Kipf and Welling, 2017)."""
 
 from __future__ import annotations
 
@@ -14,59 +12,58 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName, activation
-from hpc_dl.nn.graphs import GraphHead, Graphs, PoolingName, edge_weights, feature_counts, summed
+from hpc_dl.nn.graphs import GraphHead, Graphs, PoolingName, edge_weights, feature_counts, scatter_sum
 from hpc_dl.schema import Unit
 
 
 class GCNConfig(ModelConfig):
-    """Layers of a dense layer on each node and a normalized sum over its neighborhood."""
+    """Layers that apply a dense layer to each node, then a normalized sum over its neighborhood."""
 
     inputs = ("graph",)
     tasks = ("node_classification", "classification", "multilabel", "regression")
     small = {"depth": 2, "width": 16}
 
     name: Literal["gcn"] = "gcn"
-    """Which architecture."""
+    """Name of the architecture."""
     depth: Annotated[int, Field(ge=1), Unit("layers")] = 2
-    """Graph convolutions: a node sees so many steps far."""
+    """Number of graph convolutions; a node is influenced by nodes up to this many edges away."""
     width: Annotated[int, Field(ge=1), Unit("features of a node")] = 64
     """Hidden features of each node."""
     activation: ActivationName = "relu"
     """Activation after each graph convolution."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
-    """Share of the hidden features switched off in training (Srivastava et al., 2014)."""
+    """Dropout probability of the hidden features (Srivastava et al., 2014)."""
     directed: bool = False
-    """Pass messages along edges and against them by weights of their own (Rossi et al., 2023).
-    False makes the graph undirected first, (A + Aᵀ) / 2, as the authors' were; edges that are
-    stored in both directions stay as they are."""
+    """Pass messages along edges and against them with separate weights (Rossi et al., 2023). False
+    makes the graph undirected first, (A + Aᵀ) / 2, as in the paper; edges that are stored in both
+    directions are not changed by this."""
     self_weight: Annotated[float, Field(gt=0)] = 1.0
-    """Weight λ of each node's edge to itself; more of it where nodes have so many neighbors that
-    they would drown."""
+    """Weight λ of the edge of each node to itself; increase it where nodes have many neighbors."""
     edge_weights: bool = False
-    """Let edges count by their features (``edge_features``): softplus of a linear function, which
-    is learned."""
+    """Weight the edges by a learned function of their features (``edge_features``): softplus of a
+    linear function."""
     pooling: PoolingName = "mean"
-    """How a graph's nodes become one, where whole graphs are judged."""
+    """How the nodes of a graph are combined for a target per graph."""
 
-    def module(self, data: DataSpec, learning: Learning) -> GCN:
-        """The module for graphs.
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> GCN:
+        """Build the module for graphs.
 
         Raises:
-            ConfigError: the edges have no features to be weighed by, or the inputs are not those of
-                a graph.
+            ConfigError: the edges have no features for their weights, or the inputs are not those
+                of a graph.
         """
-        return GCN(self, data, learning)
+        return GCN(self, data, recipe)
 
 
 class GCN(Supervised):
     """Graph convolutions, then a linear layer on each node or on each graph."""
 
-    def __init__(self, config: GCNConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: GCNConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         num_features, num_edge_features = feature_counts({field.name: field.shape for field in data.inputs})
         self.weigh = edge_weights(config.edge_weights, num_edge_features)
         sizes = [num_features, *[config.width] * config.depth]
@@ -83,23 +80,23 @@ class GCN(Supervised):
         )
 
     def forward(self, x: Mapping[str, Any]) -> Tensor:
-        """Map graphs (``nodes``, ``edges``, perhaps ``edge_features``, all ragged) to outputs.
+        """Map graphs (ragged ``nodes``, ``edges``, optional ``edge_features``) to outputs.
 
         Returns:
-            (all nodes, num_outputs) for ``node_classification``, else (graphs, num_outputs).
+            (N, num_outputs) for ``node_classification``, else (B, num_outputs).
         """
         graphs = Graphs.of(x)
         adjacencies = self._adjacencies(graphs)
         hidden = graphs.nodes
-        for ways in self.layers:
-            assert isinstance(ways, nn.ModuleList)
-            spread = [adjacency.spread(layer(hidden)) for layer, adjacency in zip(ways, adjacencies, strict=True)]
-            hidden = self.dropout(self.activation(functools.reduce(torch.add, spread)))
+        for directions in self.layers:
+            assert isinstance(directions, nn.ModuleList)
+            sums = [adjacency.multiply(layer(hidden)) for layer, adjacency in zip(directions, adjacencies, strict=True)]
+            hidden = self.dropout(self.activation(functools.reduce(torch.add, sums)))
         outputs: Tensor = self.head(hidden, graphs)
         return outputs
 
     def _adjacencies(self, graphs: Graphs) -> list[Adjacency]:
-        """One for each direction, or the one in which edges have none."""
+        """Return one adjacency matrix for each direction, or a single one for undirected edges."""
         source, target, size = graphs.source, graphs.target, graphs.num_nodes
         weights = self.weigh(graphs) if self.weigh is not None else graphs.nodes.new_ones(len(source))
         if self.directed:
@@ -110,25 +107,28 @@ class GCN(Supervised):
 
 
 class Adjacency:
-    """D^-1/2 (A + λI) D'^-1/2, where D and D' hold the row and column sums of A + λI."""
+    """The normalized adjacency matrix D^-1/2 (A + λI) D'^-1/2.
+
+    D and D' are the diagonal matrices of the row sums and of the column sums of A + λI.
+    """
 
     def __init__(self, source: Tensor, target: Tensor, weights: Tensor, num_nodes: int, self_weight: float) -> None:
-        """Normalize.
+        """Compute the normalized weights.
 
         Args:
-            source: (E,) where the edges come from.
-            target: (E,) where they lead to.
-            weights: (E,) of the edges, not negative.
+            source: (E,) index of the node at which each edge starts.
+            target: (E,) index of the node at which it ends.
+            weights: (E,) weights of the edges, not negative.
             num_nodes: N.
             self_weight: λ, positive.
         """
         self.source, self.target = source, target
-        rows = (self_weight + summed(weights, target, num_nodes)).rsqrt()
-        columns = (self_weight + summed(weights, source, num_nodes)).rsqrt()
+        rows = (self_weight + scatter_sum(weights, target, num_nodes)).rsqrt()
+        columns = (self_weight + scatter_sum(weights, source, num_nodes)).rsqrt()
         self.weights = weights * rows.index_select(0, target) * columns.index_select(0, source)  # (E,)
         self.own = self_weight * rows * columns  # (N,)
 
-    def spread(self, hidden: Tensor) -> Tensor:
-        """The product with features of the nodes, (N, F) to (N, F)."""
+    def multiply(self, hidden: Tensor) -> Tensor:
+        """Multiply by the features of the nodes, (N, F) to (N, F)."""
         messages = hidden.index_select(0, self.source) * self.weights[:, None]
-        return summed(messages, self.target, len(hidden)) + hidden * self.own[:, None]
+        return scatter_sum(messages, self.target, len(hidden)) + hidden * self.own[:, None]

@@ -1,4 +1,4 @@
-"""Gated recurrent units: a recurrent network with an update and a reset gate (Cho et al., 2014)."""
+"""Gated recurrent units (GRU), with update and reset gates (Cho et al., 2014)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Literal
 from torch import nn
 
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.learning.learner import Learning
-from hpc_dl.learning.sequence_model import KINDS, TASKS
+from hpc_dl.learning.recipe import TrainingRecipe
+from hpc_dl.learning.sequence_model import SEQUENCE_INPUTS, SEQUENCE_TASKS
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.models.rnn import Recurrent
 from hpc_dl.nn.recurrent import RecurrentOptions
@@ -17,17 +17,17 @@ from hpc_dl.nn.recurrent import RecurrentOptions
 class GRUConfig(RecurrentOptions, ModelConfig):
     """Layers of gated recurrent units."""
 
-    inputs = KINDS
-    tasks = TASKS
+    inputs = SEQUENCE_INPUTS
+    tasks = SEQUENCE_TASKS
     small = {"hidden": 16, "embedding": 8, "vocabulary": 32}
 
     name: Literal["gru"] = "gru"
-    """Which architecture."""
+    """Name of the architecture."""
 
-    def module(self, data: DataSpec, learning: Learning) -> Recurrent:
-        """The module for tokens, sequences and series.
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> Recurrent:
+        """Build the module for tokens, sequences and series.
 
         Raises:
-            ConfigError: the targets do not fit the steps, or an option does not fit the data.
+            ConfigError: the targets do not match the steps, or an option does not fit the data.
         """
-        return Recurrent(self, nn.GRU, learning)
+        return Recurrent(self, nn.GRU, recipe)

@@ -1,4 +1,4 @@
-"""Multi-layer perceptron: fully connected hidden layers (Rumelhart, Hinton and Williams, 1986)."""
+"""Multi-layer perceptron (MLP): dense hidden layers (Rumelhart, Hinton and Williams, 1986)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName, activation
@@ -23,55 +23,55 @@ _NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm1d, "layer
 
 
 class MLPConfig(ModelConfig):
-    """Hidden layers on the flattened input."""
+    """Hidden layers on the flattened inputs."""
 
     small = {"depth": 2, "width": 16}
 
     name: Literal["mlp"] = "mlp"
-    """Which architecture."""
+    """Name of the architecture."""
     depth: Annotated[int, Field(ge=1), Unit("layers")] = 2
     """Number of hidden layers."""
     width: Annotated[int, Field(ge=1), Unit("units")] = 256
-    """Units in each hidden layer."""
+    """Units of each hidden layer."""
     widths: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), Unit("units")] | None = None
-    """Units of each hidden layer where they differ, in place of ``depth`` and ``width``."""
+    """Units of each hidden layer as a list, instead of ``depth`` and ``width``."""
     norm: Literal["none", "batch", "layer"] = "none"
-    """Before the activation, normalize each unit over the ``batch`` (Ioffe and Szegedy, 2015), or
-    the units of a ``layer`` over each sample (Ba et al., 2016)."""
+    """Normalization before each activation: ``batch``: each unit over the batch (Ioffe and Szegedy,
+    2015); ``layer``: the units of each sample (Ba et al., 2016)."""
     activation: ActivationName = "relu"
     """Activation after each hidden layer."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
-    """Share of the hidden units switched off in training (Srivastava et al., 2014)."""
+    """Dropout probability of the hidden units (Srivastava et al., 2014)."""
     bias: bool = True
-    """Add a constant to each unit; a normalization brings one of its own."""
+    """Add a bias to each unit; with normalization, which has its own, only to the outputs."""
 
-    def module(self, data: DataSpec, learning: Learning) -> MLP:
-        """The module for inputs of any shape, which it flattens.
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> MLP:
+        """Build the module for inputs of any shape, which it flattens.
 
         Raises:
-            ConfigError: the sizes of the layers are given in two ways.
+            ConfigError: both ``widths`` and ``depth`` or ``width`` are given.
         """
-        twice = [f"model.{key}" for key in ("depth", "width") if key in self.model_fields_set]
-        if self.widths is not None and twice:
+        conflicting = [f"model.{key}" for key in ("depth", "width") if key in self.model_fields_set]
+        if self.widths is not None and conflicting:
             raise ConfigError.at(
                 "model.widths",
-                f"takes the place of {' and '.join(twice)}",
+                f"replaces {' and '.join(conflicting)}",
                 value=self.widths,
                 remedy="give one of them",
             )
-        return MLP(self, data, learning)
+        return MLP(self, data, recipe)
 
     @property
     def hidden_sizes(self) -> list[int]:
-        """Units of each hidden layer."""
+        """The number of units of each hidden layer."""
         return [self.width] * self.depth if self.widths is None else self.widths
 
 
 class MLP(Supervised):
     """Hidden layers, then a linear layer."""
 
-    def __init__(self, config: MLPConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: MLPConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         sizes = [math.prod(data.input_shape), *config.hidden_sizes]
         layers: list[nn.Module] = []
         for num_in, num_out in itertools.pairwise(sizes):
@@ -85,6 +85,6 @@ class MLP(Supervised):
         self.head = nn.Linear(sizes[-1], data.num_outputs, bias=config.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (batch, *input_shape) to (batch, num_outputs)."""
+        """Map (B, *input_shape) to (B, num_outputs)."""
         outputs: torch.Tensor = self.head(self.hidden(x.flatten(1)))
         return outputs

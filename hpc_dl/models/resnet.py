@@ -1,4 +1,4 @@
-"""Residual network of 18, 34 or 50 layers: each block adds to what it gets (He et al., 2015)."""
+"""Residual network (ResNet) of 18, 34 or 50 layers (He et al., 2015)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from pydantic import Field
 from torch import nn
 
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.convolution import (
     NormName,
     StemName,
-    begin_for_relu,
     convolution,
-    convolved,
-    judged,
+    convolution_block,
+    initialize_for_relu,
     normalization,
     stem,
 )
@@ -29,63 +28,65 @@ _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
 
 class ResNetConfig(ModelConfig):
-    """A stem, four stages of residual blocks that halve the size and double the feature maps,
-    global average.
+    """A stem, four stages of residual blocks, and global average pooling.
+
+    Each stage but the first halves the size and doubles the feature maps.
     """
 
     inputs = ("series", "image", "volume")
     small = {"width": 4}
 
     name: Literal["resnet"] = "resnet"
-    """Which architecture."""
+    """Name of the architecture."""
     depth: Annotated[Literal[18, 34, 50], Unit("layers")] = 18
-    """Layers with weights on the way through: 18 and 34 of basic blocks, 50 of bottlenecks."""
+    """Number of layers with weights from input to output: 18 and 34 use basic blocks, 50
+    bottlenecks."""
     width: Annotated[int, Field(ge=1), Unit("feature maps")] = 64
-    """Feature maps of the first stage, 64 in the paper; half of it costs a quarter."""
+    """Feature maps of the first stage; 64 in the paper. Half of it needs a quarter of the
+    computation."""
     stem: StemName = "auto"
-    """``large``: a kernel of 7 and a pooling that halve each axis twice; ``medium``: a kernel of 3
-    and a pooling that halve it once; ``small``: a kernel of 3 that keeps the size; ``auto``: large
-    from 64 positions along each axis, else small."""
+    """First layers: ``large``: kernel 7 and pooling, each of which halves the axes; ``medium``:
+    kernel 3 and pooling, which halves the axes; ``small``: kernel 3, which keeps the size;
+    ``auto``: ``large`` if each axis has 64 positions or more, else ``small``."""
     norm: NormName = "batch"
     """Normalization after each convolution, as in ``cnn``."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
-    """Share of the head's inputs switched off in training (Srivastava et al., 2014); none in the
-    paper."""
+    """Dropout probability of the head's inputs (Srivastava et al., 2014); 0 in the paper."""
 
-    def module(self, data: DataSpec, learning: Learning) -> ResNet:
-        """The module for series, images or volumes of any size."""
-        return ResNet(self, data, learning)
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> ResNet:
+        """Build the module for series, images or volumes of any size."""
+        return ResNet(self, data, recipe)
 
 
 class Residual(nn.Module):
-    """A block that adds to its inputs: relu(x + layers(x)).
+    """A residual block: relu(x + layers(x)).
 
-    (B, num_in, *sizes) to (B, num_out, *sizes / stride rounded up); where that differs from the
-    inputs, these go through a convolution of 1 (the paper's option B).
+    It maps (B, num_in, *sizes) to (B, num_out, *⌈sizes / stride⌉). Where the shapes differ, x goes
+    through a convolution with kernel size 1 (option B of the paper).
     """
 
     def __init__(
         self, num_axes: int, num_in: int, width: int, stride: int, norm: NormName, bottleneck: bool = False
     ) -> None:
-        """Lay out the block.
+        """Build the layers.
 
         Args:
             num_axes: 1 for series, 2 for images, 3 for volumes.
-            num_in: feature maps of the inputs.
-            width: feature maps of its convolutions of 3; of the outputs, too, or four times as many
-                with a bottleneck.
-            stride: of its first convolution of 3.
+            num_in: input feature maps.
+            width: feature maps of the convolutions with kernel size 3; the output has as many, or
+                four times as many with a bottleneck.
+            stride: stride of the first convolution with kernel size 3.
             norm: normalization after each convolution.
-            bottleneck: three convolutions of 1, 3 and 1 in place of two of 3.
+            bottleneck: three convolutions with kernel sizes 1, 3, 1 instead of two with 3.
         """
         super().__init__()
         num_out = 4 * width if bottleneck else width
         layers: list[nn.Module] = []
         if bottleneck:
-            layers.append(convolved(num_axes, num_in, width, 1, norm=norm))
-        # With a bottleneck the paper strides in the convolution of 1, which then drops most of what
-        # it gets.
-        layers.append(convolved(num_axes, width if bottleneck else num_in, width, 3, norm=norm, stride=stride))
+            layers.append(convolution_block(num_axes, num_in, width, 1, norm=norm))
+        # In a bottleneck the paper puts the stride in the convolution with kernel size 1, which
+        # then ignores most of its inputs.
+        layers.append(convolution_block(num_axes, width if bottleneck else num_in, width, 3, norm=norm, stride=stride))
         self.layers = nn.Sequential(
             *layers,
             convolution(num_axes, width, num_out, 1 if bottleneck else 3, bias=norm == "none"),
@@ -93,10 +94,12 @@ class Residual(nn.Module):
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or num_in != num_out:
-            self.shortcut = convolved(num_axes, num_in, num_out, 1, norm=norm, activation_name="none", stride=stride)
+            self.shortcut = convolution_block(
+                num_axes, num_in, num_out, 1, norm=norm, activation_name="none", stride=stride
+            )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Add to the inputs."""
+        """Add the layers' outputs to the inputs."""
         total: torch.Tensor = self.shortcut(x) + self.layers(x)
         return total.relu()
 
@@ -104,8 +107,8 @@ class Residual(nn.Module):
 class ResNet(Supervised):
     """Stem, four stages of residual blocks, the mean over all positions, a linear head."""
 
-    def __init__(self, config: ResNetConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: ResNetConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         num_channels, *sizes = data.input_shape
         num_axes, num_in, bottleneck = len(sizes), config.width, config.depth >= 50
         blocks: list[nn.Module] = []
@@ -119,8 +122,9 @@ class ResNet(Supervised):
         self.classifier = nn.Sequential(
             GlobalAverage(), nn.Dropout(config.dropout), nn.Linear(num_in, data.num_outputs)
         )
-        begin_for_relu(self)
+        initialize_for_relu(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map inputs (batch, channels, *sizes) to (batch, num_outputs)."""
-        return judged(self.classifier, self.blocks(self.stem(x)))
+        """Map (B, C, *sizes) to (B, num_outputs)."""
+        outputs: torch.Tensor = self.classifier(self.blocks(self.stem(x)))
+        return outputs

@@ -1,4 +1,4 @@
-"""Recurrent network that feeds its state back at each step (Elman, 1990)."""
+"""Simple recurrent network (RNN), whose state feeds back at each step (Elman, 1990)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError
-from hpc_dl.learning.learner import Learning
-from hpc_dl.learning.sequence_model import KINDS, TASKS, SequenceModel, tells_next
+from hpc_dl.learning.recipe import TrainingRecipe
+from hpc_dl.learning.sequence_model import SEQUENCE_INPUTS, SEQUENCE_TASKS, SequenceModel, predicts_next
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.recurrent import RecurrentLayers, RecurrentOptions, State
 from hpc_dl.nn.sequences import mean_of_steps
@@ -21,33 +21,33 @@ from hpc_dl.nn.sequences import mean_of_steps
 class RNNConfig(RecurrentOptions, ModelConfig):
     """Layers of h(t) = tanh(W x(t) + U h(t − 1) + b)."""
 
-    inputs = KINDS
-    tasks = TASKS
+    inputs = SEQUENCE_INPUTS
+    tasks = SEQUENCE_TASKS
     small = {"hidden": 16, "embedding": 8, "vocabulary": 32}
 
     name: Literal["rnn"] = "rnn"
-    """Which architecture."""
+    """Name of the architecture."""
     activation: Literal["tanh", "relu"] = "tanh"
     """Activation of the states."""
 
-    def module(self, data: DataSpec, learning: Learning) -> Recurrent:
-        """The module for tokens, sequences and series.
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> Recurrent:
+        """Build the module for tokens, sequences and series.
 
         Raises:
-            ConfigError: the targets do not fit the steps, or an option does not fit the data.
+            ConfigError: the targets do not match the steps, or an option does not fit the data.
         """
-        return Recurrent(self, partial(nn.RNN, nonlinearity=self.activation), learning)
+        return Recurrent(self, partial(nn.RNN, nonlinearity=self.activation), recipe)
 
 
 class Recurrent(SequenceModel):
-    """Recurrent layers, then a linear head on the states of all steps, the last one, or their mean."""
+    """Recurrent layers, then a linear head on all states, the last state, or their mean."""
 
-    def __init__(self, options: RecurrentOptions, cell: Callable[..., nn.RNNBase], learning: Learning) -> None:
-        super().__init__(learning, options.embedding, options.vocabulary)
-        if options.bidirectional and tells_next(learning.data):
+    def __init__(self, options: RecurrentOptions, cell: Callable[..., nn.RNNBase], recipe: TrainingRecipe) -> None:
+        super().__init__(recipe, options.embedding, options.vocabulary)
+        if options.bidirectional and predicts_next(recipe.data):
             raise ConfigError.at(
                 "model.bidirectional",
-                "would read the next steps, which are to be told",
+                "would let the network read the next steps, which it has to predict",
                 value=True,
                 allowed="false where `data.targets` are later steps of the inputs",
             )
@@ -55,37 +55,34 @@ class Recurrent(SequenceModel):
         self.read_out = options.read_out
         self.head = nn.Linear(self.layers.size, self.num_outputs)
 
-    def judge(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
-        """Map (B, T, features) to (B, T, num_outputs) or (B, num_outputs), see
-        :class:`SequenceModel`.
-        """
+    def forward_steps(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
+        """Map (B, T, F) to (B, T, num_outputs) or (B, num_outputs), see :class:`SequenceModel`."""
         states, last, _ = self.layers(steps, lengths)
-        if not self.by_step:
+        if not self.per_step:
             states = last if self.read_out == "last" else mean_of_steps(states, lengths)
         outputs: Tensor = self.head(states)
         return outputs
 
     @torch.no_grad()
     def generate(self, start: Tensor, steps: int, temperature: float = 1.0, seed: int = 0) -> Tensor:
-        """Go on with a text: each next token is drawn from what the network tells of it, and read
-        in turn.
+        """Continue a text: sample each next token from the predicted probabilities.
 
         Args:
-            start: (B, T) int64 tokens to begin with, T at least 1, on the module's device.
-            steps: number of tokens to add.
-            temperature: divides the outputs; below 1 likely tokens become likelier, at 0 the
-                likeliest is taken.
-            seed: of the draws.
+            start: (B, T) int64 tokens of the text so far, T at least 1, on the module's device.
+            steps: number of tokens to generate.
+            temperature: divisor of the logits; below 1 likely tokens become likelier, 0 always
+                selects the likeliest.
+            seed: seed of the random numbers.
 
         Returns:
             (B, steps) int64 tokens.
 
         Raises:
-            ConfigError: the network was not made to tell the next token, or the temperature is
+            ConfigError: the network does not predict the next token, or the temperature is
                 negative.
         """
-        data = self.learning.data
-        if data.input_kind != "tokens" or not tells_next(data):
+        data = self.recipe.data
+        if data.input_kind != "tokens" or not predicts_next(data):
             raise ConfigError.at(
                 "data.targets", f"of {data.file} are not the next tokens", remedy="set `targets: null` with `windows`"
             )
@@ -94,7 +91,7 @@ class Recurrent(SequenceModel):
         training = self.training
         self.eval()
         generator = torch.Generator(start.device).manual_seed(seed)
-        found: list[Tensor] = []
+        generated: list[Tensor] = []
         state: State | None = None
         tokens = start
         for _ in range(steps):
@@ -104,6 +101,6 @@ class Recurrent(SequenceModel):
                 tokens = logits.argmax(1, keepdim=True)
             else:
                 tokens = torch.multinomial((logits / temperature).softmax(1), 1, generator=generator)
-            found.append(tokens)
+            generated.append(tokens)
         self.train(training)
-        return torch.cat(found, 1) if found else start[:, :0]
+        return torch.cat(generated, 1) if generated else start[:, :0]

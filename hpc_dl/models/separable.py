@@ -1,6 +1,4 @@
-"""Depthwise separable convolutions: each channel by itself, then 1×1 across channels (Chollet;
-Howard et al., 2017).
-"""
+"""Depthwise separable convolutions, as in Xception and MobileNet (Chollet; Howard et al., 2017)."""
 
 from __future__ import annotations
 
@@ -12,62 +10,60 @@ from torch import nn
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName
-from hpc_dl.nn.convolution import NormName, convolved, judged, separable
+from hpc_dl.nn.convolution import NormName, convolution_block, separable_convolution
 from hpc_dl.nn.pooling import GlobalAverage, overlapping_max_pooling
 from hpc_dl.schema import Unit
 
 
 class SeparableConfig(ModelConfig):
-    """A plain convolution, blocks of separable ones with a pooling before each, global average."""
+    """A plain convolution, blocks of separable convolutions, global average pooling."""
 
     inputs = ("series", "image", "volume")
     small = {"channels": [4, 8]}
 
     name: Literal["separable"] = "separable"
-    """Which architecture."""
+    """Name of the architecture."""
     channels: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2), Unit("feature maps per block")] = [
         32,
         64,
         128,
     ]
-    """Feature maps of the first convolution, then of each block of separable ones."""
+    """Feature maps of the first convolution, then of each block."""
     convolutions: Annotated[int, Field(ge=1), Unit("layers")] = 2
-    """Separable convolutions in each block."""
+    """Separable convolutions per block."""
     kernel_size: Annotated[int, Field(ge=1), Unit("pixels")] = 3
-    """Size of the kernels along each axis; odd, so that the padding keeps the size."""
+    """Size of the kernels along each axis; odd."""
     norm: NormName = "batch"
     """Normalization after each convolution, as in ``cnn``."""
     activation: ActivationName = "relu"
-    """Activation after each convolution, depthwise ones too (Howard et al., 2017)."""
+    """Activation after each convolution, including the depthwise ones (Howard et al., 2017)."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
-    """Share of the head's inputs switched off in training (Srivastava et al., 2014)."""
+    """Dropout probability of the head's inputs (Srivastava et al., 2014)."""
 
-    def module(self, data: DataSpec, learning: Learning) -> Separable:
-        """The module for series, images or volumes of any size.
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> Separable:
+        """Build the module for series, images or volumes of any size.
 
         Raises:
-            ConfigError: the kernel is even.
+            ConfigError: the kernel size is even.
         """
         if self.kernel_size % 2 == 0:
             raise ConfigError.at("model.kernel_size", "must be odd", value=self.kernel_size)
-        return Separable(self, data, learning)
+        return Separable(self, data, recipe)
 
 
 class Separable(Supervised):
-    """A plain convolution, blocks of separable ones that halve the size, the mean over all
-    positions, a linear head.
-    """
+    """A plain convolution, blocks of separable ones, the mean over all positions, a linear head."""
 
-    def __init__(self, config: SeparableConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: SeparableConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         num_axes = len(data.input_shape) - 1
         first, *others = config.channels
         layers: list[nn.Module] = [
-            convolved(
+            convolution_block(
                 num_axes,
                 data.num_channels,
                 first,
@@ -81,7 +77,7 @@ class Separable(Supervised):
             layers.append(overlapping_max_pooling(num_axes))
             for _ in range(config.convolutions):
                 layers.append(
-                    separable(
+                    separable_convolution(
                         num_axes,
                         num_in,
                         num_out,
@@ -97,5 +93,6 @@ class Separable(Supervised):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map inputs (batch, channels, *sizes) to (batch, num_outputs)."""
-        return judged(self.classifier, self.features(x))
+        """Map (B, C, *sizes) to (B, num_outputs)."""
+        outputs: torch.Tensor = self.classifier(self.features(x))
+        return outputs

@@ -1,9 +1,10 @@
-"""Sequence to sequence: recurrent encoder and decoder with attention (Sutskever et al., 2014;
-Bahdanau et al., 2015).
+"""Sequence to sequence: recurrent encoder and decoder with attention (Bahdanau et al., 2015).
 
-The decoder's states look up in the encoder's once they are there, and what they find is added for
-the output only (Luong et al., 2015): all steps of the targets are then computed at once in
-training.
+Encoder and decoder follow Sutskever et al. (2014). The attention reads the decoder's states after
+the recurrence, and its result is used for the output only (Luong et al., 2015): in training all
+steps of the targets are computed at once.
+
+Shapes: B samples, S steps of the inputs, T steps of the targets, K classes of the targets.
 """
 
 from __future__ import annotations
@@ -18,119 +19,117 @@ from torch.nn import functional
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError
-from hpc_dl.learning.learner import Learning
 from hpc_dl.learning.metrics import IGNORED
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
-from hpc_dl.nn.attention import Attention
+from hpc_dl.nn.attention import CrossAttention
 from hpc_dl.nn.recurrent import RecurrentLayers, RecurrentOptions, State
-from hpc_dl.nn.sequences import StepVectors, mask, pad, unpad
+from hpc_dl.nn.sequences import StepEmbedding, mask, pad, unpad
 from hpc_dl.schema import Unit
 
 
 class Seq2SeqConfig(ModelConfig):
-    """An encoder reads the tokens, a decoder writes the targets one after another until it writes
-    their end.
-    """
+    """An encoder reads the inputs; a decoder generates symbols up to the end symbol."""
 
     inputs = ("tokens",)
     tasks = ("sequence_to_sequence",)
     small = {"embedding": 8, "hidden": 8, "vocabulary": 32}
 
     name: Literal["seq2seq"] = "seq2seq"
-    """Which architecture."""
+    """Name of the architecture."""
     cell: Literal["gru", "lstm"] = "gru"
-    """Gated recurrent units (Cho et al., 2014) or long short-term memory (Hochreiter and
-    Schmidhuber, 1997)."""
+    """Recurrent cell: gated recurrent units (Cho et al., 2014) or long short-term memory
+    (Hochreiter and Schmidhuber, 1997)."""
     attention: Literal["none", "dot", "additive"] = "additive"
-    """How the decoder finds what it needs in the encoder's states: by their product (Luong et al.,
-    2015), by a small network (Bahdanau et al., 2015); with ``none`` it has the encoder's last state
-    alone."""
+    """Attention of the decoder to the encoder's states: by a product (``dot``, Luong et al., 2015),
+    by a small network (``additive``, Bahdanau et al., 2015), or ``none``: only the encoder's last
+    state is used."""
     vocabulary: Annotated[int | None, Field(ge=1), Unit("tokens")] = None
-    """Number of different tokens of the inputs; null takes that of the targets. Larger ones are
-    taken for the last one, the unknown."""
+    """Number of different input tokens; null: as many as in the targets. Larger token numbers are
+    treated as the last one, "unknown"."""
     embedding: Annotated[int, Field(ge=1), Unit("numbers")] = 64
-    """Size of the vector that stands for a token."""
+    """Size of the vector of a token."""
     hidden: Annotated[int, Field(ge=1), Unit("units")] = 64
-    """Units of each layer of the encoder, in each direction; a layer of the decoder has as many as
-    both together."""
+    """Hidden units of each encoder layer, in each direction; a decoder layer has as many as all
+    directions together."""
     layers: Annotated[int, Field(ge=1), Unit("layers")] = 1
-    """Recurrent layers of the encoder, and of the decoder."""
+    """Number of recurrent layers of the encoder, and of the decoder."""
     bidirectional: bool = True
-    """Read the inputs from their end, too (Schuster and Paliwal, 1997)."""
+    """Also read the inputs from their end (Schuster and Paliwal, 1997)."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
-    """Share of the tokens' vectors and of the states switched off in training on their way up, to
-    the next layer and to the outputs (Zaremba et al., 2014)."""
+    """Dropout probability of the tokens' vectors and of the states passed to the next layer and to
+    the outputs (Zaremba et al., 2014)."""
     max_length: Annotated[int, Field(ge=1), Unit("steps")] = 100
-    """Steps to write where no target tells how many."""
+    """Number of steps to generate where there is no target."""
 
-    def module(self, data: DataSpec, learning: Learning) -> Seq2Seq:
-        """The module for tokens and targets of different lengths.
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> Seq2Seq:
+        """Build the module for tokens and targets that differ in length.
 
         Raises:
-            ConfigError: they are not of lengths of their own.
+            ConfigError: inputs or targets all have the same length.
         """
         if not (data.inputs[0].ragged and data.targets[0].ragged):
             raise ConfigError.at(
                 "model.name",
-                f"needs inputs and targets that differ in length, which those of {data.file} do not",
+                f"needs inputs and targets of varying length, and those of {data.file} have a fixed length",
                 value=self.name,
-                remedy="store with each where its samples begin (`inputs_offsets`, `targets_offsets`), and leave out "
+                remedy="store the offsets of their samples (`inputs_offsets`, `targets_offsets`), and remove "
                 "`data.windows`",
             )
-        return Seq2Seq(self, data, learning)
+        return Seq2Seq(self, data, recipe)
 
 
 class Seq2Seq(Supervised):
     """Encoder, decoder, attention.
 
-    The symbols are the K classes of the targets and number K: a decoder's first input, and the last
-    thing it writes.
+    The symbols are the K classes of the targets, and symbol K: the first input of the decoder, and
+    the end symbol.
     """
 
-    def __init__(self, config: Seq2SeqConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: Seq2SeqConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         self.boundary = data.num_outputs
         self.max_length = config.max_length
         cell = {"gru": nn.GRU, "lstm": nn.LSTM}[config.cell]
         encoder = RecurrentOptions(
             hidden=config.hidden, layers=config.layers, bidirectional=config.bidirectional, dropout=config.dropout
         )
-        self.tokens = StepVectors(0, config.vocabulary or data.num_outputs, config.embedding)
+        self.tokens = StepEmbedding(0, config.vocabulary or data.num_outputs, config.embedding)
         self.encoder = RecurrentLayers(cell, config.embedding, encoder)
         width = self.encoder.size
         self.dropout = nn.Dropout(config.dropout)
         self.symbols = nn.Embedding(self.boundary + 1, config.embedding)
         decoder = RecurrentOptions(hidden=width, layers=config.layers, dropout=config.dropout)
         self.decoder = RecurrentLayers(cell, config.embedding, decoder)
-        self.attention = None if config.attention == "none" else Attention(config.attention, width)
+        self.attention = None if config.attention == "none" else CrossAttention(config.attention, width)
         self.combine = (
             nn.Identity() if self.attention is None else nn.Sequential(nn.Linear(2 * width, width), nn.Tanh())
         )
         self.head = nn.Linear(width, self.boundary + 1)
 
     def forward(self, x: Ragged, targets: Ragged | None = None) -> Tensor:
-        """Map samples of tokens to logits of symbols.
+        """Map token sequences to logits of symbols.
 
         Args:
             x: B samples of int64 tokens.
-            targets: B samples of int64 symbols, each with its end: the decoder is given what comes
-                before each of them (teacher forcing). None: it is given what it wrote itself,
-                always its likeliest symbol.
+            targets: B samples of int64 symbols, each with the end symbol; the decoder reads the
+                preceding target symbols (teacher forcing). None: it reads its own likeliest
+                symbols.
 
         Returns:
             (total steps of the targets, K + 1); without targets (B, max_length, K + 1).
         """
-        read = self._read(x)
+        encoded = self._encode(x)
         if targets is None:
-            return self._written(read, self.max_length)
-        wanted, lengths = pad(*targets)
-        before = functional.pad(wanted[:, :-1], (1, 0), value=self.boundary)
-        logits, _ = self._continued(before, read, read.state)
+            return self._generate(encoded, self.max_length)
+        labels, lengths = pad(*targets)
+        previous = functional.pad(labels[:, :-1], (1, 0), value=self.boundary)
+        logits, _ = self._decode(previous, encoded, encoded.state)
         return unpad(logits, lengths)
 
     def inputs_and_targets(self, batch: Any) -> tuple[Ragged, Ragged]:
-        """The inputs; the targets, each with its end."""
+        """Return the inputs, and the targets with the end symbol."""
         x, y = super().inputs_and_targets(batch)
         values, lengths = pad(*y)
         values = functional.pad(values, (0, 1)).scatter(1, lengths[:, None], self.boundary)
@@ -138,60 +137,57 @@ class Seq2Seq(Supervised):
         return x, Ragged(unpad(values, lengths + 1), offsets)
 
     def outputs_for(self, x: Ragged, y: Ragged) -> Tensor:
-        """(total steps, K + 1) logits of the targets' symbols, each after those before it."""
+        """Return the logits of the targets' symbols, (total steps, K + 1), with teacher forcing."""
         outputs: Tensor = self(x, y)
         return outputs
 
     def _evaluate(self, split: str, batch: Any) -> None:
-        """The loss is that of training; metrics judge what the decoder writes by itself."""
+        """Update the loss with teacher forcing, and the metrics with generated symbols."""
         x, y = self.inputs_and_targets(batch)
-        task = self.learning.task
+        task = self.recipe.task
         loss = task.loss(self.outputs_for(x, y), y)
         self.evaluation[f"{split}_loss"].update(loss, weight=task.weight(y))  # type: ignore[operator]
-        wanted, lengths = pad(*y)
-        wanted = wanted.masked_fill(~mask(lengths, wanted.shape[1]), IGNORED)
-        found = self._written(self._read(x), wanted.shape[1]).argmax(-1)
-        task.update(self.evaluation[split], found, wanted)  # type: ignore[arg-type]
+        labels, lengths = pad(*y)
+        labels = labels.masked_fill(~mask(lengths, labels.shape[1]), IGNORED)
+        predictions = self._generate(self._encode(x), labels.shape[1]).argmax(-1)
+        task.update(self.evaluation[split], predictions, labels)  # type: ignore[arg-type]
 
-    def _read(self, x: Ragged) -> _Read:
+    def _encode(self, x: Ragged) -> _Encoded:
         steps, lengths = pad(*x)
-        memory, _, after = self.encoder(self.dropout(self.tokens(steps)), lengths)
-        return _Read(memory, lengths, [_joined(state) for state in after])
+        memory, _, final = self.encoder(self.dropout(self.tokens(steps)), lengths)
+        return _Encoded(memory, lengths, [_joined_directions(state) for state in final])
 
-    def _continued(self, before: Tensor, read: _Read, state: State) -> tuple[Tensor, State]:
-        """(B, T, K + 1) logits of what follows each of the symbols ``before`` (B, T), and the state
-        after them.
+    def _decode(self, previous: Tensor, encoded: _Encoded, state: State) -> tuple[Tensor, State]:
+        """Return the logits (B, T, K + 1) after each of the ``previous`` symbols (B, T).
+
+        The second result is the decoder's final state.
         """
-        states, _, state = self.decoder(self.dropout(self.symbols(before)), None, state)
+        states, _, state = self.decoder(self.dropout(self.symbols(previous)), None, state)
         if self.attention is not None:
-            states = torch.cat([states, self.attention(states, read.memory, read.lengths)], dim=-1)
+            states = torch.cat([states, self.attention(states, encoded.memory, encoded.lengths)], dim=-1)
         return self.head(self.combine(states)), state
 
-    def _written(self, read: _Read, steps: int) -> Tensor:
-        """(B, steps, K + 1) logits, greedily; what follows an end is of no meaning."""
-        symbols = torch.full((len(read.memory), 1), self.boundary, device=read.memory.device)
-        state, written = read.state, []
+    def _generate(self, encoded: _Encoded, steps: int) -> Tensor:
+        """Generate greedily; return logits (B, steps, K + 1), meaningless after the end symbol."""
+        symbols = torch.full((len(encoded.memory), 1), self.boundary, device=encoded.memory.device)
+        state, generated = encoded.state, []
         for _ in range(steps):
-            logits, state = self._continued(symbols, read, state)
-            written.append(logits)
+            logits, state = self._decode(symbols, encoded, state)
+            generated.append(logits)
             symbols = logits.argmax(-1)
-        return torch.cat(written, dim=1)
+        return torch.cat(generated, dim=1)
 
 
-class _Read(NamedTuple):
-    """What the encoder made of B samples: (B, S, width) states, (B,) lengths, and the state to
-    begin to write with.
-    """
+class _Encoded(NamedTuple):
+    """The encoder's states (B, S, width), lengths (B,), and the decoder's initial state."""
 
     memory: Tensor
     lengths: Tensor
     state: State
 
 
-def _joined(state: Any) -> Any:
-    """Both directions of a layer's last state side by side: (directions, B, units) to (1, B,
-    directions * units).
-    """
-    if isinstance(state, tuple):  # an LSTM's: what it shows, and what it keeps
-        return tuple(map(_joined, state))
+def _joined_directions(state: Any) -> Any:
+    """Concatenate the directions of a layer's last state: (D, B, units) to (1, B, D · units)."""
+    if isinstance(state, tuple):  # hidden state and cell state of an LSTM
+        return tuple(map(_joined_directions, state))
     return state.transpose(0, 1).flatten(1)[None]

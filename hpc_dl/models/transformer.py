@@ -1,6 +1,4 @@
-"""Transformer encoder for tokens, sequences and series: self-attention of all steps (Vaswani et
-al., 2017).
-"""
+"""Transformer encoder: self-attention over the steps of a sequence (Vaswani et al., 2017)."""
 
 from __future__ import annotations
 
@@ -12,42 +10,47 @@ from torch import Tensor, nn
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, Fault
-from hpc_dl.learning.learner import Learning
-from hpc_dl.learning.sequence_model import KINDS, TASKS, SequenceModel, is_by_step, tells_next
+from hpc_dl.learning.recipe import TrainingRecipe
+from hpc_dl.learning.sequence_model import (
+    SEQUENCE_INPUTS,
+    SEQUENCE_TASKS,
+    SequenceModel,
+    has_step_targets,
+    predicts_next,
+)
 from hpc_dl.models.base import ModelConfig
-from hpc_dl.nn.attention import Encoder, EncoderOptions, Positions, PositionsName
+from hpc_dl.nn.attention import Encoder, EncoderOptions, PositionalEncoding, PositionsName
 from hpc_dl.nn.sequences import mean_of_steps
 from hpc_dl.schema import Unit
 
 
 class TransformerConfig(EncoderOptions, ModelConfig):
-    """Blocks of self-attention and dense layers; one output for each step, or one for all steps of
-    a sample.
-    """
+    """Blocks of self-attention and dense layers, with an output per step or per sample."""
 
-    inputs = KINDS
-    tasks = TASKS
+    inputs = SEQUENCE_INPUTS
+    tasks = SEQUENCE_TASKS
     small = {"width": 16, "depth": 1, "heads": 2, "dropout": 0.0, "vocabulary": 32}
 
     name: Literal["transformer"] = "transformer"
-    """Which architecture."""
+    """Name of the architecture."""
     positions: PositionsName = "sinusoidal"
-    """What tells a step's position: sines and cosines, vectors that are ``learned``, or ``none``,
-    where the order of the steps means nothing."""
+    """Positional encoding: ``sinusoidal``, ``learned`` vectors, or ``none``, where the order of the
+    steps has no meaning."""
     max_length: Annotated[int | None, Field(ge=1), Unit("steps")] = None
-    """Steps of the longest sample, for ``learned`` positions where samples differ in length."""
+    """Number of steps of the longest sample, for ``learned`` positions where samples differ in
+    length."""
     vocabulary: Annotated[int | None, Field(ge=1), Unit("tokens")] = None
-    """Number of different tokens, where the data do not tell; larger ones are taken for the last
-    one, the unknown."""
+    """Number of different tokens, where the data do not define it; larger token numbers are treated
+    as the last one, "unknown"."""
     causal: Literal["auto", True, False] = "auto"
-    """A step sees itself and earlier ones only. ``auto``: where the targets are later steps, such
-    as next tokens."""
+    """Attend only to the step itself and to earlier steps; ``auto``: where the targets are later
+    steps, such as next tokens."""
 
-    def module(self, data: DataSpec, learning: Learning) -> Transformer:
-        """The module for tokens, sequences and series.
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> Transformer:
+        """Build the module for tokens, sequences and series.
 
         Raises:
-            ConfigError: the targets do not fit the steps, or an option does not fit the data.
+            ConfigError: the targets do not match the steps, or an option does not fit the data.
         """
         faults = []
         if self.positions == "learned" and self.max_length is None and data.inputs[0].ragged:
@@ -55,64 +58,62 @@ class TransformerConfig(EncoderOptions, ModelConfig):
                 Fault(
                     "model.max_length",
                     f"is required for learned positions: the samples of {data.file} differ in length",
-                    remedy="set it to the steps of the longest, or take other `model.positions`",
+                    remedy="set it to the length of the longest sample, or choose other `model.positions`",
                 )
             )
-        if self.causal is False and tells_next(data):
+        if self.causal is False and predicts_next(data):
             faults.append(
                 Fault(
                     "model.causal",
-                    "would let a step see the next ones, which are to be told",
+                    "would let the network read the next steps, which it has to predict",
                     value=False,
                     allowed="auto or true where `data.targets` are later steps of the inputs",
                 )
             )
-        if self.causal is True and self.read_out == "class_token" and not is_by_step(data):
+        if self.causal is True and self.read_out == "class_token" and not has_step_targets(data):
             faults.append(
                 Fault(
                     "model.read_out",
-                    "is a token that comes first, and sees none of the steps where `model.causal` is true",
+                    "comes first, and with `model.causal: true` cannot attend to the steps",
                     value=self.read_out,
                     allowed="mean",
                 )
             )
         if faults:
             raise ConfigError(*faults)
-        return Transformer(self, learning)
+        return Transformer(self, recipe)
 
 
 class Transformer(SequenceModel):
-    """A vector for each step and its position, blocks of attention, a linear head."""
+    """Vectors of the steps and their positions, an encoder, a linear head."""
 
-    def __init__(self, config: TransformerConfig, learning: Learning) -> None:
-        super().__init__(learning, config.width, config.vocabulary)
-        data = learning.data
+    def __init__(self, config: TransformerConfig, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe, config.width, config.vocabulary)
+        data = recipe.data
         tokens = data.input_kind == "tokens"
         self.project = nn.Identity() if tokens else nn.Linear(self.steps.size, config.width)
-        with_token = config.read_out == "class_token" and not self.by_step
+        with_token = config.read_out == "class_token" and not self.per_step
         self.class_token = nn.Parameter(torch.randn(config.width)) if with_token else None
-        self.positions = Positions(config.positions, config.width, _longest(config, data))
-        self.causal = tells_next(data) if config.causal == "auto" else config.causal
+        self.positions = PositionalEncoding(config.positions, config.width, _longest(config, data))
+        self.causal = predicts_next(data) if config.causal == "auto" else config.causal
         self.encoder = Encoder(config)
         self.head = nn.Linear(config.width, self.num_outputs)
 
-    def judge(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
-        """Map (B, T, features) to (B, T, num_outputs) or (B, num_outputs), see
-        :class:`SequenceModel`.
-        """
+    def forward_steps(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
+        """Map (B, T, F) to (B, T, num_outputs) or (B, num_outputs), see :class:`SequenceModel`."""
         steps = self.positions(self.project(steps))
         if self.class_token is not None:
             steps = torch.cat([self.class_token.expand(len(steps), 1, -1), steps], dim=1)
             lengths = None if lengths is None else lengths + 1
         states = self.encoder(steps, lengths, self.causal)
-        if not self.by_step:
+        if not self.per_step:
             states = states[:, 0] if self.class_token is not None else mean_of_steps(states, lengths)
         outputs: Tensor = self.head(states)
         return outputs
 
 
 def _longest(config: TransformerConfig, data: DataSpec) -> int:
-    """Steps of the longest sample; 0 where that is not known, nor needed."""
+    """Return the number of steps of the longest sample; 0 where it is neither known nor needed."""
     field = data.inputs[0]
     if config.max_length is not None or field.ragged:
         return config.max_length or 0

@@ -1,8 +1,8 @@
-"""U-Net: a value for each pixel or voxel from what is around it, coarse and fine (Ronneberger et
-al., 2015).
+"""U-Net: dense prediction with skip connections between scales (Ronneberger et al., 2015).
 
-For volumes, see Çiçek et al. (2016). Unlike there, convolutions are padded, so that outputs are as
-large as inputs, and lengths that cannot be halved often enough are padded and cut back.
+For volumes, see Çiçek et al. (2016). Unlike in these papers, convolutions are padded, so that the
+outputs have the size of the inputs; sizes that cannot be halved often enough are padded first and
+cropped afterwards.
 """
 
 from __future__ import annotations
@@ -16,77 +16,73 @@ from torch import nn
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, Fault
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationName
-from hpc_dl.nn.convolution import NormName, convolution, convolved
+from hpc_dl.nn.convolution import NormName, convolution, convolution_block
 from hpc_dl.nn.pooling import pooling
-from hpc_dl.nn.upsampling import UpsamplingName, cut, padded, pointwise_faults, upsampling
+from hpc_dl.nn.upsampling import UpsamplingName, crop, dense_output_faults, pad_to_multiple, upsampling
 from hpc_dl.schema import Unit
 
 
 class UNetConfig(ModelConfig):
-    """Levels of two convolutions each, down by max pooling, up by upsampling, joined by skip
-    connections.
-    """
+    """Levels of two convolutions, with max pooling on the way down and upsampling on the way up."""
 
     inputs = ("series", "image", "volume")
     tasks = ("segmentation", "sequence_labeling", "reconstruction")
     small = {"depth": 2, "width": 8}
 
     name: Literal["unet"] = "unet"
-    """Which architecture."""
+    """Name of the architecture."""
     depth: Annotated[int, Field(ge=1), Unit("halvings")] = 3
-    """How often each axis is halved."""
+    """Number of times each axis is halved."""
     width: Annotated[int, Field(ge=1), Unit("feature maps")] = 16
-    """Feature maps of the first level; each level has twice those of the one above it (64 in the
-    original)."""
+    """Feature maps of the first level; each level has twice as many as the one above it; 64 in the
+    paper."""
     kernel_size: Annotated[int, Field(ge=1), Unit("positions")] = 3
-    """Length of the kernels along each axis; odd."""
+    """Size of the kernels along each axis; odd."""
     upsampling: UpsamplingName = "transposed"
-    """``transposed``: convolutions that are learned; ``interpolation``: linear, then a convolution
-    of kernel 1."""
+    """``transposed``: transposed convolutions; ``interpolation``: linear interpolation and a
+    convolution with kernel size 1."""
     skips: bool = True
-    """Hand each level's feature maps over to its counterpart on the way up. Without them everything
-    passes the lowest level, as in an autoencoder."""
+    """Concatenate the feature maps of each level on the way down to those on the way up. Without,
+    everything passes through the lowest level, as in an autoencoder."""
     norm: NormName = "batch"
-    """Normalization after each convolution; ``group`` or ``layer`` where a batch holds few samples."""
+    """Normalization after each convolution; ``group`` or ``layer`` for small batches."""
     activation: ActivationName = "relu"
     """Activation after each convolution."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
-    """Share of the lowest level's outputs switched off in training."""
+    """Dropout probability of the lowest level's outputs."""
 
-    def module(self, data: DataSpec, learning: Learning) -> UNet:
-        """The module for series, images or volumes with a target at each position.
+    def module(self, data: DataSpec, recipe: TrainingRecipe) -> UNet:
+        """Build the module for series, images or volumes with a target at each position.
 
         Raises:
-            ConfigError: the inputs are too small for so many halvings, the kernel is even, or
-                targets are of another shape.
+            ConfigError: the inputs are too small for the depth, the kernel size is even, or the
+                targets have another shape.
         """
         targets = [target.shape for target in data.targets]
-        faults = pointwise_faults(data.input_shape[1:], targets, "model.depth", self.depth, self.depth)
+        faults = dense_output_faults(data.input_shape[1:], targets, "model.depth", self.depth, self.depth)
         if self.kernel_size % 2 == 0:
             faults.append(Fault("model.kernel_size", "must be odd", value=self.kernel_size))
         if faults:
             raise ConfigError(*faults)
-        return UNet(self, data, learning)
+        return UNet(self, data, recipe)
 
 
 class UNet(Supervised):
-    """Convolutions on the way down, a lowest level, upsampling and convolutions on the way up, a
-    linear head.
-    """
+    """Levels on the way down, the lowest level, levels on the way up, a linear head."""
 
-    def __init__(self, config: UNetConfig, data: DataSpec, learning: Learning) -> None:
-        super().__init__(learning)
+    def __init__(self, config: UNetConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+        super().__init__(recipe)
         axes = len(data.input_shape) - 1
         settings: Any = {"norm": config.norm, "activation_name": config.activation}
 
         def level(num_in: int, num_out: int) -> nn.Sequential:
             return nn.Sequential(
-                convolved(axes, num_in, num_out, config.kernel_size, **settings),
-                convolved(axes, num_out, num_out, config.kernel_size, **settings),
+                convolution_block(axes, num_in, num_out, config.kernel_size, **settings),
+                convolution_block(axes, num_out, num_out, config.kernel_size, **settings),
             )
 
         *widths, lowest = [config.width << number for number in range(config.depth + 1)]
@@ -96,16 +92,14 @@ class UNet(Supervised):
         self.lowest = nn.Sequential(level(lowest // 2, lowest), nn.Dropout(config.dropout))
         self.rise = nn.ModuleList(upsampling(config.upsampling, axes, 2 * width, width) for width in widths[::-1])
         self.up = nn.ModuleList(level(joined * width, width) for width in widths[::-1])
-        self.head = convolution(axes, config.width, learning.task.output_shape[0])
+        self.head = convolution(axes, config.width, recipe.task.output_shape[0])
         self.skips = config.skips
         self.multiple = 2**config.depth
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (batch, channels, *sizes) to (batch, num_outputs, *sizes), or to as many channels for
-        reconstruction.
-        """
+        """Map (B, C, *sizes) to (B, num_outputs, *sizes); for reconstruction to (B, C, *sizes)."""
         sizes = x.shape[2:]
-        x = padded(x, self.multiple)
+        x = pad_to_multiple(x, self.multiple)
         levels = []
         for down in self.down:
             x = down(x)
@@ -115,4 +109,4 @@ class UNet(Supervised):
         for rise, up, level in zip(self.rise, self.up, reversed(levels), strict=True):
             x = rise(x)
             x = up(torch.cat([level, x], 1) if self.skips else x)
-        return cut(self.head(x), sizes)
+        return crop(self.head(x), sizes)

@@ -1,1 +1,1 @@
-"""Building blocks of networks, in pure torch.nn."""
+"""Building blocks of networks, in plain torch.nn."""

@@ -1,101 +1,84 @@
-"""Activation functions by their YAML name."""
+"""Activation functions by their YAML name. To add one, add its entry to ``ACTIVATIONS``."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-ActivationName = Literal[
-    "none",
-    "sigmoid",
-    "tanh",
-    "relu",
-    "centered_softplus",
-    "leaky_relu",
-    "very_leaky_relu",
-    "rrelu",
-    "prelu",
-    "elu",
-    "selu",
-    "gelu",
-    "silu",
-    "maxout",
-    "apl",
-]
-
 
 class CenteredSoftplus(nn.Module):
-    """ln(eˣ + 1) − ln 2: a smooth ReLU that is 0 at 0 (softplus: Dugas et al., 2001)."""
+    """Softplus shifted to be 0 at 0: ln(eˣ + 1) − ln 2 (softplus: Dugas et al., 2001)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape in, the same shape out."""
+        """Map x of any shape to the same shape."""
         return functional.softplus(x) - math.log(2)
 
 
 class Maxout(nn.Module):
-    """max over i of (aᵢ x + bᵢ): a convex function of straight pieces that is learned.
+    """Maximum of k learned lines, max over i of (aᵢ x + bᵢ): a convex, piecewise linear function.
 
-    The maxout unit of Goodfellow et al. (2013) takes the maximum of k numbers, each of which a
-    layer k times as wide has computed from all its inputs. Here the pieces are functions of the one
-    number that a layer of the usual width gives, and all features share them: the shape stays, and
-    2 k numbers are added to the network instead of k times its weights. It begins as a ReLU with
-    its corner cut off.
+    The maxout unit of Goodfellow et al. (2013) is the maximum of k numbers, and a layer k times as
+    wide computes them from all its inputs. Here the lines are functions of one number, which a
+    layer of the usual width computes, and all features share them: the shape stays the same, and
+    the network gets 2 k more parameters instead of k times its weights. The initial lines
+    approximate a ReLU.
     """
 
     def __init__(self, pieces: int = 3) -> None:
-        """Give each piece a stretch of the inputs.
+        """Initialize each line to be the maximum in one interval of x.
 
         Args:
-            pieces: k, at least 2; two begin as a ReLU.
+            pieces: k, the number of lines, at least 2; two lines start as a ReLU.
         """
         super().__init__()
         slopes = torch.linspace(0, 1, pieces)
         self.slopes = nn.Parameter(slopes)
-        # Neighbors cross between −1 and 1, one after the other: each piece is the highest
-        # somewhere.
+        # Neighboring lines cross between −1 and 1, in their order: each is the maximum somewhere.
         self.offsets = nn.Parameter(slopes * (1 - slopes))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape in, the same shape out."""
-        highest, *others = (
+        """Map x of any shape to the same shape."""
+        maximum, *others = (
             slope * x + offset for slope, offset in zip(self.slopes.unbind(), self.offsets.unbind(), strict=True)
         )
-        for piece in others:
-            highest = torch.maximum(highest, piece)
-        return highest
+        for line in others:
+            maximum = torch.maximum(maximum, line)
+        return maximum
 
 
 class AdaptivePiecewiseLinear(nn.Module):
-    """max(0, x) + Σ aᵢ max(0, bᵢ − x), with aᵢ and bᵢ learned (Agostinelli et al., 2015).
+    """Adaptive piecewise linear unit: max(0, x) + Σ aᵢ max(0, bᵢ − x), with learned aᵢ and bᵢ.
 
-    Agostinelli et al. give each unit its own; here all features share them, so that the shape needs
-    not be known. It begins close to a leaky ReLU.
+    Agostinelli et al. (2015) learn aᵢ and bᵢ for each unit; here all features share them, so that
+    the activation fits every shape. It starts close to a leaky ReLU.
     """
 
     def __init__(self, hinges: int = 2) -> None:
-        """Place the hinges at 0, −1, …
+        """Place the hinges bᵢ at 0, −1, …
 
         Args:
-            hinges: how many terms the sum has, at least 1; one begins as a leaky ReLU of 0.01.
+            hinges: number of terms of the sum, at least 1; one starts as a leaky ReLU of slope
+                0.01.
         """
         super().__init__()
         self.slopes = nn.Parameter(torch.full((hinges,), -0.01))
         self.hinges = nn.Parameter(-torch.arange(hinges, dtype=torch.get_default_dtype()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape in, the same shape out."""
+        """Map x of any shape to the same shape."""
         total = functional.relu(x)
         for slope, hinge in zip(self.slopes.unbind(), self.hinges.unbind(), strict=True):
             total = total + slope * functional.relu(hinge - x)
         return total
 
 
-_MAKERS: dict[str, Callable[[], nn.Module]] = {
+#: Builds each activation.
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "none": nn.Identity,
     "sigmoid": nn.Sigmoid,
     "tanh": nn.Tanh,
@@ -112,16 +95,20 @@ _MAKERS: dict[str, Callable[[], nn.Module]] = {
     "maxout": Maxout,
     "apl": AdaptivePiecewiseLinear,
 }
-assert tuple(_MAKERS) == get_args(ActivationName)
+
+if TYPE_CHECKING:
+    ActivationName = str
+else:
+    ActivationName = Literal[tuple(ACTIVATIONS)]
 
 
 def activation(name: ActivationName) -> nn.Module:
-    """A new module of the activation of that name; any shape in, the same shape out.
+    """Build the activation of that name; it maps x of any shape to the same shape.
 
     The slope below 0 is 0.01 for ``leaky_relu`` (Maas et al., 2013), 1/3 for ``very_leaky_relu``
-    (Graham, 2014), drawn anew from U(0.1, 0.5) for each number in training and 0.3 afterwards for
-    ``rrelu`` (Xu et al., 2015), one learned number that begins with 0.25 for ``prelu`` (He et al.,
-    2015). ``elu``: Clevert et al. (2016); ``selu``: Klambauer et al. (2017); ``gelu``: Hendrycks
-    and Gimpel (2016); ``silu``: x σ(x), Elfwing et al. (2018).
+    (Graham, 2014), and a learned number that starts at 0.25 for ``prelu`` (He et al., 2015). For
+    ``rrelu`` (Xu et al., 2015) it is drawn from U(0.1, 0.5) for each number in training, and 0.3 in
+    evaluation. ``elu``: Clevert et al. (2016); ``selu``: Klambauer et al. (2017); ``gelu``:
+    Hendrycks and Gimpel (2016); ``silu``: x σ(x), Elfwing et al. (2018).
     """
-    return _MAKERS[name]()
+    return ACTIVATIONS[name]()

@@ -1,6 +1,4 @@
-"""Losses of two networks that compete: a generator of samples and a discriminator that tells them
-from real ones.
-"""
+"""Losses of a generator of samples and of a discriminator of real and generated samples."""
 
 from __future__ import annotations
 
@@ -14,13 +12,13 @@ AdversarialLoss = Literal["plain", "relativistic"]
 
 
 def discriminator_loss(kind: AdversarialLoss, real: Tensor, fake: Tensor) -> Tensor:
-    """What the discriminator minimizes, the mean of a batch.
+    """Return the mean loss of the discriminator, a scalar.
 
     Args:
         kind: ``plain``: −log σ(real) − log(1 − σ(fake)) (Goodfellow et al., 2014);
             ``relativistic``: −log σ(real − fake) of pairs (Jolicoeur-Martineau, 2019).
-        real: (B,) judgments of real samples, high where they are taken for real.
-        fake: (B,) judgments of generated ones.
+        real: (B,) logits of real samples; high means real.
+        fake: (B,) logits of generated samples.
     """
     if kind == "plain":
         return functional.softplus(-real).mean() + functional.softplus(fake).mean()
@@ -28,23 +26,23 @@ def discriminator_loss(kind: AdversarialLoss, real: Tensor, fake: Tensor) -> Ten
 
 
 def generator_loss(kind: AdversarialLoss, real: Tensor, fake: Tensor) -> Tensor:
-    """What the generator minimizes, the mean of a batch; see :func:`discriminator_loss`.
+    """Return the mean loss of the generator, a scalar; see :func:`discriminator_loss`.
 
-    ``plain`` does not saturate: −log σ(fake), where the discriminator has the opposite of log(1 −
-    σ(fake)).
+    ``plain`` is the non-saturating loss: −log σ(fake) in place of log(1 − σ(fake)).
     """
     if kind == "plain":
         return functional.softplus(-fake).mean()
     return functional.softplus(real - fake).mean()
 
 
-def gradient_penalty(judgments: Tensor, samples: Tensor) -> Tensor:
-    """Mean of ½‖∇D(x)‖², R1 on real and R2 on generated samples (Mescheder et al., 2018); with a
-    graph.
+def gradient_penalty(logits: Tensor, samples: Tensor) -> Tensor:
+    """Return the mean of ½‖∇D(x)‖², which can be differentiated again.
+
+    R1 for real and R2 for generated samples (Mescheder et al., 2018).
 
     Args:
-        judgments: (B,) of the samples, each of its own sample alone.
-        samples: (B, …) that require gradients.
+        logits: (B,) of the samples; each depends on its own sample only.
+        samples: (B, …), require gradients.
     """
-    (gradients,) = torch.autograd.grad(judgments.sum(), samples, create_graph=True)
+    (gradients,) = torch.autograd.grad(logits.sum(), samples, create_graph=True)
     return gradients.flatten(1).square().sum(1).mean() / 2

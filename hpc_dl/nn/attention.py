@@ -1,9 +1,9 @@
-"""Attention, positions, and the encoder of a Transformer (Vaswani et al., 2017). B samples, T
-steps, W numbers a step.
+"""Attention, positional encoding and the encoder of a Transformer (Vaswani et al., 2017).
 
-The encoder's blocks are this project's own rather than torch's ``TransformerEncoderLayer``: that
-one keeps the weights of its attention in a parameter that is no layer, where ``model.init`` does
-not see them.
+Shapes: B samples, T steps, W numbers per step (the width).
+
+The encoder blocks are defined here because torch's ``TransformerEncoderLayer`` keeps the weights of
+its attention in a bare parameter, which ``model.init`` does not initialize.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ PositionsName = Literal["sinusoidal", "learned", "none"]
 ScoreName = Literal["dot", "additive"]
 
 
-def sinusoids(length: int, width: int, device: torch.device | None = None) -> Tensor:
-    """(length, width): sines and cosines of the position, of wavelengths from 2π to 20,000π
-    (Vaswani et al., 2017).
+def sinusoidal_encoding(length: int, width: int, device: torch.device | None = None) -> Tensor:
+    """Return sines and cosines of the positions, (length, width) (Vaswani et al., 2017).
+
+    The wavelengths go from 2π to 20,000π.
     """
     frequencies = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10_000) / width))
     angles = torch.arange(length, device=device)[:, None] * frequencies
@@ -35,44 +36,42 @@ def sinusoids(length: int, width: int, device: torch.device | None = None) -> Te
 
 
 class EncoderOptions(Section):
-    """The size of a Transformer's encoder."""
+    """Options of a Transformer encoder."""
 
     width: Annotated[int, Field(ge=1), Unit("numbers")] = 64
-    """Numbers that stand for a step, a multiple of ``heads``."""
+    """Size of the vector of a step; a multiple of ``heads``."""
     depth: Annotated[int, Field(ge=1), Unit("blocks")] = 2
-    """Blocks of attention and dense layers."""
+    """Number of blocks; each is self-attention followed by a dense network."""
     heads: Annotated[int, Field(ge=1), Unit("heads")] = 4
-    """Heads of each attention: each looks for something of its own, in its share of the width."""
+    """Attention heads per block; each uses its share of the width."""
     hidden: Annotated[int | None, Field(ge=1), Unit("units")] = None
-    """Units of each block's dense layer; null takes four times the width."""
+    """Hidden units of the dense network in each block; null means four times the width."""
     activation: ActivationName = "gelu"
-    """Activation of the dense layers."""
+    """Activation of the dense networks."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.1
-    """Share of each step's numbers, and of what each half of a block adds, that is switched off in
-    training."""
+    """Dropout probability, applied to the vectors of the steps and to the outputs of each attention
+    and each dense network."""
     read_out: Literal["mean", "class_token"] = "mean"
-    """What a sample is judged by: the ``mean`` of its steps, or a step of its own before them
-    (Devlin et al., 2019). Without meaning where each step is judged."""
+    """What the output of a sample is computed from: the ``mean`` of its steps, or a ``class_token``
+    that is added before them (Devlin et al., 2019). No effect where each step has a target."""
 
     @model_validator(mode="after")
     def _equal_heads(self) -> EncoderOptions:
         if self.width % self.heads:
-            raise ValueError(
-                f"`heads` must divide `width`: {self.width} numbers cannot be shared by {self.heads} heads"
-            )
+            raise ValueError(f"`width` must be a multiple of `heads`: {self.width} is not a multiple of {self.heads}")
         return self
 
 
-class Positions(nn.Module):
-    """Adds to each step what tells its position."""
+class PositionalEncoding(nn.Module):
+    """Adds the encoding of its position to each step."""
 
     def __init__(self, kind: PositionsName, width: int, max_length: int = 0) -> None:
-        """Begin with small random vectors where they are learned.
+        """Initialize learned positions with small random vectors.
 
         Args:
             kind: ``sinusoidal``, ``learned`` or ``none``.
-            width: numbers of a step.
-            max_length: steps of the longest sequence, for ``learned``.
+            width: W.
+            max_length: number of steps of the longest sequence, for ``learned``.
         """
         super().__init__()
         self.kind = kind
@@ -81,20 +80,20 @@ class Positions(nn.Module):
             nn.init.trunc_normal_(self.vectors, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, T, W) to the same.
+        """Map (B, T, W) to (B, T, W).
 
         Raises:
-            ConfigError: more steps than positions were learned.
+            ConfigError: there are more steps than learned positions.
         """
         if self.kind == "none":
             return x
         length, width = x.shape[1], x.shape[2]
         if self.kind == "sinusoidal":
-            return x + sinusoids(length, width, x.device).to(x.dtype)
+            return x + sinusoidal_encoding(length, width, x.device).to(x.dtype)
         if length > len(self.vectors):
             raise ConfigError.at(
                 "model.max_length",
-                f"a sample has {length} steps, and positions are learned for fewer",
+                f"is too small: a sample has {length} steps",
                 value=len(self.vectors),
                 remedy=f"set it to {length} or more, or `model.positions: sinusoidal`",
             )
@@ -102,9 +101,7 @@ class Positions(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Scaled dot-product attention of several heads, of each step to all, or to itself and earlier
-    ones only.
-    """
+    """Multi-head scaled dot-product attention of each step to all steps, or to the earlier ones."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -113,21 +110,26 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, present: Tensor | None = None, causal: bool = False) -> Tensor:
-        """Map (B, T, W) to the same; ``present`` (B, T) is false for what is not looked at."""
+        """Map (B, T, W) to (B, T, W).
+
+        Args:
+            x: (B, T, W).
+            present: (B, T) bool, False for padding; None without padding.
+            causal: whether each step attends only to itself and to earlier steps.
+        """
         q, k, v = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.queries_keys_values(x).chunk(3, -1)
         )
-        seen = None if present is None else present[:, None, None, :]
-        found = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=causal)
-        outputs: Tensor = self.out(found.transpose(1, 2).flatten(2))
+        allowed = None if present is None else present[:, None, None, :]
+        attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=allowed, is_causal=causal)
+        outputs: Tensor = self.out(attended.transpose(1, 2).flatten(2))
         return outputs
 
 
 class EncoderBlock(nn.Module):
-    """Self-attention, then two dense layers for each step, each normalized before and added to what
-    came in.
+    """Self-attention, then a dense network on each step, each with normalization and residual.
 
-    Normalized before rather than after, it learns without a warm-up that has to be tuned (Xiong et
+    With the normalization first (pre-norm), training needs no carefully tuned warm-up (Xiong et
     al., 2020).
     """
 
@@ -140,14 +142,14 @@ class EncoderBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, present: Tensor | None = None, causal: bool = False) -> Tensor:
-        """Map (B, T, W) to the same; the arguments are those of :class:`SelfAttention`."""
+        """Map (B, T, W) to (B, T, W); the arguments are those of :class:`SelfAttention`."""
         x = x + self.dropout(self.attention(self.attention_norm(x), present, causal))
-        added: Tensor = self.dropout(self.dense(self.dense_norm(x)))
-        return x + added
+        update: Tensor = self.dropout(self.dense(self.dense_norm(x)))
+        return x + update
 
 
 class Encoder(nn.Module):
-    """Blocks of attention and dense layers, and a last normalization."""
+    """A Transformer encoder: blocks of self-attention, and a final normalization."""
 
     def __init__(self, options: EncoderOptions) -> None:
         super().__init__()
@@ -160,19 +162,19 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, causal: bool = False) -> Tensor:
-        """Map the steps of each sample to as many.
+        """Encode the steps of each sample.
 
         Args:
             x: (B, T, W).
-            lengths: (B,) steps of each sample, what comes after them is not looked at; None where
-                all have T. A sample without steps counts as one of a single step.
-            causal: whether a step sees itself and earlier ones only.
+            lengths: (B,) number of steps of each sample, the steps after them are ignored; None
+                where all samples have T steps. A sample without steps is treated as one with a
+                single step.
+            causal: whether each step attends only to itself and to earlier steps.
 
         Returns:
             (B, T, W).
         """
-        # Padding comes last: where no step sees later ones, it is not seen without a mask, and
-        # faster.
+        # Padding comes last, so that causal attention ignores it without a mask, which is faster.
         present = None if lengths is None or causal else mask(lengths.clamp(min=1), x.shape[1])
         x = self.dropout(x)
         for block in self.blocks:
@@ -181,11 +183,11 @@ class Encoder(nn.Module):
         return normalized
 
 
-class Attention(nn.Module):
-    """What a decoder's states look up in the states of an encoder.
+class CrossAttention(nn.Module):
+    """Attention of a decoder's states to the states of an encoder.
 
-    The score of a pair is ``dot``, their product (Luong et al., 2015), or ``additive``, a small
-    network of both (Bahdanau et al., 2015).
+    The score of a pair of states is ``dot``, their product (Luong et al., 2015), or ``additive``,
+    the output of a small network (Bahdanau et al., 2015).
     """
 
     def __init__(self, score: ScoreName, width: int) -> None:
@@ -197,12 +199,12 @@ class Attention(nn.Module):
             self.score = nn.Linear(width, 1, bias=False)
 
     def forward(self, states: Tensor, memory: Tensor, lengths: Tensor) -> Tensor:
-        """Means of the memory, weighted by the softmax of the scores.
+        """Return means of the memory, weighted by the softmax of the scores.
 
         Args:
             states: (B, T, W) of the decoder.
             memory: (B, S, W) of the encoder.
-            lengths: (B,) steps of each memory, as for :class:`Encoder`.
+            lengths: (B,) number of steps of each memory, as for :class:`Encoder`.
 
         Returns:
             (B, T, W).
@@ -211,6 +213,6 @@ class Attention(nn.Module):
             scores = self.score(torch.tanh(self.query(states)[:, :, None] + self.key(memory)[:, None])).squeeze(-1)
         else:
             scores = states @ memory.mT
-        absent = ~mask(lengths.clamp(min=1), memory.shape[1])
-        found: Tensor = scores.masked_fill(absent[:, None], -math.inf).softmax(dim=-1) @ memory
-        return found
+        padding = ~mask(lengths.clamp(min=1), memory.shape[1])
+        attended: Tensor = scores.masked_fill(padding[:, None], -math.inf).softmax(dim=-1) @ memory
+        return attended

@@ -1,5 +1,6 @@
-"""The fixed point of a contraction, and its gradient without unrolling the iterations (Almeida,
-1987; Pineda, 1987).
+"""The fixed point of a contraction, with gradients that need not store the iterations.
+
+The method is that of Almeida (1987) and Pineda (1987).
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from torch import Tensor
 
 
 class FixedPoint(NamedTuple):
-    """What the iterations came to.
+    """The result of a fixed-point iteration.
 
     Attributes:
-        state: where the function gives what it gets.
-        iterations: how often the function was applied.
-        residual: largest change of an entry in the last iteration, as a share of the largest entry.
+        state: the fixed point, up to the residual.
+        iterations: how many times the function was applied.
+        residual: largest change of an entry in the last iteration, relative to the largest entry.
     """
 
     state: Tensor
@@ -26,18 +27,18 @@ class FixedPoint(NamedTuple):
 
 
 def solve(function: Callable[[Tensor], Tensor], start: Tensor, tolerance: float, max_iterations: int) -> FixedPoint:
-    """Apply a function again and again until its result stays; no gradient.
+    """Apply a function repeatedly until its result stops changing, without gradients.
 
     Args:
         function: a contraction, from any shape to the same one.
-        start: where to begin; every start leads to the same state (Banach, 1922).
-        tolerance: the residual to stop at; a few roundings at least.
-        max_iterations: stop then at the latest.
+        start: initial state; all initial states lead to the same fixed point (Banach, 1922).
+        tolerance: residual at which to stop; at least four times the machine precision is used.
+        max_iterations: maximum number of iterations.
     """
     state, residual, iterations = start.detach(), float("inf"), 0
-    enough = max(tolerance, 4 * torch.finfo(start.dtype).eps)
+    target = max(tolerance, 4 * torch.finfo(start.dtype).eps)
     with torch.no_grad():
-        while residual > enough and iterations < max_iterations:
+        while residual > target and iterations < max_iterations:
             new = function(state)
             largest = new.abs().max().clamp(min=torch.finfo(new.dtype).tiny) if new.numel() else new.new_ones(())
             residual = float((new - state).abs().max() / largest) if new.numel() else 0.0
@@ -48,25 +49,25 @@ def solve(function: Callable[[Tensor], Tensor], start: Tensor, tolerance: float,
 def fixed_point(
     function: Callable[[Tensor], Tensor], start: Tensor, tolerance: float, max_iterations: int
 ) -> FixedPoint:
-    """The fixed point H = F(H) with its gradient by the implicit function theorem.
+    """Return the fixed point H = F(H), with its gradient by the implicit function theorem.
 
-    The gradient g of H becomes y = g + (∂F/∂H)ᵀ y, which is a fixed point of a contraction as well
-    and is found in the same way; F's parameters get (∂F/∂θ)ᵀ y. The memory is that of one
+    The gradient g of H becomes y = g + (∂F/∂H)ᵀ y, the fixed point of another contraction, which is
+    found in the same way; the parameters of F get the gradient (∂F/∂θ)ᵀ y. Memory is needed for one
     application of F, however many there were (deep equilibrium models: Bai, Kolter and Koltun,
-    2019). Gradients of gradients are not right.
+    2019). Second derivatives are not correct.
 
     Args:
-        function: a contraction, from any shape to the same one.
-        start: where to begin; it gets no gradient.
-        tolerance: the residual to stop at, of the state and of the gradient.
-        max_iterations: stop then at the latest.
+        function: a contraction F, from any shape to the same one.
+        start: initial state; it gets no gradient.
+        tolerance: residual at which to stop, for the state and for the gradient.
+        max_iterations: maximum number of iterations.
     """
-    found = solve(function, start, tolerance, max_iterations)
+    solution = solve(function, start, tolerance, max_iterations)
     if not torch.is_grad_enabled():
-        return found
-    state = function(found.state)  # from here to the parameters
+        return solution
+    state = function(solution.state)  # one application with gradients of the parameters
     if state.requires_grad:
-        before = found.state.requires_grad_()
+        before = solution.state.requires_grad_()
         after = function(before)
 
         def adjoint(gradient: Tensor) -> Tensor:
@@ -76,4 +77,4 @@ def fixed_point(
             return solve(step, gradient, tolerance, max_iterations).state
 
         state.register_hook(adjoint)  # type: ignore[no-untyped-call]
-    return FixedPoint(state, found.iterations, found.residual)
+    return FixedPoint(state, solution.iterations, solution.residual)

@@ -1,4 +1,4 @@
-"""How weights begin: the ``model.init`` section."""
+"""Weight initialization: the ``model.init`` section."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _LAYERS = (nn.Linear, *_CONVOLUTIONS, *_TRANSPOSED)
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
-#: Inputs of one output, outputs of one input.
+#: Fan-in and fan-out: inputs of one output, outputs of one input.
 Fans = tuple[float, float]
 
 
 class Initialization(Section):
-    """How the weights of dense, convolutional and recurrent layers begin."""
+    """Initial weights of dense, convolutional and recurrent layers."""
 
     weights: WeightsName = "auto"
-    """``auto``: the architecture decides. ``glorot_uniform``: U(−r, r) with r = √(6 / (inputs +
-    outputs)), made for tanh and sigmoid (Glorot and Bengio, 2010); ``he_normal``: N(0, 2 / inputs),
-    made for ReLU (He et al., 2015); ``normal``: N(0, std²); ``orthogonal`` (Saxe et al., 2014)."""
+    """``auto``: the architecture's own; ``glorot_uniform``: U(−r, r) with r = √(6 / (fan-in +
+    fan-out)), and ``glorot_normal``, for tanh and sigmoid (Glorot and Bengio, 2010); ``he_normal``:
+    N(0, 2 / fan-in), and ``he_uniform``, for ReLU (He et al., 2015); ``normal``: N(0, std²);
+    ``orthogonal`` (Saxe et al., 2014); ``zeros``."""
     std: Annotated[float, Field(gt=0)] = 0.01
     """Standard deviation of ``normal``."""
     bias: Annotated[float, Field()] | None = None
-    """What every bias of dense and convolutional layers begins with (0, or 0.01 so that all ReLUs
-    are awake); null leaves it to the architecture."""
+    """Initial bias of dense and convolutional layers, such as 0, or 0.01 so that every ReLU is
+    active at first; null: the architecture's own."""
 
 
 def initialize(module: nn.Module, init: Initialization) -> None:
-    """Set the weights of all dense, convolutional and recurrent layers of a module anew, as
-    ``init`` says.
+    """Initialize the weights of all dense, convolutional and recurrent layers of a module.
 
-    Each gate of a recurrent layer has a matrix of its own; the biases of recurrent layers stay as
-    they are.
+    Each gate of a recurrent layer is initialized as a separate matrix; the biases of recurrent
+    layers are not changed.
     """
-    fill = _FILLS[init.weights]
+    fill = _INITIALIZERS[init.weights]
     for layer in module.modules():
         if isinstance(layer, nn.RNNBase) and fill is not None:
             for name, weight in layer.named_parameters():
@@ -62,12 +62,11 @@ def initialize(module: nn.Module, init: Initialization) -> None:
 
 
 def fans(layer: Layer) -> Fans:
-    """How many inputs go into one output of a layer, and into how many outputs one input goes;
-    borders aside.
+    """Return fan-in and fan-out of a layer, ignoring borders.
 
-    Unlike torch's own count this one knows of groups (a depthwise convolution has one input channel
-    for each output), of strides, and that a transposed convolution stores its weights the other way
-    round. Where a stride makes them differ from place to place it is their mean.
+    Unlike torch's own count, this one accounts for groups (an output of a depthwise convolution has
+    one input channel), for strides, and for the order of the weights in a transposed convolution.
+    Where a stride makes the number differ from place to place, it is the mean.
     """
     if isinstance(layer, nn.Linear):
         return layer.in_features, layer.out_features
@@ -89,7 +88,7 @@ def _uniform(weight: Tensor, std: float) -> None:
     nn.init.uniform_(weight, -r, r)
 
 
-_FILLS: dict[str, Callable[[Tensor, Fans, float], object] | None] = {
+_INITIALIZERS: dict[str, Callable[[Tensor, Fans, float], object] | None] = {
     "auto": None,
     "glorot_uniform": lambda weight, fans, _: _uniform(weight, _glorot(fans)),
     "glorot_normal": lambda weight, fans, _: nn.init.normal_(weight, std=_glorot(fans)),
@@ -99,15 +98,16 @@ _FILLS: dict[str, Callable[[Tensor, Fans, float], object] | None] = {
     "orthogonal": lambda weight, *_: nn.init.orthogonal_(weight),
     "zeros": lambda weight, *_: nn.init.zeros_(weight),
 }
-assert set(_FILLS) == set(get_args(WeightsName))
+assert set(_INITIALIZERS) == set(get_args(WeightsName))
 
 _SATURATING = ("tanh", "sigmoid")
 _RECTIFYING = ("relu", "leaky_relu", "very_leaky_relu", "rrelu", "prelu", "elu", "maxout", "apl")
 
 
-def poor_pairing(init: Initialization, activation: str) -> str | None:
-    """What to say where the beginning does not suit an activation: the signal shrinks or grows from
-    layer to layer.
+def initialization_warning(init: Initialization, activation: str) -> str | None:
+    """Return a warning if the initialization does not suit the activation, else None.
+
+    With an unsuitable one the signal shrinks or grows from layer to layer.
     """
     if init.weights.startswith("he") and activation in _SATURATING:
         return f"model.init.weights: {init.weights} is made for ReLU; {activation} learns better from glorot_uniform"

@@ -22,8 +22,9 @@ _AVERAGE: dict[int, type[nn.AvgPool1d | nn.AvgPool2d | nn.AvgPool3d]] = {
 
 
 def pooling(name: PoolingName, num_axes: int, size: int) -> nn.Module:
-    """Pooling of windows side by side, (B, C, *sizes) to (B, C, *sizes // size); what is left at
-    the end is dropped.
+    """Build the pooling of adjacent windows, (B, C, *sizes) to (B, C, *sizes // size).
+
+    Positions after the last full window are dropped.
     """
     if name == "none":
         return nn.Identity()
@@ -33,16 +34,14 @@ def pooling(name: PoolingName, num_axes: int, size: int) -> nn.Module:
 
 
 def overlapping_max_pooling(num_axes: int, stride: int = 2) -> nn.Module:
-    """The largest of three neighbors along each axis, (B, C, *sizes) to (B, C, *sizes / stride
-    rounded up).
-    """
+    """Build a max pooling with kernel 3, (B, C, *sizes) to (B, C, *⌈sizes / stride⌉)."""
     return _MAX[num_axes](3, stride, 1)
 
 
 class SumPool(nn.Module):
-    """Sums of windows side by side, (B, C, *sizes) to (B, C, *sizes // size).
+    """Sum pooling of adjacent windows, (B, C, *sizes) to (B, C, *sizes // size).
 
-    torch's LPPool of power 1 is the same, but gives no gradient where a sum is 0.
+    torch's LPPool with power 1 computes the same, but has no gradient where a sum is 0.
     """
 
     def __init__(self, num_axes: int, size: int) -> None:
@@ -57,9 +56,7 @@ class SumPool(nn.Module):
 
 
 class GlobalAverage(nn.Module):
-    """The mean over all positions, (B, C, *sizes) to (B, C), whatever the sizes (Lin, Chen and Yan,
-    2014).
-    """
+    """Mean over all positions, (B, C, *sizes) to (B, C), for any sizes (Lin et al., 2014)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Average over all positions."""

@@ -1,4 +1,4 @@
-"""Recurrent layers over padded steps, and the options that all recurrent networks have."""
+"""Recurrent layers for padded sequences, and their options."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from hpc_dl.schema import Section, Unit
 
-#: What a layer remembers after a step, as torch's layer of that kind gives it; one for each layer.
+#: The hidden states after a step, one for each layer, as torch's recurrent layers return them.
 State = Sequence[Any]
 
 
 class RecurrentOptions(Section):
-    """What can be chosen for every kind of recurrent network."""
+    """Options of recurrent networks."""
 
     hidden: Annotated[int, Field(ge=1), Unit("units")] = 128
-    """Units of each layer, in each direction."""
+    """Hidden units of each layer, in each direction."""
     layers: Annotated[int, Field(ge=1), Unit("layers")] = 1
-    """Recurrent layers, each of which reads the states of the one before."""
+    """Number of stacked recurrent layers."""
     bidirectional: bool = False
-    """Read each sample from its end, too (Schuster and Paliwal, 1997); not where the next step is
-    to be told."""
+    """Also read each sample from its end (Schuster and Paliwal, 1997); not possible where the next
+    step is predicted."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
-    """Share of the states switched off in training on their way up, to the next layer and to the
-    outputs, never on their way to the next step (Zaremba et al., 2014)."""
+    """Dropout probability of the states passed to the next layer and to the outputs, not of those
+    passed to the next step (Zaremba et al., 2014)."""
     embedding: Annotated[int, Field(ge=1), Unit("numbers")] = 64
-    """Size of the vector that stands for a token; without meaning for other inputs."""
+    """Size of the vector of a token; no effect for other inputs."""
     vocabulary: Annotated[int | None, Field(ge=1), Unit("tokens")] = None
-    """Number of different tokens, where the data do not tell; larger ones are taken for the last
-    one, the unknown."""
+    """Number of different tokens, where the data do not define it; larger token numbers are treated
+    as the last one, "unknown"."""
     read_out: Literal["last", "mean"] = "last"
-    """What a sample is judged by: the state after its ``last`` step, or the ``mean`` of the states
-    after all steps. Without meaning where each step is judged."""
+    """What the output of a sample is computed from: the state after its ``last`` step, or the
+    ``mean`` of the states after all steps. No effect where each step has a target."""
 
 
 class RecurrentLayers(nn.Module):
-    """Layers of ``nn.RNN``, ``nn.LSTM`` or ``nn.GRU``, one above the other.
+    """Stacked layers of ``nn.RNN``, ``nn.LSTM`` or ``nn.GRU``.
 
-    Each is a module of its own: cuDNN's dropout between the layers of a single module draws random
-    numbers that no checkpoint holds, and a resumed training would go another way.
+    Each layer is a separate module: the dropout that cuDNN applies between the layers of one module
+    uses random numbers that no checkpoint contains, so that a resumed training would differ.
 
     Attributes:
-        size: of the states: the units of all directions.
+        size: size of the states, that is, the units of all directions.
     """
 
     def __init__(self, cell: Callable[..., nn.RNNBase], num_inputs: int, options: RecurrentOptions) -> None:
-        """Make the layers.
+        """Build the layers.
 
         Args:
-            cell: makes one layer; called as ``nn.LSTM`` is.
+            cell: builds one layer; called like ``nn.LSTM``.
             num_inputs: features of a step.
             options: sizes, directions, dropout.
         """
@@ -72,13 +72,15 @@ class RecurrentLayers(nn.Module):
 
         Args:
             steps: (B, T, num_inputs).
-            lengths: (B,) steps of each sample, what comes after them is not read; None where all
-                have T. A sample without steps counts as one of a single step.
-            state: to begin with, as returned after the steps before these; None for zeros.
+            lengths: (B,) number of steps of each sample, the steps after them are ignored; None
+                where all samples have T steps. A sample without steps is treated as one with a
+                single step.
+            state: initial hidden states, as returned for the preceding steps; None for zeros.
 
         Returns:
-            (B, T, size) states of the last layer after each step, with dropout; (B, size) after the
-            last step of each sample, of both directions; and what the layers remember.
+            The states of the last layer after each step, with dropout, (B, T, size); the state
+            after the last step of each sample, of both directions, (B, size); and the final hidden
+            states of all layers.
         """
         num_steps = steps.shape[1]
         packed_lengths = None if lengths is None else lengths.clamp(min=1).cpu()
@@ -100,9 +102,7 @@ class RecurrentLayers(nn.Module):
 
 @torch.no_grad()
 def set_forget_bias(layer: nn.LSTM, bias: float) -> None:
-    """Let the forget gates of an LSTM begin with this bias; torch keeps it in two parts, which are
-    added.
-    """
+    """Set the initial bias of the forget gates; torch stores it as the sum of two parameters."""
     gate = slice(layer.hidden_size, 2 * layer.hidden_size)  # input, forget, cell, output
     for name, parameter in layer.named_parameters():
         if name.startswith("bias_"):

@@ -1,4 +1,4 @@
-"""How far generated samples are from real ones."""
+"""Measures of how similar generated samples are to real ones."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ _SHARE = 0.1
 
 
 def energy_distance(real: Tensor, fake: Tensor) -> Tensor:
-    """2 E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖ of (N, F) and (M, F): 0 only if they are alike (Székely,
-    Rizzo, 2013).
+    """Return 2 E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖, which is 0 only for equal distributions.
+
+    Energy distance of Székely and Rizzo (2013).
+
+    Args:
+        real: (N, F) samples X.
+        fake: (M, F) samples Y.
     """
     between, within, among = (torch.cdist(a, b).mean() for a, b in ((real, fake), (real, real), (fake, fake)))
     return 2 * between - within - among
 
 
 def coverage(real: Tensor, fake: Tensor) -> Tensor:
-    """Share of the real samples (N, F) that have a generated one (M, F) nearer than their fifth
-    real neighbor.
+    """Return the share of real samples (N, F) with a generated one (M, F) in their neighborhood.
 
-    0 where the generator misses all, about 1 − 2⁻⁵ for equal distributions and N = M (Naeem et al.,
-    2020).
+    The neighborhood reaches to the fifth nearest real sample. The share is 0 if the generator
+    covers no real sample, and about 1 − 2⁻⁵ for equal distributions and N = M (Naeem et al., 2020).
     """
     neighbors = min(_NEIGHBORS, len(real) - 1)
     radius = torch.cdist(real, real).kthvalue(neighbors + 1, dim=1).values  # the first is the sample itself
@@ -31,8 +35,7 @@ def coverage(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def modes_found(fake: Tensor, modes: Tensor, deviations: Tensor) -> tuple[Tensor, Tensor]:
-    """Compare generated samples with the Gaussians that the real ones come from, all equally
-    likely.
+    """Compare generated samples with the Gaussians of the real ones, which have equal weights.
 
     Args:
         fake: (M, F) generated samples.
@@ -40,10 +43,11 @@ def modes_found(fake: Tensor, modes: Tensor, deviations: Tensor) -> tuple[Tensor
         deviations: (K,) standard deviations.
 
     Returns:
-        How many modes get a tenth or more of their fair share of samples within three standard
-        deviations, and the share of the samples that are within three of some mode.
+        The number of modes that have at least a tenth of their expected number of samples within
+        three standard deviations, and the share of samples within three standard deviations of any
+        mode.
     """
     distance, nearest = (torch.cdist(fake, modes) / deviations).min(1)
-    good = nearest[distance <= _DEVIATIONS]
-    found = torch.bincount(good, minlength=len(modes)) >= max(1.0, _SHARE * len(fake) / len(modes))
-    return found.sum().float(), torch.tensor(len(good) / len(fake), device=fake.device)
+    close = nearest[distance <= _DEVIATIONS]
+    covered = torch.bincount(close, minlength=len(modes)) >= max(1.0, _SHARE * len(fake) / len(modes))
+    return covered.sum().float(), torch.tensor(len(close) / len(fake), device=fake.device)

@@ -1,5 +1,6 @@
-"""Steps of samples that may differ in length: padding, and what a network reads of them. B samples,
-T steps at most.
+"""Padding of samples of different lengths, and summaries of their steps.
+
+Shapes: B samples, at most T steps, F features.
 """
 
 from __future__ import annotations
@@ -9,19 +10,19 @@ from torch import Tensor, nn
 
 
 def mask(lengths: Tensor, num_steps: int) -> Tensor:
-    """Where there are steps: (B,) lengths to (B, num_steps) bool, False for padding."""
+    """Return where the steps are: (B,) lengths to (B, num_steps) bool, False for padding."""
     return torch.arange(num_steps, device=lengths.device) < lengths[:, None]
 
 
 def pad(values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """Put samples that lie one after another beside each other.
+    """Pad samples that are stored one after another.
 
     Args:
         values: (total steps, …) of all samples.
-        offsets: (B + 1,) where each sample begins, and the end.
+        offsets: (B + 1,) index of the first step of each sample, and the total.
 
     Returns:
-        (B, T, …) with zeros after a sample's end, T at least 1; and the (B,) lengths.
+        (B, T, …), padded with zeros, with T at least 1; and the lengths (B,).
     """
     lengths = offsets[1:] - offsets[:-1]
     num_steps = max(1, int(lengths.max()))
@@ -31,16 +32,16 @@ def pad(values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def unpad(padded: Tensor, lengths: Tensor) -> Tensor:
-    """The inverse of :func:`pad`: (B, T, …) to (total steps, …)."""
+    """Invert :func:`pad`: (B, T, …) to (total steps, …)."""
     return padded[mask(lengths, padded.shape[1])]
 
 
 def mean_of_steps(states: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Mean over the steps of each sample: (B, T, F) to (B, F).
+    """Average the steps of each sample: (B, T, F) to (B, F).
 
     Args:
-        states: of each step.
-        lengths: (B,) steps of each sample; None where all have T.
+        states: (B, T, F).
+        lengths: (B,) number of steps of each sample; None where all samples have T steps.
     """
     if lengths is None:
         return states.mean(1)
@@ -50,28 +51,26 @@ def mean_of_steps(states: Tensor, lengths: Tensor | None = None) -> Tensor:
 
 
 def last_step(states: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """The last step of each sample: (B, T, F) to (B, F); the arguments are those of
-    :func:`mean_of_steps`.
-    """
+    """Select the last step of each sample, (B, T, F) to (B, F); see :func:`mean_of_steps`."""
     if lengths is None:
         return states[:, -1]
     return states[torch.arange(len(states), device=states.device), lengths.clamp(min=1) - 1]
 
 
-class StepVectors(nn.Module):
-    """A vector for each step: the embedding of its token, or its features as they are.
+class StepEmbedding(nn.Module):
+    """A vector for each step: the embedding of its token, or its features unchanged.
 
     Attributes:
-        size: of the vectors.
+        size: size of the vectors.
     """
 
     def __init__(self, features: int, vocabulary: int | None = None, embedding: int = 0) -> None:
-        """Make the embedding, where there are tokens.
+        """Build the embedding, for tokens.
 
         Args:
-            features: values of a step, where it is not a token.
+            features: features of a step, where it is not a token.
             vocabulary: number of different tokens; None for steps of features.
-            embedding: size of a token's vector.
+            embedding: size of the vector of a token.
         """
         super().__init__()
         self.embedding = None if vocabulary is None else nn.Embedding(vocabulary, embedding)
@@ -80,8 +79,8 @@ class StepVectors(nn.Module):
     def forward(self, steps: Tensor) -> Tensor:
         """Map (B, T) int64 tokens, or (B, T, …) features of any type, to (B, T, size).
 
-        Tokens from the vocabulary's end on are taken for its last one, which stands for all that
-        are unknown.
+        Tokens beyond the vocabulary are mapped to its last one, which represents all unknown
+        tokens.
         """
         if self.embedding is not None:
             vectors: Tensor = self.embedding(steps.clamp(max=self.embedding.num_embeddings - 1))

@@ -1,4 +1,4 @@
-"""Upsampling along one, two or three axes, and the sizes that go with it."""
+"""Upsampling along one, two or three axes, and the padding that it needs."""
 
 from __future__ import annotations
 
@@ -23,52 +23,48 @@ _INTERPOLATIONS = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 def upsampling(name: UpsamplingName, num_axes: int, num_in: int, num_out: int) -> nn.Module:
-    """Twice the length along each axis, (B, num_in, *sizes) to (B, num_out, *(2 · sizes)).
+    """Build a layer that doubles each axis, (B, num_in, *sizes) to (B, num_out, *(2 · sizes)).
 
-    ``transposed``: a transposed convolution with kernel and stride 2, whose outputs do not overlap
-        (Ronneberger et al.,
-    2015); ``interpolation``: linear along each axis, then a convolution of kernel 1 for the
-    channels.
+    ``transposed``: a transposed convolution with kernel and stride 2, so that its outputs do not
+    overlap (Ronneberger et al., 2015); ``interpolation``: linear along each axis, after a
+    convolution with kernel 1.
     """
     if name == "transposed":
         return _TRANSPOSED[num_axes](num_in, num_out, 2, stride=2)
     return nn.Sequential(
-        # The cheaper layer first: it does not see that there are more positions.
+        # The convolution first: the other way around it would have to process more positions.
         convolution(num_axes, num_in, num_out),
         nn.Upsample(scale_factor=2, mode=_INTERPOLATIONS[num_axes], align_corners=False),
     )
 
 
-def unstrided(num_in: int, num_out: int, kernel_size: int, sizes: Sequence[int]) -> nn.Module:
-    """Transposed convolution to the sizes from before a convolution of stride 2 (Zeiler et al.,
-    2010).
+def strided_upsampling(num_in: int, num_out: int, kernel_size: int, sizes: Sequence[int]) -> nn.Module:
+    """Build a transposed convolution that reverses a stride of 2 (Zeiler et al., 2010).
 
     Args:
-        num_in: channels that come in, (B, num_in, *halved(sizes)).
-        num_out: channels that go out, (B, num_out, *sizes).
-        kernel_size: of the convolution, odd; its padding was ``same``.
-        sizes: of the convolution's inputs, odd or even.
+        num_in: input channels, (B, num_in, *halved(sizes)).
+        num_out: output channels, (B, num_out, *sizes).
+        kernel_size: kernel of the convolution that is reversed, odd; its padding was ``same``.
+        sizes: sizes before that convolution, odd or even.
     """
-    # Two lengths are halved to the same one; the padding of the outputs tells the even one from the
-    # odd one.
+    # 2 n − 1 and 2 n are both halved to n; the output padding restores the even length.
     even = tuple(1 - length % 2 for length in sizes)
-    kind = _TRANSPOSED[len(sizes)]
-    return kind(num_in, num_out, kernel_size, stride=2, padding=kernel_size // 2, output_padding=even)  # type: ignore[arg-type]
+    layer = _TRANSPOSED[len(sizes)]
+    return layer(num_in, num_out, kernel_size, stride=2, padding=kernel_size // 2, output_padding=even)  # type: ignore[arg-type]
 
 
 def halved(sizes: Sequence[int]) -> list[int]:
-    """What a convolution of stride 2 and padding ``same`` leaves of each length, odd or even."""
+    """Return the sizes after a convolution with stride 2 and padding ``same``."""
     return [(length + 1) // 2 for length in sizes]
 
 
-def interpolating(num_axes: int, num_channels: int, factor: int) -> nn.Module:
-    """A transposed convolution to ``factor`` times the length that begins as linear interpolation
-    (Long et al., 2015).
+def linear_upsampling(num_axes: int, num_channels: int, factor: int) -> nn.Module:
+    """Build a transposed convolution that starts as interpolation (Long et al., 2015).
 
     Args:
         num_axes: 1 for series, 2 for images, 3 for volumes.
-        num_channels: (B, num_channels, *sizes) to (B, num_channels, *(factor · sizes)).
-        factor: even.
+        num_channels: C, (B, C, *sizes) to (B, C, *(factor · sizes)).
+        factor: an even number.
     """
     layer = _TRANSPOSED[num_axes](num_channels, num_channels, 2 * factor, stride=factor, padding=factor // 2)
     triangle = 1 - (torch.arange(2 * factor) - (factor - 0.5)).abs() / factor
@@ -81,51 +77,47 @@ def interpolating(num_axes: int, num_channels: int, factor: int) -> nn.Module:
     return layer
 
 
-def padded(x: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Repeat the last values along each axis of (B, C, *sizes) until each length is a multiple of
-    ``multiple``.
-    """
+def pad_to_multiple(x: torch.Tensor, multiple: int) -> torch.Tensor:
+    """Repeat the last values along each axis of (B, C, *sizes) up to a multiple of ``multiple``."""
     missing = [-length % multiple for length in x.shape[2:]]
     if not any(missing):
         return x
-    # torch counts the axes from the last one, with what comes before and after.
+    # torch expects the amounts before and after each axis, from the last axis to the first.
     return functional.pad(x, [amount for after in missing[::-1] for amount in (0, after)], mode="replicate")
 
 
-def cut(x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
-    """The first positions along the axes of (B, C, …) as (B, C, *sizes): takes away what
-    :func:`padded` has added.
-    """
+def crop(x: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
+    """Crop (B, C, …) to (B, C, *sizes), which removes what :func:`pad_to_multiple` added."""
     for axis, length in enumerate(sizes, 2):
         x = x.narrow(axis, 0, length)
     return x
 
 
-def pointwise_faults(
+def dense_output_faults(
     sizes: tuple[int, ...], targets: Sequence[tuple[int, ...]], where: str, value: object, halvings: int
 ) -> list[Fault]:
-    """What keeps a network that halves the axes from giving a value at each position of its inputs.
+    """Return the reasons why a network that halves its inputs cannot predict at each position.
 
     Args:
-        sizes: of the inputs along their axes.
-        targets: shapes of what it learns for each sample, if anything.
-        where: the key that says how often the axes are halved.
-        value: of that key.
-        halvings: how often.
+        sizes: sizes of the inputs along their axes.
+        targets: shapes of the targets of a sample, if any.
+        where: the key that sets the number of halvings.
+        value: the value of that key.
+        halvings: the number of halvings.
     """
     faults = [
-        Fault("data.targets", "must be one class for each position", value=shape, allowed=str(sizes))
+        Fault("data.targets", "must have one class for each position", value=shape, allowed=str(sizes))
         for shape in targets
         if shape != sizes
     ]
     if min(sizes) >> halvings < 1:
-        most = min(sizes).bit_length() - 1
+        limit = min(sizes).bit_length() - 1
         faults.append(
             Fault(
                 where,
-                f"inputs of {'×'.join(map(str, sizes))} can be halved {most} times only, not {halvings} times",
+                f"halves the inputs {halvings} times, but {'×'.join(map(str, sizes))} can be halved only {limit} times",
                 value=value,
-                allowed=f"at most {most} halvings",
+                allowed=f"at most {limit} halvings",
             )
         )
     return faults

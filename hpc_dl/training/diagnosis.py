@@ -56,7 +56,7 @@ def diagnose(
         ``gradients``: the norm of each layer's gradient over that of its weights; ``dead`` and
         ``saturated``: shares of the units of an activation, unless zero; ``words``: sentences.
     """
-    task = model.learning.task
+    task = model.recipe.task
     home = next(model.parameters()).device
     modes = {module: module.training for module in model.modules()}
     model.to(device).eval()
@@ -66,7 +66,7 @@ def diagnose(
             activity = UnitActivity(model, hooks)
             losses = {"train": _mean_loss(model, train), "constant": constant_loss(task, [y for _, y in train])}
         gradients = _relative_gradients(model, train)
-        if "val" in model.learning.data.sizes:
+        if "val" in model.recipe.data.sizes:
             losses["val"] = _mean_loss(model, _sample(batches, "val", model, device))
     finally:
         model.to(home)
@@ -132,7 +132,7 @@ def constant_loss(task: Task, targets: list[Any]) -> float:
 
 def _sample(batches: HDF5DataModule, split: str, model: Supervised, device: torch.device) -> list[tuple[Any, Any]]:
     """Inputs and targets of some batches, evenly spread over a split."""
-    size = model.learning.data.sizes[split]
+    size = model.recipe.data.sizes[split]
     count = min(size, _SAMPLES)
     samples = np.linspace(0, size - 1, count).astype(np.intp)
     return [
@@ -142,7 +142,7 @@ def _sample(batches: HDF5DataModule, split: str, model: Supervised, device: torc
 
 
 def _mean_loss(model: Supervised, batches: list[tuple[Any, Any]]) -> float:
-    task, total, weight = model.learning.task, 0.0, 0
+    task, total, weight = model.recipe.task, 0.0, 0
     with torch.no_grad():
         for x, y in batches:
             outputs = model(x)
@@ -156,7 +156,7 @@ def _mean_loss(model: Supervised, batches: list[tuple[Any, Any]]) -> float:
 
 def _relative_gradients(model: Supervised, batches: list[tuple[Any, Any]]) -> dict[str, float]:
     """For each layer with weights: the norm of the mean gradient over the norm of the weights."""
-    task = model.learning.task
+    task = model.recipe.task
     model.zero_grad(set_to_none=True)
     with torch.enable_grad():
         for x, y in batches:

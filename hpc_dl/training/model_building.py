@@ -9,7 +9,7 @@ from torch.nn.parameter import UninitializedParameter
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.open_spec import class_counts
 from hpc_dl.data.spec import WITH_CLASSES, DataSpec
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.task import Task
 from hpc_dl.training.pretrained import freeze
 from hpc_dl.training.training_length import total_steps
@@ -24,8 +24,8 @@ def build_model(experiment: Experiment, data: DataSpec) -> pl.LightningModule:
     balanced = experiment.loss.class_weights == "balanced" and data.task in WITH_CLASSES
     counts = class_counts(experiment.data) if balanced else None
     task = Task(experiment.loss, data, experiment.metrics, counts)
-    learning = Learning(task, experiment.optimizer, experiment.schedule, total_steps(experiment, data))
-    model = experiment.model.build(data, learning)
+    recipe = TrainingRecipe(task, experiment.optimizer, experiment.schedule, total_steps(experiment, data))
+    model = experiment.model.build(data, recipe)
     freeze(model, experiment.model.freeze)
     return model
 

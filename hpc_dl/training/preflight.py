@@ -75,7 +75,7 @@ def _check_output_shape(model: Supervised, data: DataSpec) -> None:
     model.eval()
     tokens = data.input_kind == "tokens"
     outputs = model(torch.zeros(2, *data.input_shape, dtype=torch.int64 if tokens else torch.float32))
-    expected = (2, *model.learning.task.output_shape)
+    expected = (2, *model.recipe.task.output_shape)
     assert outputs.shape == expected, f"{type(model).__name__} returns {tuple(outputs.shape)} instead of {expected}"
 
 

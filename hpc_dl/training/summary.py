@@ -10,7 +10,7 @@ from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.models.base import ModelConfig
-from hpc_dl.nn.initialization import poor_pairing
+from hpc_dl.nn.initialization import initialization_warning
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.training.console import say
 from hpc_dl.training.model_building import num_parameters
@@ -62,7 +62,7 @@ def _initialization(experiment: Experiment) -> str:
     """A hint if the initial weights do not suit the activation."""
     if not isinstance(experiment.model, ModelConfig):
         return ""
-    return poor_pairing(experiment.model.init, getattr(experiment.model, "activation", "")) or ""
+    return initialization_warning(experiment.model.init, getattr(experiment.model, "activation", "")) or ""
 
 
 def _warm_up(experiment: Experiment, data: DataSpec) -> str:

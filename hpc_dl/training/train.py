@@ -157,7 +157,7 @@ def _configure_process(experiment: Experiment) -> None:
 def _diagnosis(attempt: Attempt) -> dict[str, Any] | None:
     """The diagnosis of a model with one network and one loss; ``None`` for others."""
     model = attempt.model
-    if not isinstance(model, Supervised) or model.learning.task.name == "sequence_to_sequence":
+    if not isinstance(model, Supervised) or model.recipe.task.name == "sequence_to_sequence":
         return None
     with attempt.watchdog.phase("diagnosing the trained model"):
         try:

@@ -31,7 +31,7 @@ def test_parameters_of_an_architecture(hpc_dl: HpcDl) -> None:
         "type": "list of integer",
         "default": [32, 64],
         "unit": "feature maps per block",
-        "meaning": "Feature maps of each block; the number of entries is the number of blocks.",
+        "meaning": "Feature maps of each block; the length of the list is the number of blocks.",
     }
     assert by_name["activation"]["type"].startswith("none | ") and "leaky_relu | " in by_name["activation"]["type"]
     assert by_name["norm"]["default"] == "batch"

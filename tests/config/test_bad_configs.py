@@ -12,6 +12,10 @@ from hpc_dl import models
 from hpc_dl.config import yaml
 from hpc_dl.data import sources
 from hpc_dl.data.spec import TASKS
+from hpc_dl.learning.losses import COMPATIBLE_LOSSES, LOSSES
+from hpc_dl.learning.optimizers import OPTIMIZERS
+from hpc_dl.learning.schedules import SCHEDULES
+from hpc_dl.nn.activations import ACTIVATIONS
 from tests import experiments
 from tests.config.conftest import Validate
 
@@ -21,6 +25,11 @@ TEXTS = {
     "models": ", ".join(models.names()),
     "sources": ", ".join(sources.names()),
     "tasks": ", ".join(TASKS),
+    "activations": ", ".join(ACTIVATIONS),
+    "losses": ", ".join(["auto", *LOSSES]),
+    "classification_losses": ", ".join(COMPATIBLE_LOSSES["classification"]),
+    "optimizers": ", ".join(OPTIMIZERS),
+    "schedules": ", ".join(SCHEDULES),
 }
 CASES = [
     pytest.param(case["config"], case.get("messages") or [case["message"]], id=f"{group}: {case['config']}"[:80])
@@ -79,16 +88,16 @@ def test_model_or_loss_that_does_not_fit_the_data_is_refused(validate: Validate,
     assert validate(content) == (
         2,
         [
-            f"hpc-dl: loss.name: does not fit {value_file}, whose targets are made for regression (data.task) "
-            "(got 'cross_entropy'; allowed: mse, half_mse, l1, huber)"
+            f"hpc-dl: loss.name: does not fit the task regression (data.task) of {value_file} "
+            f"(got 'cross_entropy'; allowed: {', '.join(COMPATIBLE_LOSSES['regression'])})"
         ],
     )
     assert validate(experiments.raw(value_file, model={"name": "cnn"})) == (
         2,
         [
-            f"hpc-dl: model.name: does not take inputs of kind vector (inputs (5,)), as {value_file} has them "
-            "(got 'cnn'; allowed: data of one of the kinds series, image, volume). "
-            "Choose another architecture; `hpc-dl models NAME` says what one takes"
+            f"hpc-dl: model.name: does not support inputs of kind vector (inputs (5,)), which {value_file} contains "
+            "(got 'cnn'; allowed: inputs of the kinds series, image, volume). "
+            "Choose another architecture; `hpc-dl models NAME` shows the supported inputs"
         ],
     )
 

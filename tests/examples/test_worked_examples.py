@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from hpc_dl.config.experiment import Experiment
-from hpc_dl.learning.losses import LossConfig, balanced_weights
+from hpc_dl.learning.class_weights import balanced_weights
+from hpc_dl.learning.losses import LossConfig
 from hpc_dl.learning.optimizers import OPTIMIZERS
 from hpc_dl.learning.task import Task
 from hpc_dl.models.cnn import CNNConfig
@@ -19,7 +20,7 @@ from hpc_dl.models.perceptron import Perceptron, PerceptronConfig
 from hpc_dl.nn.activations import activation
 from hpc_dl.training.training_length import total_steps
 from tests import experiments
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 TRUTH_TABLE = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 AND, OR, XOR = (torch.tensor(values) for values in ([0, 0, 0, 1], [0, 1, 1, 1], [0, 1, 1, 0]))
@@ -36,7 +37,7 @@ def set_values(parameter: Tensor, values: object) -> None:
 
 def test_one_step_of_backpropagation() -> None:
     data = spec("regression", input_shape=(2,), num_outputs=1)
-    network = MLPConfig(depth=1, width=2, activation="sigmoid", bias=False).build(data, learning(data))
+    network = MLPConfig(depth=1, width=2, activation="sigmoid", bias=False).build(data, training_recipe(data))
     hidden, head = dense_layers(network)
     set_values(hidden.weight, [[0.14, 0.19], [0.24, 0.29]])
     set_values(head.weight, [[0.35, 0.40]])
@@ -72,7 +73,7 @@ def test_gradients_match_the_chain_rule() -> None:
     gradients = [d1 * x[0], d1 * x[1], d2 * x[0], d2 * x[1], delta * h1, delta * h2]
 
     data = spec("regression", input_shape=(2,), num_outputs=1)
-    network = MLPConfig(depth=1, width=2, activation="sigmoid", bias=False).build(data, learning(data))
+    network = MLPConfig(depth=1, width=2, activation="sigmoid", bias=False).build(data, training_recipe(data))
     hidden, head = dense_layers(network)
     set_values(hidden.weight, w[:4])
     set_values(head.weight, w[4:])
@@ -102,7 +103,7 @@ def test_gradient_of_cross_entropy_is_softmax_minus_target() -> None:
 
 def test_linear_layer_is_a_matrix_product() -> None:
     data = spec("regression", input_shape=(3,), num_outputs=3)
-    network = LinearConfig(bias=False).build(data, learning(data))
+    network = LinearConfig(bias=False).build(data, training_recipe(data))
     set_values(dense_layers(network)[0].weight, [[1, -2, 2], [2, 1, -4], [1, -1, 0]])
     assert network(torch.tensor([[0.5, 0.9, -0.3]]))[0].tolist() == pytest.approx([-1.9, 3.1, -0.4])
 
@@ -124,7 +125,7 @@ def test_number_of_updates_for_100_samples(batch_size: int, epochs: int, updates
 
 def test_two_hidden_units_solve_xor() -> None:
     data = spec("regression", input_shape=(2,), num_outputs=1)
-    network = MLPConfig(depth=1, width=2, activation="relu").build(data, learning(data))
+    network = MLPConfig(depth=1, width=2, activation="relu").build(data, training_recipe(data))
     hidden, head = dense_layers(network)
     set_values(hidden.weight, [[1, 1], [1, 1]])
     set_values(hidden.bias, [0, -1])  # the number of ones, and whether both inputs are 1
@@ -135,7 +136,7 @@ def test_two_hidden_units_solve_xor() -> None:
 
 def test_no_plane_separates_xor() -> None:
     data = spec(input_shape=(2,), num_outputs=2)
-    network = LinearConfig().build(data, learning(data))
+    network = LinearConfig().build(data, training_recipe(data))
     layer = dense_layers(network)[0]
     for w1, w2, b in itertools.product(range(-4, 5), repeat=3):
         set_values(layer.weight, [[0, 0], [w1, w2]])
@@ -158,7 +159,7 @@ def perceptron_epoch(network: Perceptron, targets: Tensor, optimizer: torch.opti
 
 def perceptron() -> tuple[Perceptron, torch.optim.Optimizer]:
     data = spec(input_shape=(2,), num_outputs=2)
-    network = PerceptronConfig().build(data, learning(data))
+    network = PerceptronConfig().build(data, training_recipe(data))
     assert isinstance(network, Perceptron)
     return network, OPTIMIZERS["sgd"](name="sgd", lr=1.0).build(network.parameters())
 
@@ -203,7 +204,7 @@ def test_perceptron_never_learns_xor() -> None:
 def features(image: Tensor, config: CNNConfig) -> tuple[nn.Module, nn.Module]:
     """The network and its convolutional part, all convolutions with weights of 1."""
     data = spec(input_shape=tuple(image.shape[1:]))
-    network = config.build(data, learning(data)).eval()
+    network = config.build(data, training_recipe(data)).eval()
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.ones_(layer.weight)

@@ -1,4 +1,4 @@
-"""Each loss against its formula, by hand, and against torch's own where it has one."""
+"""Each loss compared with its formula, and with torch's own where it exists."""
 
 import math
 from dataclasses import replace
@@ -12,7 +12,8 @@ from torch.nn import functional
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec, FieldSpec
 from hpc_dl.errors import ConfigError
-from hpc_dl.learning.losses import FITTING, LOSSES, LossConfig, balanced_positives, balanced_weights
+from hpc_dl.learning.class_weights import balanced_label_weights, balanced_weights
+from hpc_dl.learning.losses import COMPATIBLE_LOSSES, LOSSES, LossConfig
 from hpc_dl.learning.task import Task
 from tests.experiments import spec
 
@@ -36,58 +37,58 @@ def probabilities(outputs: Tensor) -> list[list[float]]:
 P = [row[target] for row, target in zip(probabilities(OUTPUTS), TARGETS.tolist(), strict=True)]
 
 
-def test_cross_entropy_is_the_mean_surprise() -> None:
+def test_cross_entropy() -> None:
     assert loss(CLASSES, OUTPUTS, TARGETS) == pytest.approx(sum(-math.log(p) for p in P) / 4)
     assert loss(CLASSES, torch.zeros(4, 3), TARGETS) == pytest.approx(math.log(3))
 
 
-def test_label_smoothing_spreads_a_share_over_all_classes() -> None:
-    wanted = 0.0
+def test_label_smoothing() -> None:
+    expected = 0.0
     for row, target in zip(probabilities(OUTPUTS), TARGETS.tolist(), strict=True):
         soft = [0.3 / 3 + (0.7 if k == target else 0) for k in range(3)]
-        wanted -= sum(share * math.log(p) for share, p in zip(soft, row, strict=True)) / 4
-    assert loss(CLASSES, OUTPUTS, TARGETS, label_smoothing=0.3) == pytest.approx(wanted)
+        expected -= sum(share * math.log(p) for share, p in zip(soft, row, strict=True)) / 4
+    assert loss(CLASSES, OUTPUTS, TARGETS, label_smoothing=0.3) == pytest.approx(expected)
 
 
-def test_class_weights_multiply_what_a_sample_costs() -> None:
+def test_class_weights() -> None:
     weights = [2.0, 0.5, 1.0]
-    wanted = sum(-weights[y] * math.log(p) for p, y in zip(P, TARGETS.tolist(), strict=True)) / 4
-    assert loss(CLASSES, OUTPUTS, TARGETS, class_weights=weights) == pytest.approx(wanted)
+    expected = sum(-weights[y] * math.log(p) for p, y in zip(P, TARGETS.tolist(), strict=True)) / 4
+    assert loss(CLASSES, OUTPUTS, TARGETS, class_weights=weights) == pytest.approx(expected)
     assert loss(CLASSES, OUTPUTS, TARGETS, class_weights=[1.0, 1.0, 1.0]) == pytest.approx(
         loss(CLASSES, OUTPUTS, TARGETS)
     )
     # Torch divides by the sum of the weights instead of by the number of samples.
     theirs = functional.cross_entropy(OUTPUTS, TARGETS, torch.tensor(weights)).item()
-    assert wanted == pytest.approx(theirs * (2 + 1 + 0.5 + 0.5) / 4)
+    assert expected == pytest.approx(theirs * (2 + 1 + 0.5 + 0.5) / 4)
 
 
-@pytest.mark.parametrize("name", FITTING["classification"])
+@pytest.mark.parametrize("name", COMPATIBLE_LOSSES["classification"])
 @pytest.mark.parametrize("weights", ["none", [2.0, 0.5, 1.0]])
-def test_the_loss_of_a_batch_is_the_mean_over_its_samples(name: str, weights: Any) -> None:
+def test_batch_loss_is_the_mean_over_samples(name: str, weights: Any) -> None:
     whole = loss(CLASSES, OUTPUTS, TARGETS, name=name, class_weights=weights)
     each = [loss(CLASSES, OUTPUTS[i : i + 1], TARGETS[i : i + 1], name=name, class_weights=weights) for i in range(4)]
     assert whole == pytest.approx(sum(each) / 4)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 5.0])
-def test_focal_loss_forgets_what_is_known(gamma: float) -> None:
-    wanted = sum(-((1 - p) ** gamma) * math.log(p) for p in P) / 4
-    assert loss(CLASSES, OUTPUTS, TARGETS, name="focal", gamma=gamma) == pytest.approx(wanted)
+def test_focal(gamma: float) -> None:
+    expected = sum(-((1 - p) ** gamma) * math.log(p) for p in P) / 4
+    assert loss(CLASSES, OUTPUTS, TARGETS, name="focal", gamma=gamma) == pytest.approx(expected)
     weights = [2.0, 0.5, 1.0]
-    wanted = sum(-weights[y] * (1 - p) ** gamma * math.log(p) for p, y in zip(P, TARGETS.tolist(), strict=True)) / 4
-    found = loss(CLASSES, OUTPUTS, TARGETS, name="focal", gamma=gamma, class_weights=weights)
-    assert found == pytest.approx(wanted)
+    expected = sum(-weights[y] * (1 - p) ** gamma * math.log(p) for p, y in zip(P, TARGETS.tolist(), strict=True)) / 4
+    actual = loss(CLASSES, OUTPUTS, TARGETS, name="focal", gamma=gamma, class_weights=weights)
+    assert actual == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
-def test_focal_loss_has_a_gradient_for_what_is_known_for_sure(gamma: float) -> None:
+def test_focal_gradient_is_finite_for_saturated_outputs(gamma: float) -> None:
     outputs = torch.tensor([[200.0, 0.0, 0.0], [0.0, 200.0, 0.0]], requires_grad=True)
     Task(LossConfig(name="focal", gamma=gamma), CLASSES).loss(outputs, torch.tensor([0, 2])).backward()
     assert outputs.grad is not None and outputs.grad.isfinite().all()
     torch.testing.assert_close(outputs.grad[1], torch.tensor([0.0, 0.5, -0.5]))
 
 
-def test_hinge_and_perceptron_compare_with_the_best_of_the_others() -> None:
+def test_hinge_and_perceptron() -> None:
     # own − highest other: 1.5, −0.1, −4, 0
     assert loss(CLASSES, OUTPUTS, TARGETS, name="hinge") == pytest.approx((0 + 1.1 + 5 + 1) / 4)
     assert loss(CLASSES, OUTPUTS, TARGETS, name="perceptron") == pytest.approx((0 + 0.1 + 4 + 0) / 4)
@@ -95,17 +96,17 @@ def test_hinge_and_perceptron_compare_with_the_best_of_the_others() -> None:
     assert weighted == pytest.approx((0 + 2 * 1.1 + 3 * 5 + 3 * 1) / 4)
 
 
-def test_hinge_of_two_classes_is_torchs_which_divides_by_their_number() -> None:
+def test_hinge_of_two_classes_matches_torch() -> None:
     data, targets = spec(num_outputs=2), torch.tensor([0, 1, 1, 0])
     theirs = functional.multi_margin_loss(OUTPUTS[:, :2], targets).item()
     assert loss(data, OUTPUTS[:, :2], targets, name="hinge") == pytest.approx(2 * theirs)
 
 
-def test_the_perceptron_learns_from_mistakes_alone_and_from_a_tie() -> None:
+def test_perceptron_gradient() -> None:
     outputs = torch.tensor([[2.0, 1.0, 0.0], [1.0, 3.0, 0.0], [0.0, 0.0, -1.0]], requires_grad=True)
     Task(LossConfig(name="perceptron"), CLASSES).loss(outputs, torch.tensor([0, 0, 1])).backward()
-    wanted = torch.tensor([[0.0, 0, 0], [-1, 1, 0], [1, -1, 0]]) / 3
-    torch.testing.assert_close(outputs.grad, wanted)
+    expected = torch.tensor([[0.0, 0, 0], [-1, 1, 0], [1, -1, 0]]) / 3
+    torch.testing.assert_close(outputs.grad, expected)
 
 
 def soft_dice(p: list[float], g: list[int]) -> float:
@@ -113,12 +114,12 @@ def soft_dice(p: list[float], g: list[int]) -> float:
     return (2 * both + 1) / (sum(a * a for a in p) + sum(g) + 1)
 
 
-def test_dice_loss_is_the_mean_over_samples_and_classes() -> None:
+def test_dice() -> None:
     outputs = torch.randn(2, 3, 2, 2, generator=torch.Generator().manual_seed(0))
     targets = torch.tensor([[[0, 1], [1, 1]], [[0, 0], [2, 0]]])
-    found = outputs.softmax(1).flatten(2)
+    actual = outputs.softmax(1).flatten(2)
     coefficients = [
-        [soft_dice(found[i, k].tolist(), (targets[i].flatten() == k).int().tolist()) for k in range(3)]
+        [soft_dice(actual[i, k].tolist(), (targets[i].flatten() == k).int().tolist()) for k in range(3)]
         for i in range(2)
     ]
     flat = [value for row in coefficients for value in row]
@@ -132,22 +133,22 @@ def test_dice_loss_is_the_mean_over_samples_and_classes() -> None:
     )
 
 
-def test_dice_loss_is_nothing_where_all_is_right_and_nearly_one_where_nothing_is() -> None:
+def test_dice_of_perfect_and_wrong_outputs() -> None:
     targets = torch.randint(0, 2, (1, 40, 40), generator=torch.Generator().manual_seed(0))
     outputs = 40.0 * functional.one_hot(targets, 3).permute(0, 3, 1, 2)
-    assert loss(PIXELS, outputs, targets, name="dice") == pytest.approx(0, abs=1e-6), "the third class is not there"
-    # Of the classes 0 and 1, nothing is found; the third is still not there.
+    assert loss(PIXELS, outputs, targets, name="dice") == pytest.approx(0, abs=1e-6), "class 2 is absent"
+    # Nothing of classes 0 and 1 is predicted correctly; class 2 is still absent.
     assert loss(PIXELS, outputs[:, [1, 0, 2]], targets, name="dice") == pytest.approx(2 / 3, abs=1e-3)
 
 
-def test_dice_loss_of_ragged_samples_is_one_over_all_their_steps() -> None:
+def test_dice_of_ragged_samples() -> None:
     steps = Ragged(torch.tensor([0, 2, 1, 1]), torch.tensor([0, 1, 4]))
     p = OUTPUTS.softmax(1).T.tolist()
-    wanted = 1 - sum(soft_dice(p[k], (steps.values == k).int().tolist()) for k in range(3)) / 3
-    assert loss(PIXELS, OUTPUTS, steps, name="dice") == pytest.approx(wanted)
+    expected = 1 - sum(soft_dice(p[k], (steps.values == k).int().tolist()) for k in range(3)) / 3
+    assert loss(PIXELS, OUTPUTS, steps, name="dice") == pytest.approx(expected)
 
 
-def test_bce_counts_a_set_label_as_often_as_its_weight_says() -> None:
+def test_bce_with_label_weights() -> None:
     targets = torch.tensor([[1, 0, 1], [0, 0, 1], [1, 1, 0], [0, 1, 0]], dtype=torch.uint8)
     weights = [3.0, 1.0, 0.5]
     plain = weighted = 0.0
@@ -161,7 +162,7 @@ def test_bce_counts_a_set_label_as_often_as_its_weight_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted"),
+    ("name", "expected"),
     [
         # errors 0.5, −2, 0, 3
         ("mse", (0.25 + 4 + 9) / 4),
@@ -170,32 +171,32 @@ def test_bce_counts_a_set_label_as_often_as_its_weight_says() -> None:
         ("huber", (0.5 * 0.25 + (2 - 0.5) + (3 - 0.5)) / 4),
     ],
 )
-def test_losses_of_values(name: str, wanted: float) -> None:
+def test_regression_losses(name: str, expected: float) -> None:
     outputs, targets = torch.tensor([[0.5, -2.0], [1.0, 4.0]]), torch.tensor([[0.0, 0.0], [1.0, 1.0]])
-    assert loss(VALUES, outputs, targets, name=name) == pytest.approx(wanted)
+    assert loss(VALUES, outputs, targets, name=name) == pytest.approx(expected)
 
 
-def test_the_derivative_of_half_the_squared_error_is_the_error() -> None:
+def test_half_mse_derivative_is_the_error() -> None:
     data = spec("regression", input_shape=(5,), num_outputs=1)
     outputs = torch.tensor([[0.7]], requires_grad=True)
     Task(LossConfig(name="half_mse"), data).loss(outputs, torch.tensor([0.1])).backward()
     assert outputs.grad is not None and outputs.grad.item() == pytest.approx(0.6)
 
 
-def test_balanced_weights_let_all_classes_weigh_the_same() -> None:
+def test_balanced_weights() -> None:
     counts = [5000, 5000, 150, 50, 25]
     weights = balanced_weights(counts)
     assert weights == pytest.approx([10225 / 25000, 10225 / 25000, 10225 / 750, 10225 / 250, 10225 / 125])
     assert [w * n for w, n in zip(weights, counts, strict=True)] == pytest.approx([10225 / 5] * 5)
     assert balanced_weights([7, 7, 7]) == [1, 1, 1]
-    assert balanced_positives([25, 75, 50], 100) == [3, pytest.approx(1 / 3), 1]
+    assert balanced_label_weights([25, 75, 50], 100) == [3, pytest.approx(1 / 3), 1]
 
 
-def test_balanced_by_the_counts_of_the_training_split() -> None:
+def test_balanced_uses_training_counts() -> None:
     by_list = loss(CLASSES, OUTPUTS, TARGETS, class_weights=balanced_weights([40, 4, 4]))
     assert loss(CLASSES, OUTPUTS, TARGETS, counts=[40, 4, 4], class_weights="balanced") == pytest.approx(by_list)
     targets = torch.ones(4, 3)
-    by_list = loss(LABELS, OUTPUTS, targets, class_weights=balanced_positives([12, 24, 4], 48))
+    by_list = loss(LABELS, OUTPUTS, targets, class_weights=balanced_label_weights([12, 24, 4], 48))
     assert loss(LABELS, OUTPUTS, targets, counts=[12, 24, 4], class_weights="balanced") == pytest.approx(by_list)
 
 
@@ -203,7 +204,7 @@ REMEDY = "(got 'balanced'). Give the weights as a list"
 
 
 @pytest.mark.parametrize(
-    ("data", "config", "counts", "told"),
+    ("data", "config", "counts", "message"),
     [
         (
             CLASSES,
@@ -233,7 +234,7 @@ REMEDY = "(got 'balanced'). Give the weights as a list"
             PIXELS,
             {"class_weights": [1.0]},
             None,
-            "loss.class_weights: must be one for each of the 3 classes of /data/paper.h5 (got [1.0])",
+            "loss.class_weights: must have one weight for each of the 3 classes of /data/paper.h5 (got [1.0])",
         ),
         (
             LABELS,
@@ -244,24 +245,26 @@ REMEDY = "(got 'balanced'). Give the weights as a list"
         ),
     ],
 )
-def test_what_does_not_fit_is_told(data: DataSpec, config: dict[str, Any], counts: list[int] | None, told: str) -> None:
+def test_invalid_loss_options_raise(
+    data: DataSpec, config: dict[str, Any], counts: list[int] | None, message: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         Task(LossConfig(**config), data, class_counts=counts)
-    assert str(caught.value) == told
+    assert str(caught.value) == message
 
 
-def test_each_loss_fits_some_task_and_stays_finite_for_outputs_that_are_huge() -> None:
-    assert {name for fitting in FITTING.values() for name in fitting} - {"auto"} == set(LOSSES)
-    for name in FITTING["classification"] + FITTING["segmentation"]:
-        data = CLASSES if name in FITTING["classification"] else PIXELS
+def test_losses_are_finite_for_huge_outputs() -> None:
+    assert {name for fitting in COMPATIBLE_LOSSES.values() for name in fitting} - {"auto"} == set(LOSSES)
+    for name in COMPATIBLE_LOSSES["classification"] + COMPATIBLE_LOSSES["segmentation"]:
+        data = CLASSES if name in COMPATIBLE_LOSSES["classification"] else PIXELS
         outputs = (1e4 * OUTPUTS).requires_grad_()
-        found = Task(LossConfig(name=name), data).loss(outputs, TARGETS)  # type: ignore[arg-type]
-        found.backward()
-        assert found.isfinite() and outputs.grad is not None and outputs.grad.isfinite().all(), name
+        actual = Task(LossConfig(name=name), data).loss(outputs, TARGETS)  # type: ignore[arg-type]
+        actual.backward()
+        assert actual.isfinite() and outputs.grad is not None and outputs.grad.isfinite().all(), name
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "focal", "hinge"])
-def test_weights_follow_the_outputs_to_their_precision(name: Any) -> None:
+def test_class_weights_follow_the_precision(name: Any) -> None:
     task = Task(LossConfig(name=name, class_weights=[2.0, 0.5, 1.0]), CLASSES)
     exact = task.loss(OUTPUTS.double(), TARGETS)
     assert exact.dtype == torch.float64
@@ -269,7 +272,7 @@ def test_weights_follow_the_outputs_to_their_precision(name: Any) -> None:
     assert half.dtype == torch.bfloat16 and half.item() == pytest.approx(exact.item(), rel=0.02)
 
 
-def test_dice_of_many_pixels_is_counted_exactly_in_16_bit() -> None:
+def test_dice_of_many_pixels_in_16_bit() -> None:
     targets = torch.randint(0, 3, (1, 300, 300), generator=torch.Generator().manual_seed(0))
     outputs = torch.randn(1, 3, 300, 300, generator=torch.Generator().manual_seed(1)).half()
     task = Task(LossConfig(name="dice"), PIXELS)

@@ -1,4 +1,4 @@
-"""Each metric against a value counted by hand, over uneven batches."""
+"""Each metric compared with a value computed by hand, over uneven batches."""
 
 import math
 from dataclasses import replace
@@ -19,8 +19,8 @@ PIXELS = replace(spec(input_shape=(1, 2, 3)), task="segmentation", targets=(Fiel
 LABELS = replace(spec(num_outputs=2), task="multilabel", targets=(FieldSpec("targets", (2,), "uint8"),))
 
 
-def judged(data: DataSpec, outputs: Tensor, targets: Tensor, *names: str, first: int = 1) -> dict[str, float]:
-    """The metrics of so many samples and of the rest."""
+def computed(data: DataSpec, outputs: Tensor, targets: Tensor, *names: str, first: int = 1) -> dict[str, float]:
+    """Compute metrics over two batches, the first with ``first`` samples."""
     task = Task(LossConfig(), data, names)
     metrics = task.metrics("")
     task.update(metrics, outputs[:first], targets[:first])
@@ -29,7 +29,7 @@ def judged(data: DataSpec, outputs: Tensor, targets: Tensor, *names: str, first:
 
 
 def certain(classes: list[int], num_classes: int = 3) -> Tensor:
-    """Outputs that name these classes."""
+    """Outputs that predict these classes."""
     return 4 * torch.eye(num_classes)[classes]
 
 
@@ -39,73 +39,75 @@ TRUE = [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
 def test_classes() -> None:
-    found = judged(CLASSES, certain(FOUND), torch.tensor(TRUE), "accuracy", "balanced_accuracy", "f1", first=4)
-    assert found == pytest.approx(
+    actual = computed(CLASSES, certain(FOUND), torch.tensor(TRUE), "accuracy", "balanced_accuracy", "f1", first=4)
+    assert actual == pytest.approx(
         {
             "accuracy": 7 / 10,
             "balanced_accuracy": (3 / 4 + 2 / 3 + 2 / 3) / 3,
-            # 2 hits / (true + found): class 0 is 4 and 4 times, 1 is 3 and 3, 2 is 3 and 3
+            # 2 TP / (true + predicted): classes 0, 1 and 2 occur 4, 3 and 3 times in both
             "f1": (6 / 8 + 4 / 6 + 4 / 6) / 3,
         }
     )
 
 
-def test_a_class_that_is_not_there_has_no_part_in_the_balanced_accuracy() -> None:
-    found = judged(CLASSES, certain([0, 0, 1, 2]), torch.tensor([0, 0, 1, 1]), "balanced_accuracy", "f1")
-    assert found["balanced_accuracy"] == pytest.approx((1 + 1 / 2) / 2)
-    assert found["f1"] == pytest.approx((1 + 2 / 3 + 0) / 3), "it was found, and is not there: that is a mistake"
+def test_absent_class_does_not_affect_balanced_accuracy() -> None:
+    actual = computed(CLASSES, certain([0, 0, 1, 2]), torch.tensor([0, 0, 1, 1]), "balanced_accuracy", "f1")
+    assert actual["balanced_accuracy"] == pytest.approx((1 + 1 / 2) / 2)
+    assert actual["f1"] == pytest.approx((1 + 2 / 3 + 0) / 3), "predicting an absent class is a mistake"
 
 
-def test_a_majority_is_no_merit_in_the_balanced_accuracy() -> None:
+def test_balanced_accuracy_of_the_majority_class() -> None:
     targets = torch.tensor([0] * 35 + [1])
-    found = judged(spec(num_outputs=2), certain([0] * 36, 2), targets, "accuracy", "balanced_accuracy", first=20)
-    assert found == pytest.approx({"accuracy": 35 / 36, "balanced_accuracy": 1 / 2})
+    actual = computed(spec(num_outputs=2), certain([0] * 36, 2), targets, "accuracy", "balanced_accuracy", first=20)
+    assert actual == pytest.approx({"accuracy": 35 / 36, "balanced_accuracy": 1 / 2})
 
 
-def test_the_first_one_and_the_first_five() -> None:
+def test_top5() -> None:
     data = spec(num_outputs=7)
     outputs = torch.arange(7.0).repeat(4, 1)  # class 6 first, then 5, 4, 3, 2
-    found = judged(data, outputs, torch.tensor([6, 2, 1, 0]), "accuracy", "top5")
-    assert found == pytest.approx({"accuracy": 1 / 4, "top5": 2 / 4})
-    assert judged(CLASSES, certain(FOUND), torch.tensor(TRUE), "top5") == {"top5": 1}, "there are three classes only"
+    actual = computed(data, outputs, torch.tensor([6, 2, 1, 0]), "accuracy", "top5")
+    assert actual == pytest.approx({"accuracy": 1 / 4, "top5": 2 / 4})
+    assert computed(CLASSES, certain(FOUND), torch.tensor(TRUE), "top5") == {"top5": 1}, "there are only three classes"
 
 
 def area(scores: list[float], positive: list[bool]) -> float:
-    """The share of pairs in which the positive one has the higher score; a tie is half a pair (Mann
-    and Whitney)."""
+    """The share of pairs in which the positive has the higher score; ties count half.
+
+    This is the Mann-Whitney statistic.
+    """
     pairs = [(p, n) for p, is_p in zip(scores, positive, strict=True) if is_p
              for n, is_n in zip(scores, positive, strict=True) if not is_n]  # fmt: skip
     return sum(1.0 if p > n else 0.5 if p == n else 0.0 for p, n in pairs) / len(pairs)
 
 
-def test_the_area_under_the_curve_is_the_share_of_pairs_in_the_right_order() -> None:
+def test_auroc_of_two_classes() -> None:
     data = spec(num_outputs=2)
-    # The first batch lies in [0, 1] and must be taken for logits all the same.
+    # The first batch is within [0, 1], and must still be treated as logits.
     outputs = torch.tensor([[0.1, 0.9], [0.8, 0.2], [3.0, -1.0], [-2.0, 2.5], [0.0, 0.4], [1.0, 0.7]])
     targets = torch.tensor([1, 0, 0, 1, 0, 1])
     scores = (outputs[:, 1] - outputs[:, 0]).tolist()
-    wanted = area(scores, [y == 1 for y in targets.tolist()])
-    assert judged(data, outputs, targets, "auroc", first=2) == pytest.approx({"auroc": wanted})
-    assert wanted == pytest.approx(8 / 9)
+    expected = area(scores, [y == 1 for y in targets.tolist()])
+    assert computed(data, outputs, targets, "auroc", first=2) == pytest.approx({"auroc": expected})
+    assert expected == pytest.approx(8 / 9)
 
 
-def test_the_area_of_several_classes_is_the_mean_of_each_against_the_rest() -> None:
+def test_auroc_of_multiple_classes() -> None:
     outputs = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
     targets = torch.arange(20) % 3
     shares = outputs.softmax(1)
-    wanted = sum(area(shares[:, k].tolist(), (targets == k).tolist()) for k in range(3)) / 3
-    assert judged(CLASSES, outputs, targets, "auroc", first=7) == pytest.approx({"auroc": wanted})
+    expected = sum(area(shares[:, k].tolist(), (targets == k).tolist()) for k in range(3)) / 3
+    assert computed(CLASSES, outputs, targets, "auroc", first=7) == pytest.approx({"auroc": expected})
 
 
 def test_pixels() -> None:
     # All pixels:  true 0 0 0 0 | 0 0 | 1 1 1 | 2 2 2     found 0 0 0 0 | 1 1 | 1 1 0 | 2 0 0
     true = torch.tensor([[[0, 0, 0], [0, 0, 0]], [[1, 1, 1], [2, 2, 2]]])
-    found = torch.tensor([[[0, 0, 0], [0, 1, 1]], [[1, 1, 0], [2, 0, 0]]])
-    outputs = certain(found.flatten().tolist()).reshape(2, 2, 3, 3).permute(0, 3, 1, 2)
+    actual = torch.tensor([[[0, 0, 0], [0, 1, 1]], [[1, 1, 0], [2, 0, 0]]])
+    outputs = certain(actual.flatten().tolist()).reshape(2, 2, 3, 3).permute(0, 3, 1, 2)
     dice = (2 * 4 / (6 + 7), 2 * 2 / (3 + 4), 2 * 1 / (3 + 1))
     iou = (4 / (6 + 7 - 4), 2 / (3 + 4 - 2), 1 / (3 + 1 - 1))
     names = ("accuracy", "dice", "iou", "dice_foreground", "iou_foreground", "balanced_accuracy")
-    assert judged(PIXELS, outputs, true, *names) == pytest.approx(
+    assert computed(PIXELS, outputs, true, *names) == pytest.approx(
         {
             "accuracy": 7 / 12,
             "dice": sum(dice) / 3,
@@ -117,37 +119,37 @@ def test_pixels() -> None:
     )
 
 
-def test_background_alone_flatters_dice_but_not_that_of_the_foreground() -> None:
+def test_foreground_metrics_ignore_the_background() -> None:
     true = torch.zeros(2, 2, 3, dtype=torch.int64)
     true[0, 0, 0] = 1
     nothing = certain([0] * 12).reshape(2, 2, 3, 3).permute(0, 3, 1, 2)
-    found = judged(PIXELS, nothing, true, "dice", "dice_foreground", "iou_foreground")
-    assert found == pytest.approx({"dice": (22 / 23 + 0) / 2, "dice_foreground": 0, "iou_foreground": 0})
-    # Class 2 is neither there nor found: it takes no part. A false alarm on the background does.
+    actual = computed(PIXELS, nothing, true, "dice", "dice_foreground", "iou_foreground")
+    assert actual == pytest.approx({"dice": (22 / 23 + 0) / 2, "dice_foreground": 0, "iou_foreground": 0})
+    # Class 2 is neither present nor predicted, and does not count. A false positive does.
     outputs = certain([1, 1] + [0] * 10).reshape(2, 2, 3, 3).permute(0, 3, 1, 2)
-    found = judged(PIXELS, outputs, true, "dice_foreground", "iou_foreground")
-    assert found == pytest.approx({"dice_foreground": 2 / 3, "iou_foreground": 1 / 2})
-    empty = judged(PIXELS, nothing, torch.zeros(2, 2, 3, dtype=torch.int64), "dice_foreground")
-    assert math.isnan(empty["dice_foreground"]), "there is nothing to judge"
+    actual = computed(PIXELS, outputs, true, "dice_foreground", "iou_foreground")
+    assert actual == pytest.approx({"dice_foreground": 2 / 3, "iou_foreground": 1 / 2})
+    empty = computed(PIXELS, nothing, torch.zeros(2, 2, 3, dtype=torch.int64), "dice_foreground")
+    assert math.isnan(empty["dice_foreground"]), "no foreground exists"
 
 
-def test_bits_per_step_are_the_mean_over_all_steps() -> None:
+def test_bits_per_step() -> None:
     outputs = torch.zeros(3, 3, 2)
     outputs[0, 1] = math.log(6)  # 6 of 8 for class 1
     targets = torch.tensor([[1, 0], [2, 1], [0, 0]])
     bits = (math.log2(8 / 6) + math.log2(8) + 4 * math.log2(3)) / 6
     data = replace(PIXELS, targets=(FieldSpec("targets", (2,), "int64"),))
-    assert judged(data, outputs, targets, "bits_per_step") == pytest.approx({"bits_per_step": bits})
+    assert computed(data, outputs, targets, "bits_per_step") == pytest.approx({"bits_per_step": bits})
 
 
-def test_several_labels() -> None:
-    # Logits that all lie in [0, 1] in the first batch: each says that the label is set.
+def test_multilabel() -> None:
+    # In the first batch all logits are within [0, 1]: each predicts that the label is set.
     outputs = torch.tensor([[0.1, 0.2], [0.3, 0.4], [2.0, -1.0], [-3.0, -1.0], [-1.0, 5.0]])
     targets = torch.tensor([[1, 0], [1, 1], [1, 0], [0, 0], [1, 0]])
-    found = judged(LABELS, outputs, targets, "accuracy", "balanced_accuracy", "f1", "exact_match", "auroc", first=2)
+    actual = computed(LABELS, outputs, targets, "accuracy", "balanced_accuracy", "f1", "exact_match", "auroc", first=2)
     area_0 = area([0.1, 0.3, 2, -3, -1], [True, True, True, False, True])
     area_1 = area([0.2, 0.4, -1, -1, 5], [False, True, False, False, False])
-    assert found == pytest.approx(
+    assert actual == pytest.approx(
         {
             "accuracy": 7 / 10,
             # label 0: 3 of 4 set, 1 of 1 not set; label 1: 1 of 1, 2 of 4
@@ -159,40 +161,40 @@ def test_several_labels() -> None:
     )
 
 
-def test_a_label_that_is_never_set_is_judged_by_where_it_is_not() -> None:
+def test_balanced_accuracy_of_a_label_that_is_never_set() -> None:
     outputs, targets = torch.tensor([[9.0, -9.0], [-9.0, -9.0], [9.0, 9.0]]), torch.tensor([[1, 0], [0, 0], [0, 0]])
-    found = judged(LABELS, outputs, targets, "balanced_accuracy")
-    assert found["balanced_accuracy"] == pytest.approx(((1 + 1 / 2) / 2 + 2 / 3) / 2)
+    actual = computed(LABELS, outputs, targets, "balanced_accuracy")
+    assert actual["balanced_accuracy"] == pytest.approx(((1 + 1 / 2) / 2 + 2 / 3) / 2)
 
 
 def test_values() -> None:
     data = spec("regression", input_shape=(5,), num_outputs=2)
     outputs = torch.tensor([[1.0, 10.0], [2.0, 10.0], [4.0, 16.0]])
     targets = torch.tensor([[1.0, 10.0], [2.0, 12.0], [3.0, 14.0]])
-    assert judged(data, outputs, targets, "mse", "mae", "r2") == pytest.approx(
-        # Scatter of the targets about their means 2 and 12: 2 and 8
+    assert computed(data, outputs, targets, "mse", "mae", "r2") == pytest.approx(
+        # Sum of squared deviations of the targets from their means 2 and 12: 2 and 8
         {"mse": (1 + 4 + 4) / 6, "mae": (1 + 2 + 2) / 6, "r2": ((1 - 1 / 2) + (1 - 8 / 8)) / 2}
     )
 
 
-def test_the_confusion_matrix_and_what_it_says_of_each_class() -> None:
+def test_confusion_matrix_and_per_class_metrics() -> None:
     matrix = confusion_matrix(CLASSES)
     matrix.update(certain(FOUND[:4]), torch.tensor(TRUE[:4]))
     matrix.update(certain(FOUND[4:]), torch.tensor(TRUE[4:]))
     assert matrix.compute().tolist() == [[3, 1, 0], [0, 2, 1], [1, 0, 2]]
-    found = per_class(torch.tensor([[3, 1, 0, 0], [0, 2, 2, 0], [0, 0, 0, 0], [0, 0, 0, 0]]))
-    wanted = {
+    actual = per_class(torch.tensor([[3, 1, 0, 0], [0, 2, 2, 0], [0, 0, 0, 0], [0, 0, 0, 0]]))
+    expected = {
         "precision": [1, 2 / 3, 0, math.nan],
         "recall": [3 / 4, 2 / 4, math.nan, math.nan],
         "f1": [6 / 7, 4 / 7, 0, math.nan],
         "iou": [3 / 4, 2 / 5, 0, math.nan],
     }
-    assert {name: values.tolist() for name, values in found.items()} == {
-        name: pytest.approx(values, nan_ok=True) for name, values in wanted.items()
+    assert {name: values.tolist() for name, values in actual.items()} == {
+        name: pytest.approx(values, nan_ok=True) for name, values in expected.items()
     }
 
 
-def test_the_confusion_matrix_of_labels_and_of_pixels() -> None:
+def test_confusion_matrix_of_labels_and_pixels() -> None:
     matrix = confusion_matrix(LABELS)
     matrix.update(torch.tensor([[0.9, 0.2], [0.8, 0.9]]), torch.tensor([[1, 0], [0, 1]]))
     assert matrix.compute().tolist() == [[[0, 1], [0, 1]], [[1, 0], [0, 1]]]
@@ -203,7 +205,7 @@ def test_the_confusion_matrix_of_labels_and_of_pixels() -> None:
         confusion_matrix(spec("regression"))
 
 
-def test_metrics_begin_anew_after_a_reset() -> None:
+def test_reset_clears_metrics() -> None:
     for name, make in METRICS["segmentation"].items():
         metric = make(3)
         outputs, targets = certain(FOUND[4:]), torch.tensor(TRUE[4:])

@@ -1,14 +1,14 @@
-"""The common LightningModule in a real Trainer: what it logs is what the whole split says."""
+"""The supervised LightningModule in a real Trainer: logged values are those of the whole split."""
 
 import pytest
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from hpc_dl.learning.learner import Learning
+from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.schedules import Cosine
 from hpc_dl.models.linear import Linear, LinearConfig
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -31,7 +31,7 @@ def batches(sizes: list[int], num_classes: int = 3) -> Batches:
 def linear(total_steps: int = 10) -> Linear:
     torch.manual_seed(0)
     data = spec(input_shape=(4,))
-    return Linear(LinearConfig(), data, learning(data, total_steps))
+    return Linear(LinearConfig(), data, training_recipe(data, total_steps))
 
 
 def loader(data: Batches) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
@@ -39,30 +39,32 @@ def loader(data: Batches) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
-def test_the_loss_of_a_split_is_the_mean_over_its_samples_not_over_its_batches(split: str) -> None:
+def test_split_loss_is_the_mean_over_samples(split: str) -> None:
     model, data = linear(), batches([5, 5, 1])
     trainer = quiet_trainer()
     evaluate = trainer.validate if split == "val" else trainer.test
     evaluate(model, loader(data), verbose=False)
-    found = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    actual = {name: float(value) for name, value in trainer.callback_metrics.items()}
     x, y = (torch.cat(parts) for parts in zip(*data, strict=True))
     with torch.no_grad():
         outputs = model(x)
     whole = torch.nn.functional.cross_entropy(outputs, y).item()
     of_batches = sum(torch.nn.functional.cross_entropy(outputs[i], y[i]).item() for i in torch.arange(11).split(5)) / 3
-    assert found[f"{split}/loss"] == pytest.approx(whole, rel=1e-5)
-    assert found[f"{split}/loss"] != pytest.approx(of_batches, rel=1e-3)
-    assert found[f"{split}/accuracy"] == pytest.approx((outputs.argmax(1) == y).float().mean().item())
-    assert set(found) == {f"{split}/{name}" for name in ("loss", "accuracy", "balanced_accuracy", "f1")}
+    assert actual[f"{split}/loss"] == pytest.approx(whole, rel=1e-5)
+    assert actual[f"{split}/loss"] != pytest.approx(of_batches, rel=1e-3)
+    assert actual[f"{split}/accuracy"] == pytest.approx((outputs.argmax(1) == y).float().mean().item())
+    assert set(actual) == {f"{split}/{name}" for name in ("loss", "accuracy", "balanced_accuracy", "f1")}
     evaluate(model, loader(data[:1]), verbose=False)
     assert float(trainer.callback_metrics[f"{split}/accuracy"]) == pytest.approx(
         (outputs[:5].argmax(1) == y[:5]).float().mean().item()
     ), "the metrics of the first evaluation were not forgotten"
 
 
-def test_the_schedule_is_stepped_after_each_optimizer_step_and_accumulated_batches_make_one() -> None:
+def test_schedule_steps_with_gradient_accumulation() -> None:
     data = spec(input_shape=(4,))
-    model = Linear(LinearConfig(), data, Learning(learning(data).task, learning(data).optimizer, Cosine(), 4))
+    model = Linear(
+        LinearConfig(), data, TrainingRecipe(training_recipe(data).task, training_recipe(data).optimizer, Cosine(), 4)
+    )
     rates = []
 
     class Note(pl.Callback):
@@ -77,7 +79,7 @@ def test_the_schedule_is_stepped_after_each_optimizer_step_and_accumulated_batch
     assert rates == pytest.approx([1e-3, 1e-3 * (2 + 2**0.5) / 4, 5e-4, 1e-3 * (2 - 2**0.5) / 4])
 
 
-def test_frozen_parameters_are_left_alone() -> None:
+def test_frozen_parameters_do_not_change() -> None:
     model = linear()
     model.layer.bias.requires_grad_(False)
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -1,4 +1,4 @@
-"""One thread: for networks this small a second one only waits."""
+"""All tests of models run with one thread: networks this small gain nothing from a second one."""
 
 from collections.abc import Iterator
 

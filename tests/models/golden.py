@@ -1,7 +1,7 @@
-"""What every architecture computes from one seed: ``python -m tests.models.golden`` writes it anew.
+"""Golden values: what every architecture computes from one seed.
 
-A difference means that the same YAML gives another network than before: say so in the changelog, or
-mend it.
+``python -m tests.models.golden`` writes them again. A difference means that the same YAML now gives
+another network: fix that, or announce it in the changelog.
 """
 
 import json
@@ -10,38 +10,32 @@ from typing import Any
 
 import torch
 
-from hpc_dl.data.spec import InputKind, TaskName
-from hpc_dl.learning.supervised import Supervised
-from tests.experiments import learning
-from tests.models.samples import batch_of, combinations, data_of, small
+from tests.models.samples import batch_of, combinations
 
 GOLDEN = Path(__file__).with_name("golden.json")
+SEED = 7
 
 
-def summary_of(name: str, kind: InputKind, task: TaskName) -> dict[str, Any]:
-    """The number of parameters, and mean, spread and first value of the outputs for a fixed batch."""
-    data = data_of(kind, task)
-    torch.manual_seed(7)
-    model = small(name).build(data, learning(data))
-    assert isinstance(model, Supervised)
-    x, _ = model.inputs_and_targets(batch_of(data))
+def summary_of(model: Any) -> dict[str, Any]:
+    """The number of parameters; mean, standard deviation and first value of the outputs.
+
+    Args:
+        model: built with ``SEED``, in evaluation mode.
+    """
+    x, _ = model.inputs_and_targets(batch_of(model.recipe.data))
     with torch.no_grad():
-        outputs = model.eval()(x)
-    found = [outputs.mean().item(), outputs.std().item(), outputs.flatten()[0].item()]
+        outputs = model(x)
+    statistics = [outputs.mean().item(), outputs.std().item(), outputs.flatten()[0].item()]
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "outputs": [round(value, 5) for value in found],
+        "outputs": [round(value, 5) for value in statistics],
     }
 
 
 def main() -> None:
-    """Write all."""
-    found = {}
-    for name, kind, task in combinations():
-        data = data_of(kind, task)
-        if task != "sequence_to_sequence" and isinstance(small(name).build(data, learning(data)), Supervised):
-            found[f"{name} {kind} {task}"] = summary_of(name, kind, task)
-    GOLDEN.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    """Write the golden values of all combinations."""
+    summaries = {str(c): summary_of(c.build(SEED).eval()) for c in combinations() if c.maps_samples}
+    GOLDEN.write_text(json.dumps(summaries, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

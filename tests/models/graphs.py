@@ -15,7 +15,7 @@ SIZES = (6, 1, 9, 4)
 
 
 def graph_data(task: str) -> DataSpec:
-    """What a model is told of graphs whose nodes and edges have features."""
+    """The specification of graphs whose nodes and edges have features."""
     several = {"node_classification": (), "classification": ()}.get(task, (NUM_OUTPUTS,))
     return DataSpec(
         inputs=(
@@ -35,7 +35,7 @@ def graph_data(task: str) -> DataSpec:
 
 
 def batch(seed: int, sizes: tuple[int, ...] = SIZES, density: float = 0.4) -> dict[str, Any]:
-    """Random directed graphs; one of a single node has no edge."""
+    """Random directed graphs; one has a single node and no edge."""
     generator = np.random.default_rng(seed)
     nodes = [generator.normal(size=(size, NUM_FEATURES)) for size in sizes]
     edges = [np.argwhere((generator.random((size, size)) < density) & ~np.eye(size, dtype=bool)) for size in sizes]
@@ -48,7 +48,7 @@ def batch(seed: int, sizes: tuple[int, ...] = SIZES, density: float = 0.4) -> di
 
 
 def permuted(x: dict[str, Any], seed: int = 0) -> dict[str, Any]:
-    """The same graphs with their nodes and edges in another order."""
+    """The same graphs with nodes and edges in another order."""
     generator = np.random.default_rng(seed)
     nodes, edges, features = [], [], []
     for number in range(len(x["nodes"].offsets) - 1):

@@ -1,16 +1,17 @@
-"""Small data of every kind and for every task, as batches that a training step gets."""
+"""Small data of every kind and task, and every architecture that supports them."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple, get_type_hints
 
 import torch
 
 from hpc_dl import models
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import EDGES, NODES, PER_POSITION, DataSpec, FieldSpec, InputKind, TaskName, Window
+from hpc_dl.learning.supervised import Supervised
+from hpc_dl.learning.training_module import TrainingModule
 from hpc_dl.models.base import ModelConfig
-from tests.experiments import spec
+from tests.experiments import spec, training_recipe
 
 CLASSES = 3
 STEPS = 6
@@ -24,7 +25,7 @@ _TARGETS: dict[TaskName, tuple[int, ...]] = {"classification": (), "multilabel":
 
 
 def data_of(kind: InputKind, task: TaskName) -> DataSpec:
-    """What an architecture is told of such data."""
+    """The specification of small data of this kind and for this task."""
     classes = 2 if task == "regression" else CLASSES
     base = replace(spec(), task=task, num_outputs=classes, class_names=tuple("abc"[:classes]))
     inputs: tuple[FieldSpec, ...]
@@ -54,7 +55,7 @@ def _targets(kind: InputKind, task: TaskName, inputs: tuple[FieldSpec, ...]) -> 
 
 
 def batch_of(data: DataSpec, size: int = 4, seed: int = 1) -> Any:
-    """A batch, scaled, as ``training_step`` gets it."""
+    """A batch of random data as ``training_step`` gets it."""
     generator = torch.Generator().manual_seed(seed)
     lengths = [3 + number % 4 for number in range(size)]
     if data.input_kind == "graph":
@@ -80,7 +81,7 @@ def _ragged(lengths: list[int], field: FieldSpec, generator: torch.Generator) ->
 
 def _graphs(lengths: list[int], generator: torch.Generator) -> list[Ragged]:
     nodes = _ragged(lengths, FieldSpec(NODES, (4,), "float32"), generator)
-    # A ring, and one more edge across: every node has a neighbor.
+    # A ring and one more edge: every node has a neighbor.
     rings = [torch.stack([torch.arange(n), (torch.arange(n) + 1) % n], 1) for n in lengths]
     edges = [torch.cat([ring, torch.tensor([[0, 2]])]) for ring in rings]
     return [nodes, Ragged(torch.cat(edges), torch.tensor([0, *map(len, edges)]).cumsum(0))]
@@ -101,41 +102,83 @@ def _drawn_targets(data: DataSpec, lengths: list[int], generator: torch.Generato
     return torch.randint(data.num_outputs, (size, *field.shape), generator=generator)
 
 
-def one_of(batch: Any, number: int) -> Any:
-    """The batch of a single sample out of a batch."""
+def single_sample(batch: Any, index: int) -> Any:
+    """The batch that holds only sample ``index`` of a batch."""
 
     def part(value: Any) -> Any:
-        only = slice(number, number + 1)
+        only = slice(index, index + 1)
         return value.part(only) if isinstance(value, Ragged) else value[only]
 
     return {k: part(v) for k, v in batch.items()} if isinstance(batch, dict) else tuple(map(part, batch))
 
 
-def combinations() -> Iterator[tuple[str, InputKind, TaskName]]:
-    """Every architecture with each kind of inputs that it takes and each task that it is for."""
-    for name in models.names():
-        section = models.config_class(name)
-        for kind in section.inputs:
-            for task in section.tasks:
-                if possible(kind, task):
-                    yield name, kind, task
+class Combination(NamedTuple):
+    """An architecture with one kind of inputs and one task that it supports."""
+
+    name: str
+    kind: InputKind
+    task: TaskName
+
+    def __str__(self) -> str:
+        return " ".join(self)
+
+    @property
+    def data(self) -> DataSpec:
+        """Small data of this kind and for this task."""
+        return data_of(self.kind, self.task)
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether the model has one network and one loss; the others have tests of their own."""
+        return issubclass(model_class(self.name), Supervised)
+
+    @property
+    def maps_samples(self) -> bool:
+        """Whether ``forward`` needs only the inputs (a decoder also reads the targets)."""
+        return self.is_supervised and self.task != "sequence_to_sequence"
+
+    def build(self, seed: int) -> Any:
+        """A small model with the weights of a seed."""
+        torch.manual_seed(seed)
+        return small(self.name).build(self.data, training_recipe(self.data))
+
+
+def combinations() -> list[Combination]:
+    """Every architecture with each kind of inputs and each task that it supports."""
+    return [
+        Combination(name, kind, task)
+        for name in models.names()
+        for kind in models.config_class(name).inputs
+        for task in models.config_class(name).tasks
+        if possible(kind, task)
+    ]
+
+
+def model_class(name: str) -> type[TrainingModule]:
+    """The class of an architecture's model, from the return annotation; builds nothing."""
+    annotation = get_type_hints(models.config_class(name).module)["return"]
+    assert issubclass(annotation, TrainingModule), f"{name}: annotate what `module` returns"
+    return annotation
 
 
 def possible(kind: InputKind, task: TaskName) -> bool:
-    """Whether there are such data: no pixels in a vector, no next token without tokens."""
-    return {
-        "segmentation": kind in ("image", "volume"),
-        "sequence_labeling": kind in ("series", "sequence", "tokens"),
-        "node_classification": kind == "graph",
-        "language_modeling": kind == "tokens",
-        "sequence_to_sequence": kind == "tokens",
-        "reconstruction": kind in _SHAPES,
-        "generation": kind in _SHAPES,
-        "embedding": kind == "tokens",
-    }.get(task, kind != "several") and kind != "several"
+    """Whether such data exist: a vector has no pixels, and only tokens have a next token."""
+    if kind == "several":
+        return False
+    kinds: dict[TaskName, tuple[InputKind, ...]] = {
+        "segmentation": ("image", "volume"),
+        "sequence_labeling": ("series", "sequence", "tokens"),
+        "node_classification": ("graph",),
+        "language_modeling": ("tokens",),
+        "sequence_to_sequence": ("tokens",),
+        "reconstruction": tuple(_SHAPES),
+        "generation": tuple(_SHAPES),
+        "embedding": ("tokens",),
+    }
+    return task not in kinds or kind in kinds[task]
 
 
 def small(name: str) -> ModelConfig:
-    """A small one of an architecture."""
+    """The configuration of a small model of an architecture."""
     section = models.config_class(name)
     return section.model_validate({"name": name, **section.small})

@@ -1,4 +1,4 @@
-"""What is particular to the autoencoder: the code, and what is known of its best one."""
+"""The autoencoder: its code, principal components, and curves."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from hpc_dl.errors import ConfigError
 from hpc_dl.learning.losses import LossConfig
 from hpc_dl.learning.task import Task
 from hpc_dl.models.autoencoder import Autoencoder, AutoencoderConfig
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 
 def unlabeled(shape: tuple[int, ...]) -> DataSpec:
@@ -20,14 +20,14 @@ def unlabeled(shape: tuple[int, ...]) -> DataSpec:
 def built(config: AutoencoderConfig, shape: tuple[int, ...]) -> Autoencoder:
     torch.manual_seed(0)
     data = unlabeled(shape)
-    model = config.build(data, learning(data))
+    model = config.build(data, training_recipe(data))
     assert isinstance(model, Autoencoder)
     return model.eval()
 
 
 @pytest.mark.parametrize("channels", [[], [2], [3, 4]])
 @pytest.mark.parametrize("shape", [(2, 11), (1, 9, 6), (1, 5, 6, 7)])
-def test_the_code_and_the_way_back(shape: tuple[int, ...], channels: list[int]) -> None:
+def test_encoder_and_decoder_shapes(shape: tuple[int, ...], channels: list[int]) -> None:
     model, x = built(AutoencoderConfig(widths=[7], code=3, channels=channels), shape), torch.rand(4, *shape)
     code = model.encode(x)
     assert code.shape == (4, 3)
@@ -35,17 +35,17 @@ def test_the_code_and_the_way_back(shape: tuple[int, ...], channels: list[int]) 
     assert torch.equal(model.decoder(code), model(x))
 
 
-def test_the_number_of_parameters_follows_from_the_widths() -> None:
+def test_number_of_parameters() -> None:
     model = built(AutoencoderConfig(widths=[10, 5], code=2), (1, 4, 4))
-    wanted = (16 * 10 + 10) + (10 * 5 + 5) + (5 * 2 + 2) + (2 * 5 + 5) + (5 * 10 + 10) + (10 * 16 + 16)
-    assert sum(parameter.numel() for parameter in model.parameters()) == wanted
+    expected = (16 * 10 + 10) + (10 * 5 + 5) + (5 * 2 + 2) + (2 * 5 + 5) + (5 * 10 + 10) + (10 * 16 + 16)
+    assert sum(parameter.numel() for parameter in model.parameters()) == expected
     model = built(AutoencoderConfig(widths=[], code=2, channels=[3]), (1, 4, 5))
-    wanted = (9 * 3 + 3) + (3 * 2 * 3 * 2 + 2) + (2 * 18 + 18) + (9 * 3 + 1)
-    assert sum(parameter.numel() for parameter in model.parameters()) == wanted
+    expected = (9 * 3 + 3) + (3 * 2 * 3 * 2 + 2) + (2 * 18 + 18) + (9 * 3 + 1)
+    assert sum(parameter.numel() for parameter in model.parameters()) == expected
 
 
-def test_a_linear_one_finds_the_subspace_of_the_principal_components() -> None:
-    """Bourlard and Kamp (1988): its error has one minimum, that of PCA."""
+def test_linear_autoencoder_finds_principal_components() -> None:
+    """Its error has a single minimum, that of PCA (Bourlard and Kamp, 1988)."""
     torch.manual_seed(1)
     x = torch.randn(200, 6) @ torch.randn(6, 6) + torch.randn(6)
     _, singular, directions = torch.linalg.svd(x - x.mean(0))
@@ -66,8 +66,8 @@ def test_a_linear_one_finds_the_subspace_of_the_principal_components() -> None:
     torch.testing.assert_close(decoded @ decoded.T, directions[:2].T @ directions[:2], rtol=0, atol=0.02)
 
 
-def test_a_nonlinear_one_does_better_on_a_curve() -> None:
-    """One number tells where on a parabola a point lies; no straight line does."""
+def test_nonlinear_autoencoder_fits_a_curve() -> None:
+    """One number determines a point on a parabola, but not by a linear function."""
     t = torch.linspace(-1, 1, 64)[:, None]
     x = torch.cat([t, 2 * t**2], 1)
     errors = []
@@ -83,7 +83,7 @@ def test_a_nonlinear_one_does_better_on_a_curve() -> None:
     assert errors[1] < errors[0] / 4
 
 
-def test_a_sigmoid_keeps_the_outputs_within_bounds() -> None:
+def test_sigmoid_bounds_the_outputs() -> None:
     model = built(AutoencoderConfig(output="sigmoid"), (1, 4, 4))
     outputs = model(100 * torch.randn(8, 1, 4, 4))
     assert outputs.min() >= 0 and outputs.max() <= 1
@@ -97,18 +97,18 @@ def test_dropout_acts_on_the_inputs_in_training_only() -> None:
     assert not torch.equal(model.train()(x), model(x))
 
 
-def test_what_cannot_be_built() -> None:
-    for config, shape, told in [
+def test_invalid_options_raise() -> None:
+    for config, shape, message in [
         (
             AutoencoderConfig(channels=[2]),
             (8,),
-            r"model\.channels: vectors have no axis .*\(got \[2\]; allowed: \[\]\)",
+            r"model\.channels: needs inputs with an axis to convolve along.*\(got \[2\]; allowed: \[\]\)",
         ),
         (AutoencoderConfig(channels=[2], kernel_size=2), (1, 8, 8), r"model\.kernel_size: must be odd \(got 2\)"),
     ]:
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=message):
             built(config, shape)
     data = unlabeled((1, 8, 8))
-    with_bce = replace(learning(data), task=Task(LossConfig(name="bce"), data))
-    with pytest.raises(ConfigError, match=r"model\.output: the loss bce has its own sigmoid"):
+    with_bce = replace(training_recipe(data), task=Task(LossConfig(name="bce"), data))
+    with pytest.raises(ConfigError, match=r"model\.output: has no effect: the loss bce applies a sigmoid"):
         AutoencoderConfig(output="sigmoid").build(data, with_bce)

@@ -1,5 +1,4 @@
-"""A LightningModule of the user's own, found by its import path in the folder where hpc-dl was
-started."""
+"""User-defined LightningModules, imported from the current folder."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -10,43 +9,16 @@ import pytest
 from hpc_dl.errors import ConfigError, HpcDlError
 from hpc_dl.models.custom import CustomModelConfig
 from hpc_dl.schema import parse
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
-NETS = """
-import pytorch_lightning as pl
-import torch
-
-class Net(pl.LightningModule):
-    def __init__(self, data, width, depth=1):
-        super().__init__()
-        self.data, self.width, self.depth = data, width, depth
-
-class NoData(pl.LightningModule):
-    pass
-
-class Own(pl.LightningModule):
-    def __init__(self, data):
-        super().__init__()
-        self.data = data
-
-class Raises(pl.LightningModule):
-    def __init__(self, width):
-        super().__init__()
-        raise ValueError(f"width {width} is odd")
-
-class Plain:
-    pass
-
-def function():
-    pass
-"""
+NETS = Path(__file__).with_name("user_networks.py").read_text(encoding="utf-8")
 
 Package = Callable[[str], str]
 
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Package]:
-    """Writes ``nets.py`` of a package with a name of its own for each test, in the current folder."""
+    """Write ``nets.py`` of a package in the current folder; each test gets another package name."""
     monkeypatch.chdir(tmp_path)
     before_path, before = list(sys.path), set(sys.modules)
     name = f"userpackage_{abs(hash(tmp_path))}"
@@ -67,65 +39,65 @@ def custom(class_path: str, **args: object) -> CustomModelConfig:
     return parse(CustomModelConfig, {"class": class_path, "args": args}, "model")
 
 
-def told_by(config: CustomModelConfig) -> str:
+def error_of(config: CustomModelConfig) -> str:
     data = spec()
     with pytest.raises(HpcDlError) as caught:
-        config.build(data, learning(data))
+        config.build(data, training_recipe(data))
     return str(caught.value)
 
 
-def test_it_gets_its_arguments_and_the_shapes_of_the_data(package: Package) -> None:
+def test_arguments_and_data_are_passed(package: Package) -> None:
     module, data = package(NETS), spec()
-    model = custom(f"{module}.Net", width=3).build(data, learning(data))
+    model = custom(f"{module}.Net", width=3).build(data, training_recipe(data))
     assert type(model).__module__ == module
     assert (model.data, model.width, model.depth) == (data, 3, 1)
-    assert type(custom(f"{module}.NoData").build(data, learning(data))).__name__ == "NoData"
+    assert type(custom(f"{module}.NoData").build(data, training_recipe(data))).__name__ == "NoData"
 
 
-def test_an_argument_called_data_that_the_user_gives_is_the_users(package: Package) -> None:
+def test_data_argument_of_the_user_is_kept(package: Package) -> None:
     data = spec()
-    assert custom(f"{package(NETS)}.Own", data="mine").build(data, learning(data)).data == "mine"
+    assert custom(f"{package(NETS)}.Own", data="mine").build(data, training_recipe(data)).data == "mine"
 
 
-def test_a_class_that_is_not_there_is_told_with_the_nearest(package: Package) -> None:
+def test_unknown_class_suggests_the_nearest(package: Package) -> None:
     module = package(NETS)
-    assert told_by(custom(f"{module}.Nett")) == (
+    assert error_of(custom(f"{module}.Nett")) == (
         f"model.class: is not a LightningModule of {module} (got '{module}.Nett'; allowed: Net, NoData, Own, Raises). "
         "Did you mean 'Net'?"
     )
 
 
 @pytest.mark.parametrize("name", ["Plain", "function", "torch"])
-def test_something_else_than_a_lightning_module(package: Package, name: str) -> None:
+def test_other_objects_raise(package: Package, name: str) -> None:
     module = package(NETS)
-    assert told_by(custom(f"{module}.{name}")).startswith(
+    assert error_of(custom(f"{module}.{name}")).startswith(
         f"model.class: is not a LightningModule of {module} (got '{module}.{name}'; allowed: Net, NoData, Own, Raises)"
     )
 
 
-def test_a_module_without_any() -> None:
-    assert told_by(custom("pathlib.Path")) == (
-        "model.class: is not a LightningModule of pathlib (got 'pathlib.Path'; allowed: none is there)"
+def test_module_without_lightning_modules() -> None:
+    assert error_of(custom("pathlib.Path")) == (
+        "model.class: is not a LightningModule of pathlib (got 'pathlib.Path'; allowed: the module defines none)"
     )
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         ("import no_such_thing\n", "ModuleNotFoundError: No module named 'no_such_thing'"),
         ("x = 1 / 0\n", "ZeroDivisionError: division by zero"),
         ("def f(:\n", "SyntaxError: "),
     ],
 )
-def test_a_module_that_cannot_be_imported(package: Package, source: str, told: str) -> None:
+def test_import_errors_raise(package: Package, source: str, message: str) -> None:
     module = package(source)
-    line = told_by(custom(f"{module}.Net"))
-    assert line.startswith(f"model.class: cannot import {module}: {told}")
+    line = error_of(custom(f"{module}.Net"))
+    assert line.startswith(f"model.class: cannot import {module}: {message}")
     assert line.endswith("Start hpc-dl in the folder that holds your package, or install it")
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "message"),
     [
         ({}, "missing a required argument: 'width' (got {}; allowed: data, width, depth)"),
         (
@@ -134,21 +106,21 @@ def test_a_module_that_cannot_be_imported(package: Package, source: str, told: s
         ),
     ],
 )
-def test_arguments_that_do_not_fit(package: Package, args: dict[str, int], told: str) -> None:
+def test_invalid_arguments_raise(package: Package, args: dict[str, int], message: str) -> None:
     module = package(NETS)
-    assert told_by(custom(f"{module}.Net", **args)) == f"model.args: do not fit {module}.Net: {told}"
+    assert error_of(custom(f"{module}.Net", **args)) == f"model.args: do not fit {module}.Net: {message}"
 
 
-def test_what_its_init_raises_is_told_with_the_line(package: Package) -> None:
+def test_exception_in_init_names_the_line(package: Package) -> None:
     module = package(NETS)
     line = NETS.splitlines().index('        raise ValueError(f"width {width} is odd")') + 1
-    assert told_by(custom(f"{module}.Raises", width=3)) == (
+    assert error_of(custom(f"{module}.Raises", width=3)) == (
         f"model.args: {module}.Raises raised ValueError: width 3 is odd, in {sys.modules[module].__file__} line {line} "
         "(got {'width': 3})"
     )
 
 
 @pytest.mark.parametrize("path", ["Net", "", "a..Net", "a/b.Net", "a.Net()", "1a.Net", ".Net"])
-def test_what_is_no_import_path(path: str) -> None:
+def test_invalid_import_path_raises(path: str) -> None:
     with pytest.raises(ConfigError, match="must be an import path such as my_package"):
         custom(path)

@@ -1,4 +1,4 @@
-"""Stacked dilated convolutions: how far they see, and labels for each position."""
+"""Dilated convolutions: the receptive field, and a class for each position."""
 
 import dataclasses
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 from hpc_dl.data.spec import DataSpec, FieldSpec
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.dilated import Dilated, DilatedConfig
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 SHAPES = {"series": (1, 70), "image": (1, 40, 36), "volume": (1, 18, 20, 19)}
 
@@ -22,14 +22,14 @@ def labels(shape: tuple[int, ...], labeled: tuple[int, ...] | None = None) -> Da
 
 def build(data: DataSpec, **parameters: Any) -> Dilated:
     torch.manual_seed(0)
-    model = DilatedConfig(**parameters).build(data, learning(data))
+    model = DilatedConfig(**parameters).build(data, training_recipe(data))
     assert isinstance(model, Dilated)
     return model
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize(("layers", "kernel_size"), [(1, 3), (3, 3), (2, 5)])
-def test_an_output_sees_as_far_as_the_formula_says(shape: tuple[int, ...], layers: int, kernel_size: int) -> None:
+def test_receptive_field(shape: tuple[int, ...], layers: int, kernel_size: int) -> None:
     settings: dict[str, Any] = {"norm": "none", "activation": "none", "width": 2}
     model = build(labels(shape), layers=layers, kernel_size=kernel_size, **settings)
     x = torch.randn(1, *shape, requires_grad=True)
@@ -39,13 +39,12 @@ def test_an_output_sees_as_far_as_the_formula_says(shape: tuple[int, ...], layer
     places = x.grad[0, 0].nonzero()
     reach = (places.amax(0) - places.amin(0) + 1).tolist()
     assert reach == [min(1 + (kernel_size - 1) * 2**layers, size) for size in shape[1:]]
-    # without holes: the first two layers have a dilation of 1, the others are filled by those
-    # before them
+    # no gaps: the first two layers have dilation 1 and fill the gaps of the others
     assert len(places) == torch.tensor(reach).prod()
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_labels_keep_the_resolution_and_classes_take_the_mean(shape: tuple[int, ...]) -> None:
+def test_outputs_per_position_and_per_sample(shape: tuple[int, ...]) -> None:
     x = torch.rand(2, *shape)
     model = build(labels(shape), width=4, layers=2)
     assert model(x).shape == (2, 3, *shape[1:])
@@ -57,14 +56,13 @@ def test_labels_keep_the_resolution_and_classes_take_the_mean(shape: tuple[int, 
     torch.testing.assert_close(judge(x), dense(judge.features(x).flatten(2).mean(2)))
 
 
-def test_a_stride_makes_the_map_smaller() -> None:
+def test_stride_reduces_the_size() -> None:
     model = build(spec(input_shape=(1, 28, 28)), width=4, stride=2)
     assert model.features(torch.rand(2, 1, 28, 28)).shape == (2, 4, 14, 14)
 
 
-def test_it_learns_to_label_what_only_a_far_position_tells() -> None:
-    """The class of each step is the sign of the value 6 steps before: a kernel of 3 alone cannot
-    see it."""
+def test_learns_from_distant_positions() -> None:
+    """The class of each step is the sign of the value 6 steps before, outside a single kernel."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(16, 1, 40, generator=generator)
     y = (x[:, 0].roll(6, 1) > 0).long()
@@ -84,19 +82,20 @@ def test_it_learns_to_label_what_only_a_far_position_tells() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "parameters", "told"),
+    ("data", "parameters", "message"),
     [
         (spec(input_shape=(1, 8, 8)), {"kernel_size": 2}, "model.kernel_size: must be odd (got 2)"),
-        (labels((1, 8, 8)), {"stride": 2}, "model.stride: must be 1 to label each position (got 2)"),
+        (labels((1, 8, 8)), {"stride": 2}, "model.stride: must be 1 for a target at each position (got 2)"),
         (
             labels((1, 8, 8), (4, 4)),
             {},
-            "model.name: gives a class for each of 8×8 positions, and the targets of /data/paper.h5 are of shape (4, 4)"
-            " (got 'dilated'). Choose another architecture; `hpc-dl models NAME` says what one is for",
+            "model.name: predicts a class at each of 8×8 positions, but the targets of /data/paper.h5 have "
+            "the shape (4, 4) (got 'dilated'). "
+            "Choose another architecture; `hpc-dl models NAME` shows the supported tasks",
         ),
     ],
 )
-def test_what_it_cannot_do_is_said(data: DataSpec, parameters: dict[str, Any], told: str) -> None:
+def test_invalid_options_raise(data: DataSpec, parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build(data, **parameters)
-    assert str(caught.value) == told
+    assert str(caught.value) == message

@@ -1,5 +1,4 @@
-"""What is particular to the fully convolutional network: strides, scores of several stages, one way
-up."""
+"""The fully convolutional network: strides, scores of several stages, upsampling."""
 
 from dataclasses import replace
 
@@ -10,7 +9,7 @@ from torch.nn import functional
 from hpc_dl.data.spec import DataSpec, FieldSpec
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.fcn import FCN, FCNConfig
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 
 def labeled(shape: tuple[int, ...]) -> DataSpec:
@@ -21,21 +20,21 @@ def labeled(shape: tuple[int, ...]) -> DataSpec:
 def built(config: FCNConfig, shape: tuple[int, ...]) -> FCN:
     torch.manual_seed(0)
     data = labeled(shape)
-    model = config.build(data, learning(data))
+    model = config.build(data, training_recipe(data))
     assert isinstance(model, FCN)
     return model.eval()
 
 
 @pytest.mark.parametrize("shape", [(1, 20, 14, 25), (2, 17, 13), (3, 29)])
 @pytest.mark.parametrize("skips", [0, 1, 3])
-def test_any_size_comes_back(shape: tuple[int, ...], skips: int) -> None:
+def test_outputs_have_the_size_of_the_inputs(shape: tuple[int, ...], skips: int) -> None:
     model = built(FCNConfig(channels=[2, 3, 4, 4], skips=skips), shape)
     with torch.no_grad():
         assert model(torch.rand(2, *shape)).shape == (2, 3, *shape[1:])
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
-def test_the_number_of_parameters_follows_from_the_stages(axes: int) -> None:
+def test_number_of_parameters(axes: int) -> None:
     def stage(num_in: int, num_out: int) -> int:
         return 3**axes * (num_in * num_out + num_out**2) + 4 * num_out
 
@@ -49,7 +48,7 @@ def test_the_number_of_parameters_follows_from_the_stages(axes: int) -> None:
     assert sum(parameter.numel() for parameter in model.parameters()) == stages + two_ways
 
 
-def test_without_skip_connections_coarse_scores_are_interpolated() -> None:
+def test_no_skips_interpolates_coarse_scores() -> None:
     model = built(FCNConfig(channels=[4, 4, 4], skips=0), (1, 32, 32))
     coarse = []
     model.scores[0].register_forward_hook(lambda module, inputs, outputs: coarse.append(outputs))
@@ -57,11 +56,11 @@ def test_without_skip_connections_coarse_scores_are_interpolated() -> None:
         model.last.bias.zero_()  # type: ignore[union-attr, operator]
         outputs = model(torch.rand(2, 1, 32, 32))
     assert coarse[0].shape == (2, 3, 8, 8)
-    wanted = functional.interpolate(coarse[0], scale_factor=4, mode="bilinear", align_corners=False)
-    torch.testing.assert_close(outputs[..., 4:-4, 4:-4], wanted[..., 4:-4, 4:-4])
+    expected = functional.interpolate(coarse[0], scale_factor=4, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(outputs[..., 4:-4, 4:-4], expected[..., 4:-4, 4:-4])
 
 
-def test_every_score_takes_part() -> None:
+def test_every_score_is_used() -> None:
     model, x = built(FCNConfig(channels=[4, 4, 4], skips=2), (1, 8, 8)), torch.rand(1, 1, 8, 8)
     whole = model(x)
     for score in model.scores:
@@ -80,21 +79,21 @@ def test_dropout_acts_in_training_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "message"),
     [
         (
             FCNConfig(channels=[2] * 5),
-            "model.channels: inputs of 8×8 can be halved 3 times only, not 4 times "
+            "model.channels: halves the inputs 4 times, but 8×8 can be halved only 3 times "
             "(got [2, 2, 2, 2, 2]; allowed: at most 3 halvings)",
         ),
         (
             FCNConfig(channels=[2, 2], skips=2),
-            "model.skips: there are not so many stages before the last one (got 2; allowed: at most 1)",
+            "model.skips: exceeds the number of stages before the last one (got 2; allowed: at most 1)",
         ),
         (FCNConfig(kernel_size=4), "model.kernel_size: must be odd (got 4)"),
     ],
 )
-def test_what_cannot_be_built(config: FCNConfig, told: str) -> None:
+def test_invalid_options_raise(config: FCNConfig, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         built(config, (1, 8, 8))
-    assert str(caught.value) == told
+    assert str(caught.value) == message

@@ -1,4 +1,4 @@
-"""The graph neural network of fixed points."""
+"""The graph neural network with node states at a fixed point."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.models.fixed_point import FixedPointConfig, FixedPointNetwork
 from hpc_dl.nn.graphs import Graphs
-from tests.experiments import learning
+from tests.experiments import training_recipe
 from tests.models.graphs import batch, graph_data, permuted
 
 NODE_CLASSES = graph_data("node_classification")
@@ -17,9 +17,9 @@ BARE = DataSpec(**vars(NODE_CLASSES) | {"inputs": NODE_CLASSES.inputs[:2]})
 
 
 def built(data: DataSpec = NODE_CLASSES, scale: float = 1.0, **parameters: Any) -> FixedPointNetwork:
-    """A network whose weights inside F are ``scale`` times as large as at the beginning."""
+    """Build a network whose weights inside F are ``scale`` times the initial ones."""
     torch.manual_seed(0)
-    model = FixedPointConfig(**{"width": 8, **parameters}).module(data, learning(data)).eval()
+    model = FixedPointConfig(**{"width": 8, **parameters}).module(data, training_recipe(data)).eval()
     with torch.no_grad():
         for parameter in model.transition.parameters():
             parameter.mul_(scale)
@@ -33,7 +33,7 @@ def bare(x: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("scale", [1.0, 100.0])
 @pytest.mark.parametrize("directed", [True, False])
 @pytest.mark.parametrize("phi", ["tanh", "relu", "elu", "leaky_relu", "sigmoid"])
-def test_it_is_a_contraction_on_any_graph_with_any_weights(phi: str, directed: bool, scale: float) -> None:
+def test_transition_is_a_contraction(phi: str, directed: bool, scale: float) -> None:
     for data in (NODE_CLASSES, BARE):
         model = built(data, scale, state_activation=phi, directed=directed, contraction=0.8)
         for seed in range(4):
@@ -47,9 +47,8 @@ def test_it_is_a_contraction_on_any_graph_with_any_weights(phi: str, directed: b
             assert after <= 0.8 * before + 1e-5 * scale
 
 
-def test_the_bound_is_reached_so_it_is_no_looser_than_said() -> None:
-    """Nodes in a ring that all agree, in the direction in which W stretches most, and φ with slope
-    1."""
+def test_contraction_bound_is_tight() -> None:
+    """A ring of equal nodes, along the direction that W stretches most, where φ has slope 1."""
     model = built(BARE, 100.0, state_activation="relu", directed=False, contraction=0.7)
     x = batch(0, sizes=(3,), density=1.0)
     _, _, right = torch.linalg.svd(model.transition.influence[0].weight)
@@ -63,7 +62,7 @@ def test_the_bound_is_reached_so_it_is_no_looser_than_said() -> None:
 
 
 @pytest.mark.parametrize("scale", [1.0, 30.0])
-def test_it_converges_to_the_same_states_from_two_starts(scale: float) -> None:
+def test_fixed_point_does_not_depend_on_the_start(scale: float) -> None:
     model, x = built(scale=scale, contraction=0.95), batch(seed=1)
     outputs = model(x)
     zero = model.solved
@@ -74,8 +73,8 @@ def test_it_converges_to_the_same_states_from_two_starts(scale: float) -> None:
         assert solved.residual <= 1e-6 and 2 < solved.iterations < 300
 
 
-def test_a_node_feels_what_is_far_away() -> None:
-    """A path of ten nodes: one iteration carries by one edge, the fixed point by all."""
+def test_information_reaches_distant_nodes() -> None:
+    """A path of ten nodes: one iteration reaches the next node, the fixed point all nodes."""
     x = bare(batch(seed=2, sizes=(10,)))
     path = torch.stack([torch.arange(9), torch.arange(1, 10)], 1)
     x["edges"] = x["edges"]._replace(values=path, offsets=torch.tensor([0, 9]))
@@ -99,7 +98,7 @@ def gradients(model: FixedPointNetwork, x: dict[str, Any], unrolled: bool) -> di
 
 
 @pytest.mark.parametrize("directed", [True, False])
-def test_the_implicit_gradient_is_that_of_the_unrolled_iterations(directed: bool) -> None:
+def test_implicit_gradient_matches_unrolled_iterations(directed: bool) -> None:
     model = built(directed=directed, tolerance=1e-14, max_iterations=1000, scale=2.0).double()
     x = {
         name: value._replace(values=value.values.double()) if name != "edges" else value
@@ -111,13 +110,13 @@ def test_the_implicit_gradient_is_that_of_the_unrolled_iterations(directed: bool
 
 
 @pytest.mark.parametrize("task", ["classification", "regression", "multilabel"])
-def test_a_graph_is_judged_whatever_the_order_of_its_nodes(task: str) -> None:
+def test_order_of_nodes_has_no_effect(task: str) -> None:
     model, x = built(graph_data(task)), batch(seed=4)
     assert model(x).shape == (4, 3)
     torch.testing.assert_close(model(permuted(x)), model(x), rtol=1e-4, atol=1e-5)
 
 
-def test_half_precision_does_not_keep_it_from_converging() -> None:
+def test_converges_in_half_precision() -> None:
     model, x = built(), batch(seed=5)
     with torch.autocast("cpu", torch.bfloat16):
         model(x)

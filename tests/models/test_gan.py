@@ -1,4 +1,4 @@
-"""The competition of two networks: its losses, its steps, how generated samples are judged."""
+"""The GAN: losses, optimizer steps, and the evaluation of generated samples."""
 
 import dataclasses
 import math
@@ -36,7 +36,7 @@ SMALL: dict[str, Any] = {"name": "gan", "width": 8, "depth": 1, "latent": 3}
 
 @pytest.fixture(scope="module")
 def points(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """96 / 24 / 24 points of two narrow Gaussians at (±5, 10)."""
+    """Write 96 / 24 / 24 points of two narrow Gaussians at (±5, 10)."""
     path = tmp_path_factory.mktemp("points") / "ring.h5"
     write_mixture(path, SOURCE, [(-5.0, 10.0), (5.0, 10.0)], 0.1, {"train": 96, "val": 24, "test": 24})
     return path
@@ -51,7 +51,7 @@ def prepared(folder: Path, file: Path, **sections: Any) -> RunFolder:
 
 def built(data: DataSpec, **parameters: Any) -> GAN:
     torch.manual_seed(0)
-    model = GANConfig(**(SMALL | parameters)).build(data, experiments.learning(data))
+    model = GANConfig(**(SMALL | parameters)).build(data, experiments.training_recipe(data))
     assert isinstance(model, GAN)
     return model
 
@@ -61,7 +61,7 @@ def spec(shape: tuple[int, ...]) -> DataSpec:
     return DataSpec((field,), (), "generation", math.prod(shape), (), dict(experiments.SIZES), "/data/p.h5", "", "p")
 
 
-def test_the_losses_are_those_of_the_authors() -> None:
+def test_losses_match_the_formulas() -> None:
     real, fake = torch.tensor([2.0, -1.0]), torch.tensor([0.5, 0.25])
     probability = torch.sigmoid
     plain = -probability(real).log().mean() - (1 - probability(fake)).log().mean()
@@ -72,13 +72,13 @@ def test_the_losses_are_those_of_the_authors() -> None:
     torch.testing.assert_close(generator_loss("relativistic", real, fake), -probability(fake - real).log().mean())
 
 
-def test_the_penalty_is_half_the_squared_slope() -> None:
+def test_penalty_is_half_the_squared_gradient() -> None:
     x = torch.tensor([[1.0, 2.0], [3.0, 5.0]], requires_grad=True)
-    judged = x[:, 0] ** 2 + 3 * x[:, 1]
-    assert gradient_penalty(judged, x).item() == pytest.approx(((4 + 9) + (36 + 9)) / 2 / 2)
+    logits = x[:, 0] ** 2 + 3 * x[:, 1]
+    assert gradient_penalty(logits, x).item() == pytest.approx(((4 + 9) + (36 + 9)) / 2 / 2)
 
 
-def test_the_penalty_reaches_the_discriminators_weights() -> None:
+def test_penalty_has_gradients() -> None:
     real, fake = torch.randn(2, 4, 2)
     losses = []
     for penalty in (0.0, 2.0):
@@ -87,11 +87,11 @@ def test_the_penalty_reaches_the_discriminators_weights() -> None:
     x = real.clone().requires_grad_()
     by_hand = sum(gradient_penalty(model.discriminator(some).squeeze(1), some) for some in (x, fake.requires_grad_()))
     torch.testing.assert_close(losses[1] - losses[0], 2 * by_hand)
-    assert GANConfig(loss="plain").build(spec((2,)), experiments.learning(spec((2,)))).penalty == 0  # type: ignore[attr-defined]
-    assert GANConfig().build(spec((2,)), experiments.learning(spec((2,)))).penalty == 1  # type: ignore[attr-defined]
+    assert GANConfig(loss="plain").build(spec((2,)), experiments.training_recipe(spec((2,)))).penalty == 0  # type: ignore[attr-defined]
+    assert GANConfig().build(spec((2,)), experiments.training_recipe(spec((2,)))).penalty == 1  # type: ignore[attr-defined]
 
 
-def test_distance_coverage_and_modes_tell_a_collapse() -> None:
+def test_measures_detect_mode_collapse() -> None:
     generator = torch.Generator().manual_seed(0)
     modes = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
     deviations = torch.full((4,), 0.1)
@@ -104,20 +104,20 @@ def test_distance_coverage_and_modes_tell_a_collapse() -> None:
     assert 0 <= energy_distance(real, all_of_them) < 0.01 < 3 < energy_distance(real, one)
     assert coverage(real, all_of_them) > 0.9
     assert 0.2 < coverage(real, one) <= 0.25
-    found, quality = modes_found(all_of_them, modes, deviations)
-    assert found == 4 and quality > 0.97  # e^−4.5 = 1.1 % lie farther than three deviations
+    actual, quality = modes_found(all_of_them, modes, deviations)
+    assert actual == 4 and quality > 0.97  # e^−4.5 = 1.1 % lie farther than three deviations
     assert modes_found(one, modes, deviations)[0] == 1
-    found, quality = modes_found(drawn([0, 1]) + 0.5, modes, deviations)
-    assert (found, quality) == (0, 0)
+    actual, quality = modes_found(drawn([0, 1]) + 0.5, modes, deviations)
+    assert (actual, quality) == (0, 0)
 
 
-def test_the_distance_of_two_points_is_that_of_the_formula() -> None:
+def test_energy_distance_of_two_points() -> None:
     # 2·3 − 0 − 0 for single points 3 apart
     assert energy_distance(torch.zeros(1, 1), torch.full((1, 1), 3.0)) == 6
 
 
 @pytest.mark.parametrize("shape", [(5,), (2, 7), (1, 4, 6), (1, 2, 3, 4)])
-def test_samples_have_the_shape_and_the_units_of_the_data(shape: tuple[int, ...]) -> None:
+def test_samples_have_shape_and_units_of_the_data(shape: tuple[int, ...]) -> None:
     model = built(spec(shape))
     samples = model.sample(6, seed=1)
     assert samples.shape == (6, *shape) and not samples.requires_grad
@@ -129,7 +129,7 @@ def test_samples_have_the_shape_and_the_units_of_the_data(shape: tuple[int, ...]
     assert model.discriminator(samples.flatten(1)).shape == (6, 1)
 
 
-def test_each_batch_counts_as_one_step_and_moves_both_networks(tmp_path: Path, points: Path) -> None:
+def test_each_batch_is_one_step_of_both_networks(tmp_path: Path, points: Path) -> None:
     run = finish(prepared(tmp_path, points))
     content = torch.load(run.last_checkpoint, weights_only=False)
     assert read_json(run.result)["steps"] == content["global_step"] == 2 * 12
@@ -145,7 +145,7 @@ def test_each_batch_counts_as_one_step_and_moves_both_networks(tmp_path: Path, p
     assert [int(checkpoint.step) for checkpoint in listed(run.checkpoints, "best")][-1] in (12, 24)
 
 
-def test_the_scaling_of_the_data_is_kept_with_the_weights(tmp_path: Path, points: Path) -> None:
+def test_scaling_is_saved_with_the_weights(tmp_path: Path, points: Path) -> None:
     run = finish(prepared(tmp_path, points, trainer={"max_epochs": 1}))
     state = torch.load(run.last_checkpoint, weights_only=False)["state_dict"]
     scaling = HDF5DataModule(points, task="generation").scaling
@@ -157,7 +157,7 @@ def test_the_scaling_of_the_data_is_kept_with_the_weights(tmp_path: Path, points
     assert model.sample(50)[:, 1].mean() > 5
 
 
-def test_frozen_layers_stay_as_they_are(tmp_path: Path, points: Path) -> None:
+def test_frozen_layers_do_not_change(tmp_path: Path, points: Path) -> None:
     model = SMALL | {"freeze": ["generator.0", "discriminator.0"]}
     run = finish(prepared(tmp_path, points, model=model, trainer={"max_epochs": 2, "val_check_interval": 4}))
     early, late = (
@@ -168,7 +168,7 @@ def test_frozen_layers_stay_as_they_are(tmp_path: Path, points: Path) -> None:
     assert len(torch.load(run.last_checkpoint, weights_only=False)["optimizer_states"][0]["state"]) == 2
 
 
-def test_stopped_and_resumed_it_is_the_same_to_the_bit(tmp_path: Path, points: Path) -> None:
+def test_resume_is_bit_for_bit(tmp_path: Path, points: Path) -> None:
     reference = finish(prepared(tmp_path / "whole", points))
     stops = (
         Stop(3),
@@ -183,7 +183,7 @@ def test_stopped_and_resumed_it_is_the_same_to_the_bit(tmp_path: Path, points: P
 
 
 @pytest.mark.slow
-def test_two_ranks_learn_the_same_and_go_on_exactly(tmp_path: Path, points: Path) -> None:
+def test_two_ranks_agree_and_resume(tmp_path: Path, points: Path) -> None:
     sections: dict[str, Any] = {"resources": {"gpus_per_node": 0, "nodes": 2}, "trainer": {"max_epochs": 1}}
     reference = prepared(tmp_path / "whole", points, **sections)
     one, other = weights_of_each_rank(reference)
@@ -193,7 +193,7 @@ def test_two_ranks_learn_the_same_and_go_on_exactly(tmp_path: Path, points: Path
     assert differences(run, reference) == []
 
 
-def test_a_precision_that_scales_losses_is_refused(points: Path) -> None:
+def test_loss_scaling_raises(points: Path) -> None:
     class Scaling:
         scaler = object()
 
@@ -206,7 +206,7 @@ def test_a_precision_that_scales_losses_is_refused(points: Path) -> None:
         model.on_fit_start()
 
 
-def test_what_cannot_be_undone_is_refused(points: Path) -> None:
+def test_irreversible_preprocessing_raises(points: Path) -> None:
     data = {"task": "generation", "projection": "whiten", "imputation": "mean"}
     experiment = Experiment.from_dict(experiments.raw(points, model={"name": "gan"}, data=data))
     with pytest.raises(ConfigError) as caught:
@@ -214,14 +214,14 @@ def test_what_cannot_be_undone_is_refused(points: Path) -> None:
     assert [fault.where for fault in caught.value.faults] == ["data.imputation", "data.projection"]
 
 
-def test_a_schedule_that_waits_for_a_loss_to_fall_is_refused() -> None:
+def test_plateau_raises() -> None:
     data = spec((2,))
-    learning = dataclasses.replace(experiments.learning(data), schedule=Plateau())
+    recipe = dataclasses.replace(experiments.training_recipe(data), schedule=Plateau())
     with pytest.raises(ConfigError, match=r"schedule.name: does not suit a GAN.*got 'plateau'"):
-        GANConfig().build(data, learning)
+        GANConfig().build(data, recipe)
 
 
-def test_the_networks_are_as_large_as_asked_for() -> None:
+def test_number_of_parameters() -> None:
     model = built(spec((2, 3)), width=5, depth=2, latent=4, activation="tanh")
     layers = [(layer.in_features, layer.out_features) for layer in model.generator if isinstance(layer, nn.Linear)]
     assert layers == [(4, 5), (5, 5), (5, 6)]

@@ -1,4 +1,4 @@
-"""The graph convolutional network."""
+"""The graph convolutional network: the formula of a layer, directions, and edge weights."""
 
 from typing import Any
 
@@ -11,18 +11,20 @@ from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec, FieldSpec
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.gcn import GCN, GCNConfig
-from tests.experiments import learning
+from tests.experiments import training_recipe
 from tests.models.graphs import batch, graph_data, permuted
 
 
 def built(data: DataSpec, **parameters: Any) -> GCN:
     torch.manual_seed(0)
-    return GCNConfig(**parameters).module(data, learning(data)).eval()
+    return GCNConfig(**parameters).module(data, training_recipe(data)).eval()
 
 
 def dense(model: GCN, nodes: Tensor, adjacency: np.ndarray) -> Tensor:
-    """Kipf and Welling's equation with matrices; adjacency[v, u]: the weight of an edge from u to
-    v."""
+    """Compute Kipf and Welling's equation with matrices.
+
+    ``adjacency[v, u]`` is the weight of the edge from u to v.
+    """
     hidden = nodes
     for layers in model.layers:
         ways = [adjacency, adjacency.T] if len(layers) == 2 else [(adjacency + adjacency.T) / 2]
@@ -36,20 +38,20 @@ def dense(model: GCN, nodes: Tensor, adjacency: np.ndarray) -> Tensor:
 
 
 @pytest.mark.parametrize("parameters", [{}, {"directed": True}, {"self_weight": 3.0, "depth": 3}])
-def test_it_is_the_equation_of_its_authors(parameters: dict[str, Any]) -> None:
+def test_layer_matches_the_formula(parameters: dict[str, Any]) -> None:
     data = graph_data("node_classification")
     model, x = built(data, width=8, **parameters), batch(seed=1)
     graphs = np.split(np.arange(len(x["nodes"].values)), x["nodes"].offsets[1:-1].tolist())
-    wanted = []
+    expected = []
     for number, nodes in enumerate(graphs):
         adjacency = np.zeros((len(nodes), len(nodes)))
         source, target = x["edges"].part(slice(number, number + 1)).values.numpy().T
         adjacency[target, source] = 1
-        wanted.append(dense(model, x["nodes"].values[nodes], adjacency))
-    torch.testing.assert_close(model(x), torch.cat(wanted))
+        expected.append(dense(model, x["nodes"].values[nodes], adjacency))
+    torch.testing.assert_close(model(x), torch.cat(expected))
 
 
-def test_edges_in_both_directions_make_the_same_undirected_graph_as_twice_the_weight() -> None:
+def test_undirected_graph_with_edges_in_both_directions() -> None:
     data = graph_data("node_classification")
     model, x = built(data, width=8), batch(seed=2)
     edges = x["edges"].part(slice(0, 1)).values
@@ -61,14 +63,14 @@ def test_edges_in_both_directions_make_the_same_undirected_graph_as_twice_the_we
 
 @pytest.mark.parametrize("task", ["classification", "regression", "multilabel"])
 @pytest.mark.parametrize("pooling", ["mean", "max"])
-def test_a_graph_is_judged_whatever_the_order_of_its_nodes(task: str, pooling: str) -> None:
+def test_order_of_nodes_has_no_effect(task: str, pooling: str) -> None:
     data = graph_data(task)
     model, x = built(data, pooling=pooling, edge_weights=True), batch(seed=3)
     assert model(x).shape == (4, 3)
     torch.testing.assert_close(model(permuted(x)), model(x))
 
 
-def test_the_weights_of_edges_count() -> None:
+def test_edge_weights_are_used() -> None:
     x = batch(seed=4)
     data = graph_data("node_classification")
     other = x | {"edge_features": Ragged(x["edge_features"].values * 5, x["edge_features"].offsets)}
@@ -82,15 +84,15 @@ def test_dropout_acts_in_training_only() -> None:
     assert not torch.equal(model.train()(x), model(x))
 
 
-def test_a_table_is_no_graph() -> None:
+def test_vectors_raise() -> None:
     data = graph_data("node_classification")
     table = DataSpec(**vars(data) | {"inputs": (FieldSpec("inputs", (5,), "float32"),)})
-    with pytest.raises(ConfigError, match=r"model.name: does not take inputs of kind vector"):
-        GCNConfig().build(table, learning(data))
+    with pytest.raises(ConfigError, match=r"model.name: does not support inputs of kind vector"):
+        GCNConfig().build(table, training_recipe(data))
 
 
-def test_weights_need_features_of_edges() -> None:
+def test_edge_weights_need_features() -> None:
     data = graph_data("node_classification")
     bare = DataSpec(**vars(data) | {"inputs": data.inputs[:2]})
-    with pytest.raises(ConfigError, match=r"model.edge_weights: the edges of these data have no features"):
-        GCNConfig(edge_weights=True).build(bare, learning(bare))
+    with pytest.raises(ConfigError, match=r"model.edge_weights: needs edge features, and these data have none"):
+        GCNConfig(edge_weights=True).build(bare, training_recipe(bare))

@@ -1,4 +1,4 @@
-"""GraphSAGE."""
+"""GraphSAGE: the formula of a layer, directions, and edge weights."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.graphsage import GraphSAGE, GraphSAGEConfig
-from tests.experiments import learning
+from tests.experiments import training_recipe
 from tests.models.graphs import batch, graph_data, permuted
 
 NODE_CLASSES = graph_data("node_classification")
@@ -18,11 +18,11 @@ NODE_CLASSES = graph_data("node_classification")
 
 def built(data: DataSpec = NODE_CLASSES, **parameters: Any) -> GraphSAGE:
     torch.manual_seed(0)
-    return GraphSAGEConfig(**parameters).module(data, learning(data)).eval()
+    return GraphSAGEConfig(**parameters).module(data, training_recipe(data)).eval()
 
 
 def by_hand(model: GraphSAGE, x: dict[str, Any], aggregation: str, directed: bool) -> Tensor:
-    """The nodes of a batch with one graph, neighbor by neighbor."""
+    """Compute a layer for a batch of one graph, neighbor by neighbor."""
     hidden, edges = x["nodes"].values, x["edges"].values.tolist()
     for layer in model.layers:
         near = hidden if layer.pool is None else layer.pool(hidden)
@@ -46,20 +46,20 @@ def by_hand(model: GraphSAGE, x: dict[str, Any], aggregation: str, directed: boo
 
 @pytest.mark.parametrize("aggregation", ["mean", "max"])
 @pytest.mark.parametrize("directed", [True, False])
-def test_it_sums_up_the_neighbors(aggregation: str, directed: bool) -> None:
+def test_layer_matches_the_formula(aggregation: str, directed: bool) -> None:
     model = built(aggregation=aggregation, directed=directed, width=8)
     x = batch(seed=1, sizes=(7,), density=0.3)
     torch.testing.assert_close(model(x), by_hand(model, x, aggregation, directed))
 
 
 @pytest.mark.parametrize("directed", [True, False])
-def test_turning_all_edges_round_matters_to_a_directed_one_only(directed: bool) -> None:
+def test_edge_direction_matters_if_directed(directed: bool) -> None:
     model, x = built(directed=directed), batch(seed=2)
     turned = x | {"edges": Ragged(x["edges"].values.flip(1), x["edges"].offsets)}
     assert torch.allclose(model(x), model(turned), atol=1e-6) != directed
 
 
-def test_hidden_features_have_length_one_where_that_is_wanted() -> None:
+def test_normalized_hidden_features() -> None:
     model, x = built(normalize=True, width=8), batch(seed=3)
     seen: list[Tensor] = []
     model.head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
@@ -69,14 +69,14 @@ def test_hidden_features_have_length_one_where_that_is_wanted() -> None:
 
 @pytest.mark.parametrize("task", ["classification", "regression", "multilabel"])
 @pytest.mark.parametrize("parameters", [{"aggregation": "max", "pooling": "max"}, {"edge_weights": True}])
-def test_a_graph_is_judged_whatever_the_order_of_its_nodes(task: str, parameters: dict[str, Any]) -> None:
+def test_order_of_nodes_has_no_effect(task: str, parameters: dict[str, Any]) -> None:
     model, x = built(graph_data(task), **parameters), batch(seed=4)
     assert model(x).shape == (4, 3)
     torch.testing.assert_close(model(permuted(x)), model(x))
 
 
 @pytest.mark.parametrize("directed", [True, False])
-def test_an_edge_of_no_weight_is_none(directed: bool) -> None:
+def test_edge_with_weight_0_has_no_effect(directed: bool) -> None:
     model, x = built(edge_weights=True, directed=directed), batch(seed=5, sizes=(6,))
     assert model.weigh is not None
     with torch.no_grad():
@@ -87,8 +87,8 @@ def test_an_edge_of_no_weight_is_none(directed: bool) -> None:
     light = x | {"edge_features": Ragged(features, x["edge_features"].offsets)}
     offsets = torch.tensor([0, int(kept.sum())])
     without = x | {"edges": Ragged(x["edges"].values[kept], offsets), "edge_features": Ragged(features[kept], offsets)}
-    # A mean of very light edges alone is a mean of them all the same: nodes with a kept edge each
-    # way are compared.
+    # The mean over edges of nearly zero weight alone is not zero: only nodes that keep an edge in
+    # each direction are compared.
     source, target = x["edges"].values[kept].T
     safe = [node for node in range(6) if node in source and node in target]
     assert safe
@@ -100,6 +100,6 @@ def test_an_edge_of_no_weight_is_none(directed: bool) -> None:
     torch.testing.assert_close(*both)
 
 
-def test_the_maximum_has_no_weights() -> None:
-    with pytest.raises(ConfigError, match=r"model.edge_weights: goes with `aggregation: mean` only"):
+def test_edge_weights_need_mean_aggregation() -> None:
+    with pytest.raises(ConfigError, match=r"model.edge_weights: requires `aggregation: mean`"):
         built(aggregation="max", edge_weights=True)

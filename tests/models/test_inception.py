@@ -8,18 +8,18 @@ import torch
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.inception import Inception, InceptionBlock, InceptionConfig
 from hpc_dl.schema import parse
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 
 def build(shape: tuple[int, ...], **parameters: Any) -> Inception:
     torch.manual_seed(0)
     data = spec(input_shape=shape)
-    model = InceptionConfig(**parameters).build(data, learning(data))
+    model = InceptionConfig(**parameters).build(data, training_recipe(data))
     assert isinstance(model, Inception)
     return model
 
 
-def test_the_first_block_of_googlenet_has_its_weights() -> None:
+def test_first_block_has_the_weights_of_googlenet() -> None:
     block = InceptionBlock(2, 192, 64, "none")
     weights = sum(parameter.numel() for parameter in block.parameters() if parameter.ndim > 1)
     # Szegedy et al. (2015), table 1, inception (3a): 64, 96 → 128, 16 → 32, 32
@@ -28,7 +28,7 @@ def test_the_first_block_of_googlenet_has_its_weights() -> None:
 
 
 @pytest.mark.parametrize("num_axes", [1, 2, 3])
-def test_the_branches_see_one_three_five_and_three_positions(num_axes: int) -> None:
+def test_receptive_fields_of_the_branches(num_axes: int) -> None:
     block = InceptionBlock(num_axes, 1, 4, "none")
     for parameter in block.parameters():
         torch.nn.init.constant_(parameter, 1.0 if parameter.ndim > 1 else 0.0)
@@ -42,7 +42,7 @@ def test_the_branches_see_one_three_five_and_three_positions(num_axes: int) -> N
         assert len(felt) == reach**num_axes
 
 
-def test_a_block_is_its_branches_one_after_another() -> None:
+def test_block_concatenates_its_branches() -> None:
     torch.manual_seed(0)
     block = InceptionBlock(2, 3, 4, "batch").eval()
     x = torch.randn(2, 3, 6, 6)
@@ -52,18 +52,18 @@ def test_a_block_is_its_branches_one_after_another() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 40), (1, 28, 28), (2, 9, 10, 11)], ids=["series", "image", "volume"])
-def test_each_stage_has_half_the_size_and_twice_the_feature_maps(shape: tuple[int, ...]) -> None:
+def test_stage_sizes(shape: tuple[int, ...]) -> None:
     model = build(shape, width=4, blocks=[1, 2, 1]).eval()
     x = model.stem(torch.rand(2, *shape))
-    found = []
+    actual = []
     for block in model.blocks:
         x = block(x)
         if isinstance(block, InceptionBlock):
-            found.append(tuple(x.shape[1:]))
-    wanted = [(16 * 2**n, *(-(-size // 2**n) for size in shape[1:])) for n in range(3)]
-    assert found == [wanted[0], wanted[1], wanted[1], wanted[2]]
+            actual.append(tuple(x.shape[1:]))
+    expected = [(16 * 2**n, *(-(-size // 2**n) for size in shape[1:])) for n in range(3)]
+    assert actual == [expected[0], expected[1], expected[1], expected[2]]
 
 
-def test_the_width_must_come_out_even() -> None:
+def test_width_must_be_a_multiple_of_4() -> None:
     with pytest.raises(ConfigError, match=r"model.width: must be a multiple of 4 \(got 6\)"):
         parse(InceptionConfig, {"width": 6}, "model")

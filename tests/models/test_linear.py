@@ -1,16 +1,16 @@
-"""The linear model is what statistics calls by these names."""
+"""The linear model: least squares, and what it cannot learn."""
 
 import torch
 
 from hpc_dl.models.linear import Linear, LinearConfig
-from tests.experiments import learning, spec, values
+from tests.experiments import spec, training_recipe, values
 
 
-def test_it_finds_the_least_squares_solution() -> None:
+def test_finds_the_least_squares_solution() -> None:
     data = spec("regression", input_shape=(5,), num_outputs=1)
     samples = values(48, seed=0)
     x, y = torch.from_numpy(samples.inputs), torch.from_numpy(samples.targets)
-    model = LinearConfig().build(data, learning(data))
+    model = LinearConfig().build(data, training_recipe(data))
     assert isinstance(model, Linear)
     optimizer = torch.optim.LBFGS(model.parameters(), max_iter=100, line_search_fn="strong_wolfe")
 
@@ -25,12 +25,12 @@ def test_it_finds_the_least_squares_solution() -> None:
     torch.testing.assert_close(torch.cat([model.layer.weight[0], model.layer.bias]), exact, rtol=1e-3, atol=1e-4)
 
 
-def test_it_cannot_learn_xor() -> None:
+def test_cannot_learn_xor() -> None:
     x = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])
     y = torch.tensor([0, 1, 1, 0])
     data = spec(input_shape=(2,), num_outputs=2)
     torch.manual_seed(0)
-    model = LinearConfig().build(data, learning(data))
+    model = LinearConfig().build(data, training_recipe(data))
     assert isinstance(model, Linear)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     for _ in range(150):

@@ -1,5 +1,4 @@
-"""The radial basis function network: where its prototypes come from, and that a checkpoint brings
-them back."""
+"""The radial basis function network: its formula, and the selection of its prototypes."""
 
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,14 @@ from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.rbf import RBF, RBFConfig
-from tests.experiments import classification_file, learning, regression_file, spec
+from tests.experiments import classification_file, regression_file, spec, training_recipe
 
 VECTORS = spec(input_shape=(2,), num_outputs=3)
 
 
 def built(config: RBFConfig, data: DataSpec = VECTORS, seed: int = 0) -> RBF:
     torch.manual_seed(seed)
-    model = config.build(data, learning(data))
+    model = config.build(data, training_recipe(data))
     assert isinstance(model, RBF)
     return model
 
@@ -44,7 +43,7 @@ def training_inputs(batches: HDF5DataModule) -> torch.Tensor:
     return torch.as_tensor(batch[0]).flatten(1)
 
 
-def test_its_outputs_are_weighted_gaussians_of_the_distances() -> None:
+def test_outputs_match_the_formula() -> None:
     model = built(RBFConfig(prototypes=2))
     with torch.no_grad():
         model.prototypes.copy_(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
@@ -52,12 +51,12 @@ def test_its_outputs_are_weighted_gaussians_of_the_distances() -> None:
         model.head.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
         model.head.bias.zero_()
         near, far = np.exp(-0.5), np.exp(-16 / 50)  # one width from the first, 4 of 5 from the second
-        found = model(torch.tensor([[0.0, 0.0], [3.0, 0.0]]))
-    torch.testing.assert_close(found[0], torch.tensor([1.0, near, 1 + near]).float())
-    torch.testing.assert_close(found[1], torch.tensor([np.exp(-4.5), far, np.exp(-4.5) + far]).float())
+        actual = model(torch.tensor([[0.0, 0.0], [3.0, 0.0]]))
+    torch.testing.assert_close(actual[0], torch.tensor([1.0, near, 1 + near]).float())
+    torch.testing.assert_close(actual[1], torch.tensor([np.exp(-4.5), far, np.exp(-4.5) + far]).float())
 
 
-def test_the_prototypes_are_training_samples_of_all_classes(tmp_path: Path) -> None:
+def test_prototypes_are_training_samples_of_all_classes(tmp_path: Path) -> None:
     batches = HDF5DataModule(classification_file(tmp_path), batch_size=8)
     model = built(RBFConfig(prototypes=12), batches.spec)
     fitted(model, batches, max_steps=1)
@@ -70,20 +69,20 @@ def test_the_prototypes_are_training_samples_of_all_classes(tmp_path: Path) -> N
     assert (brightness[1:, 0] - brightness[:-1, -1] > 0.1).all()
 
 
-def test_the_seed_of_the_data_chooses_them_whatever_was_drawn_before(tmp_path: Path) -> None:
+def test_data_seed_determines_the_prototypes(tmp_path: Path) -> None:
     file = classification_file(tmp_path)
-    found = []
+    actual = []
     for seed, weights in ((1, 0), (1, 5), (2, 0)):
         batches = HDF5DataModule(file, batch_size=8, seed=seed)
         model = built(RBFConfig(prototypes=6), batches.spec, seed=weights)
         fitted(model, batches, max_steps=1)
-        found.append(model.prototypes)
-    assert torch.equal(found[0], found[1])
-    assert not torch.equal(found[0], found[2])
+        actual.append(model.prototypes)
+    assert torch.equal(actual[0], actual[1])
+    assert not torch.equal(actual[0], actual[2])
 
 
 @pytest.mark.parametrize("learned", [False, True])
-def test_a_checkpoint_brings_them_back_and_they_are_not_chosen_again(tmp_path: Path, learned: bool) -> None:
+def test_checkpoint_restores_the_prototypes(tmp_path: Path, learned: bool) -> None:
     batches = HDF5DataModule(classification_file(tmp_path), batch_size=8, seed=1)
     config = RBFConfig(prototypes=6, learn_prototypes=learned)
     model = built(config, batches.spec)
@@ -97,7 +96,7 @@ def test_a_checkpoint_brings_them_back_and_they_are_not_chosen_again(tmp_path: P
 
 
 @pytest.mark.parametrize("learned", [False, True])
-def test_they_move_in_training_only_where_they_are_learned(tmp_path: Path, learned: bool) -> None:
+def test_prototypes_move_only_if_trained(tmp_path: Path, learned: bool) -> None:
     batches = HDF5DataModule(classification_file(tmp_path), batch_size=8)
     model = built(RBFConfig(prototypes=6, learn_prototypes=learned), batches.spec)
     fitted(model, batches, max_steps=1)
@@ -107,14 +106,14 @@ def test_they_move_in_training_only_where_they_are_learned(tmp_path: Path, learn
     assert ("prototypes" in dict(model.named_parameters())) is learned
 
 
-def test_values_have_no_classes_to_choose_from(tmp_path: Path) -> None:
+def test_prototypes_for_regression(tmp_path: Path) -> None:
     batches = HDF5DataModule(regression_file(tmp_path), batch_size=8)
     model = built(RBFConfig(prototypes=48), batches.spec)
     fitted(model, batches, max_steps=1)
     torch.testing.assert_close(model.prototypes.sort(0).values, training_inputs(batches).sort(0).values)  # all of them
 
 
-def test_k_means_finds_the_middles_of_clouds() -> None:
+def test_k_means_finds_cluster_centers() -> None:
     middles = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
     groups = np.arange(60) % 3
     x = middles[groups] + torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
@@ -126,15 +125,15 @@ def test_k_means_finds_the_middles_of_clouds() -> None:
     assert model.log_width.exp().item() == pytest.approx(0.5 * apart.item(), rel=1e-5)
 
 
-def test_equal_samples_leave_finite_widths() -> None:
+def test_equal_samples_give_finite_widths() -> None:
     model = built(RBFConfig(prototypes=4))
     model.place(torch.ones(8, 2), np.zeros(8, np.int64), seed=0)
     assert model(torch.zeros(1, 2)).isfinite().all()
 
 
-def test_more_prototypes_than_samples_are_refused() -> None:
+def test_more_prototypes_than_samples_raise() -> None:
     with pytest.raises(ConfigError) as caught:
         built(RBFConfig(prototypes=49))
     assert str(caught.value) == (
-        "model.prototypes: are training samples, and there are fewer of these (got 49; allowed: at most 48)"
+        "model.prototypes: exceeds the number of training samples (got 49; allowed: at most 48)"
     )

@@ -1,5 +1,4 @@
-"""What is particular to recurrent networks: what they read, what they judge, how they go on with a
-text."""
+"""Recurrent networks: their inputs, their outputs, and the generation of text."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,7 @@ from hpc_dl.errors import ConfigError
 from hpc_dl.models.gru import GRUConfig
 from hpc_dl.models.lstm import LSTMConfig
 from hpc_dl.models.rnn import Recurrent, RNNConfig
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 CONFIGS = {"rnn": RNNConfig, "lstm": LSTMConfig, "gru": GRUConfig}
 every = pytest.mark.parametrize("name", CONFIGS)
@@ -24,7 +23,7 @@ def data(inputs: FieldSpec, targets: FieldSpec, task: TaskName = "classification
 
 
 def text(num_tokens: int = 5, length: int = 8) -> DataSpec:
-    """Windows of a stream of tokens, and the next ones."""
+    """Windows of a stream of tokens, with the next tokens as targets."""
     return data(
         FieldSpec("inputs", (length,), "uint8", window=Window(length, length)),
         FieldSpec("next inputs", (length,), "int64", window=Window(length, length, 1)),
@@ -37,10 +36,10 @@ CLASS = FieldSpec("targets", (), "int64")
 UTTERANCES = data(FieldSpec("inputs", (4,), "float32", ragged=True), CLASS)
 
 
-def build(name: str, told: DataSpec, **options: Any) -> Recurrent:
+def build(name: str, data_spec: DataSpec, **options: Any) -> Recurrent:
     torch.manual_seed(0)
     config = CONFIGS[name].model_validate({"hidden": 6, "embedding": 4, **options})
-    model = config.build(told, learning(told))
+    model = config.build(data_spec, training_recipe(data_spec))
     assert isinstance(model, Recurrent)
     return model.eval()
 
@@ -52,7 +51,7 @@ def ragged(*lengths: int, features: int = 4) -> Ragged:
 @every
 @pytest.mark.parametrize("read_out", ["last", "mean"])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_a_batch_is_its_samples_one_by_one(name: str, read_out: str, bidirectional: bool) -> None:
+def test_samples_of_a_batch_are_independent(name: str, read_out: str, bidirectional: bool) -> None:
     model, x = build(name, UTTERANCES, read_out=read_out, bidirectional=bidirectional, layers=2), ragged(3, 9, 1, 5)
     together = model(x)
     assert together.shape == (4, 3)
@@ -61,20 +60,20 @@ def test_a_batch_is_its_samples_one_by_one(name: str, read_out: str, bidirection
 
 
 @every
-def test_labels_of_ragged_steps_lie_one_after_another(name: str) -> None:
-    told = data(UTTERANCES.inputs[0], FieldSpec("targets", (), "int64", ragged=True), "sequence_labeling")
-    model, x = build(name, told), ragged(3, 5)
+def test_ragged_outputs_are_concatenated(name: str) -> None:
+    labeled = data(UTTERANCES.inputs[0], FieldSpec("targets", (), "int64", ragged=True), "sequence_labeling")
+    model, x = build(name, labeled), ragged(3, 5)
     outputs = model(x)
     assert outputs.shape == (8, 3)
     torch.testing.assert_close(outputs[3:], model(x.part(slice(1, 2))))
     y = Ragged(torch.randint(3, (8,)), x.offsets)
-    # Padding takes no part in the loss.
+    # The loss ignores padding.
     mean = torch.nn.functional.cross_entropy(outputs, y.values)
     torch.testing.assert_close(model.training_step((x, y), 0), mean)
 
 
 @every
-def test_series_are_read_along_their_last_axis(name: str) -> None:
+def test_series_are_read_along_the_last_axis(name: str) -> None:
     series = data(FieldSpec("inputs", (4, 7), "float32"), CLASS)
     x = torch.randn(2, 4, 7)
     steps = Ragged(x.transpose(1, 2).reshape(14, 4), torch.tensor([0, 7, 14]))
@@ -82,7 +81,7 @@ def test_series_are_read_along_their_last_axis(name: str) -> None:
 
 
 @every
-def test_a_step_is_judged_by_what_came_before_it(name: str) -> None:
+def test_output_depends_on_earlier_steps_only(name: str) -> None:
     model, x = build(name, text()), torch.randint(5, (2, 8))
     changed = x.clone()
     changed[:, 5] = (x[:, 5] + 1) % 5
@@ -92,7 +91,7 @@ def test_a_step_is_judged_by_what_came_before_it(name: str) -> None:
     assert not torch.isclose(one[:, :, 5:], other[:, :, 5:]).all(1).any()
 
 
-def test_values_of_each_step_of_a_window_are_told_step_by_step() -> None:
+def test_regression_per_step_of_a_window() -> None:
     stream = FieldSpec("inputs", (6, 2), "float32", window=Window(6, 6))
     ahead = FieldSpec("next inputs", (6, 2), "float32", window=Window(6, 6, 1))
     model = build("gru", data(stream, ahead, "regression", 12))
@@ -105,19 +104,19 @@ def test_values_of_each_step_of_a_window_are_told_step_by_step() -> None:
     torch.testing.assert_close(loss, (one - ahead_of).square().mean())
 
 
-def test_one_value_without_features_is_a_step_too() -> None:
+def test_step_of_a_single_value() -> None:
     model = build("rnn", data(FieldSpec("inputs", (), "float32", ragged=True), CLASS))
     assert model(Ragged(torch.randn(5), torch.tensor([0, 2, 5]))).shape == (2, 3)
 
 
-def test_the_activation_is_the_one_asked_for() -> None:
+def test_configured_activation_is_used() -> None:
     x = ragged(4, 2)
     tanh, relu = (build("rnn", UTTERANCES, activation=name) for name in ("tanh", "relu"))
     assert not torch.allclose(tanh(x), relu(x))
     assert (relu.layers(torch.randn(2, 4, 4))[0] >= 0).all()
 
 
-def test_forget_gates_begin_open() -> None:
+def test_forget_bias() -> None:
     for bias in (1.0, 0.0):
         layer = build("lstm", UTTERANCES, forget_bias=bias).layers.layers[0]
         assert (layer.bias_ih_l0 + layer.bias_hh_l0)[6:12].tolist() == [bias] * 6  # type: ignore[operator]
@@ -125,16 +124,16 @@ def test_forget_gates_begin_open() -> None:
 
 
 @every
-def test_a_network_that_reads_backwards_may_not_tell_the_next_step(name: str) -> None:
+def test_bidirectional_next_step_prediction_raises(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build(name, text(), bidirectional=True)
     assert str(caught.value) == (
-        "model.bidirectional: would read the next steps, which are to be told "
+        "model.bidirectional: would let the network read the next steps, which it has to predict "
         "(got True; allowed: false where `data.targets` are later steps of the inputs)"
     )
 
 
-def test_the_vocabulary_is_known_or_asked_for() -> None:
+def test_vocabulary() -> None:
     def words(dtype: str) -> DataSpec:
         return data(FieldSpec("inputs", (), dtype, ragged=True), CLASS)
 
@@ -148,13 +147,13 @@ def test_the_vocabulary_is_known_or_asked_for() -> None:
     with pytest.raises(ConfigError) as caught:
         build("gru", words("int64"))
     assert str(caught.value) == (
-        "model.vocabulary: is required: /data/paper.h5 does not tell how many different tokens there are. "
+        "model.vocabulary: is required: /data/paper.h5 does not define the number of different tokens. "
         "Give the largest token of the training split, plus 1"
     )
 
 
 @pytest.mark.parametrize(
-    ("inputs", "targets", "told"),
+    ("inputs", "targets", "message"),
     [
         (
             FieldSpec("inputs", (2, 9), "float32"),
@@ -173,14 +172,14 @@ def test_the_vocabulary_is_known_or_asked_for() -> None:
         ),
     ],
 )
-def test_targets_that_do_not_belong_to_the_steps(inputs: FieldSpec, targets: FieldSpec, told: str) -> None:
+def test_mismatched_targets_raise(inputs: FieldSpec, targets: FieldSpec, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build("gru", data(inputs, targets, "sequence_labeling"))
-    assert str(caught.value) == told
+    assert str(caught.value) == message
 
 
 def learned(name: str, period: int = 4) -> Recurrent:
-    """A network that has learned to count: 0, 1, 2, 3, 0, 1, …"""
+    """Train a network to count: 0, 1, 2, 3, 0, 1, …"""
     model = build(name, text(period), hidden=16).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     x = (torch.arange(period)[:, None] + torch.arange(9)) % period
@@ -192,7 +191,7 @@ def learned(name: str, period: int = 4) -> Recurrent:
 
 
 @every
-def test_it_goes_on_with_what_it_has_learned(name: str) -> None:
+def test_generate_continues_a_learned_text(name: str) -> None:
     model = learned(name)
     assert model.generate(torch.tensor([[1, 2], [3, 0]]), 6, temperature=0).tolist() == [
         [3, 0, 1, 2, 3, 0],
@@ -202,15 +201,15 @@ def test_it_goes_on_with_what_it_has_learned(name: str) -> None:
 
 
 @every
-def test_a_state_that_is_carried_is_the_text_read_again(name: str) -> None:
+def test_carried_state_equals_reading_again(name: str) -> None:
     model, start = build(name, text(), layers=2, dropout=0.5), torch.randint(5, (3, 4))
-    found = model.generate(start, 6, temperature=0)
+    actual = model.generate(start, 6, temperature=0)
     for step in range(6):
-        read = torch.cat([start, found[:, :step]], 1)
-        assert torch.equal(model(read)[:, :, -1].argmax(1), found[:, step])
+        read = torch.cat([start, actual[:, :step]], 1)
+        assert torch.equal(model(read)[:, :, -1].argmax(1), actual[:, step])
 
 
-def test_the_seed_fixes_what_is_drawn() -> None:
+def test_generate_is_determined_by_the_seed() -> None:
     model, start = build("gru", text()), torch.zeros(4, 1, dtype=torch.int64)
     one, same, other = (model.generate(start, 20, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(one, same) and not torch.equal(one, other)
@@ -221,7 +220,7 @@ def test_the_seed_fixes_what_is_drawn() -> None:
     assert model.generate(start, 0).shape == (4, 0)
 
 
-def test_tokens_are_drawn_as_often_as_their_probability_says() -> None:
+def test_generated_tokens_follow_the_probabilities() -> None:
     model, start = build("gru", text()), torch.zeros(20_000, 1, dtype=torch.int64)
     logits = model(start[:1])[0, :, 0].detach()
     for temperature in (0.5, 1.0, 3.0):
@@ -229,7 +228,7 @@ def test_tokens_are_drawn_as_often_as_their_probability_says() -> None:
         torch.testing.assert_close(drawn, (logits / temperature).softmax(0), atol=0.015, rtol=0)
 
 
-def test_only_a_network_that_tells_the_next_token_generates() -> None:
+def test_generate_needs_next_token_prediction() -> None:
     start = torch.zeros(1, 1, dtype=torch.int64)
     with pytest.raises(ConfigError, match=r"^data\.targets: of /data/paper\.h5 are not the next tokens"):
         build("gru", UTTERANCES).generate(start, 1)

@@ -7,19 +7,19 @@ import torch
 
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.separable import Separable, SeparableConfig
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 
 def build(shape: tuple[int, ...], **parameters: Any) -> Separable:
     torch.manual_seed(0)
     data = spec(input_shape=shape)
-    model = SeparableConfig(**parameters).build(data, learning(data))
+    model = SeparableConfig(**parameters).build(data, training_recipe(data))
     assert isinstance(model, Separable)
     return model
 
 
 @pytest.mark.parametrize("num_axes", [1, 2, 3])
-def test_the_number_of_parameters_is_the_formulas(num_axes: int) -> None:
+def test_number_of_parameters(num_axes: int) -> None:
     kernel = 5**num_axes
     model = build((2, *[8] * num_axes), channels=[4, 6], kernel_size=5, convolutions=2, norm="none")
     separable = sum(num_in * kernel + num_in + num_in * 6 + 6 for num_in in (4, 6))
@@ -34,7 +34,7 @@ def test_each_block_halves_the_size(shape: tuple[int, ...]) -> None:
     assert model(x).shape == (2, 3)
 
 
-def test_one_channel_reaches_the_others_through_the_pointwise_convolution_only() -> None:
+def test_depthwise_convolution_keeps_channels_separate() -> None:
     model = build((1, 8, 8), channels=[4, 6], convolutions=1)
     depthwise, pointwise = model.features[2]  # after the first convolution and the pooling
     x = torch.rand(2, 4, 4, 4)
@@ -45,6 +45,6 @@ def test_one_channel_reaches_the_others_through_the_pointwise_convolution_only()
         assert (difference > 0).tolist() == touched
 
 
-def test_an_even_kernel_is_refused() -> None:
+def test_even_kernel_size_raises() -> None:
     with pytest.raises(ConfigError, match=r"^model.kernel_size: must be odd \(got 2\)$"):
         build((1, 8, 8), kernel_size=2)

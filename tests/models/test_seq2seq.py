@@ -1,5 +1,4 @@
-"""Sequence to sequence: teacher forcing, greedy decoding, and that both are judged on real steps
-only."""
+"""Sequence to sequence: teacher forcing, greedy generation, and padding."""
 
 from dataclasses import replace
 
@@ -10,7 +9,7 @@ from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import FieldSpec
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.seq2seq import Seq2Seq, Seq2SeqConfig
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 from tests.learning.test_supervised import quiet_trainer
 
 WORDS = replace(
@@ -35,7 +34,7 @@ Y = ragged([3, 2, 1], [4, 4], [])
 def seq2seq(**options: object) -> Seq2Seq:
     torch.manual_seed(0)
     config = Seq2SeqConfig.model_validate(Seq2SeqConfig.small | options)
-    return config.build(WORDS, learning(WORDS)).eval()  # type: ignore[return-value]
+    return config.build(WORDS, training_recipe(WORDS)).eval()  # type: ignore[return-value]
 
 
 every = pytest.mark.parametrize(
@@ -53,7 +52,7 @@ every = pytest.mark.parametrize(
 )
 
 
-def test_each_target_gets_an_end() -> None:
+def test_targets_end_with_the_end_symbol() -> None:
     x, y = seq2seq().inputs_and_targets((X, Y))
     assert x is X
     assert y.values.tolist() == [3, 2, 1, END, 4, 4, END, END]
@@ -61,16 +60,16 @@ def test_each_target_gets_an_end() -> None:
 
 
 @every
-def test_the_loss_counts_every_step_of_the_targets_once_and_no_padding(options: dict[str, object]) -> None:
+def test_loss_ignores_padding(options: dict[str, object]) -> None:
     model = seq2seq(**options)
     loss = model.training_step((X, Y), 0)
     alone = [model.training_step((X.part(slice(i, i + 1)), Y.part(slice(i, i + 1))), 0) for i in range(3)]
-    wanted = (4 * alone[0] + 3 * alone[1] + 1 * alone[2]) / 8
-    torch.testing.assert_close(loss, wanted, rtol=1e-4, atol=1e-5)
+    expected = (4 * alone[0] + 3 * alone[1] + 1 * alone[2]) / 8
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
 
 
 @every
-def test_a_step_is_told_from_the_true_ones_before_it(options: dict[str, object]) -> None:
+def test_teacher_forcing(options: dict[str, object]) -> None:
     model = seq2seq(**options)
     _, y = model.inputs_and_targets((X, Y))
     before = model(X, y)
@@ -83,7 +82,7 @@ def test_a_step_is_told_from_the_true_ones_before_it(options: dict[str, object])
 
 
 @every
-def test_by_itself_it_is_given_what_it_wrote(options: dict[str, object]) -> None:
+def test_generation_reads_its_own_symbols(options: dict[str, object]) -> None:
     model = seq2seq(max_length=6, **options)
     logits = model(X)
     assert logits.shape == (3, 6, END + 1)
@@ -92,35 +91,37 @@ def test_by_itself_it_is_given_what_it_wrote(options: dict[str, object]) -> None
     torch.testing.assert_close(forced.unflatten(0, (3, 6)), logits, rtol=1e-4, atol=1e-5)
 
 
-def test_what_it_writes_is_judged_not_what_it_is_told() -> None:
-    """A decoder that is right after the truth, and wrong after its own faults, is judged by the
-    latter."""
+def test_metrics_evaluate_generated_symbols() -> None:
+    """The decoder is right after correct symbols and wrong after its own errors.
+
+    Only the latter may affect the metrics.
+    """
     model = seq2seq()
-    # After the begin it writes 3, else what follows its input in 3, 2, 1, end.
+    # The first symbol is 3; then each symbol is followed by the next one of 3, 2, 1, end.
     follows = {END: 3, 3: 2, 2: 1, 1: END, 4: 4, 0: 0}
 
-    def continued(before: torch.Tensor, read: object, state: object) -> tuple[torch.Tensor, object]:
-        wanted = torch.tensor([follows[int(symbol)] for symbol in before.flatten()]).reshape(before.shape)
-        return 20.0 * torch.nn.functional.one_hot(wanted, END + 1), state
+    def decode(previous: torch.Tensor, encoded: object, state: object) -> tuple[torch.Tensor, object]:
+        expected = torch.tensor([follows[int(symbol)] for symbol in previous.flatten()]).reshape(previous.shape)
+        return 20.0 * torch.nn.functional.one_hot(expected, END + 1), state
 
-    model._continued = continued  # type: ignore[method-assign, assignment]
+    model._decode = decode  # type: ignore[method-assign, assignment]
     rows = ragged([3, 2, 1], [4, 2, 1], [3, 2])
     trainer = quiet_trainer()
     trainer.validate(model, torch.utils.data.DataLoader([(X, rows)], batch_size=None), verbose=False)  # type: ignore[arg-type]
-    found = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    # It writes 3 2 1 end each time: of the steps 4 and 3 and 2 are right, one of three samples is.
-    assert found["val/accuracy"] == pytest.approx((4 + 3 + 2) / (4 + 4 + 3))
-    assert found["val/exact_match"] == pytest.approx(1 / 3)
-    # Told the truth, it goes wrong at the first 4, after it, and where the last sample ends.
-    assert found["val/loss"] == pytest.approx(3 * 20 / 11, rel=1e-4)
+    actual = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    # It generates 3 2 1 end for each sample: 4, 3 and 2 steps are correct, and one sample of three.
+    assert actual["val/accuracy"] == pytest.approx((4 + 3 + 2) / (4 + 4 + 3))
+    assert actual["val/exact_match"] == pytest.approx(1 / 3)
+    # With teacher forcing it is wrong at the first 4, after it, and at the end of the last sample.
+    assert actual["val/loss"] == pytest.approx(3 * 20 / 11, rel=1e-4)
 
 
-def test_only_sequences_of_their_own_length() -> None:
+def test_fixed_length_raises() -> None:
     aligned = replace(WORDS, targets=(FieldSpec("targets", (4,), "int64"),))
-    with pytest.raises(ConfigError, match=r"^model\.name: needs inputs and targets that differ in length"):
-        Seq2SeqConfig().build(aligned, learning(aligned))
+    with pytest.raises(ConfigError, match=r"^model\.name: needs inputs and targets of varying length"):
+        Seq2SeqConfig().build(aligned, training_recipe(aligned))
 
 
-def test_it_needs_no_attention_but_has_more_to_learn_with_it() -> None:
+def test_number_of_parameters_by_attention() -> None:
     sizes = {a: sum(p.numel() for p in seq2seq(attention=a).parameters()) for a in ("none", "dot", "additive")}
     assert sizes["none"] < sizes["dot"] < sizes["additive"]

@@ -1,4 +1,4 @@
-"""The Transformer: what it may see, how it knows positions, and what it cannot be built for."""
+"""The Transformer: causal attention, positions, and invalid options."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec, FieldSpec, Window
 from hpc_dl.errors import ConfigError
 from hpc_dl.models.transformer import Transformer, TransformerConfig
-from tests.experiments import learning, spec
+from tests.experiments import spec, training_recipe
 
 NEXT = replace(
     spec(),
@@ -26,7 +26,7 @@ SERIES = spec(input_shape=(2, 9))
 def transformer(data: DataSpec, **options: object) -> Transformer:
     torch.manual_seed(0)
     given = {key: value for key, value in TransformerConfig.small.items() if key != "vocabulary"} | options
-    return TransformerConfig.model_validate(given).build(data, learning(data)).eval()  # type: ignore[return-value]
+    return TransformerConfig.model_validate(given).build(data, training_recipe(data)).eval()  # type: ignore[return-value]
 
 
 def tokens(seed: int = 0) -> torch.Tensor:
@@ -34,22 +34,22 @@ def tokens(seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("data", "causal"), [(NEXT, "auto"), (NEXT, True), (STEPS, True), (STEPS, "auto")])
-def test_later_tokens_have_no_influence_where_the_next_is_to_be_told(data: DataSpec, causal: bool | str) -> None:
+def test_next_token_prediction_ignores_later_tokens(data: DataSpec, causal: bool | str) -> None:
     model, x = transformer(data, depth=2, causal=causal), tokens()
     assert model(x).shape == (2, 7, 6)
     changed = x.clone()
     changed[:, 4:] = (changed[:, 4:] + 1) % 7
-    found, after = model(x)[:, :, :4], model(changed)[:, :, :4]
+    actual, after = model(x)[:, :, :4], model(changed)[:, :, :4]
     if data is NEXT or causal is True:
-        torch.testing.assert_close(found, after)
+        torch.testing.assert_close(actual, after)
     else:
-        assert not torch.allclose(found, after)
+        assert not torch.allclose(actual, after)
     assert not torch.allclose(model(x)[:, :, 5], model(changed)[:, :, 5])
 
 
 @pytest.mark.parametrize("read_out", ["mean", "class_token"])
 @pytest.mark.parametrize("positions", ["sinusoidal", "learned"])
-def test_longer_neighbors_have_no_influence(read_out: str, positions: str) -> None:
+def test_padding_of_a_batch_has_no_effect(read_out: str, positions: str) -> None:
     model = transformer(RAGGED, read_out=read_out, positions=positions, max_length=11)
     values, offsets = torch.randn(11, 4), torch.tensor([0, 2, 11])
     together, alone = model(Ragged(values, offsets)), model(Ragged(values[:2], offsets[:2]))
@@ -57,14 +57,14 @@ def test_longer_neighbors_have_no_influence(read_out: str, positions: str) -> No
     assert model(Ragged(values, torch.tensor([0, 0, 11]))).isfinite().all(), "a sample without steps"
 
 
-def test_the_order_of_the_steps_matters_with_positions_only() -> None:
+def test_order_matters_with_positions_only() -> None:
     x = torch.randn(2, 2, 9)
     for positions, matters in [("sinusoidal", True), ("learned", True), ("none", False)]:
         model = transformer(SERIES, positions=positions)
         assert torch.allclose(model(x), model(x.flip(2)), atol=1e-5) != matters, positions
 
 
-def test_tokens_without_a_known_number_of_them() -> None:
+def test_unknown_vocabulary_raises() -> None:
     words = replace(spec(), inputs=(FieldSpec("inputs", (), "int64", ragged=True),))
     with pytest.raises(ConfigError, match=r"^model\.vocabulary: is required"):
         transformer(words)
@@ -72,36 +72,36 @@ def test_tokens_without_a_known_number_of_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "options", "told"),
+    ("data", "options", "message"),
     [
         (
             NEXT,
             {"causal": False},
-            "model.causal: would let a step see the next ones, which are to be told "
+            "model.causal: would let the network read the next steps, which it has to predict "
             "(got False; allowed: auto or true where `data.targets` are later steps of the inputs)",
         ),
         (
             SERIES,
             {"causal": True, "read_out": "class_token"},
-            "model.read_out: is a token that comes first, and sees none of the steps where `model.causal` is true "
+            "model.read_out: comes first, and with `model.causal: true` cannot attend to the steps "
             "(got 'class_token'; allowed: mean)",
         ),
         (
             RAGGED,
             {"positions": "learned"},
             "model.max_length: is required for learned positions: the samples of /data/paper.h5 differ in length. "
-            "Set it to the steps of the longest, or take other `model.positions`",
+            "Set it to the length of the longest sample, or choose other `model.positions`",
         ),
     ],
     ids=["next-seen", "token-sees-nothing", "no-longest"],
 )
-def test_options_that_do_not_fit_the_data(data: DataSpec, options: dict[str, object], told: str) -> None:
+def test_invalid_options_raise(data: DataSpec, options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         transformer(data, **options)
-    assert str(caught.value) == told
+    assert str(caught.value) == message
 
 
-def test_a_sample_longer_than_the_learned_positions() -> None:
+def test_sample_longer_than_learned_positions_raises() -> None:
     model = transformer(RAGGED, positions="learned", max_length=3)
-    with pytest.raises(ConfigError, match=r"^model\.max_length: a sample has 4 steps"):
+    with pytest.raises(ConfigError, match=r"^model\.max_length: is too small: a sample has 4 steps"):
         model(Ragged(torch.randn(4, 4), torch.tensor([0, 4])))

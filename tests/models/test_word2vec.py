@@ -1,4 +1,4 @@
-"""Vectors of words: the loss against its definition, what it counts, what can be asked of it."""
+"""Word vectors: the loss, the counts of words, and queries."""
 
 from pathlib import Path
 from typing import Any
@@ -31,15 +31,19 @@ def spec(words: tuple[str, ...] = WORDS, file: str = "/data/paper.h5", **field: 
 def built(data: DataSpec | None = None, **parameters: Any) -> Word2Vec:
     torch.manual_seed(0)
     data = data or spec()
-    model = Word2VecConfig(**({"dimension": 4, "window": 2} | parameters)).build(data, experiments.learning(data))
+    model = Word2VecConfig(**({"dimension": 4, "window": 2} | parameters)).build(
+        data, experiments.training_recipe(data)
+    )
     assert isinstance(model, Word2Vec)
     return model
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six topics of four words each, in stretches of 12 words of one topic: a stream, with
-    judgments beside it."""
+    """Write a stream of words: six topics of four words each, in blocks of 12 words of one topic.
+
+    The test split has pairs with human ratings.
+    """
     generator = np.random.default_rng(0)
     words = [f"{topic}{number}" for topic in "abcdef" for number in range(4)]
     path = tmp_path_factory.mktemp("text") / "text.h5"
@@ -67,8 +71,7 @@ def experiment(file: Path, **sections: Any) -> dict[str, Any]:
 def by_hand(
     words: torch.Tensor, contexts: torch.Tensor, tokens: list[int], samples: list[int], window: int, noise: list[float]
 ) -> float:
-    """The authors' loss of a pair with the expectation over noise words in place of five drawn
-    ones, all in reach."""
+    """Compute the loss of all pairs in reach, with the expectation over noise words."""
     total, pairs = 0.0, 0
     for i, center in enumerate(tokens):
         for j, context in enumerate(tokens):
@@ -81,7 +84,7 @@ def by_hand(
     return total / pairs
 
 
-def test_the_loss_is_that_of_its_definition() -> None:
+def test_loss_matches_its_definition() -> None:
     generator = torch.Generator().manual_seed(0)
     words, contexts = torch.randn(2, 6, 4, generator=generator)
     tokens = torch.randint(6, (75,), generator=generator)
@@ -89,14 +92,14 @@ def test_the_loss_is_that_of_its_definition() -> None:
     counts = torch.tensor([50, 20, 10, 10, 5, 5])
     noise = Noise(noise_distribution(counts), 5)
     shares = (counts**0.75 / (counts**0.75).sum()).tolist()
-    # A window of 1 leaves no choice of the reach.
-    wanted = by_hand(words, contexts, tokens.tolist(), samples.tolist(), 1, shares)
-    found = [skip_gram_loss(words, contexts, tokens, samples, 1, noise, generator) for _ in range(400)]
-    assert {pairs.item() for _, pairs in found} == {2 * (75 - 4)}
-    assert torch.stack([loss for loss, _ in found]).mean().item() == pytest.approx(wanted, rel=0.01)
+    # With a window of 1 there is nothing to draw.
+    expected = by_hand(words, contexts, tokens.tolist(), samples.tolist(), 1, shares)
+    actual = [skip_gram_loss(words, contexts, tokens, samples, 1, noise, generator) for _ in range(400)]
+    assert {pairs.item() for _, pairs in actual} == {2 * (75 - 4)}
+    assert torch.stack([loss for loss, _ in actual]).mean().item() == pytest.approx(expected, rel=0.01)
 
 
-def test_words_look_one_to_window_words_far() -> None:
+def test_window_size_is_uniform() -> None:
     words = torch.zeros(3, 2)
     tokens, samples = torch.zeros(10_000, dtype=torch.int64), torch.zeros(10_000, dtype=torch.int64)
     noise = Noise(noise_distribution(torch.ones(3)), 2)
@@ -105,7 +108,7 @@ def test_words_look_one_to_window_words_far() -> None:
     assert loss.item() == pytest.approx((1 + 2) * np.log(2))
 
 
-def test_no_pairs_no_loss() -> None:
+def test_loss_without_pairs_is_0() -> None:
     words = torch.randn(3, 2, requires_grad=True)
     for tokens in (torch.zeros(0, dtype=torch.int64), torch.tensor([1])):
         loss, pairs = skip_gram_loss(
@@ -116,7 +119,7 @@ def test_no_pairs_no_loss() -> None:
         assert words.grad is not None and words.grad.abs().sum() == 0
 
 
-def test_noise_and_subsampling_follow_the_counts() -> None:
+def test_noise_and_subsampling() -> None:
     counts = torch.tensor([16, 1, 0, 81])
     steps = torch.diff(noise_distribution(counts), prepend=torch.zeros(1))
     torch.testing.assert_close(steps, torch.tensor([8.0, 1.0, 0.0, 27.0], dtype=torch.float64) / 36)
@@ -125,7 +128,7 @@ def test_noise_and_subsampling_follow_the_counts() -> None:
     assert keep_probability(counts, 0).tolist() == [1, 1, 1, 1]
 
 
-def test_sequences_of_different_lengths_give_no_pairs_across() -> None:
+def test_no_pairs_across_samples() -> None:
     model = built(spec(shape=(), window=None, ragged=True), window=1)
     x = Ragged(torch.tensor([0, 1, 2, 3, 4, 5]), torch.tensor([0, 2, 3, 6]))
     assert [part.shape for part in model(x)] == [(6, 4), (4,)]
@@ -134,7 +137,7 @@ def test_sequences_of_different_lengths_give_no_pairs_across() -> None:
     assert model.training_step((x,), 0).item() > 0
 
 
-def test_every_parameter_learns() -> None:
+def test_every_parameter_changes() -> None:
     model = built()
     tokens = torch.arange(40).view(5, 8) % len(WORDS)
     assert model(tokens).shape == (5, 8, 4)
@@ -143,7 +146,7 @@ def test_every_parameter_learns() -> None:
         assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), key
 
 
-def test_a_validation_is_the_same_each_time_and_draws_nothing_from_the_training() -> None:
+def test_validation_is_deterministic() -> None:
     model, tokens = built(), torch.arange(40).view(5, 8) % len(WORDS)
     before, values = torch.get_rng_state(), []
     for _ in range(2):
@@ -153,7 +156,7 @@ def test_a_validation_is_the_same_each_time_and_draws_nothing_from_the_training(
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_questions_are_answered_by_the_vectors() -> None:
+def test_similarity_and_analogy_queries() -> None:
     model = built(dimension=3)
     vectors = {"king": (0, 1, 1), "man": (0, 0, 1), "queen": (1, 1, 0), "woman": (1, 0, 0), "north": (0.9, 0.1, 0)}
     with torch.no_grad():
@@ -166,15 +169,15 @@ def test_questions_are_answered_by_the_vectors() -> None:
     assert word == "north" and cosine == pytest.approx(0.9 / 0.82**0.5) and len(rest) == 2
     assert "woman" not in [name for name, _ in model.nearest("woman", 99)]
     assert model.analogy("man", "king", "woman")[0][0] == "queen"
-    with pytest.raises(DataError, match=r"kng: is not among the words that were learned.*Did you mean 'king'"):
+    with pytest.raises(DataError, match=r"kng: is not in the vocabulary.*Did you mean 'king'"):
         model.similarity("kng", "man")
 
 
-def test_topics_are_found_and_judged(tmp_path: Path, text: Path) -> None:
+def test_topics_and_benchmarks(tmp_path: Path, text: Path) -> None:
     run = finish(experiments.prepared(tmp_path, experiment(text, trainer={"max_epochs": 4})))
     metrics = read_json(run.result)["metrics"]
-    # All of the like pairs are nearer than all of the others; six values with two ranks correlate
-    # no better.
+    # All pairs of the same topic are nearer than all other pairs: the best possible correlation of
+    # six values with two ranks.
     assert metrics["test/topics"] == pytest.approx(0.878, abs=0.001)
     assert {"test/analogies", "test/loss", "val/loss", "train/loss"} <= metrics.keys()
     data = open_spec(DataConfig(file=str(text), windows={"length": 24}, targets=None, task="embedding"))  # type: ignore[arg-type]
@@ -189,7 +192,7 @@ def test_topics_are_found_and_judged(tmp_path: Path, text: Path) -> None:
     torch.testing.assert_close(state["keep"], keep_probability(state["counts"], 0.02))
 
 
-def test_stopped_and_resumed_it_is_the_same_to_the_bit(tmp_path: Path, text: Path) -> None:
+def test_resume_is_bit_for_bit(tmp_path: Path, text: Path) -> None:
     content = experiment(text, trainer={"max_epochs": 2})
     reference = finish(experiments.prepared(tmp_path / "whole", content))
     stops = (Stop(5), Stop(20, "on_train_batch_start"), Stop(37, "on_validation_batch_start"), Stop(50))
@@ -199,7 +202,7 @@ def test_stopped_and_resumed_it_is_the_same_to_the_bit(tmp_path: Path, text: Pat
 
 
 @pytest.mark.slow
-def test_two_ranks_learn_the_same_and_go_on_exactly(tmp_path: Path, text: Path) -> None:
+def test_two_ranks_agree_and_resume(tmp_path: Path, text: Path) -> None:
     sections: dict[str, Any] = {"resources": {"gpus_per_node": 0, "nodes": 2}, "trainer": {"max_epochs": 1}}
     reference = experiments.prepared(tmp_path / "whole", experiment(text, **sections))
     one, other = weights_of_each_rank(reference)
@@ -209,14 +212,14 @@ def test_two_ranks_learn_the_same_and_go_on_exactly(tmp_path: Path, text: Path) 
     assert differences(finish_in_processes(stopped, Stop(7)), reference) == []
 
 
-def test_data_that_are_no_text_are_refused() -> None:
+def test_other_data_raise() -> None:
     images = experiments.spec(input_shape=(1, 8, 8))
     with pytest.raises(ConfigError) as caught:
-        Word2VecConfig().build(images, experiments.learning(images))
+        Word2VecConfig().build(images, experiments.training_recipe(images))
     assert [fault.where for fault in caught.value.faults] == ["model.name", "model.name"]
 
 
-def test_it_can_be_built_without_memory() -> None:
+def test_building_without_memory() -> None:
     with torch.device("meta"):
         model = built()
     real = {key: value.shape for key, value in built().state_dict().items()}

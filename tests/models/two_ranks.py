@@ -1,5 +1,4 @@
-"""One of two ranks: two steps with every architecture on its half of the data; prints what the
-weights became."""
+"""One of two ranks: trains every architecture for two steps and prints how its weights changed."""
 
 import json
 import sys
@@ -9,12 +8,11 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from hpc_dl.learning.supervised import Supervised
-from tests.experiments import learning
-from tests.models.samples import batch_of, combinations, data_of, small
+from tests.models.samples import batch_of, combinations
 
 
 class Step(torch.nn.Module):
-    """The training step as ``forward``, which is what DDP watches."""
+    """The training step as ``forward``, which DDP wraps."""
 
     def __init__(self, model: Supervised) -> None:
         super().__init__()
@@ -29,23 +27,20 @@ def main(rank: int, port: int) -> None:
     """Print, for each combination, the sum of all weights before and after."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    found = {}
-    for name, kind, task in combinations():
-        data = data_of(kind, task)
-        torch.manual_seed(rank)  # DDP gives rank 0's weights to all
-        model = small(name).build(data, learning(data))
-        if not isinstance(model, Supervised):
+    sums = {}
+    for combination in combinations():
+        if not combination.is_supervised:
             continue
-        network = DistributedDataParallel(Step(model))
+        network = DistributedDataParallel(Step(combination.build(seed=rank)))  # DDP broadcasts rank 0's weights
         optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
         before = _sum(network)
         for step in range(2):
             optimizer.zero_grad()
-            network(batch_of(data, seed=10 * step + rank)).backward()
+            network(batch_of(combination.data, seed=10 * step + rank)).backward()
             optimizer.step()
-        found[f"{name} {kind} {task}"] = [before, _sum(network)]
+        sums[str(combination)] = [before, _sum(network)]
     dist.destroy_process_group()
-    print(json.dumps(found))
+    print(json.dumps(sums))
 
 
 def _sum(network: torch.nn.Module) -> float:

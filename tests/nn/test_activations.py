@@ -1,6 +1,7 @@
-"""Each activation against its formula, and what the learned ones learn."""
+"""Activations: their formulas, shapes and gradients, and what the learned ones can learn.
 
-from typing import get_args
+A new activation is tested without a change here; its formula can be added to ``FORMULAS``.
+"""
 
 import pytest
 import torch
@@ -8,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hpc_dl.learning.losses import LossConfig, penalty
-from hpc_dl.nn.activations import ActivationName, AdaptivePiecewiseLinear, Maxout, activation
+from hpc_dl.nn.activations import ACTIVATIONS, AdaptivePiecewiseLinear, Maxout, activation
 
 X = torch.linspace(-3, 3, 13)
-NAMES: tuple[ActivationName, ...] = get_args(ActivationName)
+NAMES = tuple(ACTIVATIONS)
 
 
 def below(x: Tensor, slope: float) -> Tensor:
@@ -26,7 +27,7 @@ FORMULAS: dict[str, Tensor] = {
     "centered_softplus": (X.exp() + 1).log() - torch.tensor(2.0).log(),
     "leaky_relu": below(X, 0.01),
     "very_leaky_relu": below(X, 1 / 3),
-    "rrelu": below(X, 0.3),  # the mean of U(0.1, 0.5), when it is not trained
+    "rrelu": below(X, 0.3),  # the mean of U(0.1, 0.5) in evaluation
     "prelu": below(X, 0.25),
     "elu": torch.where(X > 0, X, X.exp() - 1),
     "selu": 1.0507009873554805 * torch.where(X > 0, X, 1.6732632423543772 * (X.exp() - 1)),
@@ -39,38 +40,41 @@ FORMULAS: dict[str, Tensor] = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_follows_its_formula(name: ActivationName) -> None:
+def test_activation_matches_its_formula(name: str) -> None:
+    if name not in FORMULAS:
+        pytest.skip(f"FORMULAS has no formula for {name}")
     torch.testing.assert_close(activation(name).eval()(X), FORMULAS[name])
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", [(5, 3), (2, 3, 4), (2, 3, 4, 5), (2, 1, 3, 4, 5), (0, 3)])
-def test_any_shape_stays_as_it_is(name: ActivationName, shape: tuple[int, ...]) -> None:
+def test_activation_is_elementwise_for_any_shape(name: str, shape: tuple[int, ...]) -> None:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     module = activation(name).eval()
     y = module(x)
     assert y.shape == shape
-    # each number by itself, wherever it stands
+    # elementwise: the position has no effect
     torch.testing.assert_close(y.flatten(), module(x.flatten()))
     with torch.device("meta"):
         assert activation(name)(torch.empty(shape)).shape == shape
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_learns_and_is_differentiable_and_two_of_them_share_nothing(name: ActivationName) -> None:
+def test_activation_gradients_and_parameters(name: str) -> None:
     first, second = activation(name), activation(name)
     x = X.clone().requires_grad_()
     (first(x) - 5).square().sum().backward()
     assert x.grad is not None and x.grad.isfinite().all() and x.grad.count_nonzero() > 0
     learned = list(first.parameters())
-    assert bool(learned) is (name in ("prelu", "maxout", "apl"))
+    if name in FORMULAS:
+        assert bool(learned) is (name in ("prelu", "maxout", "apl"))
     for parameter in learned:
-        assert parameter.grad is not None and bool((parameter.grad != 0).all()), "a piece that nothing reaches"
+        assert parameter.grad is not None and bool((parameter.grad != 0).all()), "a parameter without an effect"
     assert not {id(p) for p in learned} & {id(p) for p in second.parameters()}
-    assert penalty(learned, LossConfig(l1=1.0)) is None, "a slope is no weight to be held small"
+    assert penalty(learned, LossConfig(l1=1.0)) is None, "slopes are not penalized"
 
 
-def test_rrelu_draws_a_slope_for_each_number_in_training_only() -> None:
+def test_rrelu_slopes_are_random_in_training_only() -> None:
     torch.manual_seed(0)
     x = -torch.ones(4000)
     module = activation("rrelu").train()
@@ -82,7 +86,7 @@ def test_rrelu_draws_a_slope_for_each_number_in_training_only() -> None:
     assert torch.equal(module.eval()(x), module(x))
 
 
-def test_maxout_of_two_pieces_begins_as_relu_and_can_become_the_absolute_value() -> None:
+def test_maxout_starts_as_relu_and_can_learn_abs() -> None:
     module = Maxout(2)
     torch.testing.assert_close(module(X), functional.relu(X))
     fit(module, X.abs())
@@ -90,7 +94,7 @@ def test_maxout_of_two_pieces_begins_as_relu_and_can_become_the_absolute_value()
 
 
 @pytest.mark.parametrize("pieces", [2, 3, 4, 7])
-def test_each_piece_of_maxout_is_the_highest_somewhere(pieces: int) -> None:
+def test_each_maxout_line_is_the_maximum_somewhere(pieces: int) -> None:
     module = Maxout(pieces)
     x = torch.linspace(-1.5, 1.5, 3001)
     lines = module.slopes[:, None] * x + module.offsets[:, None]
@@ -98,7 +102,7 @@ def test_each_piece_of_maxout_is_the_highest_somewhere(pieces: int) -> None:
     assert len(lines.argmax(0).unique()) == pieces
 
 
-def test_apl_of_one_hinge_begins_as_leaky_relu_and_can_become_a_function_that_is_not_convex() -> None:
+def test_apl_starts_as_leaky_relu_and_can_learn_nonconvex() -> None:
     module = AdaptivePiecewiseLinear(1)
     torch.testing.assert_close(module(X), functional.leaky_relu(X, 0.01))
     with torch.no_grad():
@@ -106,20 +110,20 @@ def test_apl_of_one_hinge_begins_as_leaky_relu_and_can_become_a_function_that_is
         module.hinges.fill_(1.0)
     # max(0, x) − ½ max(0, 1 − x) by hand
     torch.testing.assert_close(module(torch.tensor([-2.0, 0, 0.5, 1, 3])), torch.tensor([-1.5, -0.5, 0.25, 1, 3]))
-    wanted = functional.relu(X) - 0.5 * functional.relu(1 - X)
+    expected = functional.relu(X) - 0.5 * functional.relu(1 - X)
     other = AdaptivePiecewiseLinear(1)
-    fit(other, wanted)
-    torch.testing.assert_close(other(X), wanted, rtol=0, atol=1e-3)
+    fit(other, expected)
+    torch.testing.assert_close(other(X), expected, rtol=0, atol=1e-3)
 
 
-def fit(module: nn.Module, wanted: Tensor) -> None:
+def fit(module: nn.Module, expected: Tensor) -> None:
     optimizer = torch.optim.LBFGS(module.parameters(), line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        found = functional.mse_loss(module(X), wanted)
-        found.backward()
-        return found
+        actual = functional.mse_loss(module(X), expected)
+        actual.backward()
+        return actual
 
     for _ in range(5):
         optimizer.step(loss)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Attention, positions and the encoder, against torch's own and against what must not matter."""
+"""Attention, positional encoding and the encoder, compared with torch and with formulas."""
 
 import math
 
@@ -7,7 +7,15 @@ import torch
 from torch import nn
 
 from hpc_dl.errors import ConfigError
-from hpc_dl.nn.attention import Attention, Encoder, EncoderBlock, EncoderOptions, Positions, SelfAttention, sinusoids
+from hpc_dl.nn.attention import (
+    CrossAttention,
+    Encoder,
+    EncoderBlock,
+    EncoderOptions,
+    PositionalEncoding,
+    SelfAttention,
+    sinusoidal_encoding,
+)
 from hpc_dl.schema import parse
 
 
@@ -15,7 +23,7 @@ def options(**given: object) -> EncoderOptions:
     return parse(EncoderOptions, {"width": 8, "depth": 2, "heads": 2, "dropout": 0.0} | given, "model")
 
 
-def test_self_attention_is_torchs() -> None:
+def test_self_attention_matches_torch() -> None:
     torch.manual_seed(0)
     own, theirs = SelfAttention(8, 2), nn.MultiheadAttention(8, 2, batch_first=True)
     with torch.no_grad():
@@ -30,7 +38,7 @@ def test_self_attention_is_torchs() -> None:
     torch.testing.assert_close(own(x, causal=True), theirs(x, x, x, attn_mask=later)[0])
 
 
-def test_a_block_is_torchs_with_the_norm_before() -> None:
+def test_encoder_block_matches_torch_pre_norm() -> None:
     torch.manual_seed(0)
     own = EncoderBlock(8, 2, 16, 0.0, "gelu")
     theirs = nn.TransformerEncoderLayer(8, 2, 16, 0.0, activation="gelu", batch_first=True, norm_first=True)
@@ -44,7 +52,7 @@ def test_a_block_is_torchs_with_the_norm_before() -> None:
     torch.testing.assert_close(own(x), theirs(x))
 
 
-def test_padding_has_no_influence_and_an_empty_sample_is_no_nan() -> None:
+def test_encoder_ignores_padding() -> None:
     torch.manual_seed(0)
     encoder, lengths = Encoder(options()).eval(), torch.tensor([5, 2, 0])
     x = torch.randn(3, 5, 8)
@@ -58,7 +66,7 @@ def test_padding_has_no_influence_and_an_empty_sample_is_no_nan() -> None:
     assert not torch.allclose(encoder(x)[1, :2], encoder(other)[1, :2]), "without lengths it is no padding"
 
 
-def test_no_step_sees_later_ones_where_it_is_causal() -> None:
+def test_causal_encoder_ignores_later_steps() -> None:
     torch.manual_seed(0)
     encoder, x = Encoder(options()).eval(), torch.randn(1, 6, 8, requires_grad=True)
     for causal in (False, True):
@@ -67,55 +75,55 @@ def test_no_step_sees_later_ones_where_it_is_causal() -> None:
         assert (gradient[0, 4:].abs().amax() == 0) == causal
 
 
-def test_sinusoids_are_those_of_the_paper() -> None:
-    table = sinusoids(50, 6)
+def test_sinusoidal_encoding_matches_the_formula() -> None:
+    table = sinusoidal_encoding(50, 6)
     for position, number in [(0, 0), (7, 2), (49, 4)]:
         angle = position / 10_000 ** (number / 6)
         assert table[position, number].item() == pytest.approx(math.sin(angle), abs=1e-5)
         assert table[position, number + 1].item() == pytest.approx(math.cos(angle), abs=1e-5)
-    assert sinusoids(4, 5).shape == (4, 5)
+    assert sinusoidal_encoding(4, 5).shape == (4, 5)
 
 
-def test_positions_tell_equal_steps_apart() -> None:
+def test_positional_encoding_distinguishes_equal_steps() -> None:
     torch.manual_seed(0)
     x = torch.zeros(2, 4, 8)
     for kind in ("sinusoidal", "learned"):
-        found = Positions(kind, 8, 4)(x)  # type: ignore[arg-type]
-        assert torch.equal(found[0], found[1]) and len(found[0].unique(dim=0)) == 4
-    assert torch.equal(Positions("none", 8)(x), x)
-    with pytest.raises(ConfigError, match=r"model.max_length: a sample has 4 steps, .*\(got 3\)"):
-        Positions("learned", 8, 3)(x)
+        actual = PositionalEncoding(kind, 8, 4)(x)  # type: ignore[arg-type]
+        assert torch.equal(actual[0], actual[1]) and len(actual[0].unique(dim=0)) == 4
+    assert torch.equal(PositionalEncoding("none", 8)(x), x)
+    with pytest.raises(ConfigError, match=r"model.max_length: is too small: a sample has 4 steps .*\(got 3\)"):
+        PositionalEncoding("learned", 8, 3)(x)
 
 
 @pytest.mark.parametrize("score", ["dot", "additive"])
-def test_a_decoder_looks_up_a_mean_of_what_is_there(score: str) -> None:
+def test_cross_attention_ignores_padding(score: str) -> None:
     torch.manual_seed(0)
-    attention, states, memory = Attention(score, 4), torch.randn(2, 3, 4), torch.randn(2, 5, 4)  # type: ignore[arg-type]
-    found = attention(states, memory, torch.tensor([5, 1]))
-    assert found.shape == (2, 3, 4)
-    torch.testing.assert_close(found[1], memory[1, :1].expand(3, 4))
+    attention, states, memory = CrossAttention(score, 4), torch.randn(2, 3, 4), torch.randn(2, 5, 4)  # type: ignore[arg-type]
+    actual = attention(states, memory, torch.tensor([5, 1]))
+    assert actual.shape == (2, 3, 4)
+    torch.testing.assert_close(actual[1], memory[1, :1].expand(3, 4))
     torch.testing.assert_close(attention(states, torch.ones(2, 5, 4), torch.tensor([5, 2])), torch.ones(2, 3, 4))
     changed = memory.clone()
     changed[0, 4:] = 7
-    assert not torch.allclose(attention(states, changed, torch.tensor([5, 1]))[0], found[0])
-    torch.testing.assert_close(attention(states, changed, torch.tensor([4, 1]))[1], found[1])
+    assert not torch.allclose(attention(states, changed, torch.tensor([5, 1]))[0], actual[0])
+    torch.testing.assert_close(attention(states, changed, torch.tensor([4, 1]))[1], actual[1])
 
 
-def test_the_scores_are_those_of_the_papers() -> None:
+def test_cross_attention_scores_match_the_formulas() -> None:
     torch.manual_seed(0)
     states, memory = torch.randn(1, 1, 4), torch.randn(1, 2, 4)
-    additive = Attention("additive", 4)
+    additive = CrossAttention("additive", 4)
     for attention, scores in [
-        (Attention("dot", 4), [states[0, 0] @ memory[0, s] for s in (0, 1)]),
+        (CrossAttention("dot", 4), [states[0, 0] @ memory[0, s] for s in (0, 1)]),
         (additive, [additive.score(torch.tanh(additive.query(states) + additive.key(memory[:, s]))) for s in (0, 1)]),
     ]:
         weights = torch.stack([score.reshape(()) for score in scores]).softmax(0)
-        wanted = weights[0] * memory[0, 0] + weights[1] * memory[0, 1]
-        torch.testing.assert_close(attention(states, memory, torch.tensor([2]))[0, 0], wanted)
+        expected = weights[0] * memory[0, 0] + weights[1] * memory[0, 1]
+        torch.testing.assert_close(attention(states, memory, torch.tensor([2]))[0, 0], expected)
 
 
-def test_heads_share_the_width() -> None:
-    with pytest.raises(ConfigError, match=r"^model: `heads` must divide `width`: 8 numbers .* by 3 heads$"):
+def test_width_must_be_a_multiple_of_heads() -> None:
+    with pytest.raises(ConfigError, match=r"^model: `width` must be a multiple of `heads`: 8 is not a multiple of 3$"):
         options(heads=3)
 
 

@@ -1,5 +1,4 @@
-"""Convolutions and pooling of one, two and three axes, against torch's own functions and against
-formulas."""
+"""Convolutions and pooling along one, two and three axes, compared with torch and with formulas."""
 
 import itertools
 
@@ -11,9 +10,9 @@ from hpc_dl.nn.convolution import (
     NormName,
     PaddingName,
     convolution,
-    convolved,
+    convolution_block,
     normalization,
-    separable,
+    separable_convolution,
     size_after,
     stem,
 )
@@ -27,20 +26,20 @@ def num_parameters(module: nn.Module) -> int:
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
-def test_the_size_after_a_convolution_is_the_one_foretold(padding: PaddingName) -> None:
+def test_size_after_matches_the_convolution(padding: PaddingName) -> None:
     for size, kernel_size, stride, dilation in itertools.product((7, 8, 13), (1, 3, 5), (1, 2, 3), (1, 2, 3)):
-        wanted = size_after(size, kernel_size, stride, dilation, padding)
-        if wanted < 1:
+        expected = size_after(size, kernel_size, stride, dilation, padding)
+        if expected < 1:
             assert size < 1 + dilation * (kernel_size - 1)
             continue
         layer = convolution(1, 1, 1, kernel_size, stride=stride, dilation=dilation, padding=padding)
-        assert layer(torch.zeros(1, 1, size)).shape == (1, 1, wanted)
+        assert layer(torch.zeros(1, 1, size)).shape == (1, 1, expected)
         if padding == "same":
-            assert wanted == -(-size // stride)
+            assert expected == -(-size // stride)
 
 
 @pytest.mark.parametrize("num_axes", AXES)
-def test_padding_same_is_torchs_and_a_convolution_is_a_sum_over_the_kernel(num_axes: int) -> None:
+def test_convolution_matches_torch(num_axes: int) -> None:
     torch.manual_seed(0)
     sizes = (6, 5, 7)[:num_axes]
     layer = convolution(num_axes, 2, 3, 3, dilation=2)
@@ -57,7 +56,7 @@ def test_padding_same_is_torchs_and_a_convolution_is_a_sum_over_the_kernel(num_a
 
 
 @pytest.mark.parametrize("num_axes", AXES)
-def test_groups_do_not_see_each_other(num_axes: int) -> None:
+def test_groups_are_independent(num_axes: int) -> None:
     torch.manual_seed(0)
     layer = convolution(num_axes, 4, 6, 3, groups=2, bias=False)
     assert num_parameters(layer) == 4 * 6 * 3**num_axes // 2
@@ -70,7 +69,7 @@ def test_groups_do_not_see_each_other(num_axes: int) -> None:
 
 @pytest.mark.parametrize("num_axes", AXES)
 @pytest.mark.parametrize("size", [2, 3])
-def test_pooling_is_the_maximum_the_mean_and_the_sum_of_each_window(num_axes: int, size: int) -> None:
+def test_pooling_of_each_window(num_axes: int, size: int) -> None:
     x = torch.randn(2, 3, *(7, 6, 5)[:num_axes], generator=torch.Generator().manual_seed(0))
     windows = x
     for axis in range(2, 2 + num_axes):
@@ -83,7 +82,7 @@ def test_pooling_is_the_maximum_the_mean_and_the_sum_of_each_window(num_axes: in
     torch.testing.assert_close(GlobalAverage()(x), x.mean(tuple(range(2, 2 + num_axes))))
 
 
-def test_sum_pooling_is_torchs_of_power_1_and_also_learns_where_the_sum_is_0() -> None:
+def test_sum_pooling_matches_torch_and_has_gradients_at_0() -> None:
     x = torch.randn(2, 3, 8, 9)
     torch.testing.assert_close(SumPool(2, 2)(x), nn.LPPool2d(1, 2)(x))
     zeros = torch.zeros(1, 1, 4, requires_grad=True)
@@ -92,10 +91,10 @@ def test_sum_pooling_is_torchs_of_power_1_and_also_learns_where_the_sum_is_0() -
 
 
 @pytest.mark.parametrize("kind", ["max", "average", "sum"])
-def test_pooling_drops_what_is_left_at_the_end_and_overlapping_pooling_does_not(kind: PoolingName) -> None:
+def test_pooling_at_the_border(kind: PoolingName) -> None:
     x = torch.tensor([[[1.0, 2.0, 5.0, 3.0, 9.0]]])
-    wanted = {"max": [2, 5], "average": [1.5, 4], "sum": [3, 8]}[kind]
-    assert pooling(kind, 1, 2)(x).tolist() == [[wanted]]
+    expected = {"max": [2, 5], "average": [1.5, 4], "sum": [3, 8]}[kind]
+    assert pooling(kind, 1, 2)(x).tolist() == [[expected]]
     assert overlapping_max_pooling(1)(x).tolist() == [[[2, 5, 9]]]
     assert overlapping_max_pooling(1, stride=1)(x).tolist() == [[[2, 5, 5, 9, 9]]]
 
@@ -104,7 +103,7 @@ def test_pooling_drops_what_is_left_at_the_end_and_overlapping_pooling_does_not(
 @pytest.mark.parametrize(
     ("name", "over"), [("batch", "all samples"), ("layer", "all channels"), ("group", "two channels")]
 )
-def test_a_normalization_gives_mean_0_and_variance_1(num_axes: int, name: NormName, over: str) -> None:
+def test_normalization_gives_mean_0_and_variance_1(num_axes: int, name: NormName, over: str) -> None:
     x = 3 + 2 * torch.randn(4, 16, *[6] * num_axes, generator=torch.Generator().manual_seed(0))
     y = normalization(name, num_axes, 16)(x)
     assert y.shape == x.shape
@@ -117,17 +116,17 @@ def test_a_normalization_gives_mean_0_and_variance_1(num_axes: int, name: NormNa
     torch.testing.assert_close(parts.var(-1, correction=0), torch.ones(parts.shape[:-1]), atol=1e-3, rtol=0)
 
 
-def test_without_normalization_there_is_a_bias_and_with_one_there_is_none_of_the_convolution() -> None:
-    assert num_parameters(convolved(2, 3, 5, 3, norm="none")) == 3 * 5 * 9 + 5
-    assert num_parameters(convolved(2, 3, 5, 3, norm="none", bias=False)) == 3 * 5 * 9
+def test_convolution_bias_depends_on_normalization() -> None:
+    assert num_parameters(convolution_block(2, 3, 5, 3, norm="none")) == 3 * 5 * 9 + 5
+    assert num_parameters(convolution_block(2, 3, 5, 3, norm="none", bias=False)) == 3 * 5 * 9
     for norm in ("batch", "layer", "group"):
-        assert num_parameters(convolved(2, 3, 5, 3, norm=norm)) == 3 * 5 * 9 + 2 * 5  # type: ignore[arg-type]
+        assert num_parameters(convolution_block(2, 3, 5, 3, norm=norm)) == 3 * 5 * 9 + 2 * 5  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("num_axes", AXES)
-def test_a_separable_convolution_has_the_weights_of_the_formula(num_axes: int) -> None:
+def test_separable_convolution_number_of_weights(num_axes: int) -> None:
     num_in, num_out, kernel = 16, 24, 3**num_axes
-    layer = separable(num_axes, num_in, num_out, 3, norm="none")
+    layer = separable_convolution(num_axes, num_in, num_out, 3, norm="none")
     weights = sum(p.numel() for p in layer.parameters() if p.ndim > 1)
     plain = sum(p.numel() for p in convolution(num_axes, num_in, num_out, 3).parameters() if p.ndim > 1)
     assert weights == num_in * kernel + num_in * num_out
@@ -136,9 +135,9 @@ def test_a_separable_convolution_has_the_weights_of_the_formula(num_axes: int) -
     assert layer(torch.zeros(2, num_in, *[5] * num_axes)).shape == (2, num_out, *[5] * num_axes)
 
 
-def test_a_separable_convolution_is_a_plain_one_whose_kernels_are_products() -> None:
+def test_separable_convolution_equals_factorized_kernels() -> None:
     torch.manual_seed(0)
-    layer = separable(2, 3, 4, norm="none", activation_name="none")
+    layer = separable_convolution(2, 3, 4, norm="none", activation_name="none")
     depthwise, pointwise = layer[0][0], layer[1][0]
     plain = convolution(2, 3, 4, 3)
     with torch.no_grad():
@@ -153,7 +152,7 @@ def test_a_separable_convolution_is_a_plain_one_whose_kernels_are_products() -> 
     ("name", "size", "left"),
     [("small", 64, 64), ("medium", 64, 32), ("large", 64, 16), ("auto", 64, 16), ("auto", 63, 63), ("large", 1, 1)],
 )
-def test_a_stem_halves_twice_once_or_never(name: str, size: int, left: int) -> None:
+def test_stem_sizes(name: str, size: int, left: int) -> None:
     for num_axes in (1, 2):
         sizes = tuple([size] * num_axes)
         layers = stem(name, num_axes, 3, 4, sizes).eval()  # type: ignore[arg-type]

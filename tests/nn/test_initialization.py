@@ -1,5 +1,4 @@
-"""Each beginning against its formula, and what the formulas are for: a signal that neither fades
-nor grows."""
+"""Initial weights: their distributions, and whether they preserve signals in deep networks."""
 
 import math
 from typing import Any, get_args
@@ -9,10 +8,10 @@ import torch
 from torch import nn
 
 from hpc_dl.nn.activations import ActivationName, activation
-from hpc_dl.nn.initialization import Initialization, WeightsName, fans, initialize, poor_pairing
+from hpc_dl.nn.initialization import Initialization, WeightsName, fans, initialization_warning, initialize
 
 LAYERS: list[tuple[Any, tuple[float, float]]] = [
-    # layer, inputs of one output and outputs of one input
+    # layer, fan-in and fan-out
     (nn.Linear(30, 50), (30, 50)),
     (nn.Conv1d(4, 6, 5), (4 * 5, 6 * 5)),
     (nn.Conv2d(4, 6, (3, 5)), (4 * 15, 6 * 15)),
@@ -32,9 +31,9 @@ def named(value: object) -> str:
     return str(value).replace(" ", "") if isinstance(value, nn.Module) else ""
 
 
-@pytest.mark.parametrize(("layer", "wanted"), LAYERS, ids=named)
-def test_fans_are_the_connections_counted(layer: Any, wanted: tuple[float, float]) -> None:
-    assert fans(layer) == wanted
+@pytest.mark.parametrize(("layer", "expected"), LAYERS, ids=named)
+def test_fans_equal_the_counted_connections(layer: Any, expected: tuple[float, float]) -> None:
+    assert fans(layer) == expected
     with torch.no_grad():
         layer.weight.fill_(1)
         layer.bias.zero_()
@@ -48,15 +47,15 @@ def test_fans_are_the_connections_counted(layer: Any, wanted: tuple[float, float
     y.sum().backward()
     assert x.grad is not None
     grows = "Transpose" in type(layer).__name__  # its outputs have borders, the inputs of the others
-    assert y[inside if grows else ...].mean().item() == wanted[0]
-    assert x.grad[... if grows else inside].mean().item() == wanted[1]
+    assert y[inside if grows else ...].mean().item() == expected[0]
+    assert x.grad[... if grows else inside].mean().item() == expected[1]
 
 
 PLAIN = [layer for layer, _ in LAYERS if isinstance(layer, nn.Linear) or (layer.groups, set(layer.stride)) == (1, {1})]
 
 
 @pytest.mark.parametrize("layer", PLAIN, ids=named)
-def test_plain_layers_are_counted_as_by_torch(layer: Any) -> None:
+def test_fans_match_torch_for_plain_layers(layer: Any) -> None:
     num_in, num_out = nn.init._calculate_fan_in_and_fan_out(layer.weight)
     swapped = "Transpose" in type(layer).__name__
     assert fans(layer) == ((num_out, num_in) if swapped else (num_in, num_out))
@@ -72,21 +71,21 @@ def test_plain_layers_are_counted_as_by_torch(layer: Any) -> None:
         ("normal", 0.05, None),
     ],
 )
-def test_weights_are_drawn_from_the_distribution(weights: WeightsName, deviation: float, bound: float | None) -> None:
+def test_weights_follow_the_distribution(weights: WeightsName, deviation: float, bound: float | None) -> None:
     torch.manual_seed(0)
     layer = nn.Linear(300, 400)
     initialize(layer, Initialization(weights=weights, std=0.05))
-    found = layer.weight.detach()
-    assert found.mean().item() == pytest.approx(0, abs=0.02 * deviation)
-    assert found.std().item() == pytest.approx(deviation, rel=0.01)
+    actual = layer.weight.detach()
+    assert actual.mean().item() == pytest.approx(0, abs=0.02 * deviation)
+    assert actual.std().item() == pytest.approx(deviation, rel=0.01)
     if bound is not None:
-        assert found.abs().max().item() == pytest.approx(bound, rel=1e-3) and found.abs().max() <= bound
+        assert actual.abs().max().item() == pytest.approx(bound, rel=1e-3) and actual.abs().max() <= bound
     else:  # a normal distribution: 4.55 % lie beyond two standard deviations
-        assert (found.abs() > 2 * deviation).float().mean().item() == pytest.approx(0.0455, abs=0.003)
+        assert (actual.abs() > 2 * deviation).float().mean().item() == pytest.approx(0.0455, abs=0.003)
 
 
 @pytest.mark.parametrize("weights", ["glorot_uniform", "glorot_normal", "he_uniform", "he_normal"])
-def test_a_dense_layer_begins_as_with_torch(weights: WeightsName) -> None:
+def test_dense_layers_match_torch_initializers(weights: WeightsName) -> None:
     theirs = {
         "glorot_uniform": nn.init.xavier_uniform_,
         "glorot_normal": nn.init.xavier_normal_,
@@ -111,7 +110,7 @@ def test_zeros_orthogonal_and_the_bias() -> None:
     assert layer.bias.count_nonzero() == 0
 
 
-def test_auto_and_other_layers_are_left_to_the_architecture() -> None:
+def test_auto_and_other_layers_are_unchanged() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(5, 3), nn.BatchNorm1d(3), nn.Linear(3, 2, bias=False))
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -123,7 +122,7 @@ def test_auto_and_other_layers_are_left_to_the_architecture() -> None:
 
 
 @pytest.mark.parametrize(("kind", "gates"), [(nn.RNN, 1), (nn.GRU, 3), (nn.LSTM, 4)])
-def test_each_gate_of_a_recurrent_layer_is_a_matrix_of_its_own(kind: type[nn.RNNBase], gates: int) -> None:
+def test_gates_are_initialized_separately(kind: type[nn.RNNBase], gates: int) -> None:
     torch.manual_seed(0)
     layer = kind(200, 100, num_layers=2, bidirectional=True)
     biases = {name: value.clone() for name, value in layer.named_parameters() if name.startswith("bias")}
@@ -143,37 +142,37 @@ def test_each_gate_of_a_recurrent_layer_is_a_matrix_of_its_own(kind: type[nn.RNN
 
 @pytest.mark.parametrize("weights", get_args(WeightsName))
 @pytest.mark.parametrize("layer", [nn.Linear, nn.Conv2d, nn.ConvTranspose2d])
-def test_the_seed_fixes_it_and_it_needs_no_memory(weights: WeightsName, layer: Any) -> None:
-    def begun(seed: int) -> torch.Tensor:
+def test_seed_determines_weights_and_meta_device_works(weights: WeightsName, layer: Any) -> None:
+    def started(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
         made = layer(4, 6) if layer is nn.Linear else layer(4, 6, 3)
         initialize(made, Initialization(weights=weights))
         weight: torch.Tensor = made.weight.detach()
         return weight
 
-    assert torch.equal(begun(1), begun(1))
-    assert torch.equal(begun(1), begun(2)) is (weights == "zeros")
+    assert torch.equal(started(1), started(1))
+    assert torch.equal(started(1), started(2)) is (weights == "zeros")
     with torch.device("meta"):
-        assert begun(1).is_meta
+        assert started(1).is_meta
 
 
 def spread(weights: WeightsName, name: ActivationName, layers: int = 20) -> float:
-    """The standard deviation of what comes out of so many layers, for 1 at their beginning."""
+    """Return the standard deviation after several layers, for inputs of standard deviation 1."""
     torch.manual_seed(0)
     network = nn.Sequential(*(part for _ in range(layers) for part in (nn.Linear(200, 200), activation(name))))
     initialize(network, Initialization(weights=weights, bias=0.0))
     with torch.no_grad():
-        found: float = network(torch.randn(200, 200)).square().mean().sqrt().item()
-    return found
+        actual: float = network(torch.randn(200, 200)).square().mean().sqrt().item()
+    return actual
 
 
-def test_he_keeps_the_signal_of_relu_alive_and_glorot_lets_it_fade() -> None:
+def test_he_preserves_relu_signals_and_glorot_does_not() -> None:
     assert 0.3 < spread("he_normal", "relu") < 3
     assert 0.3 < spread("he_uniform", "relu") < 3
     assert spread("glorot_uniform", "relu") < 3 * 2**-10, "half the variance is lost in each layer"
 
 
-def test_glorot_keeps_the_signal_of_straight_layers_and_he_drives_tanh_into_saturation() -> None:
+def test_glorot_preserves_linear_signals_and_he_saturates_tanh() -> None:
     assert 0.5 < spread("glorot_normal", "none") < 2
     assert spread("he_normal", "none") > 500
     assert spread("he_normal", "tanh") > 2 * spread("glorot_normal", "tanh")
@@ -183,7 +182,7 @@ def test_glorot_keeps_the_signal_of_straight_layers_and_he_drives_tanh_into_satu
     "layer",
     [nn.ConvTranspose2d(32, 32, 2, stride=2), nn.ConvTranspose2d(32, 32, 4, stride=2), nn.Conv2d(32, 32, 3, groups=32)],
 )
-def test_he_keeps_the_signal_of_other_convolutions_too(layer: Any) -> None:
+def test_he_preserves_signals_of_all_convolutions(layer: Any) -> None:
     torch.manual_seed(0)
     initialize(layer, Initialization(weights="he_normal", bias=0.0))
     with torch.no_grad():
@@ -192,7 +191,7 @@ def test_he_keeps_the_signal_of_other_convolutions_too(layer: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("weights", "name", "told"),
+    ("weights", "name", "message"),
     [
         (
             "he_normal",
@@ -223,5 +222,5 @@ def test_he_keeps_the_signal_of_other_convolutions_too(layer: Any) -> None:
         ("normal", "tanh", None),
     ],
 )
-def test_a_poor_pairing_is_told(weights: WeightsName, name: str, told: str | None) -> None:
-    assert poor_pairing(Initialization(weights=weights), name) == told
+def test_initialization_warning(weights: WeightsName, name: str, message: str | None) -> None:
+    assert initialization_warning(Initialization(weights=weights), name) == message

@@ -1,4 +1,4 @@
-"""One step of each cell by hand, and what layers do with lengths, directions, dropout and states."""
+"""Recurrent layers: formulas of the cells, lengths, directions, dropout and states."""
 
 from collections.abc import Callable
 from functools import partial
@@ -32,7 +32,7 @@ def sigmoid(x: NDArray[Any]) -> NDArray[Any]:
 
 
 def by_hand(name: str, layer: nn.RNNBase, x: NDArray[Any], h: NDArray[Any], c: NDArray[Any]) -> Any:
-    """One step of the published formulas, with torch's order of the gates."""
+    """Compute one step by the published formulas, with torch's order of the gates."""
     w, u, b, d = (
         getattr(layer, f"{part}_l0").detach().double().numpy()
         for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -46,14 +46,14 @@ def by_hand(name: str, layer: nn.RNNBase, x: NDArray[Any], h: NDArray[Any], c: N
         enter, forget, cell, leave = np.split(inputs + states, 4)
         c = sigmoid(forget) * c + sigmoid(enter) * np.tanh(cell)
         return sigmoid(leave) * np.tanh(c), c
-    # Cho et al., 2014, with the reset gate behind the product, as cuDNN has it
+    # Cho et al., 2014, with the reset gate applied after the matrix product, as in cuDNN
     (r, z, n), (s, y, m) = np.split(inputs, 3), np.split(states, 3)
     reset, update = sigmoid(r + s), sigmoid(z + y)
     return (1 - update) * np.tanh(n + reset * m) + update * h, c
 
 
 @every
-def test_each_step_is_the_published_formula(name: str) -> None:
+def test_recurrent_cells_match_the_formulas(name: str) -> None:
     model = layers(name)
     x = torch.randn(1, 4, 3)
     states, last, _ = model(x)
@@ -66,7 +66,7 @@ def test_each_step_is_the_published_formula(name: str) -> None:
 
 @every
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_padding_has_no_influence(name: str, bidirectional: bool) -> None:
+def test_padding_has_no_effect(name: str, bidirectional: bool) -> None:
     model = layers(name, layers=2, bidirectional=bidirectional)
     lengths = torch.tensor([2, 5, 1])
     x = torch.randn(3, 5, 3)
@@ -82,14 +82,14 @@ def test_padding_has_no_influence(name: str, bidirectional: bool) -> None:
 
 
 @every
-def test_both_directions_end_where_they_have_read_all(name: str) -> None:
+def test_last_state_of_both_directions(name: str) -> None:
     model = layers(name, bidirectional=True)
     states, last, _ = model(torch.randn(2, 4, 3))
     assert torch.equal(last, torch.cat([states[:, -1, :5], states[:, 0, 5:]], 1))
 
 
 @every
-def test_a_remembered_state_goes_on(name: str) -> None:
+def test_returned_state_continues_the_sequence(name: str) -> None:
     model = layers(name, layers=2)
     x = torch.randn(2, 6, 3)
     whole, _, _ = model(x)
@@ -99,7 +99,7 @@ def test_a_remembered_state_goes_on(name: str) -> None:
 
 
 @every
-def test_dropout_is_between_layers_and_never_between_steps(name: str) -> None:
+def test_dropout_applies_between_layers_only(name: str) -> None:
     model = layers(name, layers=2, dropout=0.5)
     x = torch.randn(2, 6, 3)
     first, second = model(x)[2], model(x)[2]
@@ -112,8 +112,8 @@ def test_dropout_is_between_layers_and_never_between_steps(name: str) -> None:
     assert torch.equal(model(x)[0], model(x)[0])
 
 
-def test_dropout_follows_torchs_generator() -> None:
-    """What a checkpoint holds of the random numbers is enough to go on with the same ones."""
+def test_dropout_uses_torchs_generator() -> None:
+    """The random state in a checkpoint is enough to draw the same dropout masks after a resume."""
     model, x = layers("lstm", layers=3, dropout=0.5), torch.randn(2, 6, 3)
     model(x)
     state = torch.get_rng_state()
@@ -123,12 +123,12 @@ def test_dropout_follows_torchs_generator() -> None:
 
 
 @every
-def test_a_sample_without_steps_is_no_trouble(name: str) -> None:
+def test_empty_samples(name: str) -> None:
     states, last, _ = layers(name)(torch.zeros(2, 3, 3), torch.tensor([0, 3]))
     assert states.isfinite().all() and last.isfinite().all()
 
 
-def test_the_forget_bias_is_the_sum_of_torchs_two() -> None:
+def test_forget_bias_is_the_sum_of_both_parameters() -> None:
     model = layers("lstm", bidirectional=True)
     layer = model.layers[0]
     assert isinstance(layer, nn.LSTM)
@@ -140,7 +140,7 @@ def test_the_forget_bias_is_the_sum_of_torchs_two() -> None:
     assert torch.equal(layer.bias_ih_l0[:5], before[:5]) and torch.equal(layer.bias_ih_l0[10:], before[10:])
 
 
-def test_a_wide_open_forget_gate_keeps_what_a_cell_holds() -> None:
+def test_open_forget_gate_keeps_the_cell_state() -> None:
     model = layers("lstm")
     layer = model.layers[0]
     assert isinstance(layer, nn.LSTM)

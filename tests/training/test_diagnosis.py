@@ -155,15 +155,15 @@ def test_constant_loss_with_class_weights(tmp_path: Path) -> None:
     model = build_model(experiment, open_spec(experiment.data))
     assert isinstance(model, Supervised)
     labels = torch.tensor([0] * 20 + [1] * 16 + [2] * 12)
-    weights = model.learning.task.weights
+    weights = model.recipe.task.weights
     assert weights is not None
-    loss = constant_loss(model.learning.task, [labels])
+    loss = constant_loss(model.recipe.task, [labels])
     logits = torch.zeros(3, requires_grad=True)
     optimizer = torch.optim.LBFGS([logits], max_iter=200)
 
     def weighted_loss() -> torch.Tensor:
         optimizer.zero_grad()
-        value = model.learning.task.loss(logits.expand(len(labels), 3), labels)
+        value = model.recipe.task.loss(logits.expand(len(labels), 3), labels)
         value.backward()
         return value
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.atomic_files import publish, read_json, write_json
-from hpc_dl.data.files.format import Samples, create, describe
+from hpc_dl.data.files.format import Samples, create_file, write_attributes, write_split_attributes
 from hpc_dl.data.packing.plan import Plan
 
 #: At most this much is lost when a run is killed.
@@ -243,8 +243,8 @@ def _create_empty(path: Path, plan: Plan) -> None:
     """Create a file with all attributes and datasets but without samples, atomically."""
     temporary = path.with_name(f"{path.name}.empty")
     temporary.unlink(missing_ok=True)
-    with create(temporary) as file:
-        describe(file, plan.about)
+    with create_file(temporary) as file:
+        write_attributes(file, plan.about)
         # Fixed length, so that the checksum can replace it without moving anything else.
         file.attrs["sha256"] = np.bytes_("0" * 64)
         for split in plan.sizes:

@@ -90,7 +90,7 @@ def _measure(path: Path, stored: StoredDataset, batch_size: int, memory: float, 
         with closing(open_rows(path, stored.name, threads=threads)) as reader:
             at_least = max(2, _PREFETCH_BYTES * stored.num_samples // stored.raw_bytes)
             together = -(-at_least // reader.rows_together) * reader.rows_together
-            cold = shuffled_speed(reader.take, stored.num_samples, together, batch_size, _SECONDS, reader.expect)
+            cold = shuffled_speed(reader.take, stored.num_samples, together, batch_size, _SECONDS, reader.prefetch)
     with closing(open_rows(path, stored.name, threads=threads)) as reader:
         last_rows, num_warm = _load_into_memory(reader, stored)
         warm = shuffled_speed(reader.take, num_warm, reader.rows_together, batch_size, _SECONDS)
