@@ -179,7 +179,7 @@ def attempt(folder: Path, marks: Path) -> int:
 
         setattr(owner, name, wrapped)
 
-    from hpc_dl.cluster.job import run_rank
+    from hpc_dl.cluster.rank_process import run_rank
     from hpc_dl.runs.folder import RunFolder
     from hpc_dl.training.stopping import signals
 
@@ -191,7 +191,7 @@ def attempt(folder: Path, marks: Path) -> int:
     noted["imports"] = time.time()
     timed(train, "open_spec")
     timed(train, "examine")
-    timed(checkpoints, "newest_whole")
+    timed(checkpoints, "newest_intact")
     start = Stepping.on_train_batch_start
 
     def first(self: Stepping, batch: Any, batch_idx: int) -> None:
@@ -246,7 +246,7 @@ def stops_and_starts(folder: Path, ballast: int) -> dict[str, Any]:
             "Python": noted["program"] - began,
             "imports": noted["imports"] - noted["program"],
             "data": noted["open_spec ends"] - noted["open_spec begins"],
-            "verifying the checkpoint": noted["newest_whole ends"] - noted["newest_whole begins"],
+            "verifying the checkpoint": noted["newest_intact ends"] - noted["newest_intact begins"],
             "whether it fits": noted["examine ends"] - noted["examine begins"],
             "first step": noted["first step"] - noted["first batch"],
         }
@@ -293,7 +293,7 @@ def checkpoint(folder: Path, size: int) -> dict[str, Any]:
         timed("torch.save", lambda: bare(False))
         timed("torch.save, fsync", lambda: bare(True))
         timed("ours", lambda step=step: checkpoints.write(where, "step", step, lambda f: torch.save(content, f)))  # type: ignore[misc]
-        timed("verify", lambda: checkpoints.newest_whole(where, print))
+        timed("verify", lambda: checkpoints.newest_intact(where, print))
         checkpoints.prune(where)
     shutil.rmtree(where)
     medians = {name: median(values) for name, values in times.items()}

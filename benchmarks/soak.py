@@ -33,7 +33,7 @@ from typing import Any
 
 import psutil
 
-from hpc_dl.cluster import processes
+from hpc_dl.cluster import child_processes
 from hpc_dl.cluster.launch import launch
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
@@ -225,7 +225,7 @@ def _attempt_warm(run: RunFolder) -> int:
     log = os.open(run.submitit / "background.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    processes.subprocess = _WarmSubprocess  # type: ignore[attr-defined,assignment]
+    child_processes.subprocess = _WarmSubprocess  # type: ignore[attr-defined,assignment]
     return _attempt(run)
 
 
@@ -265,12 +265,12 @@ class _WarmRank:
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str], stdout: int, process_group: int) -> None:
         def work() -> int:
-            from hpc_dl.cluster import job
+            from hpc_dl.cluster import rank_process
 
             os.environ.clear()
             os.environ.update(env)
-            sys.argv = list(argv[argv.index("hpc_dl.cluster.job") :])
-            job.main()
+            sys.argv = list(argv[argv.index("hpc_dl.cluster.rank_process") :])
+            rank_process.main()
             return 0
 
         self.returncode: int | None = None
@@ -812,7 +812,7 @@ def _import_all() -> None:
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
     import torch
 
-    import hpc_dl.cluster.job
+    import hpc_dl.cluster.rank_process
     import hpc_dl.models.cnn
     import hpc_dl.training.train  # noqa: F401
     import tests.experiments  # noqa: F401

@@ -137,7 +137,7 @@ def _networks(runs: Path, facts: dict[str, Any], metric: str) -> dict[str, list[
     for run in all_runs(runs):
         result = read_json(run.result)
         data = (read_json(run.provenance) or {}).get("data", {})
-        if result is None or any(data.get(key) != facts[key] for key in ("checksum", "sizes")):
+        if run.layout_fault() or result is None or any(data.get(key) != facts[key] for key in ("checksum", "sizes")):
             continue
         value = result.get("metrics", {}).get(metric)
         try:

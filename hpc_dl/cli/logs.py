@@ -25,7 +25,7 @@ def logs(
     """
     from hpc_dl.cli.output import say
     from hpc_dl.cli.status import find_runs
-    from hpc_dl.cluster.follow import LogReader, watch
+    from hpc_dl.cluster.follow import LogReader, follow_run
     from hpc_dl.cluster.status import log_of
     from hpc_dl.errors import RunError, Stopped
 
@@ -38,7 +38,7 @@ def logs(
     if follow:
         state = ""
         try:
-            for news in watch(run, rank):
+            for news in follow_run(run, rank):
                 if isinstance(news, str):
                     print(news, flush=True)
                 else:
@@ -53,5 +53,5 @@ def logs(
     if log is None:
         say(f"hpc-dl: {run.name} has printed nothing yet; `hpc-dl status {word}` tells why")
         return
-    for line in LogReader(log).rest():
+    for line in LogReader(log).remaining_lines():
         print(line)

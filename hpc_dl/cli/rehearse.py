@@ -9,21 +9,22 @@ import typer
 
 from hpc_dl.cli.submit import Site
 from hpc_dl.cli.train import AsJson, Config, DataDir, Overrides, Runs
+from hpc_dl.formatting import duration
 
 if TYPE_CHECKING:
-    from hpc_dl.cluster.rehearse import Report
+    from hpc_dl.cluster.rehearsal.report import Report
 
-_WORDS = {
+_LABELS = {
     "queue_wait": "in the queue",
-    "start_to_first_step": "start to the end of the first step",
-    "step": "a step",
-    "checkpoint": "a checkpoint, at most",
-    "signal_to_end_of_training": "signal to checkpoint and end",
-    "signal_to_requeue": "signal to requeue",
-    "requeue_wait": "in the queue again",
-    "restart_to_first_step": "second start to the end of its first step",
+    "start_to_first_step": "start until the end of the first step",
+    "step": "one step (median)",
+    "checkpoint": "slowest checkpoint",
+    "signal_to_end_of_training": "signal until checkpoint and end",
+    "signal_to_requeue": "signal until requeue",
+    "requeue_wait": "in the queue after the requeue",
+    "restart_to_first_step": "second start until the end of its first step",
 }
-_EXACT = ("step", "checkpoint", "signal_to_end_of_training")  # the others rest on whole seconds of Slurm's
+_EXACT = ("step", "checkpoint", "signal_to_end_of_training")  # the others are based on Slurm's whole seconds
 
 
 def rehearse(
@@ -51,7 +52,7 @@ def rehearse(
 
     say("Loading torch and Lightning …")
     from hpc_dl.cluster import site as sites
-    from hpc_dl.cluster.rehearse import rehearse_experiment
+    from hpc_dl.cluster.rehearsal.rehearse import rehearse_experiment
     from hpc_dl.config.experiment import Experiment
     from hpc_dl.runs.folder import default_runs
 
@@ -76,33 +77,28 @@ def rehearse(
 
 
 def _lines(report: Report) -> list[str]:
-    from hpc_dl.cluster.rehearse import STEPS
+    from hpc_dl.cluster.rehearsal.short_experiment import STEPS
 
     lines = [f"Rehearsal of {report.name}"]
-    lines += [f"  {_WORDS[name]:<42} {_told(name, seconds):>8}" for name, seconds in report.seconds.items()]
+    lines += [
+        f"  {_LABELS[name]:<46} {duration(seconds, whole_seconds=name not in _EXACT):>9}"
+        for name, seconds in report.seconds.items()
+    ]
     if report.step is not None:
         lines.append(f"  interrupted after step {report.step} of {STEPS}")
     if report.largest_difference is not None:
         lines.append(f"  {_outcome(report)}")
-    lines.append(f"  from now on `hpc-dl submit` asks for the signal {report.lead_s} s before the time limit")
+    lines.append(f"  `hpc-dl submit` now requests the warning signal {report.lead_s} s before the time limit")
     lines += [f"  warning: {warning}" for warning in report.warnings]
-    named = (("interrupted", report.interrupted), ("left alone", report.uninterrupted))
-    lines += [f"  {what}: {run.path}" for what, run in named if run]
+    runs = (("interrupted", report.interrupted), ("uninterrupted", report.uninterrupted))
+    lines += [f"  {role}: {run.path}" for role, run in runs if run]
     return [*lines, "passed" if report.passed else f"failed: {'; '.join(report.problems)}"]
 
 
 def _outcome(report: Report) -> str:
     if report.largest_difference == 0:
-        return "metrics and weights: bit for bit those of the run that was left alone"
-    told = f"metrics and weights: up to {report.largest_difference:.3g} from those of the run that was left alone"
+        return "metrics and weights: bitwise identical to those of the uninterrupted run"
+    text = f"metrics and weights: differ by up to {report.largest_difference:.3g} from those of the uninterrupted run"
     if report.device == "cpu":
-        return told
-    return f"{told}; with trainer.deterministic=true a GPU computes the same each time"
-
-
-def _told(name: str, seconds: float) -> str:
-    if name in _EXACT:
-        return f"{seconds:.3f} s" if seconds < 10 else f"{seconds:.0f} s"
-    if seconds < 1:
-        return "< 1 s"
-    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+        return text
+    return f"{text}; with trainer.deterministic=true a GPU computes the same every time"

@@ -9,7 +9,7 @@ from hpc_dl.cli.train import AsJson, Runs
 def results(words: RunWords = None, runs: Runs = None, as_json: AsJson = False) -> None:
     """Show the final metrics of runs, one row for each run."""
     from hpc_dl.atomic_files import read_json
-    from hpc_dl.cli.output import emit, result_table, table
+    from hpc_dl.cli.output import emit, result_table, say, table
     from hpc_dl.cli.status import find_runs
     from hpc_dl.cluster.status import statuses
 
@@ -28,6 +28,9 @@ def results(words: RunWords = None, runs: Runs = None, as_json: AsJson = False) 
         columns = sorted({name for outcome in outcomes for name in outcome["metrics"] if name.startswith("test/")})
         rows = [[o["run"], o["state"], *[_number(o["metrics"].get(name)) for name in columns]] for o in outcomes]
         table(["run", "state", *columns], rows)
+        for outcome in outcomes:
+            if outcome["state"] == "unreadable":
+                say(f"hpc-dl: {outcome['dir']}: {outcome['reason']}")
 
 
 def _number(value: object) -> str:

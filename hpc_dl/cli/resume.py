@@ -37,14 +37,14 @@ def resume(
     """
     from hpc_dl.cli.output import say
     from hpc_dl.cli.status import find_runs
-    from hpc_dl.cluster.resume import changed, check_resumable, prepare_again, submit_again
+    from hpc_dl.cluster.resume import apply_changes, check_resumable, prepare_again, submit_again
 
     (run,) = find_runs([word], runs)
     facts = check_resumable(run)
     say("Loading torch and Lightning …")
     from hpc_dl.atomic_files import read_json
     from hpc_dl.cluster import site as sites
-    from hpc_dl.cluster.launch import allocation_overrides, in_batch_script
+    from hpc_dl.cluster.allocation import allocation_overrides, in_batch_script
     from hpc_dl.errors import RunError
     from hpc_dl.runs.state import write_state
 
@@ -56,7 +56,7 @@ def resume(
             "was started by slurm/train.sbatch, which has no site profile to submit it again with",
             remedy="name one with --site NAME, or train here with --here",
         )
-    experiment = changed(run, [*(words or []), *(allocation_overrides() if foreground else [])])
+    experiment = apply_changes(run, [*(words or []), *(allocation_overrides() if foreground else [])])
     profile = sites.load(site or (str(run.site) if run.site.exists() else None))
     if not foreground:
         profile.check(experiment)

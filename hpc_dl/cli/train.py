@@ -43,7 +43,7 @@ def train(
 
     say("Loading torch and Lightning …")
     from hpc_dl.cluster import site
-    from hpc_dl.cluster.launch import allocation_overrides, begun_by_this_job
+    from hpc_dl.cluster.allocation import allocation_overrides, run_before_requeue
     from hpc_dl.cluster.prepare import prepare
     from hpc_dl.config import yaml
     from hpc_dl.config.experiment import Experiment
@@ -52,7 +52,7 @@ def train(
     experiment = Experiment.load(config, [*(overrides or []), *allocation_overrides()], say)
     profile = site.load(None)  # only its folders matter here
     runs_dir = runs or profile.runs() or default_runs()
-    run = begun_by_this_job(runs_dir, sys.argv)
+    run = run_before_requeue(runs_dir, sys.argv)
     if run is None:
         run = prepare(experiment, runs=runs_dir, data_dir=data or profile.data(), command=sys.argv, say=say)
     else:
@@ -71,7 +71,8 @@ def train_here(run: RunFolder, experiment: Experiment, as_json: bool, in_process
     """
     from hpc_dl.atomic_files import read_json
     from hpc_dl.cli.output import ENDINGS, emit, result_table, say
-    from hpc_dl.cluster.launch import in_batch_script, launch
+    from hpc_dl.cluster.allocation import in_batch_script
+    from hpc_dl.cluster.launch import launch
     from hpc_dl.cluster.status import status
     from hpc_dl.errors import Stopped
     from hpc_dl.runs.state import read_state
@@ -95,5 +96,5 @@ def train_here(run: RunFolder, experiment: Experiment, as_json: bool, in_process
         say(f"hpc-dl: its log: {run.log(int(outcome.get('rank') or 0))}")
         if outcome["state"] == "stopped":
             by_itself = "when Slurm starts the job again, or " if in_batch_script(os.environ) else ""
-            say(f"hpc-dl: it goes on {by_itself}with `hpc-dl resume {run.word}`")
+            say(f"hpc-dl: it goes on {by_itself}with `hpc-dl resume {run.cli_name}`")
         raise typer.Exit(130 if outcome["state"] == "cancelled" else exit_status)

@@ -163,8 +163,8 @@ def _train(run: RunFolder, ranks: Ranks, attempt: int, began: float) -> None:
 
 def _newest_checkpoint(run: RunFolder) -> Checkpoint | None:
     """What to go on from; what a lost attempt wrote after it is gone then."""
-    start = checkpoints.newest_whole(run.checkpoints, say)
-    checkpoints.forget_after(run.checkpoints, start.step if start else -1)
+    start = checkpoints.newest_intact(run.checkpoints, say)
+    checkpoints.delete_after(run.checkpoints, start.step if start else -1)
     return start
 
 

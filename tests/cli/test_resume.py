@@ -79,7 +79,7 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(
     answer = hpc_dl("resume", "latest", "--json")
     assert answer.status == 0, answer.err
     assert (answer.json["state"], answer.json["steps"], answer.json["dir"]) == ("finished", 600, str(run.path))
-    assert f"goes on from step {stopped['step']}" in answer.err
+    assert f"resumes at step {stopped['step']}" in answer.err
     assert [line["event"] for line in history(run)] == ["started", "ended", "resumed", "started", "ended"]
     assert hpc_dl("train", path, "--runs", "whole").status == 0
     (whole,) = all_runs(Path("whole"))
@@ -94,7 +94,10 @@ def test_a_finished_run_trains_on_as_if_it_had_been_meant_so_from_the_beginning(
     assert hpc_dl("train", config(**LEARNING, trainer={"max_epochs": 2})).status == 0
     run = the_run()
     refused = hpc_dl("resume", run.name)
-    assert (refused.status, "has finished. To train on, raise trainer.max_epochs" in refused.err) == (2, True)
+    assert (refused.status, "has finished. To continue training, increase trainer.max_epochs" in refused.err) == (
+        2,
+        True,
+    )
     first = read_json(run.result)
     assert hpc_dl("resume", run.name, "trainer.max_epochs=4", "resources.time=2:00:00").status == 0
     assert yaml.load(run.config)["trainer"]["max_epochs"] == 4
@@ -116,11 +119,11 @@ def test_what_would_be_another_experiment_is_refused_and_nothing_is_changed(
     for words, told in (
         (["optimizer.lr=0.5"], ["optimizer.lr: cannot change within a run", "got 0.5; allowed: 0.01"]),
         (["model.width=9", "seed=8"], ["model.width: cannot change", "seed: cannot change"]),
-        (["data.batch_size=4"], ["data.batch_size: changes the 8 samples of a batch over all ranks (got 4)"]),
+        (["data.batch_size=4"], ["data.batch_size: changes the size 8 of the batch over all ranks (got 4)"]),
         (["resources.gpus_per_node=3"], ["data.global_batch_size: cannot be shared evenly by 3 ranks"]),
-        (["trainer.max_steps=2"], ["trainer.max_steps: the run has done 12 steps (got 2)"]),
+        (["trainer.max_steps=2"], ["trainer.max_steps: the run has already done 12 steps (got 2)"]),
         (["trainer.max_epoch=2"], ["trainer.max_epoch: unknown key"]),
-        (["trainer.max_epochs=1"], ["trainer.max_epochs: the run is in epoch 3 already (got 1)"]),
+        (["trainer.max_epochs=1"], ["trainer.max_epochs: the run is already in epoch 3 (got 1)"]),
     ):
         answer = hpc_dl("resume", run.name, "trainer.max_epochs=9", *words)
         assert answer.status == 2
@@ -138,7 +141,7 @@ def test_a_data_file_with_another_content_is_refused(hpc_dl: HpcDl, tmp_path: Pa
         # As if somebody had made the file anew from other samples.
         opened.attrs["sha256"] = "0" * 64
     answer = hpc_dl("resume", "latest", "trainer.max_epochs=2")
-    assert (answer.status, "has another content than when the run began" in answer.err) == (2, True)
+    assert (answer.status, "has changed since the run started" in answer.err) == (2, True)
 
 
 def test_a_run_at_work_is_refused(hpc_dl: HpcDl, config: Callable[..., Path]) -> None:
@@ -162,13 +165,13 @@ def test_a_training_whose_launcher_was_killed_keeps_others_out(hpc_dl: HpcDl, co
         assert status(run)["state"] == "finished"
         write_state(run, "running")
         write_json(run.job, {**read_json(run.job), "pid": 2**22 + 1})  # there is no such process
-        told = f"is still at work in process {os.getpid()} on this machine"
+        told = f"is still running in process {os.getpid()} on this machine"
         facts = status(run)
         assert (facts["state"], told.removeprefix("is ") in facts["reason"]) == ("running", True)
         write_state(run, "stopped", step=3)
         answer = hpc_dl("resume", run.name, "trainer.max_epochs=2")
         assert (answer.status, told in answer.err) == (2, True)
-        with pytest.raises(RunError, match="is at work in process"), lock.held(run):
+        with pytest.raises(RunError, match="is running in process"), lock.held(run):
             pass
     assert hpc_dl("resume", run.name, "trainer.max_epochs=2").status == 0
 

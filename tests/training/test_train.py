@@ -148,7 +148,7 @@ def test_the_result_and_the_state_tell_the_whole_story(tmp_path: Path, image_fil
     assert best in ("best-00000006.ckpt", "best-00000012.ckpt")
     assert {path.name for path in run.path.iterdir()} == {
         "config.yaml", "provenance.json", "code", "lock", "state.json", "journal", "checkpoints", "logs", "submitit",
-        "result.json", "attempts.jsonl", "timings.json",
+        "result.json", "attempts.jsonl", "timings.json", "layout",
     }  # fmt: skip
     started, ended = history(run)
     assert (started["event"], started["attempt"], started["from_step"], started["world_size"]) == ("started", 0, 0, 1)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from hpc_dl.atomic_files import read_json
-from hpc_dl.cluster.job import run_rank
+from hpc_dl.cluster.rank_process import run_rank
 from hpc_dl.errors import Stopped
 from hpc_dl.runs import attempts as history
 from hpc_dl.runs import lock
@@ -218,7 +218,7 @@ def test_when_all_checkpoints_are_damaged_it_begins_anew_and_says_so(run: RunFol
     finish(run)
     assert history.history(run)[2]["from_step"] == 0
     log = run.log(0).read_text()
-    assert log.count("is damaged") == 2 and "none is left: the training begins anew" in log
+    assert log.count("is damaged") == 2 and "there is no other: the training starts over" in log
     assert {path.name for path in run.checkpoints.glob("*.damaged")} == {
         "step-00000024.ckpt.damaged", "step-00000026.ckpt.damaged"
     }  # fmt: skip
