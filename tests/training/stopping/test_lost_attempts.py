@@ -191,7 +191,7 @@ def test_a_damaged_newest_checkpoint(run: RunFolder, reference: RunFolder, damag
     finish(run)
     assert history.history(run)[2]["from_step"] == 24
     log = run.log(0).read_text()
-    assert f"{newest.path} is damaged" in log and "the one before it is used" in log
+    assert f"{newest.path} is damaged" in log and "the previous one is used" in log
     assert (run.checkpoints / "step-00000026.ckpt.damaged").exists()
     assert differences(run, reference) == []
 
