@@ -1,4 +1,4 @@
-"""Write files so that neither a reader nor a crash ever sees half of one."""
+"""Atomic file writes: a reader, or a crash, sees the old file or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically: a temporary name in the same folder, fsync, then a rename."""
+    """Write a text file atomically: temporary file in the same folder, fsync, rename."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -27,12 +27,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write indented JSON atomically. NaN and infinities are refused: they are not JSON."""
+    """Write indented JSON atomically; NaN and infinity raise ValueError, since JSON has neither."""
     write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file, or ``None`` where there is none."""
+    """Read a JSON file; ``None`` if it does not exist."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -40,11 +40,11 @@ def read_json(path: Path) -> Any:
 
 
 def publish(temporary: Path, path: Path) -> None:
-    """Flush a finished file to the disk and rename it to ``path``, durably.
+    """Flush a complete file to the disk, then rename it to ``path``.
 
     Args:
-        temporary: the finished file, in the same folder as ``path``.
-        path: its final name; a file of that name is replaced.
+        temporary: the complete file, in the same folder as ``path``.
+        path: its final name; an existing file is replaced.
     """
     fsync(temporary)
     os.replace(temporary, path)
@@ -52,7 +52,7 @@ def publish(temporary: Path, path: Path) -> None:
 
 
 def fsync(path: Path) -> None:
-    """Flush a file, or the entries of a folder, to the disk: without it a rename is not durable."""
+    """Flush a file, or a folder's entries, to the disk; otherwise a crash may undo a rename."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Text for people: lists that are cut short, and durations."""
+"""Text for users: shortened lists, and durations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def shortened(names: Sequence[object], most: int = 10) -> str:
-    """The names separated by commas; after ``most`` of them only how many more there are.
+    """The first ``most`` names, separated by commas, and the number of the others.
 
     >>> shortened(["a", "b", "c", "d"], most=2)
     'a, b and 2 more'
@@ -15,9 +15,16 @@ def shortened(names: Sequence[object], most: int = 10) -> str:
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
-def duration(seconds: float) -> str:
-    """A duration in the largest fitting unit: ``0.004 s``, ``12.3 s``, ``4:05 min``, ``1:02:03 h``."""
-    if seconds < 0.1:
+def duration(seconds: float, *, whole_seconds: bool = False) -> str:
+    """A duration in the largest fitting unit: ``0.004 s``, ``12.3 s``, ``4:05 min``, ``1:02:03 h``.
+
+    Args:
+        seconds: the duration.
+        whole_seconds: whether it was measured in whole seconds: ``< 1 s``, ``12 s``, ``4:05 min``.
+    """
+    if seconds < 60 and whole_seconds:
+        return "< 1 s" if seconds < 1 else f"{seconds:.0f} s"
+    if seconds < 1:
         return f"{seconds:.3f} s"
     if seconds < 60:
         return f"{seconds:.1f} s"

@@ -1,4 +1,4 @@
-"""The house's rules: imports go downwards, rooms have names of their own, files stay readable."""
+"""The structure of the code: imports go down one list, files stay short, names say something."""
 
 import ast
 from collections.abc import Iterator, Sequence
@@ -7,23 +7,31 @@ from pathlib import Path
 import pytest
 
 import hpc_dl
+from tests.conftest import PROJECT
 
 PACKAGE = Path(hpc_dl.__file__).parent
-FILES = sorted(PACKAGE.rglob("*.py"))
-# From the ground up; a room imports from itself and from what stands before it.
+# From the ground up: a module imports only from its own package and from those before it.
 PACKAGES = (
     "atomic_files", "errors", "formatting", "compatibility", "shipped", "schema", "nn", "data", "learning",
     "models", "tracking", "config", "runs", "baselines", "training", "inference", "cluster", "cli",
 )  # fmt: skip
 # The same inside hpc_dl.data.
 DATA = (
-    "spec", "config", "ragged", "storage", "order", "files", "packing", "read_speed", "sources", "preprocessed_spec", "open_spec",
-    "preprocessing", "batches", "datamodule",
+    "spec", "config", "ragged", "storage", "order", "files", "read_speed", "packing", "sources", "preprocessed_spec",
+    "open_spec", "preprocessing", "batches", "datamodule",
 )  # fmt: skip
+NOT_CODE = {"__init__", "__pycache__", "py.typed", "project_template"}
+FOLDERS = ("hpc_dl", "benchmarks", "slurm", "tests", "docs", "containers")
+FILES = [
+    *(path for folder in FOLDERS for path in sorted((PROJECT / folder).rglob("*.py"))),
+    PROJECT / "slurm/dev-cluster/cluster",
+]
+MAX_LINES = 300
+VAGUE_NAMES = {"utils", "util", "common", "core", "helpers", "helper", "misc"}
 
 
 def imported_modules(path: Path, root: Path) -> Iterator[tuple[int, str]]:
-    """Every ``hpc_dl.…`` that a file imports, wherever in the file, with the line."""
+    """The line and the name of every ``hpc_dl.…`` that a file imports, at any depth."""
     package = path.relative_to(root.parent).with_suffix("").parts
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -31,7 +39,7 @@ def imported_modules(path: Path, root: Path) -> Iterator[tuple[int, str]]:
         elif isinstance(node, ast.ImportFrom):
             base = [*package[: len(package) - node.level]] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            # `from hpc_dl import models` imports a room just as `import hpc_dl.models` does.
+            # `from hpc_dl import models` imports a package just as `import hpc_dl.models` does.
             names = [f"{module}.{alias.name}" for alias in node.names]
         else:
             continue
@@ -45,7 +53,7 @@ def upward_imports(root: Path, order: Sequence[str] = PACKAGES, inside: str = ""
     upward = []
     for path in sorted(folder.rglob("*.py")):
         own = path.relative_to(folder).parts[0].removesuffix(".py")
-        if own == "__init__":
+        if own in NOT_CODE:
             continue
         for line, name in imported_modules(path, root):
             module = name.removeprefix(prefix).split(".")[0] if name.startswith(prefix) else ""
@@ -55,50 +63,51 @@ def upward_imports(root: Path, order: Sequence[str] = PACKAGES, inside: str = ""
 
 
 def modules_of(folder: Path) -> set[str]:
-    names = {path.name.removesuffix(".py") for path in folder.iterdir()}
-    return names - {"__init__", "__pycache__", "py.typed", "project_template", "shipped_files"}
+    return {path.name.removesuffix(".py") for path in folder.iterdir()} - NOT_CODE
 
 
-def test_every_room_is_in_the_list() -> None:
+def test_every_module_is_in_the_list() -> None:
     assert modules_of(PACKAGE) == set(PACKAGES)
     assert modules_of(PACKAGE / "data") == set(DATA)
 
 
-def test_imports_go_downwards_only() -> None:
+def test_imports_go_down_the_list() -> None:
     assert upward_imports(PACKAGE) == []
     assert upward_imports(PACKAGE, DATA, "data") == []
 
 
-def test_an_upward_import_would_be_found(tmp_path: Path) -> None:
+def test_upward_imports_are_found(tmp_path: Path) -> None:
     root = tmp_path / "hpc_dl"
     (root / "data").mkdir(parents=True)
     (root / "cli").mkdir()
     (root / "cli" / "main.py").write_text(
         "from hpc_dl.data import spec\nimport hpc_dl.errors\nfrom hpc_dl import runs\n"
     )
-    (root / "data" / "a.py").write_text(
+    (root / "data" / "spec.py").write_text(
         "from typing import TYPE_CHECKING\n"
         "from hpc_dl.errors import Fault\n"
         "if TYPE_CHECKING:\n    from hpc_dl.models.base import ModelConfig\n"
         "def f():\n    from hpc_dl import cli\n    import hpc_dl.runs.folder\n    from ..training import train\n"
+        "    from hpc_dl.data.datamodule import x\n"
     )
     assert upward_imports(root) == [
-        "data/a.py:4 imports hpc_dl.models.base.ModelConfig",
-        "data/a.py:6 imports hpc_dl.cli",
-        "data/a.py:7 imports hpc_dl.runs.folder",
-        "data/a.py:8 imports hpc_dl.training.train",
+        "data/spec.py:4 imports hpc_dl.models.base.ModelConfig",
+        "data/spec.py:6 imports hpc_dl.cli",
+        "data/spec.py:7 imports hpc_dl.runs.folder",
+        "data/spec.py:8 imports hpc_dl.training.train",
     ]
-    (root / "data" / "spec.py").write_text("from hpc_dl.data.storage import rows\nfrom hpc_dl.errors import Fault\n")
-    assert upward_imports(root, ("spec", "storage", "a"), "data") == [
-        "data/spec.py:1 imports hpc_dl.data.storage.rows",
-    ]
+    assert upward_imports(root, DATA, "data") == ["data/spec.py:9 imports hpc_dl.data.datamodule.x"]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_file_is_one_room_of_readable_size(path: Path) -> None:
-    assert path.stem not in {"utils", "util", "common", "core", "helpers", "helper", "misc"}
-    assert path.parent.name not in {"utils", "common", "core", "helpers"}
+def test_benchmarks_do_not_import_tests() -> None:
+    sources = {path: path.read_text(encoding="utf-8") for path in (PROJECT / "benchmarks").rglob("*.py")}
+    assert [str(path) for path, text in sources.items() if "from tests" in text or "import tests" in text] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_file_is_short_and_named_and_documented(path: Path) -> None:
     source = path.read_text(encoding="utf-8")
-    assert len(source.splitlines()) <= 400
-    if path != PACKAGE / "__init__.py" or source.strip():
-        assert ast.get_docstring(ast.parse(source)), "the file does not say what it is for"
+    assert len(source.splitlines()) <= MAX_LINES
+    assert not VAGUE_NAMES & {path.stem, path.parent.name}
+    if path.is_relative_to(PACKAGE) and source.strip():
+        assert ast.get_docstring(ast.parse(source)), "the file has no docstring that says what it contains"

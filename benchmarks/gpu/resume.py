@@ -98,6 +98,6 @@ def _last_step(run: RunFolder) -> int:
 
 
 if __name__ == "__main__":
-    from hpc_dl.cluster.job import run_rank
+    from hpc_dl.cluster.rank_process import run_rank
 
     sys.exit(run_rank(RunFolder(Path(sys.argv[1])), redirect=True))

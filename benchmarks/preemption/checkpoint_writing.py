@@ -43,7 +43,7 @@ def checkpoint_times(folder: Path, size: int) -> dict[str, Any]:
         measure("torch.save", lambda: save_only(False))
         measure("torch.save, fsync", lambda: save_only(True))
         measure("ours", lambda step=step: write(step))  # type: ignore[misc]
-        measure("verify", lambda: checkpoints.newest_whole(target, print))
+        measure("verify", lambda: checkpoints.newest_intact(target, print))
         checkpoints.prune(target)
     shutil.rmtree(target)
     medians = {name: statistics.median(values) for name, values in times.items()}

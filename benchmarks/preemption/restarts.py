@@ -69,7 +69,7 @@ def _parts_of_start(times: dict[str, float], start: float) -> dict[str, float]:
         "Python": times["program"] - start,
         "imports": times["imports"] - times["program"],
         "data": times["end of open_spec"] - times["start of open_spec"],
-        "verifying the checkpoint": times["end of newest_whole"] - times["start of newest_whole"],
+        "verifying the checkpoint": times["end of newest_intact"] - times["start of newest_intact"],
         "whether it fits": times["end of examine"] - times["start of examine"],
         "first step": times["first step"] - times["first batch"],
     }

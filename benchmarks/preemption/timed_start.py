@@ -34,7 +34,7 @@ def train_and_note_times(folder: Path, times_file: Path) -> int:
 
         setattr(owner, name, timed)
 
-    from hpc_dl.cluster.job import run_rank
+    from hpc_dl.cluster.rank_process import run_rank
     from hpc_dl.runs.folder import RunFolder
     from hpc_dl.training.stopping import signals
 
@@ -46,7 +46,7 @@ def train_and_note_times(folder: Path, times_file: Path) -> int:
     times["imports"] = time.time()
     note_times_of(train, "open_spec")
     note_times_of(train, "examine")
-    note_times_of(checkpoints, "newest_whole")
+    note_times_of(checkpoints, "newest_intact")
     on_train_batch_start = TimedModule.on_train_batch_start
 
     def on_first_batch_start(self: TimedModule, batch: Any, batch_idx: int) -> None:

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from hpc_dl.cluster import processes as launcher_processes
+from hpc_dl.cluster import child_processes as launcher_processes
 from hpc_dl.cluster.launch import launch
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
@@ -26,7 +26,7 @@ def import_everything() -> None:
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
     import torch
 
-    import hpc_dl.cluster.job
+    import hpc_dl.cluster.rank_process
     import hpc_dl.models.cnn
     import hpc_dl.training.train  # noqa: F401
 
@@ -99,12 +99,12 @@ class _ForkedRank:
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str], stdout: int, process_group: int) -> None:
         def work() -> int:
-            from hpc_dl.cluster import job
+            from hpc_dl.cluster import rank_process
 
             os.environ.clear()
             os.environ.update(env)
-            sys.argv = list(argv[argv.index("hpc_dl.cluster.job") :])
-            job.main()
+            sys.argv = list(argv[argv.index("hpc_dl.cluster.rank_process") :])
+            rank_process.main()
             return 0
 
         self.returncode: int | None = None

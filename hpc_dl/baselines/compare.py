@@ -136,7 +136,7 @@ def _finished_networks(runs: Path, identity: dict[str, Any], metric: str) -> dic
     for run in all_runs(runs):
         result = read_json(run.result)
         data = (read_json(run.provenance) or {}).get("data", {})
-        if result is None or any(data.get(key) != identity[key] for key in ("checksum", "sizes")):
+        if run.layout_fault() or result is None or any(data.get(key) != identity[key] for key in ("checksum", "sizes")):
             continue
         try:
             experiment = Experiment.from_dict(yaml.load(run.config))

@@ -30,7 +30,7 @@ def logs(
     """
     from hpc_dl.cli.output import say
     from hpc_dl.cli.run_selection import select_run
-    from hpc_dl.cluster.follow import LogReader, watch
+    from hpc_dl.cluster.follow import LogReader, follow_run
     from hpc_dl.cluster.status import log_of
     from hpc_dl.errors import RunError, Stopped
 
@@ -47,7 +47,7 @@ def logs(
     if follow:
         state = ""
         try:
-            for news in watch(run, rank):
+            for news in follow_run(run, rank):
                 if isinstance(news, str):
                     print(news, flush=True)
                 else:
@@ -62,5 +62,5 @@ def logs(
     if log is None:
         say(f"hpc-dl: {run.name} has no log yet; `hpc-dl status {name}` shows why")
         return
-    for line in LogReader(log).rest():
+    for line in LogReader(log).remaining_lines():
         print(line)

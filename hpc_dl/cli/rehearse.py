@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpc_dl.cli.arguments import AsJson, Config, DataDir, Overrides, RunsDir, Site
+from hpc_dl.formatting import duration
 
 if TYPE_CHECKING:
-    from hpc_dl.cluster.rehearse import Report
+    from hpc_dl.cluster.rehearsal.report import Report
 
-_DURATIONS = {
+_LABELS = {
     "queue_wait": "in the queue",
-    "start_to_first_step": "start to the end of the first step",
-    "step": "one step",
-    "checkpoint": "longest time to write a checkpoint",
-    "signal_to_end_of_training": "signal to checkpoint and end of training",
-    "signal_to_requeue": "signal to requeue",
-    "requeue_wait": "in the queue again",
-    "restart_to_first_step": "second start to the end of its first step",
+    "start_to_first_step": "start until the end of the first step",
+    "step": "one step (median)",
+    "checkpoint": "slowest checkpoint",
+    "signal_to_end_of_training": "signal until checkpoint and end",
+    "signal_to_requeue": "signal until requeue",
+    "requeue_wait": "in the queue after the requeue",
+    "restart_to_first_step": "second start until the end of its first step",
 }
-# Measured by the training itself; the other durations come from Slurm, in whole seconds.
-_EXACT = ("step", "checkpoint", "signal_to_end_of_training")
+_EXACT = ("step", "checkpoint", "signal_to_end_of_training")  # the others are based on Slurm's whole seconds
 
 
 def rehearse(
@@ -61,7 +61,7 @@ def rehearse(
     check_names("submitit")
     say(LOADING)
     from hpc_dl.cluster import site as sites
-    from hpc_dl.cluster.rehearse import rehearse_experiment
+    from hpc_dl.cluster.rehearsal.rehearse import rehearse_experiment
     from hpc_dl.config.experiment import Experiment
     from hpc_dl.runs.folder import default_runs
 
@@ -86,36 +86,29 @@ def rehearse(
 
 
 def _lines(report: Report) -> list[str]:
-    """Describe a report to a person, line by line."""
-    from hpc_dl.cluster.rehearse import STEPS
+    from hpc_dl.cluster.rehearsal.short_experiment import STEPS
 
     lines = [f"Rehearsal of {report.name}"]
-    lines += [f"  {_DURATIONS[name]:<42} {_duration(name, seconds):>8}" for name, seconds in report.seconds.items()]
+    lines += [
+        f"  {_LABELS[name]:<46} {duration(seconds, whole_seconds=name not in _EXACT):>9}"
+        for name, seconds in report.seconds.items()
+    ]
     if report.step is not None:
         lines.append(f"  interrupted after step {report.step} of {STEPS}")
     if report.largest_difference is not None:
-        lines.append(f"  {_comparison(report)}")
-    lines.append(f"  `hpc-dl submit` will request the signal {report.lead_s} s before the time limit")
+        lines.append(f"  {_outcome(report)}")
+    lines.append(f"  `hpc-dl submit` now requests the warning signal {report.lead_s} s before the time limit")
     lines += [f"  warning: {warning}" for warning in report.warnings]
     runs = (("interrupted", report.interrupted), ("uninterrupted", report.uninterrupted))
-    lines += [f"  {name}: {run.path}" for name, run in runs if run]
+    lines += [f"  {role}: {run.path}" for role, run in runs if run]
     return [*lines, "passed" if report.passed else f"failed: {'; '.join(report.problems)}"]
 
 
-def _comparison(report: Report) -> str:
+def _outcome(report: Report) -> str:
     """Describe how the results of the two runs differ."""
     if report.largest_difference == 0:
-        return "metrics and weights: bit for bit those of the uninterrupted run"
-    text = f"metrics and weights: differ by up to {report.largest_difference:.3g} from the uninterrupted run"
+        return "metrics and weights: bitwise identical to those of the uninterrupted run"
+    text = f"metrics and weights: differ by up to {report.largest_difference:.3g} from those of the uninterrupted run"
     if report.device == "cpu":
         return text
-    return f"{text}; trainer.deterministic=true makes GPU results repeatable"
-
-
-def _duration(name: str, seconds: float) -> str:
-    """Write a duration with the digits that its measurement justifies."""
-    if name in _EXACT:
-        return f"{seconds:.3f} s" if seconds < 10 else f"{seconds:.0f} s"
-    if seconds < 1:
-        return "< 1 s"
-    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+    return f"{text}; with trainer.deterministic=true a GPU computes the same every time"

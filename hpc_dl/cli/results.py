@@ -14,7 +14,7 @@ def results(names: OptionalRunNames = None, runs: RunsDir = None, as_json: AsJso
         hpc-dl results
     """
     from hpc_dl.atomic_files import read_json
-    from hpc_dl.cli.output import emit, result_table, table
+    from hpc_dl.cli.output import emit, result_table, say, table
     from hpc_dl.cli.run_selection import select_runs
     from hpc_dl.cluster.status import statuses
 
@@ -28,9 +28,14 @@ def results(names: OptionalRunNames = None, runs: RunsDir = None, as_json: AsJso
     elif len(outcomes) == 1 and outcomes[0]["metrics"]:
         result_table(outcomes[0])
     else:
-        metrics = sorted({name for outcome in outcomes for name in outcome["metrics"] if name.startswith("test/")})
-        rows = [[o["run"], o["state"], *[_number(o["metrics"].get(name)) for name in metrics]] for o in outcomes]
-        table(["run", "state", *metrics], rows)
+        # What was tested is what counts; the other splits' metrics are in --json and in
+        # result.json.
+        columns = sorted({name for outcome in outcomes for name in outcome["metrics"] if name.startswith("test/")})
+        rows = [[o["run"], o["state"], *[_number(o["metrics"].get(name)) for name in columns]] for o in outcomes]
+        table(["run", "state", *columns], rows)
+        for outcome in outcomes:
+            if outcome["state"] == "unreadable":
+                say(f"hpc-dl: {outcome['dir']}: {outcome['reason']}")
 
 
 def _number(value: object) -> str:

@@ -42,7 +42,7 @@ def resume(
     """
     from hpc_dl.cli.output import LOADING, say
     from hpc_dl.cli.run_selection import select_run
-    from hpc_dl.cluster.resume import changed, check_resumable, prepare_again, submit_again
+    from hpc_dl.cluster.resume import apply_changes, check_resumable, prepare_again, submit_again
     from hpc_dl.compatibility.checks import check_versions
 
     check_versions()
@@ -51,7 +51,7 @@ def resume(
     say(LOADING)
     from hpc_dl.atomic_files import read_json
     from hpc_dl.cluster import site as sites
-    from hpc_dl.cluster.launch import allocation_overrides, in_batch_script
+    from hpc_dl.cluster.allocation import allocation_overrides, in_batch_script
     from hpc_dl.errors import RunError
     from hpc_dl.runs.state import write_state
 
@@ -63,7 +63,7 @@ def resume(
             "was started by slurm/train.sbatch, which has no site profile to submit it again with",
             remedy="name one with --site NAME, or train here with --here",
         )
-    experiment = changed(run, [*(overrides or []), *(allocation_overrides() if foreground else [])])
+    experiment = apply_changes(run, [*(overrides or []), *(allocation_overrides() if foreground else [])])
     profile = sites.load(site or (str(run.site) if run.site.exists() else None))
     if not foreground:
         profile.check(experiment)

@@ -68,7 +68,9 @@ def submit(
         reason = "The site profile has `scheduler: local`" if local else "This machine has no Slurm (no sbatch)"
         say(f"{reason}: the run starts in the background of this machine.")
     run = prepare(experiment, runs=runs_dir, data_dir=data_dir, command=sys.argv, say=say)
-    if warning := signal_lead.shortage(experiment.resources.minutes, signal_lead.lead_s(runs_dir, experiment.name)):
+    if warning := signal_lead.shortage(
+        experiment.resources.minutes, signal_lead.required_lead_s(runs_dir, experiment.name)
+    ):
         say(f"hpc-dl: {warning}")
     facts = submit_run(run, experiment, profile, data_dir)
     say(f"Run folder: {run.path}")
@@ -98,26 +100,26 @@ def report_submission(
 
         emit(status(run))
     else:
-        say(f"Next: hpc-dl logs {run.word} --follow | hpc-dl status {run.word} | hpc-dl cancel {run.word}")
+        say(f"Next: hpc-dl logs {run.cli_name} --follow | hpc-dl status {run.cli_name} | hpc-dl cancel {run.cli_name}")
 
 
 def _follow_until_end(run: RunFolder, as_json: bool, from_now: bool) -> None:
     """Print the run's states and the log of rank 0 until it ends; exit with the run's status."""
     from hpc_dl.atomic_files import read_json
     from hpc_dl.cli.output import ENDINGS, emit, result_table, say
-    from hpc_dl.cluster.follow import watch
+    from hpc_dl.cluster.follow import follow_run
     from hpc_dl.errors import Stopped
 
     last: dict[str, Any] = {}
     try:
-        for news in watch(run, from_now=from_now):
+        for news in follow_run(run, from_now=from_now):
             if isinstance(news, str):
                 say(news)
             else:
                 last = news
                 say(f"[{news['state']}] {news.get('reason', '')}".rstrip())
     except KeyboardInterrupt:
-        follow, stop = f"hpc-dl logs {run.word} --follow", f"hpc-dl cancel {run.word}"
+        follow, stop = f"hpc-dl logs {run.cli_name} --follow", f"hpc-dl cancel {run.cli_name}"
         say(f"\nThe run continues. Follow it with `{follow}`, stop it with `{stop}`.")
         raise typer.Exit(130) from None
     outcome = {"metrics": {}, **last, **(read_json(run.result) or {} if last["state"] == "finished" else {})}

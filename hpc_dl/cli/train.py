@@ -37,7 +37,7 @@ def train(
 
     say(LOADING)
     from hpc_dl.cluster import site
-    from hpc_dl.cluster.launch import allocation_overrides, begun_by_this_job
+    from hpc_dl.cluster.allocation import allocation_overrides, run_before_requeue
     from hpc_dl.cluster.prepare import prepare
     from hpc_dl.compatibility.checks import check_training
     from hpc_dl.config import yaml
@@ -48,7 +48,7 @@ def train(
     check_training(with_wandb=experiment.wandb.mode != "disabled")
     profile = site.load(None)  # only for its folders
     runs_dir = runs or profile.runs() or default_runs()
-    run = begun_by_this_job(runs_dir, sys.argv)
+    run = run_before_requeue(runs_dir, sys.argv)
     if run is None:
         run = prepare(experiment, runs=runs_dir, data_dir=data or profile.data(), command=sys.argv, say=say)
     else:
@@ -67,7 +67,8 @@ def train_in_foreground(run: RunFolder, experiment: Experiment, as_json: bool, i
     """
     from hpc_dl.atomic_files import read_json
     from hpc_dl.cli.output import ENDINGS, emit, result_table, say
-    from hpc_dl.cluster.launch import in_batch_script, launch
+    from hpc_dl.cluster.allocation import in_batch_script
+    from hpc_dl.cluster.launch import launch
     from hpc_dl.cluster.status import status
     from hpc_dl.errors import Stopped
     from hpc_dl.runs.state import read_state
@@ -92,5 +93,5 @@ def train_in_foreground(run: RunFolder, experiment: Experiment, as_json: bool, i
         say(f"hpc-dl: its log: {run.log(int(outcome.get('rank') or 0))}")
         if outcome["state"] == "stopped":
             requeue = "Slurm continues it when it requeues the job, or " if in_batch_script(os.environ) else ""
-            say(f"hpc-dl: {requeue}continue it with `hpc-dl resume {run.word}`")
+            say(f"hpc-dl: {requeue}continue it with `hpc-dl resume {run.cli_name}`")
         raise typer.Exit(130 if outcome["state"] == "cancelled" else exit_status)

@@ -1,3 +1,1 @@
-"""Slurm and the processes of this machine: site profiles, submitting, launching ranks, asking for
-states.
-"""
+"""Jobs on Slurm or this machine: site profiles, submitting, launching ranks, status, rehearsal."""

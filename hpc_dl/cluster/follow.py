@@ -1,4 +1,4 @@
-"""Following a run to its end: its log as it is written, its state as it changes."""
+"""Following a run until it ends: its log lines as they are written, its status when it changes."""
 
 from __future__ import annotations
 
@@ -7,82 +7,82 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hpc_dl.cluster.status import SILENCE, log_of, status
+from hpc_dl.cluster.status import NO_RESPONSE, log_of, status
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import ENDED, read_state
 
-_LOOK_S = 0.3
-_ASK_S = 5.0  # the controller serves everybody: it is asked seldom, the run's own files often
+_POLL_FILES_S = 0.3
+_POLL_SLURM_S = 5.0  # seldom: all users share the controller
 
 
 class LogReader:
-    """Reads what was appended to a file since the last look, whole lines only."""
+    """A reader of the lines that are appended to a file."""
 
     def __init__(self, path: Path) -> None:
-        """Begin at the start of the file, which need not exist yet."""
+        """Start at the beginning of the file, which need not exist yet."""
         self._path = path
         self._offset = 0
-        self._torn = b""
+        self._incomplete_line = b""
 
     def lines(self) -> list[str]:
-        """The lines that are complete now and were not returned yet, without their line ends."""
+        """Return the complete lines added since the last call, without their line ends."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
-                read = file.read()
+                content = file.read()
         except FileNotFoundError:
             return []
-        self._offset += len(read)
-        *whole, self._torn = (self._torn + read).split(b"\n")
-        return [line.decode(errors="replace") for line in whole]
+        self._offset += len(content)
+        *complete, self._incomplete_line = (self._incomplete_line + content).split(b"\n")
+        return [line.decode(errors="replace") for line in complete]
 
-    def rest(self) -> list[str]:
-        """What is left at the end: also a last line that nobody ended."""
+    def remaining_lines(self) -> list[str]:
+        """Return all lines added since the last call, including an incomplete last line."""
         lines = self.lines()
-        return [*lines, self._torn.decode(errors="replace")] if self._torn else lines
+        return [*lines, self._incomplete_line.decode(errors="replace")] if self._incomplete_line else lines
 
 
-def watch(run: RunFolder, rank: int = 0, *, from_now: bool = False) -> Iterator[str | dict[str, Any]]:
-    """Follow a run until it ends, also when it is requeued on the way.
+def follow_run(run: RunFolder, rank: int = 0, *, from_now: bool = False) -> Iterator[str | dict[str, Any]]:
+    """Follow a run until it ends, also through requeues.
 
     Args:
         run: the run.
-        rank: whose log to follow.
-        from_now: leave out what the log has already.
+        rank: the rank whose log to follow.
+        from_now: whether to skip what the log already contains.
 
     Yields:
-        The log's lines as strings, and the run's status (see ``hpc_dl.cluster.status``) at first
-        and whenever its state or its reason changed. The last status is that of the ended run.
+        The lines of the log (strings), and the run's status (see ``hpc_dl.cluster.status``), first
+        and whenever its state or reason changes. The last status is that of the ended run.
     """
     log = LogReader(run.log(rank))
     if from_now:
-        log.rest()
-    told: tuple[Any, Any] | None = None
-    ask_at = 0.0
-    own = ""
+        log.remaining_lines()
+    last_yielded: tuple[Any, Any] | None = None
+    next_query = 0.0
+    own_state = ""
     while True:
         yield from log.lines()
-        now, changed = time.monotonic(), own != (own := read_state(run)["state"])
-        if changed or now >= ask_at:
-            ask_at = now + _ASK_S
-            seen = status(run)
-            if seen["state"] in ("lost", "stopped"):
-                # On a shared file system the last word of the job may be seconds behind Slurm's.
-                time.sleep(_ASK_S)
-                seen = status(run)
-            ended = seen["state"] in ENDED and seen.get("reason") != SILENCE
+        now, changed = time.monotonic(), own_state != (own_state := read_state(run)["state"])
+        if changed or now >= next_query:
+            next_query = now + _POLL_SLURM_S
+            facts = status(run)
+            if facts["state"] in ("lost", "stopped"):
+                # On a shared file system the job's last state may arrive seconds after Slurm's.
+                time.sleep(_POLL_SLURM_S)
+                facts = status(run)
+            ended = facts["state"] in ENDED and facts.get("reason") != NO_RESPONSE
             if ended:
                 yield from _last_lines(run, rank, log)
-            if ended or told != (seen["state"], seen.get("reason")):
-                told = (seen["state"], seen.get("reason"))
-                yield seen
+            if ended or last_yielded != (facts["state"], facts.get("reason")):
+                last_yielded = (facts["state"], facts.get("reason"))
+                yield facts
             if ended:
                 return
-        time.sleep(_LOOK_S)
+        time.sleep(_POLL_FILES_S)
 
 
 def _last_lines(run: RunFolder, rank: int, log: LogReader) -> list[str]:
     if run.log(rank).exists():
-        return log.rest()
-    early = log_of(run, rank)  # it ended before the rank began: what Slurm or Python said is all there is
-    return LogReader(early).rest() if early else []
+        return log.remaining_lines()
+    job_output = log_of(run, rank)  # the job ended before the rank started
+    return LogReader(job_output).remaining_lines() if job_output else []

@@ -1,41 +1,31 @@
-"""From one process to all ranks of a run: in this process, as processes of this machine, or through
-srun.
-"""
+"""Launching all ranks of a run: in this process, as processes of this machine, or through srun."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
-from hpc_dl.atomic_files import read_json, write_json
-from hpc_dl.cluster import environment as environments
-from hpc_dl.cluster import requeue
-from hpc_dl.cluster.job import KEEP_TERMINAL, run_rank
-from hpc_dl.cluster.processes import LAUNCHER_PID, Command, run_together
+from hpc_dl.atomic_files import write_json
+from hpc_dl.cluster import job_environment, requeue
+from hpc_dl.cluster.allocation import in_batch_script, refuse_several_tasks
+from hpc_dl.cluster.child_processes import LAUNCHER_PID, Command, run_together
+from hpc_dl.cluster.rank_process import KEEP_TERMINAL, run_rank
 from hpc_dl.errors import ClusterError, Stopped
-from hpc_dl.runs.folder import RunFolder, all_runs
-from hpc_dl.runs.lock import AtWork
-from hpc_dl.runs.provenance import redact
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.lock import AlreadyRunning
 from hpc_dl.runs.state import ENDED, end_state, read_state, write_state
 
 if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
 
-_INTERRUPTED = 130  # as shells tell an end by SIGINT
-# Slurm numbers ordinary steps from 0; the shell of an salloc is a step too, with one of the
-# reserved numbers.
-_FIRST_RESERVED_STEP = 0xFFFFFFF0
-# srun takes its defaults from these; ours come from the experiment, and the two may contradict each
-# other.
+_INTERRUPTED = 130  # exit status of a shell command that SIGINT ended
+# srun takes its defaults from these variables, which may contradict the experiment's resources.
 _SRUN_DEFAULTS = (
     "SLURM_NTASKS",
     "SLURM_NPROCS",
@@ -49,36 +39,35 @@ _SRUN_DEFAULTS = (
 
 
 def launch(run: RunFolder, experiment: Experiment, *, foreground: bool, in_process: bool = True) -> int:
-    """Train with all ranks that the experiment's resources ask for, and wait for the end.
+    """Train with all ranks of the experiment's resources, and wait for the end.
 
     Args:
         run: a prepared run folder.
-        experiment: what it was prepared from.
-        foreground: whether somebody watches: rank 0 then keeps the terminal, else all output goes
-            to the logs.
-        in_process: whether a single rank may be this process, with the code that it has imported;
-            otherwise it is another one, with the run's snapshot of the code.
+        experiment: the run's experiment.
+        foreground: whether rank 0 writes to the terminal; otherwise all output goes to the logs.
+        in_process: whether a single rank may run in this process, with the code it has imported;
+            otherwise it runs in a new process with the run's snapshot of the code.
 
     Returns:
-        0 when it finished, 75 when it stopped with a checkpoint, 130 after a second Ctrl-C, 1 when
-        it failed, 2 when another training is at work in its folder; the run's state says more.
+        0 if it finished, 75 if it stopped with a checkpoint, 130 after a second Ctrl-C, 1 if it
+        failed, 2 if another training is running in the folder; details are in the run's state.
 
     Raises:
         ClusterError: the ranks cannot be started from here.
     """
     if foreground:
-        _sign(run)
-    for left_over in (run.requeue, requeue.refusal(run)):
+        _write_job(run)
+    for left_over in (run.requeue, requeue.refusal_file(run)):
         left_over.unlink(missing_ok=True)  # by an earlier attempt that was killed
     try:
-        _refuse_several_tasks(os.environ)
+        refuse_several_tasks(os.environ)
         if in_batch_script(os.environ):
             return _with_srun(run, experiment, foreground)
         resources = experiment.resources
         if resources.nodes > 1:
             raise ClusterError.at(
                 "resources.nodes",
-                "several nodes can only be reached inside a Slurm job",
+                "several nodes can only be used inside a Slurm job",
                 value=resources.nodes,
                 remedy="use `hpc-dl submit` or `sbatch slurm/train.sbatch`, or set resources.nodes=1",
             )
@@ -91,91 +80,19 @@ def launch(run: RunFolder, experiment: Experiment, *, foreground: bool, in_proce
         except KeyboardInterrupt:
             end_state(run, "cancelled", reason="interrupted by a second Ctrl-C")
             return _INTERRUPTED
-    # stdout belongs to the answer of the command (--json); what is printed during the training is
-    # for people.
+    # stdout is reserved for the command's result (--json); output of the training goes to stderr.
     with contextlib.redirect_stdout(sys.stderr) if foreground else contextlib.nullcontext():
         return run_rank(run, redirect=not foreground)
 
 
-def in_batch_script(environ: Mapping[str, str]) -> bool:
-    """Whether this is the shell of a Slurm allocation (sbatch's script, salloc), from which srun
-    starts the ranks.
-    """
-    step = int(environ.get("SLURM_STEP_ID", _FIRST_RESERVED_STEP))
-    return "SLURM_JOB_ID" in environ and step >= _FIRST_RESERVED_STEP and shutil.which("srun") is not None
-
-
-def allocation_overrides(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """What a Slurm allocation has already decided, as ``resources.…=`` overrides; nothing outside
-    of one.
-
-    So ``sbatch --nodes=2 slurm/train.sbatch CONFIG`` trains on two nodes, whatever the YAML says.
-
-    Raises:
-        ClusterError: srun has started us several times, or the allocation has fewer CPU cores than
-            GPUs.
-    """
-    _refuse_several_tasks(environ)
-    if "SLURM_JOB_ID" not in environ:
-        return []
-    # Inside of `srun --pty` only this node is ours, however many the job has.
-    nodes = int(environ.get("SLURM_JOB_NUM_NODES", "1")) if in_batch_script(environ) else 1
-    gpus = int(environ.get("SLURM_GPUS_ON_NODE") or environ.get("SLURM_GPUS_PER_NODE", "0").rpartition(":")[2])
-    overrides = [f"resources.nodes={nodes}", f"resources.gpus_per_node={gpus}"]
-    if cpus := int(environ.get("SLURM_CPUS_ON_NODE", "0")):
-        if cpus < gpus:
-            raise ClusterError.at(
-                "Slurm",
-                f"the allocation has {cpus} CPU cores on this node, fewer than its {gpus} GPUs, which have a rank each",
-                remedy="ask for it with --cpus-per-gpu=4",
-            )
-        overrides.append(f"resources.cpus_per_gpu={cpus // max(1, gpus)}")
-    if mebibytes := int(environ.get("SLURM_MEM_PER_NODE", "0")):
-        overrides.append(f"resources.memory={mebibytes}M")
-    return overrides
-
-
-def begun_by_this_job(runs: Path, command: Sequence[str], environ: Mapping[str, str] = os.environ) -> RunFolder | None:
-    """The run that this Slurm job began before it was requeued: it goes on there, instead of
-    beginning another.
-
-    Args:
-        runs: folder of all runs.
-        command: our command line; a batch script may train several experiments, one after the
-            other.
-        environ: the job's environment.
-    """
-    if int(environ.get("SLURM_RESTART_COUNT", "0")) == 0 or not in_batch_script(environ):
-        return None
-    for run in reversed(list(all_runs(runs))):
-        job = read_json(run.job) or {}
-        if job.get("launcher") == "sbatch" and job.get("job_id") == environ["SLURM_JOB_ID"]:
-            began_with = (read_json(run.provenance) or {}).get("command")
-            if began_with == [redact(word) for word in command]:
-                return run
-    return None
-
-
-def _sign(run: RunFolder) -> None:
-    """Write ``job.json`` for a run that nobody submitted, so that its state can be told and it can
-    be cancelled.
-    """
+def _write_job(run: RunFolder) -> None:
+    """Write the ``job.json`` of a run that was not submitted, for ``status`` and ``cancel``."""
     if in_batch_script(os.environ):
         facts: dict[str, object] = {"launcher": "sbatch", "job_id": os.environ["SLURM_JOB_ID"]}
     else:
         facts = {"launcher": "train", "pid": os.getpid(), "process_started": psutil.Process().create_time()}
     time_now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     write_json(run.job, {**facts, "host": socket.gethostname(), "submitted": time_now})
-
-
-def _refuse_several_tasks(environ: Mapping[str, str]) -> None:
-    if int(environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
-        raise ClusterError.at(
-            "srun",
-            "hpc-dl was started several times",
-            value=f"{environ['SLURM_STEP_NUM_TASKS']} tasks",
-            remedy="run hpc-dl train without srun: it starts its own ranks",
-        )
 
 
 def _with_srun(run: RunFolder, experiment: Experiment, foreground: bool) -> int:
@@ -193,24 +110,23 @@ def _with_srun(run: RunFolder, experiment: Experiment, foreground: bool) -> int:
         f"--ntasks-per-node={resources.ranks_per_node}",
         f"--cpus-per-task={resources.cpus_per_gpu}",
     ]
-    environment = environments.for_python(os.environ, run, experiment)
+    environment = job_environment.for_python(os.environ, run, experiment)
     for name in _SRUN_DEFAULTS:
         environment.pop(name, None)
     failure = run_together([Command(["srun", *options, *_rank_command(run, foreground)], environment)])
-    # Through run_together again, so that a signal that comes now does not end us before Slurm is
-    # asked.
-    last = run_together([Command(requeue.conclusion(run, failure.status if failure else 0), os.environ)])
-    status = last.status if last else 0
+    # Also with run_together, so that a signal cannot end us before the requeue is decided.
+    decision = run_together([Command(requeue.teardown_command(run, failure.status if failure else 0), os.environ)])
+    status = decision.status if decision else 0
     if status in (0, Stopped.exit_status):
         return status
     if failure:
-        _record(run, f"srun {failure}", rank=None)
+        _record_failure(run, f"srun {failure}", rank=None)
     return 1
 
 
 def _with_local_ranks(run: RunFolder, experiment: Experiment, foreground: bool) -> int:
     world_size = experiment.resources.world_size
-    shared = environments.for_python(os.environ, run, experiment) | {
+    shared = job_environment.for_python(os.environ, run, experiment) | {
         "WORLD_SIZE": str(world_size),
         "LOCAL_WORLD_SIZE": str(world_size),
         "NODE_RANK": "0",
@@ -227,23 +143,32 @@ def _with_local_ranks(run: RunFolder, experiment: Experiment, foreground: bool) 
     if state == "finished":
         return 0
     if state == "stopped":
-        return Stopped.exit_status  # the ranks themselves leave with 0
-    if failure and failure.returncode == AtWork.exit_status:
-        return AtWork.exit_status
+        return Stopped.exit_status  # the exit status of stopped ranks is 0
+    if failure and failure.returncode == AlreadyRunning.exit_status:
+        return AlreadyRunning.exit_status
     if failure:
-        # A rank that raised has told so itself, better than its exit status can.
+        # A killed rank is the cause of the failures that the others recorded. A rank that raised
+        # has recorded a better reason than its exit status.
         killed = failure.returncode < 0 and state == "failed"
-        _record(run, f"rank {failure.index} {failure}", rank=failure.index, even_if_told=killed)
+        _record_failure(run, f"rank {failure.index} {failure}", rank=failure.index, replace=killed)
     return 1
 
 
 def _rank_command(run: RunFolder, foreground: bool) -> list[str]:
-    return [sys.executable, "-m", "hpc_dl.cluster.job", str(run.path), *([KEEP_TERMINAL] if foreground else [])]
+    options = [KEEP_TERMINAL] if foreground else []
+    return [sys.executable, "-m", "hpc_dl.cluster.rank_process", str(run.path), *options]
 
 
-def _record(run: RunFolder, reason: str, rank: int | None, even_if_told: bool = False) -> None:
-    """Write the failure down, unless a rank has: with its own, better reason."""
-    if even_if_told or read_state(run)["state"] not in ENDED:
+def _record_failure(run: RunFolder, reason: str, rank: int | None, replace: bool = False) -> None:
+    """Record the failure, unless a rank has already recorded a better reason.
+
+    Args:
+        run: the run.
+        reason: the reason.
+        rank: the rank that failed, if known.
+        replace: whether to replace a recorded reason.
+    """
+    if replace or read_state(run)["state"] not in ENDED:
         write_state(run, "failed", reason=reason, rank=rank, log=str(run.log(rank or 0)))
 
 

@@ -1,4 +1,4 @@
-"""From an experiment to a filled run folder; the same for ``train`` and ``submit``."""
+"""Preparation of a run: check the experiment, then create and fill its run folder."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from hpc_dl.training.pretrained import weights_file
 def check(
     experiment: Experiment, *, data_dir: Path | None, say: Callable[[str], None], runs: Path | None = None
 ) -> tuple[Experiment, DataSpec, int]:
-    """Make the data if it is missing, and check all that can be checked before a job waits.
+    """Create missing data, and check everything that can be checked before a job is queued.
 
     Args:
-        experiment: as the user wrote it.
-        data_dir: where shipped data sources are kept; ``None`` for the default.
-        say: tells the user one line.
+        experiment: as written by the user.
+        data_dir: folder of the shipped data sources; ``None`` for the default.
+        say: prints one line for the user.
         runs: folder of all runs, for ``model.init_from``; ``None`` for the default.
 
     Returns:
-        The experiment with its data source, and the weights to begin with, resolved to absolute
-        files; what the data are; and the number of trainable parameters.
+        The experiment with its data source and initial weights resolved to absolute paths, the
+        description of the data, and the number of trainable parameters.
 
     Raises:
-        HpcDlError: with all faults found.
+        HpcDlError: with all faults.
     """
     source = experiment.data.source
     if source in sources.names() and not sources.path_of(source, data_dir).exists():
-        say(f"Making the data set {source} (once)")
+        say(f"Creating the data set {source} (only once)")
     data = open_spec(experiment.data, data_dir)
     section = experiment.data.model_copy(update={"source": None, "file": data.file})
     model = experiment.model
@@ -55,17 +55,17 @@ def check(
 def prepare(
     experiment: Experiment, *, runs: Path, data_dir: Path | None, command: list[str], say: Callable[[str], None]
 ) -> RunFolder:
-    """Check the experiment, then make and fill its run folder.
+    """Check the experiment, then create and fill its run folder.
 
     Args:
-        experiment: as the user wrote it.
+        experiment: as written by the user.
         runs: folder of all runs.
-        data_dir: where shipped data sources are kept; ``None`` for the default.
+        data_dir: folder of the shipped data sources; ``None`` for the default.
         command: the command line, for the provenance.
-        say: tells the user one line.
+        say: prints one line for the user.
 
     Raises:
-        HpcDlError: with all faults found; no folder is left then.
+        HpcDlError: with all faults; the run folder is deleted then.
     """
     resolved, data, _ = check(experiment, data_dir=data_dir, say=say, runs=runs)
     run = RunFolder.create(runs, experiment.name)
@@ -78,23 +78,21 @@ def prepare(
         if isinstance(error, (OSError, shutil.Error)):
             raise RunError.at(
                 runs,
-                f"the run folder cannot be written: {_why(error)}",
-                remedy="make room, or name another with --runs",
+                f"the run folder cannot be written: {_os_message(error)}",
+                remedy="free some space, or choose another folder with --runs DIR",
             ) from error
         raise
     return run
 
 
 def take_code(run: RunFolder, experiment: Experiment) -> None:
-    """Copy the code of now into the run folder: this package, and the user's own one where the
-    model is theirs.
-    """
-    own = experiment.model
-    snapshot.take(run, own.class_path.rpartition(".")[0] if isinstance(own, CustomModelConfig) else None)
+    """Copy the current code into the run folder: this package, and that of a user's own model."""
+    model = experiment.model
+    snapshot.take(run, model.class_path.rpartition(".")[0] if isinstance(model, CustomModelConfig) else None)
 
 
-def _why(error: OSError) -> str:
-    """The system's word for it (No space left on device); copytree gathers such errors in a list."""
+def _os_message(error: OSError) -> str:
+    """The system's message (No space left on device); copytree collects such errors in a list."""
     if isinstance(error, shutil.Error) and isinstance(error.args[0], list):
         return str(error.args[0][0][-1])
     return error.strerror or str(error)

@@ -1,20 +1,19 @@
-"""The end of a Slurm job: whether it is put back into the queue. One owner: the batch script, in
-plain shell.
+"""The end of a batch script: shell code that decides whether the job is requeued.
 
-In shell, because the script runs outside of a container, where ``scontrol`` is, and outlives the
-ranks. Rank 0 leaves the marker ``RUN/requeue`` when it stops with a checkpoint; its word says why
-(``limit``, ``term``). What Slurm then says of the job decides. Measured on Slurm 22.05:
+Only this code requeues jobs. It is shell because it runs outside of a container, where
+``scontrol`` exists, and after the ranks have ended. When a training stops with a checkpoint, rank 0
+writes the cause (``limit`` or ``term``) to ``RUN/requeue``. What Slurm reports about the job then
+decides. Measured on Slurm 22.05::
 
-=======================================
-====================================================================== what happened ``scontrol show
-job``, after the ranks have ended =======================================
-====================================================================== warning of the time limit, or
-a signal ``JobState=RUNNING`` preempted, partition with a GraceTime ``JobState=RUNNING``,
-``PreemptTime=`` a time; Slurm would not requeue it preempted, no GraceTime ``Restarts=`` one more
-than ``$SLURM_RESTART_COUNT``: requeued already ``scontrol requeue``, a node failed the same
-``scancel`` ``JobState=COMPLETING``; ``scontrol requeue`` would undo it killed at the time limit
-``JobState=COMPLETING``, ``Reason=TimeLimit`` =======================================
-======================================================================
+    event                              scontrol show job, after the ranks have ended
+    ---------------------------------  --------------------------------------------------------
+    time limit warning, or a signal    JobState=RUNNING
+    preempted, with GraceTime          JobState=RUNNING, PreemptTime=(a time); Slurm does not
+                                       requeue the job itself
+    preempted, without GraceTime       Restarts= is $SLURM_RESTART_COUNT + 1: already requeued
+    scontrol requeue, node failure     likewise
+    scancel                            JobState=COMPLETING; `scontrol requeue` would undo it
+    killed at the time limit           JobState=COMPLETING, Reason=TimeLimit
 """
 
 from __future__ import annotations
@@ -25,96 +24,79 @@ from pathlib import Path
 from hpc_dl.errors import Stopped
 from hpc_dl.runs.folder import RunFolder
 
-#: Seconds between Slurm's warning and the time limit: for the running step, the checkpoint and the
-#: requeue. Slurm may warn up to a minute earlier.
-DEFAULT_LEAD_S = 120
-
-_REFUSAL = "requeue-refused"
-_LAST_WORDS = r"""
+_DECISION = r"""
 requeue() {
-    local try said
+    local try message
     for try in 1 2 3 4 5 6; do
-        said=$(trap '' TERM; scontrol requeue "$SLURM_JOB_ID" 2>&1) && exit STOPPED
-        case $said in
-            *"pending execution"*) exit STOPPED ;;  # Slurm was faster
-            *[Cc]ontact*) sleep 10 ;;  # the controller is restarted
+        message=$(trap '' TERM; scontrol requeue "$SLURM_JOB_ID" 2>&1) && exit STOPPED
+        case $message in
+            *"pending execution"*) exit STOPPED ;;  # Slurm has requeued it already
+            *[Cc]ontact*) sleep 10 ;;  # the controller is restarting
             *) break ;;
         esac
     done
-    printf '%s\n' "$said" >"$run/requeue-refused"
+    printf '%s\n' "$message" >"$run/requeue-refused"
 }
-cancelled() {
+record_cancellation() {
     [[ -e $run/cancelled.json ]] && return
     printf '{"time": "%s", "by": "scancel"}\n' "$(date +%Y-%m-%dT%H:%M:%S%z)" >"$run/.cancelled.json.$$"
     mv "$run/.cancelled.json.$$" "$run/cancelled.json"
 }
-state() { grep -qE "^ *\"state\": \"($1)\"" "$run/state.json" 2>/dev/null; }
-word=
-{ read -r word <"$run/requeue" && rm -f "$run/requeue"; } 2>/dev/null
-if [[ -z $word && $status -ne 0 ]] && ! state "stopped|finished|failed|cancelled"; then
-    word=killed  # before it could answer the signal
+state_is() { grep -qE "^ *\"state\": \"($1)\"" "$run/state.json" 2>/dev/null; }
+cause=
+{ read -r cause <"$run/requeue" && rm -f "$run/requeue"; } 2>/dev/null
+if [[ -z $cause && $status -ne 0 ]] && ! state_is "stopped|finished|failed|cancelled"; then
+    cause=killed  # before the ranks could stop with a checkpoint
 fi
-if [[ -n $word ]]; then
+if [[ -n $cause ]]; then
     job=" $(scontrol --oneliner show job "$SLURM_JOB_ID" 2>/dev/null) "
     if [[ $job =~ \ Restarts=([0-9]+)\  ]] && ((BASH_REMATCH[1] > ${SLURM_RESTART_COUNT:-0})); then
-        :  # Slurm has requeued it by itself
+        :  # Slurm itself has requeued it
     elif [[ $job =~ \ PreemptTime=[0-9] ]]; then
         requeue
     elif [[ $job =~ \ JobState=(COMPLETING|CANCELLED)\  && $job != *" Reason=TimeLimit "* ]]; then
-        cancelled
-    elif [[ $word == limit || ($word == term && $job == *" Reason=TimeLimit "*) ]]; then
+        record_cancellation
+    elif [[ $cause == limit || ($cause == term && $job == *" Reason=TimeLimit "*) ]]; then
         requeue
     fi
 fi
-state stopped && exit STOPPED
-state finished && exit 0  # a signal may have met ranks that had just finished
+state_is stopped && exit STOPPED
+state_is finished && exit 0  # a signal may have reached ranks that had just finished
 exit "$status"
 """.strip("\n")
 
 
-def lead_seconds(minutes: int, lead_s: int = DEFAULT_LEAD_S) -> int:
-    """How long before a time limit to warn: never more than half of it, or a short job would do
-    nothing else.
-
-    Args:
-        minutes: the time limit.
-        lead_s: seconds wished for.
-    """
-    return min(lead_s, 30 * minutes)
+def refusal_file(run: RunFolder) -> Path:
+    """The file with Slurm's message when it refused to requeue the job."""
+    return run.path / "requeue-refused"
 
 
-def refusal(run: RunFolder) -> Path:
-    """Where the script leaves what Slurm said when it refused to requeue the job."""
-    return run.path / _REFUSAL
-
-
-def before(run: RunFolder) -> list[str]:
+def setup_lines(run: RunFolder) -> list[str]:
     """The lines of bash before the ranks are started."""
-    return [*_setup(run), 'rm -f "$run/requeue" "$run/requeue-refused"  # of an earlier attempt that was killed']
+    return [*_variables(run), 'rm -f "$run/requeue" "$run/requeue-refused"  # of an earlier attempt that was killed']
 
 
-def after() -> list[str]:
-    """The lines of bash after :func:`before` and the ranks, whose status they find in ``$?``; they
-    end the shell.
+def teardown_lines() -> list[str]:
+    """The lines of bash after the ranks, whose exit status is in ``$?``; they end the shell.
 
-    Exit status: 75 when the run has stopped, requeued or not; 0 when it has finished; else that of
-    the ranks.
+    They need :func:`setup_lines`. Exit status: 75 if the run stopped, requeued or not; 0 if it
+    finished; else that of the ranks.
     """
-    return ["status=$?", *_LAST_WORDS.replace("STOPPED", str(Stopped.exit_status)).splitlines()]
+    return ["status=$?", *_DECISION.replace("STOPPED", str(Stopped.exit_status)).splitlines()]
 
 
-def conclusion(run: RunFolder, status: int) -> list[str]:
-    """The command that does what :func:`after` does, for ranks whose exit status is known.
+def teardown_command(run: RunFolder, status: int) -> list[str]:
+    """The command that runs :func:`teardown_lines` for ranks whose exit status is known.
 
     Args:
         run: the run.
         status: exit status of srun.
     """
-    return ["bash", "-c", "\n".join([*_setup(run), f"(exit {status})", *after()])]
+    return ["bash", "-c", "\n".join([*_variables(run), f"(exit {status})", *teardown_lines()])]
 
 
-def _setup(run: RunFolder) -> list[str]:
+def _variables(run: RunFolder) -> list[str]:
     return [
         f"run={shlex.quote(str(run.path))}",
-        "trap : TERM USR1 USR2  # outlive the ranks; not '', which they would inherit",
+        "trap : TERM USR1 USR2  # outlive the ranks; an empty trap ('') would be inherited by them",
     ]

@@ -1,6 +1,4 @@
-"""Starting a run again that stopped, was cancelled, or failed: in its own folder, from its newest
-checkpoint.
-"""
+"""Resuming a stopped, cancelled or failed run in its folder, from its newest checkpoint."""
 
 from __future__ import annotations
 
@@ -27,8 +25,8 @@ from hpc_dl.runs.provenance import redact
 from hpc_dl.runs.state import read_state, write_state
 from hpc_dl.tracking.journal import read_journal
 
-# What may change between two attempts of one run, because it does not change what is learned, or
-# only how long.
+# Keys that may change between attempts, because they do not affect what is learned, or only how
+# long.
 _CHANGEABLE = (
     "resources.",
     "checkpoint.every",
@@ -48,74 +46,73 @@ _CHANGEABLE = (
     "wandb.tags",
     "wandb.group",
 )
-# Follow from others: the same number of samples in a batch over all ranks, however many there are.
+# Keys that follow from others, because the batch over all ranks always has the same size.
 _ADJUSTED = ("data.batch_size", "data.global_batch_size")
 
 
 def check_resumable(run: RunFolder) -> dict[str, Any]:
-    """Whether a run can be started again.
+    """Check that a run can be resumed.
 
     Returns:
         Its status.
 
     Raises:
-        RunError: it is at work, or nobody can tell whether it is.
+        RunError: it is running or pending, or Slurm does not report whether it is.
     """
     facts = status(run)
     state = facts["state"]
     if state not in ("pending", "running") and (holder := holder_of(run)) is not None:
-        raise RunError.at(run.name, f"is still at work in {holder}", remedy="wait for it, or end that process")
+        raise RunError.at(run.name, f"is still running in {holder}", remedy="wait for it, or end that process")
     if state in ("pending", "running"):
-        unsure = "; nobody can tell whether it still is" if "did not answer" in facts.get("reason", "") else ""
+        unsure = "; it is unknown whether it still is" if "did not respond" in facts.get("reason", "") else ""
         raise RunError.at(
-            run.name, f"is {state} ({facts['job']}){unsure}", remedy=f"stop it first: hpc-dl cancel {run.word}"
+            run.name, f"is {state} ({facts['job']}){unsure}", remedy=f"stop it first: hpc-dl cancel {run.cli_name}"
         )
     return facts
 
 
-def changed(run: RunFolder, words: list[str]) -> Experiment:
-    """The run's experiment with a user's changes.
+def apply_changes(run: RunFolder, changes: list[str]) -> Experiment:
+    """Return the run's experiment with a user's changes.
 
     Args:
         run: the run.
-        words: ``key=value`` overrides.
+        changes: ``key=value`` overrides.
 
     Raises:
-        ConfigError: a change is wrong in itself, or would make it another experiment; with all
-            faults found.
+        ConfigError: a change is invalid, or would make it a different experiment; with all faults.
     """
     old = Experiment.from_dict(yaml.load(run.config))
-    raw = overrides.apply(yaml.load(run.config), words)
-    whole = old.batch_size_per_device * old.resources.world_size
+    raw = overrides.apply(yaml.load(run.config), changes)
+    global_batch_size = old.batch_size_per_device * old.resources.world_size
     new = Experiment.from_dict(raw)
     if new.resources.world_size != old.resources.world_size and new.data.batch_size == old.data.batch_size:
-        raw["data"] |= {"batch_size": None, "global_batch_size": whole}
+        raw["data"] |= {"batch_size": None, "global_batch_size": global_batch_size}
         new = Experiment.from_dict(raw)
     faults = [
         Fault(
             key,
-            "cannot change within a run: the result would be neither the old experiment's nor the new one's",
+            "cannot change within a run, whose result would belong to neither the old experiment nor the new one",
             value=value,
-            allowed=f"{before}; what may change: {', '.join(_CHANGEABLE)}",
-            remedy="begin a new run with `hpc-dl train` or `submit`",
+            allowed=f"{before}; keys that may change: {', '.join(_CHANGEABLE)}",
+            remedy="start a new run with `hpc-dl train` or `hpc-dl submit`",
         )
         for key, before, value in _differences(old.to_dict(), new.to_dict())
         if not key.startswith(_CHANGEABLE) and key not in _ADJUSTED
     ]
-    if new.batch_size_per_device * new.resources.world_size != whole:
+    if new.batch_size_per_device * new.resources.world_size != global_batch_size:
         size = new.data.global_batch_size or new.data.batch_size
         faults.append(
-            Fault("data.batch_size", f"changes the {whole} samples of a batch over all ranks", value=size,
-                  remedy="leave it out: each rank's part follows from the number of ranks")
+            Fault("data.batch_size", f"changes the size {global_batch_size} of the batch over all ranks", value=size,
+                  remedy="omit it: the batch size of each rank follows from the number of ranks")
         )  # fmt: skip
-    reached = checkpoints.listed(run.checkpoints, "step")
-    if reached and new.trainer.max_steps is not None and new.trainer.max_steps < reached[-1].step:
+    saved = checkpoints.listed(run.checkpoints, "step")
+    if saved and new.trainer.max_steps is not None and new.trainer.max_steps < saved[-1].step:
         faults.append(
-            Fault("trainer.max_steps", f"the run has done {reached[-1].step} steps", value=new.trainer.max_steps)
+            Fault("trainer.max_steps", f"the run has already done {saved[-1].step} steps", value=new.trainer.max_steps)
         )
-    if new.trainer.max_epochs is not None and new.trainer.max_epochs < (begun := _epochs_begun(run)):
+    if new.trainer.max_epochs is not None and new.trainer.max_epochs < (complete := _complete_epochs(run)):
         faults.append(
-            Fault("trainer.max_epochs", f"the run is in epoch {begun + 1} already", value=new.trainer.max_epochs)
+            Fault("trainer.max_epochs", f"the run is already in epoch {complete + 1}", value=new.trainer.max_epochs)
         )
     if faults:
         raise ConfigError(*faults)
@@ -131,71 +128,71 @@ def prepare_again(
     command: list[str],
     say: Callable[[str], None],
 ) -> None:
-    """Check all that can be checked, then make the folder ready for another attempt.
+    """Check everything that can be checked, then prepare the folder for another attempt.
 
     Args:
         run: the run.
-        experiment: what :func:`changed` gave.
-        facts: what :func:`check_resumable` gave.
-        update_code: whether the code of now replaces that of the run's first start.
+        experiment: as returned by :func:`apply_changes`.
+        facts: as returned by :func:`check_resumable`.
+        update_code: whether to replace the run's snapshot by the current code.
         command: the command line, for the history.
-        say: tells the user one line.
+        say: prints one line for the user.
 
     Raises:
-        HpcDlError: with all faults found; nothing was changed then.
+        HpcDlError: with all faults; nothing has been changed then.
     """
     old = yaml.load(run.config)
     new = experiment.to_dict()
     differences = _differences(old, new)
-    if facts["state"] == "finished" and not any(key.startswith("trainer.max_") for key, _, _ in differences):
+    extended = any(key.startswith("trainer.max_") for key, _, _ in differences)
+    if facts["state"] == "finished" and not extended:
         raise RunError.at(
-            run.name, "has finished", remedy="to train on, raise trainer.max_epochs=… or trainer.max_steps=…"
+            run.name, "has finished", remedy="to continue training, increase trainer.max_epochs or trainer.max_steps"
         )
     checked = experiment
-    if checkpoints.listed(run.checkpoints, "step"):  # the weights that it began with may be gone by now
+    if checkpoints.listed(run.checkpoints, "step"):  # the initial weights are not needed, and may be deleted
         checked = replace(experiment, model=experiment.model.model_copy(update={"init_from": None}))
     _, data, _ = check(checked, data_dir=None, say=say)
-    known = (read_json(run.provenance) or {}).get("data", {}).get("checksum")
-    if known is not None and known != data.checksum:
+    original_checksum = (read_json(run.provenance) or {}).get("data", {}).get("checksum")
+    if original_checksum is not None and original_checksum != data.checksum:
         raise RunError.at(
             data.file,
-            "has another content than when the run began",
+            "has changed since the run started",
             value=data.checksum,
-            allowed=known,
-            remedy="bring the old file back, or begin a new run",
+            allowed=original_checksum,
+            remedy="restore the original file, or start a new run",
         )
     if update_code:
-        _keep(run.code, f"code-until-{time.strftime('%Y%m%d-%H%M%S')}")
+        _rename(run.code, f"code-until-{time.strftime('%Y%m%d-%H%M%S')}")
         take_code(run, experiment)
     if run.result.exists():
-        _keep(run.result, f"result-until-{time.strftime('%Y%m%d-%H%M%S')}.json")
+        _rename(run.result, f"result-until-{time.strftime('%Y%m%d-%H%M%S')}.json")
     attempts.record(
         run,
         "resumed",
-        command=[redact(word) for word in command],
+        command=[redact(argument) for argument in command],
         changes={key: [before, value] for key, before, value in differences},
         code_updated=update_code,
     )
     if differences:
         write_text(run.config, yaml.dumps(new))
-    for left_over in (run.cancelled, run.requeue, requeue.refusal(run)):
+    for left_over in (run.cancelled, run.requeue, requeue.refusal_file(run)):
         left_over.unlink(missing_ok=True)
-    newest = checkpoints.listed(run.checkpoints, "step")
-    where = f"step {newest[-1].step}" if newest else "the beginning: it has no checkpoint"
-    say(f"{run.name} ({facts['state']}) goes on from {where}")
+    saved = checkpoints.listed(run.checkpoints, "step")
+    start = f"resumes at step {saved[-1].step}" if saved else "starts over: it has no checkpoint"
+    say(f"{run.name} ({facts['state']}) {start}")
     for key, before, value in differences:
         if key not in _ADJUSTED:
             say(f"  {key}: {before} → {value}")
-    longer = any(key.startswith("trainer.max_") for key, _, _ in differences)
-    if longer and experiment.schedule.name != "constant":
+    if extended and experiment.schedule.name != "constant":
         say(
-            f"  The {experiment.schedule.name} schedule now ends with the new last step: the learning rate moves there."
+            f"  The {experiment.schedule.name} schedule now ends at the new last step, so the learning rate differs "
+            "from now on."
         )
 
 
 def submit_again(run: RunFolder, experiment: Experiment, site: SiteProfile) -> dict[str, Any]:
-    """Submit a run that was made ready by :func:`prepare_again`; a run that Slurm refuses keeps its
-    state.
+    """Submit a run that :func:`prepare_again` has prepared; if Slurm refuses, it keeps its state.
 
     Returns:
         As :func:`hpc_dl.cluster.submit.submit_run`.
@@ -203,35 +200,35 @@ def submit_again(run: RunFolder, experiment: Experiment, site: SiteProfile) -> d
     Raises:
         ClusterError: Slurm refuses the job.
     """
-    before = run.state.read_text(encoding="utf-8") if run.state.exists() else None
-    write_state(run, "created")  # what it was no longer counts, as soon as it waits in the queue
+    previous_state = run.state.read_text(encoding="utf-8") if run.state.exists() else None
+    write_state(run, "created")  # the old state is out of date as soon as the job is queued
     try:
         return submit_run(run, experiment, site)
     except ClusterError:
-        if before is not None:
-            write_text(run.state, before)
+        if previous_state is not None:
+            write_text(run.state, previous_state)
         raise
 
 
-def _epochs_begun(run: RunFolder) -> int:
-    """Whole epochs before the checkpoint that the run goes on from, as far as the journal tells."""
-    newest = checkpoints.listed(run.checkpoints, "step")
-    rows = [row for row in read_journal(run.journal) if newest and row["step"] <= newest[-1].step]
+def _complete_epochs(run: RunFolder) -> int:
+    """The number of complete epochs before the newest checkpoint, according to the journal."""
+    saved = checkpoints.listed(run.checkpoints, "step")
+    rows = [row for row in read_journal(run.journal) if saved and row["step"] <= saved[-1].step]
     epochs = [int(row["epoch"]) for row in rows if row.get("epoch") is not None]
     return int(max(epochs, default=0) + (read_state(run)["state"] == "finished"))
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any], where: str = "") -> list[tuple[str, Any, Any]]:
-    """Dotted key, old and new value of all that differs."""
-    found: list[tuple[str, Any, Any]] = []
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """The dotted key, the old value and the new value of everything that differs."""
+    result: list[tuple[str, Any, Any]] = []
     for key in [*old, *(key for key in new if key not in old)]:
         before, after = old.get(key), new.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            found += _differences(before, after, f"{where}{key}.")
+            result += _differences(before, after, f"{prefix}{key}.")
         elif before != after:
-            found.append((f"{where}{key}", before, after))
-    return found
+            result.append((f"{prefix}{key}", before, after))
+    return result
 
 
-def _keep(path: Path, name: str) -> None:
+def _rename(path: Path, name: str) -> None:
     os.replace(path, path.with_name(name))

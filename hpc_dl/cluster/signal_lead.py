@@ -1,8 +1,8 @@
-"""How long before a time limit Slurm should warn: as measured in the run itself, or in the last one
-like it.
+"""The signal lead: how long before a job's time limit Slurm should send the warning signal.
 
-A training leaves its measurements in ``RUN/timings.json``, in seconds: the longest step, the
-slowest checkpoint, and the time from a signal to its end. Imports no torch.
+It follows from what a training measured and wrote to ``RUN/timings.json``, in seconds: its longest
+step, its slowest checkpoint, and the time from a signal to its end. A submission uses the
+measurements of the run itself or of the newest run of the same name. Imports no torch.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from hpc_dl.cluster import slurm
-from hpc_dl.cluster.requeue import DEFAULT_LEAD_S, lead_seconds
 from hpc_dl.runs.folder import RunFolder
 
-#: Slurm may warn up to a minute early or a little late, and starts the step that the signal goes
-#: to.
-LEAST_S = 60
+#: Seconds for the current step, the checkpoint and the requeue, if nothing was measured.
+DEFAULT_LEAD_S = 120
+#: Slurm may send the signal up to a minute early or slightly late, and needs time to deliver it.
+MINIMUM_LEAD_S = 60
 
 _REHEARSAL = "-rehearsal"
 _STAMP = r"-(\d{8}-\d{6}-[0-9a-f]{4})"
@@ -33,7 +33,7 @@ def rehearsal_name(experiment_name: str) -> str:
 
 
 def timings_of(run: RunFolder) -> dict[str, Any]:
-    """What a run has measured; empty where it has not, or cannot be read."""
+    """Return what a run has measured; empty if it measured nothing or the file is unreadable."""
     try:
         timings = json.loads(run.timings.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -41,88 +41,101 @@ def timings_of(run: RunFolder) -> dict[str, Any]:
     return timings if isinstance(timings, dict) and "lead_s" in timings else {}
 
 
-def lead_s(runs: Path, experiment_name: str, run: RunFolder | None = None) -> int:
-    """Seconds between Slurm's warning and the time limit that a training needs, with margin.
+def required_lead_s(runs: Path, experiment_name: str, run: RunFolder | None = None) -> int:
+    """Return the seconds that a training needs between the signal and the time limit, with margin.
 
     Args:
         runs: folder of all runs.
-        experiment_name: what is to be submitted.
-        run: the run to be submitted; its own measurements count before those of the newest run of
-            that name.
+        experiment_name: name of the experiment to be submitted.
+        run: the run to be submitted; its own measurements take precedence over those of the newest
+            run of that name.
     """
-    timings = (timings_of(run) if run else {}) or _newest(runs, experiment_name)
-    return _wanted(timings) if timings else DEFAULT_LEAD_S
+    timings = (timings_of(run) if run else {}) or _newest_timings(runs, experiment_name)
+    return _lead_from(timings) if timings else DEFAULT_LEAD_S
 
 
-def shortage(minutes: int, lead_s: int) -> str:
-    """A warning when half of the time limit, the most that is given away for the lead, is too
-    little; else empty.
+def granted_lead_s(minutes: int, required_s: int = DEFAULT_LEAD_S) -> int:
+    """Return the lead to request from Slurm, at most half of the time limit.
+
+    With a longer lead a short job would stop as soon as it starts.
 
     Args:
         minutes: the time limit.
-        lead_s: seconds wished for.
+        required_s: what the training needs, in seconds.
     """
-    if (given := lead_seconds(minutes, lead_s)) == lead_s:
+    return min(required_s, 30 * minutes)
+
+
+def shortage(minutes: int, required_s: int) -> str:
+    """Return a warning if half of the time limit is less than the required lead, else "".
+
+    Args:
+        minutes: the time limit.
+        required_s: what the training needs, in seconds.
+    """
+    if (granted_s := granted_lead_s(minutes, required_s)) == required_s:
         return ""
     return (
-        f"Of {minutes} min of resources.time only {given} s are kept for the last checkpoint, but it may need "
-        f"{lead_s} s. Ask for at least {math.ceil(lead_s / 30)} min."
+        f"Of the {minutes} min of resources.time only {granted_s} s are reserved for the last checkpoint, but it may "
+        f"need {required_s} s. Request at least {math.ceil(required_s / 30)} min."
     )
 
 
 def grace_warnings(timings: Mapping[str, Any], partition: str | None) -> list[str]:
-    """What of Slurm's settings leaves less time than a stop takes, a sentence each; empty where
-    Slurm does not answer.
+    """Return a warning for each setting of Slurm that allows less time than a stop takes.
 
     Args:
-        timings: as a run measured them.
-        partition: the site's; ``None`` for the cluster's default. Slurm takes several, separated by
-            commas.
+        timings: as measured by a run.
+        partition: of the site profile; ``None`` for the cluster's default. May be several,
+            separated by commas.
+
+    Returns:
+        One warning per setting; none if Slurm does not respond.
     """
-    needed_s = math.ceil(_stop_s(timings))
-    sentences = []
-    kill_wait_s = _seconds(slurm.configuration().get("KillWait", ""))
+    needed_s = math.ceil(_longest_stop_s(timings))
+    warnings = []
+    kill_wait_s = _leading_number(slurm.configuration().get("KillWait", ""))
     if kill_wait_s is not None and kill_wait_s < needed_s:
-        sentences.append(
-            f"Slurm kills {kill_wait_s} s after SIGTERM here (KillWait), but a stop with a checkpoint takes up to "
-            f"{needed_s} s: after a scancel or a preemption without notice the run goes on from its checkpoint before. "
-            "Ask the administrators for a longer KillWait, or save more often (checkpoint.every)."
+        warnings.append(
+            f"This cluster kills jobs {kill_wait_s} s after SIGTERM (KillWait), but a stop with a checkpoint takes up "
+            f"to {needed_s} s: after scancel, or a preemption without grace time, the run resumes from the checkpoint "
+            "before it. Ask the administrators for a longer KillWait, or save more often (checkpoint.every)."
         )
-    named = set(partition.split(",")) if partition else set()
+    requested = set(partition.split(",")) if partition else set()
     for facts in slurm.partition_facts():
         name = facts.get("PartitionName", "")
-        if name not in named and (named or facts.get("Default") != "YES"):
+        if name not in requested and (requested or facts.get("Default") != "YES"):
             continue
-        grace_s = _seconds(facts.get("GraceTime", ""))
-        # Without a grace time a preempted job has KillWait.
+        grace_s = _leading_number(facts.get("GraceTime", ""))
+        # Without a grace time, KillWait applies to preempted jobs too.
         if grace_s and grace_s < needed_s and facts.get("PreemptMode") != "OFF":
-            sentences.append(
+            warnings.append(
                 f"A preempted job of partition {name} has {grace_s} s (GraceTime), but a stop with a checkpoint takes "
-                f"up to {needed_s} s: it goes on from its checkpoint before. Ask the administrators for a longer "
-                "GraceTime, or save more often (checkpoint.every)."
+                f"up to {needed_s} s: the run then resumes from the checkpoint before it. Ask the administrators for a "
+                "longer GraceTime, or save more often (checkpoint.every)."
             )
-    return sentences
+    return warnings
 
 
-def _newest(runs: Path, experiment_name: str) -> dict[str, Any]:
+def _newest_timings(runs: Path, experiment_name: str) -> dict[str, Any]:
     names = "|".join(re.escape(name) for name in (experiment_name, rehearsal_name(experiment_name)))
-    fitting = re.compile(f"(?:{names}){_STAMP}")
-    found: dict[str, dict[str, Any]] = {}
+    run_name = re.compile(f"(?:{names}){_STAMP}")
+    by_stamp: dict[str, dict[str, Any]] = {}
     for path in runs.glob("*/timings.json"):
-        if (match := fitting.fullmatch(path.parent.name)) and (timings := timings_of(RunFolder(path.parent))):
-            found[match[1]] = timings
-    return found[max(found)] if found else {}
+        if (match := run_name.fullmatch(path.parent.name)) and (timings := timings_of(RunFolder(path.parent))):
+            by_stamp[match[1]] = timings
+    return by_stamp[max(by_stamp)] if by_stamp else {}
 
 
-def _wanted(timings: Mapping[str, float]) -> int:
-    return math.ceil(max(float(LEAST_S), timings["lead_s"], 2 * timings.get("stop_s", 0)))
+def _lead_from(timings: Mapping[str, float]) -> int:
+    return math.ceil(max(float(MINIMUM_LEAD_S), timings["lead_s"], 2 * timings.get("stop_s", 0)))
 
 
-def _stop_s(timings: Mapping[str, Any]) -> float:
-    """The longest that a stop may take: a step that has just begun, then a checkpoint."""
+def _longest_stop_s(timings: Mapping[str, Any]) -> float:
+    """The longest duration of a stop: a step that has just started, then a checkpoint."""
     return float(max(timings.get("boundary_s", 0) + timings.get("checkpoint_s", 0), timings.get("stop_s", 0)))
 
 
-def _seconds(text: str) -> int | None:
+def _leading_number(text: str) -> int | None:
     match = re.match(r"\d+", text)
     return int(match[0]) if match else None

@@ -1,6 +1,4 @@
-"""Site profiles: what a cluster needs and no experiment should have to know (partition, account,
-modules, folders).
-"""
+"""Site profiles: the settings of a cluster that are not part of an experiment."""
 
 from __future__ import annotations
 
@@ -21,26 +19,26 @@ from hpc_dl.schema import Section, Unit, parse
 if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
 
-# Becomes part of an #SBATCH line: a space would begin another option, a line break a command.
-Word = Annotated[str, Field(pattern=r"^[^\s'\"\\]+$")]
+# Part of an #SBATCH line, where a space would start another option and a line break a command.
+SbatchValue = Annotated[str, Field(pattern=r"^[^\s'\"\\]+$")]
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
 
 
 class Container(Section):
-    """An Apptainer image whose Python runs the job instead of the one that submits it."""
+    """An Apptainer image whose Python runs the job, instead of the Python that submits it."""
 
     image: str
     """Image file; ``$VARIABLES`` and ``~`` are expanded on the login node."""
     binds: list[str] = []
-    """Folders to show inside besides the run's and the data's, as in ``apptainer --bind``."""
+    """Folders to bind in addition to those of the run and the data, as in ``apptainer --bind``."""
     args: list[str] = []
-    """Further arguments of ``apptainer exec``."""
+    """Additional arguments of ``apptainer exec``."""
 
 
 class Limits(Section):
-    """The most that one job may ask for here; what is not given is not limited."""
+    """The largest job that the site allows; omitted keys are not limited."""
 
     nodes: Annotated[int | None, Field(ge=1), Unit("nodes")] = None
     """Number of nodes."""
@@ -69,42 +67,42 @@ class Limits(Section):
 
 
 class SiteProfile(Section):
-    """What Slurm and the machines of one site need. Its keys never overlap those of an experiment."""
+    """The settings of one site. Its keys never overlap those of an experiment."""
 
     description: str = ""
-    """One line for people: which cluster, which part of it, whom to ask."""
+    """One line for users: which cluster, which part of it, whom to ask for help."""
     scheduler: Literal["auto", "slurm", "local"] = "auto"
-    """Who runs the jobs: ``slurm``; ``local``, this machine in the background; ``auto``, Slurm
-    where it is found."""
-    partition: Word | None = None
-    """Slurm partition; the cluster's default when not given."""
-    account: Word | None = None
-    """Slurm account (project) that is charged."""
-    qos: Word | None = None
+    """Where jobs run: ``slurm``; ``local``, in the background of this machine; ``auto``, Slurm if
+    it is installed, else local."""
+    partition: SbatchValue | None = None
+    """Slurm partition; default: the cluster's default partition."""
+    account: SbatchValue | None = None
+    """Slurm account (project) to charge."""
+    qos: SbatchValue | None = None
     """Slurm quality of service."""
-    constraint: Word | None = None
+    constraint: SbatchValue | None = None
     """Node features, in Slurm's syntax (``a100&nvlink``)."""
-    reservation: Word | None = None
+    reservation: SbatchValue | None = None
     """Slurm reservation, for example a course's."""
-    gpu_type: Word | None = None
-    """Slurm's name for the GPU model: ``--gpus-per-node=TYPE:N`` is asked for."""
+    gpu_type: SbatchValue | None = None
+    """Slurm's name for the GPU model, for ``--gpus-per-node=TYPE:N``."""
     exclusive: bool = False
-    """Ask for whole nodes."""
+    """Request whole nodes."""
     modules: list[str] = []
-    """Environment modules, loaded in this order before anything else."""
+    """Environment modules, loaded first, in this order."""
     setup: list[str] = []
-    """Shell lines, run on the first node after the modules, exactly as they stand here."""
+    """Shell lines, run unchanged on the first node after the modules are loaded."""
     environment: dict[str, str] = {}
-    """Environment variables of the job. Not for secrets: they would end up in every job script."""
+    """Environment variables of the job; no secrets: they would appear in every batch script."""
     runs_dir: str | None = None
-    """Where run folders go; on a file system that all nodes share. ``$VARIABLES`` and ``~`` are
+    """Folder of all runs, on a file system that all nodes share. ``$VARIABLES`` and ``~`` are
     expanded."""
     data_dir: str | None = None
-    """Where data files are kept; as ``runs_dir``."""
+    """Folder of the data files; like ``runs_dir``."""
     container: Container | None = None
-    """Run the job inside this image."""
+    """Image to run the job in."""
     limits: Limits = Limits()
-    """The most that a job may ask for, checked before it is submitted."""
+    """The largest job that the site allows, checked before a job is submitted."""
 
     @field_validator("environment")
     @classmethod
@@ -113,97 +111,101 @@ class SiteProfile(Section):
             if not _VARIABLE.fullmatch(name):
                 raise ValueError(f"{name!r} is not the name of an environment variable")
             if _SECRET.search(name):
-                raise ValueError(f"{name} looks like a secret: export it in your shell instead, sbatch passes it on")
+                raise ValueError(
+                    f"{name} looks like a secret: export it in your shell instead; sbatch passes it to the job"
+                )
         return value
 
     def runs(self) -> Path | None:
-        """The expanded ``runs_dir``, or ``None`` where the profile has none.
+        """Return the expanded ``runs_dir``; ``None`` if the profile has none.
 
         Raises:
-            ConfigError: it holds a variable that is not set.
+            ConfigError: it contains a variable that is not set.
         """
         return None if self.runs_dir is None else expand("runs_dir", self.runs_dir)
 
     def data(self) -> Path | None:
-        """The expanded ``data_dir``, or ``None`` where the profile has none.
+        """Return the expanded ``data_dir``; ``None`` if the profile has none.
 
         Raises:
-            ConfigError: it holds a variable that is not set.
+            ConfigError: it contains a variable that is not set.
         """
         return None if self.data_dir is None else expand("data_dir", self.data_dir)
 
     def check(self, experiment: Experiment) -> None:
-        """Compare what the experiment asks for with what the site allows.
+        """Check that the experiment's resources are within the site's limits.
 
         Raises:
-            ConfigError: with one fault for each limit that is exceeded.
+            ConfigError: with one fault for each exceeded limit.
         """
-        asked, most = experiment.resources, self.limits
-        cpus_per_node = asked.ranks_per_node * asked.cpus_per_gpu
+        requested, limits = experiment.resources, self.limits
+        cpus_per_node = requested.ranks_per_node * requested.cpus_per_gpu
         faults = []
 
-        def compare(where: str, wanted: float, limit: float | None, value: object, allowed: object, what: str) -> None:
-            if limit is not None and wanted > limit:
+        def compare(where: str, amount: float, limit: float | None, value: object, allowed: object, what: str) -> None:
+            if limit is not None and amount > limit:
                 faults.append(Fault(where, f"more {what} than this site allows", value, f"at most {allowed}"))
 
-        compare("resources.nodes", asked.nodes, most.nodes, asked.nodes, most.nodes, "nodes")
+        compare("resources.nodes", requested.nodes, limits.nodes, requested.nodes, limits.nodes, "nodes")
         compare(
             "resources.gpus_per_node",
-            asked.gpus_per_node,
-            most.gpus_per_node,
-            asked.gpus_per_node,
-            most.gpus_per_node,
+            requested.gpus_per_node,
+            limits.gpus_per_node,
+            requested.gpus_per_node,
+            limits.gpus_per_node,
             "GPUs per node",
         )
         compare(
             "resources.cpus_per_gpu",
             cpus_per_node,
-            most.cpus_per_node,
-            asked.cpus_per_gpu,
-            f"{most.cpus_per_node} for the {asked.ranks_per_node} ranks of a node together",
+            limits.cpus_per_node,
+            requested.cpus_per_gpu,
+            f"{limits.cpus_per_node} for the {requested.ranks_per_node} ranks of a node together",
             "CPU cores per node",
         )
-        memory_limit = None if most.memory is None else parse_gib(most.memory)
-        compare("resources.memory", asked.memory_gib, memory_limit, asked.memory, most.memory, "memory per node")
-        time_limit = None if most.time is None else parse_minutes(str(most.time))
-        compare("resources.time", asked.minutes, time_limit, asked.time, most.time, "time")
+        memory_limit = None if limits.memory is None else parse_gib(limits.memory)
+        compare(
+            "resources.memory", requested.memory_gib, memory_limit, requested.memory, limits.memory, "memory per node"
+        )
+        time_limit = None if limits.time is None else parse_minutes(str(limits.time))
+        compare("resources.time", requested.minutes, time_limit, requested.time, limits.time, "time")
         if faults:
             raise ConfigError(*faults)
 
 
-def load(word: str | None) -> SiteProfile:
-    """The profile of a site.
+def load(name: str | None) -> SiteProfile:
+    """Load the profile of a site.
 
     Args:
-        word: a name (``slurm/sites/NAME.yaml``), a YAML file, or ``None`` for ``$HPC_DL_SITE``,
+        name: a name (``slurm/sites/NAME.yaml``), a YAML file, or ``None`` for ``$HPC_DL_SITE``,
             else the empty profile.
 
     Raises:
-        ConfigError: there is none of that name, or the file has faults; each is told with the file
-            and its dotted path.
+        ConfigError: there is no such profile, or it has faults; each is reported with the file and
+            its dotted path.
     """
-    word = word or os.environ.get("HPC_DL_SITE")
-    if not word:
+    name = name or os.environ.get("HPC_DL_SITE")
+    if not name:
         return SiteProfile()
-    path = _find(word)
+    path = _find(name)
     try:
         return parse(SiteProfile, yaml.load(path), "")
     except ConfigError as error:
-        named = [
+        with_file = [
             f if str(path) in f.where else dataclasses.replace(f, where=f"{path}: {f.where}") for f in error.faults
         ]
-        raise ConfigError(*named) from None
+        raise ConfigError(*with_file) from None
 
 
 def expand(key: str, text: str) -> Path:
-    """A path with its ``$VARIABLES`` and ``~`` replaced, absolute.
+    """Return an absolute path, with ``$VARIABLES`` and ``~`` expanded.
 
     Raises:
         ConfigError: a variable is not set here.
     """
     expanded = os.path.expandvars(os.path.expanduser(text))
     if "$" in expanded:
-        raise ConfigError.at(f"site {key}", "holds a variable that is not set here", value=text)
+        raise ConfigError.at(f"site {key}", "contains a variable that is not set here", value=text)
     return Path(expanded).absolute()
 
 
@@ -213,17 +215,17 @@ def _folders() -> list[Path]:
     return [*folders, Path("slurm/sites"), shipped.path("slurm/sites")]
 
 
-def _find(word: str) -> Path:
-    if "/" in word or word.endswith((".yaml", ".yml")):
-        return Path(word).expanduser()
+def _find(name: str) -> Path:
+    if "/" in name or name.endswith((".yaml", ".yml")):
+        return Path(name).expanduser()
     for folder in _folders():
-        if (path := folder / f"{word}.yaml").is_file():
+        if (path := folder / f"{name}.yaml").is_file():
             return path
     names = sorted({path.stem for folder in _folders() for path in folder.glob("*.yaml")})
     raise ConfigError.at(
         "site",
-        "is not known",
-        value=word,
-        allowed=", ".join(names) or "none is in $HPC_DL_SITES or slurm/sites",
-        remedy=nearest(word, names) or "write slurm/sites/NAME.yaml (docs/sites.md) or name a file",
+        "is unknown",
+        value=name,
+        allowed=", ".join(names) or "there are none in $HPC_DL_SITES or slurm/sites",
+        remedy=nearest(name, names) or "write slurm/sites/NAME.yaml (docs/sites.md), or specify a file",
     )

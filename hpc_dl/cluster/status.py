@@ -1,8 +1,7 @@
-"""What became of a run: its own word (``state.json``) joined with that of Slurm or of this machine.
-Imports no torch.
+"""What a run is doing: its own state (``state.json``) combined with that of Slurm or this machine.
 
-Derived states (pending, cancelled, lost) are computed at each look and never written: what Slurm
-answers today must not decide what the run's folder says tomorrow.
+Derived states (pending, cancelled, lost) are computed on every call and never written, so that a
+temporary response of Slurm does not change what the run folder says later. Imports no torch.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,73 +18,75 @@ import psutil
 
 from hpc_dl.atomic_files import read_json, write_json
 from hpc_dl.cluster import slurm
-from hpc_dl.cluster.requeue import refusal
-from hpc_dl.errors import ClusterError, RunError
+from hpc_dl.cluster.requeue import refusal_file
+from hpc_dl.errors import ClusterError, Fault, RunError
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.lock import holder_of
 from hpc_dl.runs.provenance import user
 from hpc_dl.runs.state import ENDED, read_state
+from hpc_dl.tracking.journal import read_journal
 
-_STOP_S = 30.0  # for the running step and the checkpoint; Slurm's own patience (KillWait) is as long by default
+_STOP_S = 30.0  # for the current step and the checkpoint; Slurm's default KillWait is the same
 
-# Failures that say nothing against the training itself: a rank or its node died, or the others saw
-# it vanish.
-_OTHERS_DIED = re.compile(r"gloo|NCCL|Connection (closed|reset)|was killed by|status 137")
+# Failures that may not be the training's fault: a rank or its node failed, or the other ranks lost
+# their connection to it.
+_LOST_RANK = re.compile(r"gloo|NCCL|Connection (closed|reset)|was killed by|status 137")
 
-#: Why a state may be out of date.
-SILENCE = "Slurm did not answer; this is the run's own last word"
+#: The reason of a state that may be out of date.
+NO_RESPONSE = "Slurm did not respond; this is the last state that the run recorded"
 
 
 def status(run: RunFolder) -> dict[str, Any]:
-    """What one run is doing; see :func:`statuses`."""
+    """Return what one run is doing; see :func:`statuses`."""
     return statuses([run])[0]
 
 
 def statuses(runs: Iterable[RunFolder]) -> list[dict[str, Any]]:
-    """What runs are doing, with one question to Slurm for all of them.
+    """Return what runs are doing, with a single query to Slurm.
 
     Args:
         runs: the runs.
 
     Returns:
         For each run ``run``, ``dir``, ``state`` (created, pending, running, stopped, finished,
-        failed, cancelled, lost), ``job`` (in words), ``submitted``; where known ``reason``,
-        ``rank`` and ``log`` of a failure, ``epoch`` and ``step`` reached, and ``metrics`` of a
-        finished run.
+        failed, cancelled, lost; unreadable if its folder has another layout), ``job`` (a
+        description), ``submitted``; where known ``reason``, ``rank`` and ``log`` of a failure,
+        ``epoch`` and ``step`` reached, and ``metrics`` of a finished run.
     """
-    found = [(run, _job_of(run)) for run in runs]
-    ended = {run for run, _ in found if _ended_for_good(read_state(run))}
-    # Slurm first, the run's own word after it: a run that ends in between is then finished, not
-    # lost.
-    told = slurm.ask(job["job_id"] for run, job in found if run not in ended and "job_id" in job)
-    return [_joined(run, job, told) for run, job in found]
+    faults = [(run, run.layout_fault()) for run in runs]
+    jobs = {run: _job_of(run) for run, fault in faults if fault is None}
+    ended = {run for run in jobs if _is_final(read_state(run))}
+    # Slurm is queried before the run's own state is read: a run that ends in between is then
+    # reported as finished, not as lost.
+    infos = slurm.query_jobs(job["job_id"] for run, job in jobs.items() if run not in ended and "job_id" in job)
+    return [_unreadable(run, fault) if fault else _combined(run, jobs[run], infos) for run, fault in faults]
 
 
 def cancel(run: RunFolder) -> bool:
-    """Ask the job of a run to stop.
+    """Stop the job of a run.
 
     Args:
         run: the run.
 
     Returns:
-        Whether it was asked; ``False`` when the run had already ended.
+        Whether the job was stopped; ``False`` if the run had already ended.
 
     Raises:
-        RunError: nothing tells where the run runs.
+        RunError: the run was never launched.
         ClusterError: it runs on another machine, or Slurm refuses.
     """
     if status(run)["state"] in ENDED:
         return False
     job = _job_of(run)
     if not job:
-        raise RunError.at(run.name, "was never launched", remedy=f"delete {run.path} if it is not needed")
+        raise RunError.at(run.name, "was never launched", remedy=f"delete {run.path} if you do not need it")
     if "job_id" not in job and job["host"] != socket.gethostname():
         raise ClusterError.at(run.name, f"runs on {job['host']}", remedy="cancel it there")
     write_json(run.cancelled, {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "by": user()})
     try:
         if "job_id" in job:
             slurm.cancel([job["job_id"]])
-        elif process := _process(job):
+        elif process := _process_of(job):
             _stop(process)
     except BaseException:
         run.cancelled.unlink(missing_ok=True)
@@ -94,104 +95,108 @@ def cancel(run: RunFolder) -> bool:
 
 
 def log_of(run: RunFolder, rank: int = 0) -> Path | None:
-    """The log of a rank; until there is one, what Slurm or Python printed before it; ``None`` when
-    nothing did.
-    """
+    """The log of a rank; if there is none, the output of its job; ``None`` if that is empty too."""
     if run.log(rank).exists():
         return run.log(rank)
-    early = [path for path in run.submitit.glob("*.out") if path.stat().st_size]
-    early = early or [path for path in run.submitit.glob("*.log") if path.stat().st_size]
-    return max(early, key=lambda path: path.stat().st_mtime, default=None)
+    outputs = [path for path in run.submitit.glob("*.out") if path.stat().st_size]
+    outputs = outputs or [path for path in run.submitit.glob("*.log") if path.stat().st_size]
+    return max(outputs, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def _joined(run: RunFolder, job: dict[str, Any], told: dict[str, slurm.JobInfo]) -> dict[str, Any]:
+def _unreadable(run: RunFolder, fault: Fault) -> dict[str, Any]:
+    reason = str(fault).removeprefix(f"{fault.where}: ")
+    return {"run": run.name, "dir": str(run.path), "state": "unreadable", "job": "", "submitted": None,
+            "reason": reason}  # fmt: skip
+
+
+def _combined(run: RunFolder, job: dict[str, Any], infos: Mapping[str, slurm.JobInfo]) -> dict[str, Any]:
     own = read_state(run)
-    word, reason = _launcher_word(run, job, told, began=own["state"] != "created")
-    facts: dict[str, Any] = {"run": run.name, "dir": str(run.path), "state": own["state"], "job": _in_words(job)}
+    job_state, reason = _state_of_job(run, job, infos, started=own["state"] != "created")
+    facts: dict[str, Any] = {"run": run.name, "dir": str(run.path), "state": own["state"], "job": _description(job)}
     facts["submitted"] = job.get("submitted") or own.get("time")
     if own["state"] == "finished":
         facts["metrics"] = (read_json(run.result) or {}).get("metrics", {})
-    elif run.cancelled.exists() and (own["state"] in ("failed", "cancelled") or word != "running"):
-        # A job may fail while it is cancelled; that it was asked to end is the better reason.
-        facts |= {"state": "cancelled", "reason": _by(run, own)}
+    elif run.cancelled.exists() and (own["state"] in ("failed", "cancelled") or job_state != "running"):
+        # Cancelling may make the job fail; the cancellation is the better reason.
+        facts |= {"state": "cancelled", "reason": _cancelled_by(run, own)}
     elif own["state"] == "stopped":
-        facts |= _stopped(run, job, own, word, reason)
-    elif not _ended_for_good(own) and own["state"] == "failed" and "job_id" in job and word in ("pending", "running"):
-        lost = "it lost a rank" + ("; Slurm is finding out whether a node failed" if word == "running" else "")
-        facts |= {"state": word, "reason": f"{lost}: {reason}" if reason else lost}
+        facts |= _stopped(run, job, own, job_state, reason)
+    elif not _is_final(own) and own["state"] == "failed" and "job_id" in job and job_state in ("pending", "running"):
+        message = "it lost a rank" + ("; Slurm is determining whether a node failed" if job_state == "running" else "")
+        facts |= {"state": job_state, "reason": f"{message}: {reason}" if reason else message}
     elif own["state"] in ENDED:
         facts |= {key: own[key] for key in ("reason", "rank", "log") if own.get(key) is not None}
-        if _OTHERS_DIED.search(facts.get("reason", "")):
-            facts["reason"] += f"; {_how_to_go_on(run)}"
+        if _LOST_RANK.search(facts.get("reason", "")):
+            facts["reason"] += f"; {_how_to_resume(run)}"
     else:
-        facts["state"] = word or own["state"]
+        facts["state"] = job_state or own["state"]
         if facts["state"] == "lost":
-            facts["reason"] = f"{reason}; {_how_to_go_on(run)}"
+            facts["reason"] = f"{reason}; {_how_to_resume(run)}"
             facts |= {"log": str(log)} if (log := log_of(run)) else {}
         elif reason:
             facts["reason"] = reason
     return facts | _progress(run)
 
 
-def _ended_for_good(own: dict[str, Any]) -> bool:
-    """Whether a run's own word is the last: not where Slurm may have put its job back into the
-    queue.
-    """
-    if own["state"] == "failed" and _OTHERS_DIED.search(str(own.get("reason", ""))):
-        return False  # a failed node, perhaps
+def _is_final(own: dict[str, Any]) -> bool:
+    """Whether a run's own state is final: Slurm cannot have requeued its job."""
+    if own["state"] == "failed" and _LOST_RANK.search(str(own.get("reason", ""))):
+        return False  # Slurm requeues a job whose node failed
     return own["state"] in ENDED - {"stopped"}
 
 
-def _launcher_word(run: RunFolder, job: dict[str, Any], told: dict[str, slurm.JobInfo], began: bool) -> tuple[str, str]:
-    """State and reason as Slurm or this machine sees them; an empty state where neither knows."""
+def _state_of_job(
+    run: RunFolder, job: dict[str, Any], infos: Mapping[str, slurm.JobInfo], started: bool
+) -> tuple[str, str]:
+    """The state and reason according to Slurm or this machine; the state is "" if neither knows."""
     if "job_id" in job:
-        info = told.get(job["job_id"])
+        info = infos.get(job["job_id"])
         if info is None:
-            return "", SILENCE
+            return "", NO_RESPONSE
         if info.waits:
             return "pending", info.explanation
         if info.alive:
-            return "running", "" if began else "the job is starting"
+            return "running", "" if started else "the job is starting"
         if info.state == "CANCELLED":
             return "cancelled", "with Slurm's scancel, or by an administrator"
         return "lost", info.explanation
     if not job:
         return "", ""
     if job["host"] != socket.gethostname():
-        return "", f"it runs on {job['host']}; look there whether it is alive"
-    if _process(job):
-        return "running", "" if began else "the job is starting"
+        return "", f"it runs on {job['host']}; check there whether it is alive"
+    if _process_of(job):
+        return "running", "" if started else "the job is starting"
     if (holder := holder_of(run)) is not None:
-        return "running", f"its launcher is gone, but it is still at work in {holder}"
-    return "lost", "its process is gone without a word (killed, or the machine was restarted); see its log"
+        return "running", f"its launcher has ended, but it is still running in {holder}"
+    return "lost", "its process ended without giving a reason (it was killed, or the machine restarted); see its log"
 
 
-def _stopped(run: RunFolder, job: dict[str, Any], own: dict[str, Any], word: str, reason: str) -> dict[str, Any]:
-    """State and reason of a run whose own last word is that it stopped with a checkpoint."""
-    if word == "pending":
-        return {"state": word, "reason": f"requeued, goes on at step {own['step']}: {reason}"}
-    if word == "running" and job.get("launcher") != "train":  # that one starts nothing again
-        return {"state": word}
-    if word == "cancelled":
-        return {"state": word, "reason": reason}
-    if reason == SILENCE:
+def _stopped(run: RunFolder, job: dict[str, Any], own: dict[str, Any], job_state: str, reason: str) -> dict[str, Any]:
+    """The state and reason of a run whose own state is that it stopped with a checkpoint."""
+    if job_state == "pending":
+        return {"state": job_state, "reason": f"requeued, will resume at step {own['step']}: {reason}"}
+    if job_state == "running" and job.get("launcher") != "train":  # `train` never starts a run again
+        return {"state": job_state}
+    if job_state == "cancelled":
+        return {"state": job_state, "reason": reason}
+    if reason == NO_RESPONSE:
         return {"state": "stopped", "reason": reason}
-    why = str(own.get("reason", "it was asked to"))
+    stop_reason = str(own.get("reason", "it was asked to stop"))
     with suppress(FileNotFoundError):
-        said = " ".join(refusal(run).read_text(encoding="utf-8", errors="replace").split())
-        why += f"; Slurm refused to requeue it: {said}"
-    return {"state": "stopped", "reason": f"{why}; {_how_to_go_on(run)}"}
+        message = " ".join(refusal_file(run).read_text(encoding="utf-8", errors="replace").split())
+        stop_reason += f"; Slurm refused to requeue it: {message}"
+    return {"state": "stopped", "reason": f"{stop_reason}; {_how_to_resume(run)}"}
 
 
-def _by(run: RunFolder, own: dict[str, Any]) -> str:
+def _cancelled_by(run: RunFolder, own: dict[str, Any]) -> str:
     by = f"by {read_json(run.cancelled)['by']}"
     if own.get("step") is None:
         return by
-    return f"{by}, with a checkpoint at step {own['step']}; {_how_to_go_on(run)}"
+    return f"{by}, with a checkpoint at step {own['step']}; {_how_to_resume(run)}"
 
 
-def _how_to_go_on(run: RunFolder) -> str:
-    return f"go on with `hpc-dl resume {run.word}`"
+def _how_to_resume(run: RunFolder) -> str:
+    return f"resume it with `hpc-dl resume {run.cli_name}`"
 
 
 def _job_of(run: RunFolder) -> dict[str, Any]:
@@ -200,10 +205,8 @@ def _job_of(run: RunFolder) -> dict[str, Any]:
     return job
 
 
-def _process(job: dict[str, Any]) -> psutil.Process | None:
-    """The live process of a job on this machine; ``None`` if it is gone, or its number is now
-    somebody else's.
-    """
+def _process_of(job: dict[str, Any]) -> psutil.Process | None:
+    """The process of a job on this machine; ``None`` if it has ended, even if its id is reused."""
     try:
         process = psutil.Process(job["pid"])
         if process.status() == psutil.STATUS_ZOMBIE:
@@ -214,7 +217,7 @@ def _process(job: dict[str, Any]) -> psutil.Process | None:
 
 
 def _stop(process: psutil.Process) -> None:
-    """SIGTERM, which is passed on to all ranks; SIGKILL for all that is left of them after a while."""
+    """Send SIGTERM, which is forwarded to all ranks; later kill whatever is still running."""
     family = [process, *process.children(recursive=True)]
     try:
         process.terminate()
@@ -228,16 +231,14 @@ def _stop(process: psutil.Process) -> None:
 
 
 def _progress(run: RunFolder) -> dict[str, Any]:
-    from hpc_dl.tracking.journal import read_journal
-
     rows = read_journal(run.journal)
-    found = {key: rows[-1][key] for key in ("epoch", "step") if rows and rows[-1].get(key) is not None}
-    # What the training said as it ended is newer than its last row.
-    ended = read_state(run).get("step")
-    return found if ended is None else found | {"step": ended}
+    reached = {key: rows[-1][key] for key in ("epoch", "step") if rows and rows[-1].get(key) is not None}
+    # The step that the training recorded when it ended is newer than the last row of the journal.
+    end_step = read_state(run).get("step")
+    return reached if end_step is None else reached | {"step": end_step}
 
 
-def _in_words(job: dict[str, Any]) -> str:
+def _description(job: dict[str, Any]) -> str:
     if not job:
         return ""
     return f"Slurm job {job['job_id']}" if "job_id" in job else f"process {job['pid']} on {job['host']}"

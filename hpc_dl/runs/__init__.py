@@ -1,1 +1,1 @@
-"""The run folder: every path spelled once, state, provenance, snapshot of the code."""
+"""Everything about a run folder: its paths, state, history, checkpoints, lock and provenance."""

@@ -1,6 +1,4 @@
-"""The history of a run's attempts: each start, where it went on from, and how it ended; one JSON
-line each.
-"""
+"""The history of a run's attempts: how each one started and ended, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -13,52 +11,53 @@ from hpc_dl.runs.folder import RunFolder
 
 
 def record(run: RunFolder, event: str, /, **facts: Any) -> None:
-    """Append a line.
+    """Append an event to the history.
 
     Args:
         run: the run.
-        event: ``started``, ``ended``, or ``resumed`` (a user changed something and starts it
-            again).
+        event: ``started``, ``ended``, or ``resumed`` (a user resumes the run, possibly with
+            changes).
         facts: plain values: ``attempt``, ``from_step``, ``state``, ``step``, ``reason``, …
     """
     line = json.dumps({"event": event, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **facts}).encode() + b"\n"
     descriptor = os.open(run.attempts, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         size = os.fstat(descriptor).st_size
-        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"  # a kill, or a full disk, in an earlier record
-        os.write(descriptor, b"\n" + line if torn else line)
+        # A kill or a full disk may have cut off the previous line.
+        incomplete = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        os.write(descriptor, b"\n" + line if incomplete else line)
     finally:
         os.close(descriptor)
 
 
 def history(run: RunFolder) -> list[dict[str, Any]]:
-    """All lines, oldest first; one that a kill has torn, or a disk has damaged, is left out."""
+    """Return all events, oldest first, without incomplete and damaged lines."""
     try:
         content = run.attempts.read_bytes()
     except FileNotFoundError:
         return []
-    lines = []
-    for text in content.split(b"\n"):
+    events = []
+    for line in content.split(b"\n"):
         try:
-            line = json.loads(text)
+            event = json.loads(line)
         except ValueError:
             continue
-        if isinstance(line, dict) and "event" in line:
-            lines.append(line)
-    return lines
+        if isinstance(event, dict) and "event" in event:
+            events.append(event)
+    return events
 
 
 def requeues(run: RunFolder) -> int:
-    """How often the run was put back into the queue since it was last started by hand."""
+    """The number of requeues since a user last submitted or resumed the run."""
     count = 0
-    for line in history(run):
-        if line["event"] == "resumed":
+    for event in history(run):
+        if event["event"] == "resumed":
             count = 0
-        elif line["event"] == "ended" and line.get("requeue"):
+        elif event["event"] == "ended" and event.get("requeue"):
             count += 1
     return count
 
 
 def seconds(run: RunFolder) -> float:
-    """How long the attempts were that have told their end; those that were killed have not."""
-    return float(sum(line.get("seconds", 0) for line in history(run) if line["event"] == "ended"))
+    """The total duration of all attempts that recorded their end; killed attempts did not."""
+    return float(sum(event.get("seconds", 0) for event in history(run) if event["event"] == "ended"))

@@ -1,17 +1,16 @@
-"""The checkpoint files of a run, written so that a kill at any moment leaves the one before it
-whole.
+"""The checkpoint files of a run, written so that a kill never damages the previous checkpoint.
 
 ::
 
     checkpoints/
-      step-00000400.ckpt           to go on from; the newest two are kept
+      step-00000400.ckpt           to resume from; the newest two are kept
       step-00000400.ckpt.sha256    its checksum, for `sha256sum --check`
       best-00000350.ckpt           the best weights so far, and those of the older step-*.ckpt
       last.ckpt, best.ckpt         links to the newest of each
 
-The number counts the optimizer steps done. The best as of a step is therefore the ``best-*`` file
-with the highest number up to it, and whatever has a higher number than the checkpoint that a run
-goes on from belongs to a lost attempt. Imports no torch.
+The number is the count of optimizer steps done. The best weights as of a step are therefore the
+``best-*`` file with the highest number up to that step, and every file with a higher number than
+the checkpoint that a run resumes from belongs to an attempt that was lost. Imports no torch.
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ _KEPT = 2
 
 @dataclass(frozen=True, order=True)
 class Checkpoint:
-    """One file.
+    """A checkpoint file.
 
     Attributes:
         step: optimizer steps done.
-        path: where it is.
+        path: the file.
     """
 
     step: int
@@ -49,36 +48,36 @@ class Checkpoint:
 
     @property
     def checksum_file(self) -> Path:
-        """The SHA-256 beside it, in sha256sum's format."""
+        """The file with the SHA-256 checksum, in sha256sum's format."""
         return self.path.with_name(f"{self.path.name}.sha256")
 
 
 def at(folder: Path, kind: Kind, step: int) -> Checkpoint:
-    """The checkpoint of a step, whether it is there or not."""
+    """The checkpoint of a step, whether or not it exists."""
     return Checkpoint(step, folder / f"{kind}-{step:08d}.ckpt")
 
 
 def listed(folder: Path, kind: Kind) -> list[Checkpoint]:
-    """The checkpoints of one kind, oldest first; whether they are whole is not looked at."""
-    found = []
+    """Return the checkpoints of one kind, oldest first, without verifying them."""
+    checkpoints = []
     for path in folder.glob(f"{kind}-*.ckpt") if folder.is_dir() else ():
         if (match := _NAME.fullmatch(path.name)) is not None:
-            found.append(Checkpoint(int(match["step"]), path))
-    return sorted(found)
+            checkpoints.append(Checkpoint(int(match["step"]), path))
+    return sorted(checkpoints)
 
 
 def write(folder: Path, kind: Kind, step: int, save: Callable[[BinaryIO], None]) -> Checkpoint:
-    """Write a checkpoint, verify it, then put it in place.
+    """Write a checkpoint, verify it, then move it to its place.
 
     Args:
         folder: the run's checkpoint folder.
-        kind: ``step`` to go on from, ``best`` to keep.
+        kind: ``step`` to resume from, ``best`` to keep.
         step: optimizer steps done.
-        save: writes the content, from beginning to end, into the file that it is given.
+        save: writes the content sequentially into the file that it is given.
 
     Raises:
-        OSError: the disk is full or gone, or gives back other bytes than were written; nothing of
-            the attempt is left, and what was there before is untouched.
+        OSError: the disk is full or unavailable, or returns other bytes than were written. The new
+            file is deleted then, and earlier checkpoints are untouched.
     """
     checkpoint = at(folder, kind, step)
     temporary = folder / f".{checkpoint.path.name}.{os.getpid()}.tmp"
@@ -86,14 +85,14 @@ def write(folder: Path, kind: Kind, step: int, save: Callable[[BinaryIO], None])
         with temporary.open("wb") as file:
             hashing = _Hashing(file)
             save(hashing)  # type: ignore[arg-type]
-            hashing.raise_problem()
+            hashing.raise_error()
             file.flush()
             os.fsync(file.fileno())
         digest = hashing.hexdigest()
         if _sha256(temporary) != digest:
-            raise OSError(f"{temporary} does not hold what was written to it")
-        # A kill between these lines leaves a whole checkpoint without its checksum, never one with
-        # a wrong checksum.
+            raise OSError(f"{temporary} does not contain what was written to it")
+        # In this order, so that a kill in between leaves an intact checkpoint without a checksum,
+        # never one with a wrong checksum.
         checkpoint.checksum_file.unlink(missing_ok=True)
         os.replace(temporary, checkpoint.path)
         fsync(folder)
@@ -106,42 +105,48 @@ def write(folder: Path, kind: Kind, step: int, save: Callable[[BinaryIO], None])
 
 
 def problem_of(checkpoint: Checkpoint) -> str:
-    """What is wrong with a file, in words; empty when it is whole."""
+    """Describe what is wrong with a checkpoint file; empty if it is intact."""
     try:
-        told = _CHECKSUM.fullmatch(checkpoint.checksum_file.read_bytes())
+        recorded = _CHECKSUM.fullmatch(checkpoint.checksum_file.read_bytes())
     except OSError:
-        told = None
+        recorded = None
     try:
-        if told:
-            return "" if _sha256(checkpoint.path) == told[1].decode() else "its content does not match its checksum"
-        # Killed before the checksum was written, or the checksum itself is damaged; torch's files
-        # are zip archives with checksums of their own.
+        if recorded:
+            return "" if _sha256(checkpoint.path) == recorded[1].decode() else "its content does not match its checksum"
+        # The writer was killed before it wrote the checksum, or the checksum file is damaged.
+        # torch's files are zip archives, which contain checksums as well.
         with zipfile.ZipFile(checkpoint.path) as archive:
             return "" if archive.testzip() is None else "its content is damaged"
     except Exception as error:  # what zipfile raises depends on which byte is wrong
         return f"it cannot be read: {error}"
 
 
-def newest_whole(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint that can be gone on from, or ``None``. Damaged ones on the way are
-    renamed, and told.
+def newest_intact(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
+    """Return the newest checkpoint to resume from; damaged ones are renamed and reported.
+
+    Args:
+        folder: the run's checkpoint folder.
+        say: prints one line for the user.
     """
-    there = listed(folder, "step")
-    while there:
-        checkpoint = there.pop()
+    candidates = listed(folder, "step")
+    while candidates:
+        checkpoint = candidates.pop()
         problem = problem_of(checkpoint)
         if not problem:
             return checkpoint
-        instead = "the one before it is used" if there else "none is left: the training begins anew"
-        say(f"{checkpoint.path} is damaged ({problem}): it is renamed to *.damaged, and {instead}")
+        fallback = "the previous one is used" if candidates else "there is no other: the training starts over"
+        say(f"{checkpoint.path} is damaged ({problem}): it was renamed to *.damaged, and {fallback}")
         os.replace(checkpoint.path, checkpoint.path.with_name(f"{checkpoint.path.name}.damaged"))
         checkpoint.checksum_file.unlink(missing_ok=True)
     return None
 
 
-def forget_after(folder: Path, step: int) -> None:
-    """Delete what a lost attempt wrote after this step, temporary files too, and set the links
-    anew.
+def delete_after(folder: Path, step: int) -> None:
+    """Delete the files of later steps and temporary files, and update the links.
+
+    Args:
+        folder: the run's checkpoint folder.
+        step: the step that the run resumes from; a lost attempt wrote everything after it.
     """
     for kind in ("step", "best"):
         for checkpoint in listed(folder, kind):
@@ -153,14 +158,12 @@ def forget_after(folder: Path, step: int) -> None:
             _link(link, kept[-1].path)
         else:
             link.unlink(missing_ok=True)
-    for left in folder.glob(".*.tmp"):
-        left.unlink(missing_ok=True)
+    for temporary in folder.glob(".*.tmp"):
+        temporary.unlink(missing_ok=True)
 
 
 def prune(folder: Path) -> None:
-    """Delete all but the newest two checkpoints to go on from, and all but their best ones and the
-    newest best.
-    """
+    """Keep the newest two checkpoints to resume from, their best weights, and the newest best."""
     resumable, best = listed(folder, "step"), listed(folder, "best")
     for checkpoint in resumable[:-_KEPT]:
         _delete(checkpoint)
@@ -171,32 +174,32 @@ def prune(folder: Path) -> None:
 
 
 class _Hashing:
-    """A file that is written from beginning to end, and the SHA-256 of what passed.
+    """A file to write sequentially, with the SHA-256 of everything written.
 
-    A full disk is told afterwards: torch's C++ writer turns an exception in the middle into an
-    error of its own.
+    An error of the disk is kept until the end, because torch's C++ writer would replace an
+    exception by a less informative one.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._hash = hashlib.sha256()
-        self._problem: OSError | None = None
+        self._error: OSError | None = None
 
     def write(self, data: bytes) -> int:
-        if self._problem is None:
+        if self._error is None:
             self._hash.update(data)
             try:
                 self._file.write(data)
             except OSError as error:
-                self._problem = error
+                self._error = error
         return memoryview(data).nbytes
 
     def flush(self) -> None:
-        """What the buffer holds is flushed at the end."""
+        """Do nothing: the file is flushed once, at the end."""
 
-    def raise_problem(self) -> None:
-        if self._problem is not None:
-            raise self._problem
+    def raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
@@ -216,8 +219,8 @@ def _write_checksum(checkpoint: Checkpoint, digest: str) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, checkpoint.checksum_file)
     except OSError:
-        # The checkpoint itself is whole and in place; without its checksum the archive's own are
-        # used.
+        # The checkpoint itself is intact and in its place; without this file the checksums inside
+        # the archive are used.
         temporary.unlink(missing_ok=True)
 
 
@@ -227,7 +230,7 @@ def _link(link: Path, target: Path) -> None:
     try:
         try:
             os.symlink(target.name, temporary)
-        except OSError:  # a file system without links
+        except OSError:  # a file system without symbolic links
             shutil.copy2(target, temporary)
         os.replace(temporary, link)
     except BaseException:

@@ -14,17 +14,17 @@ from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import read_journal
 
 _SPEED = "train/samples_per_s"  # only rows of training steps have it
-_CLOCK = ("time", _SPEED)  # differs between any two runs
+_CLOCK = ("time", _SPEED)  # differ between any two runs
 _RESULTS = ("metrics", "steps", "epochs")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One value that two runs do not share.
+    """A value in which two runs differ.
 
     Attributes:
         where: the file and the path within it, such as ``last.ckpt/state_dict/head.weight``.
-        distance: the largest absolute difference; infinity where no number says it.
+        distance: the largest absolute difference; infinity if the values are not comparable.
         detail: both values, shortened; empty for tensors.
     """
 
@@ -39,41 +39,41 @@ class Difference:
 
 
 def differences(run: RunFolder, other: RunFolder) -> list[Difference]:
-    """Everything in which the outcomes of two finished runs differ, to the last bit.
+    """Return all bitwise differences between the outcomes of two finished runs.
 
-    Compared are the contents of the last and the best checkpoint (weights, optimizer, counters,
-    random states), every row of the journal without clock times and speeds, and the result.
+    Compares the last and the best checkpoint (weights, optimizer, counters, random states), the
+    result, and every row of the journal except its clock times and speeds.
     """
     import torch
 
-    found: list[Difference] = []
+    different: list[Difference] = []
     for name in ("last.ckpt", "best.ckpt"):
         paths = [(folder.checkpoints / name).resolve() for folder in (run, other)]
         if paths[0].name != paths[1].name:
-            found.append(Difference(name, detail=f"{paths[0].name} and {paths[1].name}"))
-        # Our own files from the runs' own folders: a user's module may keep any object in them.
+            different.append(Difference(name, detail=f"{paths[0].name} and {paths[1].name}"))
+        # weights_only=False: a user's module may store any object, and the files are our own.
         contents = [torch.load(path, map_location="cpu", mmap=True, weights_only=False) for path in paths]
-        found += value_differences(contents[0], contents[1], name)
-    found += value_differences(_journal(run), _journal(other), "journal")
+        different += value_differences(contents[0], contents[1], name)
+    different += value_differences(_journal(run), _journal(other), "journal")
     results = [read_json(folder.result) for folder in (run, other)]
     for key in _RESULTS:
-        found += value_differences(results[0][key], results[1][key], f"result.json/{key}")
-    return found
+        different += value_differences(results[0][key], results[1][key], f"result.json/{key}")
+    return different
 
 
 def value_differences(value: Any, other: Any, where: str) -> Iterator[Difference]:
-    """Where two nested values differ, to the last bit; NaN equals itself.
+    """Yield the bitwise differences between two nested values; NaN equals itself.
 
     Args:
         value: dictionaries, lists and tuples of tensors and plain values.
-        other: likewise.
-        where: the path of both, for the result.
+        other: the value to compare with.
+        where: the path of both values.
     """
     import torch
 
     if isinstance(value, dict) and isinstance(other, dict):
         for key in value.keys() ^ other.keys():
-            yield Difference(f"{where}/{key}", detail="is in one only")
+            yield Difference(f"{where}/{key}", detail="is in one of them only")
         for key in value.keys() & other.keys():
             yield from value_differences(value[key], other[key], f"{where}/{key}")
     elif isinstance(value, (list, tuple)) and type(value) is type(other):
@@ -89,7 +89,7 @@ def value_differences(value: Any, other: Any, where: str) -> Iterator[Difference
             distance = (value.double() - other.double()).abs().max().item() if value.numel() else math.inf
             yield Difference(where, math.inf if math.isnan(distance) else distance)
     elif isinstance(value, float) and isinstance(other, float):
-        if repr(value) != repr(other):  # unlike ==: a NaN equals itself, and 0.0 is not -0.0
+        if repr(value) != repr(other):  # unlike ==, NaN equals itself, and 0.0 differs from -0.0
             distance = abs(value - other)
             distance = distance if math.isfinite(distance) else math.inf
             yield Difference(where, distance, f"{value!r} and {other!r}")
@@ -98,41 +98,40 @@ def value_differences(value: Any, other: Any, where: str) -> Iterator[Difference
 
 
 def step_differences(run: RunFolder, other: RunFolder) -> dict[str, list[int]]:
-    """Training steps that are not in both histories exactly once.
+    """Return the training steps that are not exactly once in both journals.
 
     Returns:
-        The steps that are ``lost``, ``added`` or ``repeated``; a kind without steps is left out.
+        The ``lost``, ``added`` and ``repeated`` steps of ``run``; kinds without steps are omitted.
     """
     steps, expected = ([row["step"] for row in step_rows(folder)] for folder in (run, other))
-    found = {
+    by_kind = {
         "lost": set(expected) - set(steps),
         "added": set(steps) - set(expected),
         "repeated": {step for step in steps if steps.count(step) > 1},
     }
-    return {kind: sorted(which) for kind, which in found.items() if which}
+    return {kind: sorted(which) for kind, which in by_kind.items() if which}
 
 
 def step_rows(run: RunFolder) -> list[dict[str, Any]]:
-    """The journal's rows of training steps as written: a step that was repeated is there twice.
+    """Return the journal's rows of training steps; a repeated step has two rows.
 
-    Of an attempt that was killed, only the rows up to the checkpoint that the next attempt resumed
-    from.
+    Rows of a killed attempt count only up to the checkpoint that the next attempt resumed from.
     """
     ended = {line["attempt"] for line in attempts.history(run) if line["event"] == "ended"}
     rows: list[dict[str, Any]] = []
     for number, path in enumerate(sorted(run.journal.glob("attempt-*.jsonl"))):
-        whole_lines = path.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
-        if not whole_lines:
+        complete_lines = path.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
+        if not complete_lines:
             continue
-        header, *own = map(json.loads, whole_lines)
+        header, *attempt_rows = map(json.loads, complete_lines)
         if number - 1 not in ended:
             rows = [row for row in rows if row["step"] <= header["from_step"]]
-        rows += own
+        rows += attempt_rows
     return [row for row in rows if _SPEED in row]
 
 
 def _journal(run: RunFolder) -> dict[str, dict[str, Any]]:
-    """The rows by step, without what depends on the clock."""
+    """The rows by step, without the values that depend on the clock."""
     rows = read_journal(run.journal)
     return {f"step {row['step']}": {key: row[key] for key in row.keys() - set(_CLOCK)} for row in rows}
 

@@ -1,29 +1,32 @@
-"""The run folder: the one thing that login node and compute node share. Every path in it is spelled
-here, once.
+"""The run folder: all files of one run, shared by the login node and the compute nodes.
 
 ::
 
     RUN/
-      config.yaml        the resolved experiment, every default spelled out
-      site.yaml          the site profile that it was submitted with
-      provenance.json    code, packages, host, data: where the result comes from
-      code/              the code that runs, so that an edit while the job waits changes nothing
-      job.json           how it was launched: Slurm job id, or process
-      state.json         what it is doing, written by the job itself
-      cancelled.json     who asked to stop it, and when
-      journal/           metrics of each attempt, append-only
-      attempts.jsonl     each start of the run: when, where, from which step, and how it ended
-      timings.json       how long steps, checkpoints and the graceful stop took
-      rehearsal.json     only in a rehearsal: where the training waits for its signal
-      lock               held by the training that is at work here
-      requeue            marker: the stopped job is to be put back into the queue
-      heartbeats/        how far each rank is, for the others to see who hangs
+      layout             version of this layout; other versions are refused
+      config.yaml        the complete experiment, with every default written out
+      site.yaml          the site profile that the run was submitted with
+      provenance.json    where the result comes from: code, packages, host, data
+      code/              the code that the job runs, copied when the run was prepared
+      job.json           how the run was launched: its Slurm job id or its process id
+      state.json         what the run is doing; written by its job
+      cancelled.json     who cancelled the run, and when
+      journal/           metrics, one append-only file per attempt
+      attempts.jsonl     start and end of each attempt: when, where, at which step, and why
+      timings.json       measured times of a step, a checkpoint and a graceful stop
+      rehearsal.json     only in a rehearsal: the step at which the training waits for its signal
+      lock               held by the training that is running in this folder
+      requeue            marker for the batch script: requeue the stopped job
+      requeue-refused    Slurm's message when it refused to requeue the job
+      heartbeats/        progress of each rank, from which the others detect a stalled rank
       checkpoints/       step-N.ckpt to resume from, best-N.ckpt to keep; links last.ckpt, best.ckpt
-      logs/              rank-N.log, one file for each rank
-      submitit/          Slurm's script and its own output
+      logs/              rank-N.log, one file per rank
+      submitit/          the batch script and its output
       wandb/             W&B's local files
-      result.json        the outcome
-      evaluation-*.json  what `hpc-dl evaluate` found for a split
+      result.json        final metrics
+      evaluation-*.json  metrics of `hpc-dl evaluate`, one file per split
+
+Every path is defined here once.
 """
 
 from __future__ import annotations
@@ -35,9 +38,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpc_dl.errors import RunError, nearest
+from hpc_dl.errors import Fault, RunError, nearest
+from hpc_dl.formatting import shortened
 
 DEFAULT_RUNS = "runs"
+#: Increased by every change after which the files of older run folders can no longer be read.
+LAYOUT_VERSION = "2"
+_UNMARKED_LAYOUT = "1"  # folders of that version have no marker
+_NAME_FORMS = "a run's name, the beginning of one, its folder, or 'latest'"
 
 
 @dataclass(frozen=True)
@@ -52,20 +60,21 @@ class RunFolder:
 
     @classmethod
     def create(cls, runs: Path, name: str) -> RunFolder:
-        """Make a new folder ``NAME-YYYYMMDD-HHMMSS-xxxx`` under ``runs``.
+        """Create a new folder ``NAME-YYYYMMDD-HHMMSS-xxxx`` in ``runs``.
 
         Raises:
-            RunError: the folder cannot be made there.
+            RunError: the folder cannot be created there.
         """
         stamp = time.strftime("%Y%m%d-%H%M%S")
         folder = cls(Path(os.path.abspath(runs)) / f"{name}-{stamp}-{secrets.token_hex(2)}")
         try:
             for part in (folder.journal, folder.checkpoints, folder.logs, folder.submitit):
                 part.mkdir(parents=True)
+            folder.layout.write_text(f"{LAYOUT_VERSION}\n", encoding="utf-8")
         except OSError as error:
             raise RunError.at(
                 runs,
-                f"a run folder cannot be made here: {error.strerror}",
+                f"a run folder cannot be created here: {error.strerror}",
                 remedy="choose another folder with --runs DIR",
             ) from None
         return folder
@@ -76,13 +85,43 @@ class RunFolder:
         return self.path.name
 
     @property
-    def word(self) -> str:
-        """What a user types to name this run: its name where that is enough, else its folder."""
+    def cli_name(self) -> str:
+        """The argument that names this run: its name if in the default folder, else its path."""
         return self.name if self.path.parent == default_runs().absolute() else str(self.path)
 
     @property
+    def layout(self) -> Path:
+        """The version of the folder's layout."""
+        return self.path / "layout"
+
+    def layout_fault(self) -> Fault | None:
+        """Return why this version of hpc_dl cannot open the folder; ``None`` if it can."""
+        try:
+            version = self.layout.read_text(encoding="utf-8", errors="replace").strip()
+        except FileNotFoundError:
+            version = _UNMARKED_LAYOUT
+        if version == LAYOUT_VERSION:
+            return None
+        return Fault(
+            str(self.path),
+            "the run folder was written by another version of hpc_dl",
+            value=f"layout {version}",
+            allowed=f"layout {LAYOUT_VERSION}",
+            remedy="start a new run with `hpc-dl train` or `hpc-dl submit`",
+        )
+
+    def check_layout(self) -> None:
+        """Check that this version of hpc_dl can open the folder.
+
+        Raises:
+            RunError: the folder has another layout.
+        """
+        if fault := self.layout_fault():
+            raise RunError(fault)
+
+    @property
     def config(self) -> Path:
-        """The resolved experiment."""
+        """The complete experiment."""
         return self.path / "config.yaml"
 
     @property
@@ -92,12 +131,12 @@ class RunFolder:
 
     @property
     def provenance(self) -> Path:
-        """Where the result comes from."""
+        """Code, packages, host and data of the run."""
         return self.path / "provenance.json"
 
     @property
     def code(self) -> Path:
-        """The snapshot of the code; on the job's PYTHONPATH."""
+        """The snapshot of the code; first on the job's PYTHONPATH."""
         return self.path / "code"
 
     @property
@@ -107,42 +146,42 @@ class RunFolder:
 
     @property
     def state(self) -> Path:
-        """What the run is doing; written by the job."""
+        """What the run is doing; written by its job."""
         return self.path / "state.json"
 
     @property
     def cancelled(self) -> Path:
-        """Marks that somebody asked to stop the run."""
+        """Marker: the run was cancelled, by whom and when."""
         return self.path / "cancelled.json"
 
     @property
     def requeue(self) -> Path:
-        """Marker for the batch script: put the stopped job back into the queue."""
+        """Marker for the batch script: requeue the stopped job."""
         return self.path / "requeue"
 
     @property
     def lock(self) -> Path:
-        """Held by the training that is at work here."""
+        """Held by the training that is running in this folder."""
         return self.path / "lock"
 
     @property
     def attempts(self) -> Path:
-        """History of the run's starts and ends."""
+        """Start and end of each attempt."""
         return self.path / "attempts.jsonl"
 
     @property
     def timings(self) -> Path:
-        """How long steps, checkpoints and the graceful stop took."""
+        """Measured times of a step, a checkpoint and a graceful stop."""
         return self.path / "timings.json"
 
     @property
     def heartbeats(self) -> Path:
-        """Folder of the ranks' signs of life."""
+        """Folder of the ranks' heartbeats."""
         return self.path / "heartbeats"
 
     @property
     def journal(self) -> Path:
-        """Folder of the metrics, a file for each attempt."""
+        """Folder of the metrics, one file per attempt."""
         return self.path / "journal"
 
     @property
@@ -152,12 +191,12 @@ class RunFolder:
 
     @property
     def last_checkpoint(self) -> Path:
-        """The checkpoint to go on from."""
+        """The checkpoint to resume from."""
         return self.checkpoints / "last.ckpt"
 
     @property
     def best_checkpoint(self) -> Path:
-        """The checkpoint with the best monitored metric."""
+        """The checkpoint with the best value of the monitored metric."""
         return self.checkpoints / "best.ckpt"
 
     @property
@@ -171,57 +210,64 @@ class RunFolder:
 
     @property
     def submitit(self) -> Path:
-        """Folder of the batch script and of what Slurm and Python print before our own log begins."""
+        """Folder of the batch script and its output: all that is printed before the log starts."""
         return self.path / "submitit"
 
     @property
     def result(self) -> Path:
-        """The outcome."""
+        """The final metrics."""
         return self.path / "result.json"
 
 
 def default_runs() -> Path:
-    """Where runs are kept when nothing else says so: ``$HPC_DL_RUNS``, or ``runs`` in the current
-    folder.
-    """
+    """The default folder of all runs: ``$HPC_DL_RUNS``, or ``runs`` in the current folder."""
     return Path(os.environ.get("HPC_DL_RUNS", DEFAULT_RUNS))
 
 
 def all_runs(runs: Path) -> Iterator[RunFolder]:
-    """All runs under a folder, oldest first."""
+    """Yield all runs in a folder, oldest first, including those of another layout."""
     if not runs.is_dir():
         return
-    found = [RunFolder(path.absolute()) for path in runs.iterdir() if (path / "config.yaml").is_file()]
-    yield from sorted(found, key=lambda run: run.config.stat().st_mtime_ns)
+    folders = [RunFolder(path.absolute()) for path in runs.iterdir() if (path / "config.yaml").is_file()]
+    yield from sorted(folders, key=lambda run: run.config.stat().st_mtime_ns)
 
 
-def find(word: str, runs: Path) -> RunFolder:
-    """The run that a user means by a path, a name, the beginning of a name, or ``latest``.
+def find(name: str, runs: Path) -> RunFolder:
+    """Return the run that a user names.
+
+    Args:
+        name: the run's name, the beginning of it, its folder, or ``latest``.
+        runs: folder of all runs.
 
     Raises:
-        RunError: none or several fit.
+        RunError: the name matches no run or several, or the run's folder has another layout.
     """
-    if (Path(word) / "config.yaml").is_file():
-        return RunFolder(Path(word).absolute())
-    if not word:
-        raise RunError.at("RUN", "is empty", allowed="a run's name, the beginning of one, its folder, or 'latest'")
+    run = RunFolder(Path(name).absolute()) if (Path(name) / "config.yaml").is_file() else _by_name(name, runs)
+    run.check_layout()
+    return run
+
+
+def _by_name(name: str, runs: Path) -> RunFolder:
+    if not name:
+        raise RunError.at("RUN", "is empty", allowed=_NAME_FORMS)
     known = list(all_runs(runs))
-    if word == "latest" and known:
+    if name == "latest" and known:
         return known[-1]
-    exact = [run for run in known if run.name == word]
-    fitting = exact or [run for run in known if run.name.startswith(word)]
-    if len(fitting) == 1:
-        return fitting[0]
+    exact = [run for run in known if run.name == name]
+    matches = exact or [run for run in known if run.name.startswith(name)]
+    if len(matches) == 1:
+        return matches[0]
     names = [run.name for run in known]
-    if not fitting:
+    if not matches:
         raise RunError.at(
-            word,
+            name,
             f"no such run in {runs.absolute()}",
-            allowed="a run's name, the beginning of one, its folder, or 'latest'",
-            remedy=nearest(word, names) or "list the runs with `hpc-dl status`, or name their folder with --runs DIR",
+            allowed=_NAME_FORMS,
+            remedy=nearest(name, names) or "list the runs with `hpc-dl status`, or name their folder with --runs DIR",
         )
-    newest = ", ".join(run.name for run in fitting[:-6:-1])
-    more = f" and {len(fitting) - 5} older" if len(fitting) > 5 else ""
     raise RunError.at(
-        word, f"fits {len(fitting)} runs", allowed=newest + more, remedy="write more of the name, or `latest`"
+        name,
+        f"matches {len(matches)} runs",
+        allowed=shortened([run.name for run in reversed(matches)], most=5),
+        remedy="type more of the name, or `latest`",
     )

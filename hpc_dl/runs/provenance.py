@@ -1,4 +1,4 @@
-"""Where a result comes from: code, packages, machine, data. Secrets are kept out."""
+"""Where a result comes from: code, packages, machine, data; never secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import hpc_dl
 from hpc_dl.data.spec import DataSpec
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
-# Public facts about the job; everything else of the environment stays out of the file.
+# Facts about the job that are safe to publish; no other environment variable is recorded.
 _SLURM_FACTS = (
     "SLURM_JOB_ID",
     "SLURM_JOB_NAME",
@@ -36,7 +36,7 @@ _SLURM_FACTS = (
 
 
 def collect(command: list[str], data: DataSpec) -> dict[str, Any]:
-    """Everything needed to know what made a result.
+    """Collect everything that is needed to trace a result back to its origin.
 
     Args:
         command: the command line as typed.
@@ -44,7 +44,7 @@ def collect(command: list[str], data: DataSpec) -> dict[str, Any]:
     """
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": [redact(word) for word in command],
+        "command": [redact(argument) for argument in command],
         "user": user(),
         "host": socket.gethostname(),
         "platform": platform.platform(),
@@ -57,7 +57,7 @@ def collect(command: list[str], data: DataSpec) -> dict[str, Any]:
 
 
 def user() -> str:
-    """Who runs this; the number where the machine has no name for it, as in some containers."""
+    """The name of the current user; the user id where there is no name, as in some containers."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -65,15 +65,13 @@ def user() -> str:
 
 
 def packages() -> dict[str, str]:
-    """Name and version of every installed package."""
-    found = {dist.metadata["Name"]: dist.version for dist in importlib.metadata.distributions()}
-    return dict(sorted((name, version) for name, version in found.items() if name))
+    """The name and version of every installed package."""
+    versions = {dist.metadata["Name"]: dist.version for dist in importlib.metadata.distributions()}
+    return dict(sorted((name, version) for name, version in versions.items() if name))
 
 
 def git_state(folder: Path) -> dict[str, str] | None:
-    """Commit and uncommitted changes of the repository around ``folder``; ``None`` where there is
-    none.
-    """
+    """The commit and the uncommitted changes of the Git repository around ``folder``, if any."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
@@ -81,12 +79,12 @@ def git_state(folder: Path) -> dict[str, str] | None:
 
 
 def slurm_facts(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What Slurm says of the job in which this runs; empty outside of one."""
+    """The facts about the Slurm job that this process runs in; empty outside of a job."""
     return {key: environment[key] for key in _SLURM_FACTS if key in environment}
 
 
 def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The text without the values of environment variables that look like secrets."""
+    """Replace the values of environment variables that look like secrets."""
     for name, value in environment.items():
         if _SECRET_NAME.search(name) and len(value) >= 8:
             text = text.replace(value, f"<{name}>")
@@ -95,9 +93,9 @@ def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             ["git", "-C", str(folder), *arguments], capture_output=True, text=True, errors="replace", timeout=30
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout if done.returncode == 0 else None
+    return result.stdout if result.returncode == 0 else None

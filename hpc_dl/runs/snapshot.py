@@ -1,6 +1,4 @@
-"""A copy of the code in the run folder, so that an edit while the job waits in the queue changes
-nothing.
-"""
+"""The copy of the code in the run folder: edits made while the job is queued do not affect it."""
 
 from __future__ import annotations
 
@@ -19,24 +17,23 @@ _IGNORED = shutil.ignore_patterns(
 
 
 def take(folder: RunFolder, user_module: str | None = None) -> None:
-    """Copy this package, and the user's own one, into ``RUN/code``, which the job puts first on its
-    path.
+    """Copy this package, and the user's own code, into ``RUN/code``, which jobs import from first.
 
     Args:
         folder: the run.
-        user_module: import path of a user's LightningModule's module; its top-level package or file
-            is copied unless it is an installed one (in site-packages), which an edit does not
-            touch.
+        user_module: import path of the module with the user's LightningModule. Its top-level
+            package or file is copied, unless it is installed (in site-packages), where edits are
+            not expected.
     """
     folder.code.mkdir(exist_ok=True)
     _copy(Path(hpc_dl.__file__).parent, folder.code)
     if user_module is not None:
-        top = user_module.partition(".")[0]
-        spec = importlib.util.find_spec(top)
+        top_level = user_module.partition(".")[0]
+        spec = importlib.util.find_spec(top_level)
         origin = Path(spec.origin) if spec and spec.origin else None
         if spec and spec.submodule_search_locations:
             origin = Path(next(iter(spec.submodule_search_locations)))
-        if origin is not None and not _installed(origin):
+        if origin is not None and not _is_installed(origin):
             _copy(origin, folder.code)
 
 
@@ -47,6 +44,6 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy2(source, target / source.name)
 
 
-def _installed(path: Path) -> bool:
+def _is_installed(path: Path) -> bool:
     roots = [*site.getsitepackages(), site.getusersitepackages(), sysconfig.get_path("stdlib")]
     return any(path.resolve().is_relative_to(Path(root).resolve()) for root in roots)

@@ -1,8 +1,7 @@
-"""What a run is doing, as its own job tells it: ``state.json``, readable with ``cat``.
+"""What a run is doing, as reported by its own job in ``state.json``.
 
-One writer at a time: the job. What the launcher knows is in ``job.json``, and whether the job is
-still alive only Slurm or the operating system can tell (``hpc_dl.cluster.status`` puts the three
-together).
+Only the job writes this file. The launcher's facts are in ``job.json``, and only Slurm or the
+operating system knows whether the job is still alive: ``hpc_dl.cluster.status`` combines the three.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from hpc_dl.errors import HpcDlError
 from hpc_dl.runs.folder import RunFolder
 
 State = Literal["created", "pending", "running", "stopped", "finished", "failed", "cancelled", "lost"]
-#: States in which no process of the run is at work any more. A ``stopped`` run has a checkpoint and
-#: goes on when it is started again, by Slurm or by ``hpc-dl resume``.
+#: States in which no process of the run is active anymore. A ``stopped`` run has a checkpoint and
+#: continues when Slurm or ``hpc-dl resume`` starts it again.
 ENDED: frozenset[State] = frozenset({"stopped", "finished", "failed", "cancelled", "lost"})
 
 
@@ -31,27 +30,26 @@ def write_state(folder: RunFolder, state: State, /, **details: Any) -> None:
         state: the new state.
         details: further facts, such as ``reason`` and ``rank`` of a failure, ``attempt``, ``step``.
     """
-    now = {
+    base = {
         "state": state,
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "host": socket.gethostname(),
         "pid": os.getpid(),
     }
-    write_json(folder.state, now | details | now)  # what is new comes first, and wins
+    # Base twice: its keys come first in the file, and details of an older state never replace it.
+    write_json(folder.state, base | details | base)
 
 
 def end_state(folder: RunFolder, state: State, /, **details: Any) -> None:
-    """Write how the run ended, and keep what its earlier state said of the attempt and its Slurm
-    job.
-    """
+    """Write how the run ended; the attempt and Slurm facts of the previous state are kept."""
     write_state(folder, state, **(read_state(folder) | details))
 
 
 def record_failure(folder: RunFolder, error: BaseException, rank: int) -> None:
-    """Write ``failed`` with its reason, unless the run has ended: the first failure is the cause,
-    the others follow.
+    """Write ``failed`` with the reason, unless the run has already ended.
 
-    Never raises OSError: a full disk may be the very failure.
+    The first failure is the cause; the other ranks fail because of it. Raises no OSError, because
+    a full disk may be the cause of the failure.
     """
     with contextlib.suppress(OSError):
         if read_state(folder)["state"] not in ENDED:
@@ -60,7 +58,7 @@ def record_failure(folder: RunFolder, error: BaseException, rank: int) -> None:
 
 
 def read_state(folder: RunFolder) -> dict[str, Any]:
-    """The last written state; ``created`` for a run whose job has not begun."""
+    """Return the last written state; ``created`` for a run whose job has not started."""
     try:
         return read_json(folder.state) or {"state": "created"}
     except ValueError:

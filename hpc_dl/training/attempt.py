@@ -162,8 +162,8 @@ def resume_conditions(experiment: Experiment, data: DataSpec) -> dict[str, Any]:
 
 def _newest_checkpoint(run: RunFolder) -> Checkpoint | None:
     """The newest intact checkpoint; what a killed attempt wrote after it is deleted."""
-    newest = checkpoints.newest_whole(run.checkpoints, say)
-    checkpoints.forget_after(run.checkpoints, newest.step if newest else -1)
+    newest = checkpoints.newest_intact(run.checkpoints, say)
+    checkpoints.delete_after(run.checkpoints, newest.step if newest else -1)
     return newest
 
 

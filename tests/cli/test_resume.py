@@ -80,7 +80,7 @@ def test_stopped_run_ends_like_an_uninterrupted_one(hpc_dl: HpcDl, config: Calla
     result = hpc_dl("resume", "latest", "--json")
     assert result.status == 0, result.err
     assert (result.json["state"], result.json["steps"], result.json["dir"]) == ("finished", 600, str(run.path))
-    assert f"goes on from step {stopped['step']}" in result.err
+    assert f"resumes at step {stopped['step']}" in result.err
     assert [line["event"] for line in history(run)] == ["started", "ended", "resumed", "started", "ended"]
     assert hpc_dl("train", path, "--runs", "uninterrupted").status == 0
     uninterrupted = only_run("uninterrupted")
@@ -93,7 +93,10 @@ def test_extended_run_equals_a_longer_one(hpc_dl: HpcDl, config: Callable[..., P
     assert hpc_dl("train", config(**LEARNING, trainer={"max_epochs": 2})).status == 0
     run = only_run()
     refused = hpc_dl("resume", run.name)
-    assert (refused.status, "has finished. To train on, raise trainer.max_epochs" in refused.err) == (2, True)
+    assert (refused.status, "has finished. To continue training, increase trainer.max_epochs" in refused.err) == (
+        2,
+        True,
+    )
     first = read_json(run.result)
     assert hpc_dl("resume", run.name, "trainer.max_epochs=4", "resources.time=2:00:00").status == 0
     assert yaml.load(run.config)["trainer"]["max_epochs"] == 4
@@ -113,11 +116,11 @@ def test_override_that_changes_the_experiment_is_refused(hpc_dl: HpcDl, config: 
     for overrides, messages in (
         (["optimizer.lr=0.5"], ["optimizer.lr: cannot change within a run", "got 0.5; allowed: 0.01"]),
         (["model.width=9", "seed=8"], ["model.width: cannot change", "seed: cannot change"]),
-        (["data.batch_size=4"], ["data.batch_size: changes the 8 samples of a batch over all ranks (got 4)"]),
+        (["data.batch_size=4"], ["data.batch_size: changes the size 8 of the batch over all ranks (got 4)"]),
         (["resources.gpus_per_node=3"], ["data.global_batch_size: cannot be divided evenly among 3 ranks"]),
-        (["trainer.max_steps=2"], ["trainer.max_steps: the run has done 12 steps (got 2)"]),
+        (["trainer.max_steps=2"], ["trainer.max_steps: the run has already done 12 steps (got 2)"]),
         (["trainer.max_epoch=2"], ["trainer.max_epoch: unknown key"]),
-        (["trainer.max_epochs=1"], ["trainer.max_epochs: the run is in epoch 3 already (got 1)"]),
+        (["trainer.max_epochs=1"], ["trainer.max_epochs: the run is already in epoch 3 (got 1)"]),
     ):
         result = hpc_dl("resume", run.name, "trainer.max_epochs=9", *overrides)
         assert result.status == 2
@@ -135,7 +138,7 @@ def test_changed_data_file_is_refused(hpc_dl: HpcDl, tmp_path: Path) -> None:
         # As if the file had been made again from other samples.
         opened.attrs["sha256"] = "0" * 64
     result = hpc_dl("resume", "latest", "trainer.max_epochs=2")
-    assert (result.status, "has another content than when the run began" in result.err) == (2, True)
+    assert (result.status, "has changed since the run started" in result.err) == (2, True)
 
 
 def test_running_run_is_refused(hpc_dl: HpcDl, config: Callable[..., Path]) -> None:
@@ -159,13 +162,13 @@ def test_training_whose_launcher_was_killed_blocks_resuming(hpc_dl: HpcDl, confi
         assert status(run)["state"] == "finished"
         write_state(run, "running")
         write_json(run.job, {**read_json(run.job), "pid": 2**22 + 1})  # no such process
-        message = f"is still at work in process {os.getpid()} on this machine"
+        message = f"is still running in process {os.getpid()} on this machine"
         facts = status(run)
         assert (facts["state"], message.removeprefix("is ") in facts["reason"]) == ("running", True)
         write_state(run, "stopped", step=3)
         result = hpc_dl("resume", run.name, "trainer.max_epochs=2")
         assert (result.status, message in result.err) == (2, True)
-        with pytest.raises(RunError, match="is at work in process"), lock.held(run):
+        with pytest.raises(RunError, match="is running in process"), lock.held(run):
             pass
     assert hpc_dl("resume", run.name, "trainer.max_epochs=2").status == 0
 

@@ -103,7 +103,7 @@ def test_run_folder_that_cannot_be_made(hpc_dl: HpcDl, config: Config) -> None:
     Path("file").write_text("")
     status, out, err = hpc_dl("train", config(), "--runs", "file")
     assert (status, out) == (2, "")
-    assert "hpc-dl: file: a run folder cannot be made here: Not a directory" in err
+    assert "hpc-dl: file: a run folder cannot be created here: Not a directory" in err
 
 
 def test_shipped_source_is_made_in_the_data_folder(hpc_dl: HpcDl, config: Config) -> None:
@@ -112,5 +112,5 @@ def test_shipped_source_is_made_in_the_data_folder(hpc_dl: HpcDl, config: Config
     assert status == 0
     assert json.loads(out)["data"] == str(Path.cwd() / "mine" / "digits.h5")
     assert Path("mine/digits.h5").is_file()
-    assert "Making the data set digits (once)" in err
+    assert "Creating the data set digits (only once)" in err
     assert hpc_dl("validate", path, "--data", "mine").err == ""

@@ -1,4 +1,4 @@
-"""A folder to work in, as a user would: configs, data, runs, and the command."""
+"""A user's working folder for the tests: configs, data, runs, and the command ``hpc-dl``."""
 
 import json
 import os
@@ -15,26 +15,20 @@ import pytest
 
 from hpc_dl.data import sources
 from hpc_dl.runs.folder import RunFolder
+from tests.child_processes import start
 from tests.conftest import PROJECT
 
-# Seconds on one core; every test that trains names its own resources.
-_TINY = """
-name: tiny
-data: {source: digits, batch_size: 32}
-model: {name: linear}
-trainer: {max_epochs: 1, limit_train_batches: 4, limit_val_batches: 1, limit_test_batches: 1, accelerator: cpu}
-resources: {nodes: 1, gpus_per_node: 1, cpus_per_gpu: 1, memory: 1500M, time: 5}
-wandb: {mode: disabled}
-"""
+FOLDER = Path(__file__).parent
 
 
 @dataclass
 class Desk:
-    """A user's folder and shell.
+    """A user's working folder and shell.
 
     Attributes:
         folder: the current folder.
-        environment: of the shell.
+        environment: the shell's environment variables.
+        background: the commands started so far.
     """
 
     folder: Path
@@ -45,47 +39,47 @@ class Desk:
     def runs(self) -> Path:
         return self.folder / "runs"
 
-    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
-        """Start ``hpc-dl WORDS`` and do not wait for it."""
-        process = subprocess.Popen(
-            ["hpc-dl", *words],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            **options,
-        )
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        """Start ``hpc-dl ARGUMENTS`` without waiting for it."""
+        defaults = {"cwd": self.folder, "env": self.environment, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = start(["hpc-dl", *arguments], **{**defaults, **options})
         self.background.append(process)
         return process
 
-    def run(self, *words: str, status: int = 0, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-        """Run ``hpc-dl WORDS`` and check its exit status."""
-        done = subprocess.run(
-            ["hpc-dl", *words], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=timeout_s
+    def run(self, *arguments: str, status: int = 0, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run ``hpc-dl ARGUMENTS`` and check its exit status."""
+        result = subprocess.run(
+            ["hpc-dl", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
         )
-        assert done.returncode == status, f"{words}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
+        output = f"{result.stdout}\n{result.stderr}"
+        assert result.returncode == status, f"{arguments}: status {result.returncode}\n{output}"
+        return result
 
-    def json(self, *words: str, status: int = 0) -> Any:
-        return json.loads(self.run(*words, "--json", status=status).stdout)
+    def json(self, *arguments: str, status: int = 0) -> Any:
+        """Run ``hpc-dl ARGUMENTS --json`` and return its JSON document."""
+        return json.loads(self.run(*arguments, "--json", status=status).stdout)
 
     def only_run(self) -> RunFolder:
         (folder,) = self.runs.iterdir()
         return RunFolder(folder)
 
 
-def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 60) -> None:
-    """Poll, within bounds."""
+def wait_until(condition: Callable[[], object], event: str, timeout_s: float = 60) -> None:
+    """Poll a condition until it is true, or fail after a timeout."""
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
+        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {event}"
         time.sleep(0.1)
 
 
 @pytest.fixture(scope="session")
 def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the digits, made once."""
+    """A folder with the data set digits, created once."""
     folder = tmp_path_factory.mktemp("data")
     sources.ensure("digits", folder)
     return folder
@@ -93,7 +87,7 @@ def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the command of the code under test, whether or not it is installed."""
+    """A folder with the command ``hpc-dl`` of the code under test, installed or not."""
     folder = tmp_path_factory.mktemp("command")
     path = folder / "hpc-dl"
     path.write_text(
@@ -105,18 +99,18 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def desk(tmp_path: Path, digits_folder: Path, command: Path) -> Iterator[Desk]:
-    """A user's folder on a machine without Slurm."""
+    """A working folder on a machine without Slurm."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    # Slurm's commands are hidden.
+    # Slurm's commands are not on this PATH.
     shutil.copy(command / "hpc-dl", programs)
     for program in ("sh", "bash", "env", "git", "uname", "hostname", "cat"):
-        if found := shutil.which(program):
-            (programs / program).symlink_to(found)
+        if path := shutil.which(program):
+            (programs / program).symlink_to(path)
     work = tmp_path / "work"
     work.mkdir()
-    (work / "tiny.yaml").write_text(_TINY, encoding="utf-8")
-    shutil.copy(Path(__file__).parent / "own_model.py", work)
+    for name in ("tiny.yaml", "own_model.py", "forgetful_model.py"):
+        shutil.copy(FOLDER / name, work)
     hidden = ("SLURM_", "SBATCH_", "HPC_DL_", "WANDB_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(hidden)} | {
         "PATH": str(programs),
@@ -124,9 +118,9 @@ def desk(tmp_path: Path, digits_folder: Path, command: Path) -> Iterator[Desk]:
         "HPC_DL_DATA": str(digits_folder),
         "COLUMNS": "200",
     }
-    made = Desk(work, environment)
-    yield made
-    for process in made.background:
+    desk = Desk(work, environment)
+    yield desk
+    for process in desk.background:
         if process.poll() is None:
             process.kill()
         process.communicate()
@@ -134,7 +128,7 @@ def desk(tmp_path: Path, digits_folder: Path, command: Path) -> Iterator[Desk]:
 
 @pytest.fixture
 def slurm_desk(desk: Desk, slurm_cluster: dict[str, str]) -> Desk:
-    """A user's folder on a machine with Slurm."""
+    """A working folder on a machine with Slurm."""
     desk.environment |= slurm_cluster
     desk.environment["PATH"] += os.pathsep + os.environ["PATH"]
     return desk

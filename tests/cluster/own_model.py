@@ -1,5 +1,4 @@
-"""A user's own module for the tests: small, and able to fail or to take long, in training and on
-one rank only."""
+"""A user's own module for the tests, which can fail, hang or be slow, also on one rank only."""
 
 import math
 import time
@@ -9,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch.nn.functional import cross_entropy
 
-WHICH = "as submitted"
+VERSION = "as submitted"
 
 
 class Own(pl.LightningModule):
@@ -21,7 +20,7 @@ class Own(pl.LightningModule):
 
     def training_step(self, batch, batch_idx):
         if batch_idx == 0:
-            print(f"{WHICH}: rank {self.global_rank} begins", flush=True)
+            print(f"{VERSION}: rank {self.global_rank} starts", flush=True)
         if self.global_rank == self.fail_on_rank:
             raise RuntimeError("deliberate")
         if self.global_rank == self.hang_on_rank:

@@ -1,4 +1,4 @@
-"""Ranks without Slurm, and what an allocation of Slurm decides."""
+"""Ranks as processes of this machine, started by ``hpc-dl train``."""
 
 import re
 import signal
@@ -7,8 +7,6 @@ import time
 import psutil
 import pytest
 
-from hpc_dl.cluster.launch import allocation_overrides
-from hpc_dl.errors import ClusterError
 from hpc_dl.runs.state import read_state
 from hpc_dl.tracking.journal import read_journal
 from tests.cluster.conftest import Desk, wait_until
@@ -18,16 +16,16 @@ OWN = ("model={class: own_model.Own}", "optimizer={}")
 
 
 def ranks_of(desk: Desk) -> list[psutil.Process]:
-    """Live processes of the desk's runs."""
-    found = []
+    """The running processes of the desk's runs."""
+    ranks = []
     for process in psutil.process_iter():
         try:
-            mine = any(str(desk.runs) in word for word in process.cmdline())
-            if mine and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
+            of_run = any(str(desk.runs) in argument for argument in process.cmdline())
+            if of_run and process.status() != psutil.STATUS_ZOMBIE:
+                ranks.append(process)
         except psutil.Error:
             continue
-    return found
+    return ranks
 
 
 @pytest.mark.slow
@@ -41,19 +39,19 @@ def test_two_ranks_train_together(desk: Desk) -> None:
 
 
 @pytest.mark.slow
-def test_a_failing_rank_ends_the_other_and_is_named(desk: Desk) -> None:
-    began = time.monotonic()
+def test_failing_rank_ends_the_other_and_is_reported(desk: Desk) -> None:
+    started = time.monotonic()
     outcome = desk.json("train", *TWO_RANKS, *OWN, "model.args={fail_on_rank: 1, hang_on_rank: 0}", status=1)
-    assert time.monotonic() - began < 60, "the other rank sleeps for ten minutes"
+    assert time.monotonic() - started < 60, "the other rank sleeps for ten minutes"
     assert (outcome["state"], outcome["rank"], outcome["reason"]) == ("failed", 1, "RuntimeError: deliberate")
     assert "RuntimeError: deliberate" in desk.only_run().log(1).read_text()
     assert ranks_of(desk) == []
 
 
 @pytest.mark.slow
-def test_a_killed_rank_is_told_by_the_launcher(desk: Desk) -> None:
+def test_killed_rank_is_reported_by_the_launcher(desk: Desk) -> None:
     launcher = desk.start("train", *TWO_RANKS, *OWN, "model.args={hang_on_rank: 1}", "--json")
-    wait_until(lambda: list(desk.runs.glob("*/logs/rank-1.log")), "rank 1 has begun")
+    wait_until(lambda: list(desk.runs.glob("*/logs/rank-1.log")), "rank 1 has started")
     run = desk.only_run()
     wait_until(lambda: "hangs" in run.log(1).read_text(), "rank 1 hangs")
     victim = re.search(r"process (\d+)", run.log(1).read_text())
@@ -78,7 +76,7 @@ def test_a_killed_rank_is_told_by_the_launcher(desk: Desk) -> None:
         (2, [signal.SIGINT, signal.SIGINT], 130, "cancelled"),
     ],
 )
-def test_signals_stop_a_training_with_a_checkpoint(
+def test_signals_stop_the_training_with_a_checkpoint(
     desk: Desk, ranks: int, sent: list[signal.Signals], status: int, state: str
 ) -> None:
     slow = (
@@ -88,59 +86,24 @@ def test_signals_stop_a_training_with_a_checkpoint(
         "trainer.log_every_n_steps=1",
     )
     training = desk.start("train", "tiny.yaml", *OWN, *slow, f"resources.gpus_per_node={ranks}")
-    wait_until(lambda: list(desk.runs.glob("*/logs/*")) or list(desk.runs.glob("*/journal/*")), "it has begun")
+    wait_until(lambda: list(desk.runs.glob("*/logs/*")) or list(desk.runs.glob("*/journal/*")), "the run has started")
     run = desk.only_run()
     wait_until(lambda: read_journal(run.journal), "it trains")
     for number in sent:
         training.send_signal(number)
-        time.sleep(0.06)  # the launcher looks every 0.05 s; two of the same at once are one
-    told = training.communicate(timeout=60)[1]
+        time.sleep(0.06)  # the launcher polls every 0.05 s, and two equal signals at once count as one
+    err = training.communicate(timeout=60)[1]
     assert training.returncode == status
     assert read_state(run)["state"] == state
     assert desk.json("status", run.name)[0]["state"] == state
     assert ranks_of(desk) == []
     if state == "stopped":
         assert run.last_checkpoint.exists()
-        assert f"continue it with `hpc-dl resume {run.name}`" in told and "Traceback" not in told
+        assert f"continue it with `hpc-dl resume {run.name}`" in err and "Traceback" not in err
 
 
 @pytest.mark.slow
-def test_several_nodes_need_slurm(desk: Desk) -> None:
-    done = desk.run("train", "tiny.yaml", "resources.nodes=2", status=2)
-    assert "several nodes can only be reached inside a Slurm job" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_no_allocation_decides_nothing() -> None:
-    assert allocation_overrides({}) == []
-
-
-@pytest.mark.parametrize(
-    ("environment", "overrides"),
-    [
-        ({"SLURM_GPUS_ON_NODE": "4", "SLURM_CPUS_ON_NODE": "32"}, ["gpus_per_node=4", "cpus_per_gpu=8"]),
-        ({"SLURM_GPUS_PER_NODE": "a100:2", "SLURM_CPUS_ON_NODE": "2"}, ["gpus_per_node=2", "cpus_per_gpu=1"]),
-        ({"SLURM_CPUS_ON_NODE": "6"}, ["gpus_per_node=0", "cpus_per_gpu=6"]),
-        ({"SLURM_MEM_PER_NODE": "2048"}, ["gpus_per_node=0", "memory=2048M"]),
-    ],
-)
-def test_an_allocation_decides_the_resources(
-    environment: dict[str, str], overrides: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
-    job = {"SLURM_JOB_ID": "1", "SLURM_JOB_NUM_NODES": "2"}
-    assert allocation_overrides(job | environment) == [f"resources.{o}" for o in ("nodes=2", *overrides)]
-    # In an interactive step (srun --pty) only one node can be reached, in an salloc shell all of
-    # them.
-    assert allocation_overrides(job | environment | {"SLURM_STEP_ID": "0"})[0] == "resources.nodes=1"
-    assert allocation_overrides(job | environment | {"SLURM_STEP_ID": str(0xFFFFFFFA)})[0] == "resources.nodes=2"
-
-
-def test_too_few_cpus_are_told_before_srun_would() -> None:
-    with pytest.raises(ClusterError, match="1 CPU cores on this node, fewer than its 2 GPUs"):
-        allocation_overrides({"SLURM_JOB_ID": "1", "SLURM_GPUS_ON_NODE": "2", "SLURM_CPUS_ON_NODE": "1"})
-
-
-def test_srun_around_train_is_refused() -> None:
-    with pytest.raises(ClusterError, match="Run hpc-dl train without srun"):
-        allocation_overrides({"SLURM_JOB_ID": "1", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4"})
+def test_several_nodes_require_slurm(desk: Desk) -> None:
+    result = desk.run("train", "tiny.yaml", "resources.nodes=2", status=2)
+    assert "several nodes can only be used inside a Slurm job" in result.stderr
+    assert "Traceback" not in result.stderr

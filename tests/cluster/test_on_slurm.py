@@ -1,4 +1,4 @@
-"""The main job on a real Slurm, end to end."""
+"""Submitting, following and cancelling on a real Slurm, end to end."""
 
 import json
 import os
@@ -21,13 +21,13 @@ OWN = ("model={class: own_model.Own}", "optimizer={}")
 
 
 def hold(desk: Desk) -> None:
-    """From now on jobs are submitted held, so that they wait."""
+    """Submit all later jobs with --hold, so that they stay in the queue."""
     wrapper = desk.folder.parent / "bin" / "sbatch"
     wrapper.write_text(f'#!/bin/sh\nexec {shutil.which("sbatch")} --hold "$@"\n')
     wrapper.chmod(0o755)
 
 
-def test_a_single_task(slurm_desk: Desk) -> None:
+def test_submit_single_task(slurm_desk: Desk) -> None:
     secret = "0123456789abcdef" * 2 + "01234567"
     slurm_desk.environment["WANDB_API_KEY"] = secret
     outcome = slurm_desk.json("submit", "tiny.yaml", "--wait")
@@ -40,7 +40,7 @@ def test_a_single_task(slurm_desk: Desk) -> None:
     assert [path for path in run.path.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()] == []
 
 
-def test_two_nodes_with_two_tasks_equal_one_process(slurm_desk: Desk) -> None:
+def test_four_ranks_on_two_nodes_equal_one_process(slurm_desk: Desk) -> None:
     batches = ("data={source: digits, global_batch_size: 64}", "trainer.limit_test_batches=1.0")
     four = slurm_desk.json("submit", "tiny.yaml", *FOUR_RANKS, *batches, "--site", "dev", "--wait")
     one = slurm_desk.json("train", "tiny.yaml", *batches)
@@ -50,19 +50,19 @@ def test_two_nodes_with_two_tasks_equal_one_process(slurm_desk: Desk) -> None:
     assert sorted(path.name for path in (folder / "logs").iterdir()) == [f"rank-{rank}.log" for rank in range(4)]
 
 
-def test_a_failing_rank_fails_the_job(slurm_desk: Desk) -> None:
-    done = slurm_desk.run(
+def test_failing_rank_fails_the_job(slurm_desk: Desk) -> None:
+    result = slurm_desk.run(
         "submit", "tiny.yaml", *FOUR_RANKS, *OWN, "model.args={fail_on_rank: 3, hang_on_rank: 0}", "--wait", "--json",
         status=1,
     )  # fmt: skip
-    outcome = json.loads(done.stdout)
+    outcome = json.loads(result.stdout)
     assert (outcome["state"], outcome["rank"], outcome["reason"]) == ("failed", 3, "RuntimeError: deliberate")
     assert "RuntimeError: deliberate" in Path(outcome["log"]).read_text()
-    # submitit's pickles would hold the exception, and count the job as done.
+    # With a result pickle of submitit, the job would count as result.
     assert not list((slurm_desk.only_run().submitit).glob("*_3_result.pkl"))
 
 
-def test_an_edit_while_the_job_waits_changes_nothing(slurm_desk: Desk) -> None:
+def test_edits_while_the_job_is_queued_have_no_effect(slurm_desk: Desk) -> None:
     hold(slurm_desk)
     slurm_desk.run("submit", "tiny.yaml", *OWN, "--json")
     run = slurm_desk.only_run()
@@ -70,29 +70,29 @@ def test_an_edit_while_the_job_waits_changes_nothing(slurm_desk: Desk) -> None:
     source = slurm_desk.folder / "own_model.py"
     source.write_text(source.read_text().replace("as submitted", "as edited"))
     subprocess.run(["scontrol", "release", job_id], env=slurm_desk.environment, check=True)
-    told = slurm_desk.run("logs", run.name, "--follow").stdout
-    assert "as submitted: rank 0 begins" in told
+    log = slurm_desk.run("logs", run.name, "--follow").stdout
+    assert "as submitted: rank 0 starts" in log
 
 
-def test_a_killed_job_is_lost_and_slurm_is_quoted(slurm_desk: Desk) -> None:
+def test_killed_job_is_lost_with_the_state_of_slurm(slurm_desk: Desk) -> None:
     slurm_desk.run("submit", "tiny.yaml", *OWN, "model.args={hang_on_rank: 0}")
     run = slurm_desk.only_run()
-    wait_until(lambda: run.log(0).exists() and "hangs" in run.log(0).read_text(), "the training has begun")
+    wait_until(lambda: run.log(0).exists() and "hangs" in run.log(0).read_text(), "the training has started")
     victim = re.search(r"process (\d+)", run.log(0).read_text())  # the nodes are on this machine
     assert victim
-    os.kill(int(victim[1]), signal.SIGKILL)  # as the kernel does when memory runs out
-    done = slurm_desk.run("logs", run.name, "--follow")
-    assert "[lost] Slurm says FAILED" in done.stderr
-    assert read_json(run.state)["state"] == "running", "what is derived is not written"
+    os.kill(int(victim[1]), signal.SIGKILL)  # like the kernel when memory runs out
+    result = slurm_desk.run("logs", run.name, "--follow")
+    assert "[lost] Slurm reports FAILED" in result.stderr
+    assert read_json(run.state)["state"] == "running", "derived states are not written"
 
 
-def test_submitting_from_within_a_job(slurm_desk: Desk) -> None:
+def test_submit_inside_a_job(slurm_desk: Desk) -> None:
     command = ["srun", "--ntasks=1", "--gpus=2", "--mem=1G", "hpc-dl", "submit", "tiny.yaml", "--wait", "--json"]
-    done = subprocess.run(
+    result = subprocess.run(
         command, cwd=slurm_desk.folder, env=slurm_desk.environment, capture_output=True, text=True, timeout=120
     )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["world_size"] == 1
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["world_size"] == 1
 
 
 def test_train_in_the_shell_of_an_allocation(slurm_desk: Desk) -> None:
@@ -108,14 +108,14 @@ def test_train_in_the_shell_of_an_allocation(slurm_desk: Desk) -> None:
         "tiny.yaml",
         "--json",
     ]
-    done = subprocess.run(
+    result = subprocess.run(
         command, cwd=slurm_desk.folder, env=slurm_desk.environment, capture_output=True, text=True, timeout=120
     )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["world_size"] == 2
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["world_size"] == 2
 
 
-def test_a_pending_job_is_told_and_cancelled(slurm_desk: Desk) -> None:
+def test_pending_job_is_reported_and_cancelled(slurm_desk: Desk) -> None:
     hold(slurm_desk)
     slurm_desk.run("submit", "tiny.yaml")
     run = slurm_desk.only_run()
@@ -126,16 +126,16 @@ def test_a_pending_job_is_told_and_cancelled(slurm_desk: Desk) -> None:
     wait_until(lambda: slurm_desk.json("status")[0]["state"] == "cancelled", "the job is cancelled")
 
 
-def test_a_running_job_is_cancelled(slurm_desk: Desk) -> None:
+def test_running_job_is_cancelled(slurm_desk: Desk) -> None:
     slurm_desk.run("submit", "tiny.yaml", *OWN, "trainer.max_epochs=1000000")
     run = slurm_desk.only_run()
-    wait_until(lambda: slurm_desk.json("status")[0].get("step", 0) > 0, "the training has begun")
+    wait_until(lambda: slurm_desk.json("status")[0].get("step", 0) > 0, "the training has started")
     assert slurm_desk.json("status")[0]["state"] == "running"
     slurm_desk.run("cancel", run.name)
     wait_until(lambda: slurm_desk.json("status")[0]["state"] == "cancelled", "the job is cancelled", 90)
 
 
-def test_a_dry_run_prints_what_is_submitted(slurm_desk: Desk) -> None:
+def test_dry_run_prints_the_submitted_script(slurm_desk: Desk) -> None:
     dry = slurm_desk.run("submit", "tiny.yaml", *FOUR_RANKS, "--dry-run").stdout
     assert not slurm_desk.runs.exists()
     hold(slurm_desk)
@@ -147,7 +147,7 @@ def test_a_dry_run_prints_what_is_submitted(slurm_desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("profile", "override", "told"),
+    ("profile", "override", "messages"),
     [
         ("partition: no-such", "seed=0", ("invalid partition specified: no-such", "to one of: main")),
         ("gpu_type: no-such", "seed=0", ("Requested node configuration is not available", "no node has")),
@@ -156,22 +156,22 @@ def test_a_dry_run_prints_what_is_submitted(slurm_desk: Desk) -> None:
         ("reservation: no-such", "seed=0", ("reservation is invalid", "scontrol show reservation")),
     ],
 )
-def test_a_refusal_is_told_and_leaves_nothing(
-    slurm_desk: Desk, profile: str, override: str, told: tuple[str, ...]
+def test_refused_job_is_explained_and_its_folder_deleted(
+    slurm_desk: Desk, profile: str, override: str, messages: tuple[str, ...]
 ) -> None:
     (slurm_desk.folder / "site.yaml").write_text(profile + "\n")
-    words = ("submit", "tiny.yaml", override, "data.batch_size=4", "--site", "./site.yaml")
-    done = slurm_desk.run(*words, status=2)
-    for part in told:
-        assert part.lower() in done.stderr.lower()
-    assert "Traceback" not in done.stderr
+    arguments = ("submit", "tiny.yaml", override, "data.batch_size=4", "--site", "./site.yaml")
+    result = slurm_desk.run(*arguments, status=2)
+    for message in messages:
+        assert message.lower() in result.stderr.lower()
+    assert "Traceback" not in result.stderr
     assert list(slurm_desk.runs.iterdir()) == []
 
 
-def test_plain_sbatch_takes_the_allocation_for_granted(slurm_desk: Desk) -> None:
+def test_plain_sbatch_uses_the_resources_of_the_allocation(slurm_desk: Desk) -> None:
     options = ["--parsable", "--nodes=2", "--gpus-per-node=2", "--mem=1500M", "--cpus-per-gpu=1", "--time=5"]
     script = PROJECT / "slurm" / "train.sbatch"
-    done = subprocess.run(
+    result = subprocess.run(
         ["sbatch", *options, str(script), "tiny.yaml", "--json"],
         cwd=slurm_desk.folder,
         env=slurm_desk.environment,
@@ -179,23 +179,23 @@ def test_plain_sbatch_takes_the_allocation_for_granted(slurm_desk: Desk) -> None
         text=True,
         timeout=180,
     )
-    assert done.returncode == 0, done.stderr
-    output = slurm_desk.folder / f"hpc-dl-{done.stdout.strip()}.out"
-    wait_until(lambda: list(slurm_desk.runs.glob("*/job.json")), "the run has begun")
+    assert result.returncode == 0, result.stderr
+    output = slurm_desk.folder / f"hpc-dl-{result.stdout.strip()}.out"
+    wait_until(lambda: list(slurm_desk.runs.glob("*/job.json")), "the run has started")
     facts = slurm_desk.json("status")[0]
-    assert facts["job"] == f"Slurm job {done.stdout.strip()}"
+    assert facts["job"] == f"Slurm job {result.stdout.strip()}"
     wait_until(lambda: slurm_desk.json("status")[0]["state"] != "running", "the run has ended")
     assert read_json(slurm_desk.only_run().result)["world_size"] == 4
     assert "2 nodes × 2 ranks" in output.read_text()
 
 
-def test_a_job_that_can_never_start_says_so(slurm_desk: Desk) -> None:
+def test_job_that_can_never_start_is_reported(slurm_desk: Desk) -> None:
     # Slurm accepts it, unless EnforcePartLimits is set.
     slurm_desk.run("submit", "tiny.yaml", "resources.time=30-00:00:00")
-    wait_until(lambda: "will never start" in slurm_desk.json("status")[0].get("reason", ""), "Slurm tells why")
+    wait_until(lambda: "will never start" in slurm_desk.json("status")[0].get("reason", ""), "Slurm gives the reason")
     slurm_desk.run("cancel", "latest")
 
 
-def test_a_path_with_blanks_and_signs(slurm_desk: Desk) -> None:
+def test_path_with_blanks_and_special_characters(slurm_desk: Desk) -> None:
     runs = slurm_desk.folder / "a b & $x; (c)"
     assert slurm_desk.json("submit", "tiny.yaml", "--runs", str(runs), "--wait")["state"] == "finished"

@@ -1,4 +1,4 @@
-"""Site profiles: found by name, read strictly, checked against an experiment."""
+"""Site profiles: found by name, validated, checked against an experiment."""
 
 import dataclasses
 from pathlib import Path
@@ -36,28 +36,28 @@ def test_the_example_explains_every_key() -> None:
             assert f"{key}:" in text, key
 
 
-def test_a_name_is_looked_up_in_the_folder_of_the_environment_first(sites: Path) -> None:
-    (sites / "local.yaml").write_text("partition: mine\n")
-    assert site.load("local").partition == "mine"
+def test_sites_folder_of_the_environment_comes_first(sites: Path) -> None:
+    (sites / "local.yaml").write_text("partition: private\n")
+    assert site.load("local").partition == "private"
 
 
-def test_the_environment_names_the_default(sites: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_names_the_default(sites: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert site.load(None) == site.SiteProfile()
     (sites / "home.yaml").write_text("account: me\n")
     monkeypatch.setenv("HPC_DL_SITE", "home")
     assert site.load(None).account == "me"
 
 
-def test_an_unknown_name_is_told_with_the_nearest(sites: Path) -> None:
+def test_unknown_name_suggests_the_nearest(sites: Path) -> None:
     (sites / "juwels.yaml").write_text("{}\n")
     with pytest.raises(
-        ConfigError, match=r"site: is not known \(got 'juwel'; allowed: .*juwels.*\). Did you mean 'juwels'"
+        ConfigError, match=r"site: is unknown \(got 'juwel'; allowed: .*juwels.*\). Did you mean 'juwels'"
     ):
         site.load("juwel")
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("partitoin: gpu", "partitoin: unknown key"),
         ("partition: 'a b'", "partition: "),
@@ -70,13 +70,13 @@ def test_an_unknown_name_is_told_with_the_nearest(sites: Path) -> None:
         ("scheduler: pbs", "scheduler: is not one of the allowed values"),
     ],
 )
-def test_faults_name_file_and_key(sites: Path, text: str, told: str) -> None:
+def test_faults_name_file_and_key(sites: Path, text: str, message: str) -> None:
     path = sites / "bad.yaml"
     path.write_text(text + "\n")
     with pytest.raises(ConfigError) as caught:
         site.load("bad")
     assert str(path) in str(caught.value)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_folders_are_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,16 +85,16 @@ def test_folders_are_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     profile = site.SiteProfile(runs_dir="$SCRATCH/runs", data_dir="~/data")
     assert (profile.runs(), profile.data()) == (Path("/scratch/me/runs"), Path("/home/me/data"))
     monkeypatch.delenv("SCRATCH")
-    with pytest.raises(ConfigError, match="holds a variable that is not set here"):
+    with pytest.raises(ConfigError, match="contains a variable that is not set here"):
         profile.runs()
 
 
-def test_all_exceeded_limits_are_told_at_once() -> None:
+def test_all_exceeded_limits_are_reported() -> None:
     limits = {"nodes": 2, "gpus_per_node": 4, "cpus_per_node": 8, "memory": "8G", "time": "01:00:00"}
     profile = site.SiteProfile.model_validate({"limits": limits})
     resources = {"nodes": 3, "gpus_per_node": 5, "cpus_per_gpu": 2, "memory": "9G", "time": 61}
     with pytest.raises(ConfigError) as caught:
         profile.check(Experiment.from_dict({**EXPERIMENT, "resources": resources}))
-    told = [fault.where for fault in caught.value.faults]
-    assert told == [f"resources.{key}" for key in ("nodes", "gpus_per_node", "cpus_per_gpu", "memory", "time")]
+    keys = [fault.where for fault in caught.value.faults]
+    assert keys == [f"resources.{key}" for key in ("nodes", "gpus_per_node", "cpus_per_gpu", "memory", "time")]
     profile.check(Experiment.from_dict({**EXPERIMENT, "resources": {"nodes": 2, "cpus_per_gpu": 8, "memory": "8G"}}))

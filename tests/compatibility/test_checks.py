@@ -15,7 +15,7 @@ import torch
 import torchmetrics
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 
-from hpc_dl.cluster.job import run_rank
+from hpc_dl.cluster.rank_process import run_rank
 from hpc_dl.compatibility.checks import check_names, check_versions, missing_for_plain_step
 from hpc_dl.compatibility.private_names import TESTED
 from hpc_dl.errors import ClusterError

@@ -13,7 +13,7 @@ def run(tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path)
 
 
-def test_each_event_is_a_line(run: RunFolder) -> None:
+def test_each_event_is_one_line(run: RunFolder) -> None:
     assert history(run) == []
     record(run, "started", attempt=0, from_step=0)
     record(run, "ended", attempt=0, state="stopped", step=7)
@@ -24,7 +24,7 @@ def test_each_event_is_a_line(run: RunFolder) -> None:
     assert len(run.attempts.read_text().splitlines()) == 2
 
 
-def test_a_torn_line_is_left_out_and_spoils_no_other(run: RunFolder) -> None:
+def test_incomplete_lines_are_skipped(run: RunFolder) -> None:
     record(run, "started", attempt=0)
     with run.attempts.open("a") as file:
         file.write('{"event": "ended", "sta')
@@ -35,7 +35,7 @@ def test_a_torn_line_is_left_out_and_spoils_no_other(run: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"\xff\xfe\n", b"\0\0\0\0\n", b"[]\n", b"17\n", b"{}\n"])
-def test_a_damaged_line_is_left_out(run: RunFolder, damage: bytes) -> None:
+def test_damaged_lines_are_skipped(run: RunFolder, damage: bytes) -> None:
     record(run, "ended", requeue=True)
     with run.attempts.open("ab") as file:
         file.write(damage)
@@ -44,7 +44,7 @@ def test_a_damaged_line_is_left_out(run: RunFolder, damage: bytes) -> None:
     assert requeues(run) == 2
 
 
-def test_requeues_are_counted_since_the_last_start_by_hand(run: RunFolder) -> None:
+def test_requeues_are_counted_since_the_last_resume(run: RunFolder) -> None:
     assert requeues(run) == 0
     for requeue in (True, False, True):
         record(run, "started")

@@ -1,4 +1,4 @@
-"""Where a result comes from, and that no secret comes along."""
+"""Provenance: everything is recorded, except secrets."""
 
 import json
 import subprocess
@@ -28,57 +28,55 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_secrets_are_kept_out_of_command_and_diff(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_redacted_in_command_and_diff(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
     monkeypatch.setenv("MY_GitHub_Token", "ghp_12345678")
     monkeypatch.setenv("DB_PASSWORD", "short")
     (repository / "code.py").write_text(f"x = 2\nkey = '{SECRET}'\ntoken = 'ghp_12345678'\n")
-    found = provenance.collect(["hpc-dl", "train", f"wandb.project={SECRET}"], spec())
-    text = json.dumps(found)
+    record = provenance.collect(["hpc-dl", "train", f"wandb.project={SECRET}"], spec())
+    text = json.dumps(record)
     assert SECRET not in text
     assert "ghp_12345678" not in text
-    assert found["command"] == ["hpc-dl", "train", "wandb.project=<WANDB_API_KEY>"]
-    assert "+key = '<WANDB_API_KEY>'" in found["git"]["diff"]
-    assert "+token = '<MY_GitHub_Token>'" in found["git"]["diff"]
-    assert "+x = 2" in found["git"]["diff"], "the diff itself is kept"
+    assert record["command"] == ["hpc-dl", "train", "wandb.project=<WANDB_API_KEY>"]
+    assert "+key = '<WANDB_API_KEY>'" in record["git"]["diff"]
+    assert "+token = '<MY_GitHub_Token>'" in record["git"]["diff"]
+    assert "+x = 2" in record["git"]["diff"], "the rest of the diff is kept"
 
 
-def test_what_is_recorded(repository: Path) -> None:
-    found = provenance.collect(["hpc-dl", "train", "a.yaml"], spec(train=10, val=3))
+def test_collect_records_code_packages_and_data(repository: Path) -> None:
+    record = provenance.collect(["hpc-dl", "train", "a.yaml"], spec(train=10, val=3))
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    assert found["git"] == {"commit": commit, "diff": ""}
-    assert found["hpc_dl"] == hpc_dl.__version__
-    assert {"torch", "pytorch-lightning", "h5py", "wandb"} <= set(found["packages"])
-    assert found["data"] == {
+    assert record["git"] == {"commit": commit, "diff": ""}
+    assert record["hpc_dl"] == hpc_dl.__version__
+    assert {"torch", "pytorch-lightning", "h5py", "wandb"} <= set(record["packages"])
+    assert record["data"] == {
         "file": "/data/paper.h5", "name": "paper", "checksum": "sha256:0", "sizes": {"train": 10, "val": 3},
     }  # fmt: skip
 
 
-def test_outside_of_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_git_state_outside_of_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert provenance.git_state(tmp_path) is None
 
 
-def test_without_git(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_git_state_without_git(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert provenance.git_state(repository) is None
 
 
-def test_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("os.getuid", lambda: 54321)
     assert provenance.collect([], spec())["user"] == "54321"
 
 
-def test_of_slurms_environment_only_the_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slurm_facts_exclude_other_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_JWT": SECRET, "HOME": "/root"}
     assert provenance.slurm_facts(environment) == {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}
 
 
-def test_no_file_of_a_prepared_run_holds_the_key(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prepared_run_contains_no_secret(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
     (repository / "code.py").write_text(f"key = '{SECRET}'\n")
     run = experiments.prepared(tmp_path, experiments.raw(experiments.classification_file(tmp_path)))

@@ -19,36 +19,36 @@ def run(tmp_path: Path) -> RunFolder:
 @pytest.fixture
 def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder on Python's path."""
-    folder = tmp_path / "mine"
+    folder = tmp_path / "importable"
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
     return folder
 
 
-def test_the_package_is_copied_whole_and_without_leftovers(run: RunFolder) -> None:
+def test_package_is_copied_completely(run: RunFolder) -> None:
     snapshot.take(run)
     source = Path(hpc_dl.__file__).parent
-    wanted = {
+    expected = {
         path.relative_to(source)
         for path in source.rglob("*")
         if path.is_file() and not {"__pycache__", "project_template"} & set(path.parts)
     }
     copied = {path.relative_to(run.code / "hpc_dl") for path in (run.code / "hpc_dl").rglob("*") if path.is_file()}
-    assert copied == wanted
+    assert copied == expected
     assert [path.name for path in run.code.iterdir()] == ["hpc_dl"]
 
 
-def test_a_job_imports_the_copy(run: RunFolder, tmp_path: Path) -> None:
+def test_jobs_import_the_snapshot(run: RunFolder, tmp_path: Path) -> None:
     snapshot.take(run)
     code = "import hpc_dl.errors; print(hpc_dl.errors.__file__)"
-    found = subprocess.run(
+    imported_file = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": str(run.code), "PYTHONSAFEPATH": "1"}, cwd=tmp_path,
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    assert found.strip() == str(run.code / "hpc_dl" / "errors.py")
+    assert imported_file.strip() == str(run.code / "hpc_dl" / "errors.py")
 
 
-def test_an_edit_after_the_snapshot_does_not_change_it(run: RunFolder, importable: Path) -> None:
+def test_later_edits_do_not_change_the_snapshot(run: RunFolder, importable: Path) -> None:
     package = importable / "mynets"
     (package / "deep").mkdir(parents=True)
     (package / "__init__.py").write_text("")
@@ -62,7 +62,7 @@ def test_an_edit_after_the_snapshot_does_not_change_it(run: RunFolder, importabl
     assert {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()} == {"__init__.py", "deep/net.py"}
 
 
-def test_a_package_without_an_init_file_and_a_single_file(run: RunFolder, importable: Path) -> None:
+def test_namespace_packages_and_single_files_are_copied(run: RunFolder, importable: Path) -> None:
     (importable / "namespaced").mkdir()
     (importable / "namespaced" / "net.py").write_text("x")
     (importable / "single_file_net.py").write_text("y")

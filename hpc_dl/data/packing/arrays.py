@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from hpc_dl.data.packing.array_names import base_of, pair_up
+from hpc_dl.data.files.array_names import base_of, pair_up
 from hpc_dl.data.packing.paired import Column, PairedSource
 from hpc_dl.data.packing.source import PackOptions, Source
 from hpc_dl.errors import DataError

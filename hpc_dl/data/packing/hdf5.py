@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from hpc_dl.data.files.array_names import pair_up
 from hpc_dl.data.files.format import FORMAT
-from hpc_dl.data.packing.array_names import pair_up
 from hpc_dl.data.packing.paired import Column, PairedSource
 from hpc_dl.data.packing.source import PackOptions, Source
 from hpc_dl.data.storage.checksum import datasets

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hpc_dl.data.files.array_names import SPLIT_NAMES
 from hpc_dl.data.files.format import Samples
 from hpc_dl.errors import DataError
 
@@ -24,17 +25,6 @@ BLOCK_BYTES = 16 << 20
 
 Channels = Literal["auto", "first", "last", "none"]
 Task = Literal["auto", "classification", "regression", "segmentation"]
-
-#: Common names of the splits, as a folder, a group, or part of an array's name.
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.packing.array_names import pair_up
+from hpc_dl.data.files.array_names import pair_up
 from hpc_dl.data.read_speed.diagnosis import StoredDataset, diagnose, repack_advice
 from hpc_dl.data.read_speed.machine import COPY_BYTES, copy_speed, disk_speed, evict
 from hpc_dl.data.read_speed.shuffled import WINDOW_BYTES, Speed, shuffled_speed

@@ -15,10 +15,10 @@
 
 # setup
 export PYTHONPATH=/runs/golden-YYYYMMDD-HHMMSS-xxxx/code${PYTHONPATH:+:$PYTHONPATH}
-export PYTHONSAFEPATH=1  # the current folder, with its edits, is not imported from
+export PYTHONSAFEPATH=1  # do not import from the current folder, which may have been edited
 export HDF5_USE_FILE_LOCKING="${HDF5_USE_FILE_LOCKING:-FALSE}"
 run=/runs/golden-YYYYMMDD-HHMMSS-xxxx
-trap : TERM USR1 USR2  # outlive the ranks; not '', which they would inherit
+trap : TERM USR1 USR2  # outlive the ranks; an empty trap ('') would be inherited by them
 rm -f "$run/requeue" "$run/requeue-refused"  # of an earlier attempt that was killed
 
 # command
@@ -29,40 +29,40 @@ srun --unbuffered --output /runs/golden-YYYYMMDD-HHMMSS-xxxx/submitit/%j_%t_log.
 # teardown
 status=$?
 requeue() {
-    local try said
+    local try message
     for try in 1 2 3 4 5 6; do
-        said=$(trap '' TERM; scontrol requeue "$SLURM_JOB_ID" 2>&1) && exit 75
-        case $said in
-            *"pending execution"*) exit 75 ;;  # Slurm was faster
-            *[Cc]ontact*) sleep 10 ;;  # the controller is restarted
+        message=$(trap '' TERM; scontrol requeue "$SLURM_JOB_ID" 2>&1) && exit 75
+        case $message in
+            *"pending execution"*) exit 75 ;;  # Slurm has requeued it already
+            *[Cc]ontact*) sleep 10 ;;  # the controller is restarting
             *) break ;;
         esac
     done
-    printf '%s\n' "$said" >"$run/requeue-refused"
+    printf '%s\n' "$message" >"$run/requeue-refused"
 }
-cancelled() {
+record_cancellation() {
     [[ -e $run/cancelled.json ]] && return
     printf '{"time": "%s", "by": "scancel"}\n' "$(date +%Y-%m-%dT%H:%M:%S%z)" >"$run/.cancelled.json.$$"
     mv "$run/.cancelled.json.$$" "$run/cancelled.json"
 }
-state() { grep -qE "^ *\"state\": \"($1)\"" "$run/state.json" 2>/dev/null; }
-word=
-{ read -r word <"$run/requeue" && rm -f "$run/requeue"; } 2>/dev/null
-if [[ -z $word && $status -ne 0 ]] && ! state "stopped|finished|failed|cancelled"; then
-    word=killed  # before it could answer the signal
+state_is() { grep -qE "^ *\"state\": \"($1)\"" "$run/state.json" 2>/dev/null; }
+cause=
+{ read -r cause <"$run/requeue" && rm -f "$run/requeue"; } 2>/dev/null
+if [[ -z $cause && $status -ne 0 ]] && ! state_is "stopped|finished|failed|cancelled"; then
+    cause=killed  # before the ranks could stop with a checkpoint
 fi
-if [[ -n $word ]]; then
+if [[ -n $cause ]]; then
     job=" $(scontrol --oneliner show job "$SLURM_JOB_ID" 2>/dev/null) "
     if [[ $job =~ \ Restarts=([0-9]+)\  ]] && ((BASH_REMATCH[1] > ${SLURM_RESTART_COUNT:-0})); then
-        :  # Slurm has requeued it by itself
+        :  # Slurm itself has requeued it
     elif [[ $job =~ \ PreemptTime=[0-9] ]]; then
         requeue
     elif [[ $job =~ \ JobState=(COMPLETING|CANCELLED)\  && $job != *" Reason=TimeLimit "* ]]; then
-        cancelled
-    elif [[ $word == limit || ($word == term && $job == *" Reason=TimeLimit "*) ]]; then
+        record_cancellation
+    elif [[ $cause == limit || ($cause == term && $job == *" Reason=TimeLimit "*) ]]; then
         requeue
     fi
 fi
-state stopped && exit 75
-state finished && exit 0  # a signal may have met ranks that had just finished
+state_is stopped && exit 75
+state_is finished && exit 0  # a signal may have reached ranks that had just finished
 exit "$status"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hpc_dl.atomic_files import read_json
-from hpc_dl.cluster.job import run_rank
+from hpc_dl.cluster.rank_process import run_rank
 from hpc_dl.errors import Stopped
 from hpc_dl.runs import attempts as history
 from hpc_dl.runs import lock

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hpc_dl.cluster.processes import Command, Failure, run_together
+from hpc_dl.cluster.child_processes import Command, Failure, run_together
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import read_state, write_state
 from hpc_dl.training.stopping.watchdog import Watchdog

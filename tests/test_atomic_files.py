@@ -1,4 +1,4 @@
-"""Files are there whole or not at all."""
+"""Atomic writes of text and JSON files."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import pytest
 from hpc_dl.atomic_files import read_json, write_json, write_text
 
 
-def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
+def test_write_replaces_the_file_and_leaves_no_others(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
     write_text(path, "größer\n")
@@ -17,7 +17,7 @@ def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
-def test_its_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
+def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         write_text(tmp_path / "a", "")
@@ -27,7 +27,7 @@ def test_its_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
 
 
-def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
     with pytest.raises(UnicodeEncodeError):
@@ -36,7 +36,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
-def test_a_failing_rename_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_failed_rename_leaves_no_files(tmp_path: Path) -> None:
     folder = tmp_path / "is-a-folder"
     folder.mkdir()
     with pytest.raises(OSError):
@@ -44,7 +44,7 @@ def test_a_failing_rename_leaves_nothing_behind(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["is-a-folder"]
 
 
-def test_json_is_strict_and_read_back(tmp_path: Path) -> None:
+def test_json_round_trip_without_nan(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     assert read_json(path) is None
     write_json(path, {"b": [1, 2.5, None], "a": "ä"})

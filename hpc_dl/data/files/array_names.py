@@ -6,9 +6,19 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpc_dl.data.packing.source import SPLIT_NAMES
 from hpc_dl.errors import DataError, nearest
 from hpc_dl.formatting import shortened
+
+#: Common names of the splits, as a folder, a group, or part of an array's name.
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
 
 _INPUT_NAMES = ("inputs", "x", "images", "image", "data", "features")
 _TARGET_NAMES = ("targets", "y", "labels", "label", "target")

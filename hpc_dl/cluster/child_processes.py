@@ -1,4 +1,4 @@
-"""Child processes that live and die together: one failure ends all, none outlives its launcher."""
+"""Child processes that end together: when one fails or the launcher dies, all are ended."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 @dataclass(frozen=True)
 class Command:
-    """One child process to start.
+    """The command of a child process.
 
     Attributes:
-        argv: program and arguments; no shell is involved.
-        environment: its whole environment.
+        argv: program and arguments, without a shell.
+        environment: all environment variables.
     """
 
     argv: Sequence[str]
@@ -33,10 +33,10 @@ class Command:
 
 @dataclass(frozen=True)
 class Failure:
-    """The child that failed first: the cause of the others' end.
+    """The child that failed first, which caused the others to be ended.
 
     Attributes:
-        index: its place among the commands.
+        index: its index in the list of commands.
         returncode: exit status, or minus the number of the signal that killed it.
     """
 
@@ -45,7 +45,7 @@ class Failure:
 
     @property
     def status(self) -> int:
-        """Exit status as a shell would tell it: 128 and the number of a killing signal."""
+        """The exit status as in a shell: 128 plus the signal number for a killed process."""
         return self.returncode if self.returncode >= 0 else 128 - self.returncode
 
     def __str__(self) -> str:
@@ -58,39 +58,36 @@ class Failure:
 def run_together(
     commands: Sequence[Command], *, failure_grace_s: float = 5.0, stop_grace_s: float = 60.0
 ) -> Failure | None:
-    """Run all commands at once, wait for all, and leave none behind. To be called in the main
-    thread.
+    """Run all commands in parallel until all have ended. Must be called in the main thread.
 
-    SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 are passed on to the children; a second SIGINT (Ctrl-C)
-    kills them at once. A second SIGTERM does not: Slurm sends one to every process of a job, and
-    another when its patience ends.
+    SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 are forwarded to the children. A second SIGINT (Ctrl-C)
+    kills them immediately, but a second SIGTERM does not, because Slurm sends SIGTERM repeatedly.
 
     Args:
-        commands: what to run; each child is the leader of its own process group, so that a Ctrl-C
-            of the terminal reaches it once, through here.
-        failure_grace_s: seconds between SIGTERM and SIGKILL for the others when one fails.
+        commands: the commands. Each child leads its own process group, so that a Ctrl-C in the
+            terminal reaches it only once, through this function.
+        failure_grace_s: when one fails, seconds between SIGTERM and SIGKILL for the others.
         stop_grace_s: seconds between a forwarded SIGTERM or SIGINT and SIGKILL.
 
     Returns:
-        The first failure, or ``None`` when all ended with status 0.
+        The first failure, or ``None`` if all ended with status 0.
 
     Raises:
-        KeyboardInterrupt: a second SIGINT came, and all children are gone.
+        KeyboardInterrupt: a second SIGINT was received; all children have ended.
     """
     received: list[int] = []
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def remember(number: int, frame: FrameType | None) -> None:
         received.append(number)
 
-    before = {number: signal.signal(number, note) for number in _FORWARDED}
+    previous_handlers = {number: signal.signal(number, remember) for number in _FORWARDED}
     children: list[subprocess.Popen[bytes]] = []
     failure: Failure | None = None
     kill_at = float("inf")
     interrupted = False
     try:
         for command in commands:
-            # What a rank prints is for people (2 is stderr); stdout belongs to the launcher's
-            # answer (--json).
+            # stdout=2 (stderr): our own stdout is reserved for the launcher's result (--json).
             children.append(subprocess.Popen(command.argv, env=command.environment, stdout=2, process_group=0))
         while alive := [child for child in children if child.poll() is None]:
             while received:
@@ -112,29 +109,30 @@ def run_together(
         _kill_groups([child for child in children if child.poll() is None])
         for child in children:
             child.wait()
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
     return failure or _first_failure(children)
 
 
 def die_with_launcher(environment: Mapping[str, str] = os.environ) -> None:
-    """Ask Linux to kill this process when its launcher is gone, however that died; elsewhere
-    nothing happens.
+    """Have Linux kill this process when its launcher ends for any reason; no-op on other systems.
 
-    Called by the child itself: code between fork and exec is not safe in a launcher that has
-    threads.
+    The child calls it itself, since running code between fork and exec is unsafe in a launcher
+    with threads.
     """
     launcher = environment.get(LAUNCHER_PID)
     if launcher is None or sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(launcher):  # it died before we asked
+    if os.getppid() != int(launcher):  # the launcher ended before the prctl call
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _first_failure(children: Sequence[subprocess.Popen[bytes]]) -> Failure | None:
-    """Of children found dead at the same look, one killed by a signal is the cause: the others saw
-    it vanish.
+    """The first failure among the ended children.
+
+    If several ended since the last poll, one that was killed by a signal is the cause: the others
+    failed because they lost it.
     """
     ended = [Failure(i, child.returncode) for i, child in enumerate(children) if child.returncode]
     return min(ended, key=lambda failure: (failure.returncode > 0, failure.index), default=None)
@@ -146,7 +144,7 @@ def _send(children: Sequence[subprocess.Popen[bytes]], number: int) -> None:
 
 
 def _kill_groups(children: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Kill children that have not been waited for, with what they started (data loading workers)."""
+    """Kill children that are still running, including the data loading workers they started."""
     for child in children:
         try:
             os.killpg(child.pid, signal.SIGKILL)

@@ -1,6 +1,4 @@
-"""The environment of a job's processes: which code they import, and what of an outer job must not
-leak into them.
-"""
+"""The environment variables of a job's processes: import path, and no traces of an outer job."""
 
 from __future__ import annotations
 
@@ -15,16 +13,15 @@ if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
 
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
-# How a Slurm client finds its cluster; everything else called SLURM_* describes the job that we are
-# in.
+# Settings of Slurm's commands; all other SLURM_* variables describe the job that we run in.
 _CLIENT_SETTINGS = frozenset({"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_TIME_FORMAT", "SLURM_JWT"})
 
 
 def import_folders(run: RunFolder, experiment: Experiment) -> tuple[str, str | None]:
-    """What to put before and after the PYTHONPATH of a job.
+    """Return the folders to put before and after the PYTHONPATH of a job.
 
-    The snapshot comes first. The current folder comes last, and only for a user's own model:
-    modules that the snapshot does not hold are still found there, but never instead of it.
+    The snapshot comes first. For a user's own model the current folder comes last, so that modules
+    missing from the snapshot are found there but never replace those in it.
 
     Args:
         run: the run.
@@ -36,26 +33,23 @@ def import_folders(run: RunFolder, experiment: Experiment) -> tuple[str, str | N
 
 
 def for_python(environment: Mapping[str, str], run: RunFolder, experiment: Experiment) -> dict[str, str]:
-    """A copy of an environment in which Python imports the run's snapshot, and prints without
-    delay.
-    """
+    """Return the environment, changed so that Python imports the run's snapshot, unbuffered."""
     first, last = import_folders(run, experiment)
     parts = [first, environment.get("PYTHONPATH"), last]
     return {
         **environment,
         "PYTHONPATH": os.pathsep.join(part for part in parts if part),
-        "PYTHONSAFEPATH": "1",  # `python -m` would put the current folder, with its edits, before the snapshot
+        "PYTHONSAFEPATH": "1",  # else `python -m` imports from the current folder first
         "PYTHONUNBUFFERED": "1",
         "HDF5_USE_FILE_LOCKING": environment.get("HDF5_USE_FILE_LOCKING", "FALSE"),
     }
 
 
 def outside_of_jobs(environment: Mapping[str, str]) -> dict[str, str]:
-    """A copy without the variables of a Slurm job, a submitit task or a launcher that we happen to
-    run in.
+    """Return the environment without the variables of the Slurm job or launcher that we run in.
 
-    sbatch passes its environment on, and srun takes its defaults from it: an outer job's task count
-    or memory would contradict the new job's.
+    sbatch passes its environment to the job, where srun uses it for its defaults: the task count or
+    memory of the outer job would contradict the new one.
     """
     return {
         name: value

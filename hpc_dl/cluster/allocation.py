@@ -1,0 +1,93 @@
+"""The Slurm allocation that ``hpc-dl train`` may run in, and what it determines."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hpc_dl.atomic_files import read_json
+from hpc_dl.errors import ClusterError
+from hpc_dl.runs.folder import RunFolder, all_runs
+from hpc_dl.runs.provenance import redact
+
+# Slurm numbers ordinary steps from 0 and gives special steps, such as the shell of an salloc, a
+# reserved number.
+_FIRST_RESERVED_STEP = 0xFFFFFFF0
+
+
+def in_batch_script(environment: Mapping[str, str]) -> bool:
+    """Whether this is the shell of an allocation (sbatch, salloc), from which srun starts ranks."""
+    step = int(environment.get("SLURM_STEP_ID", _FIRST_RESERVED_STEP))
+    return "SLURM_JOB_ID" in environment and step >= _FIRST_RESERVED_STEP and shutil.which("srun") is not None
+
+
+def allocation_overrides(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the resources of the allocation as ``resources.…=`` overrides; none outside of one.
+
+    So ``sbatch --nodes=2 slurm/train.sbatch CONFIG`` trains on two nodes, whatever the YAML says.
+
+    Raises:
+        ClusterError: srun has started several of us, or the allocation has fewer CPU cores than
+            GPUs.
+    """
+    refuse_several_tasks(environment)
+    if "SLURM_JOB_ID" not in environment:
+        return []
+    # In `srun --pty` only this node can be used, however many nodes the job has.
+    nodes = int(environment.get("SLURM_JOB_NUM_NODES", "1")) if in_batch_script(environment) else 1
+    gpus = int(environment.get("SLURM_GPUS_ON_NODE") or environment.get("SLURM_GPUS_PER_NODE", "0").rpartition(":")[2])
+    overrides = [f"resources.nodes={nodes}", f"resources.gpus_per_node={gpus}"]
+    if cpus := int(environment.get("SLURM_CPUS_ON_NODE", "0")):
+        if cpus < gpus:
+            raise ClusterError.at(
+                "Slurm",
+                f"the allocation has {cpus} CPU cores on this node, fewer than its {gpus} GPUs, which have one rank "
+                "each",
+                remedy="request more cores with --cpus-per-gpu=4",
+            )
+        overrides.append(f"resources.cpus_per_gpu={cpus // max(1, gpus)}")
+    if mebibytes := int(environment.get("SLURM_MEM_PER_NODE", "0")):
+        overrides.append(f"resources.memory={mebibytes}M")
+    return overrides
+
+
+def run_before_requeue(
+    runs: Path, command: Sequence[str], environment: Mapping[str, str] = os.environ
+) -> RunFolder | None:
+    """Return the run that this job started before it was requeued, to continue it; ``None`` if new.
+
+    Args:
+        runs: folder of all runs.
+        command: our command line; a batch script may train several experiments one after another.
+        environment: the job's environment.
+
+    Raises:
+        RunError: hpc_dl was updated in the meantime and can no longer open the run's folder.
+    """
+    if int(environment.get("SLURM_RESTART_COUNT", "0")) == 0 or not in_batch_script(environment):
+        return None
+    for run in reversed(list(all_runs(runs))):
+        job = read_json(run.job) or {}
+        if job.get("launcher") == "sbatch" and job.get("job_id") == environment["SLURM_JOB_ID"]:
+            original_command = (read_json(run.provenance) or {}).get("command")
+            if original_command == [redact(argument) for argument in command]:
+                run.check_layout()
+                return run
+    return None
+
+
+def refuse_several_tasks(environment: Mapping[str, str]) -> None:
+    """Check that srun has not started several copies of this process.
+
+    Raises:
+        ClusterError: it has.
+    """
+    if int(environment.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        raise ClusterError.at(
+            "srun",
+            "hpc-dl was started several times",
+            value=f"{environment['SLURM_STEP_NUM_TASKS']} tasks",
+            remedy="run hpc-dl train without srun: it starts its own ranks",
+        )

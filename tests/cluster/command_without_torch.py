@@ -1,0 +1,14 @@
+"""``python -m tests.cluster.command_without_torch ARGUMENTS``: run hpc-dl without torch."""
+
+import sys
+
+from hpc_dl.cli.main import main
+
+SLOW_IMPORTS = {"torch", "pytorch_lightning", "submitit", "wandb"}
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, f"exit status {end.code}"
+    assert not SLOW_IMPORTS & sys.modules.keys(), SLOW_IMPORTS & sys.modules.keys()
