@@ -13,7 +13,11 @@ _RUN = "A run's name, the beginning of its name, its folder, or `latest`"
 
 Config = Annotated[
     Path,
-    typer.Argument(metavar="CONFIG", help="YAML file of the experiment.", autocompletion=complete_configs),
+    typer.Argument(
+        metavar="CONFIG",
+        help="YAML file of the experiment, or the name of a shipped one (cnn-digits).",
+        autocompletion=complete_configs,
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,

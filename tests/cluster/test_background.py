@@ -13,7 +13,7 @@ from tests.cluster.conftest import Desk, wait_until
 @pytest.mark.slow
 def test_submit_without_slurm_runs_in_the_background(desk: Desk) -> None:
     result = desk.run("submit", "tiny.yaml", "--wait", "--json")
-    assert "There is no Slurm here" in result.stderr
+    assert "This machine has no Slurm" in result.stderr
     assert '"state": "finished"' in result.stdout
     assert '"test/accuracy"' in result.stdout
     assert "epoch 1/1" in result.stderr  # rank 0's log
@@ -31,9 +31,9 @@ def test_background_run_survives_ctrl_c_and_can_be_cancelled(desk: Desk) -> None
     os.killpg(submitter.pid, signal.SIGINT)  # like Ctrl-C in a terminal
     _, err = submitter.communicate(timeout=20)
     assert submitter.returncode == 130
-    assert "The run goes on" in err and f"hpc-dl logs {run.name} --follow" in err
+    assert "The run continues" in err and f"hpc-dl logs {run.name} --follow" in err
     assert desk.json("status", "latest")[0]["state"] == "running"
-    assert "asked to stop" in desk.run("cancel", run.name).stderr
+    assert "stop requested" in desk.run("cancel", run.name).stderr
     wait_until(lambda: desk.json("status", run.name)[0]["state"] == "cancelled", "the run is cancelled", 30)
     assert "had already ended (cancelled)" in desk.run("cancel", run.name).stderr
 

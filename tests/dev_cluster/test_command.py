@@ -1,5 +1,6 @@
 """The command runs before anything is installed."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ def test_it_needs_neither_packages_nor_its_own_folder(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-I", "-S", str(COMMAND), "status"],
         cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "HPC_DL_DEV_CLUSTER": str(tmp_path / "none")},
+        env={"PATH": "/usr/bin:/bin", "HPC_DL_DEV_CLUSTER": f"/tmp/no-cluster-{os.getpid()}"},
         capture_output=True,
         text=True,
         timeout=60,
