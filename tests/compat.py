@@ -1,7 +1,7 @@
 """Run the quick tests with the oldest and with the newest allowed versions of every dependency.
 
-``make compat`` builds one environment for each in ``.compat/`` and writes the outcome, with its date,
-to docs/reference/compatibility.md.
+``make compat`` builds one environment for each in ``.compat/`` and writes the outcome, with its
+date, to docs/reference/compatibility.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PAGE = PROJECT / "docs" / "reference" / "compatibility.md"
 # Tools of the tests, in any version.
 TOOLS = ["pytest", "pytest-timeout", "pytest-xdist", "hatchling", "mkdocs-material", "mkdocstrings[python]"]
 MARKS = "not slurm and not container and not slow"
-# Newer CPU builds of torch are not to be had everywhere; the other environment takes what pip finds.
+# Newer CPU builds of torch are not available everywhere; the other environment takes the newest.
 TORCH = os.environ.get("HPC_DL_COMPAT_TORCH", "")
 
 

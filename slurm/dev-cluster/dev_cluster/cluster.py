@@ -93,9 +93,7 @@ class Cluster:
         return self.folder / "log" / f"{name}.log"
 
     def output(self, name: str) -> pathlib.Path:
-        """The file that takes stdout and stderr of a daemon; Slurm's daemons write their logs
-        themselves.
-        """
+        """The file for stdout and stderr of a daemon; Slurm's daemons also write their own logs."""
         return self.log(name) if name in ("munged", "mariadbd") else self.log(name).with_suffix(".out")
 
 

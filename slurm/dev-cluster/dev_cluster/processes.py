@@ -54,9 +54,7 @@ def parent(pid: int) -> int:
 
 
 def has_our_root(pid: int) -> bool:
-    """Whether the process sees our root folder: in another container, the same path is another
-    file.
-    """
+    """Whether the process has our root folder, which one in another container has not."""
     try:
         return os.path.samefile(f"/proc/{pid}/root", "/")
     except OSError:

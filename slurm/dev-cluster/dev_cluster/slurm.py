@@ -58,22 +58,20 @@ def run_client(cluster: Cluster, *argv: str, timeout_s: float = 15) -> subproces
 
 
 def controller_answers(cluster: Cluster) -> bool:
-    """Whether slurmctld answers; without munged Slurm's commands would retry for long."""
+    """Whether slurmctld responds; without munged, Slurm's commands would retry for long."""
     alive = pid_of(cluster, "munged") and pid_of(cluster, "slurmctld")
     return bool(alive) and "is UP" in run_client(cluster, "scontrol", "ping").stdout
 
 
 def accounting_knows_cluster(cluster: Cluster, *, with_port: bool) -> bool:
-    """Whether slurmdbd knows the cluster and, `with_port`, the running slurmctld has registered
-    there.
-    """
+    """Whether slurmdbd knows the cluster and, if ``with_port``, the running slurmctld's port."""
     answer = run_client(cluster, "sacctmgr", "-nP", "list", "cluster", "format=cluster,controlport")
     port = cluster.settings.base_port if with_port else r"\d+"
     return re.search(rf"^dev\|{port}$", answer.stdout, re.MULTILINE) is not None
 
 
 def node_states(cluster: Cluster) -> dict[str, Node]:
-    """Return the nodes by name, as slurmctld knows them; empty if it does not answer."""
+    """Return the nodes by name, as slurmctld knows them; empty if it does not respond."""
     nodes = {}
     answer = run(["scontrol", "-o", "show", "node"], {**cluster.environment, "TZ": "UTC0"})
     for line in answer.stdout.splitlines():
@@ -87,9 +85,7 @@ def node_states(cluster: Cluster) -> dict[str, Node]:
 
 
 def has_registered(cluster: Cluster, name: str, node: Node) -> bool:
-    """Whether the running slurmd of a node has registered; until then the node's state is an old
-    one.
-    """
+    """Whether the running slurmd of a node has registered; until then its state is outdated."""
     entry = record(cluster, f"slurmd-{name}")
     return entry is not None and node.slurmd_started >= entry["time"]
 
