@@ -36,7 +36,7 @@ def test_make_and_list_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "file": str(tmp_path / "digits.h5"),
         "made": True,
     }
-    assert "exists already" in run("make", "digits")
+    assert "already exists" in run("make", "digits")
     before = (tmp_path / "digits.h5").stat().st_ino
     assert json.loads(run("make", "digits", "--force", "--json"))["made"]
     assert (tmp_path / "digits.h5").stat().st_ino != before
@@ -71,7 +71,7 @@ def test_inspect_foreign_file(foreign_file: MakeFile) -> None:
     layouts = {dataset["path"]: dataset["layout"] for dataset in report["datasets"]}
     assert layouts["/packed"] == "chunks (3, 3) deflate fletcher32"
     assert layouts["/nothing"] == "empty"
-    assert "does not exist, but should hold the train split" in run("inspect", path)
+    assert "does not exist, but should contain the train split" in run("inspect", path)
 
 
 def test_verify(own_file: Path, foreign_file: MakeFile) -> None:

@@ -74,7 +74,7 @@ def test_none_only_converts(foreign_file: MakeFile) -> None:
 def test_nan_in_the_inputs_is_reported(foreign_file: MakeFile, value: float, method: str) -> None:
     bad = FLOATS.copy()
     bad[5, 1] = value
-    with pytest.raises(DataError, match=r"inputs hold NaN or infinite values.*`hpc-dl data verify` counts them"):
+    with pytest.raises(DataError, match=r"inputs contain NaN or infinite values.*`hpc-dl data verify` counts them"):
         fitted(foreign_file, bad, method)
 
 
