@@ -188,7 +188,7 @@ def test_fault_found_in_the_job_is_recorded(tmp_path: Path) -> None:
     file = experiments.classification_file(tmp_path)
     run = experiments.prepared(tmp_path, experiments.raw(file))
     file.unlink()
-    with pytest.raises(DataError, match="there is no such file"):
+    with pytest.raises(DataError, match="does not exist"):
         train(run)
     assert read_state(run)["reason"].startswith(f"{file}: does not exist.")
 
