@@ -31,9 +31,9 @@ def test_background_run_survives_ctrl_c_and_can_be_cancelled(desk: Desk) -> None
     os.killpg(submitter.pid, signal.SIGINT)  # like Ctrl-C in a terminal
     _, err = submitter.communicate(timeout=20)
     assert submitter.returncode == 130
-    assert "The run goes on" in err and f"hpc-dl logs {run.name} --follow" in err
+    assert "The run continues" in err and f"hpc-dl logs {run.name} --follow" in err
     assert desk.json("status", "latest")[0]["state"] == "running"
-    assert "asked to stop" in desk.run("cancel", run.name).stderr
+    assert "stop requested" in desk.run("cancel", run.name).stderr
     wait_until(lambda: desk.json("status", run.name)[0]["state"] == "cancelled", "the run is cancelled", 30)
     assert "had already ended (cancelled)" in desk.run("cancel", run.name).stderr
 
