@@ -200,7 +200,7 @@ def test_balanced_uses_training_counts() -> None:
     assert loss(LABELS, OUTPUTS, targets, counts=[12, 24, 4], class_weights="balanced") == pytest.approx(by_list)
 
 
-REMEDY = "(got 'balanced'). Give the weights as a list"
+REMEDY = "(got 'balanced'). Set the weights as a list"
 
 
 @pytest.mark.parametrize(
