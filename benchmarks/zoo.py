@@ -197,7 +197,7 @@ _HEAD = [
 
 def page(results: dict[str, Any]) -> str:
     """Return the text of docs/zoo.md."""
-    machines = sorted({found["machine"]["processor"] for found in results.values() if "machine" in found})
+    machines = sorted({entry["machine"]["processor"] for entry in results.values() if "machine" in entry})
     lines = [
         "# The zoo",
         "",

@@ -81,18 +81,18 @@ def main() -> int:
         "oldest": [*[pin for pin in map(oldest, needed) if not (TORCH and pin.startswith("torch=="))], *torch],
         "newest": [*[str(requirement) for requirement in needed], *torch],
     }
-    outcomes, found = {}, {}
+    outcomes, versions_by_plan = {}, {}
     for name, packages in plans.items():
         print(f"Building the environment with the {name} versions …", flush=True)
         python = install(name, packages)
-        found[name] = versions(python, names)
+        versions_by_plan[name] = versions(python, names)
         outcomes[name] = quick_tests(python)
         print(f"{name}: {outcomes[name]}", flush=True)
-    write_page(found, outcomes)
+    write_page(versions_by_plan, outcomes)
     return any("failed" in outcome or "error" in outcome for outcome in outcomes.values())
 
 
-def write_page(found: dict[str, dict[str, str]], outcomes: dict[str, str]) -> None:
+def write_page(versions_by_plan: dict[str, dict[str, str]], outcomes: dict[str, str]) -> None:
     """Record versions and outcomes."""
     lines = [
         "# Compatibility",
@@ -105,7 +105,10 @@ def write_page(found: dict[str, dict[str, str]], outcomes: dict[str, str]) -> No
         "| --- | --- | --- |",
         f"| outcome | {outcomes['oldest']} | {outcomes['newest']} |",
     ]
-    lines += [f"| {name} | {found['oldest'][name]} | {found['newest'][name]} |" for name in found["oldest"]]
+    lines += [
+        f"| {name} | {versions_by_plan['oldest'][name]} | {versions_by_plan['newest'][name]} |"
+        for name in versions_by_plan["oldest"]
+    ]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -133,8 +133,10 @@ def _check_targets(data: DataSpec) -> None:
     field, target = data.inputs[0], data.targets[0]
     faults = []
     if field.ragged != target.ragged:
-        which = "inputs differ in length but targets do" if field.ragged else "targets differ in length but inputs do"
-        faults.append(Fault("data.targets", f"{which} not, in {data.file}", remedy="store one target per step"))
+        mismatch = (
+            "inputs differ in length but targets do" if field.ragged else "targets differ in length but inputs do"
+        )
+        faults.append(Fault("data.targets", f"{mismatch} not, in {data.file}", remedy="store one target per step"))
     elif data.task in PER_POSITION:
         expected = () if field.ragged else field.shape[-1:] if data.input_kind == "series" else field.shape[:1]
         if target.shape != expected:

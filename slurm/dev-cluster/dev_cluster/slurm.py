@@ -65,16 +65,16 @@ def controller_answers(cluster: Cluster) -> bool:
 
 def accounting_knows_cluster(cluster: Cluster, *, with_port: bool) -> bool:
     """Whether slurmdbd knows the cluster and, if ``with_port``, the running slurmctld's port."""
-    answer = run_client(cluster, "sacctmgr", "-nP", "list", "cluster", "format=cluster,controlport")
+    response = run_client(cluster, "sacctmgr", "-nP", "list", "cluster", "format=cluster,controlport")
     port = cluster.settings.base_port if with_port else r"\d+"
-    return re.search(rf"^dev\|{port}$", answer.stdout, re.MULTILINE) is not None
+    return re.search(rf"^dev\|{port}$", response.stdout, re.MULTILINE) is not None
 
 
 def node_states(cluster: Cluster) -> dict[str, Node]:
     """Return the nodes by name, as slurmctld knows them; empty if it does not respond."""
     nodes = {}
-    answer = run(["scontrol", "-o", "show", "node"], {**cluster.environment, "TZ": "UTC0"})
-    for line in answer.stdout.splitlines():
+    response = run(["scontrol", "-o", "show", "node"], {**cluster.environment, "TZ": "UTC0"})
+    for line in response.stdout.splitlines():
         facts = dict(re.findall(r"(NodeName|State|SlurmdStartTime|Reason)=(.+?)(?= \w+=|$)", line))
         if {"NodeName", "State"} <= facts.keys():
             started = facts.get("SlurmdStartTime", "")
@@ -95,6 +95,6 @@ def version() -> tuple[int, int]:
 
     Until then slurmctld reports the state of the previous one.
     """
-    answer = run(["slurmd", "-V"], {"PATH": SYSTEM_PATH}).stdout
-    match = re.search(r"(\d+)\.(\d+)", answer)
+    response = run(["slurmd", "-V"], {"PATH": SYSTEM_PATH}).stdout
+    match = re.search(r"(\d+)\.(\d+)", response)
     return (int(match[1]), int(match[2])) if match else (0, 0)
