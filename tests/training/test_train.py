@@ -228,6 +228,6 @@ def test_each_attempt_has_its_own_journal_file(tmp_path: Path, image_file: Path)
     ],
     ids=["short-warm-up", "long-warm-up"],
 )
-def test_hint_at_a_long_warm_up(tmp_path: Path, image_file: Path, schedule: dict[str, Any], message: str) -> None:
+def test_log_mentions_a_long_warm_up(tmp_path: Path, image_file: Path, schedule: dict[str, Any], message: str) -> None:
     log = trained(tmp_path, image_file, schedule=schedule).log(0).read_text()
     assert ("warm-up" in log) == bool(message) and message in log

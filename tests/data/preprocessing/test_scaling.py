@@ -64,7 +64,7 @@ def test_center_keeps_the_deviation(foreign_file: MakeFile) -> None:
     np.testing.assert_allclose(scaled.std((0, 2, 3)), FLOATS.std((0, 2, 3), ddof=1), atol=1e-3)
 
 
-def test_none_only_converts(foreign_file: MakeFile) -> None:
+def test_scaling_none_only_converts_the_type(foreign_file: MakeFile) -> None:
     integers = np.full((40, 6), 200, np.uint8)
     assert torch.equal(fitted(foreign_file, integers, "none")(torch.from_numpy(integers)), torch.full((40, 6), 200.0))
 
