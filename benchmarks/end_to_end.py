@@ -1,4 +1,4 @@
-"""The speed of whole trainings on Fashion-MNIST: hpc_dl, a loop by hand, and the usual script.
+"""The speed of whole trainings on Fashion-MNIST: hpc_dl, a hand-written loop, a usual script.
 
 ``python -m benchmarks.end_to_end`` writes benchmarks/end_to_end.json and a section of
 docs/benchmarks.md. ``--quick`` trains for a few steps; its results go to ``--json FILE`` only.

@@ -28,7 +28,7 @@ TORCH = os.environ.get("HPC_DL_COMPAT_TORCH", "")
 
 
 def requirements() -> list[Requirement]:
-    """What pyproject.toml asks for, with the extras that the tests use."""
+    """The requirements in pyproject.toml, with the extras that the tests use."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     listed = [*project["dependencies"], *extras["pack"], *extras["baseline"], *extras["onnx"]]

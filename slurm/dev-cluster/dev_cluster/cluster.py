@@ -127,9 +127,10 @@ def prepare_state_folder(path: pathlib.Path) -> None:
 
 
 def require_cluster(cluster: Cluster) -> None:
-    """The file that takes stdout and stderr of a daemon.
+    """Check that `up` has run.
 
-    Slurm's daemons write their logs themselves.
+    Raises:
+        Fault: it never has.
     """
     if not cluster.exists:
         raise Fault(f"no cluster in {cluster.folder}: `{command()} up` creates one")

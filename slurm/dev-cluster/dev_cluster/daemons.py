@@ -102,7 +102,7 @@ def pid_of(cluster: Cluster, name: str) -> int | None:
 
 
 def start(cluster: Cluster, daemon: Daemon) -> bool:
-    """Start a daemon in a session of its own, unless it runs; return whether it was started."""
+    """Start a daemon in a separate session, unless it runs; return whether it was started."""
     if pid_of(cluster, daemon.name):
         return False
     wait_until(lambda: time.time() >= daemon.not_before, 2)

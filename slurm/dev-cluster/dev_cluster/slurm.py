@@ -1,4 +1,4 @@
-"""Questions to the cluster's Slurm: does the controller answer, and how are the nodes?"""
+"""Queries to the cluster's Slurm: whether its daemons respond, and the state of its nodes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run_client(cluster: Cluster, *argv: str, timeout_s: float = 15) -> subproces
     return done
 
 
-def controller_answers(cluster: Cluster) -> bool:
+def controller_responds(cluster: Cluster) -> bool:
     """Whether slurmctld responds; without munged, Slurm's commands would retry for long."""
     alive = pid_of(cluster, "munged") and pid_of(cluster, "slurmctld")
     return bool(alive) and "is UP" in run_client(cluster, "scontrol", "ping").stdout
@@ -91,10 +91,7 @@ def has_registered(cluster: Cluster, name: str, node: Node) -> bool:
 
 
 def version() -> tuple[int, int]:
-    """Whether the running slurmd of a node has registered.
-
-    Until then slurmctld reports the state of the previous one.
-    """
+    """Return the version of Slurm, such as (22, 5); (0, 0) if it is unknown."""
     response = run(["slurmd", "-V"], {"PATH": SYSTEM_PATH}).stdout
     match = re.search(r"(\d+)\.(\d+)", response)
     return (int(match[1]), int(match[2])) if match else (0, 0)
