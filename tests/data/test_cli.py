@@ -116,7 +116,7 @@ def test_verify_finds_infinite_inputs(tmp_path: Path) -> None:
         task="regression",
         license="MIT",
     )
-    with pytest.raises(DataError, match=r"x.h5:/train/inputs: holds 1 infinite values"):
+    with pytest.raises(DataError, match=r"x.h5:/train/inputs: contains 1 infinite values"):
         run("verify", tmp_path / "x.h5")
 
 
