@@ -1,4 +1,4 @@
-"""The speed of whole trainings on Fashion-MNIST: hpc_dl, a loop by hand, and the usual script.
+"""The speed of whole trainings on Fashion-MNIST: hpc_dl, a hand-written loop, a usual script.
 
 ``python -m benchmarks.end_to_end`` writes benchmarks/end_to_end.json and a section of
 docs/benchmarks.md. ``--quick`` trains for a few steps; its results go to ``--json FILE`` only.
@@ -161,11 +161,11 @@ def by_hpc_dl(network: str, file: Path, steps: int, folder: Path) -> list[float]
     rows = [row for row in read_journal(run / "journal") if "train/samples_per_s" in row]
     rates = []
     for epoch in range(EPOCHS):
-        of_epoch = [row for row in rows if epoch * steps < row["step"] <= (epoch + 1) * steps]
+        epoch_rows = [row for row in rows if epoch * steps < row["step"] <= (epoch + 1) * steps]
         # A row has the rate since the row before. Its time would serve as well, except in the last
         # row, which is written after the validation.
         intervals = [
-            (row["step"] - before["step"], row["train/samples_per_s"]) for before, row in itertools.pairwise(of_epoch)
+            (row["step"] - before["step"], row["train/samples_per_s"]) for before, row in itertools.pairwise(epoch_rows)
         ]
         rates.append(sum(done for done, _ in intervals) / sum(done / rate for done, rate in intervals))
     return rates

@@ -184,10 +184,10 @@ def larger_than_memory(
         largest = 0
         for _ in range(rounds):
             for name, bound in (("within", limit), ("without", None)):
-                answer, anonymous = run_in_fresh_process(context, read_epoch, bound, folder, data, layout)
-                rates[name].append(answer["bytes_per_s"])
+                outcome, anonymous = run_in_fresh_process(context, read_epoch, bound, folder, data, layout)
+                rates[name].append(outcome["bytes_per_s"])
                 if bound:
-                    results["how"], largest = answer["how"], max(largest, anonymous)
+                    results["how"], largest = outcome["how"], max(largest, anonymous)
         hdf5_file(folder, data, layout).unlink()
         results["layouts"][layout] = {name: statistics.median(values) for name, values in rates.items()}
         results["layouts"][layout]["most_anonymous_bytes"] = largest

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
-PAGE = FOLDER.parent / "docs" / "benchmarks.md"
+PAGE = FOLDER.parent / "docs" / "reference" / "benchmarks.md"
 _HEAD = "# Benchmarks\n\n*Written by `make bench`.*\n"
 
 #: Name of the JSON file → title of the section, module with its `section(results)`.

@@ -1,4 +1,4 @@
-"""The time that the commands which need no torch take to answer.
+"""The run time of the commands that need no torch.
 
 ``python -m benchmarks.startup`` writes benchmarks/startup.json and a section of docs/benchmarks.md.
 """

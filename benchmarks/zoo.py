@@ -28,7 +28,7 @@ from hpc_dl.config import yaml
 PROJECT = Path(__file__).parent.parent
 FIGURES = Path(__file__).with_name("zoo.yaml")
 RESULTS = results_file("zoo")
-PAGE = PROJECT / "docs" / "zoo.md"
+PAGE = PROJECT / "docs" / "reference" / "zoo.md"
 SEEDS = 3
 _HPC_DL = [sys.executable, "-c", "from hpc_dl.cli.main import main; main()"]
 
@@ -197,7 +197,7 @@ _HEAD = [
 
 def page(results: dict[str, Any]) -> str:
     """Return the text of docs/zoo.md."""
-    machines = sorted({found["machine"]["processor"] for found in results.values() if "machine" in found})
+    machines = sorted({entry["machine"]["processor"] for entry in results.values() if "machine" in entry})
     lines = [
         "# The zoo",
         "",

@@ -17,7 +17,7 @@ _ABSENT = object()
 
 @dataclass(frozen=True)
 class Fault:
-    """One mistake of the user; ``str()`` describes it in one line that is safe to print.
+    """One user error; ``str()`` describes it in one line that is safe to print.
 
     Attributes:
         where: the dotted path of a configuration key (``optimizer.lr``), a file, or

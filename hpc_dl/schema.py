@@ -146,7 +146,7 @@ def _fault(section: type[Section], where: str, detail: Any) -> Fault:
             "must be a mapping of keys to values",
             value=detail["input"],
             allowed=", ".join(field_names(expected_section)) if expected_section else "",
-            remedy="leave it out for the default" if detail["input"] is None else "",
+            remedy="omit it for the default" if detail["input"] is None else "",
         )
     if kind in _PROBLEMS:
         message = _PROBLEMS[kind].format(**{key: _number(bound) for key, bound in context.items()})

@@ -1,7 +1,7 @@
 """Run the quick tests with the oldest and with the newest allowed versions of every dependency.
 
-``make compat`` builds one environment for each in ``.compat/`` and writes the outcome, with its date,
-to docs/reference/compatibility.md.
+``make compat`` builds one environment for each in ``.compat/`` and writes the outcome, with its
+date, to docs/reference/compatibility.md.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ PAGE = PROJECT / "docs" / "reference" / "compatibility.md"
 # Tools of the tests, in any version.
 TOOLS = ["pytest", "pytest-timeout", "pytest-xdist", "hatchling", "mkdocs-material", "mkdocstrings[python]"]
 MARKS = "not slurm and not container and not slow"
-# Newer CPU builds of torch are not to be had everywhere; the other environment takes what pip finds.
+# Newer CPU builds of torch are not available everywhere; the other environment takes the newest.
 TORCH = os.environ.get("HPC_DL_COMPAT_TORCH", "")
 
 
 def requirements() -> list[Requirement]:
-    """What pyproject.toml asks for, with the extras that the tests use."""
+    """The requirements in pyproject.toml, with the extras that the tests use."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     listed = [*project["dependencies"], *extras["pack"], *extras["baseline"], *extras["onnx"]]
@@ -81,18 +81,18 @@ def main() -> int:
         "oldest": [*[pin for pin in map(oldest, needed) if not (TORCH and pin.startswith("torch=="))], *torch],
         "newest": [*[str(requirement) for requirement in needed], *torch],
     }
-    outcomes, found = {}, {}
+    outcomes, versions_by_plan = {}, {}
     for name, packages in plans.items():
         print(f"Building the environment with the {name} versions …", flush=True)
         python = install(name, packages)
-        found[name] = versions(python, names)
+        versions_by_plan[name] = versions(python, names)
         outcomes[name] = quick_tests(python)
         print(f"{name}: {outcomes[name]}", flush=True)
-    write_page(found, outcomes)
+    write_page(versions_by_plan, outcomes)
     return any("failed" in outcome or "error" in outcome for outcome in outcomes.values())
 
 
-def write_page(found: dict[str, dict[str, str]], outcomes: dict[str, str]) -> None:
+def write_page(versions_by_plan: dict[str, dict[str, str]], outcomes: dict[str, str]) -> None:
     """Record versions and outcomes."""
     lines = [
         "# Compatibility",
@@ -105,7 +105,10 @@ def write_page(found: dict[str, dict[str, str]], outcomes: dict[str, str]) -> No
         "| --- | --- | --- |",
         f"| outcome | {outcomes['oldest']} | {outcomes['newest']} |",
     ]
-    lines += [f"| {name} | {found['oldest'][name]} | {found['newest'][name]} |" for name in found["oldest"]]
+    lines += [
+        f"| {name} | {versions_by_plan['oldest'][name]} | {versions_by_plan['newest'][name]} |"
+        for name in versions_by_plan["oldest"]
+    ]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Fixtures that need the real thing, and skip (in CI: fail) with the reason when it cannot be had."""
+"""Fixtures that need real services; without them a test is skipped, or fails in CI."""
 
 import os
 import re
@@ -15,8 +15,7 @@ _CLUSTER = PROJECT / "slurm" / "dev-cluster" / "cluster"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Parallel workers: all that shares the development cluster stays in one, for some of it takes
-    nodes down."""
+    """Run all tests of the development cluster in one worker, since some take nodes down."""
     for item in items:
         if item.get_closest_marker("slurm"):
             item.add_marker(pytest.mark.xdist_group("slurm"))

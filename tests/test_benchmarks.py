@@ -85,18 +85,19 @@ def test_preemption_times_steps_stops_and_starts(tmp_path: Path) -> None:
     assert checkpoint["ours_s"] > 0 and checkpoint["verify_s"] > 0
 
 
-def test_a_reader_is_compared_with_the_fastest_of_the_others_in_each_round() -> None:
+def test_reader_is_compared_with_the_fastest_other_of_each_round() -> None:
     rounds = {"own": [10.0, 10.0, 12.0], "one": [1.0, 5.0, 2.0], "other": [2.0, 4.0, 3.0]}
     assert floors.speed_ratio(rounds, "own", ["one", "other"]) == 4.0  # of 5, 2 and 4
     assert floors.speed_ratio(rounds, "own", ["absent"]) is None
 
 
-def test_the_page_shows_the_recorded_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_shows_the_recorded_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "benchmarks.md"
     copy.write_text(page.PAGE.read_text())
     monkeypatch.setattr(page, "PAGE", copy)
     page.main()
-    assert copy.read_text() == (PROJECT / "docs" / "benchmarks.md").read_text(), "run `python -m benchmarks.page`"
+    expected = (PROJECT / "docs" / "reference" / "benchmarks.md").read_text()
+    assert copy.read_text() == expected, "run `python -m benchmarks.page`"
 
 
 def test_benchmarks_do_not_import_the_tests() -> None:

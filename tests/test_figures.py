@@ -23,7 +23,7 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("config", [name for name, figure in figures().items() if figure.fast])
-def test_a_shipped_experiment_reaches_its_figure(config: str, data_folder: Path, tmp_path: Path) -> None:
+def test_shipped_experiment_reaches_its_recorded_result(config: str, data_folder: Path, tmp_path: Path) -> None:
     try:
         sources.ensure(config.partition("-")[2], data_folder)
     except DataError as error:
@@ -48,7 +48,7 @@ def test_a_shipped_experiment_reaches_its_figure(config: str, data_folder: Path,
     )
 
 
-def test_every_config_has_a_figure() -> None:
+def test_every_config_has_a_recorded_result() -> None:
     assert {figure.config for figure in figures().values()} == {
         path.stem for path in (PROJECT / "configs").glob("*.yaml")
     }
@@ -60,7 +60,7 @@ def test_every_architecture_and_every_source_has_a_config() -> None:
     assert {source for _, _, source in pairs} == set(sources.names())
 
 
-def test_the_page_shows_the_recorded_results() -> None:
+def test_page_shows_the_recorded_results() -> None:
     results = json.loads(RESULTS.read_text())
     assert PAGE.read_text() == page(results), "run `python -m benchmarks.zoo --page`"
     assert set(results) <= set(figures())

@@ -41,7 +41,7 @@ def use_parts(monkeypatch: pytest.MonkeyPatch, measured: list[str], *names: str,
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_rehearsal_runs_every_part_without_optional_packages(tmp_path: Path) -> None:
+def test_rehearsal_runs_every_part_without_optional_packages(tmp_path: Path) -> None:
     for name in OPTIONAL:
         (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} is not installed')\n")
     file = tmp_path / "gpu.json"
@@ -66,9 +66,7 @@ def test_the_rehearsal_runs_every_part_without_optional_packages(tmp_path: Path)
     assert "\n".join(section(results)) in done.stdout
 
 
-def test_a_part_in_the_file_is_not_measured_again(
-    setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recorded_part_is_not_measured_again(setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, measured = tmp_path / "gpu.json", []
     use_parts(monkeypatch, measured, "one", "two")
     assert gpu.measure_parts(file, setting, 100, again=False) == []
@@ -80,7 +78,7 @@ def test_a_part_in_the_file_is_not_measured_again(
     assert json.loads(file.read_text())["parts"] == {name: {"value": 1} for name in ("one", "two", "three")}
 
 
-def test_a_failed_part_does_not_stop_the_others(
+def test_failed_part_does_not_stop_the_others(
     setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, measured = tmp_path / "gpu.json", []
@@ -90,7 +88,7 @@ def test_a_failed_part_does_not_stop_the_others(
     assert "out of memory" in capsys.readouterr().err
 
 
-def test_no_part_starts_that_would_exceed_the_time(
+def test_part_that_would_exceed_the_time_does_not_start(
     setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[str] = []
@@ -103,7 +101,7 @@ def test_all_parts_fit_into_eight_minutes() -> None:
     assert sum(part.seconds for part in gpu.all_parts().values()) <= gpu.BUDGET_S == 480
 
 
-def test_it_refuses_without_a_gpu() -> None:
+def test_benchmark_is_refused_without_a_gpu() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.gpu"],
         cwd=PROJECT,

@@ -30,14 +30,14 @@ def test_runs_with_faults_are_identical_to_undisturbed_ones(tmp_path: Path) -> N
     assert not any(row["most_steps_lost"] for row in stops), stops
 
 
-def test_the_seed_determines_the_faults() -> None:
+def test_seed_determines_the_faults() -> None:
     def faults(seed: int) -> list[object]:
         return list(itertools.islice(schedule(seed), 40))
 
     assert faults(1) == faults(1) != faults(2)
 
 
-def test_the_schedule_has_every_fault_and_every_moment() -> None:
+def test_schedule_has_every_fault_and_every_moment() -> None:
     planned = [fault for _, faults in itertools.islice(schedule(1), 40) for fault in faults]
     assert {fault.fault for fault in planned} == set(FAULTS)
     assert {fault.moment for fault in planned} == set(MOMENTS)

@@ -57,17 +57,17 @@ class ReaderProcess:
         """Return the samples per second of a turn.
 
         Raises:
-            RuntimeError: the reader failed or does not answer.
+            RuntimeError: the reader failed or does not respond.
         """
         self._connection.send((data, seconds))
-        answer = self._connection.recv() if self._connection.poll(TIMEOUT_S) else "does not answer"
+        answer = self._connection.recv() if self._connection.poll(TIMEOUT_S) else "does not respond"
         if isinstance(answer, str):
             self.end()
             raise RuntimeError(f"{self.name} on {data.name}: {answer}")
         return float(answer)
 
     def end(self) -> None:
-        """Ask the process to end; after 5 s kill it and its workers."""
+        """Request the process to end; after 5 s kill it and its workers."""
         with suppress(OSError):  # it may have ended
             self._connection.send(None)
         self._process.join(5.0)
@@ -172,7 +172,7 @@ def run_in_fresh_process(context: ForkServerContext, work: Callable[..., Any], *
         Its result, and the largest anonymous memory of the process, in bytes, that was observed.
 
     Raises:
-        RuntimeError: it failed or does not answer.
+        RuntimeError: it failed or does not respond.
     """
     connection, connection_of_process = context.Pipe()
     process = context.Process(target=_send_result, args=(connection_of_process, work, args))
@@ -183,7 +183,7 @@ def run_in_fresh_process(context: ForkServerContext, work: Callable[..., Any], *
         largest = max(largest, anonymous_bytes(process.pid))
         if time.monotonic() > deadline:
             process.kill()
-            raise RuntimeError(f"{work.__name__}{args} does not answer")
+            raise RuntimeError(f"{work.__name__}{args} does not respond")
     answer = connection.recv()
     process.join()
     if isinstance(answer, str):

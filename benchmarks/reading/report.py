@@ -80,7 +80,7 @@ def _rates(results: dict[str, Any]) -> list[str]:
 
 def _from_the_disk(cold: dict[str, Any]) -> list[str]:
     readers = next(iter(cold.values()))["bytes_per_s"]
-    rows = [[name, *[f"{1e-6 * found['bytes_per_s'][name]:,.0f}" for found in cold.values()]] for name in readers]
+    rows = [[name, *[f"{1e-6 * speeds['bytes_per_s'][name]:,.0f}" for speeds in cold.values()]] for name in readers]
     text = (
         "MB/s of one epoch after the file was evicted from the page cache. Opening counts unless the name excludes it."
     )

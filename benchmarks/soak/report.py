@@ -31,24 +31,24 @@ def by_kind(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """Return a row for each kind of fault."""
     rows = []
     for name, fault in FAULTS.items():
-        of_kind = [trial for trial in trials if trial.shot.fault == name]
-        limits = [promised_steps(fault, trial.configuration) for trial in of_kind]
+        trials_of_kind = [trial for trial in trials if trial.shot.fault == name]
+        limits = [promised_steps(fault, trial.configuration) for trial in trials_of_kind]
         # Steps that a full disk cost in the same attempt are not due to this fault.
         lost = [
             trial.lost
-            for trial, limit in zip(of_kind, limits, strict=True)
+            for trial, limit in zip(trials_of_kind, limits, strict=True)
             if trial.lost is not None and (limit is None or allowed_steps(trial, trials) is not None)
         ]
         bounds = [limit for limit in limits if limit is not None]
         rows.append(
             {
                 "fault": name,
-                "tries": len(of_kind),
-                "survived": sum(trial.survived for trial in of_kind),
+                "tries": len(trials_of_kind),
+                "survived": sum(trial.survived for trial in trials_of_kind),
                 "most_steps_lost": max(lost, default=None),
                 "promised": max(bounds) if bounds and fault.ends else None,
-                "identical": sum(trial.identical for trial in of_kind),
-                "problems": [describe(trial) for trial in of_kind if trial.problem],
+                "identical": sum(trial.identical for trial in trials_of_kind),
+                "problems": [describe(trial) for trial in trials_of_kind if trial.problem],
             }
         )
     return rows

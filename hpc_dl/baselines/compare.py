@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc_dl.atomic_files import read_json
-from hpc_dl.baselines.fitting import TASKS_WITH_BASELINES, fit_baselines, no_baseline
+from hpc_dl.baselines.fitting import TASKS_WITH_BASELINES, fit_baselines, no_baseline_error
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
@@ -22,7 +22,7 @@ from hpc_dl.learning.task import Task
 from hpc_dl.runs import baselines
 from hpc_dl.runs.folder import all_runs
 
-# Quantiles of Student's t for a two-sided interval of 95 %, by degrees of freedom (Student, 1908).
+# Quantiles of Student's t for a two-sided interval of 95%, by degrees of freedom (Student, 1908).
 _T = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 _NORMAL = 1.96
 # Keys in which two runs of the same network may differ.
@@ -37,7 +37,7 @@ _DECISIVE_METRIC = {
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and half the width of its 95 % confidence interval; NaN for a single value."""
+    """The mean and half the width of its 95% confidence interval; NaN for a single value."""
     if len(values) < 2:
         return values[0], math.nan
     degrees = len(values) - 1
@@ -67,7 +67,7 @@ def compare(
     """
     data = open_spec(experiment.data, data_dir)
     if data.task not in TASKS_WITH_BASELINES:
-        raise no_baseline(data.task)
+        raise no_baseline_error(data.task)
     section = experiment.data.model_copy(update={"source": None, "file": data.file})
     unweighted = experiment.loss.model_copy(update={"class_weights": "none"})  # only the metrics are compared
     task = Task(unweighted, data, experiment.metrics)

@@ -42,10 +42,10 @@ def fit_baselines(task: Task, batches: HDF5DataModule, seeds: int, say: Callable
     elif data.task in TASKS_WITH_BASELINES:
         yield from _fit_sklearn_models(task, batches, seeds, say)
     else:
-        raise no_baseline(data.task)
+        raise no_baseline_error(data.task)
 
 
-def no_baseline(task: TaskName) -> ConfigError:
+def no_baseline_error(task: TaskName) -> ConfigError:
     """The error for a task without baselines."""
     return ConfigError.at("data.task", "has no baseline", value=task, allowed=", ".join(TASKS_WITH_BASELINES))
 

@@ -90,7 +90,7 @@ def make(
     if as_json:
         emit({"source": source, "file": str(path.absolute()), "made": made})
     else:
-        print(f"{path}: {'made' if made else 'exists already (--force makes it again)'}, {loaded.size}")
+        print(f"{path}: {'made' if made else 'already exists (--force makes it again)'}, {loaded.size}")
 
 
 def inspect(file: File, data: DataDir = None, as_json: AsJson = False) -> None:

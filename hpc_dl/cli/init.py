@@ -64,7 +64,7 @@ def create_project(folder: Path) -> list[str]:
     texts = {name: source.read_text(encoding="utf-8") for name, source in sources.items()}
     if existing := [name for name in texts if (folder / name).exists() or (folder / name).is_symlink()]:
         raise ConfigError.at(
-            folder, f"already holds {', '.join(existing)}", remedy="name another folder: hpc-dl init DIR"
+            folder, f"already contains {', '.join(existing)}", remedy="choose another folder: hpc-dl init DIR"
         )
     written: list[Path] = []
     try:
@@ -76,6 +76,6 @@ def create_project(folder: Path) -> list[str]:
         for path in written:
             path.unlink(missing_ok=True)
         raise ConfigError.at(
-            folder, f"cannot be written to: {error.strerror}", remedy="name a folder that you can write to"
+            folder, f"cannot be written to: {error.strerror}", remedy="choose a folder that you can write to"
         ) from None
     return list(texts)

@@ -47,12 +47,12 @@ def logs(
     if follow:
         state = ""
         try:
-            for news in follow_run(run, rank):
-                if isinstance(news, str):
-                    print(news, flush=True)
+            for update in follow_run(run, rank):
+                if isinstance(update, str):
+                    print(update, flush=True)
                 else:
-                    state = news["state"]
-                    say(f"[{news['state']}] {news.get('reason', '')}".rstrip())
+                    state = update["state"]
+                    say(f"[{update['state']}] {update.get('reason', '')}".rstrip())
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         if state == "stopped":

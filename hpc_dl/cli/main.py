@@ -80,7 +80,7 @@ def _options(
 def main() -> None:
     """Run a command and exit with its status.
 
-    Every mistake of the user is one line on stderr and exit status 2, without a traceback.
+    Every user error is one line on stderr and exit status 2, without a traceback.
     """
     try:
         exit_status = app(prog_name="hpc-dl", standalone_mode=False)

@@ -96,12 +96,12 @@ def parameters_of(section: type[Section], defaults: Section | None = None) -> li
     Returns:
         Rows as from :func:`describe`, without the key ``name``.
     """
-    from pydantic import BaseModel
+    from hpc_dl.schema import Section
 
     rows = describe(section)
     for row, key in zip(rows, section.model_fields, strict=True):
         row["default"] = row["default"] if defaults is None else getattr(defaults, key)
-    subsections = [row for row in rows if isinstance(row["default"], BaseModel)]
+    subsections = [row for row in rows if isinstance(row["default"], Section)]
     nested = [
         inner | {"parameter": f"{row['parameter']}.{inner['parameter']}"}
         for row in subsections

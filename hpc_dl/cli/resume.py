@@ -61,7 +61,7 @@ def resume(
         raise RunError.at(
             run.name,
             "was started by slurm/train.sbatch, which has no site profile to submit it again with",
-            remedy="name one with --site NAME, or train here with --here",
+            remedy="specify one with --site NAME, or train here with --here",
         )
     experiment = apply_changes(run, [*(overrides or []), *(allocation_overrides() if foreground else [])])
     profile = sites.load(site or (str(run.site) if run.site.exists() else None))

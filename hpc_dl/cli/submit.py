@@ -68,7 +68,7 @@ def submit(
         reason = "The site profile has `scheduler: local`" if local else "This machine has no Slurm (no sbatch)"
         say(f"{reason}: the run starts in the background of this machine.")
     run = prepare(experiment, runs=runs_dir, data_dir=data_dir, command=sys.argv, say=say)
-    if warning := signal_lead.shortage(
+    if warning := signal_lead.time_limit_warning(
         experiment.resources.minutes, signal_lead.required_lead_s(runs_dir, experiment.name)
     ):
         say(f"hpc-dl: {warning}")
@@ -112,12 +112,12 @@ def _follow_until_end(run: RunFolder, as_json: bool, from_now: bool) -> None:
 
     last: dict[str, Any] = {}
     try:
-        for news in follow_run(run, from_now=from_now):
-            if isinstance(news, str):
-                say(news)
+        for update in follow_run(run, from_now=from_now):
+            if isinstance(update, str):
+                say(update)
             else:
-                last = news
-                say(f"[{news['state']}] {news.get('reason', '')}".rstrip())
+                last = update
+                say(f"[{update['state']}] {update.get('reason', '')}".rstrip())
     except KeyboardInterrupt:
         follow, stop = f"hpc-dl logs {run.cli_name} --follow", f"hpc-dl cancel {run.cli_name}"
         say(f"\nThe run continues. Follow it with `{follow}`, stop it with `{stop}`.")

@@ -91,7 +91,7 @@ def apply_changes(run: RunFolder, changes: list[str]) -> Experiment:
     faults = [
         Fault(
             key,
-            "cannot change within a run, whose result would belong to neither the old experiment nor the new one",
+            "cannot change within a run: the result would belong to neither experiment",
             value=value,
             allowed=f"{before}; keys that may change: {', '.join(_CHANGEABLE)}",
             remedy="start a new run with `hpc-dl train` or `hpc-dl submit`",

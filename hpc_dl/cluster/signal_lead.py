@@ -66,7 +66,7 @@ def granted_lead_s(minutes: int, required_s: int = DEFAULT_LEAD_S) -> int:
     return min(required_s, 30 * minutes)
 
 
-def shortage(minutes: int, required_s: int) -> str:
+def time_limit_warning(minutes: int, required_s: int) -> str:
     """Return a warning if half of the time limit is less than the required lead, else "".
 
     Args:

@@ -142,9 +142,11 @@ class SiteProfile(Section):
         cpus_per_node = requested.ranks_per_node * requested.cpus_per_gpu
         faults = []
 
-        def compare(where: str, amount: float, limit: float | None, value: object, allowed: object, what: str) -> None:
+        def compare(
+            where: str, amount: float, limit: float | None, value: object, allowed: object, resource: str
+        ) -> None:
             if limit is not None and amount > limit:
-                faults.append(Fault(where, f"more {what} than this site allows", value, f"at most {allowed}"))
+                faults.append(Fault(where, f"more {resource} than this site allows", value, f"at most {allowed}"))
 
         compare("resources.nodes", requested.nodes, limits.nodes, requested.nodes, limits.nodes, "nodes")
         compare(

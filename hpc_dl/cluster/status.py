@@ -181,7 +181,7 @@ def _stopped(run: RunFolder, job: dict[str, Any], own: dict[str, Any], job_state
         return {"state": job_state, "reason": reason}
     if reason == NO_RESPONSE:
         return {"state": "stopped", "reason": reason}
-    stop_reason = str(own.get("reason", "it was asked to stop"))
+    stop_reason = str(own.get("reason", "it received a stop request"))
     with suppress(FileNotFoundError):
         message = " ".join(refusal_file(run).read_text(encoding="utf-8", errors="replace").split())
         stop_reason += f"; Slurm refused to requeue it: {message}"

@@ -89,12 +89,12 @@ def uses_slurm(site: SiteProfile) -> bool:
     Raises:
         ClusterError: the profile requires Slurm, but this machine has none.
     """
-    found = shutil.which("sbatch") is not None
-    if site.scheduler == "slurm" and not found:
+    has_sbatch = shutil.which("sbatch") is not None
+    if site.scheduler == "slurm" and not has_sbatch:
         raise ClusterError.at(
             "sbatch", "was not found, but the site's scheduler is slurm", remedy="submit on a login node of the cluster"
         )
-    return found and site.scheduler != "local"
+    return has_sbatch and site.scheduler != "local"
 
 
 def _sbatch(run: RunFolder, experiment: Experiment, site: SiteProfile, data_dir: Path | None) -> str:

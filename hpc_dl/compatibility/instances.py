@@ -1,6 +1,6 @@
-"""The smallest instances of other packages' classes, to look up attributes that only instances
-have.
+"""The smallest instances of other packages' classes, on which attributes are looked up.
 
+Some attributes exist on instances only, not on the class.
 Nothing is imported before an instance is built.
 """
 

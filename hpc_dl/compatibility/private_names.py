@@ -93,7 +93,7 @@ PRIVATE_NAMES: tuple[PrivateNames, ...] = (
     PrivateNames("pytorch-lightning", "save a checkpoint", ("Trainer():_checkpoint_connector.dump_checkpoint",)),
     PrivateNames(
         "pytorch-lightning",
-        "restore what self.log has gathered in an epoch",
+        "restore what self.log has accumulated in an epoch",
         (
             *_each(_RESULT, "_Metadata.sync _Sync.should _ResultCollection.log _ResultMetric"),
             *_each("_Metadata():", "fx name reduce_fx _sync"),
@@ -109,7 +109,7 @@ PRIVATE_NAMES: tuple[PrivateNames, ...] = (
     ),
     PrivateNames(
         "pytorch-lightning",
-        "rebuild DDP's buckets before a resumed training goes on",
+        "rebuild DDP's buckets before a resumed training continues",
         (
             "pytorch_lightning.trainer.call:_call_strategy_hook",
             "pytorch_lightning:LightningModule._on_before_batch_transfer",

@@ -23,7 +23,7 @@ class CheckpointConfig(Section):
     every: Annotated[str, Field(validate_default=True)] = "auto"
     """Longest interval between two checkpoints, which is the most work that a crash can lose:
     ``500 steps``, ``30 s``, ``10 min`` or ``1 h``. ``auto``: one minute, or longer if saving takes
-    more than 2 % of the time."""
+    more than 2% of the time."""
     monitor: str = "val/loss"
     """Metric that selects the best checkpoint."""
     mode: Mode = "auto"

@@ -61,7 +61,7 @@ class Experiment:
         Raises:
             ConfigError: with all faults, each at its dotted path.
         """
-        path = _shipped_or_own(path)
+        path = _find_config(path)
         return cls.from_dict(apply_overrides(yaml.load(path), overrides, say), default_name=path.stem)
 
     @classmethod
@@ -124,7 +124,7 @@ def _name(value: object) -> str:
     return value
 
 
-def _shipped_or_own(path: Path) -> Path:
+def _find_config(path: Path) -> Path:
     """A file of that path wins over the example experiment of that name.
 
     Raises:
@@ -137,7 +137,7 @@ def _shipped_or_own(path: Path) -> Path:
         return examples[path.stem]
     if path.suffix == "":
         raise ConfigError.at(
-            path, "no such file, and no example experiment of this name", remedy=nearest(path.name, examples)
+            path, "does not exist, and no example experiment has this name", remedy=nearest(path.name, examples)
         )
     return path
 
@@ -168,7 +168,7 @@ def _metrics(value: object) -> tuple[str, ...] | None:
         return None
     if not isinstance(value, (list, tuple)) or not value or not all(isinstance(name, str) for name in value):
         raise ConfigError.at(
-            "metrics", "must be a list of names", value=value, remedy="leave it out for the task's default metrics"
+            "metrics", "must be a list of names", value=value, remedy="omit it for the task's default metrics"
         )
     return tuple(dict.fromkeys(value))
 

@@ -55,13 +55,13 @@ class TrainerConfig(Section):
     accumulate_grad_batches: Annotated[int, Field(ge=1), Unit("batches")] = 1
     """Number of batches whose gradients are accumulated for one optimizer step."""
     limit_train_batches: Limit = 1.0
-    """Training batches per epoch: ``20`` for 20 batches, ``0.2`` for 20 % of them."""
+    """Training batches per epoch: ``20`` for 20 batches, ``0.2`` for 20% of them."""
     limit_val_batches: Limit = 1.0
-    """Batches per validation: ``20`` for 20 batches, ``0.2`` for 20 % of them."""
+    """Batches per validation: ``20`` for 20 batches, ``0.2`` for 20% of them."""
     limit_test_batches: Limit = 1.0
-    """Test batches: ``20`` for 20 batches, ``0.2`` for 20 % of them."""
+    """Test batches: ``20`` for 20 batches, ``0.2`` for 20% of them."""
     val_check_interval: Annotated[int | float, Field(gt=0)] = 1.0
-    """Time between validations: ``20`` for 20 training batches, ``0.2`` for 20 % of an epoch."""
+    """Time between validations: ``20`` for 20 training batches, ``0.2`` for 20% of an epoch."""
     check_val_every_n_epoch: Annotated[int, Field(ge=1), Unit("epochs")] = 1
     """Epochs between validations."""
     num_sanity_val_steps: Annotated[int, Field(ge=0), Unit("batches")] = 2

@@ -65,11 +65,11 @@ def load(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError.at(path, "no such file") from None
+        raise ConfigError.at(path, "does not exist") from None
     except IsADirectoryError:
-        raise ConfigError.at(path, "is a folder", remedy="name the YAML file in it") from None
+        raise ConfigError.at(path, "is a folder", remedy="specify the YAML file in it") from None
     except UnicodeDecodeError:
-        raise ConfigError.at(path, "is not a text file in UTF-8", remedy="name a YAML file") from None
+        raise ConfigError.at(path, "is not a text file in UTF-8", remedy="specify a YAML file") from None
     except OSError as error:
         raise ConfigError.at(path, f"cannot be read: {error.strerror}") from None
     return loads(text, str(path))

@@ -82,7 +82,7 @@ class Splits(Section):
     """Split by the groups of the file."""
 
     @model_validator(mode="after")
-    def _check_one_way(self) -> Splits:
+    def _check_single_method(self) -> Splits:
         given = [name for name in ("fractions", "indices", "groups") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} exclude each other; keep only one")

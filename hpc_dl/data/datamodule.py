@@ -235,8 +235,8 @@ class HDF5DataModule(pl.LightningDataModule):
             names = (field.name for field in self.spec.inputs)
             each = zip(names, self.preprocessings, strict=True)
             return batch | {name: convert(preprocess(batch[name])) for name, preprocess in each}
-        x, *rest = batch
-        return (convert(self.preprocessings[0](x)), *rest)
+        x, *targets = batch
+        return (convert(self.preprocessings[0](x)), *targets)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Preprocess a batch on the device, then call the LightningModule's hook of this name."""
@@ -253,10 +253,10 @@ class HDF5DataModule(pl.LightningDataModule):
 
     def _augmented(self, batch: Batch) -> Batch:
         assert not isinstance(batch, dict)
-        x, *rest = batch
+        x, *targets = batch
         if self.spec.task == "segmentation":
-            return augment(self.config.augmentation, x, rest[0])
-        return (augment(self.config.augmentation, x)[0], *rest)
+            return augment(self.config.augmentation, x, targets[0])
+        return (augment(self.config.augmentation, x)[0], *targets)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the preprocessing for the checkpoint: it must stay the same for a model."""

@@ -29,7 +29,7 @@ def open_spec(config: DataConfig, data_dir: str | Path | None = None) -> DataSpe
     Raises:
         DataError: the file is missing, damaged, or does not fit the section. The problems of all
             splits are reported at once.
-        ConfigError: the section asks for preprocessing that these inputs do not allow.
+        ConfigError: the section requests preprocessing that these inputs do not allow.
     """
     return spec_after_preprocessing(open_data(data_path(config, data_dir), config).spec, config)
 

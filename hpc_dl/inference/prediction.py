@@ -95,7 +95,7 @@ def _groups_by_split(file: Path, inputs: str) -> dict[str, str]:
         raise DataError.at(
             f"{file}:{inputs}",
             "does not exist, neither at the top of the file nor in one of its groups",
-            remedy="name the dataset of the inputs with --inputs",
+            remedy="specify the dataset of the inputs with --inputs",
         )
     ordered = sorted(groups, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
     return dict(zip(SPLITS, ordered, strict=False))
@@ -126,7 +126,7 @@ def _open_inputs(trained: TrainedModel, file: Path, inputs: str | None, groups: 
             "has inputs of another shape than the training data",
             value=", ".join(str(shape) for shape, _ in actual),
             allowed=", ".join(str(shape) for shape, _ in expected),
-            remedy="store them in the same shape, or name another dataset with --inputs",
+            remedy="store them in the same shape, or choose another dataset with --inputs",
         )
     return data_file
 

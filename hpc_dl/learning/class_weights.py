@@ -66,4 +66,4 @@ def balanced_label_weights(counts: Sequence[int], num_samples: int) -> list[floa
 
 
 def _cannot_balance(problem: str) -> ConfigError:
-    return ConfigError.at("loss.class_weights", problem, value="balanced", remedy="give the weights as a list")
+    return ConfigError.at("loss.class_weights", problem, value="balanced", remedy="set the weights as a list")

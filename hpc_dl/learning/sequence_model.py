@@ -122,7 +122,7 @@ def _vocabulary(data: DataSpec, configured: int | None) -> int:
     raise ConfigError.at(
         "model.vocabulary",
         f"is required: {data.file} does not define the number of different tokens",
-        remedy="give the largest token of the training split, plus 1",
+        remedy="set it to the largest token of the training split, plus 1",
     )
 
 
@@ -133,13 +133,15 @@ def _check_targets(data: DataSpec) -> None:
     field, target = data.inputs[0], data.targets[0]
     faults = []
     if field.ragged != target.ragged:
-        which = "inputs differ in length but targets do" if field.ragged else "targets differ in length but inputs do"
-        faults.append(Fault("data.targets", f"{which} not, in {data.file}", remedy="give each step one target"))
+        mismatch = (
+            "inputs differ in length but targets do" if field.ragged else "targets differ in length but inputs do"
+        )
+        faults.append(Fault("data.targets", f"{mismatch} not, in {data.file}", remedy="store one target per step"))
     elif data.task in PER_POSITION:
         expected = () if field.ragged else field.shape[-1:] if data.input_kind == "series" else field.shape[:1]
         if target.shape != expected:
             faults.append(
-                Fault("data.targets", "must hold one class for each step", value=target.shape, allowed=f"{expected}")
+                Fault("data.targets", "must contain one class for each step", value=target.shape, allowed=f"{expected}")
             )
     if faults:
         raise ConfigError(*faults)

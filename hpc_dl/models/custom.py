@@ -86,7 +86,7 @@ class CustomModelConfig(ModelSection):
                 "model.class",
                 f"cannot import {module_name}: {type(error).__name__}: {error}",
                 value=self.class_path,
-                remedy="start hpc-dl in the folder that holds your package, or install it",
+                remedy="start hpc-dl in the folder that contains your package, or install it",
             ) from error
         value = getattr(module, class_name, None)
         if not (isinstance(value, type) and issubclass(value, pl.LightningModule)):

@@ -57,7 +57,7 @@ class MLPConfig(ModelConfig):
                 "model.widths",
                 f"replaces {' and '.join(conflicting)}",
                 value=self.widths,
-                remedy="give one of them",
+                remedy="keep only one of them",
             )
         return MLP(self, data, recipe)
 

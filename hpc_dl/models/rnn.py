@@ -70,8 +70,8 @@ class Recurrent(SequenceModel):
         Args:
             start: (B, T) int64 tokens of the text so far, T at least 1, on the module's device.
             steps: number of tokens to generate.
-            temperature: divisor of the logits; below 1 likely tokens become likelier, 0 always
-                selects the likeliest.
+            temperature: divisor of the logits; below 1 favors probable tokens, 0 always selects the
+                most probable one.
             seed: seed of the random numbers.
 
         Returns:

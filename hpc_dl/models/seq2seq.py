@@ -114,7 +114,7 @@ class Seq2Seq(Supervised):
         Args:
             x: B samples of int64 tokens.
             targets: B samples of int64 symbols, each with the end symbol; the decoder reads the
-                preceding target symbols (teacher forcing). None: it reads its own likeliest
+                preceding target symbols (teacher forcing). None: it reads its own most probable
                 symbols.
 
         Returns:

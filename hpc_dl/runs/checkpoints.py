@@ -83,7 +83,7 @@ def write(folder: Path, kind: Kind, step: int, save: Callable[[BinaryIO], None])
     temporary = folder / f".{checkpoint.path.name}.{os.getpid()}.tmp"
     try:
         with temporary.open("wb") as file:
-            hashing = _Hashing(file)
+            hashing = _HashingFile(file)
             save(hashing)  # type: ignore[arg-type]
             hashing.raise_error()
             file.flush()
@@ -173,7 +173,7 @@ def prune(folder: Path) -> None:
             _delete(checkpoint)
 
 
-class _Hashing:
+class _HashingFile:
     """A file to write sequentially, with the SHA-256 of everything written.
 
     An error of the disk is kept until the end, because torch's C++ writer would replace an

@@ -109,7 +109,7 @@ def step_differences(run: RunFolder, other: RunFolder) -> dict[str, list[int]]:
         "added": set(steps) - set(expected),
         "repeated": {step for step in steps if steps.count(step) > 1},
     }
-    return {kind: sorted(which) for kind, which in by_kind.items() if which}
+    return {kind: sorted(selected) for kind, selected in by_kind.items() if selected}
 
 
 def step_rows(run: RunFolder) -> list[dict[str, Any]]:

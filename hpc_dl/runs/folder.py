@@ -263,7 +263,8 @@ def _by_name(name: str, runs: Path) -> RunFolder:
             name,
             f"no such run in {runs.absolute()}",
             allowed=_NAME_FORMS,
-            remedy=nearest(name, names) or "list the runs with `hpc-dl status`, or name their folder with --runs DIR",
+            remedy=nearest(name, names)
+            or "list the runs with `hpc-dl status`, or specify their folder with --runs DIR",
         )
     raise RunError.at(
         name,

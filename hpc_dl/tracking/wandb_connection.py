@@ -27,13 +27,13 @@ class Messages:
     def __init__(self, say: Callable[[str], None]) -> None:
         """Store how to print a message of one line."""
         self._say = say
-        self._said: set[str] = set()
+        self._printed: set[str] = set()
         self._failed = False
 
     def say(self, message: str) -> None:
         """Print a message unless it was printed before, as when a run reconnects."""
-        if message not in self._said:
-            self._said.add(message)
+        if message not in self._printed:
+            self._printed.add(message)
             self._say(message)
 
     @contextmanager

@@ -91,8 +91,8 @@ def record_stop(attempt: Attempt, stop: TrainingStopped) -> Stopped:
     facts = {"state": state, "step": stop.step, "cause": stop.cause, "requeue": requeue, "seconds": round(seconds, 3)}
     attempts.record(run, "ended", attempt=attempt.number, **facts)
     end_state(run, state, reason=reason, step=stop.step, cause=stop.cause)
-    # After SIGTERM the batch script asks Slurm, which knows the cause: it requeues a preempted job,
-    # but not a cancelled one.
+    # After SIGTERM the batch script queries Slurm, which knows the cause: it requeues a preempted
+    # job, but not a cancelled one.
     if requeue or (stop.cause == "term" and not cancelled):
         write_text(run.requeue, f"{stop.cause}\n")
     return Stopped.at("training", f"stopped after step {stop.step}: {reason}")

@@ -99,7 +99,7 @@ def _training_split_faults(experiment: Experiment, data: DataSpec) -> list[Fault
         faults.append(
             Fault(
                 "trainer.limit_train_batches",
-                "leaves no batch to train on",
+                "selects no batch to train on",
                 value=experiment.trainer.limit_train_batches,
                 remedy="raise it, or lower data.batch_size",
             )

@@ -38,7 +38,7 @@ def weights_file(init_from: str, runs: Path) -> Path:
             "model.init_from",
             f"is neither a file nor a run ({error.faults[0].problem})",
             value=init_from,
-            remedy=error.faults[0].remedy or "name a checkpoint file, or a run as listed by `hpc-dl status`",
+            remedy=error.faults[0].remedy or "specify a checkpoint file, or a run as listed by `hpc-dl status`",
         ) from None
     if not run.best_checkpoint.exists():
         raise ConfigError.at("model.init_from", "has no checkpoint yet", value=run.name, remedy="wait until it has one")
@@ -67,7 +67,7 @@ def load_pretrained(module: nn.Module, path: Path, say: Callable[[str], None] = 
             "has no weight that matches this model in name and shape",
             value=str(path),
             allowed=f"weights such as {', '.join(list(own)[:_NUM_LISTED])}",
-            remedy="name a run of the same architecture",
+            remedy="specify a run of the same architecture",
         )
     with torch.no_grad():
         for name in matching:
@@ -103,7 +103,7 @@ def freeze(module: nn.Module, patterns: Sequence[str]) -> None:
         for parameter in parameters:
             parameter.requires_grad_(False)
     if patterns and not any(parameter.requires_grad for parameter in module.parameters()):
-        raise ConfigError.at("model.freeze", "leaves nothing to train", value=list(patterns))
+        raise ConfigError.at("model.freeze", "freezes every parameter", value=list(patterns))
 
 
 def _state_dict(path: Path) -> dict[str, torch.Tensor]:
@@ -121,7 +121,7 @@ def _state_dict(path: Path) -> dict[str, torch.Tensor]:
             "model.init_from",
             "is not a checkpoint, or a damaged one",
             value=str(path),
-            remedy="name a run, or its best.ckpt",
+            remedy="specify a run, or its best.ckpt",
         ) from None
     state = content.get("state_dict", content) if isinstance(content, dict) else {}
     return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}

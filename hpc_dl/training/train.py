@@ -129,7 +129,7 @@ def conclude(attempt: Attempt, metrics: dict[str, float]) -> None:
     if attempt.trainer.is_global_zero:
         record_result(attempt, metrics, _diagnosis(attempt))
     attempt.loggers.report_success(metrics)
-    attempt.group.disband()
+    attempt.group.destroy()
 
 
 def conclude_early(attempt: Attempt, stop: TrainingStopped) -> Stopped:

@@ -32,7 +32,7 @@ def by_name(comparison: dict[str, Any], metric: str) -> dict[str, float]:
     return {model["name"]: float(np.mean(model["metrics"][metric])) for model in comparison["simple"]}
 
 
-def test_classification(tmp_path: Path) -> None:
+def test_classification_baselines(tmp_path: Path) -> None:
     comparison = compared(tmp_path, experiments.classification_file(tmp_path, {"train": 90, "val": 30, "test": 30}))
     accuracy = by_name(comparison, "test/accuracy")
     assert accuracy.pop("constant") == pytest.approx(1 / 3)
@@ -42,7 +42,7 @@ def test_classification(tmp_path: Path) -> None:
     assert "There is no finished run" in comparison["verdict"]
 
 
-def test_regression(tmp_path: Path) -> None:
+def test_regression_baselines(tmp_path: Path) -> None:
     r2 = by_name(compared(tmp_path, experiments.regression_file(tmp_path, 2)), "test/r2")
     assert r2["linear"] == max(r2.values()) > 0.95  # the data are a linear function
     assert r2["constant"] < 0.1
@@ -158,7 +158,7 @@ def test_interval_is_that_of_student() -> None:
         ({}, "test/accuracy", "There is no finished run"),
     ],
 )
-def test_verdict(networks: dict[str, list[float]], metric: str, sentence: str) -> None:
+def test_verdict_follows_from_the_intervals(networks: dict[str, list[float]], metric: str, sentence: str) -> None:
     assert sentence in verdict({"name": "k-NN", "mean": 0.95, "half_width": None}, networks, metric)
 
 

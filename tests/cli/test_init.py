@@ -22,7 +22,7 @@ def test_files_of_a_new_project(tmp_path: Path, hpc_dl: HpcDl, monkeypatch: pyte
 
 def test_existing_files_are_kept_and_nothing_is_written(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine")
-    with pytest.raises(ConfigError, match=r"already holds README\.md\. Name another folder: hpc-dl init DIR"):
+    with pytest.raises(ConfigError, match=r"already contains README\.md\. Choose another folder: hpc-dl init DIR"):
         create_project(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
     assert (tmp_path / "README.md").read_text() == "mine"

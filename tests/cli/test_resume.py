@@ -178,7 +178,7 @@ def test_run_of_sbatch_does_not_train_on_the_login_node(hpc_dl: HpcDl, config: C
     run = only_run()
     write_json(run.job, {"launcher": "sbatch", "job_id": "7", "host": "elsewhere"})
     result = hpc_dl("resume", run.name, "trainer.max_epochs=2")
-    assert (result.status, "name one with --site" in result.err.lower()) == (2, True)
+    assert (result.status, "specify one with --site" in result.err.lower()) == (2, True)
     assert read_state(run)["state"] == "finished"
 
 

@@ -72,10 +72,10 @@ def test_no_arguments_show_the_help(hpc_dl: HpcDl) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["validate", "none.yaml"], "none.yaml: no such file"),
-        (["validate", "."], ".: is a folder. Name the YAML file in it"),
-        (["train", "none.yaml"], "none.yaml: no such file"),
-        (["submit", "none.yaml"], "none.yaml: no such file"),
+        (["validate", "none.yaml"], "none.yaml: does not exist"),
+        (["validate", "."], ".: is a folder. Specify the YAML file in it"),
+        (["train", "none.yaml"], "none.yaml: does not exist"),
+        (["submit", "none.yaml"], "none.yaml: does not exist"),
         (["models", "nosuch"], "NAME: no such architecture (got 'nosuch'; allowed: {models})"),
         (["models", "cnnn"], "NAME: no such architecture (got 'cnnn'; allowed: {models}). Did you mean 'cnn'?"),
         (["status", "nosuch"], "nosuch: no such run in {cwd}/runs (allowed: a run's name,"),
@@ -84,7 +84,7 @@ def test_no_arguments_show_the_help(hpc_dl: HpcDl) -> None:
         (["evaluate", "nosuch"], "nosuch: no such run in {cwd}/runs (allowed: a run's name,"),
         (["results", "nosuch", "--runs", "other"], "nosuch: no such run in {cwd}/other (allowed: a run's name,"),
         (["resume", "nosuch"], "nosuch: no such run in {cwd}/runs (allowed: a run's name,"),
-        (["rehearse", "none.yaml"], "none.yaml: no such file"),
+        (["rehearse", "none.yaml"], "none.yaml: does not exist"),
         (["status", "\x1b[31mred"], "\\x1b[31mred: no such run in {cwd}/runs (allowed: a run's name,"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Commands refuse untested versions and missing private names of other packages before they start."""
+"""Commands refuse untested versions and missing private names of other packages at their start."""
 
 from collections.abc import Callable
 from pathlib import Path

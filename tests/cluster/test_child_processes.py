@@ -22,7 +22,7 @@ def launcher(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     return start_module("tests.cluster.child_programs", "launch", *arguments, stdout=subprocess.PIPE, **options)
 
 
-def test_success_of_all() -> None:
+def test_no_failure_if_all_commands_succeed() -> None:
     assert run_together([command("succeed"), command("succeed")]) is None
 
 

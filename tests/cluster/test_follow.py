@@ -36,7 +36,7 @@ def test_job_output_is_shown_if_a_rank_has_no_log(run: RunFolder) -> None:
     assert log_of(run) is None
     (run.submitit / "7_0_log.out").write_text("module: command not found\n")
     write_state(run, "failed", reason="x")
-    assert [news for news in follow_run(run) if isinstance(news, str)] == ["module: command not found"]
+    assert [line for line in follow_run(run) if isinstance(line, str)] == ["module: command not found"]
     run.log(0).write_text("started\n")
     assert log_of(run) == run.log(0)
 
@@ -48,12 +48,12 @@ def test_follow_waits_if_slurm_does_not_respond_about_a_stopped_run(
     write_json(run.job, JOB)
     write_state(run, "stopped", reason="warned of its time limit", step=7)
     slurm_reports(monkeypatch)
-    news = follow_run(run)
-    first = next(news)
+    updates = follow_run(run)
+    first = next(updates)
     assert isinstance(first, dict) and (first["state"], first["reason"]) == ("stopped", NO_RESPONSE)
     slurm_reports(monkeypatch, slurm.JobInfo("PENDING", "BeginTime"))
-    second = next(news)
+    second = next(updates)
     assert isinstance(second, dict) and second["state"] == "pending"
     slurm_reports(monkeypatch, slurm.JobInfo("FAILED"))
-    (last,) = news
+    (last,) = updates
     assert isinstance(last, dict) and last["state"] == "stopped"

@@ -173,7 +173,7 @@ def test_cancel_of_a_requeued_job(fleet: Fleet) -> None:
     assert f"requeued, will resume at step {step}: " in status(run)["reason"]
     assert cancel(run)
     wait_until(lambda: status(run)["state"] == "cancelled", "it is cancelled", 30)
-    wait_until(lambda: not slurm("squeue", "--noheader", f"--jobs={job_id(run)}"), "its job is gone", 30)
+    wait_until(lambda: not slurm("squeue", "--noheader", f"--jobs={job_id(run)}"), "its job has left the queue", 30)
     assert cancel(run) is False
 
 

@@ -20,8 +20,8 @@ def ranks_of(desk: Desk) -> list[psutil.Process]:
     ranks = []
     for process in psutil.process_iter():
         try:
-            of_run = any(str(desk.runs) in argument for argument in process.cmdline())
-            if of_run and process.status() != psutil.STATUS_ZOMBIE:
+            belongs_to_run = any(str(desk.runs) in argument for argument in process.cmdline())
+            if belongs_to_run and process.status() != psutil.STATUS_ZOMBIE:
                 ranks.append(process)
         except psutil.Error:
             continue

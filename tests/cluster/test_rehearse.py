@@ -53,5 +53,5 @@ def test_failing_training_is_reported_with_its_reason(desk: Desk) -> None:
 
 def test_experiment_without_requeues_is_refused(desk: Desk) -> None:
     result = desk.run("rehearse", "tiny.yaml", "resources.max_requeues=0", status=2)
-    assert "resources.max_requeues: leaves nothing to rehearse" in result.stderr
+    assert "resources.max_requeues: must not be 0 in a rehearsal" in result.stderr
     assert not desk.runs.exists()

@@ -64,8 +64,8 @@ def test_granted_lead_is_at_most_half_of_the_time_limit(minutes: int, lead: int)
 
 
 def test_shortage_warns_above_half_of_the_time_limit(tmp_path: Path) -> None:
-    assert signal_lead.shortage(10, 300) == ""
-    assert signal_lead.shortage(10, 301) == (
+    assert signal_lead.time_limit_warning(10, 300) == ""
+    assert signal_lead.time_limit_warning(10, 301) == (
         "Of the 10 min of resources.time only 300 s are reserved for the last checkpoint, but it may need 301 s. "
         "Request at least 11 min."
     )

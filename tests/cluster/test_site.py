@@ -29,7 +29,7 @@ def test_shipped_profiles_are_valid(path: Path) -> None:
     assert site.load(str(path)).description
 
 
-def test_the_example_explains_every_key() -> None:
+def test_example_explains_every_key() -> None:
     text = (PROJECT / "slurm" / "sites" / "example.yaml").read_text()
     for section in (site.SiteProfile, site.Limits, site.Container):
         for key in section.model_fields:

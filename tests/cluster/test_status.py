@@ -182,5 +182,5 @@ def test_run_of_another_layout_is_unreadable(run: RunFolder, monkeypatch: pytest
     }
 
 
-def test_a_run_may_be_listed_twice(run: RunFolder) -> None:
+def test_run_may_be_listed_twice(run: RunFolder) -> None:
     assert [facts["run"] for facts in statuses([run, run])] == [run.name, run.name]

@@ -115,7 +115,9 @@ def test_missing_name_is_one_line(monkeypatch: pytest.MonkeyPatch, missing: tupl
         ("torch", "3.0.0", False),
     ],
 )
-def test_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, version: str, accepted: bool) -> None:
+def test_versions_outside_of_the_range_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, version: str, accepted: bool
+) -> None:
     pretend_version(tmp_path, package, version)
     monkeypatch.syspath_prepend(tmp_path)
     if accepted:
@@ -151,7 +153,7 @@ def test_rank_fails_before_the_training(
     assert list(run.journal.iterdir()) == [] and list(run.checkpoints.iterdir()) == []
 
 
-def test_name_of_the_plain_step_alone_does_not_stop_the_training(
+def test_training_works_without_the_names_of_the_plain_step(
     tmp_path: Path, image_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reference = finish(experiments.prepared(tmp_path / "plain", experiments.raw(image_file)))

@@ -76,7 +76,7 @@ def test_every_private_name_in_the_code_is_listed() -> None:
     assert used - listed_names() == set()
 
 
-def test_an_unlisted_name_is_found(tmp_path: Path) -> None:
+def test_unlisted_name_is_found(tmp_path: Path) -> None:
     (tmp_path / "module.py").write_text("from torch import _C\nself._own = trainer._unlisted\nprint(self._own)\n")
     assert private_names(tmp_path) == {"_C", "_unlisted"}
 

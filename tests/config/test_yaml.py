@@ -81,9 +81,9 @@ def test_invalid_files(tmp_path: Path) -> None:
     zeros = tmp_path / "zeros.yaml"
     zeros.write_bytes(b"a: \x00\n")
     for path, message in [
-        (tmp_path / "none.yaml", "no such file"),
-        (tmp_path, "is a folder. Name the YAML file in it"),
-        (binary, "is not a text file in UTF-8. Name a YAML file"),
+        (tmp_path / "none.yaml", "does not exist"),
+        (tmp_path, "is a folder. Specify the YAML file in it"),
+        (binary, "is not a text file in UTF-8. Specify a YAML file"),
         (zeros, "not valid YAML: unacceptable character #x0000"),
     ]:
         with pytest.raises(ConfigError) as caught:

@@ -55,7 +55,7 @@ def test_known_sections_only():
     assert set(sections()) == known
 
 
-def test_the_base_is_pinned_by_digest():
+def test_base_is_pinned_by_digest():
     found = sections()
     assert found["header"] == ["Bootstrap: docker", "From: {{ FROM }}"]
     (argument,) = found["arguments"]
@@ -74,7 +74,7 @@ def test_only_the_base_has_a_version():
             assert not [line for line in lines if "==" in line or re.search(r"\d\.\d", line)], f"%{name}"
 
 
-def test_the_files_exist_and_suffice_for_pip():
+def test_files_exist_and_suffice_for_pip():
     sources = [line.split()[0] for line in sections()["files"]]
     assert [source for source in sources if not (ROOT / source).exists()] == []
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -101,7 +101,7 @@ def test_no_eval_and_no_secret():
         assert not re.search(r"(?i)api_?key|password|token|://[^/\s]*:[^/\s]*@", text), path.name
 
 
-def test_the_test_of_the_image_can_fail():
+def test_image_test_can_fail():
     test = " ".join(sections()["test"]).replace("\\ ", "")
     (target,) = [line.split()[1] for line in sections()["files"] if line.split()[0].endswith("check_image.py")]
     assert test.startswith("exec env -i ")
@@ -146,7 +146,7 @@ def test_pinned_packages_have_no_problems(monkeypatch):
         ({}, "torch is not installed"),
     ],
 )
-def test_a_deviation_from_the_pins_is_reported(monkeypatch, versions, problem):
+def test_deviation_from_the_pins_is_reported(monkeypatch, versions, problem):
     module = check_image()
     monkeypatch.setattr(module, "REQUIRED", ("torch",))
     installed(monkeypatch, versions)
@@ -162,7 +162,7 @@ def installed(monkeypatch, versions: dict[str, str]) -> None:
     monkeypatch.setattr("importlib.metadata.distributions", lambda: [Package(*pair) for pair in versions.items()])
 
 
-def test_a_missing_module_is_reported(monkeypatch):
+def test_missing_module_is_reported(monkeypatch):
     module = check_image()
     monkeypatch.setattr(module, "REQUIRED", ("json", "no_such_module_of_hpc_dl"))
     (problem,) = module.import_problems()
@@ -206,7 +206,7 @@ def test_build_writes_the_image(fake_apptainer, tmp_path):
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-def test_a_failed_build_shows_the_reason_and_keeps_the_old_image(fake_apptainer, tmp_path):
+def test_failed_build_shows_the_reason_and_keeps_the_old_image(fake_apptainer, tmp_path):
     image = tmp_path / "x.sif"
     image.write_text("old\n")
     done = build("--output", str(image), path=fake_apptainer, scratch=tmp_path / "scratch", FAKE_STATUS="255")
@@ -258,7 +258,7 @@ def apptainer() -> str | None:
 @pytest.mark.container
 @pytest.mark.slow
 @pytest.mark.timeout(7500)
-def test_the_image(tmp_path):
+def test_built_image(tmp_path):
     """It passes its own test, and passes arguments on.
 
     HPC_DL_CONTAINER=1 builds it first, HPC_DL_CONTAINER=debootstrap with the base from debootstrap;

@@ -36,7 +36,7 @@ def test_make_and_list_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "file": str(tmp_path / "digits.h5"),
         "made": True,
     }
-    assert "exists already" in run("make", "digits")
+    assert "already exists" in run("make", "digits")
     before = (tmp_path / "digits.h5").stat().st_ino
     assert json.loads(run("make", "digits", "--force", "--json"))["made"]
     assert (tmp_path / "digits.h5").stat().st_ino != before
@@ -71,7 +71,7 @@ def test_inspect_foreign_file(foreign_file: MakeFile) -> None:
     layouts = {dataset["path"]: dataset["layout"] for dataset in report["datasets"]}
     assert layouts["/packed"] == "chunks (3, 3) deflate fletcher32"
     assert layouts["/nothing"] == "empty"
-    assert "does not exist, but should hold the train split" in run("inspect", path)
+    assert "does not exist, but should contain the train split" in run("inspect", path)
 
 
 def test_verify(own_file: Path, foreign_file: MakeFile) -> None:
@@ -116,7 +116,7 @@ def test_verify_finds_infinite_inputs(tmp_path: Path) -> None:
         task="regression",
         license="MIT",
     )
-    with pytest.raises(DataError, match=r"x.h5:/train/inputs: holds 1 infinite values"):
+    with pytest.raises(DataError, match=r"x.h5:/train/inputs: contains 1 infinite values"):
         run("verify", tmp_path / "x.h5")
 
 
@@ -157,7 +157,7 @@ def test_pack_reports_progress(foreign_file: MakeFile, tmp_path: Path, monkeypat
     assert note in result.stdout
 
 
-def test_pack_refuses_a_size_that_is_none(tmp_path: Path) -> None:
+def test_pack_refuses_an_invalid_size(tmp_path: Path) -> None:
     message = r"--size: is not a height and width \(got '224'; allowed: for example 224x224\)"
     with pytest.raises(DataError, match=message):
         run("pack", tmp_path, tmp_path / "out.h5", "--size", "224")
@@ -172,7 +172,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_bench_says_what_limits(layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bench_names_the_limit(layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpc_dl.data.read_speed.benchmark._SECONDS", 0.01)
     options, reading, limit = LAYOUTS[layout]
     with h5py.File(tmp_path / "x.h5", "w") as file:
@@ -199,7 +199,7 @@ def test_bench_says_what_limits(layout: str, tmp_path: Path, monkeypatch: pytest
         (340, "about 300 times as fast"),
     ],
 )
-def test_gain_has_the_digits_that_were_measured(gain: float, phrase: str, tmp_path: Path) -> None:
+def test_gain_is_rounded_to_the_measured_precision(gain: float, phrase: str, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
         stored = StoredDataset.of(file.create_dataset("x", data=np.zeros((1000, 1000)), compression="gzip"))
     advice = repack_advice(tmp_path / "x.h5", stored, gain)
@@ -213,7 +213,7 @@ def _fitting(options: dict[str, Any], num_samples: int) -> dict[str, Any]:
     return options | ({"chunks": (min(num_samples, chunks[0]), *chunks[1:])} if chunks else {})
 
 
-def test_bench_says_where_no_cold_figures_can_be_had(own_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bench_explains_a_missing_disk_speed(own_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpc_dl.data.read_speed.benchmark._SECONDS", 0.01)
     if not Path("/dev/shm").is_dir():
         pytest.skip("no file system in memory")

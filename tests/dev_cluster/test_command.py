@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.dev_cluster.conftest import COMMAND
 
 
-def test_it_needs_neither_packages_nor_its_own_folder(tmp_path: Path) -> None:
+def test_command_needs_neither_packages_nor_its_own_folder(tmp_path: Path) -> None:
     # -I: no PYTHONPATH, no current folder; -S: no site-packages.
     done = subprocess.run(
         [sys.executable, "-I", "-S", str(COMMAND), "status"],

@@ -39,7 +39,7 @@ def test_down_restores_every_byte(hosts_file: Path, tmp_path: Path, before: str)
     assert list(tmp_path.iterdir()) == [hosts_file], "no temporary file is left"
 
 
-def test_a_node_name_of_another_machine_is_refused(hosts_file: Path, tmp_path: Path) -> None:
+def test_node_name_of_another_machine_is_refused(hosts_file: Path, tmp_path: Path) -> None:
     text = "127.0.0.1 localhost\n10.0.0.7 storage n2\n"
     hosts_file.write_text(text)
     with pytest.raises(Fault, match=r"gives the name n2 to 10\.0\.0\.7: choose other node names"):

@@ -36,7 +36,7 @@ def test_accounting_records_how_a_job_ended(shared: Cluster) -> None:
     assert shared.slurm("sacct", "-X", "-n", "-P", "-j", failing, "-o", "ExitCode") == "3:0"
 
 
-def test_a_requeued_job_starts_again_soon(second: Cluster) -> None:
+def test_requeued_job_starts_again_soon(second: Cluster) -> None:
     job = second.submit("sleep 600")
     wait_until(lambda: second.state(job) == "RUNNING", "the job runs")
     second.slurm("scontrol", "requeue", job)
@@ -46,7 +46,7 @@ def test_a_requeued_job_starts_again_soon(second: Cluster) -> None:
 
 
 @pytest.mark.slow
-def test_a_preempted_job_is_requeued(second: Cluster) -> None:
+def test_preempted_job_is_requeued(second: Cluster) -> None:
     low = second.submit("sleep 600", "--partition=preemptible", "--nodes=2", "--exclusive")
     wait_until(lambda: second.state(low) == "RUNNING", "the preemptible job runs")
     high = second.submit("true", "--partition=main", "--nodes=2", "--exclusive")
@@ -57,7 +57,7 @@ def test_a_preempted_job_is_requeued(second: Cluster) -> None:
 
 
 @pytest.mark.slow
-def test_a_job_of_a_node_without_power_fails_and_starts_again(second: Cluster) -> None:
+def test_job_of_a_failed_node_starts_again(second: Cluster) -> None:
     node = second.nodes()[1]
     job = second.submit("srun sleep 611", "--nodes=2")
     wait_until(lambda: second.state(job) == "RUNNING", "the job runs")

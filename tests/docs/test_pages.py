@@ -1,4 +1,4 @@
-"""The documentation: generated pages match the code, links lead somewhere, the site builds strictly."""
+"""The documentation: generated pages match the code, links work, and the site builds strictly."""
 
 import re
 import runpy

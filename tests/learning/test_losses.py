@@ -58,8 +58,8 @@ def test_class_weights() -> None:
         loss(CLASSES, OUTPUTS, TARGETS)
     )
     # Torch divides by the sum of the weights instead of by the number of samples.
-    theirs = functional.cross_entropy(OUTPUTS, TARGETS, torch.tensor(weights)).item()
-    assert expected == pytest.approx(theirs * (2 + 1 + 0.5 + 0.5) / 4)
+    torch_loss = functional.cross_entropy(OUTPUTS, TARGETS, torch.tensor(weights)).item()
+    assert expected == pytest.approx(torch_loss * (2 + 1 + 0.5 + 0.5) / 4)
 
 
 @pytest.mark.parametrize("name", COMPATIBLE_LOSSES["classification"])
@@ -98,8 +98,8 @@ def test_hinge_and_perceptron() -> None:
 
 def test_hinge_of_two_classes_matches_torch() -> None:
     data, targets = spec(num_outputs=2), torch.tensor([0, 1, 1, 0])
-    theirs = functional.multi_margin_loss(OUTPUTS[:, :2], targets).item()
-    assert loss(data, OUTPUTS[:, :2], targets, name="hinge") == pytest.approx(2 * theirs)
+    torch_loss = functional.multi_margin_loss(OUTPUTS[:, :2], targets).item()
+    assert loss(data, OUTPUTS[:, :2], targets, name="hinge") == pytest.approx(2 * torch_loss)
 
 
 def test_perceptron_gradient() -> None:
@@ -200,7 +200,7 @@ def test_balanced_uses_training_counts() -> None:
     assert loss(LABELS, OUTPUTS, targets, counts=[12, 24, 4], class_weights="balanced") == pytest.approx(by_list)
 
 
-REMEDY = "(got 'balanced'). Give the weights as a list"
+REMEDY = "(got 'balanced'). Set the weights as a list"
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ FOUND = [0, 0, 0, 1, 1, 2, 1, 2, 2, 0]
 TRUE = [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
-def test_classes() -> None:
+def test_classification_metrics() -> None:
     actual = computed(CLASSES, certain(FOUND), torch.tensor(TRUE), "accuracy", "balanced_accuracy", "f1", first=4)
     assert actual == pytest.approx(
         {
@@ -99,7 +99,7 @@ def test_auroc_of_multiple_classes() -> None:
     assert computed(CLASSES, outputs, targets, "auroc", first=7) == pytest.approx({"auroc": expected})
 
 
-def test_pixels() -> None:
+def test_segmentation_metrics() -> None:
     # All pixels:  true 0 0 0 0 | 0 0 | 1 1 1 | 2 2 2     found 0 0 0 0 | 1 1 | 1 1 0 | 2 0 0
     true = torch.tensor([[[0, 0, 0], [0, 0, 0]], [[1, 1, 1], [2, 2, 2]]])
     actual = torch.tensor([[[0, 0, 0], [0, 1, 1]], [[1, 1, 0], [2, 0, 0]]])
@@ -142,7 +142,7 @@ def test_bits_per_step() -> None:
     assert computed(data, outputs, targets, "bits_per_step") == pytest.approx({"bits_per_step": bits})
 
 
-def test_multilabel() -> None:
+def test_multilabel_metrics() -> None:
     # In the first batch all logits are within [0, 1]: each predicts that the label is set.
     outputs = torch.tensor([[0.1, 0.2], [0.3, 0.4], [2.0, -1.0], [-3.0, -1.0], [-1.0, 5.0]])
     targets = torch.tensor([[1, 0], [1, 1], [1, 0], [0, 0], [1, 0]])
@@ -167,7 +167,7 @@ def test_balanced_accuracy_of_a_label_that_is_never_set() -> None:
     assert actual["balanced_accuracy"] == pytest.approx(((1 + 1 / 2) / 2 + 2 / 3) / 2)
 
 
-def test_values() -> None:
+def test_regression_metrics() -> None:
     data = spec("regression", input_shape=(5,), num_outputs=2)
     outputs = torch.tensor([[1.0, 10.0], [2.0, 10.0], [4.0, 16.0]])
     targets = torch.tensor([[1.0, 10.0], [2.0, 12.0], [3.0, 14.0]])

@@ -48,10 +48,12 @@ def test_split_loss_is_the_mean_over_samples(split: str) -> None:
     x, y = (torch.cat(parts) for parts in zip(*data, strict=True))
     with torch.no_grad():
         outputs = model(x)
-    whole = torch.nn.functional.cross_entropy(outputs, y).item()
-    of_batches = sum(torch.nn.functional.cross_entropy(outputs[i], y[i]).item() for i in torch.arange(11).split(5)) / 3
-    assert actual[f"{split}/loss"] == pytest.approx(whole, rel=1e-5)
-    assert actual[f"{split}/loss"] != pytest.approx(of_batches, rel=1e-3)
+    split_loss = torch.nn.functional.cross_entropy(outputs, y).item()
+    mean_of_batches = (
+        sum(torch.nn.functional.cross_entropy(outputs[i], y[i]).item() for i in torch.arange(11).split(5)) / 3
+    )
+    assert actual[f"{split}/loss"] == pytest.approx(split_loss, rel=1e-5)
+    assert actual[f"{split}/loss"] != pytest.approx(mean_of_batches, rel=1e-3)
     assert actual[f"{split}/accuracy"] == pytest.approx((outputs.argmax(1) == y).float().mean().item())
     assert set(actual) == {f"{split}/{name}" for name in ("loss", "accuracy", "balanced_accuracy", "f1")}
     evaluate(model, loader(data[:1]), verbose=False)

@@ -75,7 +75,7 @@ def test_r2_of_a_single_sample_is_nan() -> None:
         ("huber", VALUES, (0.5 * 0.5**2 + (2 - 0.5)) / 2),
     ],
 )
-def test_losses(name: str, data: DataSpec, expected: float) -> None:
+def test_losses_of_each_task(name: str, data: DataSpec, expected: float) -> None:
     task = Task(LossConfig(name=name), data)  # type: ignore[arg-type]
     if data is CLASSES:
         outputs, targets = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), torch.tensor([0, 1])
@@ -134,7 +134,7 @@ def test_bits_per_step() -> None:
     assert actual["val/bits_per_step"] == pytest.approx(math.log2(3))
 
 
-def test_multilabel() -> None:
+def test_multilabel_task() -> None:
     task = Task(LossConfig(), replace(spec(), task="multilabel"))
     outputs, targets = torch.tensor([[9.0, -9.0, 9.0], [-9.0, -9.0, 9.0]]), torch.tensor([[1, 0, 1], [1, 0, 1]])
     assert task.loss(outputs, targets).item() == pytest.approx(9 / 6, abs=1e-3)

@@ -49,7 +49,7 @@ def test_linear_autoencoder_finds_principal_components() -> None:
     torch.manual_seed(1)
     x = torch.randn(200, 6) @ torch.randn(6, 6) + torch.randn(6)
     _, singular, directions = torch.linalg.svd(x - x.mean(0))
-    of_pca = singular[2:].square().sum() / len(x)
+    pca_error = singular[2:].square().sum() / len(x)
     model = built(AutoencoderConfig(widths=[], code=2, activation="none"), (6,)).train()
     optimizer = torch.optim.LBFGS(model.parameters(), max_iter=500, line_search_fn="strong_wolfe")
 
@@ -61,7 +61,7 @@ def test_linear_autoencoder_finds_principal_components() -> None:
 
     optimizer.step(closure)
     error = (model(x) - x).square().sum() / len(x)
-    assert error.item() == pytest.approx(of_pca.item(), rel=1e-3)
+    assert error.item() == pytest.approx(pca_error.item(), rel=1e-3)
     decoded = torch.linalg.qr(model.decoder[0].weight.detach()).Q
     torch.testing.assert_close(decoded @ decoded.T, directions[:2].T @ directions[:2], rtol=0, atol=0.02)
 

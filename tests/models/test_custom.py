@@ -93,7 +93,7 @@ def test_import_errors_raise(package: Package, source: str, message: str) -> Non
     module = package(source)
     line = error_of(custom(f"{module}.Net"))
     assert line.startswith(f"model.class: cannot import {module}: {message}")
-    assert line.endswith("Start hpc-dl in the folder that holds your package, or install it")
+    assert line.endswith("Start hpc-dl in the folder that contains your package, or install it")
 
 
 @pytest.mark.parametrize(

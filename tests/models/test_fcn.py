@@ -41,11 +41,11 @@ def test_number_of_parameters(axes: int) -> None:
     stages = stage(2, 4) + stage(4, 5) + stage(5, 6)
     shape = (2, *[8] * axes)
     model = built(FCNConfig(channels=[4, 5, 6], skips=0), shape)
-    one_way = (6 * 3 + 3) + 3 * 3 * 8**axes + 3  # scores, then a kernel of twice the factor 4
-    assert sum(parameter.numel() for parameter in model.parameters()) == stages + one_way
+    one_head = (6 * 3 + 3) + 3 * 3 * 8**axes + 3  # scores, then a kernel of twice the factor 4
+    assert sum(parameter.numel() for parameter in model.parameters()) == stages + one_head
     model = built(FCNConfig(channels=[4, 5, 6], skips=1), shape)
-    two_ways = (6 * 3 + 3) + (5 * 3 + 3) + 2 * (3 * 3 * 4**axes + 3)
-    assert sum(parameter.numel() for parameter in model.parameters()) == stages + two_ways
+    two_heads = (6 * 3 + 3) + (5 * 3 + 3) + 2 * (3 * 3 * 4**axes + 3)
+    assert sum(parameter.numel() for parameter in model.parameters()) == stages + two_heads
 
 
 def test_no_skips_interpolates_coarse_scores() -> None:
@@ -62,14 +62,14 @@ def test_no_skips_interpolates_coarse_scores() -> None:
 
 def test_every_score_is_used() -> None:
     model, x = built(FCNConfig(channels=[4, 4, 4], skips=2), (1, 8, 8)), torch.rand(1, 1, 8, 8)
-    whole = model(x)
+    complete = model(x)
     for score in model.scores:
         kept = {key: value.clone() for key, value in score.state_dict().items()}
         with torch.no_grad():
             score.weight.zero_()  # type: ignore[union-attr, operator]
-            assert not torch.allclose(model(x), whole)
+            assert not torch.allclose(model(x), complete)
         score.load_state_dict(kept)
-    assert torch.equal(model(x), whole)
+    assert torch.equal(model(x), complete)
 
 
 def test_dropout_acts_in_training_only() -> None:

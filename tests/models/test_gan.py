@@ -99,12 +99,12 @@ def test_measures_detect_mode_collapse() -> None:
     def drawn(numbers: list[int]) -> torch.Tensor:
         return modes[torch.tensor(numbers * (400 // len(numbers)))] + 0.1 * torch.randn(400, 2, generator=generator)
 
-    real, all_of_them, one = drawn([0, 1, 2, 3]), drawn([0, 1, 2, 3]), drawn([2])
+    real, complete, one = drawn([0, 1, 2, 3]), drawn([0, 1, 2, 3]), drawn([2])
     assert energy_distance(real, real).item() == pytest.approx(0, abs=1e-5)
-    assert 0 <= energy_distance(real, all_of_them) < 0.01 < 3 < energy_distance(real, one)
-    assert coverage(real, all_of_them) > 0.9
+    assert 0 <= energy_distance(real, complete) < 0.01 < 3 < energy_distance(real, one)
+    assert coverage(real, complete) > 0.9
     assert 0.2 < coverage(real, one) <= 0.25
-    actual, quality = modes_found(all_of_them, modes, deviations)
+    actual, quality = modes_found(complete, modes, deviations)
     assert actual == 4 and quality > 0.97  # e^−4.5 = 1.1 % lie farther than three deviations
     assert modes_found(one, modes, deviations)[0] == 1
     actual, quality = modes_found(drawn([0, 1]) + 0.5, modes, deviations)

@@ -27,10 +27,10 @@ def dense(model: GCN, nodes: Tensor, adjacency: np.ndarray) -> Tensor:
     """
     hidden = nodes
     for layers in model.layers:
-        ways = [adjacency, adjacency.T] if len(layers) == 2 else [(adjacency + adjacency.T) / 2]
+        matrices = [adjacency, adjacency.T] if len(layers) == 2 else [(adjacency + adjacency.T) / 2]
         total = torch.zeros(())
-        for layer, way in zip(layers, ways, strict=True):
-            a = way + model.self_weight * np.eye(len(way))
+        for layer, matrix in zip(layers, matrices, strict=True):
+            a = matrix + model.self_weight * np.eye(len(matrix))
             spread = a / np.sqrt(a.sum(1)[:, None] * a.sum(0)[None])
             total = total + torch.from_numpy(spread).float() @ layer(hidden)
         hidden = model.activation(total)
@@ -56,9 +56,9 @@ def test_undirected_graph_with_edges_in_both_directions() -> None:
     model, x = built(data, width=8), batch(seed=2)
     edges = x["edges"].part(slice(0, 1)).values
     nodes = x["nodes"].part(slice(0, 1))
-    there = x | {"nodes": nodes, "edges": Ragged(torch.cat([edges, edges]), torch.tensor([0, 2 * len(edges)]))}
+    doubled = x | {"nodes": nodes, "edges": Ragged(torch.cat([edges, edges]), torch.tensor([0, 2 * len(edges)]))}
     both = x | {"nodes": nodes, "edges": Ragged(torch.cat([edges, edges.flip(1)]), torch.tensor([0, 2 * len(edges)]))}
-    torch.testing.assert_close(model(there), model(both))
+    torch.testing.assert_close(model(doubled), model(both))
 
 
 @pytest.mark.parametrize("task", ["classification", "regression", "multilabel"])

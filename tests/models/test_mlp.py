@@ -33,7 +33,9 @@ def test_equal_widths_match_depth_and_width() -> None:
 def test_conflicting_sizes_raise() -> None:
     with pytest.raises(ConfigError) as caught:
         built(MLPConfig(depth=2, width=4, widths=[7, 5]))
-    assert str(caught.value) == ("model.widths: replaces model.depth and model.width (got [7, 5]). Give one of them")
+    assert str(caught.value) == (
+        "model.widths: replaces model.depth and model.width (got [7, 5]). Keep only one of them"
+    )
 
 
 @pytest.mark.parametrize(("norm", "layer"), [("batch", nn.BatchNorm1d), ("layer", nn.LayerNorm)])

@@ -23,7 +23,7 @@ def perceptron(data: DataSpec, config: PerceptronConfig | None = None) -> Percep
     return model
 
 
-def taught(model: Perceptron, x: torch.Tensor, y: torch.Tensor, epochs: int) -> int:
+def train_epochs(model: Perceptron, x: torch.Tensor, y: torch.Tensor, epochs: int) -> int:
     """Train sample by sample at a rate of 1; return the number of mistakes in the last epoch."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     mistakes = 0
@@ -49,10 +49,10 @@ def test_initial_weights_are_zero() -> None:
 def test_update_after_a_mistake() -> None:
     model = perceptron(PLANE)
     x = torch.tensor([[2.0, -3.0]])
-    taught(model, x, torch.tensor([1]), epochs=1)
+    train_epochs(model, x, torch.tensor([1]), epochs=1)
     assert model.layer.weight.tolist() == [[-2, 3], [2, -3]]
     assert model.layer.bias.tolist() == [-1, 1]
-    taught(model, x, torch.tensor([1]), epochs=3)  # right by now: nothing is learned
+    train_epochs(model, x, torch.tensor([1]), epochs=3)  # right by now: nothing is learned
     assert model.layer.weight.tolist() == [[-2, 3], [2, -3]]
 
 
@@ -60,7 +60,7 @@ def test_update_with_multiple_classes() -> None:
     model = perceptron(spec(input_shape=(2,), num_outputs=3))
     with torch.no_grad():
         model.layer.bias.copy_(torch.tensor([0.0, 2.0, 1.0]))
-    taught(model, torch.tensor([[1.0, 4.0]]), torch.tensor([0]), epochs=1)
+    train_epochs(model, torch.tensor([[1.0, 4.0]]), torch.tensor([0]), epochs=1)
     assert model.layer.weight.tolist() == [[1, 4], [-1, -4], [0, 0]]
 
 
@@ -69,7 +69,7 @@ def test_converges_on_separable_classes() -> None:
     side = x @ torch.tensor([1.0, -2.0]) + 0.3
     x, y = x[side.abs() > 0.5], (side[side.abs() > 0.5] > 0).long()
     model = perceptron(PLANE)
-    assert taught(model, x, y, epochs=10) == 0
+    assert train_epochs(model, x, y, epochs=10) == 0
     assert right(model, x, y) == 1
 
 
@@ -77,7 +77,7 @@ def test_cannot_learn_xor() -> None:
     y = torch.tensor([0, 1, 1, 0])
     for order in (torch.arange(4), torch.tensor([2, 0, 3, 1])):
         model = perceptron(PLANE)
-        assert taught(model, XOR[order], y[order], epochs=40) > 0
+        assert train_epochs(model, XOR[order], y[order], epochs=40) > 0
         assert right(model, XOR, y) <= 0.75
 
 

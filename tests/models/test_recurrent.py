@@ -148,7 +148,7 @@ def test_vocabulary() -> None:
         build("gru", words("int64"))
     assert str(caught.value) == (
         "model.vocabulary: is required: /data/paper.h5 does not define the number of different tokens. "
-        "Give the largest token of the training split, plus 1"
+        "Set it to the largest token of the training split, plus 1"
     )
 
 
@@ -158,17 +158,17 @@ def test_vocabulary() -> None:
         (
             FieldSpec("inputs", (2, 9), "float32"),
             FieldSpec("targets", (5,), "int64"),
-            "data.targets: must hold one class for each step (got (5,); allowed: (9,))",
+            "data.targets: must contain one class for each step (got (5,); allowed: (9,))",
         ),
         (
             FieldSpec("inputs", (4,), "float32", ragged=True),
             FieldSpec("targets", (5,), "int64"),
-            "data.targets: inputs differ in length but targets do not, in /data/paper.h5. Give each step one target",
+            "data.targets: inputs differ in length but targets do not, in /data/paper.h5. Store one target per step",
         ),
         (
             FieldSpec("inputs", (2, 9), "float32"),
             FieldSpec("targets", (), "int64", ragged=True),
-            "data.targets: targets differ in length but inputs do not, in /data/paper.h5. Give each step one target",
+            "data.targets: targets differ in length but inputs do not, in /data/paper.h5. Store one target per step",
         ),
     ],
 )

@@ -58,16 +58,16 @@ def test_number_of_parameters(axes: int) -> None:
 
 def test_every_skip_connection_is_used() -> None:
     model, x = built(UNetConfig(depth=2, width=4), (1, 8, 8)), torch.rand(1, 1, 8, 8)
-    whole = model(x)
+    complete = model(x)
     for up in model.up:
         convolution = up[0][0]  # type: ignore[index]
         assert isinstance(convolution, nn.Conv2d)
         kept = convolution.weight.detach().clone()
         with torch.no_grad():
             convolution.weight[:, : convolution.in_channels // 2] = 0
-            assert not torch.allclose(model(x), whole)
+            assert not torch.allclose(model(x), complete)
             convolution.weight.copy_(kept)
-    assert torch.equal(model(x), whole)
+    assert torch.equal(model(x), complete)
 
 
 def test_no_skip_connections() -> None:
@@ -148,8 +148,8 @@ def test_linear_upsampling_starts_as_interpolation(factor: int) -> None:
 
 def test_crop_removes_padding() -> None:
     x = torch.rand(2, 3, 5, 8, 1)
-    more = pad_to_multiple(x, 4)
-    assert more.shape == (2, 3, 8, 8, 4)
-    assert torch.equal(more[:, :, 5:, :, 0], x[:, :, -1:, :, 0].expand(-1, -1, 3, -1))
-    assert torch.equal(crop(more, x.shape[2:]), x)
-    assert pad_to_multiple(more, 4) is more
+    padded = pad_to_multiple(x, 4)
+    assert padded.shape == (2, 3, 8, 8, 4)
+    assert torch.equal(padded[:, :, 5:, :, 0], x[:, :, -1:, :, 0].expand(-1, -1, 3, -1))
+    assert torch.equal(crop(padded, x.shape[2:]), x)
+    assert pad_to_multiple(padded, 4) is padded

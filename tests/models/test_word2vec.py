@@ -165,8 +165,8 @@ def test_similarity_and_analogy_queries() -> None:
             model.words.weight[WORDS.index(word)] = torch.tensor(values, dtype=torch.float32)
     assert model.similarity("king", "queen") == pytest.approx(0.5)
     assert model.similarity("woman", "man") == 0
-    (word, cosine), *rest = model.nearest("woman", 3)
-    assert word == "north" and cosine == pytest.approx(0.9 / 0.82**0.5) and len(rest) == 2
+    (word, cosine), *others = model.nearest("woman", 3)
+    assert word == "north" and cosine == pytest.approx(0.9 / 0.82**0.5) and len(others) == 2
     assert "woman" not in [name for name, _ in model.nearest("woman", 99)]
     assert model.analogy("man", "king", "woman")[0][0] == "queen"
     with pytest.raises(DataError, match=r"kng: is not in the vocabulary.*Did you mean 'king'"):

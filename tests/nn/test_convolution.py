@@ -43,10 +43,10 @@ def test_convolution_matches_torch(num_axes: int) -> None:
     torch.manual_seed(0)
     sizes = (6, 5, 7)[:num_axes]
     layer = convolution(num_axes, 2, 3, 3, dilation=2)
-    theirs = type(layer)(2, 3, 3, dilation=2, padding="same")  # type: ignore[call-arg]
-    theirs.load_state_dict(layer.state_dict())
+    torch_layer = type(layer)(2, 3, 3, dilation=2, padding="same")  # type: ignore[call-arg]
+    torch_layer.load_state_dict(layer.state_dict())
     x = torch.randn(2, 2, *sizes)
-    torch.testing.assert_close(layer(x), theirs(x))
+    torch.testing.assert_close(layer(x), torch_layer(x))
     pixel = torch.zeros(1, 2, *sizes)
     pixel[(0, 1, *[3] * num_axes)] = 1
     seen = layer(pixel)[0] - layer(torch.zeros_like(pixel))[0]

@@ -81,7 +81,7 @@ def test_find_reports_ambiguous_and_unknown_names(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         find("xyz", tmp_path)
     assert str(caught.value) == (
-        f"xyz: no such run in {tmp_path} {allowed}. List the runs with `hpc-dl status`, or name their folder with "
+        f"xyz: no such run in {tmp_path} {allowed}. List the runs with `hpc-dl status`, or specify their folder with "
         "--runs DIR"
     )
 

@@ -24,10 +24,10 @@ def user_modules(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
-    """Writes a user's module with a class ``Net`` into the current folder and gives its import
-    path.
+    """A function that writes a user's module with a class ``Net`` and returns its import path.
 
-    The source is the body of a class that has a linear layer, ``forward`` and an optimizer.
+    The module is in the current folder. The source is the body of a class that has a linear
+    layer, ``forward`` and an optimizer.
     """
     folder = tmp_path / "user"
     folder.mkdir()

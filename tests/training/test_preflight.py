@@ -53,7 +53,7 @@ def test_nan_in_a_small_file_needs_imputation(tmp_path: Path) -> None:
         opened["train/inputs"][3, 1] = float("nan")
     raw = experiments.raw(file, model={"name": "linear"})
     experiment = Experiment.from_dict(raw)
-    with pytest.raises(ConfigError, match=r"inputs hold NaN .*data.imputation: mean"):
+    with pytest.raises(ConfigError, match=r"inputs contain NaN .*data.imputation: mean"):
         preflight(experiment, open_spec(experiment.data))
     imputed = Experiment.from_dict(raw | {"data": raw["data"] | {"imputation": "mean"}})
     assert preflight(imputed, open_spec(imputed.data)) == 5 + 1

@@ -90,7 +90,7 @@ def test_resumed_run_does_not_need_the_pretrained_file(tmp_path: Path, pretraine
             {"freeze": ["features"]},
             r"model\.freeze: matches no part of the model \(got 'features'; allowed: hidden, head",
         ),
-        ({"freeze": ["*"]}, r"model\.freeze: leaves nothing to train"),
+        ({"freeze": ["*"]}, r"model\.freeze: freezes every parameter"),
         ({"width": 9, "bias": False, "depth": 2}, r"model\.init_from: has no weight that matches this model"),
     ],
 )

@@ -188,7 +188,7 @@ def test_fault_found_in_the_job_is_recorded(tmp_path: Path) -> None:
     file = experiments.classification_file(tmp_path)
     run = experiments.prepared(tmp_path, experiments.raw(file))
     file.unlink()
-    with pytest.raises(DataError, match="there is no such file"):
+    with pytest.raises(DataError, match="does not exist"):
         train(run)
     assert read_state(run)["reason"].startswith(f"{file}: does not exist.")
 
@@ -228,6 +228,6 @@ def test_each_attempt_has_its_own_journal_file(tmp_path: Path, image_file: Path)
     ],
     ids=["short-warm-up", "long-warm-up"],
 )
-def test_hint_at_a_long_warm_up(tmp_path: Path, image_file: Path, schedule: dict[str, Any], message: str) -> None:
+def test_log_mentions_a_long_warm_up(tmp_path: Path, image_file: Path, schedule: dict[str, Any], message: str) -> None:
     log = trained(tmp_path, image_file, schedule=schedule).log(0).read_text()
     assert ("warm-up" in log) == bool(message) and message in log

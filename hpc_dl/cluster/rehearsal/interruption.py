@@ -38,9 +38,9 @@ def interrupt(run: RunFolder, report: Report, times: Timeline, stages: Stages) -
     Raises:
         StageFailed: the run did not react as expected.
     """
-    attempt = stages.wait_for(run, f"the first {STEPS_BEFORE_SIGNAL} steps of the run to be interrupted", _holding)[
-        "attempt"
-    ]
+    attempt = stages.wait_for(
+        run, f"the first {STEPS_BEFORE_SIGNAL} steps of the run to be interrupted", _waiting_attempt
+    )["attempt"]
     times.queued, times.started = _queue_time(run), _start_time(run)
     stages.say(f"Sending a real SIG{_SIGNAL}")
     times.signal_sent = time.time()
@@ -94,7 +94,7 @@ def _requeue_remedy(run: RunFolder) -> str:
     return f"The batch script could not requeue the job; its output is in {run.submitit}. {until_then}"
 
 
-def _holding(run: RunFolder) -> dict[str, Any] | None:
+def _waiting_attempt(run: RunFolder) -> dict[str, Any] | None:
     """The start event of the attempt that waits for the signal."""
     if "holding" not in (read_json(file(run)) or {}):
         return None

@@ -87,7 +87,7 @@ def rehearse_experiment(
                 status.cancel(run)
     report.seconds = durations(interrupted, report.uninterrupted, times)
     report.lead_s = signal_lead.required_lead_s(runs, experiment.name)
-    shortage = signal_lead.shortage(experiment.resources.minutes, report.lead_s)
+    shortage = signal_lead.time_limit_warning(experiment.resources.minutes, report.lead_s)
     report.warnings += [shortage] if shortage else []
     timings = signal_lead.timings_of(interrupted)
     report.warnings += signal_lead.grace_warnings(timings, site.partition) if timings and with_slurm else []

@@ -23,7 +23,7 @@ def shortened(experiment: Experiment) -> Experiment:
     if experiment.resources.max_requeues == 0:
         raise ConfigError.at(
             "resources.max_requeues",
-            "leaves nothing to rehearse: the job would not be requeued",
+            "must not be 0 in a rehearsal: the job would not be requeued",
             value=0,
             allowed="1 or more",
         )

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from torch.utils.data.distributed import DistributedSampler
 
 from hpc_dl.data.batches.loader import Batch, BatchLoader
-from hpc_dl.data.batches.worker_signals import leave_signals_to_parent
+from hpc_dl.data.batches.worker_signals import ignore_job_signals
 
 _Numbered = tuple[tuple[int, int, int], Batch]
 
@@ -40,7 +40,7 @@ def with_transform(
         collate_fn=_unchanged,  # the default one would turn tuples into lists
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
-        worker_init_fn=leave_signals_to_parent,
+        worker_init_fn=ignore_job_signals,
         # Without this, each epoch would draw from torch's global generator.
         generator=torch.Generator().manual_seed(seed),
         pin_memory=pin_memory,

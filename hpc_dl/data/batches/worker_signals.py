@@ -7,7 +7,7 @@ import signal
 import threading
 
 
-def leave_signals_to_parent(worker_id: int) -> None:
+def ignore_job_signals(worker_id: int) -> None:
     """Let a worker survive the signals that Slurm and a terminal send to all processes of a job.
 
     Slurm announces a time limit or preemption (SIGTERM, SIGUSR1, SIGUSR2), and Ctrl-C reaches the

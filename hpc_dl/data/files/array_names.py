@@ -64,7 +64,7 @@ def pair_up(
                 f"{where}:{name}" if name else where,
                 "does not exist" if name else f"has no array with a usual name for {option}",
                 allowed=shortened(list(names), 20) or "the source has no arrays",
-                remedy=f"name the array with `--{option} NAME`; {nearest(name, names)}".rstrip("; "),
+                remedy=f"specify it with `--{option} NAME`; {nearest(name, names)}".rstrip("; "),
             )
         by_split.append(by_base[base])
     inputs_of, targets_of = by_split
@@ -77,11 +77,11 @@ def pair_up(
         where,
         "has no training inputs with targets",
         allowed=shortened(list(names), 20),
-        remedy="name both arrays with `--inputs` and `--targets`",
+        remedy="specify both arrays with `--inputs` and `--targets`",
     )
 
 
-def base_of(name: str) -> str:
+def without_split(name: str) -> str:
     """Return the name of an array without its split: ``x`` for ``x_train``."""
     return _split_and_base(name)[1]
 

@@ -66,7 +66,7 @@ def open_data(path: str | Path, config: DataConfig) -> DataFile:
 
     Raises:
         DataError: with the problems of all splits.
-        ConfigError: the section asks for something that these samples do not allow.
+        ConfigError: the section requests something that these samples do not allow.
     """
     with open_file(path) as file:
         own_format = is_own_format(file)
@@ -151,7 +151,7 @@ def with_declarations(file: h5py.File, config: DataConfig) -> DataConfig:
     if attribute(file, "stream") and config.windows is None:
         raise DataError.at(
             "data.windows",
-            f"is required: {file.filename} holds one long stream, not samples",
+            f"is required: {file.filename} contains one long stream, not samples",
             remedy="set the length of the samples to cut from it, for example `windows: {length: 128}`",
         )
     return config.model_copy(update=declared)

@@ -129,14 +129,14 @@ def _check_numbers(dataset: h5py.Dataset, remedy: str) -> None:
     if dataset.shape is not None and (dataset.dtype.kind not in "biuf" or dataset.dtype.itemsize > 8):
         raise DataError.at(
             where(dataset),
-            "must hold numbers",
+            "must contain numbers",
             value=type_name(dataset),
             allowed="bool, integers, and floats of up to 64 bits",
             remedy=remedy,
         )
     if not dataset.shape or dataset.size == 0:
         raise DataError.at(
-            where(dataset), "holds no samples", value=dataset.shape, remedy="fill it, or name another dataset"
+            where(dataset), "contains no samples", value=dataset.shape, remedy="fill it, or choose another dataset"
         )
 
 
@@ -153,9 +153,9 @@ def _check_lengths(inputs: list[h5py.Dataset], targets: list[h5py.Dataset], conf
             raise DataError.at(
                 where(dataset),
                 f"has {count} {role} for {expected} inputs in {inputs[0].name}",
-                remedy="name datasets with one target per input (`data.inputs`, `data.targets`)"
+                remedy="choose datasets with one target per input (`data.inputs`, `data.targets`)"
                 if role == "targets"
-                else "name datasets with the same number of samples (`data.inputs`)",
+                else "choose datasets with the same number of samples (`data.inputs`)",
             )
 
 

@@ -56,7 +56,7 @@ class Samples(NamedTuple):
 
 
 @dataclass(frozen=True)
-class About:
+class FileAttributes:
     """The attributes of a data file.
 
     Attributes:
@@ -101,7 +101,7 @@ def create_file(path: Path) -> h5py.File:
     )
 
 
-def write_attributes(file: h5py.File, about: About) -> None:
+def write_attributes(file: h5py.File, about: FileAttributes) -> None:
     """Write the attributes of the file, except the checksum, which follows the content."""
     file.attrs.update(
         format=FORMAT,
@@ -121,7 +121,7 @@ def write_attributes(file: h5py.File, about: About) -> None:
         file.attrs["stream"] = True
 
 
-def write_split_attributes(inputs: h5py.Dataset, targets: h5py.Dataset | None, about: About) -> None:
+def write_split_attributes(inputs: h5py.Dataset, targets: h5py.Dataset | None, about: FileAttributes) -> None:
     """Write the attributes of a split; without targets the inputs name classes or tokens."""
     inputs.attrs["units"] = about.input_units
     if targets is not None:
@@ -175,7 +175,7 @@ def write(
         DataError: the splits do not fit the format, or the file cannot be written.
     """
     path = Path(path)
-    about = About(
+    about = FileAttributes(
         source=source,
         task=task,
         license=license,
@@ -210,7 +210,7 @@ def _by_name(samples: Samples | Datasets) -> Datasets:
     return {"inputs": samples.inputs, "targets": samples.targets} if isinstance(samples, Samples) else samples
 
 
-def _check_splits(path: Path, splits: Mapping[str, Datasets], about: About) -> None:
+def _check_splits(path: Path, splits: Mapping[str, Datasets], about: FileAttributes) -> None:
     faults = [
         Fault(f"{path}:/{split}", "is not the name of a split", allowed=", ".join(SPLITS))
         for split in splits
@@ -227,19 +227,19 @@ def _check_splits(path: Path, splits: Mapping[str, Datasets], about: About) -> N
         sizes = {name: _num_samples(values) for name, values in datasets.items()}
         first = about.inputs[0]
         if not sizes.get(first, 1):
-            faults.append(Fault(f"{path}:/{split}", "holds no samples", remedy="leave the split out"))
+            faults.append(Fault(f"{path}:/{split}", "contains no samples", remedy="omit the split"))
         for name, values in datasets.items():
             if name in about.inputs + about.targets and sizes[name] != sizes.get(first, sizes[name]):
                 faults.append(Fault(f"{path}:/{split}", f"has {sizes[first]} {first}, but {sizes[name]} {name}"))
             dtype = (values.values if isinstance(values, Ragged) else values).dtype
             if dtype.kind not in "biuf":
-                faults.append(Fault(f"{path}:/{split}/{name}", "must hold numbers", value=str(dtype)))
+                faults.append(Fault(f"{path}:/{split}/{name}", "must contain numbers", value=str(dtype)))
         faults += _labels_without_name(f"{path}:/{split}", datasets, about)
     if faults:
         raise DataError(*faults)
 
 
-def _labels_without_name(place: str, datasets: Datasets, about: About) -> list[Fault]:
+def _labels_without_name(place: str, datasets: Datasets, about: FileAttributes) -> list[Fault]:
     """Find labels beyond the class names, in the first target of a task with classes."""
     name = next(iter(about.targets), "")
     targets = datasets.get(name)
@@ -252,7 +252,7 @@ def _labels_without_name(place: str, datasets: Datasets, about: About) -> list[F
     return [
         Fault(
             f"{place}/{name}",
-            "holds a label that has no class name",
+            "contains a label that has no class name",
             value=int(outside),
             allowed=f"0 to {len(about.class_names) - 1}",
             remedy="number the classes from 0 and name each of them",

@@ -88,7 +88,7 @@ def verify(path: str | Path) -> dict[str, Any]:
                 continue
             if num_infinite and own_format and name.endswith("/inputs"):
                 remedy = "correct them, or store missing values as NaN and set `data.imputation`"
-                faults.append(Fault(where(dataset), f"holds {num_infinite} infinite values", remedy=remedy))
+                faults.append(Fault(where(dataset), f"contains {num_infinite} infinite values", remedy=remedy))
             elif num_infinite:
                 infinite[name] = num_infinite
             if num_nan:

@@ -89,7 +89,7 @@ def _by_groups(file: h5py.File, config: DataConfig, groups: SplitGroups) -> dict
             existing = [f"/{name}" for name in file if isinstance(file.get(name), h5py.Group)]
             raise DataError.at(
                 where(file, f"/{group.strip('/')}"),
-                f"does not exist, but should hold the {split} split",
+                f"does not exist, but should contain the {split} split",
                 allowed=", ".join(existing) or "the file has no groups",
                 remedy="describe in `data.splits` how the file is divided: by groups, fractions or indices",
             )
@@ -227,7 +227,7 @@ def num_samples_of(dataset: h5py.Dataset, windows: Windows | None = None, ahead:
         ahead: steps of the stream needed beyond the end of a window.
 
     Raises:
-        DataError: the dataset holds no samples.
+        DataError: the dataset contains no samples.
     """
     length = int(dataset.shape[0]) if dataset.shape else 0
     if (offsets := offsets_of(dataset)) is not None:
@@ -237,8 +237,8 @@ def num_samples_of(dataset: h5py.Dataset, windows: Windows | None = None, ahead:
     if length < 1:
         raise DataError.at(
             where(dataset),
-            "holds no samples" if windows is None else "is shorter than one window",
+            "contains no samples" if windows is None else "is shorter than one window",
             value=dataset.shape,
-            remedy="fill it, or name another dataset" if windows is None else "lower `data.windows.length`",
+            remedy="fill it, or choose another dataset" if windows is None else "lower `data.windows.length`",
         )
     return length

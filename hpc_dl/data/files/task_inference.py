@@ -88,7 +88,7 @@ def _check_targets_fit(
     if task == "multilabel" and (by_step or targets.ndim != 2):
         raise DataError.at(
             where(targets),
-            "must hold one row of zeros and ones per sample for multilabel",
+            "must contain one row of zeros and ones per sample for multilabel",
             value=targets.shape,
             allowed="(N, K) for K labels",
             remedy="store such rows, or set `data.task` to another task",
@@ -112,7 +112,7 @@ def _check_targets_fit(
         if targets.ndim > 1 and targets.size != len(targets):
             raise DataError.at(
                 where(targets),
-                "must hold one class number per sample",
+                "must contain one class number per sample",
                 value=targets.shape,
                 allowed="(N,) or (N, 1)",
                 remedy="store the class number instead of a one-hot row; for several labels per sample set "
@@ -123,12 +123,12 @@ def _check_targets_fit(
             "data.task",
             f"regression cannot fit class numbers, and {targets.file.filename} names classes",
             value="regression",
-            remedy="leave it out for classification, or remove the attribute `class_names`",
+            remedy="omit it for classification, or remove the attribute `class_names`",
         )
     elif task == "regression" and targets.ndim > 2 and not by_step:
         raise DataError.at(
             where(targets),
-            "must hold one row of values per sample for regression",
+            "must contain one row of values per sample for regression",
             value=targets.shape,
             allowed="(N,) or (N, K)",
             remedy="flatten each target to a row, or set `data.task` to another task",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from hpc_dl.data.files.array_names import base_of, pair_up
+from hpc_dl.data.files.array_names import pair_up, without_split
 from hpc_dl.data.packing.paired import Column, PairedSource
 from hpc_dl.data.packing.source import PackOptions, Source
 from hpc_dl.errors import DataError
@@ -129,7 +129,7 @@ def open_npy(path: Path, options: PackOptions) -> Source:
             files |= {path.stem: path, targets.stem: targets}
             pairs = {"": (path.stem, targets.stem)}
         else:
-            pairs = pair_up(list(files), path.parent, base_of(path.stem), options.targets)
+            pairs = pair_up(list(files), path.parent, without_split(path.stem), options.targets)
     columns: dict[str, tuple[Column, Column]] = {
         split: (MappedColumn(files[inputs]), MappedColumn(files[targets])) for split, (inputs, targets) in pairs.items()
     }

@@ -194,7 +194,7 @@ def _subfolder(folder: Path, names: tuple[str, ...], option: str) -> Path:
         value=names[0],
         allowed=", ".join(sorted(child.name for child in folder.iterdir() if child.is_dir()))
         or "there are no subfolders",
-        remedy=f"name it with `{option}`, or use `--targets TABLE.csv` for labels of whole volumes",
+        remedy=f"specify it with `{option}`, or use `--targets TABLE.csv` for labels of whole volumes",
     )
 
 

@@ -42,7 +42,7 @@ def open_source(path: Path, options: PackOptions) -> Source:
         if path.name.lower().endswith(suffix):
             return open_file(path, options)
     remedy = (
-        "give the folder with the volumes"
+        "specify the folder with the volumes"
         if path.name.lower().endswith(nifti.SUFFIXES)
         else "convert it to a supported format"
     )

@@ -17,7 +17,7 @@ import numpy as np
 
 import hpc_dl
 from hpc_dl.atomic_files import publish
-from hpc_dl.data.files.format import About, Samples
+from hpc_dl.data.files.format import FileAttributes, Samples
 from hpc_dl.data.packing.layout import Layout
 from hpc_dl.data.packing.open_source import open_source
 from hpc_dl.data.packing.plan import Plan
@@ -137,17 +137,17 @@ def _check_paths(path: Path, out: Path, force: bool) -> None:
     if out.suffix not in (".h5", ".hdf5"):
         raise DataError.at(out, "is not the name of an HDF5 file", value=out.suffix, allowed=".h5, .hdf5")
     if out.is_dir():
-        raise DataError.at(out, "is a folder", remedy="give the path of a file")
+        raise DataError.at(out, "is a folder", remedy="specify the path of a file")
     if out.exists() and path.exists() and os.path.samefile(path, out):
-        raise DataError.at(out, "is the source itself", remedy="give another name, and rename the file afterwards")
+        raise DataError.at(out, "is the source itself", remedy="choose another name, and rename the file later")
     if out.exists() and not force:
-        raise DataError.at(out, "already exists", remedy="give another name, or replace it with `--force`")
+        raise DataError.at(out, "already exists", remedy="choose another name, or replace it with `--force`")
 
 
 def _plan(source: Source, splits: SplitAssignment, request: PackRequest, out: Path) -> Plan:
     attributes = source.attributes
     packed = f"packed by hpc_dl {hpc_dl.__version__} from {source.path.name} ({source.kind})"
-    about = About(
+    about = FileAttributes(
         source=attributes.get("source", out.stem),
         task=source.task,
         license=request.license or attributes.get("license", "unknown"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hpc_dl.data.files.format import About
+from hpc_dl.data.files.format import FileAttributes
 from hpc_dl.data.packing.layout import Layout, chunk_options
 from hpc_dl.data.packing.source import Values
 
@@ -29,7 +29,7 @@ class Plan:
     """
 
     fingerprint: str
-    about: About
+    about: FileAttributes
     inputs: Values
     targets: Values
     sizes: dict[str, int]

@@ -40,7 +40,7 @@ class Imputation:
 
 
 @dataclass(frozen=True)
-class Missing:
+class MissingValues:
     """The missing values of the training split.
 
     Attributes:
@@ -103,7 +103,7 @@ def fit_imputation(
     axis: int,
     method: ImputationMethod,
     num_classes: int,
-) -> tuple[Imputation, Missing]:
+) -> tuple[Imputation, MissingValues]:
     """Fit the fill values, and count what is missing.
 
     Args:
@@ -127,7 +127,7 @@ def fit_imputation(
     channels = values_by_channel.reshape(len(values_by_channel), -1)
     missing = np.isnan(channels)
     fills = tuple(_fill(values[~is_missing], method) for values, is_missing in zip(channels, missing, strict=True))
-    return Imputation(method, fills, axis), Missing(missing.sum(1), missing.size, by_class)
+    return Imputation(method, fills, axis), MissingValues(missing.sum(1), missing.size, by_class)
 
 
 def _fill(values: NDArray[Any], method: ImputationMethod) -> float:

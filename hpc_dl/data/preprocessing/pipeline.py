@@ -18,7 +18,7 @@ from hpc_dl.data.config import DataConfig
 from hpc_dl.data.files.fields import concatenated_ranges
 from hpc_dl.data.files.split_reader import SplitReader
 from hpc_dl.data.preprocessed_spec import can_hold_nan
-from hpc_dl.data.preprocessing.imputation import Imputation, Missing, fit_imputation
+from hpc_dl.data.preprocessing.imputation import Imputation, MissingValues, fit_imputation
 from hpc_dl.data.preprocessing.projection import Projection, fit_projection
 from hpc_dl.data.preprocessing.scaling import Scaling, fit_scaling
 from hpc_dl.data.ragged import Ragged
@@ -105,7 +105,9 @@ def fit_all(reader: SplitReader, config: DataConfig) -> tuple[tuple[Preprocessin
     return tuple(preprocessing for preprocessing, _ in fitted), list(filter(None, descriptions))
 
 
-def fit_preprocessing(reader: SplitReader, number: int, config: DataConfig) -> tuple[Preprocessing, Missing | None]:
+def fit_preprocessing(
+    reader: SplitReader, number: int, config: DataConfig
+) -> tuple[Preprocessing, MissingValues | None]:
     """Fit the preprocessing of one input on the training split.
 
     At most about 65,536 samples or 1 GiB are read, spread evenly over the split. The result is the

@@ -116,7 +116,7 @@ def fit_scaling(
     if not np.isfinite([*offset, *divisor]).all():
         raise DataError.at(
             spec.file,
-            "the training inputs hold NaN or infinite values, so no scaling can be fitted",
+            "the training inputs contain NaN or infinite values, so no scaling can be fitted",
             remedy="fill in missing values (`data.imputation: mean`), correct the file, or exclude these samples "
             "(`data.splits.indices`); `hpc-dl data verify` counts them",
         )

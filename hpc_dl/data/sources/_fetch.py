@@ -170,7 +170,7 @@ def unpack(archive: Path, folder: Path) -> Path:
 
 
 def find_file(
-    folder: Path | Sequence[Path], name: str, remedy: str = "give the archive, or a folder that contains the file"
+    folder: Path | Sequence[Path], name: str, remedy: str = "specify the archive, or a folder that contains the file"
 ) -> Path:
     """Find a file by name anywhere below a folder, or below the first of several folders with it.
 

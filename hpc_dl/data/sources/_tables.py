@@ -31,7 +31,7 @@ def check_values(file: Path, sha256: str, *arrays: NDArray[Any]) -> None:
         digest.update(np.ascontiguousarray(array).tobytes())
     if digest.hexdigest() != sha256:
         raise DataError.at(
-            file, "does not hold the expected values", value=f"SHA-256 {digest.hexdigest()}", allowed=sha256
+            file, "does not contain the expected values", value=f"SHA-256 {digest.hexdigest()}", allowed=sha256
         )
 
 
@@ -48,7 +48,7 @@ def write_table(
     input_units: str = "",
     target_units: str = "",
 ) -> None:
-    """Write a table: 60 % of its rows for training, 20 % for validation, 20 % for the test.
+    """Write a table: 60% of its rows for training, 20% for validation, 20% for the test.
 
     Args:
         path: the file to write.

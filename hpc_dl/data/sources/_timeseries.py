@@ -22,7 +22,7 @@ from hpc_dl.data.sources._fetch import checked, find_file, package_files
 from hpc_dl.data.sources._splits import SPLIT_SEED, with_official_test
 
 PACKAGE = "aeon==1.6.0"
-_REMEDY = "give the .whl file, or the folder it unpacks to"
+_REMEDY = "specify the .whl file, or the folder it unpacks to"
 
 
 class Series(NamedTuple):

@@ -9,7 +9,7 @@ themselves.
 Splits: whole sites. Every site has its own scanner, protocol and participants, so the test score
 says how well images of a new site are rated. The five test sites and the four validation sites were
 chosen before any training, so that each split has its share of the images and of the excluded ones
-(31 %; 4 to 90 % per site). The participants 50279 and 50286, both of UM, have identical values.
+(31%; 4 to 90% per site). The participants 50279 and 50286, both of UM, have identical values.
 
 Classes: two raters gave 1 (accept), 0 (doubtful) or −1 (exclude), each to 600 images; every image
 has a rating, 99 images have two. An image is to be excluded if at least one rater said so; doubtful
@@ -65,7 +65,7 @@ def _make(path: Path, given: Path | None) -> None:
 
 SOURCE = Source(
     name="abide_quality",
-    title="Which images of heads are to be excluded, by metrics of their quality, at new sites (Esteban et al., 2017)",
+    title="Head images to exclude at new sites because of their quality, from quality metrics (Esteban et al., 2017)",
     task="classification",
     size="1,101 vectors of 62 from 17 sites, 2 classes of 758 and 343",
     license="LicenseRef-unknown AND Apache-2.0",

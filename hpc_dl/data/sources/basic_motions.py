@@ -33,7 +33,7 @@ def _make(path: Path, given: Path | None) -> None:
         classes=_CLASSES,
         held_out=8,
         url="https://www.timeseriesclassification.com/description.php?Dataset=BasicMotions",
-        input_units="not told; 10 values a second",
+        input_units="unknown unit; 10 values per second",
     )
 
 

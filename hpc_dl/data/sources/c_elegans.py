@@ -5,13 +5,13 @@ D. Witvliet et al., Connectomes across development reveal principles of brain ma
 no license of the data themselves. The kind of each cell is taken from its table
 ``all_cell_info.csv``, after WormAtlas and S. J. Cook et al., Whole-animal connectomes of both
 Caenorhabditis elegans sexes, Nature 571, 2019. Synapses are active zones that two of three
-annotators saw. Gap junctions are left out: the authors call theirs incomplete.
+annotators saw. Gap junctions are omitted: the authors call theirs incomplete.
 
 A sample is one animal. The six larvae are for training, one adult for validation, the other adult
 for the test: a new animal, older than those in training. Every worm has nearly the same cells: the
 test animal is new, but only 6 of its 219 cells are in no larva. The two sexes of Cook et al. cannot
 serve as such a pair: of the connections that both have with a weight of at least five in the
-toolbox, 53 % have exactly the same weight; for any two of these worms, at most 16 % do.
+toolbox, 53% have exactly the same weight; for any two of these worms, at most 16% do.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def _make(path: Path, given: Path | None) -> None:
     from hpc_dl.data.sources._brain_volumes import voxels_of
     from hpc_dl.data.sources._fetch import find_file, package_files, read_gzip
 
-    remedy = f"give the package {_PACKAGE}"
+    remedy = f"specify the package {_PACKAGE}"
     with package_files(SOURCE.name, f"deb:{_PACKAGE}", given) as (folder, origin):
         image, atlas = (
             voxels_of(read_gzip(find_file(folder, name, remedy), digest), _SHAPE) for name, digest in _SHA256.items()

@@ -38,7 +38,7 @@ _CLASSES = (
     "Ankle boot",
 )
 _SPLIT_SIZES = {"train": 55_000, "val": 5_000}
-_REMEDY = "give the .deb file or a folder with all four .gz files"
+_REMEDY = "specify the .deb file or a folder with all four .gz files"
 
 
 def _make(path: Path, given: Path | None) -> None:

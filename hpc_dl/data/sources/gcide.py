@@ -29,7 +29,7 @@ _SHA256 = {
     "simlex999.txt": "d5e0501971478a511430ee880bd0121e94ac701ba86d90544d83e6d2ba3db05d",
     "questions-words.txt": "8c29b3332afc46f3fb8be04cb5297bf96f39aa7131272dff57869b4485b22a36",
 }
-_REMEDY = f"give a folder with the archives of all of {', '.join(name.partition(':')[2] for name in _PACKAGES)}"
+_REMEDY = f"specify a folder with the archives of all of {', '.join(name.partition(':')[2] for name in _PACKAGES)}"
 _MIN_COUNT = 5
 _PERIOD = 100  # of each 100 entries or verses, one is for validation and one for the test
 
@@ -119,7 +119,7 @@ def _without_annotations(entry: str) -> str:
 def _similarities(name: str, rows: Iterable[Sequence[str]], token_of: dict[str, int]) -> dict[str, NDArray[Any]]:
     """Return word pairs (N, 2) and their similarity as rated by people (N,), as two datasets.
 
-    Pairs with a word outside the vocabulary are left out.
+    Pairs with a word outside the vocabulary are omitted.
 
     Args:
         name: of the benchmark; the start of the names of the datasets.
@@ -146,7 +146,7 @@ def _analogies(lines: Iterable[str], token_of: dict[str, int]) -> NDArray[Any]:
 
 SOURCE = Source(
     name="gcide",
-    title="A dictionary of English (GCIDE) and the King James Bible as one row of words",
+    title="A dictionary of English (GCIDE) and the King James Bible as one stream of words",
     task="embedding",
     size="4.8 million words, vocabulary of 40,000",
     license="GPL-2.0-or-later AND LicenseRef-unknown AND LGPL-2.1-only",

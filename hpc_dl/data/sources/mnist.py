@@ -34,7 +34,7 @@ _SHA256 = (  # of 0.json, 1.json, …, 9.json
     "bd0ffaad429227dacd35988a05dc0801a294a021e28da86392d628278cfa58ab",
 )
 _SPLIT_SIZES = {"train": 7_000, "val": 1_000, "test": 2_000}
-_REMEDY = "give the .tgz file, or the folder it unpacks to"
+_REMEDY = "specify the .tgz file, or the folder it unpacks to"
 
 
 def _make(path: Path, given: Path | None) -> None:

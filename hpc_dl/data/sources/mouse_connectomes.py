@@ -51,9 +51,9 @@ def _make(path: Path, given: Path | None) -> None:
         path,
         _connectomes.split_graphs(graphs, rows),
         url="https://doi.org/10.1016/j.neuroimage.2020.117274",
-        provenance=f"{origin}; nodes: ln(1 + connected regions), ln(1 + fibres), ln of the volume in mm³, adc, dwi, "
+        provenance=f"{origin}; nodes: ln(1 + connected regions), ln(1 + fibers), ln of the volume in mm³, adc, dwi, "
         f"e1, e2, e3, fa, rd; edges in both directions, of each region those to the {_NUM_STRONGEST} with the most "
-        f"fibres; edge_features: ln of the fibres; splits over strains equally, seed {SPLIT_SEED}",
+        f"fibers; edge_features: ln of the fibers; splits over strains equally, seed {SPLIT_SEED}",
         class_names=_STRUCTURES,
         input_units="see provenance",
         inputs=_connectomes.INPUTS,
@@ -131,7 +131,7 @@ def _read_lines(paths: list[Path], sha256: str) -> list[list[str]]:
 
 SOURCE = Source(
     name="mouse_connectomes",
-    title="Regions of 32 mouse brains and the fibres between them, by large structure (Wang et al., 2020)",
+    title="Regions of 32 mouse brains and the fibers between them, by large structure (Wang et al., 2020)",
     task="node_classification",
     size="32 graphs of 332 nodes, 10 features of a node, 1 of an edge, 7 classes of nodes",
     license="LicenseRef-unknown AND MIT",

@@ -67,7 +67,7 @@ def _read_tiff(folder: Path, name: str) -> NDArray[Any]:
 
     from hpc_dl.data.sources._fetch import find_file, read_checked
 
-    content = read_checked(find_file(folder, name, remedy=f"give the wheel of {_PACKAGE}"), _SHA256[name])
+    content = read_checked(find_file(folder, name, remedy=f"specify the wheel of {_PACKAGE}"), _SHA256[name])
     return np.frombuffer(content, "<u2", _SIZE * _SIZE, _PIXELS_START).reshape(_SIZE, _SIZE)
 
 

@@ -5,7 +5,7 @@ variability within a community of Antarctic penguins, PLoS ONE 9(3), 2014; A. Ho
 Gorman, palmerpenguins, 2020 (CC0 for the data according to the package's README).
 
 Features: bill length and depth (mm), flipper length (mm), body mass (g), sex (0 female, 1 male).
-Missing values are NaN, to be imputed. Island and year are left out: they describe the sampling, not
+Missing values are NaN, to be imputed. Island and year are omitted: they describe the sampling, not
 the animal.
 """
 

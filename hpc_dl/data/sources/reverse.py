@@ -32,7 +32,7 @@ def _make(path: Path, given: Path | None) -> None:
     SOURCE.write(
         path,
         splits,
-        provenance=f"generated, NumPy's RandomState({_SEED}); no row is there twice",
+        provenance=f"generated, NumPy's RandomState({_SEED}); no row occurs twice",
         class_names=tuple(string.ascii_lowercase),
         input_units="number of the letter, from 0",
         target_units="number of the letter, from 0",
@@ -61,7 +61,7 @@ def _ragged(sequences: Iterable[tuple[int, ...]]) -> Ragged:
 
 SOURCE = Source(
     name="reverse",
-    title="Rows of 3 to 12 random letters, to be written backwards",
+    title="Rows of 3 to 12 random letters, to be written in reverse",
     task="sequence_to_sequence",
     size="23,000 sequences of 3 to 12 tokens, 26 classes",
     license="CC0-1.0",

@@ -8,11 +8,11 @@ stated in its DESCRIPTION).
 Splits: the first 43,500 rows are StatLog's training set, the last 14,500 its test set, which is
 kept; 8,700 of the training set become the validation split. The rarest class, 10 of 58,000 samples,
 has 5, 1 and 4 samples in the splits. Use ``balanced_accuracy``: always predicting the most frequent
-class has an accuracy of 79 %. One sample of the rarest class is a quarter of its class in the test
+class has an accuracy of 79%. One sample of the rarest class is a quarter of its class in the test
 split, and all of it in the validation split.
 
 Features: nine integers without units. The first is the time; what the others measure is not
-documented. They have outliers: 98 % are within ±100, a few are beyond ten thousand.
+documented. They have outliers: 98% are within ±100, a few are beyond ten thousand.
 """
 
 from __future__ import annotations

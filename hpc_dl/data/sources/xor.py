@@ -1,7 +1,7 @@
 """XOR: 1,000 points around the corners of a square; opposite corners have the same class.
 
 A single layer cannot learn it (M. Minsky and S. Papert, Perceptrons, 1969): a line separates at
-most three of the four corners correctly, an accuracy of 75 % (chance is 50 %). Generated: the
+most three of the four corners correctly, an accuracy of 75% (chance is 50%). Generated: the
 corners (0, 0), (0, 1), (1, 0), (1, 1) in turn, with normal noise of standard deviation 0.1.
 """
 

@@ -1,9 +1,9 @@
-"""Yeast: which 35 of 1,484 proteins are extracellular? An imbalanced task: 2.4 % positives.
+"""Yeast: which 35 of 1,484 proteins are extracellular? An imbalanced task: 2.4% positives.
 
 K. Nakai and M. Kanehisa, 1991; UCI Machine Learning Repository, Yeast,
 https://doi.org/10.24432/C5KG68 (CC BY 4.0 by UCI's donation policy; the package's MIT license is
 stated in its METADATA). A. Fernández et al., KEEL, 2011, made it a task of two classes (``yeast6``:
-EXC against the rest). Always predicting the negative class has an accuracy of 97.6 %: use
+EXC against the rest). Always predicting the negative class has an accuracy of 97.6%: use
 ``balanced_accuracy``.
 
 Features: scores of the amino-acid sequence that indicate where a protein is located (mcg, gvh, alm,

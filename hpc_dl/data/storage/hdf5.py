@@ -29,7 +29,7 @@ def open_file(path: str | Path, *, chunk_cache_bytes: int | None = None) -> h5py
     path = Path(path)
     try:
         if path.is_dir():
-            raise DataError.at(path, "is a folder, not an HDF5 file", remedy="give the path of a file in it")
+            raise DataError.at(path, "is a folder, not an HDF5 file", remedy="specify the path of a file in it")
         if path.stat().st_size == 0:
             raise DataError.at(path, "is empty (0 bytes)", remedy="copy the file again, or create it again")
         # If access is denied, h5py does not report the reason, but the system does.
@@ -57,7 +57,7 @@ def open_file(path: str | Path, *, chunk_cache_bytes: int | None = None) -> h5py
             raise DataError.at(
                 path,
                 "is not an HDF5 file",
-                remedy="give an HDF5 file, or convert the data with `hpc-dl data pack` (docs/data-format.md)",
+                remedy="specify an HDF5 file, or convert the data with `hpc-dl data pack` (docs/data-format.md)",
             ) from None
         raise DataError.at(
             path,
@@ -93,7 +93,7 @@ def find_dataset(file: h5py.File, name: str, option: str) -> h5py.Dataset:
     if in_groups := [path for path in existing if path.endswith(name)]:
         remedy = (
             f"the file has a group per split ({shortened(in_groups, 3)}): remove `data.splits`, "
-            "or name the groups in `data.splits.groups`"
+            "or list the groups in `data.splits.groups`"
         )
     allowed = shortened(existing, _MAX_LISTED) or "the file has no datasets"
     raise DataError.at(where(file, name), problem, allowed=allowed, remedy=remedy)

@@ -1,4 +1,4 @@
-"""Where in a file the values of a dataset are stored: HDF5 is asked once."""
+"""Where in a file the values of a dataset are stored: HDF5 is queried once."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def open_rows(path: str | Path, name: str, *, threads: int = 1) -> RowReader:
     try:
         dataset = find_dataset(file, name, "data.inputs")
         if not dataset.shape:
-            raise DataError.at(where(dataset), "holds no rows", value=dataset.shape, remedy="name another dataset")
+            raise DataError.at(where(dataset), "contains no rows", value=dataset.shape, remedy="choose another dataset")
         layout = locate(dataset)
         if layout.by_h5py:
             return HDF5Rows(file, dataset, layout)

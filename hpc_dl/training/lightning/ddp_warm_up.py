@@ -1,6 +1,6 @@
-"""A throw-away batch so that DDP rebuilds its buckets: a resumed DDP then adds gradients in the
-same order as one that was never interrupted.
+"""A throw-away batch that makes DDP rebuild its gradient buckets before a resumed training.
 
+The resumed training then adds gradients in the same order as an uninterrupted one.
 DDP (Li et al., 2020) sends gradients in buckets. After its first backward pass it rebuilds the
 buckets in the order in which the gradients became ready. The place of a number in its bucket
 decides in which order an all-reduce adds the ranks' shares, and with more than two ranks the order
@@ -30,10 +30,10 @@ def needed(trainer: pl.Trainer) -> bool:
 
 
 def run(trainer: pl.Trainer, batch: Any) -> None:
-    """Run the forward and backward pass of a batch on all ranks; weights, optimizers and buffers
-    stay as they are.
+    """Run the forward and backward pass of a batch on all ranks, without lasting effects.
 
-    Random states, accumulators and Lightning's counters change: they must be restored afterwards.
+    Weights, optimizers and buffers do not change. Random states, accumulators and Lightning's
+    counters do: they must be restored afterwards.
 
     Args:
         trainer: in ``fit``, before its first batch.

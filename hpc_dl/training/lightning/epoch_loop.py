@@ -167,9 +167,7 @@ class EpochLoop(_TrainingEpochLoop):
         return super()._should_check_val_epoch() if self._validates is None else self._validates
 
     def _broadcast_sigterm_tensor(self) -> None:
-        """Do nothing: the ranks agree on stopping in ``at_boundary``, without waiting for the
-        device in each step.
-        """
+        """Do nothing: ``at_boundary`` agrees on stopping, without waiting for the device."""
 
     def _new_plain_step(self, data_fetcher: _DataFetcher) -> PlainStep | None:
         """Return the plain step for this epoch; ``None`` where Lightning's own is needed."""
@@ -187,9 +185,7 @@ class EpochLoop(_TrainingEpochLoop):
 
 
 class _Epochs(_FitLoop):
-    """Lightning's loop over epochs; a validation that is due belongs to the training, even after
-    the last step.
-    """
+    """Lightning's loop over epochs, which does not end before a validation that is still due."""
 
     def __init__(self, trainer: pl.Trainer, epoch_loop: EpochLoop) -> None:
         super().__init__(trainer, trainer.fit_loop.min_epochs, trainer.fit_loop.max_epochs)
@@ -202,9 +198,7 @@ class _Epochs(_FitLoop):
 
 
 class _NoSignals(_SignalConnector):
-    """No signal handlers: Lightning's communicate with other ranks, and save, in the middle of
-    whatever is running.
-    """
+    """A replacement for Lightning's signal handlers, which may interrupt a step to save."""
 
     def register_signal_handlers(self) -> None:
         """Do nothing: see ``hpc_dl.training.stopping.signals``."""

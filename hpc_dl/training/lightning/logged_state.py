@@ -19,7 +19,7 @@ from torchmetrics import Metric
 
 from hpc_dl.training.console import say
 from hpc_dl.training.lightning.metric_state import capture_values, restore_values
-from hpc_dl.training.lightning.plain_copies import PlainCopier, State, noting_failure
+from hpc_dl.training.lightning.plain_copies import PlainCopier, State, warn_on_failure
 
 # The arguments of a self.log call that are plain values; a later call must repeat them, or
 # Lightning raises.
@@ -34,8 +34,9 @@ _CONNECTOR_FLAGS = ("_first_loop_iter", "_current_fx")
 
 
 class _ResumedResults(_ResultCollection):
-    """Discards a restored value when its ``self.log`` call has changed since: Lightning would raise
-    at each resume.
+    """Restored values; a value whose ``self.log`` call has changed since is discarded.
+
+    Otherwise Lightning would raise an error at each resume.
     """
 
     def __init__(self, results: _ResultCollection, restored: Mapping[str, _ResultMetric]) -> None:
@@ -84,7 +85,7 @@ def capture_results(
         elif not result.is_tensor and id(result.value) not in paths:
             warnings.append(f"{subject} starts over: its metric is no attribute of the module.")
         else:
-            with noting_failure(subject, warnings):
+            with warn_on_failure(subject, warnings):
                 captured[key] = {
                     "arguments": {name: copy(getattr(meta, name)) for name in _LOG_ARGUMENTS},
                     "reduce_fx": reductions[meta.reduce_fx],
@@ -125,15 +126,13 @@ def restore_results(trainer: pl.Trainer, captured: Mapping[str, State], copy: Pl
 
 
 def capture_connector(trainer: pl.Trainer, copy: PlainCopier, warnings: list[str]) -> State:
-    """Copy the metrics that callbacks, loggers and the progress bar see, and the flags that say
-    when those of an epoch are reset.
-    """
+    """Copy the metrics for callbacks, loggers and progress bar, and the flags of their reset."""
     connector = trainer._logger_connector
     state: State = {}
     for group in _CONNECTOR_METRICS:
         state[group] = {}
         for name, value in getattr(connector, group).items():
-            with noting_failure(f"The metric {name}", warnings):
+            with warn_on_failure(f"The metric {name}", warnings):
                 state[group][name] = copy(value)
     # `_first_loop_iter` is None when an epoch starts and True during its first batch. Then self.log
     # resets the values of the previous epoch at the first call of another hook, that is if
@@ -145,8 +144,9 @@ def capture_connector(trainer: pl.Trainer, copy: PlainCopier, warnings: list[str
 
 
 def restore_connector(trainer: pl.Trainer, state: State) -> None:
-    """Restore what :func:`capture_connector` copied; must be called before the next batch starts,
-    which turns ``_first_loop_iter`` from None into True.
+    """Restore what :func:`capture_connector` copied.
+
+    Must be called before the next batch starts: it turns ``_first_loop_iter`` from None into True.
     """
     copy = PlainCopier()
     for group in _CONNECTOR_METRICS:

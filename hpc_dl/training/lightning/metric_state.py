@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torchmetrics import Metric, MetricCollection
 
-from hpc_dl.training.lightning.plain_copies import CPU, NotPlain, PlainCopier, State, noting_failure
+from hpc_dl.training.lightning.plain_copies import CPU, NotPlain, PlainCopier, State, warn_on_failure
 
 # What a metric has in addition to its states. Running, MinMaxMetric and BERTScore count in separate
 # attributes. A metric's settings are not stored: those of the present model hold.
@@ -27,7 +27,7 @@ def capture_metrics(modules: dict[str, nn.Module], copy: PlainCopier, warnings: 
     for path, module in modules.items():
         if isinstance(module, Metric):
             states[path] = None
-            with noting_failure(f"Metric {path}", warnings):
+            with warn_on_failure(f"Metric {path}", warnings):
                 states[path] = {"like": _signature(module), **capture_values(module, copy)}
     return states
 

@@ -54,11 +54,9 @@ class PlainCopier:
 
 
 @contextmanager
-def noting_failure(subject: str, warnings: list[str]) -> Iterator[None]:
-    """Add a warning where a value cannot be copied, instead of failing: a checkpoint without it is
-    better than none.
-    """
+def warn_on_failure(subject: str, warnings: list[str]) -> Iterator[None]:
+    """Turn the failure to copy a value into a warning: a checkpoint without it is still useful."""
     try:
         yield
     except NotPlain as error:
-        warnings.append(f"{subject} starts over: it holds {error}, which a checkpoint cannot store.")
+        warnings.append(f"{subject} starts over: it contains {error}, which a checkpoint cannot store.")

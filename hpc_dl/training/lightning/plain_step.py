@@ -52,8 +52,9 @@ _BLOCKING = ("cpu", "mps")  # as in Lightning: a copy to these devices is comple
 
 
 def suffices(trainer: pl.Trainer, fetcher: _DataFetcher) -> bool:
-    """Whether :class:`PlainStep` can make the steps of this training: no code takes part in the
-    optimization but through the usual hooks.
+    """Whether :class:`PlainStep` can do the steps of this training.
+
+    It can if other code takes part in the optimization only through the usual hooks.
     """
     module, strategy, precision = trainer.lightning_module, trainer.strategy, trainer.precision_plugin
     return (
@@ -75,9 +76,7 @@ def suffices(trainer: pl.Trainer, fetcher: _DataFetcher) -> bool:
 
 
 class PlainStep:
-    """Trains on one batch, with an optimizer step where one is due; only where it
-    :func:`suffices`.
-    """
+    """Trains on one batch, with an optimizer step where one is due; requires :func:`suffices`."""
 
     def __init__(self, loop: _TrainingEpochLoop) -> None:
         """Collect the hooks; must be called at the start of each epoch.

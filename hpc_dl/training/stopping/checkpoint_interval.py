@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hpc_dl.config.checkpoint import CheckpointConfig
 
-#: With ``checkpoint.every: auto`` checkpoints are at least so many seconds apart …
+#: With ``checkpoint.every: auto`` checkpoints are at least this many seconds apart …
 FIRST_AUTO_S = 60.0
 #: … and take at most this share of the time.
 LARGEST_SHARE = 0.02

@@ -1,7 +1,7 @@
 """Checkpoints to resume from: what they contain, how they are written, and how they are restored.
 
 A checkpoint is Lightning's own (weights, optimizers, schedules, loss scaling, callbacks, counters)
-and, under the key ``hpc_dl``, all that Lightning leaves out: the position between two batches, and
+and, under the key ``hpc_dl``, all that Lightning omits: the position between two batches, and
 every rank's random states and accumulators.
 """
 
@@ -171,7 +171,7 @@ class CheckpointWriter:
         Raises:
             RunError: it is damaged or missing: other weights must not silently take its place.
         """
-        assert self.best.step is not None, "each training that ended has kept some weights"
+        assert self.best.step is not None, "a finished training has stored its best weights"
         file = checkpoints.at(self._run.checkpoints, "best", self.best.step)
         problem = checkpoints.problem_of(file) if self._group.rank == 0 else ""
         if problem := self._group.from_rank_0(problem):

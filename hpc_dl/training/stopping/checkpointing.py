@@ -88,9 +88,7 @@ class Checkpointing(Callback):
         self.boundary_s = 0.0
 
     def attach(self, trainer: pl.Trainer, group: RankGroup) -> None:
-        """Replace the Trainer's loop by one that can stop and start between batches; must be called
-        before ``fit``.
-        """
+        """Give the Trainer, before ``fit``, a loop that can stop and start between batches."""
         self._group = group
         self._writer = CheckpointWriter(self._run, group, self._config.direction, **self._writer_options)
         self._loop = EpochLoop(trainer, lambda: self._at_boundary(trainer), lambda: self._store_state(trainer))
@@ -110,9 +108,7 @@ class Checkpointing(Callback):
 
     @property
     def lead_s(self) -> float:
-        """Seconds from a signal to the end of this training, with a margin, by what was measured so
-        far.
-        """
+        """Seconds from a signal to the end of this training, as measured so far, with a margin."""
         return LEAD_MARGIN_S + 2 * (self.boundary_s + self._writer.checkpoint_s)
 
     def timings(self) -> dict[str, float]:
@@ -192,7 +188,7 @@ class Checkpointing(Callback):
                 f"was not logged by {type(pl_module).__name__} in its first validation",
                 value=self._config.monitor,
                 allowed=", ".join(sorted(trainer.callback_metrics)),
-                remedy="name one of these, or log it with self.log in validation_step",
+                remedy="choose one of these, or log it with self.log in validation_step",
             )
         # One rank decides: a metric that was not reduced over the ranks may differ between them.
         value = float(self._group.from_rank_0(float(logged)))
@@ -211,7 +207,7 @@ class Checkpointing(Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the complete training, to test it or to resume it with more epochs."""
-        self._group.settle()
+        self._group.finish_exchange()
         if self._writer.best.step is None:  # no validation split, or no validation before the end
             self._writer.best.keep(trainer, math.nan)
         batches = self._loop.batch_progress.current.completed
@@ -247,9 +243,8 @@ class Checkpointing(Callback):
             self._stop(trainer, request, position)
 
     def _between_steps(self, trainer: pl.Trainer, position: Position) -> bool:
-        """Whether no gradients are being accumulated; Lightning makes a step after the last batch
-        of an epoch as well.
-        """
+        """Whether no gradients are being accumulated."""
+        # Lightning does an optimizer step after the last batch of an epoch as well.
         return position.batch % trainer.accumulate_grad_batches == 0 or position.batch >= trainer.num_training_batches
 
     def _store_state(self, trainer: pl.Trainer) -> None:

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 
 class Progress(NamedTuple):
-    """The last boundary that a rank has passed. Each boundary makes a new object: another object
-    means progress.
+    """The last boundary that a rank has passed.
+
+    Each boundary creates a new object, so that another object means progress.
 
     Attributes:
         major: number of boundaries passed that all ranks pass equally often, such as training

@@ -1,6 +1,4 @@
-"""Messages between the ranks of a run: a process group over CPU sockets, separate from that of the
-gradients.
-"""
+"""Messages between the ranks of a run, in a process group that carries no gradients."""
 
 from __future__ import annotations
 
@@ -12,10 +10,10 @@ import torch.distributed as dist
 
 
 class RankGroup:
-    """Small messages exchanged between ranks; with a single rank nothing is sent.
+    """Exchange of small messages between ranks; with a single rank nothing is sent.
 
-    Not on the group that carries gradients: there a message would wait for the GPU, or make it
-    wait.
+    It uses CPU sockets. In the group that carries gradients, a message would wait for the GPU, or
+    the GPU for it.
 
     Attributes:
         rank: number of this process, from 0.
@@ -23,8 +21,9 @@ class RankGroup:
     """
 
     def __init__(self, timeout_s: float | None = None) -> None:
-        """Join the group. All ranks must call this at the same point, after torch's process group
-        was initialized.
+        """Join the group.
+
+        All ranks must call this at the same point, after torch's process group was initialized.
 
         Args:
             timeout_s: seconds after which a rank that waits for another gives up; ``None`` for
@@ -43,8 +42,8 @@ class RankGroup:
     def highest(self, value: int) -> int:
         """Return the highest value that any rank gave in the *previous* call; 0 in the first.
 
-        No rank waits: the values travel while the next batch is computed. All ranks get the same
-        result, as long as all make the same calls in the same order.
+        No rank waits: the values are exchanged while the next batch is computed. All ranks get the
+        same result if all make the same calls in the same order.
         """
         if self.size == 1:
             return value
@@ -57,10 +56,10 @@ class RankGroup:
         return previous
 
     def highest_now(self, value: int) -> int:
-        """Return the highest value that any rank gives in this very call."""
+        """Return the highest value that any rank gives in this call."""
         if self.size == 1:
             return value
-        self.settle()
+        self.finish_exchange()
         highest = torch.tensor([value])
         dist.all_reduce(highest, op=dist.ReduceOp.MAX, group=self._group)
         return int(highest)
@@ -72,7 +71,7 @@ class RankGroup:
         """
         if self.size == 1:
             return [value]
-        self.settle()
+        self.finish_exchange()
         values: list[Any] | None = [None] * self.size if self.rank == 0 else None
         dist.gather_object(value, values, dst=0, group=self._group)
         return values
@@ -81,7 +80,7 @@ class RankGroup:
         """Return rank 0's value on all ranks."""
         if self.size == 1:
             return value
-        self.settle()
+        self.finish_exchange()
         holder = [value]
         dist.broadcast_object_list(holder, src=0, group=self._group)
         return holder[0]
@@ -90,18 +89,18 @@ class RankGroup:
         """Return when all ranks have called this."""
         self.highest_now(0)
 
-    def settle(self) -> None:
-        """Wait for values that still travel, so that none is under way at the end."""
+    def finish_exchange(self) -> None:
+        """Wait for the values that are still being exchanged."""
         if self._pending is not None:
             self._pending.wait()
             self._pending = None
 
-    def disband(self) -> None:
+    def destroy(self) -> None:
         """End this group and torch's own; no rank may call another afterwards.
 
         Without this call gloo's threads may outlive the interpreter: about one in several hundred
         processes of a successful training then aborts at its exit.
         """
         if self.size > 1:
-            self.settle()
+            self.finish_exchange()
             dist.destroy_process_group()

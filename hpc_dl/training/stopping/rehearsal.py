@@ -1,6 +1,6 @@
-"""The training's part in a rehearsal (``hpc-dl rehearse``): it waits once, between two batches, for
-a real signal.
+"""The training's part in a rehearsal (``hpc-dl rehearse``): it waits once for a real signal.
 
+It waits between two batches.
 ``RUN/rehearsal.json`` holds ``hold_at_step``; when the training waits there, it adds ``holding``
 with the step. The signal is then handled like any other.
 """
@@ -28,9 +28,7 @@ def file(run: RunFolder) -> Path:
 
 
 def hold_at(run: RunFolder, from_step: int) -> int | None:
-    """Return the step at which to wait; ``None`` without a rehearsal, and when the training starts
-    at that step or later: it has waited there already.
-    """
+    """Return the step at which to wait; ``None`` if there is none, or it is already done."""
     step = (read_json(file(run)) or {}).get("hold_at_step")
     return None if step is None or from_step >= step else int(step)
 

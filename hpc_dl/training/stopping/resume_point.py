@@ -1,6 +1,4 @@
-"""The point at which a training resumes, read from its checkpoint and checked before anything is
-built on it.
-"""
+"""The point at which a training resumes, read from its checkpoint and checked before its use."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from hpc_dl.errors import Fault, RunError
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.training.lightning.epoch_loop import Position
 
-#: The key of a checkpoint under which hpc_dl stores what Lightning leaves out.
+#: The key of a checkpoint under which hpc_dl stores what Lightning omits.
 KEY = "hpc_dl"
 
 _NEW_RUN = "start a new run with `hpc-dl train` or `submit`"

@@ -1,9 +1,8 @@
-"""Signals that request a training to stop; their handlers only record the request, which the
-training checks between two batches.
+"""Signals that request a training to stop.
 
-A handler runs at any moment, in the middle of an optimizer step or of a write, so it must do
-nothing else. Imports no torch, so that the handlers are installed seconds before a training can
-start.
+A handler may run at any moment, in the middle of an optimizer step or of a write. So it only
+records the request, which the training checks between two batches. Imports no torch, so that the
+handlers are installed seconds before a training can start.
 """
 
 from __future__ import annotations
@@ -47,8 +46,9 @@ class StopRequest:
 
 
 class TrainingStopped(Exception):
-    """The training has stopped between two batches, with a checkpoint; raised on all ranks at the
-    same point.
+    """The training has stopped between two batches, with a checkpoint.
+
+    It is raised on all ranks at the same point.
 
     Attributes:
         cause: why; the most urgent cause of all ranks.

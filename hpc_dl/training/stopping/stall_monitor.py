@@ -22,7 +22,8 @@ from hpc_dl.training.stopping.stall_verdict import find_stalled_rank
 _INTERVAL_S = 10.0  # between two checks of this rank's progress; shorter where the timeout is short
 _CHECKS_IN_TIMEOUT = 30
 _BEATS_IN_TIMEOUT = 10  # heartbeats of a rank that makes progress; few, since each is work for a parallel file system
-# A rank is silent when it writes no heartbeat for this share of the timeout, and at least so long.
+# A rank is silent when it writes no heartbeat for this share of the timeout, and for at least this
+# many seconds.
 _SILENT_SHARE, _SILENT_S = 0.25, 2.0
 _TURNS = 20  # ranks take turns with the verdict: a thousand ranks must not read a thousand files each
 _EPILOGUE_S = 30.0  # for writing the verdict: the disk, or the reader of stderr, may be what hangs
@@ -128,8 +129,9 @@ class StallMonitor:
             self._folder_works = False
 
     def _read_heartbeats(self) -> dict[int, Heartbeat | None]:
-        """Return the heartbeats of all ranks; only this rank's where the folder cannot be used, for
-        silence would prove nothing there.
+        """Return the heartbeats of all ranks; only this rank's if the folder cannot be used.
+
+        Without the folder, the silence of another rank would prove nothing.
         """
         own: dict[int, Heartbeat | None] = {self._rank: self._last}
         if not self._folder_works:

@@ -96,7 +96,7 @@ class Watchdog(Callback):
 
         Args:
             description: the work, such as ``writing a checkpoint``.
-            patience: the phase may take so many times the timeout.
+            patience: factor by which the phase may exceed the timeout.
         """
         self._progress = self._progress._replace(phase=description, patience=patience)
         try:

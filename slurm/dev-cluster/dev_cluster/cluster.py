@@ -93,9 +93,7 @@ class Cluster:
         return self.folder / "log" / f"{name}.log"
 
     def output(self, name: str) -> pathlib.Path:
-        """The file that takes stdout and stderr of a daemon; Slurm's daemons write their logs
-        themselves.
-        """
+        """The file for stdout and stderr of a daemon; Slurm's daemons also write their own logs."""
         return self.log(name) if name in ("munged", "mariadbd") else self.log(name).with_suffix(".out")
 
 
@@ -129,9 +127,10 @@ def prepare_state_folder(path: pathlib.Path) -> None:
 
 
 def require_cluster(cluster: Cluster) -> None:
-    """The file that takes stdout and stderr of a daemon.
+    """Check that `up` has run.
 
-    Slurm's daemons write their logs themselves.
+    Raises:
+        Fault: it never has.
     """
     if not cluster.exists:
         raise Fault(f"no cluster in {cluster.folder}: `{command()} up` creates one")

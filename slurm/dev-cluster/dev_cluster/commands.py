@@ -14,7 +14,7 @@ from dev_cluster.daemons import kill_started_processes, pid_of
 from dev_cluster.errors import Fault, command, say
 from dev_cluster.files import locked
 from dev_cluster.processes import send_signal, wait_until
-from dev_cluster.slurm import Node, controller_answers, node_states, run_client
+from dev_cluster.slurm import Node, controller_responds, node_states, run_client
 from dev_cluster.start import wait_for_nodes
 
 
@@ -31,7 +31,7 @@ def status(cluster: Cluster, _: argparse.Namespace) -> int:
         pid = pid_of(cluster, daemon.name)
         all_up &= pid is not None
         print(f"{daemon.name:<14} {f'pid {pid}' if pid else 'not running'}")
-    if controller_answers(cluster):
+    if controller_responds(cluster):
         states = node_states(cluster)
         for name in cluster.nodes:
             node = states.get(name, Node())
@@ -39,7 +39,7 @@ def status(cluster: Cluster, _: argparse.Namespace) -> int:
             print(f"node {name:<9} {node}")
     else:
         all_up = False
-        print("slurmctld does not answer: the state of the nodes is unknown")
+        print("slurmctld does not respond: the state of the nodes is unknown")
     print("all is up" if all_up else f"not all is up: `{command()} up` repairs it")
     return 0 if all_up else 3
 
@@ -84,7 +84,7 @@ def down(cluster: Cluster, options: argparse.Namespace) -> int:
         return 0
     with locked(cluster.lock_file, 180):
         cluster = Cluster(cluster.folder)
-        if controller_answers(cluster):
+        if controller_responds(cluster):
             cancel_jobs(cluster)
         names = [daemon.name for daemon in reversed(daemons.all_daemons(cluster))]
         num_stopped = sum([daemons.stop(cluster, name) for name in names])

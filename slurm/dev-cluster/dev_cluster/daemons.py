@@ -102,7 +102,7 @@ def pid_of(cluster: Cluster, name: str) -> int | None:
 
 
 def start(cluster: Cluster, daemon: Daemon) -> bool:
-    """Start a daemon in a session of its own, unless it runs; return whether it was started."""
+    """Start a daemon in a separate session, unless it runs; return whether it was started."""
     if pid_of(cluster, daemon.name):
         return False
     wait_until(lambda: time.time() >= daemon.not_before, 2)
@@ -189,12 +189,12 @@ def started_processes(cluster: Cluster, name: str) -> list[int]:
     A daemon whose record was lost because `up` was killed is among them; one with a record is not.
     """
     marker = f"{MARKER}={cluster.settings.token}:{name}"
-    of_a_job = {f"SLURM_CONF={cluster.slurm_conf}", f"SLURMD_NODENAME={name.removeprefix('slurmd-')}"}
+    job_variables = {f"SLURM_CONF={cluster.slurm_conf}", f"SLURMD_NODENAME={name.removeprefix('slurmd-')}"}
     found, parents = set(), {}
     for pid in (int(entry) for entry in os.listdir("/proc") if entry.isdigit()):
         variables = environment(pid)
         parents[pid] = parent(pid)
-        if marker in variables or (of_a_job.issubset(variables) and has_our_root(pid)):
+        if marker in variables or (job_variables.issubset(variables) and has_our_root(pid)):
             found.add(pid)
     descendants = found
     while descendants:

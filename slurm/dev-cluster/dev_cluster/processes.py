@@ -54,9 +54,7 @@ def parent(pid: int) -> int:
 
 
 def has_our_root(pid: int) -> bool:
-    """Whether the process sees our root folder: in another container, the same path is another
-    file.
-    """
+    """Whether the process has our root folder, which one in another container has not."""
     try:
         return os.path.samefile(f"/proc/{pid}/root", "/")
     except OSError:
@@ -80,13 +78,10 @@ def wait_until(condition: Callable[[], object], timeout_s: float, every_s: float
 
 
 def run(argv: list[str], env: dict[str, str], timeout_s: float = 15) -> subprocess.CompletedProcess[str]:
-    """Whether the process sees our root folder.
-
-    In another container, the same path is another file.
-    """
+    """Run a program and capture its output; status 124 if it exceeds the timeout."""
     try:
         return subprocess.run(
             argv, env=env, timeout=timeout_s, stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(argv, 124, "", f"{argv[0]} did not answer within {timeout_s:g} s")
+        return subprocess.CompletedProcess(argv, 124, "", f"{argv[0]} did not respond within {timeout_s:g} s")

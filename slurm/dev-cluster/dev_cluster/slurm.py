@@ -1,4 +1,4 @@
-"""Questions to the cluster's Slurm: does the controller answer, and how are the nodes?"""
+"""Queries to the cluster's Slurm: whether its daemons respond, and the state of its nodes."""
 
 from __future__ import annotations
 
@@ -57,26 +57,24 @@ def run_client(cluster: Cluster, *argv: str, timeout_s: float = 15) -> subproces
     return done
 
 
-def controller_answers(cluster: Cluster) -> bool:
-    """Whether slurmctld answers; without munged Slurm's commands would retry for long."""
+def controller_responds(cluster: Cluster) -> bool:
+    """Whether slurmctld responds; without munged, Slurm's commands would retry for long."""
     alive = pid_of(cluster, "munged") and pid_of(cluster, "slurmctld")
     return bool(alive) and "is UP" in run_client(cluster, "scontrol", "ping").stdout
 
 
 def accounting_knows_cluster(cluster: Cluster, *, with_port: bool) -> bool:
-    """Whether slurmdbd knows the cluster and, `with_port`, the running slurmctld has registered
-    there.
-    """
-    answer = run_client(cluster, "sacctmgr", "-nP", "list", "cluster", "format=cluster,controlport")
+    """Whether slurmdbd knows the cluster and, if ``with_port``, the running slurmctld's port."""
+    response = run_client(cluster, "sacctmgr", "-nP", "list", "cluster", "format=cluster,controlport")
     port = cluster.settings.base_port if with_port else r"\d+"
-    return re.search(rf"^dev\|{port}$", answer.stdout, re.MULTILINE) is not None
+    return re.search(rf"^dev\|{port}$", response.stdout, re.MULTILINE) is not None
 
 
 def node_states(cluster: Cluster) -> dict[str, Node]:
-    """Return the nodes by name, as slurmctld knows them; empty if it does not answer."""
+    """Return the nodes by name, as slurmctld knows them; empty if it does not respond."""
     nodes = {}
-    answer = run(["scontrol", "-o", "show", "node"], {**cluster.environment, "TZ": "UTC0"})
-    for line in answer.stdout.splitlines():
+    response = run(["scontrol", "-o", "show", "node"], {**cluster.environment, "TZ": "UTC0"})
+    for line in response.stdout.splitlines():
         facts = dict(re.findall(r"(NodeName|State|SlurmdStartTime|Reason)=(.+?)(?= \w+=|$)", line))
         if {"NodeName", "State"} <= facts.keys():
             started = facts.get("SlurmdStartTime", "")
@@ -87,18 +85,13 @@ def node_states(cluster: Cluster) -> dict[str, Node]:
 
 
 def has_registered(cluster: Cluster, name: str, node: Node) -> bool:
-    """Whether the running slurmd of a node has registered; until then the node's state is an old
-    one.
-    """
+    """Whether the running slurmd of a node has registered; until then its state is outdated."""
     entry = record(cluster, f"slurmd-{name}")
     return entry is not None and node.slurmd_started >= entry["time"]
 
 
 def version() -> tuple[int, int]:
-    """Whether the running slurmd of a node has registered.
-
-    Until then slurmctld reports the state of the previous one.
-    """
-    answer = run(["slurmd", "-V"], {"PATH": SYSTEM_PATH}).stdout
-    match = re.search(r"(\d+)\.(\d+)", answer)
+    """Return the version of Slurm, such as (22, 5); (0, 0) if it is unknown."""
+    response = run(["slurmd", "-V"], {"PATH": SYSTEM_PATH}).stdout
+    match = re.search(r"(\d+)\.(\d+)", response)
     return (int(match[1]), int(match[2])) if match else (0, 0)

@@ -18,7 +18,7 @@ from dev_cluster.files import last_lines, locked
 from dev_cluster.packages import ensure_packages
 from dev_cluster.ports import free_ports, is_free
 from dev_cluster.processes import run
-from dev_cluster.slurm import accounting_knows_cluster, controller_answers, has_registered, node_states, run_client
+from dev_cluster.slurm import accounting_knows_cluster, controller_responds, has_registered, node_states, run_client
 
 
 def up(cluster: Cluster, options: argparse.Namespace) -> int:
@@ -77,7 +77,7 @@ def configure(cluster: Cluster, options: argparse.Namespace) -> None:
 
 
 def start_all(cluster: Cluster) -> int:
-    """Start the daemons that do not run, each when its predecessor answers; return their number."""
+    """Start the missing daemons, each when its predecessor responds; return their number."""
     munged, database, accounting, controller, *slurmds = daemons.all_daemons(cluster)
     num_started = int(daemons.start(cluster, munged))
     database_folder = cluster.folder / "db"
@@ -98,7 +98,7 @@ def start_all(cluster: Cluster) -> int:
     if not accounting_knows_cluster(cluster, with_port=False):
         run_client(cluster, "sacctmgr", "-i", "add", "cluster", "dev")
     num_started += daemons.start(cluster, controller)
-    wait_for(cluster, "slurmctld answers", lambda: controller_answers(cluster), ["slurmctld"], 60)
+    wait_for(cluster, "slurmctld responds", lambda: controller_responds(cluster), ["slurmctld"], 60)
     for slurmd in slurmds:
         num_started += daemons.start(cluster, slurmd)
     wait_for_nodes(cluster, cluster.nodes)

@@ -96,7 +96,7 @@ def index_case(message: list[str], **named: object) -> Bad:
 
 BAD: dict[str, Bad] = {
     "missing": Bad(lambda path: None, ["F: does not exist", "Check `data.file`", "hpc-dl data make"]),
-    "folder": Bad(Path.mkdir, ["F: is a folder, not an HDF5 file", "Give the path of a file in it"]),
+    "folder": Bad(Path.mkdir, ["F: is a folder, not an HDF5 file", "Specify the path of a file in it"]),
     "empty": Bad(Path.touch, ["F: is empty (0 bytes)", "Copy the file again, or create it again"]),
     "text": Bad(lambda path: path.write_text("a,b\n" * 999), ["F: is not an HDF5 file", "docs/data-format.md"]),
     "truncated": Bad(truncated, ["F: is truncated", "eof =", "Copy the file again, or create it again"], FRACTIONS),
@@ -106,7 +106,7 @@ BAD: dict[str, Bad] = {
     ),
     "no train": Bad(
         own(lambda f: f.pop("train")),
-        ["F:/train: does not exist, but should hold the train split", "allowed: /test, /val", "`data.splits`"],
+        ["F:/train: does not exist, but should contain the train split", "allowed: /test, /val", "`data.splits`"],
     ),
     "no groups": Bad(
         datasets(inputs=X, targets=Y),
@@ -135,11 +135,11 @@ BAD: dict[str, Bad] = {
             "Store all splits with the same shapes and types",
         ],
     ),
-    "zero length": Bad(datasets(inputs=X[:0], targets=Y[:0]), ["F:/inputs: holds no samples"], FRACTIONS),
-    "scalar": Bad(datasets(inputs=3.0, targets=Y), ["F:/inputs: holds no samples"], FRACTIONS),
+    "zero length": Bad(datasets(inputs=X[:0], targets=Y[:0]), ["F:/inputs: contains no samples"], FRACTIONS),
+    "scalar": Bad(datasets(inputs=3.0, targets=Y), ["F:/inputs: contains no samples"], FRACTIONS),
     "classes as values": Bad(
         own(lambda file: None),
-        ["data.task: regression cannot fit class numbers", "names classes", "Leave it out"],
+        ["data.task: regression cannot fit class numbers", "names classes", "Omit it"],
         {"task": "regression"},
     ),
     "NaN targets": Bad(
@@ -165,34 +165,34 @@ BAD: dict[str, Bad] = {
     ),
     "strings as targets": Bad(
         datasets(inputs=X, targets=["cat"] * 20),
-        ["F:/targets: must hold numbers", "got 'strings'", "Store classes as integers"],
+        ["F:/targets: must contain numbers", "got 'strings'", "Store classes as integers"],
         FRACTIONS,
     ),
     "compound inputs": Bad(
         datasets(inputs=np.zeros(20, [("a", "f4"), ("b", "i2")]), targets=Y),
-        ["F:/inputs: must hold numbers", "compound of a, b"],
+        ["F:/inputs: must contain numbers", "compound of a, b"],
         FRACTIONS,
     ),
     "variable-length rows": Bad(
         datasets(inputs=X, targets=ragged(20)),
-        ["F:/targets: must hold numbers", "variable-length rows of float32"],
+        ["F:/targets: must contain numbers", "variable-length rows of float32"],
         FRACTIONS,
     ),
     "opaque inputs": Bad(
-        datasets(inputs=np.zeros(20, "V5"), targets=Y), ["F:/inputs: must hold numbers", "opaque bytes"], FRACTIONS
+        datasets(inputs=np.zeros(20, "V5"), targets=Y), ["F:/inputs: must contain numbers", "opaque bytes"], FRACTIONS
     ),
-    "null dataset": Bad(datasets(inputs=X, targets=h5py.Empty("f4")), ["F:/targets: holds no samples"], FRACTIONS),
+    "null dataset": Bad(datasets(inputs=X, targets=h5py.Empty("f4")), ["F:/targets: contains no samples"], FRACTIONS),
     "external link out of the folder": Bad(
         linked_elsewhere,
         ["F:/inputs: is a link to a dataset outside the folder of its file", "hpc-dl data pack"],
         FRACTIONS,
     ),
     "complex inputs": Bad(
-        datasets(inputs=np.zeros(20, "c8"), targets=Y), ["F:/inputs: must hold numbers", "complex64"], FRACTIONS
+        datasets(inputs=np.zeros(20, "c8"), targets=Y), ["F:/inputs: must contain numbers", "complex64"], FRACTIONS
     ),
     "one-hot": Bad(
         datasets(inputs=X, targets=np.eye(20, dtype=int)),
-        ["F:/targets: must hold one class number per sample", "instead of a one-hot row"],
+        ["F:/targets: must contain one class number per sample", "instead of a one-hot row"],
         FRACTIONS,
     ),
     "float classes": Bad(
@@ -202,7 +202,7 @@ BAD: dict[str, Bad] = {
     ),
     "dense targets": Bad(
         datasets(inputs=X, targets=np.zeros((20, 4, 4))),
-        ["F:/targets: must hold one row of values per sample", "(N,) or (N, K)"],
+        ["F:/targets: must contain one row of values per sample", "(N,) or (N, K)"],
         FRACTIONS,
     ),
     "channels last": Bad(

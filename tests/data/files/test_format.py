@@ -97,7 +97,7 @@ def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
         ":/validation: is not the name of a split",
         ":/train: is missing",
         "9 inputs, but 5 targets",
-        ":/test: holds no samples",
+        ":/test: contains no samples",
     ):
         assert part in text
     assert not list(tmp_path.iterdir())
@@ -153,7 +153,7 @@ def test_graphs_streams_and_images_describe_themselves(tmp_path: Path) -> None:
     path = tmp_path / "stream.h5"
     stream = {"inputs": np.arange(20, dtype=np.uint8) % 3}
     write(path, {"train": stream}, task="language_modeling", targets=(), stream=True, class_names="abc", **about)
-    with pytest.raises(DataError, match=r"data.windows: is required: .* holds one long stream"):
+    with pytest.raises(DataError, match=r"data.windows: is required: .* contains one long stream"):
         open_spec(DataConfig(file=str(path)))
     spec = open_spec(DataConfig(file=str(path), windows=Windows(length=4)))
     assert (spec.input_kind, spec.num_outputs, spec.sizes) == ("tokens", 3, {"train": 4})

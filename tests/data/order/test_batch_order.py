@@ -133,9 +133,9 @@ def test_block_is_in_one_window_of_one_rank_except_at_cuts() -> None:
     cuts = Blocks.of(1000, rows_together=10, window_samples=70)
     made = [BatchOrder(1000, 8, shuffle=True, rank=rank, world_size=3, blocks=cuts) for rank in range(3)]
     windows = [[np.unique(window // 10) for window in order.pieces()] for order in made]
-    for of_rank in windows:
-        assert min(map(len, of_rank)) >= 4 and max(map(len, of_rank)) <= 7
-        read = np.concatenate(of_rank)
+    for rank_windows in windows:
+        assert min(map(len, rank_windows)) >= 4 and max(map(len, rank_windows)) <= 7
+        read = np.concatenate(rank_windows)
         assert len(np.unique(read)) == len(read)  # each is read once in an epoch
     shared = [set(np.concatenate(a)) & set(np.concatenate(b)) for a, b in itertools.combinations(windows, 2)]
     assert max(map(len, shared)) <= 1

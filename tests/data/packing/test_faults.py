@@ -94,7 +94,7 @@ def parquet(**columns: Any) -> Build:
 FAULTS: list[tuple[str, Build | None, dict[str, Any], str]] = [
     ("no.h5", None, {}, r"no\.h5: does not exist"),
     ("in.xls", text("x"), {}, r"in\.xls: has an unsupported format \(got '\.xls'; allowed: \.h5 .*\.parquet"),
-    ("in.nii", text("x"), {}, r"Give the folder with the volumes"),
+    ("in.nii", text("x"), {}, r"Specify the folder with the volumes"),
     ("empty", Path.mkdir, {}, r"empty: contains no files of a supported format \(allowed: .*images"),
     # HDF5
     ("in.h5", text("not HDF5"), {}, r"in\.h5: is not an HDF5 file"),

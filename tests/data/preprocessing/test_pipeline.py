@@ -10,7 +10,7 @@ import torch
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.open_spec import open_spec
-from hpc_dl.data.preprocessing.imputation import Missing
+from hpc_dl.data.preprocessing.imputation import MissingValues
 from hpc_dl.data.preprocessing.pipeline import Preprocessing
 from hpc_dl.errors import ConfigError, DataError
 from tests import experiments
@@ -118,7 +118,7 @@ def test_missing_values_are_described(incomplete: Path) -> None:
 
 
 def test_classes_with_more_missing_values_are_described() -> None:
-    line = Missing(np.array([90, 0]), 400, np.array([[100, 90], [100, 0]])).description(
+    line = MissingValues(np.array([90, 0]), 400, np.array([[100, 90], [100, 0]])).description(
         "inputs", "mean", False, ("a", "b")
     )
     assert "not missing at random. Share of samples with missing values by class: a 90% (χ² test: p = " in line
@@ -127,8 +127,8 @@ def test_classes_with_more_missing_values_are_described() -> None:
 
 def test_p_value_of_independence() -> None:
     # Pearson's χ² of [[10, 20], [30, 20]] without a correction: 5.3333 at one degree of freedom.
-    assert Missing(np.array([1]), 1, np.array([[30, 10], [50, 30]])).p_value == pytest.approx(0.0209213, abs=1e-6)
-    assert Missing(np.array([1]), 1, np.array([[30, 0], [50, 0]])).p_value == 1
+    assert MissingValues(np.array([1]), 1, np.array([[30, 10], [50, 30]])).p_value == pytest.approx(0.0209213, abs=1e-6)
+    assert MissingValues(np.array([1]), 1, np.array([[30, 0], [50, 0]])).p_value == 1
 
 
 @pytest.mark.parametrize(

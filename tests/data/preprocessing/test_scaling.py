@@ -64,7 +64,7 @@ def test_center_keeps_the_deviation(foreign_file: MakeFile) -> None:
     np.testing.assert_allclose(scaled.std((0, 2, 3)), FLOATS.std((0, 2, 3), ddof=1), atol=1e-3)
 
 
-def test_none_only_converts(foreign_file: MakeFile) -> None:
+def test_scaling_none_only_converts_the_type(foreign_file: MakeFile) -> None:
     integers = np.full((40, 6), 200, np.uint8)
     assert torch.equal(fitted(foreign_file, integers, "none")(torch.from_numpy(integers)), torch.full((40, 6), 200.0))
 
@@ -74,7 +74,7 @@ def test_none_only_converts(foreign_file: MakeFile) -> None:
 def test_nan_in_the_inputs_is_reported(foreign_file: MakeFile, value: float, method: str) -> None:
     bad = FLOATS.copy()
     bad[5, 1] = value
-    with pytest.raises(DataError, match=r"inputs hold NaN or infinite values.*`hpc-dl data verify` counts them"):
+    with pytest.raises(DataError, match=r"inputs contain NaN or infinite values.*`hpc-dl data verify` counts them"):
         fitted(foreign_file, bad, method)
 
 

@@ -96,7 +96,7 @@ def samples_of(values: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_made_twice_is_the_same_file(name: str, made: Made, tmp_path: Path) -> None:
+def test_making_twice_gives_the_same_file(name: str, made: Made, tmp_path: Path) -> None:
     first = made(name)
     sources.load(name).make(tmp_path / first.name, None)
     assert (tmp_path / first.name).read_bytes() == first.read_bytes()

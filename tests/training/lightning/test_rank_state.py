@@ -39,7 +39,7 @@ def test_each_part_of_the_state_is_needed(without: str, uninterrupted: Rows, sav
     assert after(rows, MIDDLE) != after(uninterrupted, MIDDLE)
 
 
-def test_the_state_is_small(saved: dict[Position, bytes]) -> None:
+def test_state_is_small(saved: dict[Position, bytes]) -> None:
     assert len(saved[MIDDLE]) < 100_000
 
 

@@ -58,7 +58,7 @@ def test_shortest_interval_is_each_step(tmp_path: Path, many_images: Path, monke
         assert [step for kind, step in files if kind == "step"][-4:] == [1, 2, 3, 4]
 
 
-def test_short_training_writes_one_and_the_best(
+def test_short_training_writes_one_checkpoint_and_the_best_weights(
     tmp_path: Path, many_images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert written(tmp_path, many_images, monkeypatch) == [("best", BATCHES), ("step", BATCHES)]
@@ -95,7 +95,7 @@ def test_interval_in_steps() -> None:
 
 
 @pytest.mark.parametrize(("training", "request_"), [(True, checkpointing._SAVE), (False, checkpointing._NOTHING)])
-def test_nothing_is_due_in_a_validation(training: bool, request_: int) -> None:
+def test_no_checkpoint_is_due_during_a_validation(training: bool, request_: int) -> None:
     callback = Checkpointing(
         RunFolder(Path("/nowhere")), CheckpointConfig(every="30 s"), facts={}, say=lambda line: pytest.fail(line)
     )
@@ -153,7 +153,7 @@ def test_job_near_its_time_limit_stops_without_a_signal(
         ("min", [float("nan"), 1.0], 0),
     ],
 )
-def test_patience(mode: Any, values: list[float], waited: int) -> None:
+def test_patience_counts_validations_without_improvement(mode: Any, values: list[float], waited: int) -> None:
     patience = Patience(EarlyStopping(patience=2, min_delta=0.1), mode)
     for value in values:
         patience.consider(value)

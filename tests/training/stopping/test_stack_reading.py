@@ -45,7 +45,7 @@ def test_waiting_for_other_ranks_in_torch(module: str, function: str) -> None:
     assert describe_activity(stack(poll, call, poll)) == (f"in {function}, which waits for other ranks", True)
 
 
-@pytest.mark.parametrize("method", [RankGroup.highest, RankGroup.from_rank_0, RankGroup.settle])
+@pytest.mark.parametrize("method", [RankGroup.highest, RankGroup.from_rank_0, RankGroup.finish_exchange])
 def test_waiting_for_other_ranks_in_our_group(method: Callable[..., Any]) -> None:
     assert describe_activity(stack(method)) == (f"in {method.__name__}, which waits for other ranks", True)
 

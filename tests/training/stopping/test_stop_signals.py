@@ -32,7 +32,9 @@ from tests.training.stopping.interrupted_runs import prepared
         ((signal.SIGUSR1, signal.SIGINT), "interrupt", None),
     ],
 )
-def test_signals(tmp_path: Path, many_images: Path, numbers: tuple[int, ...], cause: str, requeue: str | None) -> None:
+def test_each_signal_stops_with_its_cause(
+    tmp_path: Path, many_images: Path, numbers: tuple[int, ...], cause: str, requeue: str | None
+) -> None:
     run = prepared(tmp_path, many_images, trainer={"max_epochs": 1})
     assert attempt(run, Stop(7, numbers=numbers)) == Stopped.exit_status
     assert {"state": "stopped", "step": 7, "cause": cause}.items() <= read_state(run).items()
@@ -61,7 +63,7 @@ def test_cancelled_run_keeps_its_checkpoint(tmp_path: Path, many_images: Path) -
     assert not run.requeue.exists()
 
 
-def test_limit_of_requeues(tmp_path: Path, many_images: Path) -> None:
+def test_requeues_are_limited(tmp_path: Path, many_images: Path) -> None:
     run = prepared(tmp_path, many_images, resources={"gpus_per_node": 0, "max_requeues": 2})
     requeued = []
     for step in (3, 6, 9):
