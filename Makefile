@@ -3,7 +3,7 @@
 # make check   what a change must pass: formatting, types, docs, tests
 # make docs    the documentation site, in site/
 # make compat  the quick tests with the oldest and the newest allowed versions of every dependency
-# make bench   measure everything but the GPU; writes docs/benchmarks.md
+# make bench   measure everything but the GPU; writes docs/reference/benchmarks.md
 # make gpu     measure on one GPU, at most 8 minutes; GPU_ARGS=--again measures all parts again
 # make zoo     train every shipped experiment and compare; hours on two cores: CONFIGS="cnn-digits …" selects some
 # make soak    stop trainings at random moments and compare, for SOAK_SECONDS; SEED repeats the faults

@@ -1,4 +1,4 @@
-"""The results of the benchmarks: a JSON file for each, and a section of docs/benchmarks.md.
+"""The results of the benchmarks: a JSON file for each, and a section of the Benchmarks page.
 
 ``python -m benchmarks.page`` writes the page again from the JSON files, without measuring.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent
-PAGE = FOLDER.parent / "docs" / "benchmarks.md"
+PAGE = FOLDER.parent / "docs" / "reference" / "benchmarks.md"
 _HEAD = "# Benchmarks\n\n*Written by `make bench`.*\n"
 
 #: Name of the JSON file → title of the section, module with its `section(results)`.

@@ -1,8 +1,8 @@
 """Every shipped experiment, trained and compared with the figure that it must reach.
 
-``python -m benchmarks.zoo`` (``make zoo``) writes benchmarks/zoo.json and docs/zoo.md. Arguments
-select configs by name; ``--fast`` selects those that every test run trains. What is not trained
-keeps its result, date and machine. ``--page`` only writes the page again.
+``python -m benchmarks.zoo`` (``make zoo``) writes benchmarks/zoo.json and docs/reference/zoo.md.
+Arguments select configs by name; ``--fast`` selects those that every test run trains. What is not
+trained keeps its result, date and machine. ``--page`` only writes the page again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from hpc_dl.config import yaml
 PROJECT = Path(__file__).parent.parent
 FIGURES = Path(__file__).with_name("zoo.yaml")
 RESULTS = results_file("zoo")
-PAGE = PROJECT / "docs" / "zoo.md"
+PAGE = PROJECT / "docs" / "reference" / "zoo.md"
 SEEDS = 3
 _HPC_DL = [sys.executable, "-c", "from hpc_dl.cli.main import main; main()"]
 
@@ -196,7 +196,7 @@ _HEAD = [
 
 
 def page(results: dict[str, Any]) -> str:
-    """Return the text of docs/zoo.md."""
+    """Return the text of docs/reference/zoo.md."""
     machines = sorted({found["machine"]["processor"] for found in results.values() if "machine" in found})
     lines = [
         "# The zoo",

@@ -1,4 +1,4 @@
-"""Generate docs/configuration.md from the docstrings of the sections: ``make docs``.
+"""Generate docs/reference/configuration.md from the docstrings of the sections: ``make docs``.
 
 A test checks that the file is up to date.
 """
