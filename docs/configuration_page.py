@@ -61,16 +61,15 @@ def page() -> str:
     for name in models.names():
         parts += _section(f"model: {{name: {name}}}", models.config_class(name), models.summary(name), level=3)
     parts.append(
-        "### model: {class: package.module.Class}\n\nYour own LightningModule; `args: {…}` are passed to `__init__`. If\n"
-        "`__init__` has a parameter `data`, it gets a `hpc_dl.DataSpec` with the shapes and classes of the\n"
+        "### model: {class: package.module.Class}\n\nYour own LightningModule; `args: {…}` are passed to `__init__`.\n"
+        "If `__init__` has a parameter `data`, it gets a `hpc_dl.DataSpec` with the shapes and classes of the\n"
         "data. The module has its own loss and optimizer: `loss`, `optimizer` and `schedule` do not apply.\n"
     )
     parts += _section("loss", LossConfig)
-    parts.append("## metrics\n\nThe metrics of each task (`data.task`).\n")
-    parts += [f"- {task}: {', '.join(f'`{name}`' for name in known)}" for task, known in METRICS.items() if known]
-    own = {name: models.config_class(name).metrics for name in models.names()}
+    parts.append("## metrics\n\nThe metrics of each task (`data.task`).\n\n| task | metrics |\n| --- | --- |")
+    own = {f"only for the model {name}": models.config_class(name).metrics for name in models.names()}
     parts += [
-        f"- only for the model {name}: {', '.join(f'`{n}`' for n in known)}" for name, known in own.items() if known
+        f"| {task} | {', '.join(f'`{name}`' for name in names)} |" for task, names in (METRICS | own).items() if names
     ]
     parts.append("")
     parts.append("## optimizer\n\nThe default is `adam`.\n")

@@ -99,7 +99,7 @@ def parameters_of(section: type[Section], defaults: Section | None = None) -> li
     rows = describe(section)
     for row, key in zip(rows, section.model_fields, strict=True):
         row["default"] = row["default"] if defaults is None else getattr(defaults, key)
-    subsections = [row for row in rows if hasattr(row["default"], "model_fields")]
+    subsections = [row for row in rows if hasattr(type(row["default"]), "model_fields")]
     nested = [
         inner | {"parameter": f"{row['parameter']}.{inner['parameter']}"}
         for row in subsections
