@@ -59,9 +59,9 @@ def page() -> str:
         "## model\n\n`name` selects an architecture with its own parameters. `hpc-dl models NAME` also lists them.\n"
     )
     for name in models.names():
-        parts += _section(f"model: {{name: {name}}}", models.config_class(name), models.summary(name), level=3)
+        parts += _section(f"model.name: {name}", models.config_class(name), models.summary(name), level=3)
     parts.append(
-        "### model: {class: package.module.Class}\n\nYour own LightningModule; `args: {…}` are passed to `__init__`.\n"
+        "### model.class: package.module.Class\n\nYour own LightningModule; `args: {…}` are passed to `__init__`.\n"
         "If `__init__` has a parameter `data`, it gets a `hpc_dl.DataSpec` with the shapes and classes of the\n"
         "data. The module has its own loss and optimizer: `loss`, `optimizer` and `schedule` do not apply.\n"
     )
@@ -74,10 +74,10 @@ def page() -> str:
     parts.append("")
     parts.append("## optimizer\n\nThe default is `adam`.\n")
     for name, optimizer in OPTIMIZERS.items():
-        parts += _section(f"optimizer: {{name: {name}}}", optimizer, _first_line(optimizer), level=3)
+        parts += _section(f"optimizer.name: {name}", optimizer, _first_line(optimizer), level=3)
     parts.append("## schedule\n\nThe default is `constant`. All schedules except `plateau` count\noptimizer steps.\n")
     for name, schedule in SCHEDULES.items():
-        parts += _section(f"schedule: {{name: {name}}}", schedule, _first_line(schedule), level=3)
+        parts += _section(f"schedule.name: {name}", schedule, _first_line(schedule), level=3)
     parts += _section("trainer", TrainerConfig)
     parts += _section("trainer.early_stopping", EarlyStopping)
     parts += _section("checkpoint", CheckpointConfig)
