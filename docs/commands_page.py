@@ -33,7 +33,7 @@ def page() -> str:
     """The whole page."""
     group = typer.main.get_command(app)
     text = get_docs_for_click(obj=group, ctx=typer.Context(group), name="hpc-dl").partition("\n")[2].lstrip()
-    text = _LIST.sub(_as_code, text)
+    text = _LIST.sub(_as_code, text.replace("\b", ""))  # click's mark of a paragraph with line breaks
     summaries = {
         name: command.get_short_help_str(limit=200)
         for commands in (group.commands, group.commands["data"].commands)  # type: ignore[attr-defined]
