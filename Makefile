@@ -40,9 +40,9 @@ demo: $(VENV)/.installed
 	@echo "Next:"
 	@echo "  source $(BIN)/activate                        # so that hpc-dl is found"
 	@echo "  hpc-dl status                                  # all runs so far"
-	@echo "  hpc-dl logs latest                             # what the last one said"
+	@echo "  hpc-dl logs latest                             # the log of the last one"
 	@echo "  hpc-dl train configs/mlp-digits.yaml model.width=64 optimizer.lr=3e-3"
-	@echo "  hpc-dl submit configs/cnn-fashion_mnist.yaml --dry-run   # the very batch script for Slurm"
+	@echo "  hpc-dl submit configs/cnn-fashion_mnist.yaml --dry-run   # the batch script for Slurm"
 
 test: $(VENV)/.installed
 	@slurm/dev-cluster/cluster up || echo "No Slurm could be set up here: its tests will be skipped, or fail under CI=true." >&2
