@@ -3,7 +3,7 @@
 # make check   what a change must pass: formatting, types, docs, tests
 # make docs    the documentation site, in site/
 # make compat  the quick tests with the oldest and the newest allowed versions of every dependency
-# make bench   measure everything but the GPU; writes docs/benchmarks.md
+# make bench   measure everything but the GPU; writes docs/reference/benchmarks.md
 # make gpu     measure on one GPU, at most 8 minutes; GPU_ARGS=--again measures all parts again
 # make zoo     train every shipped experiment and compare; hours on two cores: CONFIGS="cnn-digits …" selects some
 # make soak    stop trainings at random moments and compare, for SOAK_SECONDS; SEED repeats the faults
@@ -40,9 +40,9 @@ demo: $(VENV)/.installed
 	@echo "Next:"
 	@echo "  source $(BIN)/activate                        # so that hpc-dl is found"
 	@echo "  hpc-dl status                                  # all runs so far"
-	@echo "  hpc-dl logs latest                             # what the last one said"
+	@echo "  hpc-dl logs latest                             # the log of the last one"
 	@echo "  hpc-dl train configs/mlp-digits.yaml model.width=64 optimizer.lr=3e-3"
-	@echo "  hpc-dl submit configs/cnn-fashion_mnist.yaml --dry-run   # the very batch script for Slurm"
+	@echo "  hpc-dl submit configs/cnn-fashion_mnist.yaml --dry-run   # the batch script for Slurm"
 
 test: $(VENV)/.installed
 	@slurm/dev-cluster/cluster up || echo "No Slurm could be set up here: its tests will be skipped, or fail under CI=true." >&2
@@ -61,7 +61,7 @@ lint: $(VENV)/.installed
 docs: $(VENV)/.installed
 	$(BIN)/python docs/configuration_page.py
 	$(BIN)/python docs/commands_page.py
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "Built site/index.html"
 
 check: lint docs test

@@ -1,1 +1,1 @@
-"""Measurements of hpc_dl; `make bench` runs them and writes docs/benchmarks.md."""
+"""Measurements of hpc_dl; `make bench` runs them and writes docs/reference/benchmarks.md."""

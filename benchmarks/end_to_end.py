@@ -1,7 +1,8 @@
 """The speed of whole trainings on Fashion-MNIST: hpc_dl, a hand-written loop, a usual script.
 
 ``python -m benchmarks.end_to_end`` writes benchmarks/end_to_end.json and a section of
-docs/benchmarks.md. ``--quick`` trains for a few steps; its results go to ``--json FILE`` only.
+docs/reference/benchmarks.md. ``--quick`` trains for a few steps; its results go to ``--json FILE``
+only.
 """
 
 from __future__ import annotations

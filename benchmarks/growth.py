@@ -1,7 +1,8 @@
 """What grows with the data set: opening, the start of an epoch, resuming in its middle, memory.
 
-``python -m benchmarks.growth`` writes benchmarks/growth.json and a section of docs/benchmarks.md.
-``--quick`` stops at 10⁵ samples; its results go to ``--json FILE`` only.
+``python -m benchmarks.growth`` writes benchmarks/growth.json and a section of
+docs/reference/benchmarks.md. ``--quick`` stops at 10⁵ samples; its results go to ``--json FILE``
+only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The results of the benchmarks: a JSON file for each, and a section of docs/benchmarks.md.
+"""The results of the benchmarks: a JSON file for each, and a section of the Benchmarks page.
 
 ``python -m benchmarks.page`` writes the page again from the JSON files, without measuring.
 """

@@ -2,7 +2,7 @@
 
 It is measured by how uneven the classes are in the batches, compared with the exact shuffle, and by
 the accuracy of a network after one epoch. ``python -m benchmarks.shuffling`` writes
-benchmarks/shuffling.json and a section of docs/benchmarks.md.
+benchmarks/shuffling.json and a section of docs/reference/benchmarks.md.
 """
 
 from __future__ import annotations

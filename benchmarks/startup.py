@@ -1,6 +1,7 @@
 """The run time of the commands that need no torch.
 
-``python -m benchmarks.startup`` writes benchmarks/startup.json and a section of docs/benchmarks.md.
+``python -m benchmarks.startup`` writes benchmarks/startup.json and a section of
+docs/reference/benchmarks.md.
 """
 
 from __future__ import annotations

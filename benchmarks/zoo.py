@@ -1,8 +1,8 @@
 """Every shipped experiment, trained and compared with the figure that it must reach.
 
-``python -m benchmarks.zoo`` (``make zoo``) writes benchmarks/zoo.json and docs/zoo.md. Arguments
-select configs by name; ``--fast`` selects those that every test run trains. What is not trained
-keeps its result, date and machine. ``--page`` only writes the page again.
+``python -m benchmarks.zoo`` (``make zoo``) writes benchmarks/zoo.json and docs/reference/zoo.md.
+Arguments select configs by name; ``--fast`` selects those that every test run trains. What is not
+trained keeps its result, date and machine. ``--page`` only writes the page again.
 """
 
 from __future__ import annotations
@@ -196,27 +196,27 @@ _HEAD = [
 
 
 def page(results: dict[str, Any]) -> str:
-    """Return the text of docs/zoo.md."""
+    """Return the text of docs/reference/zoo.md."""
     machines = sorted({entry["machine"]["processor"] for entry in results.values() if "machine" in entry})
     lines = [
-        "# The zoo",
+        "# Results of every architecture",
         "",
         *paragraph(
-            "*Written by `make zoo`.* Every shipped experiment, trained as its file says: `hpc-dl train "
-            "configs/<architecture>-<data>.yaml`, for a variant with the overrides after its name. Mean ± standard "
-            "deviation over three seeds where a training takes less than two minutes, else one seed. The simple "
-            "models are fitted by `hpc-dl baseline` on the same splits."
+            "*Written by `make zoo`.* Every shipped experiment, trained as configured: `hpc-dl train "
+            "configs/<architecture>-<data>.yaml`, for a variant with the overrides after its name. The figures are "
+            "the mean ± standard deviation over three seeds if a training takes less than two minutes, otherwise "
+            "those of one seed. `hpc-dl baseline` fits the simple models on the same splits."
         ),
         "",
         *paragraph(
-            "The figure to reach is what a correct implementation reaches; figures called *measured* were reached by "
-            "plain torch on two CPU threads, mostly with one seed. **Missed** means that the mean of our trainings is "
-            "below the figure, or above it where less is better; the known reason follows. Every result is shown."
+            "A correct implementation reaches the figure to reach. Figures called *measured* come from plain torch on "
+            "two CPU threads, mostly with one seed. **Missed** means that the mean of our trainings is below the "
+            "figure, or above it if less is better; the known reason follows. Every result is shown."
         ),
         "",
         *paragraph(
-            f"Machines: {'; '.join(machines)}. A time is that of one training, while other programs used the machine, "
-            "too."
+            f"Machines: {'; '.join(machines)}. A time is that of one training, while other programs also used the "
+            "machine."
         ),
         "",
         *table(_HEAD, [_row(figure, results.get(name)) for name, figure in figures().items()]),

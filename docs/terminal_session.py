@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.text import Text
 
 IMAGE = Path(__file__).parent / "assets" / "session.svg"
-WIDTH = 104
-# A command, and how many of its last lines are shown; None for all.
+WIDTH = 96
+# A command, and how many of its first and of its last lines are shown.
 COMMANDS = (
-    ("hpc-dl init my-project", None),
-    ("cd my-project", None),
-    ("hpc-dl submit experiment.yaml --site local --wait", 14),
-    ("hpc-dl train experiment.yaml name=wide model.args.width=256", 3),
-    ("hpc-dl status", None),
+    ("hpc-dl init my-project", 4, 0),
+    ("cd my-project", 0, 0),
+    ("hpc-dl submit experiment.yaml --site local --wait", 0, 13),
+    ("hpc-dl train experiment.yaml name=wide model.args.width=256", 0, 4),
+    ("hpc-dl results", 12, 0),
 )
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
-        for command, most in COMMANDS:
+        for command, first, last in COMMANDS:
             screen.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
             if command.startswith("cd "):
                 here /= command.removeprefix("cd ")
@@ -47,9 +47,10 @@ def main() -> None:
                 command.split(), cwd=here, env=environment, text=True, timeout=300, check=True,
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )  # fmt: skip
-            lines = done.stdout.replace(folder, "~").rstrip().splitlines()
-            if most is not None and len(lines) > most:
-                lines = ["…", *lines[-most:]]
+            text = done.stdout.replace(folder, "~")
+            lines = [line for line in text.splitlines() if line.strip()]
+            if len(lines) > first + last:
+                lines = [*lines[:first], "…", *lines[len(lines) - last :]]
             screen.print(Text("\n".join(line.rstrip() for line in lines)), soft_wrap=True)
     IMAGE.parent.mkdir(exist_ok=True)
     IMAGE.write_text(screen.export_svg(title="hpc_dl"), encoding="utf-8")

@@ -17,7 +17,7 @@ class Section(BaseModel):
     """A part of a configuration: no unknown keys, no implicit type conversions, immutable.
 
     The docstring below each attribute is its help text, shown by ``hpc-dl models NAME`` and in
-    docs/configuration.md.
+    docs/reference/configuration.md.
     """
 
     model_config = ConfigDict(

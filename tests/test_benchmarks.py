@@ -96,8 +96,7 @@ def test_page_shows_the_recorded_results(tmp_path: Path, monkeypatch: pytest.Mon
     copy.write_text(page.PAGE.read_text())
     monkeypatch.setattr(page, "PAGE", copy)
     page.main()
-    expected = (PROJECT / "docs" / "reference" / "benchmarks.md").read_text()
-    assert copy.read_text() == expected, "run `python -m benchmarks.page`"
+    assert copy.read_text() == (PROJECT / "docs/reference/benchmarks.md").read_text(), "run `python -m benchmarks.page`"
 
 
 def test_benchmarks_do_not_import_the_tests() -> None:

@@ -1,4 +1,4 @@
-"""The section of docs/benchmarks.md about the GPU."""
+"""The section of docs/reference/benchmarks.md about the GPU."""
 
 from __future__ import annotations
 

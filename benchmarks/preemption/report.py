@@ -1,4 +1,4 @@
-"""The section of docs/benchmarks.md about preemption."""
+"""The section of docs/reference/benchmarks.md about preemption."""
 
 from __future__ import annotations
 

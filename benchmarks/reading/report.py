@@ -1,4 +1,4 @@
-"""The section of docs/benchmarks.md about reading."""
+"""The section of docs/reference/benchmarks.md about reading."""
 
 from __future__ import annotations
 

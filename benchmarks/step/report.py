@@ -1,4 +1,4 @@
-"""The section of docs/benchmarks.md about the step."""
+"""The section of docs/reference/benchmarks.md about the step."""
 
 from __future__ import annotations
 

@@ -40,20 +40,17 @@ def table(columns: list[str], rows: list[list[Any]], title: str = "") -> None:
     """
     if not rows:
         return
-    shown = Table(
-        title=Text(escape_control_characters(title)) if title else None,
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-    )
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         shown.add_column(Text(column), overflow="fold")
     for row in rows:
         shown.add_row(*[_cell(cell) for cell in row])
     # Output to a pipe is wide, so that the path of a run is not broken.
     console = Console()
-    (console if console.is_terminal else Console(width=200)).print(shown)
+    console = console if console.is_terminal else Console(width=200)
+    if title:  # not the Table's own title, which would be wrapped to the width of the columns
+        console.print(Text(escape_control_characters(title), style="italic"))
+    console.print(shown)
 
 
 def _cell(value: Any) -> Text:

@@ -229,5 +229,6 @@ def _find(name: str) -> Path:
         "is unknown",
         value=name,
         allowed=", ".join(names) or "there are none in $HPC_DL_SITES or slurm/sites",
-        remedy=nearest(name, names) or "write slurm/sites/NAME.yaml (docs/sites.md), or specify a file",
+        remedy=nearest(name, names)
+        or "copy slurm/sites/example.yaml (`hpc-dl init` writes it as site.yaml), or specify a file",
     )

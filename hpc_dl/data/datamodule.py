@@ -85,7 +85,7 @@ class HDF5DataModule(pl.LightningDataModule):
         """Describe the batches; the file is opened on first access to ``spec`` or a loader.
 
         Except ``transform``, ``num_workers`` and ``seed``, the arguments are keys of the ``data``
-        section; docs/configuration.md explains them in full.
+        section; docs/reference/configuration.md explains them in full.
 
         Args:
             file: path of the HDF5 file.

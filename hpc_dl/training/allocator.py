@@ -17,8 +17,8 @@ def keep_freed_memory() -> bool:
 
     Each step of a CPU training frees megabytes of activations that the next step allocates again.
     By default malloc returns them, and the system has to clear the same pages for each step, which
-    takes a tenth of a CNN's time on Fashion-MNIST (docs/benchmarks.md). The price: the process
-    keeps its peak memory until it ends.
+    takes a tenth of a CNN's time on Fashion-MNIST (decision 041). The price: the process keeps its
+    peak memory until it ends.
 
     Returns:
         Whether malloc was configured; False if the user's environment already configures it.

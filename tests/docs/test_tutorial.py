@@ -16,7 +16,7 @@ FILES = re.findall(r'^```\w+ title="([^"]+)"\n(.*?)^```', TUTORIAL, re.MULTILINE
 COMMANDS = [
     line
     for block in re.findall(r"^```bash\n(.*?)^```", TUTORIAL, re.MULTILINE | re.DOTALL)
-    for line in block.splitlines()
+    for line in block.replace("\\\n", "").splitlines()
 ]
 
 
@@ -32,5 +32,5 @@ def test_every_command_of_the_tutorial_succeeds(tmp_path: Path) -> None:
             shlex.split(command), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    runs = sorted(path.name for path in (tmp_path / "runs").glob("rhythm-*"))
+    runs = sorted(path.parent.name for path in (tmp_path / "runs").glob("*/config.yaml"))
     assert len(runs) == 2 and runs[0].startswith("rhythm-") and runs[1].startswith("rhythm-wide-")

@@ -1,4 +1,4 @@
-"""The file format of hpc_dl and its writer (docs/data-format.md).
+"""The file format of hpc_dl and its writer (docs/reference/data-format.md).
 
 The layout of a file::
 

@@ -57,7 +57,7 @@ def open_file(path: str | Path, *, chunk_cache_bytes: int | None = None) -> h5py
             raise DataError.at(
                 path,
                 "is not an HDF5 file",
-                remedy="specify an HDF5 file, or convert the data with `hpc-dl data pack` (docs/data-format.md)",
+                remedy="specify an HDF5 file, or convert the data with `hpc-dl data pack`",
             ) from None
         raise DataError.at(
             path,

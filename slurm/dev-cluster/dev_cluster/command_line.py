@@ -9,7 +9,7 @@
 slurmctld, slurmdbd with MariaDB, munge and one slurmd for each "node", all from the
 distribution's packages. Everything is in one state folder: $HPC_DL_DEV_CLUSTER, or
 /var/lib/hpc_dl-dev-cluster. Only one marked line in /etc/hosts and the packages are outside it.
-docs/dev-cluster.md is the manual.
+docs/how-to/dev-cluster.md is the manual.
 
 Exit status: 0 done (`status`: all is up); 1 a daemon or an installation failed; 2 wrong usage, or
 the machine lacks something; 3 `status`: something is not up.

@@ -98,7 +98,7 @@ BAD: dict[str, Bad] = {
     "missing": Bad(lambda path: None, ["F: does not exist", "Check `data.file`", "hpc-dl data make"]),
     "folder": Bad(Path.mkdir, ["F: is a folder, not an HDF5 file", "Specify the path of a file in it"]),
     "empty": Bad(Path.touch, ["F: is empty (0 bytes)", "Copy the file again, or create it again"]),
-    "text": Bad(lambda path: path.write_text("a,b\n" * 999), ["F: is not an HDF5 file", "docs/data-format.md"]),
+    "text": Bad(lambda path: path.write_text("a,b\n" * 999), ["F: is not an HDF5 file", "hpc-dl data pack"]),
     "truncated": Bad(truncated, ["F: is truncated", "eof =", "Copy the file again, or create it again"], FRACTIONS),
     "unknown version": Bad(
         own(lambda f: f.attrs.update(format_version=9)),
