@@ -20,6 +20,8 @@ from hpc_dl.errors import ConfigError
 from hpc_dl.training.train import train
 from tests import experiments
 
+pytestmark = pytest.mark.slow
+
 ABOUT: Any = {"source": "toy", "license": "CC0-1.0"}
 
 

@@ -12,6 +12,8 @@ import pytest
 from tests import experiments
 from tests.cli.conftest import HpcDl
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(hpc_dl: HpcDl, config: Callable[..., Path], tmp_path: Path) -> Path:

@@ -25,6 +25,8 @@ from hpc_dl.tracking.journal import read_journal
 from tests import experiments
 from tests.cli.conftest import HpcDl
 
+pytestmark = pytest.mark.slow
+
 LEARNING = {"model": {"name": "mlp", "width": 8, "depth": 1, "dropout": 0.5}, "optimizer": {"name": "adam", "lr": 1e-2}}
 
 

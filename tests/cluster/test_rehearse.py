@@ -11,6 +11,8 @@ from hpc_dl.tracking.journal import read_journal
 from hpc_dl.training.stopping.rehearsal import file
 from tests.cluster.conftest import Desk
 
+pytestmark = pytest.mark.slow
+
 CPU = ("resources.gpus_per_node=0",)
 OWN = ("model={class: own_model.Own}", "optimizer={}")
 

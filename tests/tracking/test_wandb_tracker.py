@@ -9,6 +9,8 @@ import pytest
 from .fake_wandb import ENTITY, FakeWandb
 from .wandb_process import KEY, LIMIT_S, RUN_ID, UNREACHABLE
 
+pytestmark = pytest.mark.slow
+
 
 def test_online_run_arrives_completely(report):
     with FakeWandb() as server:

@@ -15,6 +15,8 @@ from hpc_dl.training.ranks import Ranks, cpus_per_rank
 from hpc_dl.training.train import train
 from tests import experiments
 
+pytestmark = pytest.mark.slow
+
 SRUN = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_STEP_NUM_TASKS": "4"}
 LAUNCHER = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}
 

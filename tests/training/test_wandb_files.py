@@ -9,6 +9,8 @@ import pytest
 from hpc_dl.training.train import train
 from tests import experiments
 
+pytestmark = pytest.mark.slow
+
 
 def test_offline_files_stay_in_the_run_folder(
     tmp_path: Path, image_file: Path, monkeypatch: pytest.MonkeyPatch

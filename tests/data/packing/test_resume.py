@@ -21,6 +21,8 @@ from hpc_dl.errors import DataError
 
 from .conftest import content, images, packed, request
 
+pytestmark = pytest.mark.slow
+
 LAYOUTS = [pytest.param({}, id="contiguous"), pytest.param({"codec": "gzip"}, id="chunked")]
 NUM = 211
 

@@ -17,6 +17,8 @@ from hpc_dl.data.spec import TASKS
 
 from .conftest import FACTS, SOURCES, Made
 
+pytestmark = pytest.mark.slow
+
 
 def config_of(name: str, file: Path) -> DataConfig:
     window = FACTS[name].get("window")

@@ -14,6 +14,8 @@ from hpc_dl.data.sources.mnist1d import _generate
 
 from .conftest import Made
 
+pytestmark = pytest.mark.slow
+
 
 def test_grid_has_25_modes(made: Made) -> None:
     with h5py.File(made("grid")) as file:

@@ -9,6 +9,8 @@ from hpc_dl.data.sources import c_elegans
 
 from .conftest import Made
 
+pytestmark = pytest.mark.slow
+
 
 def opened(made: Made, name: str) -> DataFile:
     file = made(name)

@@ -13,6 +13,8 @@ from hpc_dl.data.sources.nuclei import _orientations, _tiles
 
 from .conftest import Made, read_splits
 
+pytestmark = pytest.mark.slow
+
 
 def test_digits_have_16_levels_and_all_classes_in_the_test_split(made: Made) -> None:
     splits = read_splits(made("digits"))

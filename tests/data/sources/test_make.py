@@ -12,6 +12,8 @@ from hpc_dl.data.files.inspection import verify
 from hpc_dl.data.sources import _kjv
 from hpc_dl.errors import DataError
 
+pytestmark = pytest.mark.slow
+
 
 def test_two_processes_make_one_file(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(2) as pool:

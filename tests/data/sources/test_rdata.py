@@ -14,6 +14,8 @@ from hpc_dl.errors import DataError
 
 from .r_data import data_frame_file, integers
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, bz2.compress, lzma.compress])
 def test_data_frame_is_read(compress: Callable[[bytes], bytes], tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """Data sets of sequences of different lengths."""
 
 import numpy as np
+import pytest
 
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.files.data_file import open_data
 
 from .conftest import Made
+
+pytestmark = pytest.mark.slow
 
 
 def test_japanese_vowels_have_the_authors_lengths_and_first_values(made: Made) -> None:

@@ -8,6 +8,8 @@ from hpc_dl.data.sources._timeseries import parse_ts
 
 from .conftest import Made, read_splits
 
+pytestmark = pytest.mark.slow
+
 # The start of the first training series in the archive's files.
 FIRST_SERIES = {
     "basic_motions": (0.079106, 0.079106, -0.903497, 1.116125),

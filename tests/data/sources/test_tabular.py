@@ -17,6 +17,8 @@ from hpc_dl.errors import DataError
 from .conftest import FACTS, Made, read_splits
 from .r_data import chars, data_frame_file, integers, symbol
 
+pytestmark = pytest.mark.slow
+
 # The start of a known sample.
 KNOWN_ROWS = {
     "iris": (5.1, 3.5, 1.4, 0.2),

@@ -16,6 +16,8 @@ from hpc_dl.errors import DataError
 
 from .conftest import Made, skip_unless_fetched
 
+pytestmark = pytest.mark.slow
+
 
 def test_kjv_is_complete_and_split_in_blocks(made: Made) -> None:
     with h5py.File(made("kjv")) as file:

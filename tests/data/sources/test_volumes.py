@@ -13,6 +13,8 @@ from hpc_dl.data.sources._fetch import read_gzip
 
 from .conftest import Made
 
+pytestmark = pytest.mark.slow
+
 
 def test_mni152_contains_the_copyright_notice(made: Made) -> None:
     with h5py.File(made("mni152")) as file:

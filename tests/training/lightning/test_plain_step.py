@@ -15,6 +15,8 @@ from hpc_dl.training.lightning import plain_step
 from tests import experiments
 from tests.training.attempts import finish, start, wait
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:

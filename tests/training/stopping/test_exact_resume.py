@@ -19,6 +19,8 @@ from hpc_dl.tracking.journal import read_journal
 from tests.training.attempts import Stop, finish
 from tests.training.stopping.interrupted_runs import BATCHES, prepared, seeded_stops
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("trainer", "steps", "stops"),

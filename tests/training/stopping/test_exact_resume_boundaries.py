@@ -27,7 +27,7 @@ def test_stop_before_the_first_step_saves_nothing(
     assert list(run.checkpoints.iterdir()) == []
     state = read_state(run)
     assert (state["state"], state["step"]) == ("stopped", 0)
-    assert "starting it again would not help" in state["reason"]
+    assert "this attempt completed no step" in state["reason"]
     assert not run.requeue.exists()
     assert differences(finish(run), reference) == []
 

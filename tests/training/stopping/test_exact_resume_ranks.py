@@ -14,6 +14,8 @@ from tests import experiments
 from tests.training.attempts import Stop, finish_in_processes, output, start, wait
 from tests.training.stopping.interrupted_runs import BATCHES, CNN, prepared, seeded_stops
 
+pytestmark = pytest.mark.slow
+
 _RANKS = [
     # nodes, GPUs per node, compressed, stops
     (1, 1, True, 10),

@@ -18,6 +18,8 @@ from tests import experiments
 from tests.training.attempts import WAIT_S, Stop, done, finish, kill, output, start, wait
 from tests.training.stopping.interrupted_runs import FREQUENTLY_SAVED, SAVE_EVERY, STEPS
 
+pytestmark = pytest.mark.slow
+
 
 def assert_killed(run: RunFolder, stop: Stop) -> None:
     """Train with a stop by SIGKILL."""

@@ -16,6 +16,8 @@ from hpc_dl.runs.state import read_state
 from tests.training.attempts import Stop, attempt, finish
 from tests.training.stopping.interrupted_runs import STEPS
 
+pytestmark = pytest.mark.slow
+
 
 def flip(path: Path, place: float = 0.5) -> None:
     content = bytearray(path.read_bytes())
@@ -42,7 +44,7 @@ def test_damaged_newest_checkpoint(
     finish(saved_run)
     assert history.history(saved_run)[2]["from_step"] == 24
     log = saved_run.log(0).read_text()
-    assert f"{newest.path} is damaged" in log and "the one before it is used" in log
+    assert f"{newest.path} is damaged" in log and "the previous one is used" in log
     assert (saved_run.checkpoints / "step-00000026.ckpt.damaged").exists()
     assert differences(saved_run, saved_reference) == []
 
@@ -67,7 +69,7 @@ def test_all_checkpoints_damaged_starts_over(saved_run: RunFolder, saved_referen
     finish(saved_run)
     assert history.history(saved_run)[2]["from_step"] == 0
     log = saved_run.log(0).read_text()
-    assert log.count("is damaged") == 2 and "none is left: the training begins anew" in log
+    assert log.count("is damaged") == 2 and "there is no other: the training starts over" in log
     assert {path.name for path in saved_run.checkpoints.glob("*.damaged")} == {
         "step-00000024.ckpt.damaged", "step-00000026.ckpt.damaged"
     }  # fmt: skip

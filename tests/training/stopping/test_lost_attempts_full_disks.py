@@ -18,6 +18,8 @@ from hpc_dl.runs.state import read_state
 from tests.training.attempts import Stop, attempt, done, finish
 from tests.training.stopping.interrupted_runs import STEPS
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def small_disk(folder: Path, size: str = "1m") -> Iterator[Callable[[str], None]]:

@@ -16,6 +16,8 @@ from hpc_dl.runs.state import read_state
 from tests.training.attempts import Stop, attempt, finish, output, start, wait
 from tests.training.stopping.interrupted_runs import prepared
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("numbers", "cause", "requeue"),
@@ -71,7 +73,7 @@ def test_requeues_are_limited(tmp_path: Path, many_images: Path) -> None:
         requeued.append(run.requeue.exists())
         run.requeue.unlink(missing_ok=True)
     assert requeued == [True, True, False]
-    assert "put back into the queue 2 times" in read_state(run)["reason"]
+    assert "already requeued 2 times" in read_state(run)["reason"]
     history.record(run, "resumed")  # by the user
     attempt(run, Stop(12))
     assert run.requeue.exists()

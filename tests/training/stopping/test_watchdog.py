@@ -20,6 +20,8 @@ from hpc_dl.training.stopping.watchdog import Watchdog
 from tests.conftest import PROJECT
 from tests.training.stopping.test_stall_verdict import HEARTBEAT
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT_S = 3.0
 HOST = socket.gethostname()
 SCRIPTS = Path(__file__).parent
