@@ -8,6 +8,12 @@ from typing import Annotated
 import typer
 
 _TEMPLATE = Path(__file__).parents[1] / "project_template"
+# Paths in the comments of the sbatch template, and what they are in the project.
+_PATHS = {
+    "slurm/train.sbatch": "train.sbatch",
+    "configs/cnn-digits.yaml": "experiment.yaml",
+    "configs/cnn-fashion_mnist.yaml": "experiment.yaml",
+}
 _NEXT = """\
 Next:
 {cd}  hpc-dl validate experiment.yaml
@@ -62,6 +68,8 @@ def create_project(folder: Path) -> list[str]:
         ".gitignore": _TEMPLATE / "gitignore",
     }
     texts = {name: source.read_text(encoding="utf-8") for name, source in sources.items()}
+    for shipped_path, own_path in _PATHS.items():
+        texts["train.sbatch"] = texts["train.sbatch"].replace(shipped_path, own_path)
     if existing := [name for name in texts if (folder / name).exists() or (folder / name).is_symlink()]:
         raise ConfigError.at(
             folder, f"already contains {', '.join(existing)}", remedy="choose another folder: hpc-dl init DIR"

@@ -1,9 +1,11 @@
 """The end of a batch script: shell code that decides whether the job is requeued.
 
-Only this code requeues jobs. It is shell because it runs outside of a container, where
-``scontrol`` exists, and after the ranks have ended. When a training stops with a checkpoint, rank 0
-writes the cause (``limit`` or ``term``) to ``RUN/requeue``. What Slurm reports about the job then
-decides. Measured on Slurm 22.05::
+Only this code requeues jobs. Whether a run may be requeued at all (its progress, the number of
+requeues) is decided before, by ``record_stop`` in ``hpc_dl/training/outcome.py``. It is shell
+because it runs outside of a container, where ``scontrol`` exists, and after the ranks have ended.
+When a training stops with a checkpoint, rank 0 writes the cause (``limit`` or ``term``) to
+``RUN/requeue``. What Slurm reports about the job then decides. Measured on Slurm
+22.05::
 
     event                              scontrol show job, after the ranks have ended
     ---------------------------------  --------------------------------------------------------

@@ -33,6 +33,7 @@ _STOP_S = 30.0  # for the current step and the checkpoint; Slurm's default KillW
 _LOST_RANK = re.compile(r"gloo|NCCL|Connection (closed|reset)|was killed by|status 137")
 
 #: The reason of a state that may be out of date.
+_PLACE = {"step", "epoch", "time"}  # keys of a journal row that are no metrics
 NO_RESPONSE = "Slurm did not respond; this is the last state that the run recorded"
 
 
@@ -231,7 +232,10 @@ def _stop(process: psutil.Process) -> None:
 
 
 def _progress(run: RunFolder) -> dict[str, Any]:
-    rows = read_journal(run.journal)
+    # The test logs one epoch more than the training did.
+    rows = [
+        row for row in read_journal(run.journal) if not all(name.startswith("test/") for name in row.keys() - _PLACE)
+    ]
     reached = {key: rows[-1][key] for key in ("epoch", "step") if rows and rows[-1].get(key) is not None}
     # The step that the training recorded when it ended is newer than the last row of the journal.
     end_step = read_state(run).get("step")

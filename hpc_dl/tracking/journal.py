@@ -113,7 +113,7 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
 
     An attempt that resumes from a checkpoint repeats the steps after it. Rows that earlier attempts
     logged after its ``from_step`` are dropped. All metrics of one step form one row, in which later
-    values replace earlier ones. Safe to call while the run is writing.
+    values replace earlier ones; the epoch stays that of the first. Safe to call while the run is writing.
 
     Args:
         folder: the run's journal folder.
@@ -135,7 +135,11 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
         rows = {step: row for step, row in rows.items() if step <= header["from_step"]}
         for record in lines:
             row = rows.setdefault(record["step"], {})
-            row.update((key, _from_json(value)) for key, value in record.items() if not (value is None and key in row))
+            row.update(
+                (key, _from_json(value))
+                for key, value in record.items()
+                if key not in row or (value is not None and key != "epoch")
+            )
     return [rows[step] for step in sorted(rows)]
 
 

@@ -18,6 +18,8 @@ def test_files_of_a_new_project(tmp_path: Path, hpc_dl: HpcDl, monkeypatch: pyte
     assert sorted(path.name for path in (tmp_path / "new" / "project").iterdir()) == sorted(FILES)
     assert "cd new/project" in messages and "hpc-dl train experiment.yaml" in messages
     assert hpc_dl("validate", "new/project/experiment.yaml", "model={name: mlp}")[0] == 0
+    script = (tmp_path / "new" / "project" / "train.sbatch").read_text()
+    assert "sbatch train.sbatch experiment.yaml" in script and "configs/" not in script
 
 
 def test_existing_files_are_kept_and_nothing_is_written(tmp_path: Path) -> None:

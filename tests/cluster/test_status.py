@@ -134,6 +134,13 @@ def test_progress_is_read_from_the_journal(run: RunFolder, monkeypatch: pytest.M
     assert {"epoch": 1, "step": 9}.items() <= status(run).items()
 
 
+def test_progress_ignores_the_row_of_the_test(run: RunFolder) -> None:
+    rows = '{"attempt": 0, "from_step": 0}\n{"step": 16, "epoch": 1, "val/loss": 1.0}\n'
+    run.journal.mkdir(exist_ok=True)
+    (run.journal / "attempt-0.jsonl").write_text(rows + '{"step": 16, "epoch": 2, "test/loss": 1.0}\n')
+    assert status(run)["epoch"] == 1
+
+
 def test_process_is_identified_by_its_start_time(run: RunFolder) -> None:
     job = {"launcher": "local", "pid": os.getpid(), "host": socket.gethostname()}
     write_json(run.job, {**job, "process_started": psutil.Process().create_time()})

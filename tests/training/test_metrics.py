@@ -1,5 +1,6 @@
 """The rows of the journal, compared with a training loop written by hand."""
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.open_spec import open_spec
-from hpc_dl.data.order.batch_order import epoch_order
+from hpc_dl.data.order.batch_order import BatchOrder
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import read_journal
 from hpc_dl.training.model_building import build_model
@@ -36,9 +37,10 @@ def reference_training(
     model = build_model(experiment, open_spec(experiment.data))
     losses, steps, norms, step = [], [], [], 0
     for epoch in range(epochs):
-        order = torch.from_numpy(epoch_order(len(y), SEED, epoch))
-        for batch in range(batches):
-            rows = order[batch * BATCH : (batch + 1) * BATCH]
+        order = BatchOrder(len(y), BATCH, shuffle=True, seed=SEED)
+        order.set_epoch(epoch)
+        for batch, numbers in enumerate(itertools.islice(order, batches)):
+            rows = torch.from_numpy(numbers)
             loss = torch.nn.functional.cross_entropy(model(inputs[rows]), y[rows])
             (loss / accumulate).backward()
             losses.append(loss.item())

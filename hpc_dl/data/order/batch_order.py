@@ -14,7 +14,7 @@ from typing import Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.order.permutation import Permutation, permutation
+from hpc_dl.data.order.permutation import Permutation
 from hpc_dl.errors import DataError
 
 _LARGEST_NUM_BLOCKS = 1 << 18
@@ -27,11 +27,6 @@ class _Sequence(Protocol):
 
 
 T = TypeVar("T", bound=_Sequence)
-
-
-def epoch_order(num_samples: int, seed: int, epoch: int) -> NDArray[np.intp]:
-    """Return the exact shuffle of a training epoch: its samples in order, shape (num_samples,)."""
-    return permutation(num_samples, seed, epoch)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from hpc_dl.data.order.batch_order import BatchOrder, Blocks, cut, epoch_order
+from hpc_dl.data.order.batch_order import BatchOrder, Blocks, cut
 from hpc_dl.errors import DataError
 
 CASES = [(7, 1, 1), (7, 3, 2), (64, 8, 2), (65, 8, 2), (100, 7, 3), (5, 1, 4), (12, 5, 4), (129, 64, 2), (33, 4, 8)]
@@ -21,10 +21,21 @@ def orders(num_samples: int, batch_size: int, world_size: int, *, shuffle: bool,
     return made
 
 
+def epoch_order(num_samples: int, seed: int, epoch: int, blocks: Blocks | None = None) -> np.ndarray:
+    order = BatchOrder(num_samples, 1, shuffle=True, seed=seed, blocks=blocks)
+    order.set_epoch(epoch)
+    return np.concatenate(list(order))
+
+
 def test_epoch_order_has_golden_values() -> None:
     # Golden values: a resumed run must continue in the same order, with any version of NumPy.
     assert epoch_order(10, 0, 0).tolist() == [0, 2, 9, 1, 8, 5, 4, 3, 6, 7]
     assert epoch_order(10, 0, 1).tolist() == [5, 3, 7, 8, 2, 4, 1, 0, 6, 9]
+
+
+def test_epoch_order_by_blocks_has_golden_values() -> None:
+    blocks = Blocks(bounds=np.array([0, 3, 5, 9, 10]), blocks_per_window=2)
+    assert epoch_order(10, 0, 0, blocks).tolist() == [1, 2, 5, 7, 0, 6, 8, 3, 4, 9]
 
 
 def test_epoch_order_is_a_permutation_by_seed_and_epoch() -> None:
