@@ -113,7 +113,8 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
 
     An attempt that resumes from a checkpoint repeats the steps after it. Rows that earlier attempts
     logged after its ``from_step`` are dropped. All metrics of one step form one row, in which later
-    values replace earlier ones; the epoch stays that of the first. Safe to call while the run is writing.
+    values replace earlier ones; the epoch stays that of the first. Safe to call while the run is
+    writing.
 
     Args:
         folder: the run's journal folder.
@@ -138,7 +139,7 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
             row.update(
                 (key, _from_json(value))
                 for key, value in record.items()
-                if key not in row or (value is not None and key != "epoch")
+                if row.get(key) is None or (value is not None and key != "epoch")
             )
     return [rows[step] for step in sorted(rows)]
 
