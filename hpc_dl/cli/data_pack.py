@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from hpc_dl.cli.arguments import AsJson
 from hpc_dl.cli.output import emit, say, table
 from hpc_dl.errors import DataError
 from hpc_dl.formatting import megabytes
@@ -26,8 +27,6 @@ _STAGES = {
     "verify": "verifying",
     "speed": "measuring the speed",
 }
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
 def pack(

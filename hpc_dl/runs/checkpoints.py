@@ -21,11 +21,12 @@ import re
 import shutil
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from hpc_dl.atomic_files import fsync
+from hpc_dl.atomic_files import fsync, write_text
 
 Kind = Literal["step", "best"]
 
@@ -211,17 +212,10 @@ def _sha256(path: Path) -> str:
 
 
 def _write_checksum(checkpoint: Checkpoint, digest: str) -> None:
-    temporary = checkpoint.checksum_file.with_name(f".{checkpoint.checksum_file.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w") as file:
-            file.write(f"{digest}  {checkpoint.path.name}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, checkpoint.checksum_file)
-    except OSError:
-        # The checkpoint itself is intact and in its place; without this file the checksums inside
-        # the archive are used.
-        temporary.unlink(missing_ok=True)
+    # An OSError is no problem: the checkpoint itself is intact and in its place, and without this
+    # file the checksums inside the archive are used.
+    with suppress(OSError):
+        write_text(checkpoint.checksum_file, f"{digest}  {checkpoint.path.name}\n")
 
 
 def _link(link: Path, target: Path) -> None:
