@@ -17,7 +17,8 @@ def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
     from hpc_dl.runs.folder import all_runs
 
     try:
-        names = [run.name for run in all_runs(runs_folder(ctx.params.get("runs")))]
+        runs = ctx.params.get("runs")  # a str where typer does not convert values before it completes
+        names = [run.name for run in all_runs(runs_folder(runs and Path(runs)))]
     except (HpcDlError, OSError):
         return []
     return [name for name in [*reversed(names), "latest"] if name.startswith(incomplete)]

@@ -74,7 +74,9 @@ class HDF5Rows:
     def _damaged(self, first: int, last: int) -> str:
         """Describe the first chunk among these rows that HDF5 cannot read."""
         if self._chunked:
-            for chunk in self._dataset.iter_chunks((slice(first, last + 1), *[slice(None)] * (self._dataset.ndim - 1))):
+            # Explicit bounds: h5py 3.12 does not accept slice(None) here.
+            rows = (slice(first, last + 1), *(slice(0, size) for size in self._dataset.shape[1:]))
+            for chunk in self._dataset.iter_chunks(rows):
                 try:
                     self._dataset[chunk]
                 except OSError:

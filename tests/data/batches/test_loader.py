@@ -30,7 +30,12 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(params=LAYOUTS)
+HDF5_2 = pytest.mark.skipif(
+    h5py.version.hdf5_version_tuple < (2,), reason="HDF5 1.14 cannot read its own scale-offset chunks of all 256 values"
+)
+
+
+@pytest.fixture(params=[pytest.param(name, marks=HDF5_2 if name == "scale-offset" else ()) for name in LAYOUTS])
 def layout(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
