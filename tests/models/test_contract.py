@@ -44,15 +44,16 @@ SUPERVISED = [combination for combination in ALL if combination.is_supervised]
 MAPPING = [combination for combination in ALL if combination.maps_samples]
 # The last task of each kind of inputs: the task changes the last layer only.
 ONE_PER_KIND = list({(c.name, c.kind): c for c in MAPPING}.values())
+QUICK = {(c.name, c.kind): c for c in ALL}.values()
 ONE_PER_ARCHITECTURE = {c.name: c for c in reversed(SUPERVISED)}.values()
 
 
-def parametrize(selected: Iterable[Combination], quick: Iterable[Combination] | None = None) -> pytest.MarkDecorator:
+def parametrize(selected: Iterable[Combination], quick: Iterable[Combination] = QUICK) -> pytest.MarkDecorator:
     """Run a test for each combination; all but the ``quick`` ones are marked as slow.
 
     All tests of a combination run in the same worker, which builds its model once.
     """
-    fast = set(selected if quick is None else quick)
+    fast = set(quick)
     return pytest.mark.parametrize("combination", [_parameter(c, slow=c not in fast) for c in selected])
 
 
