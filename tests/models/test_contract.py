@@ -10,7 +10,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import onnxruntime
 import pytest
 import torch
 from torch import nn
+from torch.onnx._internal.exporter import _registration
 
 from hpc_dl import models
 from hpc_dl.data.spec import PER_POSITION, InputKind, TaskName
@@ -216,6 +217,16 @@ def test_training_overfits_one_batch(combination: Combination) -> None:
     assert loss() <= goal
 
 
+@pytest.fixture(scope="module")
+def shared_onnx_operators() -> Iterator[None]:
+    """Torch builds its table of ONNX operators once, not for each export: most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        build = functools.cache(_registration.ONNXRegistry.from_torchlib)
+        patch.setattr(_registration.ONNXRegistry, "from_torchlib", staticmethod(build))
+        yield
+
+
+@pytest.mark.usefixtures("shared_onnx_operators")
 @parametrize(ONE_PER_KIND, quick=[])
 def test_onnx_computes_the_same(combination: Combination, tmp_path: Path) -> None:
     if reason := models.config_class(combination.name).no_export:
