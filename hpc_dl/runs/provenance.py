@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import importlib.metadata
 import os
@@ -64,6 +65,7 @@ def user() -> str:
         return str(os.getuid())
 
 
+@functools.cache
 def packages() -> dict[str, str]:
     """The name and version of every installed package."""
     versions = {dist.metadata["Name"]: dist.version for dist in importlib.metadata.distributions()}
