@@ -21,8 +21,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         if item.get_closest_marker("slurm"):
-            shares = {"shared", "slurm_desk"}.intersection(getattr(item, "fixturenames", ()))
-            item.add_marker(pytest.mark.xdist_group("slurm" if shares else "throw-away clusters"))
+            fixtures = getattr(item, "fixturenames", ())
+            own = "state_folders" in fixtures and "shared" not in fixtures  # of tests/dev_cluster
+            item.add_marker(pytest.mark.xdist_group("throw-away clusters" if own else "slurm"))
 
 
 def _missing_for_slurm() -> str:
