@@ -17,6 +17,7 @@ from typing import Any
 import onnxruntime
 import pytest
 import torch
+from packaging.version import Version
 from torch import nn
 from torch.onnx._internal.exporter import _registration
 
@@ -151,6 +152,8 @@ def test_golden_values(combination: Combination) -> None:
     assert str(combination) in golden, "run `python -m tests.models.golden`, and check the difference"
     summary = summary_of(initial_model(combination))
     assert summary["parameters"] == golden[str(combination)]["parameters"]
+    if str(combination).startswith("vit ") and Version(torch.__version__) < Version("2.12"):
+        pytest.skip("torch 2.11 draws other numbers in trunc_normal_")
     assert summary["outputs"] == pytest.approx(golden[str(combination)]["outputs"], rel=1e-3, abs=1e-4)
 
 
