@@ -109,9 +109,10 @@ def _bce(outputs: Tensor, targets: Tensor, config: LossConfig, weights: Tensor |
 def _margin(outputs: Tensor, targets: Tensor, margin: float, weights: Tensor | None) -> Tensor:
     true = outputs.gather(1, targets.unsqueeze(1)).squeeze(1)
     others = outputs.scatter(1, targets.unsqueeze(1), -torch.inf).amax(1)
-    # clamp, not relu: its slope at 0 is 1, so that a network whose weights are all zero, and whose
-    # outputs are equal, still learns.
-    return _weighted((margin + others - true).clamp(min=0), targets, weights)
+    excess = margin + others - true
+    # The slope at 0 is 1, so that a network whose weights are all zero, and whose outputs are
+    # equal, still learns. That of relu is 0; so is that of clamp since torch 2.14.
+    return _weighted(torch.where(excess < 0, 0.0, excess), targets, weights)
 
 
 def _weighted(losses: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
