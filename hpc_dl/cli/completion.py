@@ -12,7 +12,7 @@ import typer
 
 def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the names of the runs in the folder of runs, the newest first, and ``latest``."""
-    from hpc_dl.cli.run_selection import runs_folder
+    from hpc_dl.cluster.folders import runs_folder
     from hpc_dl.errors import HpcDlError
     from hpc_dl.runs.folder import all_runs
 

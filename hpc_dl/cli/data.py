@@ -7,16 +7,12 @@ from typing import Annotated
 
 import typer
 
-from hpc_dl.cli.arguments import AsJson
+from hpc_dl.cli.arguments import AsJson, DataDir
 from hpc_dl.cli.command_group import CONTEXT_SETTINGS, CommandGroup, add_commands
 from hpc_dl.cli.completion import complete_sources
 from hpc_dl.cli.data_pack import bench, pack
 from hpc_dl.cli.output import emit, table
 
-DataDir = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="DIR", help="Folder of the data files; by default $HPC_DL_DATA or ./data."),
-]
 File = Annotated[
     Path,
     typer.Argument(
@@ -35,11 +31,13 @@ def list_sources(data: DataDir = None, as_json: AsJson = False) -> None:
     Example:
         hpc-dl data list
     """
+    from hpc_dl.cluster.folders import data_folder
     from hpc_dl.data import sources
 
+    folder = data_folder(data)
     rows = []
     for source in map(sources.load, sources.names()):
-        path = sources.path_of(source.name, data)
+        path = sources.path_of(source.name, folder)
         rows.append(
             {
                 "name": source.name,
@@ -79,14 +77,16 @@ def make(
     Example:
         hpc-dl data make fashion_mnist
     """
+    from hpc_dl.cluster.folders import data_folder
     from hpc_dl.data import sources
 
-    loaded = sources.load(source)
-    path = sources.path_of(source, data)
+    folder = data_folder(data)
+    loaded = sources.load(source, where="SOURCE")
+    path = sources.path_of(source, folder)
     made = force or raw_path is not None or not path.exists()
     if made:
         loaded.make(path, raw_path)
-    sources.ensure(source, data)
+    sources.ensure(source, folder)
     if as_json:
         emit({"source": source, "file": str(path.absolute()), "made": made})
     else:
@@ -99,11 +99,12 @@ def inspect(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
     Example:
         hpc-dl data inspect data/digits.h5
     """
+    from hpc_dl.cluster.folders import data_folder
     from hpc_dl.data import sources
     from hpc_dl.data.files import inspection
     from hpc_dl.errors import escape_control_characters
 
-    content = inspection.inspect(sources.file_of(file, data))
+    content = inspection.inspect(sources.file_of(file, data_folder(data)))
     if as_json:
         emit(content)
         return
@@ -138,11 +139,12 @@ def verify(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
         0  no fault found
         2  damaged or invalid
     """
+    from hpc_dl.cluster.folders import data_folder
     from hpc_dl.data import sources
     from hpc_dl.data.files import inspection
     from hpc_dl.errors import escape_control_characters
 
-    report = inspection.verify(sources.file_of(file, data))
+    report = inspection.verify(sources.file_of(file, data_folder(data)))
     if as_json:
         emit(report)
         return

@@ -24,19 +24,21 @@ def validate(
         0  valid
         2  invalid input; each fault is one line
     """
+    from hpc_dl.cli.experiment_argument import load_experiment
     from hpc_dl.cli.output import emit, say, table
+    from hpc_dl.cluster import site as sites
+    from hpc_dl.cluster.folders import data_folder, runs_folder
     from hpc_dl.compatibility.checks import check_versions
 
     check_versions()
-    from hpc_dl.cluster import site as sites
+    profile = sites.load(site)
+    runs_dir, data_dir = runs_folder(None, profile), data_folder(data, profile)
+    experiment = load_experiment(config, overrides)
+    profile.check(experiment)
     from hpc_dl.cluster.prepare import check
-    from hpc_dl.config.experiment import Experiment
     from hpc_dl.training.training_length import batches_per_epoch, total_steps
 
-    experiment = Experiment.load(config, overrides or [], say)
-    profile = sites.load(site)
-    profile.check(experiment)
-    _, spec, parameters = check(experiment, data_dir=data or profile.data(), say=say)
+    _, spec, parameters = check(experiment, data_dir=data_dir, say=say, runs=runs_dir)
     resources = experiment.resources
     facts = {
         "name": experiment.name,
