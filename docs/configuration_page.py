@@ -67,8 +67,8 @@ def page() -> str:
         "data. The module has its own loss and optimizer: `loss`, `optimizer` and `schedule` do not apply.\n"
     )
     parts.append(
-        "### Activations\n\nThe values of `activation` in the architectures above; in the formulas, x is what the layer "
-        "computes.\n\n| name | formula |\n| --- | --- |"
+        "### Activations\n\nThe values of `activation` in the architectures above. In the formulas, x is the output "
+        "of the layer.\n\n| name | formula |\n| --- | --- |"
     )
     parts += [f"| `{name}` | {_cell(activation.formula)} |" for name, activation in ACTIVATIONS.items()]
     parts.append("")

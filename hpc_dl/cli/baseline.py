@@ -27,7 +27,7 @@ def baseline(
         hpc-dl baseline configs/cnn-digits.yaml
     """
     from hpc_dl.cli.experiment_argument import load_experiment
-    from hpc_dl.cli.output import emit, say, table
+    from hpc_dl.cli.output import emit, say, show, table
     from hpc_dl.cluster.folders import data_folder, runs_folder
 
     runs_dir, data_dir = runs_folder(runs), data_folder(data)
@@ -55,4 +55,4 @@ def baseline(
         for name, values in comparison["networks"].items()
     ]
     table(["model", *metrics], rows)
-    print(f"\n{comparison['verdict']}")
+    show(f"\n{comparison['verdict']}")

@@ -20,7 +20,7 @@ def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
         names = [run.name for run in all_runs(runs_folder(ctx.params.get("runs")))]
     except (HpcDlError, OSError):
         return []
-    return [name for name in [*reversed(names), "latest"] if name.startswith(incomplete)]
+    return [name for name in [*reversed(names), "latest"] if name.startswith(incomplete) and name.isprintable()]
 
 
 def complete_configs(incomplete: str) -> list[str]:

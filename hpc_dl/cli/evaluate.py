@@ -33,7 +33,7 @@ def evaluate(
     Example:
         hpc-dl evaluate latest --split val
     """
-    from hpc_dl.cli.output import emit, table
+    from hpc_dl.cli.output import emit, show, table
 
     trained = _trained_run(name, runs)
     trained.check_split(split)
@@ -44,10 +44,10 @@ def evaluate(
     if as_json:
         emit(result)
         return
-    print(f"{result['run']}, {result['checkpoint']}: {result['samples']:,} {split} samples\n")
+    show(f"{result['run']}, {result['checkpoint']}: {result['samples']:,} {split} samples\n")
     table(["metric", split], [[metric, f"{value:.4g}"] for metric, value in result["metrics"].items()])
     if "confusion" in result:
-        print()
+        show()
         rows = [[label, *counts] for label, counts in zip(result["classes"], result["confusion"], strict=True)]
         table(["true \\ predicted", *result["classes"]], rows)
 
@@ -75,7 +75,7 @@ def predict(
     Example:
         hpc-dl predict latest new.h5 --out predictions.h5
     """
-    from hpc_dl.cli.output import emit
+    from hpc_dl.cli.output import emit, show
     from hpc_dl.cluster.folders import data_folder
     from hpc_dl.data.sources import file_of
     from hpc_dl.data.storage.hdf5 import open_file
@@ -93,7 +93,7 @@ def predict(
         emit(result)
         return
     counts = ", ".join(f"{size:,} in /{group}" for group, size in result["samples"].items())
-    print(f"{out}: predictions of {result['run']} for the samples of {file}: {counts}")
+    show(f"{out}: predictions of {result['run']} for the samples of {file}: {counts}")
 
 
 def export(
@@ -111,7 +111,7 @@ def export(
     Example:
         hpc-dl export latest --out model.onnx
     """
-    from hpc_dl.cli.output import emit
+    from hpc_dl.cli.output import emit, show
     from hpc_dl.inference.output_file import check_output
 
     trained = _trained_run(name, runs)
@@ -124,8 +124,8 @@ def export(
         emit(result)
         return
     inputs = f"{result['inputs']['dtype']} (batch, {', '.join(map(str, result['inputs']['shape']))})"
-    print(f"{out}: {result['run']}, from `inputs` {inputs} as stored in the data file to `{result['output']}`")
-    print(f"Largest difference from the model on {result['compared']} samples: {result['largest_difference']:.1e}")
+    show(f"{out}: {result['run']}, from `inputs` {inputs} as stored in the data file to `{result['output']}`")
+    show(f"Largest difference from the model on {result['compared']} samples: {result['largest_difference']:.1e}")
 
 
 def _trained_run(name: str, runs: Path | None) -> TrainedRun:

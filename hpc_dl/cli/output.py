@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hpc_dl.errors import escape_control_characters
+from hpc_dl.errors import printable
 
 LOADING = "Loading PyTorch and Lightning …"
 """Message before imports that take seconds."""
@@ -21,12 +21,22 @@ ENDINGS = {"cancelled": "was cancelled", "lost": "was lost", "failed": "failed",
 
 def say(message: str) -> None:
     """Print a message on stderr, so that stdout has data only."""
-    print(message, file=sys.stderr, flush=True)
+    print(printable(message), file=sys.stderr, flush=True)
+
+
+def show(text: str = "") -> None:
+    """Print text on stdout; what files and users wrote into it cannot control the terminal."""
+    print(printable(text), flush=True)
 
 
 def emit(data: Any) -> None:
     """Print one JSON document on stdout."""
-    print(json.dumps(data, indent=2, ensure_ascii=False))
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    print("".join(char if char.isprintable() or char == "\n" else _json_escape(char) for char in text))
+
+
+def _json_escape(char: str) -> str:
+    return json.dumps(char)[1:-1] if ord(char) > 127 else f"\\u{ord(char):04x}"
 
 
 def table(columns: list[str], rows: list[list[Any]], title: str = "") -> None:
@@ -42,21 +52,21 @@ def table(columns: list[str], rows: list[list[Any]], title: str = "") -> None:
         return
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        shown.add_column(Text(column), overflow="fold")
+        shown.add_column(_cell(column), overflow="fold")
     for row in rows:
         shown.add_row(*[_cell(cell) for cell in row])
     # Output to a pipe is wide, so that the path of a run is not broken.
     console = Console()
     console = console if console.is_terminal else Console(width=200)
     if title:  # not the Table's own title, which would be wrapped to the width of the columns
-        console.print(Text(escape_control_characters(title), style="italic"))
+        console.print(Text(printable(title), style="italic"))
     console.print(shown)
 
 
 def _cell(value: Any) -> Text:
     if isinstance(value, int) and not isinstance(value, bool):
         return Text(f"{value:,}")
-    return Text("" if value is None else "\n".join(map(escape_control_characters, str(value).splitlines())))
+    return Text("" if value is None else printable("\n".join(str(value).splitlines())))
 
 
 def result_table(result: dict[str, Any]) -> None:

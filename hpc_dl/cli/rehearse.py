@@ -55,7 +55,7 @@ def rehearse(
         130  Ctrl-C
     """
     from hpc_dl.cli.experiment_argument import load_experiment
-    from hpc_dl.cli.output import emit, say
+    from hpc_dl.cli.output import emit, say, show
     from hpc_dl.cluster import site as sites
     from hpc_dl.cluster.folders import data_folder, runs_folder
     from hpc_dl.compatibility.checks import check_names, check_versions
@@ -80,7 +80,7 @@ def rehearse(
         )
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    emit(report.to_dict()) if as_json else print("\n".join(_lines(report)))
+    emit(report.to_dict()) if as_json else show("\n".join(_lines(report)))
     if not report.passed:
         raise typer.Exit(1)
 

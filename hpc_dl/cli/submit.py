@@ -106,7 +106,7 @@ def report_submission(
 def _follow_until_end(run: RunFolder, as_json: bool, from_now: bool) -> None:
     """Print the run's states and the log of rank 0 until it ends; exit with the run's status."""
     from hpc_dl.atomic_files import read_json
-    from hpc_dl.cli.output import ENDINGS, emit, result_table, say
+    from hpc_dl.cli.output import ENDINGS, emit, result_table, say, show
     from hpc_dl.cluster.folders import cli_name
     from hpc_dl.cluster.follow import follow_run
     from hpc_dl.errors import Stopped
@@ -128,7 +128,7 @@ def _follow_until_end(run: RunFolder, as_json: bool, from_now: bool) -> None:
         emit(outcome)
     elif last["state"] == "finished":
         result_table(outcome)
-        print(f"\nRun folder: {run.path}")
+        show(f"\nRun folder: {run.path}")
     if last["state"] != "finished":
         say(f"hpc-dl: the run {ENDINGS[last['state']]}: {last.get('reason', 'no reason was recorded')}")
         if "log" in last:

@@ -64,7 +64,7 @@ def train_in_foreground(run: RunFolder, experiment: Experiment, as_json: bool, i
         in_process: whether this process has imported the run's own code and may train it.
     """
     from hpc_dl.atomic_files import read_json
-    from hpc_dl.cli.output import ENDINGS, emit, result_table, say
+    from hpc_dl.cli.output import ENDINGS, emit, result_table, say, show
     from hpc_dl.cluster.allocation import in_batch_script
     from hpc_dl.cluster.folders import cli_name
     from hpc_dl.cluster.launch import launch
@@ -85,7 +85,7 @@ def train_in_foreground(run: RunFolder, experiment: Experiment, as_json: bool, i
         emit({"metrics": {}, **outcome})
     elif exit_status == 0:
         result_table(outcome)
-        print(f"\nRun folder: {run.path}")
+        show(f"\nRun folder: {run.path}")
     if exit_status:
         ending = ENDINGS.get(outcome["state"], outcome["state"])
         say(f"hpc-dl: the run {ending}: {outcome.get('reason', 'no reason was recorded')}")
