@@ -175,7 +175,7 @@ def _finished_networks(
         except HpcDlError:  # written by another version
             continue
         settings = repr({key: value for key, value in experiment.to_dict().items() if key not in _MAY_DIFFER})
-        name = names.get(settings, experiment.model.name)
+        name = names.get(settings, experiment.model.title)
         if settings not in names and name in names.values():
             name = f"{name}, as in {run.name}"
         names[settings] = name

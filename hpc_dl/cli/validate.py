@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hpc_dl.cli.arguments import AsJson, Config, DataDir, Overrides, Site
 
 
@@ -42,7 +44,7 @@ def validate(
     resources = experiment.resources
     facts = {
         "name": experiment.name,
-        "model": experiment.model.name,
+        "model": experiment.model.title,
         "parameters": parameters,
         "data": spec.file,
         "task": spec.task,
@@ -57,4 +59,14 @@ def validate(
     if as_json:
         emit(facts)
     else:
-        table(["property", "value"], [[key, str(value)] for key, value in facts.items()], title=f"{config}: valid")
+        rows = [[key.replace("_", " "), _plain(value)] for key, value in facts.items()]
+        table(["property", "value"], rows, title=f"{config}: valid")
+
+
+def _plain(value: Any) -> str:
+    """A value for people: ``1,077 train, 360 val`` for sizes, ``1 × 8 × 8`` for a shape."""
+    if isinstance(value, dict):
+        return ", ".join(f"{_plain(item)} {key}" for key, item in value.items())
+    if isinstance(value, list):
+        return " × ".join(map(_plain, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)

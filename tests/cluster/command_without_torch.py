@@ -1,4 +1,4 @@
-"""``python -m tests.cluster.command_without_torch ARGUMENTS``: run hpc-dl without torch."""
+"""``python -m tests.cluster.command_without_torch STATUS ARGUMENTS``: run hpc-dl without torch."""
 
 import sys
 
@@ -7,8 +7,9 @@ from hpc_dl.cli.main import main
 SLOW_IMPORTS = {"torch", "pytorch_lightning", "submitit", "wandb"}
 
 if __name__ == "__main__":
+    expected = int(sys.argv.pop(1))
     try:
         main()
     except SystemExit as end:
-        assert not end.code, f"exit status {end.code}"
+        assert int(end.code or 0) == expected, f"exit status {end.code}"
     assert not SLOW_IMPORTS & sys.modules.keys(), SLOW_IMPORTS & sys.modules.keys()
