@@ -1,5 +1,6 @@
 """Commands and modules that start fast because they do not import torch."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,54 +10,52 @@ import pytest
 from hpc_dl.runs.folder import RunFolder
 from tests.conftest import PROJECT
 
-
-@pytest.mark.parametrize(
-    "arguments",
-    [["status"], ["results"], ["logs", "--help"], ["submit", "--help"], ["cancel", "--help"]],
-    ids=" ".join,
-)
-def test_commands_do_not_import_torch(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, arguments: list[str]
-) -> None:
-    monkeypatch.setenv("HPC_DL_RUNS", str(tmp_path_factory.mktemp("runs")))
-    without_torch(0, *arguments)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["submit", "cnn-digits", "--site", "TYPO"], "site: is unknown"),
-        (["validate", "cnn-digits", "--site", "TYPO"], "site: is unknown"),
-        (["rehearse", "cnn-digits", "--site", "TYPO"], "site: is unknown"),
-        (["submit", "cnn-digit"], "cnn-digit: does not exist"),
-        (["train", "missing.yaml"], "missing.yaml: does not exist"),
-        (["baseline", "cnn-digits", "seed"], "seed: is not an override"),
-        (["resume", "latest"], "latest: no such run"),
-        (["evaluate", "latest"], "latest: no such run"),
-        (["predict", "latest", "x.h5", "--out", "y.h5"], "latest: no such run"),
-        (["export", "latest", "--out", "y.onnx"], "latest: no such run"),
-        (["resume", "RUN"], "data.h5: does not exist anymore"),
-        (["evaluate", "RUN"], "has no weights yet"),
+LIGHT = [["status"], ["results"], ["logs", "--help"], ["submit", "--help"], ["cancel", "--help"], ["data", "list"]]
+WRONG = [
+    (["submit", "cnn-digits", "--site", "TYPO"], "site: is unknown"),
+    (["validate", "cnn-digits", "--site", "TYPO"], "site: is unknown"),
+    (["rehearse", "cnn-digits", "--site", "TYPO"], "site: is unknown"),
+    (["submit", "cnn-digit"], "cnn-digit: does not exist"),
+    (["train", "missing.yaml"], "missing.yaml: does not exist"),
+    (["baseline", "cnn-digits", "seed"], "seed: is not an override"),
+    *[
+        ([command, "nothing", *options], "nothing: no such run")
+        for command, *options in (
+            ["resume"],
+            ["evaluate"],
+            ["predict", "x.h5", "--out", "y.h5"],
+            ["export", "--out", "y.onnx"],
+            ["logs"],
+            ["cancel"],
+            ["status"],
+            ["results"],
+        )  # fmt: skip
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_wrong_arguments_are_reported_before_torch_is_imported(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str], message: str
-) -> None:
-    monkeypatch.setenv("HPC_DL_RUNS", str(tmp_path))
-    if "RUN" in arguments:
-        run = RunFolder.create(tmp_path, "tiny")
-        run.config.write_text("data: {file: /nowhere/data.h5}\n")
-        arguments = [run.name if argument == "RUN" else argument for argument in arguments]
-    assert message in without_torch(2, *arguments)
+    (["resume", "latest"], "data.h5: does not exist anymore, but tiny"),
+    (["evaluate", "latest"], "has no weights yet"),
+]
 
 
-def without_torch(status: int, *arguments: str) -> str:
-    """Run hpc-dl, check its exit status and that it does not import torch; return its messages."""
-    command = [sys.executable, "-m", "tests.cluster.command_without_torch", str(status), *arguments]
-    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60)
+def outputs(cases: list[tuple[list[str], int]]) -> list[str]:
+    """Run hpc-dl for each of these arguments and expected exit statuses, without torch."""
+    command = [sys.executable, "-m", "tests.cluster.command_without_torch"]
+    result = subprocess.run(command, cwd=PROJECT, input=json.dumps(cases), capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
-    return result.stderr
+    answers: list[str] = json.loads(result.stdout)
+    return answers
+
+
+def test_commands_do_not_import_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HPC_DL_RUNS", str(tmp_path))
+    assert all(outputs([(arguments, 0) for arguments in LIGHT]))
+
+
+def test_wrong_arguments_are_reported_before_torch_is_imported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HPC_DL_RUNS", str(tmp_path))
+    RunFolder.create(tmp_path, "tiny").config.write_text("data: {file: /nowhere/data.h5}\n")
+    answers = outputs([(arguments, 2) for arguments, _ in WRONG])
+    for (arguments, message), answer in zip(WRONG, answers, strict=True):
+        assert message in answer, (arguments, answer)
 
 
 def test_signal_lead_does_not_import_torch() -> None:
