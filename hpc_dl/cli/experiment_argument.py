@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
 
 
-def load_experiment(config: Path, overrides: Iterable[str] | None) -> Experiment:
+def load_experiment(config: Path, overrides: Iterable[str] | None, *, announce: bool = True) -> Experiment:
     """Load the experiment; imports torch, but only once the file has been read.
 
     Args:
         config: the YAML file, or the name of a shipped one.
         overrides: ``key=value`` arguments.
+        announce: whether to say that this takes some seconds.
 
     Raises:
         ConfigError: with all faults, each at its dotted path.
@@ -23,8 +24,10 @@ def load_experiment(config: Path, overrides: Iterable[str] | None) -> Experiment
     from hpc_dl.cli.output import LOADING, say
     from hpc_dl.config import experiment_file
 
-    raw, name = experiment_file.read(config, overrides or (), say)
-    say(LOADING)
+    messages: list[str] = []
+    raw, name = experiment_file.read(config, overrides or (), messages.append)
+    for message in [LOADING, *messages] if announce else messages:
+        say(message)
     from hpc_dl.config.experiment import Experiment
 
     return Experiment.from_dict(raw, default_name=name)

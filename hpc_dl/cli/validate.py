@@ -35,7 +35,7 @@ def validate(
     check_versions()
     profile = sites.load(site)
     runs_dir, data_dir = runs_folder(None, profile), data_folder(data, profile)
-    experiment = load_experiment(config, overrides)
+    experiment = load_experiment(config, overrides, announce=False)
     profile.check(experiment)
     from hpc_dl.cluster.prepare import check
     from hpc_dl.training.training_length import batches_per_epoch, total_steps

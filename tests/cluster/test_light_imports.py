@@ -29,7 +29,7 @@ WRONG = [
             ["cancel"],
             ["status"],
             ["results"],
-        )  # fmt: skip
+        )
     ],
     (["resume", "latest"], "data.h5: does not exist anymore, but tiny"),
     (["evaluate", "latest"], "has no weights yet"),
