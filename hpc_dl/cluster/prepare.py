@@ -72,7 +72,7 @@ def prepare(
     run = RunFolder.create(runs, experiment.name)
     try:
         write_text(run.config, yaml.dumps(resolved.to_dict()))
-        write_json(run.provenance, provenance.collect(command, data))
+        write_json(run.provenance, provenance.collect(command, data, user_module(experiment)))
         take_code(run, experiment)
     except BaseException as error:
         shutil.rmtree(run.path, ignore_errors=True)
@@ -88,8 +88,13 @@ def prepare(
 
 def take_code(run: RunFolder, experiment: Experiment) -> None:
     """Copy the current code into the run folder: this package, and that of a user's own model."""
+    snapshot.take(run, user_module(experiment))
+
+
+def user_module(experiment: Experiment) -> str | None:
+    """The import path of the module with the user's own model; ``None`` for our architectures."""
     model = experiment.model
-    snapshot.take(run, model.class_path.rpartition(".")[0] if isinstance(model, CustomModelConfig) else None)
+    return model.class_path.rpartition(".")[0] if isinstance(model, CustomModelConfig) else None
 
 
 def _os_message(error: OSError) -> str:

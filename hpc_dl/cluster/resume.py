@@ -11,7 +11,7 @@ from typing import Any
 
 from hpc_dl.atomic_files import read_json, write_text
 from hpc_dl.cluster import requeue
-from hpc_dl.cluster.prepare import check, take_code
+from hpc_dl.cluster.prepare import check, take_code, user_module
 from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.cluster.submit import submit_run
 from hpc_dl.config import overrides, yaml
@@ -19,7 +19,7 @@ from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ClusterError, ConfigError, Fault, RunError
 from hpc_dl.runs import attempts, checkpoints
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.runs.provenance import redact
+from hpc_dl.runs.provenance import commits, redact
 from hpc_dl.runs.state import read_state, write_state
 from hpc_dl.tracking.journal import read_journal
 
@@ -150,6 +150,7 @@ def prepare_again(
         command=[redact(argument) for argument in command],
         changes={key: [before, value] for key, before, value in differences},
         code_updated=update_code,
+        **({"git": commits(user_module(experiment))} if update_code else {}),
     )
     if differences:
         write_text(run.config, yaml.dumps(new))
