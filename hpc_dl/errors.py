@@ -107,5 +107,10 @@ def escape_control_characters(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def printable(text: str) -> str:
+    """Return the text as it may reach a terminal: escaped, with its line breaks and tabs."""
+    return "\n".join("\t".join(map(escape_control_characters, line.split("\t"))) for line in text.split("\n"))
+
+
 def _shorten(text: str, width: int = 120) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"

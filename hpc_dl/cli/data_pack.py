@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from hpc_dl.cli.arguments import AsJson
-from hpc_dl.cli.output import emit, say, table
+from hpc_dl.cli.output import emit, say, show, table
 from hpc_dl.errors import DataError
 from hpc_dl.formatting import megabytes
 
@@ -124,16 +124,16 @@ def pack(
     with ProgressReport() as progress:
         result = pack_file(source, out, request, progress)
     sizes = ", ".join(f"{split} {num:,}" for split, num in result["sizes"].items())
-    print(f"{out}: {result['task']}, inputs {tuple(result['input_shape'])} {result['input_dtype']}; {sizes}")
+    show(f"{out}: {result['task']}, inputs {tuple(result['input_shape'])} {result['input_dtype']}; {sizes}")
     if result["resumed_at"]:
-        print(f"resumed an unfinished run that had stored {result['resumed_at']:,} samples")
+        show(f"resumed an unfinished run that had stored {result['resumed_at']:,} samples")
     for note in result["notes"]:
-        print(f"note: {note}")
-    print(f"content {result['checksum']}" + (", verified against the source" if result["verified"] else ""))
+        show(f"note: {note}")
+    show(f"content {result['checksum']}" + (", verified against the source" if result["verified"] else ""))
     before, after = result["before"], result["after"]
-    print(f"size: {megabytes(before['bytes'])} -> {megabytes(after['bytes'])}")
+    show(f"size: {megabytes(before['bytes'])} -> {megabytes(after['bytes'])}")
     if after["bytes"] >= _MEASURABLE_BYTES:
-        print(_describe_speedup(before, after))
+        show(_describe_speedup(before, after))
 
 
 def bench(
@@ -152,8 +152,8 @@ def bench(
         emit(result)
         return
     disk = result["disk_bytes_per_s"]
-    print(f"{result['file']}: {megabytes(result['bytes'])}, shuffled batches of {batch_size}")
-    print(
+    show(f"{result['file']}: {megabytes(result['bytes'])}, shuffled batches of {batch_size}")
+    show(
         f"limits of this machine: a copy in memory {megabytes(result['memory_bytes_per_s'])}/s; "
         + (
             f"reading the file sequentially from disk {megabytes(disk)}/s"
@@ -174,9 +174,9 @@ def bench(
     first = {dataset["limit"]: dataset for dataset in reversed(result["datasets"])}
     for limit in dict.fromkeys(dataset["limit"] for dataset in result["datasets"]):
         names = ", ".join(dataset["dataset"] for dataset in result["datasets"] if dataset["limit"] == limit)
-        print(f"{names}: limited by {limit}")
+        show(f"{names}: limited by {limit}")
         if first[limit]["remedy"]:
-            print(f"  {first[limit]['remedy']}")
+            show(f"  {first[limit]['remedy']}")
 
 
 class ProgressReport:

@@ -28,7 +28,7 @@ def logs(
         75   with --follow: the run stopped (`hpc-dl resume` continues it)
         130  with --follow: Ctrl-C
     """
-    from hpc_dl.cli.output import say
+    from hpc_dl.cli.output import say, show
     from hpc_dl.cli.run_selection import select_run
     from hpc_dl.cluster.follow import LogReader, follow_run
     from hpc_dl.cluster.status import log_of
@@ -49,7 +49,7 @@ def logs(
         try:
             for update in follow_run(run, rank):
                 if isinstance(update, str):
-                    print(update, flush=True)
+                    show(update)
                 else:
                     state = update["state"]
                     say(f"[{update['state']}] {update.get('reason', '')}".rstrip())
@@ -63,4 +63,4 @@ def logs(
         say(f"hpc-dl: {run.name} has no log yet; `hpc-dl status {name}` shows why")
         return
     for line in LogReader(log).remaining_lines():
-        print(line)
+        show(line)

@@ -40,21 +40,20 @@ def resume(
     Exit status:
         as for `hpc-dl train` and `hpc-dl submit`
     """
+    from hpc_dl.atomic_files import read_json
     from hpc_dl.cli.output import LOADING, say
     from hpc_dl.cli.run_selection import select_run
-    from hpc_dl.cluster.resume import apply_changes, check_resumable, prepare_again, submit_again
+    from hpc_dl.cluster import site as sites
+    from hpc_dl.cluster.allocation import allocation_overrides, in_batch_script
+    from hpc_dl.cluster.resumable import check_resumable
     from hpc_dl.compatibility.checks import check_versions
+    from hpc_dl.errors import RunError
+    from hpc_dl.inference.trained_run import run_data
+    from hpc_dl.runs.state import write_state
 
     check_versions()
     run = select_run(name, runs)
     facts = check_resumable(run)
-    say(LOADING)
-    from hpc_dl.atomic_files import read_json
-    from hpc_dl.cluster import site as sites
-    from hpc_dl.cluster.allocation import allocation_overrides, in_batch_script
-    from hpc_dl.errors import RunError
-    from hpc_dl.runs.state import write_state
-
     launcher = (read_json(run.job) or {}).get("launcher", "train")
     foreground = here or in_batch_script(os.environ) or (launcher == "train" and site is None)
     if launcher == "sbatch" and not foreground and site is None and "HPC_DL_SITE" not in os.environ:
@@ -63,8 +62,13 @@ def resume(
             "was started by slurm/train.sbatch, which has no site profile to submit it again with",
             remedy="specify one with --site NAME, or train here with --here",
         )
-    experiment = apply_changes(run, [*(overrides or []), *(allocation_overrides() if foreground else [])])
     profile = sites.load(site or (str(run.site) if run.site.exists() else None))
+    changes = [*(overrides or []), *(allocation_overrides() if foreground else [])]
+    run_data(run)
+    say(LOADING)
+    from hpc_dl.cluster.resume import apply_changes, prepare_again, submit_again
+
+    experiment = apply_changes(run, changes)
     if not foreground:
         profile.check(experiment)
     prepare_again(run, experiment, facts, update_code=update_code, command=sys.argv, say=say)

@@ -34,12 +34,17 @@ class LogReader:
             return []
         self._offset += len(content)
         *complete, self._incomplete_line = (self._incomplete_line + content).split(b"\n")
-        return [line.decode(errors="replace") for line in complete]
+        return list(map(_text, complete))
 
     def remaining_lines(self) -> list[str]:
         """Return all lines added since the last call, including an incomplete last line."""
         lines = self.lines()
-        return [*lines, self._incomplete_line.decode(errors="replace")] if self._incomplete_line else lines
+        return [*lines, _text(self._incomplete_line)] if self._incomplete_line else lines
+
+
+def _text(line: bytes) -> str:
+    """The line as it is on a terminal in the end: after each carriage return it starts over."""
+    return line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]
 
 
 def follow_run(run: RunFolder, rank: int = 0, *, from_now: bool = False) -> Iterator[str | dict[str, Any]]:

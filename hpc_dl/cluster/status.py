@@ -18,6 +18,7 @@ import psutil
 
 from hpc_dl.atomic_files import read_json, write_json
 from hpc_dl.cluster import slurm
+from hpc_dl.cluster.folders import cli_name
 from hpc_dl.cluster.requeue import refusal_file
 from hpc_dl.errors import ClusterError, Fault, RunError
 from hpc_dl.runs.folder import RunFolder
@@ -197,7 +198,7 @@ def _cancelled_by(run: RunFolder, own: dict[str, Any]) -> str:
 
 
 def _how_to_resume(run: RunFolder) -> str:
-    return f"resume it with `hpc-dl resume {run.cli_name}`"
+    return f"resume it with `hpc-dl resume {cli_name(run)}`"
 
 
 def _job_of(run: RunFolder) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def evaluate(trained: TrainedModel, split: str) -> dict[str, Any]:
 
     Args:
         trained: the model.
-        split: ``train``, ``val`` or ``test``.
+        split: one that the data have.
 
     Returns:
         ``run``, ``checkpoint``, ``split``, ``samples``, ``metrics`` by name without the split; for
@@ -33,11 +33,9 @@ def evaluate(trained: TrainedModel, split: str) -> dict[str, Any]:
         classes as rows and the predicted classes as columns.
 
     Raises:
-        RunError: the data have no such split, or the model has no test step.
+        RunError: the model has no test step.
     """
     sizes, model, batches = trained.data.sizes, trained.model, trained.batches
-    if split not in sizes:
-        raise RunError.at("--split", "is not a split of the data", value=split, allowed=", ".join(sizes))
     if not has_test(model):
         raise RunError.at(
             trained.run.name,

@@ -10,11 +10,11 @@ import torch
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import RunError
+from hpc_dl.inference.trained_run import TrainedRun
 from hpc_dl.learning.supervised import Supervised
-from hpc_dl.runs.checkpoints import Checkpoint, listed, problem_of
+from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.training.model_building import build_model
 
@@ -42,32 +42,24 @@ class TrainedModel:
     checkpoint: Checkpoint
 
     @classmethod
-    def load(cls, run: RunFolder) -> TrainedModel:
-        """Load the best weights so far; the run may still be training.
+    def load(cls, trained: TrainedRun) -> TrainedModel:
+        """Load the model of a run.
 
         Raises:
-            RunError: it has no weights yet, or they are damaged.
-            HpcDlError: the data file is missing or has changed.
+            HpcDlError: its configuration is of another version.
         """
-        best = listed(run.checkpoints, "best")
-        if not best:
-            raise RunError.at(
-                run.name, "has no weights yet", remedy="wait for its first validation (see `hpc-dl status`)"
-            )
-        if problem := problem_of(best[-1]):
-            raise RunError.at(best[-1].path, f"is damaged: {problem}", remedy="restore it from a copy")
+        run, best, data = trained.run, trained.checkpoint, trained.data
         experiment = Experiment.from_dict(yaml.load(run.config))
         unfrozen = replace(experiment, model=experiment.model.model_copy(update={"freeze": []}))
-        data = open_spec(experiment.data)
         model = build_model(unfrozen, data).eval()
         # The file is trusted, since it comes from the run's own folder. A user's module may keep
         # more than plain values in it, which `weights_only=True` would refuse.
-        content = torch.load(best[-1].path, weights_only=False, mmap=True, map_location="cpu")
+        content = torch.load(best.path, weights_only=False, mmap=True, map_location="cpu")
         model.load_state_dict(content["state_dict"])
         batches = HDF5DataModule.from_config(experiment.data, data, seed=experiment.seed)
         if _DATA_MODULE_KEY in content:
             batches.load_state_dict(content[_DATA_MODULE_KEY])
-        return cls(run, experiment, data, model, batches, best[-1])
+        return cls(run, experiment, data, model, batches, best)
 
     def network(self) -> Supervised:
         """Return the model, which computes outputs from inputs alone.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from itertools import takewhile
 from typing import Any
 
 from hpc_dl.runs.folder import RunFolder
@@ -56,6 +57,17 @@ def requeues(run: RunFolder) -> int:
         elif event["event"] == "ended" and event.get("requeue"):
             count += 1
     return count
+
+
+def attempts_without_progress(run: RunFolder) -> int:
+    """The number of latest attempts that started from the same step, the current one included."""
+    starts: list[object] = []
+    for event in history(run):
+        if event["event"] == "resumed":  # by a user, who may have removed the cause
+            starts = []
+        elif event["event"] == "started":
+            starts.append(event.get("from_step"))
+    return len(list(takewhile(lambda step: step == starts[-1], reversed(starts))))
 
 
 def seconds(run: RunFolder) -> float:

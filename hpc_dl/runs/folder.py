@@ -85,11 +85,6 @@ class RunFolder:
         return self.path.name
 
     @property
-    def cli_name(self) -> str:
-        """The argument that names this run: its name if in the default folder, else its path."""
-        return self.name if self.path.parent == default_runs().absolute() else str(self.path)
-
-    @property
     def layout(self) -> Path:
         """The version of the folder's layout."""
         return self.path / "layout"
@@ -220,8 +215,8 @@ class RunFolder:
 
 
 def default_runs() -> Path:
-    """The default folder of all runs: ``$HPC_DL_RUNS``, or ``runs`` in the current folder."""
-    return Path(os.environ.get("HPC_DL_RUNS", DEFAULT_RUNS))
+    """The folder of all runs where no option or site gives one: ``$HPC_DL_RUNS``, or ``./runs``."""
+    return Path(os.environ.get("HPC_DL_RUNS") or DEFAULT_RUNS).expanduser()
 
 
 def all_runs(runs: Path) -> Iterator[RunFolder]:

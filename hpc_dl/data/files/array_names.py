@@ -54,17 +54,19 @@ def pair_up(
         split, base = _split_and_base(name)
         by_base.setdefault(base.lower(), {})[split] = full_names[name]
     by_split = []
-    for name, usual, option in (
-        (requested[0], _INPUT_NAMES, "inputs"),
-        (requested[1], _TARGET_NAMES, "targets"),
+    for name, usual, option, other, usual_others in (
+        (requested[0], _INPUT_NAMES, "inputs", requested[1], _TARGET_NAMES),
+        (requested[1], _TARGET_NAMES, "targets", requested[0], _INPUT_NAMES),
     ):
         base = name.lower() or next((candidate for candidate in usual if candidate in by_base), "")
         if base not in by_base:
+            taken = [other.lower()] if other else usual_others
+            free = [full for base, by in by_base.items() if base not in taken for full in by.values()]
             raise DataError.at(
                 f"{where}:{name}" if name else where,
                 "does not exist" if name else f"has no array with a usual name for {option}",
                 allowed=shortened(list(names), 20) or "the source has no arrays",
-                remedy=f"specify it with `--{option} NAME`; {nearest(name, names)}".rstrip("; "),
+                remedy=f"specify it with `--{option} NAME`; {nearest(name, free)}".rstrip("; "),
             )
         by_split.append(by_base[base])
     inputs_of, targets_of = by_split

@@ -68,7 +68,7 @@ def open_data(path: str | Path, config: DataConfig) -> DataFile:
         DataError: with the problems of all splits.
         ConfigError: the section requests something that these samples do not allow.
     """
-    with open_file(path) as file:
+    with open_file(path, option="" if config.file is None else "data.file") as file:
         own_format = is_own_format(file)
         if own_format:
             config = with_declarations(file, config)

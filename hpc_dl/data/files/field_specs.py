@@ -31,8 +31,9 @@ def describe_fields(file: h5py.File, split: Split, config: DataConfig, own_forma
     Raises:
         DataError: a dataset cannot be used for training, or two do not belong together.
     """
-    inputs = [find_dataset(file, path, "data.inputs") for path in split.inputs]
-    targets = [find_dataset(file, path, "data.targets") for path in split.targets]
+    group = split.group
+    inputs = [find_dataset(file, path, "data.inputs", group=group, taken=split.targets) for path in split.inputs]
+    targets = [find_dataset(file, path, "data.targets", group=group, taken=split.inputs) for path in split.targets]
     for dataset in (*inputs, *targets):
         _check_numbers(dataset, _INPUTS_REMEDY if dataset in inputs else _TARGETS_REMEDY)
         _check_offsets(dataset)

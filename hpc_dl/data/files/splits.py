@@ -28,11 +28,13 @@ class Split:
         inputs: paths of the datasets with the inputs.
         targets: paths of the datasets with the targets.
         rows: which samples of these datasets belong to the split, ascending; None for all of them.
+        group: the group that the user's names of the datasets are relative to; empty for the file.
     """
 
     inputs: tuple[str, ...]
     targets: tuple[str, ...]
     rows: NDArray[np.intp] | None = None
+    group: str = ""
 
     def dataset_indices(self, samples: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return the numbers that samples of the split have in its datasets."""
@@ -97,7 +99,7 @@ def _by_groups(file: h5py.File, config: DataConfig, groups: SplitGroups) -> dict
             tuple(f"/{group.strip('/')}/{name.strip('/')}" for name in names)
             for names in (config.input_names, config.target_names)
         )
-        splits[split] = Split(inputs, targets)
+        splits[split] = Split(inputs, targets, group=group)
     _refuse_shared_groups(file, splits)
     return splits
 
@@ -109,7 +111,7 @@ def _refuse_shared_groups(file: h5py.File, splits: Mapping[str, Split]) -> None:
     """
     seen: dict[h5py.Dataset, str] = {}
     for name, split in splits.items():
-        dataset = find_dataset(file, split.inputs[0], "data.inputs")
+        dataset = find_dataset(file, split.inputs[0], "data.inputs", group=split.group, taken=split.targets)
         if dataset in seen:
             raise DataError.at(
                 where(file, split.inputs[0]),
@@ -204,8 +206,8 @@ def _undivided(
             "cannot split windows of a stream: neighboring windows may overlap, so splits would share steps",
             remedy="store train, val and test as separate streams, each in a group (`data.splits.groups`)",
         )
-    inputs = [find_dataset(file, name, "data.inputs") for name in config.input_names]
-    targets = [find_dataset(file, name, "data.targets") for name in config.target_names]
+    inputs = [find_dataset(file, name, "data.inputs", taken=config.target_names) for name in config.input_names]
+    targets = [find_dataset(file, name, "data.targets", taken=config.input_names) for name in config.target_names]
     return inputs[0], (tuple(dataset.name for dataset in inputs), tuple(dataset.name for dataset in targets))
 
 

@@ -67,7 +67,10 @@ def open_hdf5(path: Path, options: PackOptions) -> Source:
         own_format = attribute(file, "format") == FORMAT
         names_of = pair_up([name for name, _ in datasets(file)], path, options.inputs, options.targets)
         pairs_of = {
-            split: (find_dataset(file, names[0], "--inputs"), find_dataset(file, names[1], "--targets"))
+            split: (
+                find_dataset(file, names[0], "--inputs", taken=names[1:]),
+                find_dataset(file, names[1], "--targets", taken=names[:1]),
+            )
             for split, names in names_of.items()
         }
         inputs, targets = next(iter(pairs_of.values()))

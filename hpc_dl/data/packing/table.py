@@ -94,7 +94,7 @@ def choose_columns(path: Path, columns: Sequence[str], options: PackOptions) -> 
     Raises:
         DataError: a column does not exist, or the target column cannot be inferred.
     """
-    targets = _named(path, options.targets, columns, "--targets")
+    targets = _named(path, options.targets, columns, "--targets", taken=options.inputs)
     if not targets:
         targets = [name for name in columns if name.lower() in _TARGET_NAMES][:1]
     if not targets:
@@ -104,7 +104,9 @@ def choose_columns(path: Path, columns: Sequence[str], options: PackOptions) -> 
             allowed=shortened(columns, 20),
             remedy="choose it with `--targets COLUMN`",
         )
-    inputs = _named(path, options.inputs, columns, "--inputs") or [name for name in columns if name not in targets]
+    inputs = _named(path, options.inputs, columns, "--inputs", taken=",".join(targets)) or [
+        name for name in columns if name not in targets
+    ]
     if shared := [name for name in inputs if name in targets]:
         raise DataError.at(
             path, "has a column that is both input and target", value=shared[0], remedy="remove it from one"
@@ -114,9 +116,9 @@ def choose_columns(path: Path, columns: Sequence[str], options: PackOptions) -> 
     return inputs, targets
 
 
-def _named(path: Path, text: str | None, columns: Sequence[str], option: str) -> list[str]:
-    # The name of a column may contain a comma.
-    names = [] if text is None else [text] if text in columns else [name.strip() for name in text.split(",")]
+def _named(path: Path, text: str | None, columns: Sequence[str], option: str, taken: str | None) -> list[str]:
+    """The columns that an option names, checked; ``taken`` names those of the other option."""
+    names, others = _separated(text, columns), _separated(taken, columns)
     for name in names:
         if name not in columns:
             raise DataError.at(
@@ -124,9 +126,14 @@ def _named(path: Path, text: str | None, columns: Sequence[str], option: str) ->
                 "has no such column",
                 value=name,
                 allowed=shortened(columns, 20),
-                remedy=f"correct `{option}`; {nearest(name, columns)}".rstrip("; "),
+                remedy=f"correct `{option}`; {nearest(name, [c for c in columns if c not in others])}".rstrip("; "),
             )
     return names
+
+
+def _separated(text: str | None, columns: Sequence[str]) -> list[str]:
+    # The name of a column may contain a comma.
+    return [] if text is None else [text] if text in columns else [name.strip() for name in text.split(",")]
 
 
 def _task_of(values: NDArray[Any] | list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from hpc_dl.formatting import shortened
 _MAX_LISTED = 12
 
 
-def open_file(path: str | Path, *, chunk_cache_bytes: int | None = None) -> h5py.File:
+def open_file(path: str | Path, *, chunk_cache_bytes: int | None = None, option: str = "") -> h5py.File:
     """Open a file for reading; use it as a context manager.
 
     Args:
         path: the file.
+        option: the configuration key that named it, for the remedy; empty if no key did.
         chunk_cache_bytes: size of HDF5's cache of decoded chunks per dataset; HDF5's default if
             None.
 
@@ -36,9 +38,8 @@ def open_file(path: str | Path, *, chunk_cache_bytes: int | None = None) -> h5py
         path.open("rb").close()
         return h5py.File(path, "r", rdcc_nbytes=chunk_cache_bytes)
     except FileNotFoundError:
-        raise DataError.at(
-            path, "does not exist", remedy="check `data.file`, or create the file first (`hpc-dl data make`)"
-        ) from None
+        remedy = f"check `{option}`, or create the file first (`hpc-dl data make`)" if option else "check the path"
+        raise DataError.at(path, "does not exist", remedy=remedy) from None
     except PermissionError:
         raise DataError.at(
             path,
@@ -66,13 +67,17 @@ def open_file(path: str | Path, *, chunk_cache_bytes: int | None = None) -> h5py
         ) from None
 
 
-def find_dataset(file: h5py.File, name: str, option: str) -> h5py.Dataset:
+def find_dataset(
+    file: h5py.File, name: str, option: str, *, group: str = "", taken: Sequence[str] = ()
+) -> h5py.Dataset:
     """Return the dataset at a path of an open file.
 
     Args:
         file: the open file.
         name: path of the dataset; the leading ``/`` may be omitted.
         option: the configuration key that named it, for the remedy: ``data.inputs``.
+        group: the group that the option's names are relative to; empty for the whole file.
+        taken: paths of datasets that have another role, which are no likely alternatives.
 
     Raises:
         DataError: the path holds no dataset (the message lists the existing ones), or a link,
@@ -89,7 +94,7 @@ def find_dataset(file: h5py.File, name: str, option: str) -> h5py.Dataset:
     elif file.get(name, getlink=True) is not None:
         problem = "is a link whose target cannot be opened"
     existing = [path for path, _ in datasets(file)]
-    remedy = f"correct `{option}`; {nearest(name, existing)}".rstrip("; ")
+    remedy = f"correct `{option}`; {_alternative(name, existing, group, taken)}".rstrip("; ")
     if in_groups := [path for path in existing if path.endswith(name)]:
         remedy = (
             f"the file has a group per split ({shortened(in_groups, 3)}): remove `data.splits`, "
@@ -97,6 +102,15 @@ def find_dataset(file: h5py.File, name: str, option: str) -> h5py.Dataset:
         )
     allowed = shortened(existing, _MAX_LISTED) or "the file has no datasets"
     raise DataError.at(where(file, name), problem, allowed=allowed, remedy=remedy)
+
+
+def _alternative(name: str, existing: list[str], group: str, taken: Sequence[str]) -> str:
+    """Suggest a dataset that is free for the role, named relative to the group; may be empty."""
+    prefix = f"/{group.strip('/')}/" if group else "/"
+    unlikely = {f"/{path.strip('/')}" for path in taken} | {f"{path}_offsets" for path in existing}
+    free = [path for path in existing if path not in unlikely]
+    names = [path.removeprefix(prefix) for path in free if path.startswith(prefix)]
+    return f"did you mean {names[0]!r}?" if len(names) == 1 else nearest(name.removeprefix(prefix), names)
 
 
 def where(item: h5py.File | h5py.Dataset, name: str | None = None) -> str:

@@ -114,7 +114,7 @@ BAD: dict[str, Bad] = {
     ),
     "missing dataset": Bad(
         own(lambda f: f["val"].move("inputs", "input")),
-        ["F:/val/inputs: does not exist", "/val/input,", "Correct `data.inputs`", "did you mean '/"],
+        ["F:/val/inputs: does not exist", "/val/input,", "Correct `data.inputs`", "did you mean 'input'?"],
     ),
     "group instead of a dataset": Bad(
         datasets(inputs__a=X, targets=Y), ["F:/inputs: is a group", "/inputs/a"], FRACTIONS
