@@ -123,6 +123,8 @@ def inspect(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
         if spec["class_names"]:
             names = escape_control_characters(", ".join(spec["class_names"]))
             print(f"{spec['num_outputs']} classes: {names}")
+        for note in spec["notes"]:
+            print(f"Note: {escape_control_characters(note)}")
     else:
         advice = "correct or remake the file:"
         if content["format"] is None:

@@ -57,12 +57,15 @@ class TrainedModel:
         if problem := problem_of(best[-1]):
             raise RunError.at(best[-1].path, f"is damaged: {problem}", remedy="restore it from a copy")
         experiment = Experiment.from_dict(yaml.load(run.config))
-        unfrozen = replace(experiment, model=experiment.model.model_copy(update={"freeze": []}))
-        data = open_spec(experiment.data)
-        model = build_model(unfrozen, data).eval()
         # The file is trusted, since it comes from the run's own folder. A user's module may keep
         # more than plain values in it, which `weights_only=True` would refuse.
         content = torch.load(best[-1].path, weights_only=False, mmap=True, map_location="cpu")
+        if classes := content.get(_DATA_MODULE_KEY, {}).get("classes"):  # the labels that the model learned
+            section = experiment.data.model_copy(update={"classes": classes})
+            experiment = replace(experiment, data=section)
+        unfrozen = replace(experiment, model=experiment.model.model_copy(update={"freeze": []}))
+        data = open_spec(experiment.data)
+        model = build_model(unfrozen, data).eval()
         model.load_state_dict(content["state_dict"])
         batches = HDF5DataModule.from_config(experiment.data, data, seed=experiment.seed)
         if _DATA_MODULE_KEY in content:
