@@ -69,13 +69,13 @@ class LabelRows:
 
     def _numbers(self, stored: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
         values, ignored = (stored, None) if self._labels is None else plain_labels(stored, self._labels, self._place)
+        if self._counted is not None:
+            ignored = with_uncounted(ignored, self._counted[rows], values.ndim)
         if ignored is not None:
             values = np.where(ignored, values.dtype.type() if self._table is None else self._table[0], values)
         numbers: NDArray[Any] = values.astype(np.int64) if self._table is None else self._classes_of(values)
         if ignored is not None:
-            numbers[ignored] = IGNORED
-        if self._counted is not None:
-            numbers[~self._counted[rows]] = IGNORED
+            numbers[np.broadcast_to(ignored, numbers.shape)] = IGNORED
         return numbers
 
     def _classes_of(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -86,6 +86,12 @@ class LabelRows:
         if unknown.any():
             raise unknown_label(self._place, values[unknown].reshape(-1)[0], self._labels)
         return classes.astype(self._dtype)
+
+
+def with_uncounted(ignored: NDArray[np.bool_] | None, counted: NDArray[np.bool_], num_axes: int) -> NDArray[np.bool_]:
+    """Return which labels to ignore, those of rows that do not count included."""
+    uncounted: NDArray[np.bool_] = ~counted.reshape(-1, *[1] * (num_axes - 1))
+    return uncounted if ignored is None else ignored | uncounted
 
 
 def unknown_label(place: str, label: Any, labels: Labels | None) -> DataError:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.files.fields import Field, open_targets
-from hpc_dl.data.files.labels import is_one_hot, plain_labels
+from hpc_dl.data.files.labels import is_one_hot, plain_labels, with_uncounted
 from hpc_dl.data.files.splits import Split, offsets_of
 from hpc_dl.data.spec import EDGES, NODES, WITH_CLASSES, DataSpec, Labels
 from hpc_dl.data.storage.hdf5 import find_dataset, open_file
@@ -58,7 +58,7 @@ def check_targets(spec: DataSpec, splits: Mapping[str, Split], *, numbered: bool
                     num_classes = 2 if spec.task == "multilabel" else len(spec.class_names) or None
                     limit = (num_classes - 1 if num_classes else np.inf) if numbered else None
                     stored_as = spec.targets[0].labels or Labels()
-                    labels[name] = _check_labels(place, field.rows, pieces, limit, stored_as)
+                    labels[name] = _check_labels(place, field.rows, pieces, limit, stored_as, split.counted)
                 else:
                     _check_finite(place, field.rows, pieces)
             except DataError as error:  # the splits of an undivided file share the dataset
@@ -131,7 +131,12 @@ def _rows_to_check(size: int, field: Field, split: Split, max_bytes: int) -> Ite
 
 
 def _check_labels(
-    place: str, reader: RowReader, pieces: Iterable[Rows], limit: float | None, stored_as: Labels
+    place: str,
+    reader: RowReader,
+    pieces: Iterable[Rows],
+    limit: float | None,
+    stored_as: Labels,
+    counted: NDArray[np.bool_] | None,
 ) -> NDArray[Any]:
     """Check the range of labels, and return the distinct ones.
 
@@ -141,6 +146,7 @@ def _check_labels(
         pieces: the rows to check, in pieces that fit in memory.
         limit: the largest allowed class number, possibly infinite; None if labels may be anything.
         stored_as: how the labels are stored.
+        counted: which rows count in this split; None for all.
 
     Raises:
         DataError: a label is no class number, or is NaN.
@@ -148,6 +154,8 @@ def _check_labels(
     found: NDArray[Any] | None = None
     for rows in pieces:
         labels, ignored = plain_labels(_take(reader, rows), stored_as, place)
+        if counted is not None:
+            ignored = np.broadcast_to(with_uncounted(ignored, counted[np.asarray(rows)], labels.ndim), labels.shape)
         if limit is not None or labels.dtype.kind == "f":
             _check_numbers(place, labels, ignored, rows, limit)
         piece = distinct(labels if ignored is None else labels[~ignored])
