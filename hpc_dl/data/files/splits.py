@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -11,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.config import DataConfig, Windows
+from hpc_dl.data.files.array_names import split_and_base
 from hpc_dl.data.order.permutation import permutation
 from hpc_dl.data.spec import SPLITS
 from hpc_dl.data.split_config import SplitFractions, SplitGroups, SplitIndices, SplitNodes
-from hpc_dl.data.storage.dependencies import item_at
+from hpc_dl.data.storage.dependencies import item_at, linked_datasets
 from hpc_dl.data.storage.hdf5 import FoundDataset, broken_link, find_dataset, find_neighbor, where
 from hpc_dl.errors import DataError, Fault
+from hpc_dl.formatting import shortened
 
 # The random split draws from a separate random stream: no epoch has this number.
 _SPLIT_STREAM = 2**63
@@ -103,7 +106,7 @@ def _by_groups(file: h5py.File, config: DataConfig, groups: SplitGroups) -> dict
                 where(file, f"/{group.strip('/')}"),
                 f"does not exist, but should contain the {split} split",
                 allowed=", ".join(existing) or "the file has no groups",
-                remedy="describe in `data.splits` how the file is divided: by groups, fractions or indices",
+                remedy=_split_remedy(file),
             )
         inputs, targets = (
             tuple(f"/{group.strip('/')}/{name.strip('/')}" for name in names)
@@ -112,6 +115,19 @@ def _by_groups(file: h5py.File, config: DataConfig, groups: SplitGroups) -> dict
         splits[split] = Split(inputs, targets)
     _refuse_shared_groups(file, splits)
     return splits
+
+
+def _split_remedy(file: h5py.File) -> str:
+    """Say how to describe the splits, or how to convert a file with ``x_train`` and ``x_test``."""
+    names = [path for path, _ in linked_datasets(file)]
+    splits = {split for split, _ in map(split_and_base, (name.strip("/") for name in names))}
+    if "train" in splits:
+        path = Path(file.filename)
+        return (
+            f"the splits are in the names of the datasets ({shortened(names, 4)}): convert the file to one with a group "
+            f"per split with `hpc-dl data pack {path.name} {path.stem}-packed.h5`"
+        )
+    return "describe in `data.splits` how the file is divided: by groups, fractions or indices"
 
 
 def _refuse_shared_groups(file: h5py.File, splits: Mapping[str, Split]) -> None:
