@@ -10,6 +10,7 @@ import torch
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
+from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import RunError
 from hpc_dl.inference.trained_run import TrainedRun
@@ -50,11 +51,15 @@ class TrainedModel:
         """
         run, best, data = trained.run, trained.checkpoint, trained.data
         experiment = Experiment.from_dict(yaml.load(run.config))
-        unfrozen = replace(experiment, model=experiment.model.model_copy(update={"freeze": []}))
-        model = build_model(unfrozen, data).eval()
         # The file is trusted, since it comes from the run's own folder. A user's module may keep
         # more than plain values in it, which `weights_only=True` would refuse.
         content = torch.load(best.path, weights_only=False, mmap=True, map_location="cpu")
+        if classes := content.get(_DATA_MODULE_KEY, {}).get("classes"):  # the labels that the model learned
+            section = experiment.data.model_copy(update={"classes": classes})
+            experiment = replace(experiment, data=section)
+            data = open_spec(experiment.data)
+        unfrozen = replace(experiment, model=experiment.model.model_copy(update={"freeze": []}))
+        model = build_model(unfrozen, data).eval()
         model.load_state_dict(content["state_dict"])
         batches = HDF5DataModule.from_config(experiment.data, data, seed=experiment.seed)
         if _DATA_MODULE_KEY in content:

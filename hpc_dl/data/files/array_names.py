@@ -51,7 +51,7 @@ def pair_up(
         return {"": (full_names[requested[0]], full_names[requested[1]])}
     by_base: dict[str, dict[str, str]] = {}
     for name in full_names:
-        split, base = _split_and_base(name)
+        split, base = split_and_base(name)
         by_base.setdefault(base.lower(), {})[split] = full_names[name]
     by_split = []
     for name, usual, option, other, usual_others in (
@@ -85,10 +85,11 @@ def pair_up(
 
 def without_split(name: str) -> str:
     """Return the name of an array without its split: ``x`` for ``x_train``."""
-    return _split_and_base(name)[1]
+    return split_and_base(name)[1]
 
 
-def _split_and_base(name: str) -> tuple[str, str]:
+def split_and_base(name: str) -> tuple[str, str]:
+    """Return the split that a name contains, or ``""``, and the name without it."""
     splits = "|".join(SPLIT_NAMES)
     if match := re.fullmatch(rf"({splits})[_/](.+)", name, re.IGNORECASE):
         return SPLIT_NAMES[match[1].lower()], match[2]
