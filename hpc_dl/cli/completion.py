@@ -14,7 +14,7 @@ def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the names of the runs in the folder of runs, the newest first, and ``latest``."""
     from hpc_dl.cli.run_selection import runs_folder
     from hpc_dl.errors import HpcDlError
-    from hpc_dl.runs.folder import all_runs
+    from hpc_dl.runs.search import all_runs
 
     try:
         names = [run.name for run in all_runs(runs_folder(ctx.params.get("runs")))]

@@ -49,13 +49,13 @@ def resume(
     run = select_run(name, runs)
     facts = check_resumable(run)
     say(LOADING)
-    from hpc_dl.atomic_files import read_json
     from hpc_dl.cluster import site as sites
     from hpc_dl.cluster.allocation import allocation_overrides, in_batch_script
     from hpc_dl.errors import RunError
+    from hpc_dl.runs.run_files import read_job
     from hpc_dl.runs.state import write_state
 
-    launcher = (read_json(run.job) or {}).get("launcher", "train")
+    launcher = read_job(run).get("launcher", "train")
     foreground = here or in_batch_script(os.environ) or (launcher == "train" and site is None)
     if launcher == "sbatch" and not foreground and site is None and "HPC_DL_SITE" not in os.environ:
         raise RunError.at(

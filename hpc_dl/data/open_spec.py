@@ -15,6 +15,7 @@ from hpc_dl.data.files.value_checks import sample_ranges
 from hpc_dl.data.preprocessed_spec import spec_after_preprocessing
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec
+from hpc_dl.regular_files import user_path
 
 
 def open_spec(config: DataConfig, data_dir: str | Path | None = None) -> DataSpec:
@@ -43,7 +44,7 @@ def data_path(config: DataConfig, data_dir: str | Path | None = None) -> Path:
     if config.source is not None:
         return sources.ensure(config.source, data_dir).absolute()
     assert config.file is not None  # DataConfig requires either a source or a file
-    return Path(config.file).expanduser().absolute()
+    return user_path(config.file, "data.file").absolute()
 
 
 def class_counts(config: DataConfig) -> tuple[int, ...]:

@@ -15,11 +15,11 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.config.checkpoint import CheckpointConfig
 from hpc_dl.errors import ConfigError
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.run_files import read_timings
 from hpc_dl.training.lightning.epoch_loop import EpochLoop, Position
 from hpc_dl.training.stopping import rehearsal, signals
 from hpc_dl.training.stopping.checkpoint_interval import is_due
@@ -118,7 +118,7 @@ class Checkpointing(Callback):
         an earlier one.
         """
         if self._request_time is None:
-            stop_s = (read_json(self._run.timings) or {}).get("stop_s")
+            stop_s = read_timings(self._run).get("stop_s")
         else:
             stop_s = time.monotonic() - self._request_time
         return {
