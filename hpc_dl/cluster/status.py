@@ -60,10 +60,10 @@ def statuses(runs: Iterable[RunFolder]) -> list[dict[str, Any]]:
     """
     runs = list(runs)
     jobs = {run: _facts_or_fault(run, lambda run: _job_of(run.checked())) for run in runs}
-    queried = [job for run, job in jobs.items() if isinstance(job, dict) and not _is_final(read_state(run))]
+    queried = (_facts_or_fault(run, _job_to_query) for run in runs)
     # Slurm is queried before the run's own state is read: a run that ends in between is then
     # reported as finished, not as lost.
-    infos = slurm.query_jobs(job["job_id"] for job in queried if "job_id" in job)
+    infos = slurm.query_jobs(job["job_id"] for job in queried if isinstance(job, dict) and "job_id" in job)
     return [_row_of(run, jobs[run], infos) for run in runs]
 
 
@@ -159,10 +159,12 @@ def _combined(run: RunFolder, job: dict[str, Any], infos: Mapping[str, slurm.Job
             facts |= {"log": str(log)} if (log := log_of(run)) else {}
         elif reason:
             facts["reason"] = reason
+    # The step that the training recorded when it ended is newer than the last row of the journal.
+    end_step = {key: own[key] for key in ("step",) if own.get(key) is not None}
     progress = _facts_or_fault(run, _progress)
     if isinstance(progress, Fault):  # only the journal is damaged, and the state is still known
-        return facts | {"reason": "; ".join(filter(None, [facts.get("reason"), str(progress)]))}
-    return facts | progress
+        return facts | {"reason": "; ".join(filter(None, [facts.get("reason"), str(progress)]))} | end_step
+    return facts | progress | end_step
 
 
 def _is_final(own: dict[str, Any]) -> bool:
@@ -231,6 +233,11 @@ def _job_of(run: RunFolder) -> dict[str, Any]:
     return read_job(run)
 
 
+def _job_to_query(run: RunFolder) -> dict[str, Any]:
+    """The job of a run if Slurm may know more about it than the run itself; else empty."""
+    return {} if run.layout_fault() or _is_final(read_state(run)) else _job_of(run)
+
+
 def _process_of(job: dict[str, Any]) -> psutil.Process | None:
     """The process of a job on this machine; ``None`` if it has ended, even if its id is reused."""
     try:
@@ -257,14 +264,11 @@ def _stop(process: psutil.Process) -> None:
 
 
 def _progress(run: RunFolder) -> dict[str, Any]:
-    # The step that the training recorded when it ended is newer than the last row of the journal.
-    end_step = read_state(run).get("step")
-    reached = {} if end_step is None else {"step": end_step}
     # The test logs one epoch more than the training did.
     rows = [
         row for row in read_journal(run.journal) if not all(name.startswith("test/") for name in row.keys() - _PLACE)
     ]
-    return {key: rows[-1][key] for key in ("epoch", "step") if rows and rows[-1].get(key) is not None} | reached
+    return {key: rows[-1][key] for key in ("epoch", "step") if rows and rows[-1].get(key) is not None}
 
 
 def _description(job: dict[str, Any]) -> str:

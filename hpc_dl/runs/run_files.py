@@ -150,5 +150,7 @@ def _read(path: Path, checks: Mapping[str, _Check]) -> dict[str, Any]:
         name = key.removesuffix("?")
         value = content.get(name)
         if not (value is None and key.endswith("?")) and not is_valid(value):
-            raise DamagedFile.at(path, f"is damaged, or from another version of hpc_dl: `{name}` is invalid", value=value)
+            raise DamagedFile.at(
+                path, f"is damaged, or from another version of hpc_dl: `{name}` is invalid", value=value
+            )
     return content

@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,7 +30,7 @@ from hpc_dl.regular_files import DamagedFile, read_bytes
 
 _RESERVED_KEYS = frozenset({"step", "epoch", "time"})
 _MOST_BYTES = 2 << 30
-_MOST_DIGITS = 10
+_FILE_NAME = re.compile(r"attempt-([0-9]{1,9})\.jsonl")
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -131,7 +132,7 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
             a file at all. The message has the file and the line number.
     """
     rows: dict[int, dict[str, Any]] = {}
-    for path in sorted(filter(_attempt_number, folder.glob("attempt-*.jsonl")), key=_attempt_number):
+    for path in sorted(filter(_attempt_number, _files(folder)), key=_attempt_number):
         lines = _lines(path)
         header = next(lines, None)
         if header is None:  # killed before the header was written
@@ -147,13 +148,21 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
     return [rows[step] for step in sorted(rows)]
 
 
+def _files(folder: Path) -> list[Path]:
+    # Not Path.glob, which hides that a folder may not be read.
+    try:
+        return [folder / name for name in os.listdir(folder)]
+    except FileNotFoundError:
+        return []
+
+
 def _attempt_number(path: Path) -> int:
     """The number of the attempt, from 1, because attempt-1000 sorts before attempt-999 by name.
 
     0 is for a file that is no attempt's.
     """
-    number = path.stem.removeprefix("attempt-")
-    return int(number) + 1 if number.isdecimal() and len(number) < _MOST_DIGITS else 0
+    match = _FILE_NAME.fullmatch(path.name)
+    return int(match[1]) + 1 if match else 0
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -128,7 +128,8 @@ def _aliases(line: str, levels: int = 9) -> str:
     [
         (_aliases("{name}: &{name} [{parts}]"), "has too many values once its aliases (*name) are written out"),
         (
-            "a0: &a0 {x: 1}\n" + "\n".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 9)),
+            "a0: &a0 {x: 1}\n"
+            + "\n".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 9)),
             "has too many values once its aliases",
         ),
         ("a: &a {b: *a}", "an alias (*name) that contains itself"),
