@@ -19,8 +19,8 @@ from hpc_dl.errors import HpcDlError
 from hpc_dl.learning.direction import known_direction
 from hpc_dl.learning.task import Task
 from hpc_dl.runs import baselines
-from hpc_dl.runs.search import all_runs
 from hpc_dl.runs.run_files import read_provenance, read_result
+from hpc_dl.runs.search import all_runs
 
 # Quantiles of Student's t for a two-sided interval of 95%, by degrees of freedom (Student, 1908).
 _T = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)

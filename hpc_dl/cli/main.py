@@ -111,9 +111,9 @@ def main() -> None:
         _discard_output()
         exit_status = 0
     except (OSError, MemoryError) as error:
-        if (fault := environment_fault(error)) is None:
+        if (cause := environment_fault(error)) is None:
             raise
-        say(f"hpc-dl: {fault}")
+        say(f"hpc-dl: {cause}")
         _discard_output()
         exit_status = 2
     except SystemExit as end:  # Typer's way to handle a broken pipe inside of a command

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from hpc_dl.errors import ClusterError, HpcDlError
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.runs.search import all_runs
 from hpc_dl.runs.provenance import redact
 from hpc_dl.runs.run_files import read_job, read_provenance
+from hpc_dl.runs.search import all_runs
 
 # Slurm numbers ordinary steps from 0 and gives special steps, such as the shell of an salloc, a
 # reserved number.

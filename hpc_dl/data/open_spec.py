@@ -15,6 +15,7 @@ from hpc_dl.data.files.value_checks import sample_ranges
 from hpc_dl.data.preprocessed_spec import spec_after_preprocessing
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec
+from hpc_dl.data.storage.file_version import WatchedFiles
 from hpc_dl.regular_files import user_path
 
 
@@ -45,6 +46,15 @@ def data_path(config: DataConfig, data_dir: str | Path | None = None) -> Path:
         return sources.ensure(config.source, data_dir).absolute()
     assert config.file is not None  # DataConfig requires either a source or a file
     return user_path(config.file, "data.file").absolute()
+
+
+def watched_files(config: DataConfig) -> WatchedFiles:
+    """Return the section's files as they are now, to notice that they change.
+
+    Raises:
+        DataError: the source is unknown or cannot be made.
+    """
+    return WatchedFiles([data_path(config)])
 
 
 def class_counts(config: DataConfig) -> tuple[int, ...]:

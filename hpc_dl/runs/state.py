@@ -18,7 +18,8 @@ from hpc_dl.atomic_files import write_json
 from hpc_dl.errors import HpcDlError
 from hpc_dl.regular_files import DamagedFile
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.runs.run_files import State, read_state_file
+from hpc_dl.runs.run_files import State as State  # for all that write a state
+from hpc_dl.runs.run_files import read_state_file
 
 #: States in which no process of the run is active anymore. A ``stopped`` run has a checkpoint and
 #: continues when Slurm or ``hpc-dl resume`` starts it again.

@@ -1,4 +1,4 @@
-"""Commands that read runs, beside a run folder that is damaged, unreadable or not a run's at all."""
+"""Commands that read runs, beside a run folder that is damaged or unreadable."""
 
 import contextlib
 import json

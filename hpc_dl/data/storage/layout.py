@@ -12,31 +12,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from hpc_dl.data.storage.file_version import Stamp
 from hpc_dl.data.storage.filters import Filter, is_installed, obstacle
 from hpc_dl.errors import DataError
 
 _REMEDY = "copy the file again, or create it again"
 DAMAGED_REMEDY = f"{_REMEDY}; `hpc-dl data verify` lists all damaged parts"
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """What identifies the version of a file that was opened.
-
-    Attributes:
-        num_bytes: its size.
-        modified: time of the last change in ns.
-        inode: device and number of the inode.
-    """
-
-    num_bytes: int
-    modified: int
-    inode: tuple[int, int]
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> Stamp:
-        """Return the stamp from the result of ``os.stat`` or ``os.fstat``."""
-        return cls(status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino))
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,6 +53,7 @@ class Checkpointing(Callback):
         patience: Patience | None = None,
         ends_at: float | None = None,
         before_save: Callable[[], None] = lambda: None,
+        check_data: Callable[..., None] = lambda at_once=False: None,
         writing: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """Store the options; :meth:`attach` must follow.
@@ -66,15 +67,18 @@ class Checkpointing(Callback):
             ends_at: when the job ends at the latest (``time.time()``); ``None`` where that is
                 unknown.
             before_save: brings to disk what must not be older than the checkpoint: the journal.
+            check_data: raises DataError if the data changed; ``at_once``: even if it was just
+                checked.
             writing: a context for the time of a write, such as a phase of the watchdog.
         """
         self._run = run
         self._config = config
         self._say = say
         self._writer_options: dict[str, Any] = {
-            "facts": facts, "say": say, "before_save": before_save, "writing": writing
+            "facts": facts, "say": say, "before_save": before_save, "check_data": check_data, "writing": writing
         }  # fmt: skip
         self._patience = patience
+        self._check_data = check_data
         self._ends_at = ends_at
         self._group: RankGroup
         self._loop: EpochLoop
@@ -253,6 +257,7 @@ class Checkpointing(Callback):
 
     def _agreed_request(self, trainer: pl.Trainer) -> int:
         """Return what all ranks agree to do now."""
+        self._check_data()
         now = time.monotonic()
         if self._boundary_time is not None:
             self.boundary_s = max(self.boundary_s, now - self._boundary_time)
