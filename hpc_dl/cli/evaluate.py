@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpc_dl.cli.arguments import AsJson, RunName, RunsDir
+from hpc_dl.cli.arguments import AsJson, RunName, RunsDir, Yes
 from hpc_dl.cli.completion import complete_splits
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def evaluate(
         str,
         typer.Option("--split", metavar="SPLIT", help="train, val or test.", autocompletion=complete_splits),
     ] = "test",
+    yes: Yes = False,
     runs: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -35,7 +36,7 @@ def evaluate(
     from hpc_dl.cli.output import emit, table
     from hpc_dl.inference import evaluation
 
-    result = evaluation.evaluate(_load(name, runs), split)
+    result = evaluation.evaluate(_load(name, runs, yes), split)
     if as_json:
         emit(result)
         return
@@ -60,6 +61,7 @@ def predict(
         str | None, typer.Option("--inputs", metavar="NAME", help="Dataset of the inputs; by default as in training.")
     ] = None,
     force: Force = False,
+    yes: Yes = False,
     runs: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -74,7 +76,7 @@ def predict(
     from hpc_dl.data.sources import file_of
     from hpc_dl.inference import prediction
 
-    result = prediction.predict(_load(name, runs), file_of(file), out, inputs=inputs, force=force)
+    result = prediction.predict(_load(name, runs, yes), file_of(file), out, inputs=inputs, force=force)
     if as_json:
         emit(result)
         return
@@ -86,6 +88,7 @@ def export(
     name: RunName,
     out: Annotated[Path, typer.Option("--out", metavar="FILE.onnx", help="ONNX file to write.")],
     force: Force = False,
+    yes: Yes = False,
     runs: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -100,7 +103,7 @@ def export(
     from hpc_dl.cli.output import emit
     from hpc_dl.inference import onnx_export
 
-    result = onnx_export.export(_load(name, runs), out, force=force)
+    result = onnx_export.export(_load(name, runs, yes), out, force=force)
     if as_json:
         emit(result)
         return
@@ -109,11 +112,17 @@ def export(
     print(f"Largest difference from the model on {result['compared']} samples: {result['largest_difference']:.1e}")
 
 
-def _load(name: str, runs: Path | None) -> TrainedModel:
+def _load(name: str, runs: Path | None, yes: bool) -> TrainedModel:
     """Load a run's best model; Lightning's console messages are turned off."""
     from hpc_dl.cli.run_selection import select_run
+    from hpc_dl.config import yaml
     from hpc_dl.inference.trained_model import TrainedModel
+    from hpc_dl.runs.trust import check_trusted, names_code
     from hpc_dl.training.console import quiet
 
+    run = select_run(name, runs)
+    config = yaml.load(run.config)
+    if names_code(config.get("model") if isinstance(config, dict) else None):
+        check_trusted(run, "its model is Python code that its config.yaml names", yes=yes)
     quiet()
-    return TrainedModel.load(select_run(name, runs))
+    return TrainedModel.load(run)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hpc_dl.cli.arguments import AsJson, Overrides, RunName, RunsDir, Site
+from hpc_dl.cli.arguments import AsJson, Overrides, RunName, RunsDir, Site, Yes
 from hpc_dl.cli.submit import report_submission
 from hpc_dl.cli.train import train_in_foreground
 
@@ -22,6 +22,7 @@ def resume(
     update_code: Annotated[
         bool, typer.Option("--update-code", help="Use the current code instead of the run's own copy.")
     ] = False,
+    yes: Yes = False,
     runs: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -44,10 +45,12 @@ def resume(
     from hpc_dl.cli.run_selection import select_run
     from hpc_dl.cluster.resume import apply_changes, check_resumable, prepare_again, submit_again
     from hpc_dl.compatibility.checks import check_versions
+    from hpc_dl.runs.trust import check_trusted
 
     check_versions()
     run = select_run(name, runs)
     facts = check_resumable(run)
+    check_trusted(run, "resuming it runs its code and loads all objects in its checkpoint", yes=yes)
     say(LOADING)
     from hpc_dl.cluster import site as sites
     from hpc_dl.cluster.allocation import allocation_overrides, in_batch_script

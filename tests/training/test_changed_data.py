@@ -1,4 +1,4 @@
-"""Trainings whose data file is changed under them: one line, an honest state, intact checkpoints."""
+"""Trainings whose data file is changed: one line, an honest state, intact checkpoints."""
 
 import os
 from collections.abc import Callable
