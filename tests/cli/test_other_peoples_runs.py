@@ -1,5 +1,6 @@
 """Run folders that others made: no command that only reads runs code from one."""
 
+import io
 import os
 import pickle
 import shutil
@@ -93,7 +94,7 @@ def test_weights_of_another_model_are_one_line(hpc_dl: HpcDl, trained: RunFolder
 @pytest.mark.usefixtures("as_someone")
 def test_resume_of_another_users_run_needs_agreement(hpc_dl: HpcDl, monkeypatch: pytest.MonkeyPatch) -> None:
     run = finished_run(Path("runs"), "x")
-    monkeypatch.setattr("sys.stdin", open(os.devnull))
+    monkeypatch.setattr("sys.stdin", io.StringIO())
     answer = hpc_dl("resume", run.path, "--here")
     assert answer.status == 2
     assert "resuming it runs its code" in answer.err and "add --yes" in answer.err

@@ -19,6 +19,7 @@ from hpc_dl.data.files.format import FORMAT, FORMAT_VERSION
 from hpc_dl.data.storage.checksum import content_checksum, datasets
 from hpc_dl.data.storage.hdf5 import attribute, open_file, where
 from hpc_dl.data.storage.rows import RowReader, open_rows
+from hpc_dl.data.storage.structure import has_checked_structure
 from hpc_dl.errors import DataError, Fault
 
 _PIECE_BYTES = 8 << 20
@@ -76,6 +77,7 @@ def verify(path: str | Path) -> dict[str, Any]:
     checksum = None
     with open_file(path) as file:
         own_format = is_own_format(file)
+        unchecked_structure = not own_format and not has_checked_structure(file)
         num_datasets = 0
         for name, dataset in datasets(file):
             num_datasets += 1
@@ -119,6 +121,7 @@ def verify(path: str | Path) -> dict[str, Any]:
         "nan": nan,
         "infinite": infinite,
         "unprotected": unprotected,
+        "unchecked_structure": unchecked_structure,
     }
 
 
