@@ -17,8 +17,8 @@ PACKAGES = (
 )  # fmt: skip
 # The same inside hpc_dl.data.
 DATA = (
-    "spec", "config", "ragged", "storage", "order", "files", "read_speed", "packing", "sources", "preprocessed_spec",
-    "open_spec", "preprocessing", "batches", "datamodule",
+    "spec", "split_config", "config", "ragged", "storage", "order", "files", "read_speed", "packing", "sources",
+    "preprocessed_spec", "open_spec", "preprocessing", "batches", "datamodule",
 )  # fmt: skip
 NOT_CODE = {"__init__", "__pycache__", "py.typed", "project_template"}
 FOLDERS = ("hpc_dl", "benchmarks", "slurm", "tests", "docs", "containers")

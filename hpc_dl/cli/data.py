@@ -111,6 +111,11 @@ def inspect(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
     rows = [[d[key] for key in columns] + [d["attributes"].get("units")] for d in content["datasets"]]
     file_format = f"format {content['format']}" if content["format"] else "not in the format of hpc_dl"
     table([*columns, "units"], rows, title=f"{content['file']}: {content['bytes']:,} bytes, {file_format}")
+    if links := content["links"]:
+        columns = ["path", "kind", "target", "leads_to", "shape", "reading"]
+        table(columns, [[link[key] for key in columns] for link in links], title="links")
+    if content["other_files"]:
+        print(f"Also read: {escape_control_characters(', '.join(content['other_files']))}")
     table(["attribute", "value"], [list(pair) for pair in content["attributes"].items()])
     if spec := content["spec"]:
         sizes = ", ".join(f"{split} {size:,}" for split, size in spec["sizes"].items())
@@ -118,6 +123,8 @@ def inspect(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
         if spec["class_names"]:
             names = escape_control_characters(", ".join(spec["class_names"]))
             print(f"{spec['num_outputs']} classes: {names}")
+        for note in spec["notes"]:
+            print(f"Note: {escape_control_characters(note)}")
     else:
         advice = "correct or remake the file:"
         if content["format"] is None:
@@ -157,6 +164,15 @@ def verify(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
     lines += [f"{name}: {count} infinite values" for name, count in report["infinite"].items()]
     if report["unprotected"]:
         lines.append(f"without checksums, so that a flipped bit goes unnoticed: {', '.join(report['unprotected'])}")
+    lines += [
+        f"{name}: {count} chunks were never written, and read as fill values"
+        for name, count in report["never_written"].items()
+    ]
+    if report["unchecked_structure"]:
+        lines.append(
+            "the structure of the file has no checksums (libver='latest' of h5py writes them), so that a flipped bit in "
+            "a shape, a type or the place of a chunk may go unnoticed"
+        )
     print("\n".join(map(escape_control_characters, lines)))
 
 

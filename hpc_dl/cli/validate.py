@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from hpc_dl.cli.arguments import AsJson, Config, DataDir, Overrides, Site
 
+_MOST_CLASSES = 100  # listed
+
 
 def validate(
     config: Config,
@@ -46,13 +48,16 @@ def validate(
         "task": spec.task,
         "input_shape": list(spec.input_shape),
         "num_outputs": spec.num_outputs,
+        "classes": list(spec.class_names[:_MOST_CLASSES]),
         "sizes": spec.sizes,
         "ranks": resources.world_size,
         "global_batch_size": experiment.batch_size_per_device * resources.world_size,
         "batches_per_epoch": batches_per_epoch(experiment, spec),
         "total_steps": total_steps(experiment, spec),
+        "notes": list(spec.notes),
     }
     if as_json:
         emit(facts)
     else:
+        del facts["notes"]  # `check` has printed them
         table(["property", "value"], [[key, str(value)] for key, value in facts.items()], title=f"{config}: valid")

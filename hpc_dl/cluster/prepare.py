@@ -43,6 +43,8 @@ def check(
     if source in sources.names() and not sources.path_of(source, data_dir).exists():
         say(f"Creating the data set {source} (only once)")
     data = open_spec(experiment.data, data_dir)
+    for note in data.notes:
+        say(f"Note: {note}")
     section = experiment.data.model_copy(update={"source": None, "file": data.file})
     model = experiment.model
     if model.init_from is not None:

@@ -59,10 +59,14 @@ class TrainedModel:
         if problem := problem_of(best[-1]):
             raise RunError.at(best[-1].path, f"is damaged: {problem}", remedy="restore it from a copy")
         experiment = Experiment.from_dict(yaml.load(run.config))
+        content = _weights(best[-1].path)
+        data_state = content.get(_DATA_MODULE_KEY)
+        if isinstance(data_state, dict) and (classes := data_state.get("classes")):  # the labels that it learned
+            section = experiment.data.model_copy(update={"classes": classes})
+            experiment = replace(experiment, data=section)
         unfrozen = replace(experiment, model=experiment.model.model_copy(update={"freeze": []}))
         data = open_spec(experiment.data)
         model = build_model(unfrozen, data).eval()
-        content = _weights(best[-1].path)
         batches = HDF5DataModule.from_config(experiment.data, data, seed=experiment.seed)
         try:
             model.load_state_dict(content["state_dict"])

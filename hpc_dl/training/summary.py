@@ -36,6 +36,8 @@ def log_summary(
     for message in (_tf32(experiment, device), _initialization(experiment), _warm_up(experiment, data)):
         if message:
             say(message)
+    for message in data.notes:
+        say(message)
     for message in batches.describe_missing_values():
         say(message)
     if resumed_from is not None:

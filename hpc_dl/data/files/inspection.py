@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,7 +18,8 @@ from hpc_dl.data.config import DataConfig, Windows
 from hpc_dl.data.files.data_file import is_own_format, open_data
 from hpc_dl.data.files.format import FORMAT, FORMAT_VERSION
 from hpc_dl.data.storage.checksum import content_checksum, datasets
-from hpc_dl.data.storage.hdf5 import attribute, open_file, where
+from hpc_dl.data.storage.dependencies import Link, files_behind, linked_datasets, links_in
+from hpc_dl.data.storage.hdf5 import attribute, open_file, reports_damage, where
 from hpc_dl.data.storage.rows import RowReader, open_rows
 from hpc_dl.data.storage.structure import has_checked_structure
 from hpc_dl.errors import DataError, Fault
@@ -26,13 +28,14 @@ _PIECE_BYTES = 8 << 20
 _MAX_FAULTS = 8  # listed per dataset
 
 
+@reports_damage
 def inspect(path: str | Path) -> dict[str, Any]:
     """Describe any HDF5 file without reading its inputs; all values are ready for JSON.
 
     Returns:
-        ``file``, ``bytes``, ``format`` (``hpc_dl 2`` or None), ``attributes``, ``datasets`` (one
-        mapping each), ``spec`` (the data as a model sees them) or None, and ``faults``: why the
-        file has no spec with default settings.
+        ``file``, ``bytes``, ``format`` (``hpc_dl 2`` or None), ``attributes``, ``datasets`` and
+        ``links`` (one mapping each), ``other_files`` that are read with it, ``spec`` (the data as a
+        model sees them) or None, and ``faults``: why the file has no spec with default settings.
 
     Raises:
         DataError: the file cannot be opened.
@@ -45,6 +48,8 @@ def inspect(path: str | Path) -> dict[str, Any]:
             "format": f"{FORMAT} {FORMAT_VERSION}" if is_own_format(file) else None,
             "attributes": _attributes(file),
             "datasets": [_describe(name, dataset, _reading(path, dataset)) for name, dataset in datasets(file)],
+            "links": [_describe_link(path, link) for link in links_in(file)],
+            "other_files": [str(other) for other in files_behind(path)[1:]],
         }
     try:
         spec = open_data(path, _default_config(path)).spec
@@ -54,6 +59,7 @@ def inspect(path: str | Path) -> dict[str, Any]:
     return report | {"spec": first | asdict(spec), "faults": []}
 
 
+@reports_damage
 def verify(path: str | Path) -> dict[str, Any]:
     """Read a whole file and check it.
 
@@ -64,7 +70,10 @@ def verify(path: str | Path) -> dict[str, Any]:
     Returns:
         ``file``, ``checksum`` (the one stored in the file, or None), ``num_datasets``, ``nan`` and
         ``infinite``: the number of such values by dataset, and ``unprotected``: datasets in which a
-        flipped bit goes unnoticed, because neither they nor the file have a checksum.
+        flipped bit goes unnoticed, because neither they nor the file have a checksum;
+        ``never_written``: the number of chunks that read as fill values, by dataset; and
+        ``unchecked_structure``: whether a flipped bit in a shape, a type or the place of a chunk
+        may go unnoticed.
 
     Raises:
         DataError: with every problem found.
@@ -74,16 +83,22 @@ def verify(path: str | Path) -> dict[str, Any]:
     nan: dict[str, int] = {}
     infinite: dict[str, int] = {}
     unprotected: list[str] = []
+    never_written: dict[str, int] = {}
     checksum = None
     with open_file(path) as file:
         own_format = is_own_format(file)
         unchecked_structure = not own_format and not has_checked_structure(file)
         num_datasets = 0
-        for name, dataset in datasets(file):
+        for link in links_in(file):
+            if link.item is None:
+                faults.append(Fault(where(file, link.path), f"is a {link.kind} that leads nowhere", value=link.target))
+        for name, dataset in linked_datasets(file):
             num_datasets += 1
             if not own_format and not _has_checksum(dataset):
                 unprotected.append(name)
-            counts, damage = _read_all(path, dataset)
+            if missing := _chunks_never_written(dataset):
+                never_written[name] = missing
+            counts, damage = _read_all(path, dataset, name)
             num_nan, num_infinite = map(int, counts)
             faults += damage
             if damage:
@@ -122,6 +137,7 @@ def verify(path: str | Path) -> dict[str, Any]:
         "infinite": infinite,
         "unprotected": unprotected,
         "unchecked_structure": unchecked_structure,
+        "never_written": never_written,
     }
 
 
@@ -144,12 +160,28 @@ def _describe(name: str, dataset: h5py.Dataset, reading: str) -> dict[str, Any]:
     }
 
 
-def _reading(path: Path, dataset: h5py.Dataset) -> str:
+def _describe_link(path: Path, link: Link) -> dict[str, Any]:
+    """Describe a link: what it names, what HDF5 finds there, and how that would be read."""
+    described: dict[str, Any] = {"path": link.path, "kind": link.kind, "target": link.target}
+    if link.item is None:
+        return described | {"leads_to": None, "shape": None, "dtype": None, "reading": "leads nowhere"}
+    described["leads_to"] = f"{link.item.file.filename}:{link.item.name}"
+    if isinstance(link.item, h5py.Group):
+        return described | {"shape": None, "dtype": None, "reading": "group"}
+    shape = None if link.item.shape is None else list(link.item.shape)
+    return described | {
+        "shape": shape,
+        "dtype": str(link.item.dtype),
+        "reading": _reading(path, link.item, link.path),
+    }
+
+
+def _reading(path: Path, dataset: h5py.Dataset, name: str | None = None) -> str:
     """Return how a training run would read a dataset, or why it cannot."""
     if not dataset.shape:
         return "as a whole"
     try:
-        reader = open_rows(path, dataset.name, threads=len(os.sched_getaffinity(0)))
+        reader = open_rows(path, name or dataset.name, threads=len(os.sched_getaffinity(0)))
     except DataError as error:
         return "; ".join(fault.problem for fault in error.faults)
     reader.close()
@@ -188,14 +220,22 @@ def _has_checksum(dataset: h5py.Dataset) -> bool:
     return dataset.size == 0 or bool(filters & {h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_DEFLATE})
 
 
-def _read_all(path: Path, dataset: h5py.Dataset) -> tuple[NDArray[np.int64], list[Fault]]:
+def _chunks_never_written(dataset: h5py.Dataset) -> int:
+    if dataset.chunks is None or not dataset.shape or dataset.is_virtual:
+        return 0
+    lengths = zip(dataset.shape, dataset.chunks, strict=True)
+    return int(math.prod(-(-length // size) for length, size in lengths) - dataset.id.get_num_chunks())
+
+
+@reports_damage
+def _read_all(path: Path, dataset: h5py.Dataset, name: str) -> tuple[NDArray[np.int64], list[Fault]]:
     """Read a whole dataset, count NaN and infinite values, and collect the damaged parts."""
     counts = np.zeros(2, np.int64)
     if not dataset.shape:
         return counts, []
     faults: list[Fault] = []
     try:
-        with closing(open_rows(path, dataset.name, threads=len(os.sched_getaffinity(0)))) as reader:
+        with closing(open_rows(path, name, threads=len(os.sched_getaffinity(0)))) as reader:
             block_rows = reader.rows_together
             for rows in _pieces(dataset, block_rows):
                 try:

@@ -10,10 +10,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.config import DataConfig, SplitFractions, SplitGroups, SplitIndices, Windows
+from hpc_dl.data.config import DataConfig, Windows
 from hpc_dl.data.order.permutation import permutation
 from hpc_dl.data.spec import SPLITS
-from hpc_dl.data.storage.hdf5 import find_dataset, where
+from hpc_dl.data.split_config import SplitFractions, SplitGroups, SplitIndices, SplitNodes
+from hpc_dl.data.storage.dependencies import item_at
+from hpc_dl.data.storage.hdf5 import FoundDataset, broken_link, find_dataset, find_neighbor, where
 from hpc_dl.errors import DataError, Fault
 
 # The random split draws from a separate random stream: no epoch has this number.
@@ -28,11 +30,13 @@ class Split:
         inputs: paths of the datasets with the inputs.
         targets: paths of the datasets with the targets.
         rows: which samples of these datasets belong to the split, ascending; None for all of them.
+        counted: (nodes,) which nodes of the only graph belong to the split; None for all of them.
     """
 
     inputs: tuple[str, ...]
     targets: tuple[str, ...]
     rows: NDArray[np.intp] | None = None
+    counted: NDArray[np.bool_] | None = None
 
     def dataset_indices(self, samples: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return the numbers that samples of the split have in its datasets."""
@@ -50,6 +54,8 @@ def locate_splits(file: h5py.File, config: DataConfig) -> dict[str, Split]:
         return _by_fractions(file, config, config.splits.fractions)
     if config.splits.indices is not None:
         return _by_indices(file, config, config.splits.indices)
+    if config.splits.nodes is not None:
+        return _by_nodes(file, config, config.splits.nodes)
     return _by_groups(file, config, config.splits.groups or SplitGroups())
 
 
@@ -83,10 +89,16 @@ def _by_groups(file: h5py.File, config: DataConfig, groups: SplitGroups) -> dict
     splits: dict[str, Split] = {}
     for split in SPLITS:
         group = getattr(groups, split)
-        if group is None or (split not in required and group not in file):
+        if group is None or (split not in required and file.get(group, getlink=True) is None):
             continue
-        if not isinstance(file.get(group), h5py.Group):
-            existing = [f"/{name}" for name in file if isinstance(file.get(name), h5py.Group)]
+        if not isinstance(item_at(file, group), h5py.Group):
+            existing = [f"/{name}" for name in file if isinstance(item_at(file, name), h5py.Group)]
+            if broken := broken_link(file, group):
+                raise DataError.at(
+                    where(file, f"/{group.strip('/')}"),
+                    f"should contain the {split} split, but is behind a link whose target cannot be opened, {broken}",
+                    remedy=f"restore the target, or set `data.splits.groups.{split}` to another group",
+                )
             raise DataError.at(
                 where(file, f"/{group.strip('/')}"),
                 f"does not exist, but should contain the {split} split",
@@ -143,13 +155,34 @@ def _by_fractions(file: h5py.File, config: DataConfig, fractions: SplitFractions
 
 def _by_indices(file: h5py.File, config: DataConfig, indices: SplitIndices) -> dict[str, Split]:
     inputs, paths = _undivided(file, config, "indices")
-    owner = np.full(num_samples_of(inputs), -1, np.int8)  # number of the split that a row belongs to
+    rows_of = _disjoint_rows(file, indices, num_samples_of(inputs), "data.splits.indices")
+    return {split: Split(*paths, rows) for split, rows in rows_of.items()}
+
+
+def _by_nodes(file: h5py.File, config: DataConfig, nodes: SplitNodes) -> dict[str, Split]:
+    """Return splits that all have the only graph of the file, each with labels of its own nodes."""
+    targets, paths = _undivided(file, config, "nodes", labeled=True)
     splits: dict[str, Split] = {}
+    for split, rows in _disjoint_rows(file, nodes, int(targets.shape[0]), "data.splits.nodes").items():
+        counted = np.zeros(targets.shape[0], bool)
+        counted[rows] = True
+        splits[split] = Split(*paths, np.zeros(1, np.intp), counted)
+    return splits
+
+
+def _disjoint_rows(
+    file: h5py.File, section: SplitIndices | SplitNodes, num_rows: int, key: str
+) -> dict[str, NDArray[np.intp]]:
+    """Return the rows of each split, as the datasets that the section names list them."""
+    owner = np.full(num_rows, -1, np.int8)  # number of the split that a row belongs to
+    rows_of: dict[str, NDArray[np.intp]] = {}
     for number, split in enumerate(SPLITS):
-        name = getattr(indices, split)
-        if name is None:
+        name = getattr(section, split)
+        # A dataset that only the defaults name may be missing; one that the user named may not.
+        by_default = isinstance(section, SplitNodes) and split not in section.model_fields_set and split != "train"
+        if name is None or (by_default and file.get(name, getlink=True) is None):
             continue
-        option = f"data.splits.indices.{split}"
+        option = f"{key}.{split}"
         dataset = find_dataset(file, name, option)
         rows = _rows(dataset, len(owner), option)
         if taken := sorted({SPLITS[other] for other in owner[rows] if other >= 0}):
@@ -160,8 +193,8 @@ def _by_indices(file: h5py.File, config: DataConfig, indices: SplitIndices) -> d
                 remedy="list each row in one split only",
             )
         owner[rows] = number
-        splits[split] = Split(*paths, rows)
-    return splits
+        rows_of[split] = rows
+    return rows_of
 
 
 def _rows(dataset: h5py.Dataset, num_samples: int, option: str) -> NDArray[np.intp]:
@@ -174,6 +207,8 @@ def _rows(dataset: h5py.Dataset, num_samples: int, option: str) -> NDArray[np.in
     if dataset.ndim != 1 or dataset.dtype.kind not in "biu":
         raise fail("must be a list of integers or a boolean mask", value=f"{dataset.dtype} of shape {dataset.shape}")
     values = dataset[()]
+    if len(values) == num_samples > 2 and ((values == 0) | (values == 1)).all():
+        values = values.astype(bool)  # a mask of zeros and ones: as row numbers, they would repeat
     if values.dtype.kind == "b":
         if len(values) != num_samples:
             raise fail(f"is a mask of {len(values)} entries, but there are {num_samples} samples")
@@ -195,9 +230,9 @@ def _rows(dataset: h5py.Dataset, num_samples: int, option: str) -> NDArray[np.in
 
 
 def _undivided(
-    file: h5py.File, config: DataConfig, kind: str
-) -> tuple[h5py.Dataset, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Return the first input dataset, and the paths of all, of a file without groups."""
+    file: h5py.File, config: DataConfig, kind: str, *, labeled: bool = False
+) -> tuple[FoundDataset, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Return the first input (or target) dataset, and all paths, of a file without groups."""
     if config.windows is not None:
         raise DataError.at(
             f"data.splits.{kind}",
@@ -206,19 +241,20 @@ def _undivided(
         )
     inputs = [find_dataset(file, name, "data.inputs") for name in config.input_names]
     targets = [find_dataset(file, name, "data.targets") for name in config.target_names]
-    return inputs[0], (tuple(dataset.name for dataset in inputs), tuple(dataset.name for dataset in targets))
+    # The paths as configured: the name of a dataset behind an external link is one in another file.
+    first = targets[0] if labeled and targets else inputs[0]
+    return first, (tuple(dataset.path for dataset in inputs), tuple(dataset.path for dataset in targets))
 
 
-def offsets_of(dataset: h5py.Dataset) -> h5py.Dataset | None:
+def offsets_of(dataset: FoundDataset) -> FoundDataset | None:
     """Return the offsets of a dataset whose samples differ in length, or None.
 
     They are stored next to it as ``NAME_offsets``: the first row of each sample, and the end.
     """
-    offsets = dataset.file.get(f"{dataset.name}_offsets")
-    return offsets if isinstance(offsets, h5py.Dataset) else None
+    return find_neighbor(dataset, "_offsets")
 
 
-def num_samples_of(dataset: h5py.Dataset, windows: Windows | None = None, ahead: int = 0) -> int:
+def num_samples_of(dataset: FoundDataset, windows: Windows | None = None, ahead: int = 0) -> int:
     """Return the number of samples in a dataset.
 
     Args:

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import h5py
-
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.files.splits import offsets_of
 from hpc_dl.data.spec import (
     PER_POSITION,
     TASKS,
-    WITH_CLASSES,
     WITHOUT_TARGETS,
     FieldSpec,
     TaskName,
     input_kind_of,
     per_position_task,
 )
-from hpc_dl.data.storage.hdf5 import attribute, where
+from hpc_dl.data.storage.hdf5 import FoundDataset, attribute, where
 from hpc_dl.errors import DataError
 
 
-def infer_task(targets: h5py.Dataset | None, inputs: Sequence[FieldSpec], config: DataConfig) -> TaskName:
+def infer_task(targets: FoundDataset | None, inputs: Sequence[FieldSpec], config: DataConfig) -> TaskName:
     """Return the task, and check that type and shape of the targets fit it.
 
     The configuration decides, then the file's attribute ``task``, then the type of the targets:
@@ -39,8 +36,8 @@ def infer_task(targets: h5py.Dataset | None, inputs: Sequence[FieldSpec], config
     if targets is None:
         assert config.task in WITHOUT_TARGETS  # DataConfig requires targets for all other tasks
         return config.task
-    integral = targets.dtype.kind in "biu"
-    by_step = config.windows is not None or offsets_of(targets) is not None
+    integral = targets.dtype.kind in "biu" or config.classes != "numbered"
+    by_step = config.windows is not None or config.splits.nodes is not None or offsets_of(targets) is not None
     predicts_next = config.windows is not None and config.targets is None
     per_position = per_position_task(inputs, predicts_next=predicts_next)
     task: TaskName
@@ -55,10 +52,10 @@ def infer_task(targets: h5py.Dataset | None, inputs: Sequence[FieldSpec], config
 
 
 def _requested_task(
-    targets: h5py.Dataset, inputs: Sequence[FieldSpec], config: DataConfig, per_position: TaskName
+    targets: FoundDataset, inputs: Sequence[FieldSpec], config: DataConfig, per_position: TaskName
 ) -> TaskName | None:
     """The task that the configuration or the file names; None if neither does."""
-    task = config.task if config.task != "auto" else attribute(targets.file, "task")
+    task = config.task if config.task != "auto" else attribute(targets.opened, "task")
     if task not in TASKS:
         return None
     if task not in PER_POSITION or task == per_position:
@@ -67,7 +64,7 @@ def _requested_task(
     if config.task == "auto" and config.windows is not None:
         return per_position
     raise DataError.at(
-        "data.task" if config.task != "auto" else f"{targets.file.filename}: attribute `task`",
+        "data.task" if config.task != "auto" else f"{targets.opened.filename}: attribute `task`",
         f"does not fit inputs of kind {input_kind_of(inputs)}",
         value=task,
         allowed=f"{per_position} for one class at each position",
@@ -76,9 +73,9 @@ def _requested_task(
 
 
 def _check_targets_fit(
-    task: TaskName, targets: h5py.Dataset, per_position: TaskName, *, integral: bool, by_step: bool
+    task: TaskName, targets: FoundDataset, per_position: TaskName, *, integral: bool, by_step: bool
 ) -> None:
-    if task in WITH_CLASSES and not integral:
+    if task in ("language_modeling", "sequence_to_sequence") and not integral:
         raise DataError.at(
             where(targets),
             f"class numbers must be integers for {task}",
@@ -109,19 +106,18 @@ def _check_targets_fit(
                 allowed=per_position,
                 remedy=f"set `data.task: {per_position}`",
             )
-        if targets.ndim > 1 and targets.size != len(targets):
+        if targets.ndim > 2 and targets.size != len(targets):  # two axes may hold one-hot rows
             raise DataError.at(
                 where(targets),
                 "must contain one class number per sample",
                 value=targets.shape,
-                allowed="(N,) or (N, 1)",
-                remedy="store the class number instead of a one-hot row; for several labels per sample set "
-                f"`data.task: multilabel`, for one class per position `data.task: {per_position}`",
+                allowed="(N,) or (N, 1), or one-hot rows (N, K)",
+                remedy=f"for one class per position set `data.task: {per_position}`",
             )
-    elif task == "regression" and integral and attribute(targets, "class_names") is not None:
+    elif task == "regression" and targets.dtype.kind in "biu" and attribute(targets, "class_names") is not None:
         raise DataError.at(
             "data.task",
-            f"regression cannot fit class numbers, and {targets.file.filename} names classes",
+            f"regression cannot fit class numbers, and {targets.opened.filename} names classes",
             value="regression",
             remedy="omit it for classification, or remove the attribute `class_names`",
         )

@@ -121,7 +121,7 @@ BAD: dict[str, Bad] = {
     ),
     "broken link": Bad(
         datasets(inputs=h5py.ExternalLink("gone.h5", "/x"), targets=Y),
-        ["F:/inputs: is a link whose target cannot be opened", "Correct `data.inputs`"],
+        ["F:/inputs: is behind a link whose target cannot be opened, gone.h5:/x", "Correct `data.inputs`"],
         FRACTIONS,
     ),
     "lengths": Bad(
@@ -165,7 +165,7 @@ BAD: dict[str, Bad] = {
     ),
     "strings as targets": Bad(
         datasets(inputs=X, targets=["cat"] * 20),
-        ["F:/targets: must contain numbers", "got 'strings'", "Store classes as integers"],
+        ["F:/targets: contains text labels", "got 'strings'", "Set `data.classes: remap`"],
         FRACTIONS,
     ),
     "compound inputs": Bad(
@@ -191,13 +191,13 @@ BAD: dict[str, Bad] = {
         datasets(inputs=np.zeros(20, "c8"), targets=Y), ["F:/inputs: must contain numbers", "complex64"], FRACTIONS
     ),
     "one-hot": Bad(
-        datasets(inputs=X, targets=np.eye(20, dtype=int)),
-        ["F:/targets: must contain one class number per sample", "instead of a one-hot row"],
+        datasets(inputs=X, targets=np.eye(20, dtype=int) + np.eye(20, k=1, dtype=int)),
+        ["F:/targets: must contain one-hot rows", "got [1, 1, 0,", "`data.task: multilabel`"],
         FRACTIONS,
     ),
     "float classes": Bad(
-        datasets(inputs=X, targets=Y.astype(float)),
-        ["F:/targets: class numbers must be integers for classification", "`data.task: regression`"],
+        datasets(inputs=X, targets=Y + 0.5),
+        ["F:/targets: a label in row 0 is not a whole number", "`data.task: regression`"],
         FRACTIONS | {"task": "classification"},
     ),
     "dense targets": Bad(
