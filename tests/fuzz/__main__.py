@@ -59,11 +59,10 @@ def main() -> None:
                 counts[outcome.kind] += 1
                 if outcome.failed:
                     failures.append((kind, outcome))
+                    print(f"{kind} case {outcome.case}: {outcome.kind}: {outcome.detail}", flush=True)
                 if time.monotonic() - started > options.seconds:
                     break
             print(f"{kind}, seed {options.seed}: {dict(sorted(counts.items()))}", flush=True)
-    for kind, outcome in failures:
-        print(f"{kind} case {outcome.case}: {outcome.kind}: {outcome.detail}")
     sys.exit(bool(failures))
 
 
