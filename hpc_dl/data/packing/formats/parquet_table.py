@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.source import PackOptions, Source, require
 from hpc_dl.data.packing.table import Table, choose_columns
 from hpc_dl.errors import DataError
@@ -106,3 +107,6 @@ def open_parquet(path: Path, options: PackOptions) -> Source:
 def _is_numeric(pyarrow: Any, kind: Any) -> bool:
     types = pyarrow.types
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind))
+
+
+FORMAT = Format(".parquet .pq", lambda place: place.is_file(".parquet", ".pq"), open_parquet)

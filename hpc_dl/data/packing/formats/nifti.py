@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.packing.file_per_sample import FilePerSample, files_below, first_faults, map_in_threads
+from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.source import PackOptions, Source, Values, number_classes, require, split_folders
 from hpc_dl.errors import DataError, Fault
 
@@ -245,3 +246,6 @@ def _number(text: str, where: str | None) -> float:
 
 def _unreadable(path: Path, error: Exception) -> Fault:
     return Fault(str(path), f"is a volume that cannot be read: {error}", remedy="copy it again, or remove it")
+
+
+FORMAT = Format("a folder of NIfTI volumes", lambda place: place.holds(*SUFFIXES), open_nifti, order=60)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.packing.file_per_sample import FilePerSample, files_below, first_faults, map_in_threads
+from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.source import PackOptions, Source, Values, label_type, require, split_folders
 from hpc_dl.errors import DataError, Fault
 
@@ -169,3 +170,6 @@ def open_images(path: Path, options: PackOptions) -> Source:
         DataError: images cannot be read or differ in size; it names each of them.
     """
     return ImageFolder(path, options)
+
+
+FORMAT = Format("a folder of class folders with images", lambda place: place.holds(*SUFFIXES), open_images, order=70)

@@ -16,6 +16,7 @@ from typing import Any, TextIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.source import PackOptions, Source
 from hpc_dl.data.packing.table import Table, choose_columns
 from hpc_dl.errors import DataError
@@ -155,3 +156,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+FORMAT = Format(".csv .tsv (also .gz)", lambda place: place.is_file(*SUFFIXES), open_csv)
