@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.files.format import Samples
-from hpc_dl.data.packing.source import PackOptions, Source, Values, number_classes
+from hpc_dl.data.packing.classes import number_classes
+from hpc_dl.data.packing.source import PackOptions, Source, Values
 from hpc_dl.errors import DataError, nearest
 from hpc_dl.formatting import shortened
 

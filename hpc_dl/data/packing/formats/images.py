@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hpc_dl.data.packing.classes import label_type
 from hpc_dl.data.packing.file_per_sample import FilePerSample, files_below, first_faults, map_in_threads
 from hpc_dl.data.packing.formats import Format
-from hpc_dl.data.packing.source import PackOptions, Source, Values, label_type, require, split_folders
+from hpc_dl.data.packing.source import PackOptions, Source, Values, require, split_folders
 from hpc_dl.errors import DataError, Fault
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pgm", ".ppm")

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hpc_dl.data.packing.classes import number_classes
 from hpc_dl.data.packing.file_per_sample import FilePerSample, files_below, first_faults, map_in_threads
 from hpc_dl.data.packing.formats import Format
-from hpc_dl.data.packing.source import PackOptions, Source, Values, number_classes, require, split_folders
+from hpc_dl.data.packing.source import PackOptions, Source, Values, require, split_folders
 from hpc_dl.errors import DataError, Fault
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -51,6 +52,7 @@ class Volumes(FilePerSample):
             masks, _ = self._common_shape(self._masks)
             # Masks are often saved as floats. That they are integers is checked on reading.
             stored = Values(masks.shape[:3], np.dtype(np.uint8) if masks.dtype.itemsize > 1 else masks.dtype)
+            self._mask_type = stored.dtype
             if stored.shape != values.shape[:3]:
                 raise DataError.at(
                     self._masks[0], "differs in shape from its volume", value=stored.shape, allowed=values.shape[:3]
@@ -108,7 +110,7 @@ class Volumes(FilePerSample):
                 value=mask[invalid][0].item(),
                 allowed=f"integers from 0 to {largest}",
             )
-        return mask.astype(self.targets.dtype)
+        return mask.astype(self._mask_type)
 
     def _read(self, path: Path) -> NDArray[Any]:
         try:
