@@ -80,6 +80,10 @@ def pack(
         Literal["auto", "remap"],
         typer.Option(help="remap numbers the labels that occur from 0; also one-hot and whole floats."),
     ] = "auto",
+    omit: Annotated[str | None, typer.Option(metavar="A,B,…", help="Columns that are no inputs.")] = None,
+    categorical: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Columns of numbers that are categories.")
+    ] = None,
     categories: Annotated[
         Literal["onehot", "numbers"], typer.Option(help="How columns of text become numbers.")
     ] = "onehot",
@@ -135,6 +139,8 @@ def pack(
             size=_parse_size(size),
             class_names=tuple(name.strip() for name in class_names.split(",")) if class_names else (),
             classes=classes,
+            omit=omit,
+            categorical=categorical,
             categories=categories,
             missing=missing,
             indicator=missing_indicator,

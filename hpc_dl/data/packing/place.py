@@ -27,6 +27,10 @@ class Place:
         """Whether it is a folder with such files in it, or in folders below it."""
         return self.is_folder and any(name.endswith(suffixes) for name in self._endings)
 
+    def holds_only(self, *suffixes: str) -> bool:
+        """Whether it is a folder with such files and no others."""
+        return self.holds(*suffixes) and all(name.endswith(suffixes) for name in self._endings)
+
     def has(self, name: str) -> bool:
         """Whether it is a folder that contains a file or folder of this name."""
         return self.is_folder and (self.path / name).exists()

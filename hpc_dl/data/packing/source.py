@@ -46,6 +46,8 @@ class PackOptions:
         size: height and width that images are resized to; None if all images have one size.
         class_names: names of the classes 0, 1, …; empty to use those of the source.
         classes: ``remap`` numbers the labels that occur from 0, in their order.
+        omit: comma-separated columns that are no inputs.
+        categorical: comma-separated columns of numbers that are categories.
         categories: how columns of text become numbers.
         missing: what is done about missing values of a table's inputs.
         indicator: add a column for each column with missing values, which marks them.
@@ -64,6 +66,8 @@ class PackOptions:
     size: tuple[int, int] | None = None
     class_names: tuple[str, ...] = ()
     classes: Classes = "auto"
+    omit: str | None = None
+    categorical: str | None = None
     categories: Categories = "onehot"
     missing: Missing = "keep"
     indicator: bool = False

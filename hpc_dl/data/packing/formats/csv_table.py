@@ -8,94 +8,43 @@ from __future__ import annotations
 import csv
 import gzip
 import itertools
-import math
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO, cast
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TextIO, cast
 
 from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.source import PackOptions, Source
-from hpc_dl.data.packing.table import Table, choose_columns
+from hpc_dl.data.packing.table import Rows, Table
 from hpc_dl.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
-_EXACT_IN_FLOAT32 = 1 << 24
-# How other programs write a missing value.
-_MISSING = {"", "na", "n/a", "nan", "null", "none"}
+_ROWS_TOGETHER = 4096
+_CELLS_TOGETHER = 1 << 20
+# A line that never ends must not fill the memory.
+_MAX_LINE = 64 << 20
+_UNREADABLE = (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error)
 
 
 class CSVTable(Table):
-    """A CSV table, read once to check all cells and get the targets, and again for the inputs."""
+    """A CSV table."""
+
+    row_name = "line"
 
     def __init__(self, path: Path, options: PackOptions) -> None:
         self.path = path
         self._read_header()
-        inputs, targets = choose_columns(path, self._columns, options)
-        self._inputs = [self._columns.index(name) for name in inputs]
-        values, num_rounded = self._check([self._columns.index(name) for name in targets])
-        super().__init__(path, "CSV table", inputs, targets, values, options)
-        if num_rounded:
-            self.notes.append(f"{num_rounded:,} values are above 2^24 and are rounded to float32")
+        super().__init__(path, "CSV table", self._names, options)
 
-    def features(self, start: int) -> Iterator[NDArray[Any]]:
+    def rows(self, columns: Sequence[str], start: int) -> Iterator[Rows]:
         """See :class:`Table`."""
+        numbers = [self._names.index(name) for name in columns]
+        num_together = max(1, min(_ROWS_TOGETHER, _CELLS_TOGETHER // len(self._names)))
         with self._open() as file:
             rows = itertools.islice(self._rows(file), start, None)
-            while block := list(itertools.islice(rows, self.rows_per_block)):
-                values = itertools.chain.from_iterable(self._numbers(row, line) for line, row in block)
-                yield np.fromiter(values, np.float32, len(block) * len(self._inputs)).reshape(len(block), -1)
-
-    def _check(self, targets: list[int]) -> tuple[NDArray[Any] | list[str], int]:
-        """Return the targets of all rows, and the number of inputs that float32 rounds."""
-        texts: list[str] = []
-        num_rounded = 0
-        with self._open() as file:
-            for line, row in self._rows(file):
-                for column in targets:
-                    if row[column].strip().lower() in _MISSING:
-                        raise self._fault(
-                            line, column, "is a missing target", row[column], "fill it in, or delete the row"
-                        )
-                    texts.append(row[column].strip())
-                numbers = self._numbers(row, line)
-                num_rounded += sum(number > _EXACT_IN_FLOAT32 and number.is_integer() for number in map(abs, numbers))
-        try:
-            return np.array(texts, np.float64).reshape(-1, len(targets)), num_rounded
-        except ValueError:
-            if len(targets) == 1:
-                return texts, num_rounded
-            number = next(index for index, text in enumerate(texts) if not _is_number(text))
-            row_number, column = divmod(number, len(targets))
-            raise self._fault(
-                row_number + 2,
-                targets[column],
-                "is not a number",
-                texts[number],
-                "choose other columns with `--targets`",
-            ) from None
-
-    def _numbers(self, row: list[str], line: int) -> list[float]:
-        try:
-            return [float(row[column]) for column in self._inputs]
-        except ValueError:
-            return [self._number(row[column], line, column) for column in self._inputs]
-
-    def _number(self, text: str, line: int, column: int) -> float:
-        if text.strip().lower() in _MISSING:
-            return math.nan
-        try:
-            return float(text)
-        except ValueError:
-            raise self._fault(
-                line, column, "is not a number", text, "correct it, or choose the input columns with `--inputs`"
-            ) from None
-
-    def _fault(self, line: int, column: int, problem: str, text: str, remedy: str) -> DataError:
-        where = f"{self.path}: line {line}, column {self._columns[column]!r}"
-        return DataError.at(where, problem, value=text, remedy=remedy)
+            while block := list(itertools.islice(rows, num_together)):
+                cells = {name: [row[number] for _, row in block] for name, number in zip(columns, numbers, strict=True)}
+                yield Rows([line for line, _ in block], cells)
 
     def _open(self) -> TextIO:
         opened = gzip.open if self.path.suffix == ".gz" else open
@@ -108,44 +57,67 @@ class CSVTable(Table):
         """
         try:
             with self._open() as file:
-                line = file.readline()
-        except (OSError, EOFError, UnicodeDecodeError) as error:
-            raise DataError.at(self.path, f"cannot be read: {error}") from None
+                line = next(self._lines(file), "")
+        except _UNREADABLE as error:
+            raise DataError.at(self.path, f"cannot be read: {error}", remedy=_remedy(error)) from None
         if not line.strip():
             raise DataError.at(self.path, "is empty")
         tab = ".tsv" in self.path.suffixes
         self._delimiter = "\t" if tab else max(",;\t", key=line.count)
         cells = [cell.strip() for cell in next(csv.reader([line], delimiter=self._delimiter))]
         self._has_header = not all(map(_is_number, cells))
-        self._columns = cells if self._has_header else [str(number) for number in range(1, len(cells) + 1)]
-        if duplicates := [name for name in self._columns if self._columns.count(name) > 1]:
+        self._names = cells if self._has_header else [str(number) for number in range(1, len(cells) + 1)]
+        if duplicates := [name for name in self._names if self._names.count(name) > 1]:
             raise DataError.at(
                 self.path, "has two columns with the same name", value=duplicates[0], remedy="rename one"
             )
 
+    def _lines(self, file: TextIO) -> Iterator[str]:
+        for number in itertools.count(1):
+            line = file.readline(_MAX_LINE)
+            if "\0" in line:
+                raise DataError.at(
+                    f"{self.path}: line {number}",
+                    "contains a null character, so it is no text",
+                    remedy="save the table as CSV in UTF-8, or copy it again",
+                )
+            if len(line) == _MAX_LINE:
+                raise DataError.at(
+                    f"{self.path}: line {number}", f"is longer than {_MAX_LINE >> 20} MiB", remedy="check the file"
+                )
+            if not line:
+                return
+            yield line
+
     def _rows(self, file: TextIO) -> Iterator[tuple[int, list[str]]]:
         """Yield the line number and the cells of each row that is not empty."""
-        reader = csv.reader(file, delimiter=self._delimiter)
+        reader = csv.reader(self._lines(file), delimiter=self._delimiter)
         try:
             for row in reader:
                 if row and not (self._has_header and reader.line_num == 1):
-                    if len(row) != len(self._columns):
+                    if len(row) != len(self._names):
                         raise DataError.at(
                             f"{self.path}: line {reader.line_num}",
-                            f"has {len(row)} cells for {len(self._columns)} columns",
+                            f"has {len(row)} cells for {len(self._names)} columns",
                             remedy="correct the line; a cell that contains the delimiter needs quotes",
                         )
                     yield reader.line_num, row
-        except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-            raise DataError.at(f"{self.path}: line {reader.line_num}", f"cannot be read: {error}") from None
+        except _UNREADABLE as error:
+            raise DataError.at(
+                f"{self.path}: line {reader.line_num}", f"cannot be read: {error}", remedy=_remedy(error)
+            ) from None
+
+
+def _remedy(error: Exception) -> str:
+    return "save the table in UTF-8" if isinstance(error, UnicodeDecodeError) else "copy or save it again"
 
 
 def open_csv(path: Path, options: PackOptions) -> Source:
     """Open a CSV table.
 
     Raises:
-        DataError: a cell is not a number, a line has the wrong number of cells, or a column is
-            missing.
+        DataError: a column has numbers and texts, a line has the wrong number of cells, or a column
+            is missing.
     """
     return CSVTable(path, options)
 

@@ -19,7 +19,7 @@ from hpc_dl.data.storage.checksum import datasets
 from hpc_dl.data.storage.hdf5 import attribute, find_dataset, open_file, where
 from hpc_dl.data.storage.rows import RowReader, open_rows
 
-_SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5", ".nc", ".mat")
+_SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5", ".nc")
 _ROOT_ATTRIBUTES = ("source", "task", "license", "description", "url", "provenance", "shared")
 # Larger chunks are not kept in memory, but decoded several times.
 _MAX_CHUNK_BYTES = 256 << 20
@@ -81,13 +81,18 @@ def open_hdf5(path: Path, options: PackOptions) -> Source:
         names = attribute(targets, "class_names")
         if isinstance(names, list) and all(isinstance(name, str) for name in names):
             attributes["class_names"] = names
+        groups: Column | None = None
+        if options.group:
+            groups = HDF5Column(find_dataset(file, options.group, "--group"))
         columns: dict[str, tuple[Column, Column]] = {
             split: (HDF5Column(pair[0]), HDF5Column(pair[1])) for split, pair in pairs_of.items()
         }
         files = sorted(
             {path.absolute(), *(Path(d.file.filename).absolute() for pair in pairs_of.values() for d in pair)}
         )
-    return PairedSource(path, "HDF5", columns, options, files, own_format=own_format, attributes=attributes)
+    return PairedSource(
+        path, "HDF5", columns, options, files, own_format=own_format, groups=groups, attributes=attributes
+    )
 
 
 FORMAT = Format(" ".join(_SUFFIXES), lambda place: place.is_file(*_SUFFIXES), open_hdf5, order=0)

@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hpc_dl.data.packing.column_choice import choose_columns
 from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.source import PackOptions, Source, require
-from hpc_dl.data.packing.table import Table, choose_columns
+from hpc_dl.data.packing.table import Rows, Table
+from hpc_dl.data.packing.table_columns import Cells
+from hpc_dl.data.storage.available_memory import available_bytes
 from hpc_dl.errors import DataError
+
+_ROWS_TOGETHER = 65_536
+_CELLS_TOGETHER = 1 << 20
 
 
 class ParquetTable(Table):
     """A Parquet table; the target columns are kept in memory, the inputs are read in blocks."""
 
     def __init__(self, path: Path, options: PackOptions) -> None:
+        self.path = path
         self._pyarrow = require("pyarrow", "pyarrow", str(path))
-        self._file = self._open(path)
-        schema = self._file.schema_arrow
-        inputs, targets = choose_columns(path, schema.names, options)
-        for name in inputs:
-            self._check_numeric(path, schema.field(name))
-        types = {schema.field(name).type.to_pandas_dtype() for name in inputs}
-        dtype = np.dtype(np.uint8) if types == {np.uint8} else np.dtype(np.float32)
-        values = self._values(path, targets, schema)
-        super().__init__(path, "Parquet table", inputs, targets, values, options, dtype)
-        self._inputs = inputs
+        self._file = self._open()
+        self._schema = self._file.schema_arrow
+        inputs, targets = choose_columns(path, self._schema.names, options)
+        for name in [*inputs, *targets]:
+            self._check_type(name)
+        num_rows = self._file.metadata.num_rows
+        if num_rows * 8 * len(targets) > available_bytes() / 2:
+            raise DataError.at(path, f"claims {num_rows:,} rows, whose targets exceed the memory", remedy="divide it")
+        if options.missing != "drop":
+            self._check_targets(targets)
+        super().__init__(path, "Parquet table", self._schema.names, options)
 
-    def features(self, start: int) -> Iterator[NDArray[Any]]:
+    def input_type(self, names: Sequence[str]) -> np.dtype[Any]:
+        """See :class:`Table`."""
+        types = {self._schema.field(name).type.to_pandas_dtype() for name in names}
+        is_complete = not any(column.num_missing or column.is_category for column in self._columns)
+        return np.dtype(np.uint8 if types == {np.uint8} and is_complete else np.float32)
+
+    def rows(self, columns: Sequence[str], start: int) -> Iterator[Rows]:
         """See :class:`Table`."""
         # Skip the row groups before the start, and the rows before it in the first group read.
         metadata = self._file.metadata
@@ -41,65 +55,75 @@ class ParquetTable(Table):
             first_group += 1
         groups = list(range(first_group, metadata.num_row_groups))
         skip = start - first_row
+        num_together = max(1, min(_ROWS_TOGETHER, _CELLS_TOGETHER // len(columns)))
         # A separate reader, because two iterations over one file would share its position.
-        with self._open(self.path) as file:
-            for batch in file.iter_batches(self.rows_per_block, row_groups=groups, columns=self._inputs):
-                if skip >= len(batch):
-                    skip -= len(batch)
-                    continue
-                values = np.empty((len(batch), len(self._inputs)), self.inputs.dtype)
-                for column, name in enumerate(self._inputs):
-                    values[:, column] = self._filled(batch.column(name))
-                yield values[skip:]
-                skip = 0
+        with self._open() as file:
+            try:
+                for batch in file.iter_batches(num_together, row_groups=groups, columns=list(columns)):
+                    if skip >= len(batch):
+                        skip -= len(batch)
+                        continue
+                    part = batch.slice(skip)
+                    yield Rows(
+                        range(start, start + len(part)), {name: self._cells(part.column(name)) for name in columns}
+                    )
+                    start += len(part)
+                    skip = 0
+            except (OSError, ValueError, self._pyarrow.ArrowException) as error:
+                raise DataError.at(self.path, f"cannot be read: {error}", remedy="copy or save it again") from None
 
     def close(self) -> None:
         """See :class:`Source`."""
         self._file.close()
 
-    def _filled(self, column: Any) -> NDArray[Any]:
-        """Return the numbers of a column, with NaN for missing values."""
-        if column.null_count and self.inputs.dtype.kind != "f":
-            raise DataError.at(f"{self.path}: uint8 columns", "have missing values", remedy="fill them in first")
-        if column.null_count:
+    def _cells(self, column: Any) -> Cells:
+        """Return the numbers of a column, with NaN for missing values, or its texts."""
+        types = self._pyarrow.types
+        if not _is_numeric(self._pyarrow, column.type):
+            return [None if text is None else str(text) for text in column.to_pylist()]
+        if column.null_count or not (types.is_integer(column.type) or types.is_floating(column.type)):
             column = column.cast("float64").fill_null(float("nan"))
-        return np.asarray(column.to_numpy(zero_copy_only=False))
+        values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
+        return values
 
-    def _values(self, path: Path, targets: list[str], schema: Any) -> NDArray[Any] | list[str]:
-        table = self._file.read(targets)
-        for name in targets:
-            if missing := table.column(name).null_count:
+    def _check_targets(self, targets: list[str]) -> None:
+        num_missing = dict.fromkeys(targets, 0)
+        for rows in self._file.iter_batches(_ROWS_TOGETHER, columns=targets):
+            for name in targets:
+                num_missing[name] += rows.column(name).null_count
+        for name, num in num_missing.items():
+            if num:
                 raise DataError.at(
-                    f"{path}: column {name!r}", f"has {missing} missing targets", remedy="delete these rows first"
+                    f"{self.path}: column {name!r}",
+                    f"has {num} missing targets",
+                    remedy="fill them in, or leave such rows out with `--missing drop`",
                 )
-        if len(targets) == 1 and not _is_numeric(self._pyarrow, schema.field(targets[0]).type):
-            return [str(value) for value in table.column(0).to_pylist()]
-        for name in targets:
-            self._check_numeric(path, schema.field(name))
-        return np.stack([table.column(name).to_numpy().astype(np.float64) for name in targets], axis=1)
 
-    def _check_numeric(self, path: Path, field: Any) -> None:
-        if not _is_numeric(self._pyarrow, field.type):
+    def _check_type(self, name: str) -> None:
+        kind, types = self._schema.field(name).type, self._pyarrow.types
+        value = kind.value_type if types.is_dictionary(kind) else kind
+        if not (_is_numeric(self._pyarrow, kind) or types.is_string(value) or types.is_large_string(value)):
             raise DataError.at(
-                f"{path}: column {field.name!r}",
+                f"{self.path}: column {name!r}",
                 "does not contain numbers",
-                value=str(field.type),
-                remedy="choose the columns with `--inputs` and `--targets`",
+                value=str(kind),
+                allowed="numbers, bool, texts",
+                remedy=f"leave it out with `--omit {name}`, or choose others with `--inputs` and `--targets`",
             )
 
-    def _open(self, path: Path) -> Any:
-        parquet = require("pyarrow.parquet", "pyarrow", str(path))
+    def _open(self) -> Any:
+        parquet = require("pyarrow.parquet", "pyarrow", str(self.path))
         try:
-            return parquet.ParquetFile(path)
-        except (OSError, self._pyarrow.ArrowException) as error:
-            raise DataError.at(path, f"cannot be read as a Parquet file: {error}") from None
+            return parquet.ParquetFile(self.path)
+        except (OSError, ValueError, self._pyarrow.ArrowException) as error:
+            raise DataError.at(self.path, f"cannot be read as a Parquet file: {error}") from None
 
 
 def open_parquet(path: Path, options: PackOptions) -> Source:
     """Open a Parquet table.
 
     Raises:
-        DataError: the file cannot be read, or a column is missing or does not contain numbers.
+        DataError: the file cannot be read, or a column is missing or has neither numbers nor texts.
     """
     return ParquetTable(path, options)
 
