@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hpc_dl.data.packing.source import PackOptions
 from hpc_dl.errors import DataError
 from hpc_dl.formatting import shortened
 
@@ -53,6 +54,29 @@ def number_classes(texts: Sequence[str], named: Sequence[str], where: str) -> tu
 def label_type(num_classes: int) -> np.dtype[Any]:
     """Return the smallest type for class numbers that both NumPy and torch support."""
     return np.dtype(np.uint8 if num_classes <= 256 else np.int32)
+
+
+def labels_or_values(
+    texts: Sequence[str], options: PackOptions, where: str
+) -> tuple[str, NDArray[Any], tuple[str, ...]]:
+    """Read labels that are written as texts.
+
+    Args:
+        texts: the label of each sample.
+        options: the task and the class names; by default, numbers of which some are not whole are
+            values, and anything else is a class.
+        where: where the labels are, for messages.
+
+    Returns:
+        The task, (N,) class numbers or values, and the names of the classes.
+
+    Raises:
+        DataError: a value is not a number, or a label is not among the class names.
+    """
+    task = options.task if options.task in ("classification", "regression") else _task_of(texts)
+    if task == "classification":
+        return task, *number_classes(texts, options.class_names, where)
+    return task, np.array([_number(text, where) for text in texts], np.float32), ()
 
 
 def remapped_classes(values: NDArray[Any], named: Sequence[str], where: str) -> tuple[NDArray[Any], tuple[str, ...]]:
@@ -120,3 +144,20 @@ def _by_value(text: str) -> tuple[int, float, str]:
         return 0, float(text), text
     except ValueError:
         return 1, 0.0, text
+
+
+def _task_of(texts: Sequence[str]) -> str:
+    """Infer the task: regression if all are numbers and some are not integers."""
+    try:
+        return "regression" if any(not float(text).is_integer() for text in texts) else "classification"
+    except ValueError:
+        return "classification"
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise DataError.at(
+            where, "is not a number", value=text, remedy="correct it, or use `--task classification`"
+        ) from None

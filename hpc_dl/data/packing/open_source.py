@@ -31,7 +31,8 @@ def open_source(path: Path, options: PackOptions) -> Source:
     for format in known:
         if format.claims(place):
             return format.open(path, options)
-    allowed = "; ".join(format.accepts for format in known)
+    # Suffixes first, then folders.
+    allowed = "; ".join(sorted((format.accepts for format in known), key=lambda accepts: accepts[0] != "."))
     if place.is_folder:
         raise DataError.at(path, "contains no files of a supported format", allowed=allowed, remedy=remedy_for(place))
     raise DataError.at(path, "has an unsupported format", value=path.suffix, allowed=allowed, remedy=remedy_for(place))

@@ -6,6 +6,7 @@ The layout is that of NWB 2 (https://nwb-schema.readthedocs.io): a table of tria
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,13 @@ def open_nwb(path: Path, options: PackOptions) -> Source:
             {key: attribute(file[f"{name}/data"], key) for key in ("conversion", "offset")} if name != "units" else {}
         )
     source = PairedSource(
-        path, "NWB trials", {"": (inputs, labels)}, options, [path.absolute()], groups=groups, attributes=about
+        path,
+        "NWB trials",
+        {"": (inputs, labels)},
+        dataclasses.replace(options, channels="first"),
+        [path.absolute()],
+        groups=groups,
+        attributes=about,
     )
     source.notes.append(f"inputs are /{name} during each trial, as (channels, steps)")
     stored = {key: value for key, value in scale.items() if isinstance(value, int | float)}
@@ -117,10 +124,11 @@ def open_nwb(path: Path, options: PackOptions) -> Source:
 def _steps_at(series: h5py.Group, times: NDArray[Any]) -> NDArray[np.int64]:
     """Return the first step at or after each time."""
     if "timestamps" in series:
-        return np.searchsorted(series["timestamps"][()], times).astype(np.int64)
+        # A trial that starts at 0.3 s starts with the value of 0.3000001 s and with that of 0.2999999 s.
+        return np.searchsorted(series["timestamps"][()], times - 1e-6).astype(np.int64)
     start = series["starting_time"]
     steps = (times - float(start[()])) * float(start.attrs["rate"])
-    return np.ceil(steps - 1e-6).astype(np.int64)  # a start of 0.3 s at 10 Hz is step 3, not 2.9999
+    return np.ceil(steps - 1e-6).astype(np.int64)
 
 
 def _chosen_series(path: Path, file: h5py.File, options: PackOptions) -> str:
