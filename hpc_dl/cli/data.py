@@ -10,7 +10,8 @@ import typer
 from hpc_dl.cli.arguments import AsJson
 from hpc_dl.cli.command_group import CONTEXT_SETTINGS, CommandGroup, add_commands
 from hpc_dl.cli.completion import complete_sources
-from hpc_dl.cli.data_pack import bench, pack
+from hpc_dl.cli.data_bench import bench
+from hpc_dl.cli.data_pack import pack
 from hpc_dl.cli.output import emit, table
 
 DataDir = Annotated[
