@@ -20,6 +20,7 @@ from hpc_dl.regular_files import DamagedFile, read_bytes
 # An experiment takes some hundred values; a list of 10,000 class names is still possible.
 _MOST_CHARACTERS = 256 << 10
 _MOST_VALUES = 100_000
+_MOST_DIGITS = 100
 _UNKNOWN = -1
 
 
@@ -101,6 +102,8 @@ def _check_size(root: Node | None, where: str) -> None:
         if isinstance(node, ScalarNode):
             if "\0" in node.value:
                 raise ConfigError.at(where, "contains a NUL character", value=node.value, remedy="remove it")
+            if len(node.value) > _MOST_DIGITS and str(node.tag).endswith(":int"):
+                raise ConfigError.at(where, f"has a number of {len(node.value)} digits", value=node.value)
             return 1
         if id(node) not in counts:  # each alias is the same object
             counts[id(node)] = _UNKNOWN

@@ -18,6 +18,7 @@ import numpy as np
 import hpc_dl
 from hpc_dl.atomic_files import publish
 from hpc_dl.data.files.format import FileAttributes, Samples
+from hpc_dl.data.packing.foreign_errors import as_faults
 from hpc_dl.data.packing.layout import Layout
 from hpc_dl.data.packing.open_source import open_source
 from hpc_dl.data.packing.plan import Plan
@@ -81,7 +82,7 @@ def pack(path: Path, out: Path, request: PackRequest, report: Report) -> dict[st
         DataError: the source is invalid, or the file cannot be written.
     """
     _check_paths(path, out, request.force)
-    with closing(open_source(path, request.options)) as source:
+    with as_faults(path), closing(open_source(path, request.options)) as source:
         return _pack(source, out, request, report)
 
 
@@ -109,6 +110,8 @@ def _pack(source: Source, out: Path, request: PackRequest, report: Report) -> di
                 _verify(source, splits, complete, plan.kinds, report)
             publish(complete, out)
     except OSError as error:
+        if error.errno is None:  # not from the system, but from a library that reads the source
+            raise
         raise DataError.at(
             out,
             f"cannot be written: {error}",

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.packing.classes import label_type
 from hpc_dl.data.packing.class_folders import LabeledFiles, labeled_files
+from hpc_dl.data.packing.classes import label_type
 from hpc_dl.data.packing.file_per_sample import FilePerSample, files_below, first_faults, map_in_threads
 from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.label_table import is_table, stem_of
