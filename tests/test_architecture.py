@@ -10,8 +10,8 @@ from tests.conftest import PROJECT
 PACKAGE = Path(hpc_dl.__file__).parent
 # From the ground up: a module imports only from its own package and from those before it.
 PACKAGES = (
-    "atomic_files", "errors", "formatting", "compatibility", "shipped", "schema", "nn", "data", "learning",
-    "models", "tracking", "config", "runs", "baselines", "training", "inference", "cluster", "cli",
+    "errors", "regular_files", "atomic_files", "formatting", "compatibility", "shipped", "schema", "nn", "data",
+    "learning", "models", "tracking", "config", "runs", "baselines", "training", "inference", "cluster", "cli",
 )  # fmt: skip
 # The same inside hpc_dl.data.
 DATA = (

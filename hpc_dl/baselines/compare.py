@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.baselines.fitting import TASKS_WITH_BASELINES, fit_baselines, no_baseline_error
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
@@ -21,7 +20,8 @@ from hpc_dl.formatting import duration
 from hpc_dl.learning.direction import known_direction
 from hpc_dl.learning.task import Task
 from hpc_dl.runs import baselines
-from hpc_dl.runs.folder import all_runs
+from hpc_dl.runs.run_files import read_provenance, read_result
+from hpc_dl.runs.search import all_runs
 
 # Quantiles of Student's t for a two-sided interval of 95%, by degrees of freedom (Student, 1908);
 # not from SciPy, which comes with the extra `baseline` only.
@@ -166,9 +166,11 @@ def _finished_networks(
     lengths: dict[str, tuple[int, float]] = {}
     names: dict[str, str] = {}  # by what distinguishes an experiment
     for run in all_runs(runs):
-        result = read_json(run.result)
-        data = (read_json(run.provenance) or {}).get("data", {})
-        if run.layout_fault() or result is None or any(data.get(key) != identity[key] for key in ("checksum", "sizes")):
+        try:
+            result, data = read_result(run.checked()), read_provenance(run).get("data") or {}
+        except (HpcDlError, OSError):  # damaged, someone else's, or written by another version
+            continue
+        if not result or any(data.get(key) != identity[key] for key in ("checksum", "sizes")):
             continue
         try:
             experiment = Experiment.from_dict(yaml.load(run.config))

@@ -14,7 +14,7 @@ def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the names of the runs in the folder of runs, the newest first, and ``latest``."""
     from hpc_dl.cluster.folders import runs_folder
     from hpc_dl.errors import HpcDlError
-    from hpc_dl.runs.folder import all_runs
+    from hpc_dl.runs.search import all_runs
 
     try:
         runs = ctx.params.get("runs")  # a str where typer does not convert values before it completes

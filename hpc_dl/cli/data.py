@@ -10,7 +10,8 @@ import typer
 from hpc_dl.cli.arguments import AsJson, DataDir
 from hpc_dl.cli.command_group import CONTEXT_SETTINGS, CommandGroup, add_commands
 from hpc_dl.cli.completion import complete_sources
-from hpc_dl.cli.data_pack import bench, pack
+from hpc_dl.cli.data_bench import bench
+from hpc_dl.cli.data_pack import pack
 from hpc_dl.cli.output import emit, show, table
 
 File = Annotated[
@@ -164,6 +165,15 @@ def verify(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
     lines += [f"{name}: {count} infinite values" for name, count in report["infinite"].items()]
     if report["unprotected"]:
         lines.append(f"without checksums, so that a flipped bit goes unnoticed: {', '.join(report['unprotected'])}")
+    lines += [
+        f"{name}: {count} chunks were never written, and read as fill values"
+        for name, count in report["never_written"].items()
+    ]
+    if report["unchecked_structure"]:
+        lines.append(
+            "the structure of the file has no checksums (libver='latest' of h5py writes them), so that a flipped bit in "
+            "a shape, a type or the place of a chunk may go unnoticed"
+        )
     show("\n".join(lines))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpc_dl.cli.arguments import AsJson, RunName, RunsDir
+from hpc_dl.cli.arguments import AsJson, RunName, RunsDir, Yes
 from hpc_dl.cli.completion import complete_splits
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def evaluate(
         str,
         typer.Option("--split", metavar="SPLIT", help="train, val or test.", autocompletion=complete_splits),
     ] = "test",
+    yes: Yes = False,
     runs: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -37,7 +38,7 @@ def evaluate(
 
     trained = _trained_run(name, runs)
     trained.check_split(split)
-    model = _load(trained)
+    model = _load(trained, yes)
     from hpc_dl.inference import evaluation
 
     result = evaluation.evaluate(model, split)
@@ -65,6 +66,7 @@ def predict(
         str | None, typer.Option("--inputs", metavar="NAME", help="Dataset of the inputs; by default as in training.")
     ] = None,
     force: Force = False,
+    yes: Yes = False,
     runs: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -85,7 +87,7 @@ def predict(
     path = file_of(file, data_folder())
     open_file(path).close()
     check_output(out, force=force, source=path)
-    model = _load(trained)
+    model = _load(trained, yes)
     from hpc_dl.inference import prediction
 
     result = prediction.predict(model, path, out, inputs=inputs, force=force)
@@ -100,6 +102,7 @@ def export(
     name: RunName,
     out: Annotated[Path, typer.Option("--out", metavar="FILE.onnx", help="ONNX file to write.")],
     force: Force = False,
+    yes: Yes = False,
     runs: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -116,7 +119,7 @@ def export(
 
     trained = _trained_run(name, runs)
     check_output(out, force=force)
-    model = _load(trained)
+    model = _load(trained, yes)
     from hpc_dl.inference import onnx_export
 
     result = onnx_export.export(model, out, force=force)
@@ -136,10 +139,15 @@ def _trained_run(name: str, runs: Path | None) -> TrainedRun:
     return TrainedRun.open(select_run(name, runs))
 
 
-def _load(trained: TrainedRun) -> TrainedModel:
+def _load(trained: TrainedRun, yes: bool) -> TrainedModel:
     """Load a run's best model; Lightning's console messages are turned off."""
     from hpc_dl.cli.output import LOADING, say
+    from hpc_dl.config import yaml
+    from hpc_dl.runs.trust import check_trusted, names_code
 
+    config = yaml.load(trained.run.config)
+    if names_code(config.get("model") if isinstance(config, dict) else None):
+        check_trusted(trained.run, "its model is Python code that its config.yaml names", yes=yes)
     say(LOADING)
     from hpc_dl.inference.trained_model import TrainedModel
     from hpc_dl.training.console import quiet

@@ -33,14 +33,14 @@ def results(
         hpc-dl results
         hpc-dl results --sort val/loss
     """
-    from hpc_dl.atomic_files import read_json
     from hpc_dl.cli.output import emit, result_table, say
     from hpc_dl.cli.run_selection import select_runs
     from hpc_dl.cluster.status import statuses
+    from hpc_dl.runs.run_files import read_result
 
     selected = select_runs(names, runs)
     outcomes = [
-        {"metrics": {}, **facts, **(read_json(run.result) or {} if facts["state"] == "finished" else {})}
+        {"metrics": {}, **facts, **(read_result(run) if facts["state"] == "finished" else {})}
         for run, facts in zip(selected, statuses(selected), strict=True)
     ]
     rows: list[Row] = [{"run": o["run"], "state": o["state"]} for o in outcomes]

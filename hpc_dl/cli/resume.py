@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hpc_dl.cli.arguments import AsJson, Overrides, RunName, RunsDir, Site
+from hpc_dl.cli.arguments import AsJson, Overrides, RunName, RunsDir, Site, Yes
 from hpc_dl.cli.submit import report_submission
 from hpc_dl.cli.train import train_in_foreground
 
@@ -22,6 +22,7 @@ def resume(
     update_code: Annotated[
         bool, typer.Option("--update-code", help="Use the current code instead of the run's own copy.")
     ] = False,
+    yes: Yes = False,
     runs: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -40,7 +41,6 @@ def resume(
     Exit status:
         as for `hpc-dl train` and `hpc-dl submit`
     """
-    from hpc_dl.atomic_files import read_json
     from hpc_dl.cli.output import LOADING, say
     from hpc_dl.cli.run_selection import select_run
     from hpc_dl.cluster import site as sites
@@ -49,12 +49,15 @@ def resume(
     from hpc_dl.compatibility.checks import check_versions
     from hpc_dl.errors import RunError
     from hpc_dl.inference.trained_run import run_data
+    from hpc_dl.runs.run_files import read_job
     from hpc_dl.runs.state import write_state
+    from hpc_dl.runs.trust import check_trusted
 
     check_versions()
     run = select_run(name, runs)
     facts = check_resumable(run)
-    launcher = (read_json(run.job) or {}).get("launcher", "train")
+    check_trusted(run, "resuming it runs its code and loads all objects in its checkpoint", yes=yes)
+    launcher = read_job(run).get("launcher", "train")
     foreground = here or in_batch_script(os.environ) or (launcher == "train" and site is None)
     if launcher == "sbatch" and not foreground and site is None and "HPC_DL_SITE" not in os.environ:
         raise RunError.at(

@@ -21,7 +21,7 @@ def select_run(name: str, runs: Path | None) -> RunFolder:
         RunError: no run matches, or several do.
     """
     from hpc_dl.cluster.folders import runs_folder
-    from hpc_dl.runs.folder import find
+    from hpc_dl.runs.search import find
 
     return find(name, runs_folder(runs))
 
@@ -38,7 +38,7 @@ def select_runs(names: list[str] | None, runs: Path | None) -> list[RunFolder]:
     """
     from hpc_dl.cli.output import say
     from hpc_dl.cluster.folders import runs_folder
-    from hpc_dl.runs.folder import all_runs
+    from hpc_dl.runs.search import all_runs
 
     if names:
         return [select_run(name, runs) for name in names]

@@ -105,11 +105,11 @@ def report_submission(
 
 def _follow_until_end(run: RunFolder, as_json: bool, from_now: bool) -> None:
     """Print the run's states and the log of rank 0 until it ends; exit with the run's status."""
-    from hpc_dl.atomic_files import read_json
     from hpc_dl.cli.output import ENDINGS, emit, result_table, say, show
     from hpc_dl.cluster.folders import cli_name
     from hpc_dl.cluster.follow import follow_run
     from hpc_dl.errors import Stopped
+    from hpc_dl.runs.run_files import read_result
 
     last: dict[str, Any] = {}
     try:
@@ -123,7 +123,7 @@ def _follow_until_end(run: RunFolder, as_json: bool, from_now: bool) -> None:
         follow, stop = f"hpc-dl logs {cli_name(run)} --follow", f"hpc-dl cancel {cli_name(run)}"
         say(f"\nThe run continues. Follow it with `{follow}`, stop it with `{stop}`.")
         raise typer.Exit(130) from None
-    outcome = {"metrics": {}, **last, **(read_json(run.result) or {} if last["state"] == "finished" else {})}
+    outcome = {"metrics": {}, **last, **(read_result(run) if last["state"] == "finished" else {})}
     if as_json:
         emit(outcome)
     elif last["state"] == "finished":

@@ -63,13 +63,13 @@ def train_in_foreground(run: RunFolder, experiment: Experiment, as_json: bool, i
         as_json: whether stdout gets one JSON document.
         in_process: whether this process has imported the run's own code and may train it.
     """
-    from hpc_dl.atomic_files import read_json
     from hpc_dl.cli.output import ENDINGS, emit, result_table, say, show
     from hpc_dl.cluster.allocation import in_batch_script
     from hpc_dl.cluster.folders import cli_name
     from hpc_dl.cluster.launch import launch
     from hpc_dl.cluster.status import status
     from hpc_dl.errors import Stopped
+    from hpc_dl.runs.run_files import read_result
     from hpc_dl.runs.state import read_state
 
     say(f"Run folder: {run.path}")
@@ -77,7 +77,7 @@ def train_in_foreground(run: RunFolder, experiment: Experiment, as_json: bool, i
     exit_status = (
         0 if read_state(run)["state"] == "finished" else launch(run, experiment, foreground=True, in_process=in_process)
     )
-    outcome = read_json(run.result) or status(run)
+    outcome = read_result(run) or status(run)
     if exit_status == Stopped.exit_status:
         # The status may still be "running", because the Slurm job of the run is this one.
         outcome |= {"state": "stopped", "reason": read_state(run).get("reason", "on request")}

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hpc_dl.atomic_files import read_json, write_text
+from hpc_dl.atomic_files import write_text
 from hpc_dl.cluster import requeue
 from hpc_dl.cluster.prepare import check, take_code, user_module
 from hpc_dl.cluster.site import SiteProfile
@@ -20,6 +20,7 @@ from hpc_dl.errors import ClusterError, ConfigError, Fault, RunError
 from hpc_dl.runs import attempts, checkpoints
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.provenance import commits, redact
+from hpc_dl.runs.run_files import read_provenance
 from hpc_dl.runs.state import read_state, write_state
 from hpc_dl.tracking.journal import read_journal
 
@@ -130,7 +131,7 @@ def prepare_again(
     if checkpoints.listed(run.checkpoints, "step"):  # the initial weights are not needed, and may be deleted
         checked = replace(experiment, model=experiment.model.model_copy(update={"init_from": None}))
     _, data, _ = check(checked, data_dir=None, say=say)
-    original_checksum = (read_json(run.provenance) or {}).get("data", {}).get("checksum")
+    original_checksum = (read_provenance(run).get("data") or {}).get("checksum")
     if original_checksum is not None and original_checksum != data.checksum:
         raise RunError.at(
             data.file,

@@ -33,6 +33,7 @@ from hpc_dl.data.preprocessing.scaling import Scaling
 from hpc_dl.data.spec import DataSpec, TaskName
 from hpc_dl.data.split_config import Splits
 from hpc_dl.errors import ConfigError
+from hpc_dl.regular_files import user_path
 from hpc_dl.schema import parse
 
 
@@ -277,7 +278,7 @@ class HDF5DataModule(pl.LightningDataModule):
     def _opened(self) -> DataFile:
         assert self.config.file is not None
         if self._data is None:
-            self._data = open_data(Path(self.config.file).expanduser().absolute(), self.config)
+            self._data = open_data(user_path(self.config.file, "data.file").absolute(), self.config)
         return self._data
 
     def _loader(self, split: str, *, shuffle: bool) -> Loader:

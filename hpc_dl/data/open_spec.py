@@ -15,6 +15,9 @@ from hpc_dl.data.files.value_checks import sample_ranges
 from hpc_dl.data.preprocessed_spec import spec_after_preprocessing
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import IGNORED, DataSpec
+from hpc_dl.data.storage.dependencies import files_behind
+from hpc_dl.data.storage.file_version import WatchedFiles
+from hpc_dl.regular_files import user_path
 
 
 def open_spec(config: DataConfig, data_dir: str | Path | None = None) -> DataSpec:
@@ -43,7 +46,20 @@ def data_path(config: DataConfig, data_dir: str | Path | None = None) -> Path:
     if config.source is not None:
         return sources.ensure(config.source, data_dir).absolute()
     assert config.file is not None  # DataConfig requires either a source or a file
-    return Path(config.file).expanduser().absolute()
+    return user_path(config.file, "data.file").absolute()
+
+
+def watched_files(config: DataConfig) -> WatchedFiles:
+    """Return the section's files as they are now, to notice that they change.
+
+    Raises:
+        DataError: the source is unknown or cannot be made.
+    """
+    path = data_path(config)
+    try:
+        return WatchedFiles(files_behind(path))
+    except (OSError, RuntimeError, LookupError, ValueError):  # whoever opens it next reports this better
+        return WatchedFiles([path])
 
 
 def class_counts(config: DataConfig) -> tuple[int, ...]:

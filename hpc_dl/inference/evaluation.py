@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytorch_lightning as pl
@@ -65,7 +66,8 @@ def evaluate(trained: TrainedModel, split: str) -> dict[str, Any]:
     has_confusion = trained.data.task in ("classification", *PER_POSITION) and len(classes) <= _MOST_CLASSES
     if has_confusion and isinstance(model, Supervised):
         evaluation |= {"classes": classes, "confusion": _confusion(model, batches)}
-    write_json(trained.run.path / f"evaluation-{split}.json", evaluation)
+    with suppress(PermissionError):  # someone else's run: the figures are the answer, the file only a copy
+        write_json(trained.run.path / f"evaluation-{split}.json", evaluation)
     return evaluation
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -51,19 +53,22 @@ class TrainedModel:
         """
         run, best, data = trained.run, trained.checkpoint, trained.data
         experiment = Experiment.from_dict(yaml.load(run.config))
-        # The file is trusted, since it comes from the run's own folder. A user's module may keep
-        # more than plain values in it, which `weights_only=True` would refuse.
-        content = torch.load(best.path, weights_only=False, mmap=True, map_location="cpu")
-        if classes := content.get(_DATA_MODULE_KEY, {}).get("classes"):  # the labels that the model learned
+        content = _weights(best.path)
+        data_state = content.get(_DATA_MODULE_KEY)
+        if isinstance(data_state, dict) and (classes := data_state.get("classes")):  # the labels that it learned
             section = experiment.data.model_copy(update={"classes": classes})
             experiment = replace(experiment, data=section)
             data = open_spec(experiment.data)
         unfrozen = replace(experiment, model=experiment.model.model_copy(update={"freeze": []}))
         model = build_model(unfrozen, data).eval()
-        model.load_state_dict(content["state_dict"])
         batches = HDF5DataModule.from_config(experiment.data, data, seed=experiment.seed)
-        if _DATA_MODULE_KEY in content:
-            batches.load_state_dict(content[_DATA_MODULE_KEY])
+        try:
+            model.load_state_dict(content["state_dict"])
+            if _DATA_MODULE_KEY in content:
+                batches.load_state_dict(content[_DATA_MODULE_KEY])
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            problem = " ".join(str(error).split())
+            raise RunError.at(best.path, f"does not fit the model of {run.config}: {problem}") from None
         return cls(run, experiment, data, model, batches, best)
 
     def network(self) -> Supervised:
@@ -76,6 +81,25 @@ class TrainedModel:
         if not isinstance(self.model, Supervised) or self.data.task == "sequence_to_sequence":
             raise RunError.at(self.run.name, f"{type(self.model).__name__} cannot compute outputs from inputs alone")
         return self.model
+
+
+def _weights(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of weights and plain values; any other object in it is refused.
+
+    Loading arbitrary objects would run the code that they name.
+    """
+    try:
+        content = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
+    except Exception as error:  # which one depends on where the file is wrong
+        problem = str(error).partition("\n")[0]
+        raise RunError.at(
+            path,
+            f"cannot be read as weights: {problem}",
+            remedy="only checkpoints of tensors and plain values are loaded, because others can run code",
+        ) from None
+    if not isinstance(content, dict):
+        raise RunError.at(path, "is not a checkpoint", value=type(content).__name__)
+    return content
 
 
 def default_device() -> torch.device:

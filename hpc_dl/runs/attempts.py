@@ -8,7 +8,10 @@ import time
 from itertools import takewhile
 from typing import Any
 
+from hpc_dl.regular_files import read_bytes
 from hpc_dl.runs.folder import RunFolder
+
+_MOST_BYTES = 256 << 20
 
 
 def record(run: RunFolder, event: str, /, **facts: Any) -> None:
@@ -32,18 +35,22 @@ def record(run: RunFolder, event: str, /, **facts: Any) -> None:
 
 
 def history(run: RunFolder) -> list[dict[str, Any]]:
-    """Return all events, oldest first, without incomplete and damaged lines."""
+    """Return all events, oldest first, without incomplete and damaged lines.
+
+    Raises:
+        DamagedFile: it is no file.
+    """
     try:
-        content = run.attempts.read_bytes()
+        content = read_bytes(run.attempts, _MOST_BYTES)
     except FileNotFoundError:
         return []
     events = []
     for line in content.split(b"\n"):
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(event, dict) and "event" in event:
+        if isinstance(event, dict) and "event" in event and isinstance(event.get("seconds", 0), int | float):
             events.append(event)
     return events
 

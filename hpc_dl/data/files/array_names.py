@@ -20,8 +20,8 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 
-_INPUT_NAMES = ("inputs", "x", "images", "image", "data", "features")
-_TARGET_NAMES = ("targets", "y", "labels", "label", "target")
+INPUT_NAMES = ("inputs", "x", "images", "image", "data", "features")
+TARGET_NAMES = ("targets", "y", "labels", "label", "target")
 
 
 def pair_up(
@@ -55,8 +55,8 @@ def pair_up(
         by_base.setdefault(base.lower(), {})[split] = full_names[name]
     by_split = []
     for name, usual, option, other, usual_others in (
-        (requested[0], _INPUT_NAMES, "inputs", requested[1], _TARGET_NAMES),
-        (requested[1], _TARGET_NAMES, "targets", requested[0], _INPUT_NAMES),
+        (requested[0], INPUT_NAMES, "inputs", requested[1], TARGET_NAMES),
+        (requested[1], TARGET_NAMES, "targets", requested[0], INPUT_NAMES),
     ):
         base = name.lower() or next((candidate for candidate in usual if candidate in by_base), "")
         if base not in by_base:

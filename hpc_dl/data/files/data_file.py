@@ -25,10 +25,14 @@ from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import IGNORED, TASKS, WITH_CLASSES, WITHOUT_TARGETS, DataSpec
 from hpc_dl.data.storage.checksum import combined_checksum, file_checksum
 from hpc_dl.data.storage.dependencies import files_behind
-from hpc_dl.data.storage.hdf5 import attribute, find_dataset, open_file, where
+from hpc_dl.data.storage.hdf5 import attribute, find_dataset, open_file, reports_damage, where
 from hpc_dl.errors import ConfigError, DataError, Fault
 
 _SAMPLES_FOR_NOTE = 10_000
+
+_OWN_ATTRIBUTES = {"format", "format_version", "source", "task", "license", "description", "url", "provenance", "shared",
+                   "sha256"}  # fmt: skip
+_MANY_OWN_ATTRIBUTES = 6  # by chance, no other program writes so many of these
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +71,7 @@ class DataFile:
         )
 
 
+@reports_damage
 def open_data(path: str | Path, config: DataConfig) -> DataFile:
     """Check a file against the ``data`` section; headers and targets are read, inputs are not.
 
@@ -134,7 +139,15 @@ def is_own_format(file: h5py.File) -> bool:
         DataError: it did, but in a version of the format that this release does not know.
     """
     if attribute(file, "format") != FORMAT:
-        return False
+        if len(_OWN_ATTRIBUTES & set(file.attrs)) < _MANY_OWN_ATTRIBUTES:
+            return False
+        raise DataError.at(
+            file.filename,
+            "has the attributes of a file of hpc_dl, but not its `format`: it is damaged",
+            value=attribute(file, "format"),
+            allowed=FORMAT,
+            remedy="copy the file again, or create it again with `hpc-dl data make` or `hpc-dl data pack`",
+        )
     version = attribute(file, "format_version")
     if version != FORMAT_VERSION:
         raise DataError.at(

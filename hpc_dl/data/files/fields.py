@@ -17,7 +17,7 @@ from hpc_dl.data.files.labels import LabelRows
 from hpc_dl.data.files.splits import Split, offsets_of
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec, FieldSpec, Window
-from hpc_dl.data.storage.hdf5 import find_dataset, open_file
+from hpc_dl.data.storage.hdf5 import find_dataset, open_file, reports_damage
 from hpc_dl.data.storage.loaded import LoadedRows
 from hpc_dl.data.storage.rows import RowReader, open_rows
 
@@ -51,6 +51,7 @@ class Field(Protocol):
         """Return the first row of each sample; ascending if the numbers are."""
 
 
+@reports_damage
 def open_fields(spec: DataSpec, split: Split, threads: int, seed: int) -> list[Field]:
     """Open the fields of a sample: all inputs, then all targets.
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from hpc_dl.data.spec import TaskName
 from hpc_dl.errors import DataError, nearest
+from hpc_dl.regular_files import user_path
 
 if TYPE_CHECKING:
     from hpc_dl.data.files.format import Datasets, Samples
@@ -134,7 +135,7 @@ def load(name: str, where: str = "data.source") -> Source:
 
 def default_data_dir() -> Path:
     """Return the folder of the made files: ``$HPC_DL_DATA``, else ``./data``."""
-    return Path(os.environ.get("HPC_DL_DATA") or "data").expanduser()
+    return user_path(os.environ.get("HPC_DL_DATA") or "data", "$HPC_DL_DATA")
 
 
 def path_of(name: str, data_dir: str | Path | None = None) -> Path:

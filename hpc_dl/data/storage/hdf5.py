@@ -2,18 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import os
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import h5py
 
 from hpc_dl.data.storage.dependencies import item_at, linked_datasets, target_of
 from hpc_dl.data.storage.links import check_links
-from hpc_dl.errors import DataError, nearest
+from hpc_dl.errors import DataError, HpcDlError, nearest
 from hpc_dl.formatting import shortened
 
 _MAX_LISTED = 12
+_DAMAGED_REMEDY = "copy the file again, or create it again; `hpc-dl data verify` checks all of it"
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def reports_damage(read: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Turn errors of the HDF5 library inside a function into one line about the file.
+
+    Which exception h5py raises depends on which byte is damaged, and where it is met.
+
+    Args:
+        read: a function whose first argument is the path of a file, or has it as ``file``.
+    """
+
+    @functools.wraps(read)
+    def guarded(*arguments: _P.args, **options: _P.kwargs) -> _R:
+        try:
+            return read(*arguments, **options)
+        except HpcDlError:
+            raise
+        except Exception as error:
+            if not is_from_h5py(error):
+                raise
+            path = getattr(arguments[0], "file", arguments[0])
+            raise DataError.at(path, f"is damaged: {_reason(error)}", remedy=_DAMAGED_REMEDY) from error
+
+    return guarded
+
+
+def is_from_h5py(error: BaseException) -> bool:
+    """Whether the HDF5 library or h5py raised an error, as opposed to our own code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and (frames[-1].filename.endswith(".pyx") or f"{os.sep}h5py{os.sep}" in frames[-1].filename)
 
 
 def open_file(path: str | Path, *, chunk_cache_bytes: int | None = None, option: str = "") -> h5py.File:
@@ -201,6 +237,6 @@ def _decoded(value: Any) -> Any:
     return value
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: BaseException) -> str:
     """Return HDF5's reason without h5py's preamble: ``truncated file: eof = 100, …``."""
     return str(error).partition("(")[2].removesuffix(")") or str(error)

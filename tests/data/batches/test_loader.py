@@ -206,7 +206,7 @@ def test_replaced_file_is_still_read_but_changed_file_is_reported(tmp_path: Path
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size // 2)
     for field in changed._reader._opened():
-        field.rows._file._checked_at = 0.0  # as if a second had passed
+        field.rows._file._version._checked_at = 0.0  # as if a second had passed
     with pytest.raises(DataError, match="was changed while it was being read"):
         labels(changed)
 
