@@ -74,8 +74,17 @@ def load(path: Path) -> Any:
     Raises:
         ConfigError: the file is missing, unreadable, or not valid YAML.
     """
+    return loads(text_of(path), str(path))
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a YAML file of a size that can be one.
+
+    Raises:
+        ConfigError: the file is missing, unreadable, not UTF-8, or too large.
+    """
     try:
-        text = read_bytes(path, _MOST_CHARACTERS).decode("utf-8")
+        return read_bytes(path, _MOST_CHARACTERS).decode("utf-8")
     except DamagedFile as error:
         if path.is_dir():
             raise ConfigError.at(path, "is a folder", remedy="specify the YAML file in it") from None
@@ -86,7 +95,6 @@ def load(path: Path) -> Any:
         raise ConfigError.at(path, "is not a text file in UTF-8", remedy="specify a YAML file") from None
     except OSError as error:
         raise ConfigError.at(path, f"cannot be read: {error.strerror}") from None
-    return loads(text, str(path))
 
 
 def _check_size(root: Node | None, where: str) -> None:

@@ -46,10 +46,10 @@ def settings_of(run: RunFolder) -> dict[str, Any]:
     ``model`` is the architecture, or the name of the user's class.
     """
     try:
-        text = run.config.read_text(encoding="utf-8")
+        text = yaml.text_of(run.config)
         # Section by section: most sections of two runs are the same, and parsing takes long.
         sections = [_parsed(section) for section in re.split(r"(?m)^(?=[\w\"'])", text) if section.strip()]
-    except (ConfigError, OSError, ValueError):
+    except ConfigError:
         return {}
     raw: dict[str, Any] = {}
     for section in sections:

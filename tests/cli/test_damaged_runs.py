@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -117,7 +116,6 @@ def test_any_damage_leaves_the_other_runs_visible(hpc_dl: HpcDl, seed: int) -> N
         files = [path for path in run.path.rglob("*") if path.is_file()]
         for path in chance.sample(files, chance.choice([1, 1, 2, len(files)])):
             chance.choice(DAMAGES)(path, chance)
-    started = time.monotonic()
     for command in (["status"], ["results"], ["status", "--json"], ["results", "--json"]):
         answer = hpc_dl(*command)
         assert answer.status == 0, answer.err
@@ -134,7 +132,6 @@ def test_any_damage_leaves_the_other_runs_visible(hpc_dl: HpcDl, seed: int) -> N
             assert "Traceback" not in answer.err
             if answer.status:
                 assert answer.err.count("\n") == 1, answer.err
-    assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize(
