@@ -18,6 +18,8 @@ from hpc_dl.errors import printable
 LOADING = "Loading PyTorch and Lightning …"
 """Message before imports that take seconds."""
 
+_GAP = 2  # between two columns of a table
+
 #: How a sentence describes the end of a run, by the run's state.
 ENDINGS = {"cancelled": "was cancelled", "lost": "was lost", "failed": "failed", "stopped": "stopped"}
 
@@ -76,7 +78,7 @@ def table(columns: list[str], rows: list[list[Any]], title: str = "", *, unbroke
 
 def fits(columns: list[str], rows: list[list[Any]]) -> bool:
     """Whether a table fits the width of the terminal without breaking a cell."""
-    return sum(_natural_widths(columns, rows)) <= _width()
+    return sum(_natural_widths(columns, rows)) - _GAP <= _width()
 
 
 def _width() -> float:
@@ -86,7 +88,7 @@ def _width() -> float:
 
 
 def _natural_widths(columns: list[str], rows: list[list[Any]]) -> list[int]:
-    return [max(cell_len(_cell(row[i]).plain) for row in [columns, *rows]) + 2 for i in range(len(columns))]
+    return [max(cell_len(_cell(row[i]).plain) for row in [columns, *rows]) + _GAP for i in range(len(columns))]
 
 
 def _blocks(columns: list[str], rows: list[list[Any]]) -> list[list[int]]:
@@ -94,7 +96,7 @@ def _blocks(columns: list[str], rows: list[list[Any]]) -> list[list[int]]:
     first, *others = _natural_widths(columns, rows)
     blocks, used = [[0]], first
     for number, width in enumerate(others, start=1):
-        if used + width > _width() and len(blocks[-1]) > 1:
+        if used + width - _GAP > _width() and len(blocks[-1]) > 1:
             blocks.append([0])
             used = first
         blocks[-1].append(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,7 +41,7 @@ def add_settings(rows: Sequence[Row], runs: Sequence[RunFolder]) -> tuple[list[s
 
 
 def sort_order(rows: Sequence[Row], column: str | None) -> list[int]:
-    """Return the numbers of the rows in the order of a column; rows without a value come last.
+    """Return the row numbers in the order of a column: numbers, texts, then rows without a value.
 
     Args:
         rows: the rows.
@@ -59,14 +60,17 @@ def sort_order(rows: Sequence[Row], column: str | None) -> list[int]:
         raise HpcDlError.at(
             "--sort", "no such column", value=column, allowed=", ".join(known), remedy=nearest(column, known)
         )
-    values = [row.get(column) for row in rows]
-    present = [number for number, value in enumerate(values) if value is not None]
-    numeric = all(isinstance(values[number], int | float) for number in present)
-    present.sort(
-        key=lambda number: values[number] if numeric else str(values[number]),  # type: ignore[arg-type, return-value]
-        reverse=numeric and "/" in column and direction_of_name(column) == "max",
-    )
-    return present + [number for number, value in enumerate(values) if value is None]
+    best_last = "/" in column and direction_of_name(column) == "max"
+    numbers: dict[int, float] = {}
+    texts: dict[int, str] = {}
+    for position, row in enumerate(rows):
+        value = row.get(column)
+        if isinstance(value, int | float) and not math.isnan(value):
+            numbers[position] = -value if best_last else value
+        elif value is not None and value == value:  # not NaN
+            texts[position] = str(value)
+    order = [*sorted(numbers, key=numbers.__getitem__), *sorted(texts, key=texts.__getitem__)]
+    return order + [position for position in range(len(rows)) if position not in {*numbers, *texts}]
 
 
 def print_runs(columns: list[str], rows: Sequence[Row], remarks: str = "", hidden: Sequence[str] = ()) -> None:

@@ -30,7 +30,7 @@ def status(names: OptionalRunNames = None, runs: RunsDir = None, sort: Sort = No
     if as_json:
         emit([facts_of_runs[number] for number in order])
         return
-    columns = ["run", "state", "job", "progress", *settings]
+    columns = ["run", "state", *settings, "job", "progress"]
     print_runs(columns, [rows[number] for number in order], remarks="reason", hidden=further)
 
 

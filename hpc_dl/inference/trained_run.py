@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,8 +63,10 @@ def run_data(run: RunFolder) -> DataConfig:
 
     Raises:
         RunError: the file was moved or deleted since the run started.
+        ConfigError: the run's configuration is damaged, or of another version.
     """
-    config = parse(DataConfig, yaml.load(run.config).get("data"), "data")
+    raw = yaml.load(run.config)
+    config = parse(DataConfig, raw.get("data") if isinstance(raw, Mapping) else raw, "data")
     if config.file is not None and not Path(config.file).exists():
         raise RunError.at(
             config.file,

@@ -53,10 +53,12 @@ def settings_of(run: RunFolder) -> dict[str, Any]:
         return {}
     raw: dict[str, Any] = {}
     for section in sections:
-        if not isinstance(section, Mapping):
+        if not isinstance(section, Mapping) or raw.keys() & section.keys():
             return {}
         raw |= section
     flat = dict(_flattened(raw))
+    if "seed" not in flat:  # every complete configuration has one
+        return {}
     model = flat.pop("model.name", None) or str(flat.pop("model.class", "")).rpartition(".")[2]
     if model:
         flat = {"model": model, **flat}

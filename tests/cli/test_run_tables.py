@@ -1,0 +1,101 @@
+"""``hpc-dl status`` and ``hpc-dl results`` of several runs: columns, order, width."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpc_dl.atomic_files import write_json
+from hpc_dl.cli.run_table import sort_order
+from hpc_dl.config import yaml
+from hpc_dl.errors import HpcDlError
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.state import write_state
+from tests.cli.conftest import HpcDl
+
+NAME = "a-long-name-of-an-experiment"
+
+
+def finished(lr: float, accuracy: float, **metrics: float) -> RunFolder:
+    run = RunFolder.create(Path("runs"), NAME)
+    run.config.write_text(yaml.dumps({"name": NAME, "seed": 0, "optimizer": {"name": "sgd", "lr": lr}}))
+    measured = {"val/accuracy": accuracy, "test/accuracy": accuracy - 0.1, "train/loss": 0.3, **metrics}
+    write_json(run.result, {"run": run.name, "metrics": measured})
+    write_state(run, "finished", step=100)
+    return run
+
+
+@pytest.fixture
+def runs(hpc_dl: HpcDl) -> list[RunFolder]:
+    """Three runs that differ in one setting."""
+    return [finished(0.1, 0.7), finished(0.01, 0.9), finished(1.0, 0.2)]
+
+
+def first_column(text: str) -> list[str]:
+    return [line.split()[0] for line in text.splitlines()[1:]]
+
+
+def test_table_shows_what_differs_and_validation_only(hpc_dl: HpcDl, runs: list[RunFolder]) -> None:
+    header, first, *_ = hpc_dl("results").out.splitlines()
+    assert header.split() == ["run", "state", "optimizer.lr", "val/accuracy"]
+    assert first.split() == [runs[0].name, "finished", "0.1", "0.7"]
+    header = hpc_dl("results", "--test").out.splitlines()[0]
+    assert header.split() == ["run", "state", "optimizer.lr", "val/accuracy", "test/accuracy"]
+    assert "optimizer.lr" in hpc_dl("status").out.splitlines()[0]
+    assert "test" in hpc_dl("results", runs[0].name).out, "a single run shows all splits"
+
+
+def test_rows_are_sorted_by_setting_and_by_metric(hpc_dl: HpcDl, runs: list[RunFolder]) -> None:
+    one, two, three = (run.name for run in runs)
+    assert first_column(hpc_dl("results", "--sort", "optimizer.lr").out) == [two, one, three]
+    assert first_column(hpc_dl("results", "--sort", "val/accuracy").out) == [two, one, three]
+    assert first_column(hpc_dl("status", "--sort", "optimizer.lr").out) == [two, one, three]
+    listed = hpc_dl("results", "--sort", "optimizer.lr", "--json").json
+    assert [row["run"] for row in listed] == [two, one, three]
+    answer = hpc_dl("results", "--sort", "optimizer.l")
+    assert answer.status == 2 and "Did you mean 'optimizer.lr'?" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("rows", "column", "order"),
+    [
+        ([{"val/loss": 2.0}, {}, {"val/loss": 1.0}], "val/loss", [2, 0, 1]),
+        ([{"val/f1": 0.1}, {"val/f1": 0.2}, {"val/f1": None}], "val/f1", [1, 0, 2]),
+        ([{"a": "x"}, {"a": 3}, {"a": [1]}], "a", [1, 2, 0]),
+        ([{"val/loss": math.nan}, {"val/loss": 1.0}], "val/loss", [1, 0]),
+        ([{"val/f1": math.nan}, {"val/f1": 1.0}, {"val/f1": "inf"}], "val/f1", [1, 2, 0]),
+        ([{"run": "b"}, {"run": "a"}], None, [0, 1]),
+        ([], "nothing", []),
+    ],
+)
+def test_sort_order(rows: list[dict[str, Any]], column: str | None, order: list[int]) -> None:
+    assert sort_order(rows, column) == order
+    if rows:
+        with pytest.raises(HpcDlError, match="no such column"):
+            sort_order(rows, "nosuch")
+
+
+@pytest.mark.parametrize("columns", [70, 80, 120])
+def test_names_are_never_broken(
+    hpc_dl: HpcDl, runs: list[RunFolder], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    reason = "ValueError: " + "a long reason that does not fit into a column " * 4 + "."
+    write_state(runs[1], "failed", reason=reason, rank=1)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for command in ("status", "results"):
+        text = hpc_dl(command).out
+        assert all(run.name in text for run in runs)
+        table = [line for line in text.splitlines() if not line.startswith(f"{runs[1].name}: ")]
+        assert max(map(len, table)) <= columns
+    assert f"\n{runs[1].name}: rank 1: {reason}\n" in hpc_dl("status").out
+
+
+def test_runs_of_different_experiments_have_a_limited_number_of_columns(hpc_dl: HpcDl, runs: list[RunFolder]) -> None:
+    other = {"name": "other", "seed": 1, "optimizer": {"name": "adam", "lr": 5}}
+    sections = {f"section{number}": {"key": number} for number in range(9)}
+    runs[0].config.write_text(yaml.dumps({**other, **sections}))
+    runs[1].config.write_text(yaml.dumps({**other, **{name: {"key": -1} for name in sections}}))
+    text = hpc_dl("status", runs[0].name, runs[1].name).out
+    assert "section5.key" in text.splitlines()[0] and "section6.key" not in text.splitlines()[0]
+    assert "3 more settings differ: section6.key, section7.key, section8.key" in text
