@@ -94,12 +94,6 @@ def index_case(message: list[str], **named: object) -> Bad:
     return bad
 
 
-def matlab(path: Path) -> None:
-    with h5py.File(path, "w", userblock_size=512) as file:
-        for name, values in {"inputs": np.zeros((4, 20)), "targets": Y[None] + 1.0}.items():
-            file.create_dataset(name, data=values).attrs["MATLAB_class"] = np.bytes_("double")
-
-
 BAD: dict[str, Bad] = {
     "missing": Bad(lambda path: None, ["F: does not exist", "Check `data.file`", "hpc-dl data make"]),
     "folder": Bad(Path.mkdir, ["F: is a folder, not an HDF5 file", "Specify the path of a file in it"]),
@@ -129,24 +123,6 @@ BAD: dict[str, Bad] = {
         datasets(inputs=h5py.ExternalLink("gone.h5", "/x"), targets=Y),
         ["F:/inputs: is behind a link whose target cannot be opened, gone.h5:/x", "Correct `data.inputs`"],
         FRACTIONS,
-    ),
-    "MATLAB": Bad(
-        matlab,
-        [
-            "F:/inputs: was written by MATLAB",
-            "got (4, 20); allowed: (20, 4)",
-            "`hpc-dl data pack bad.h5 bad-packed.h5 --inputs",
-        ],
-        FRACTIONS,
-    ),
-    "reversed axes": Bad(
-        datasets(inputs=np.zeros((12, 20)), targets=Y),
-        ["F:/targets: has 20 targets for 12 inputs", "The axes of the inputs look reversed"],
-        FRACTIONS,
-    ),
-    "splits in names": Bad(
-        datasets(X_train=X, y_train=Y, X_test=X, y_test=Y),
-        ["F:/train: does not exist", "/X_train, /y_test", "`hpc-dl data pack bad.h5 bad-packed.h5`"],
     ),
     "lengths": Bad(
         own(lambda f: replaced(f, "val/targets", Y[:5])),
