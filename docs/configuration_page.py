@@ -13,7 +13,8 @@ from hpc_dl.cli.models import describe, parameters_of
 from hpc_dl.config.checkpoint import CheckpointConfig
 from hpc_dl.config.resources import Resources
 from hpc_dl.config.trainer import EarlyStopping, TrainerConfig
-from hpc_dl.data.config import Augmentation, DataConfig, SplitFractions, SplitGroups, SplitIndices, Splits, Windows
+from hpc_dl.data.config import Augmentation, DataConfig, Windows
+from hpc_dl.data.split_config import SplitFractions, SplitGroups, SplitIndices, SplitNodes, Splits
 from hpc_dl.learning.losses import LossConfig
 from hpc_dl.learning.metrics import METRICS
 from hpc_dl.learning.optimizers import OPTIMIZERS
@@ -54,6 +55,7 @@ def page() -> str:
     parts += _section("data.splits.fractions", SplitFractions)
     parts += _section("data.splits.indices", SplitIndices)
     parts += _section("data.splits.groups", SplitGroups)
+    parts += _section("data.splits.nodes", SplitNodes)
     parts += _section("data.windows", Windows)
     parts += _section("data.augmentation", Augmentation)
     parts.append(

@@ -13,11 +13,11 @@ from hpc_dl.data.files.class_numbering import text_labels_error
 from hpc_dl.data.files.header_checks import (
     check_lengths,
     check_nodes,
-    check_not_matlab,
     check_numbers,
     check_offsets,
     check_steps,
 )
+from hpc_dl.data.files.matlab import check_not_matlab
 from hpc_dl.data.files.splits import Split, offsets_of
 from hpc_dl.data.files.task_inference import infer_task
 from hpc_dl.data.spec import NODES, PER_POSITION, WITH_CLASSES, FieldSpec, Labels, TaskName, Window
@@ -44,9 +44,9 @@ def describe_fields(file: h5py.File, split: Split, config: DataConfig, own_forma
     inputs = [find_dataset(file, path, "data.inputs", group=group, taken=split.targets) for path in split.inputs]
     targets = [find_dataset(file, path, "data.targets", group=group, taken=split.inputs) for path in split.targets]
     for dataset in (*inputs, *targets):
+        check_not_matlab(dataset, config)
         if not (dataset in targets[:1] and _are_text_labels(dataset, config)):
             check_numbers(dataset, _INPUTS_REMEDY if dataset in inputs else _TARGETS_REMEDY)
-        check_not_matlab(dataset, config)
         check_offsets(dataset)
     if config.splits.nodes is None:
         check_lengths(inputs, targets, config)

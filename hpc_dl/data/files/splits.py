@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hpc_dl.data.config import DataConfig, Windows
 from hpc_dl.data.files.array_names import split_and_base
+from hpc_dl.data.files.matlab import check_not_matlab
 from hpc_dl.data.order.permutation import permutation
 from hpc_dl.data.spec import SPLITS
 from hpc_dl.data.split_config import SplitFractions, SplitGroups, SplitIndices, SplitNodes
@@ -126,8 +127,8 @@ def _split_remedy(file: h5py.File) -> str:
     if "train" in splits:
         path = Path(file.filename)
         return (
-            f"the splits are in the names of the datasets ({shortened(names, 4)}): convert the file to one with a "
-            f"group per split with `hpc-dl data pack {path.name} {path.stem}-packed.h5`"
+            f"the splits are in the names of the datasets ({shortened(names, 4)}): convert the file to one with groups "
+            f"with `hpc-dl data pack {path.name} {path.stem}-packed.h5`"
         )
     return "describe in `data.splits` how the file is divided: by groups, fractions or indices"
 
@@ -259,6 +260,8 @@ def _undivided(
         )
     inputs = [find_dataset(file, name, "data.inputs", taken=config.target_names) for name in config.input_names]
     targets = [find_dataset(file, name, "data.targets", taken=config.input_names) for name in config.target_names]
+    for dataset in (*inputs, *targets):
+        check_not_matlab(dataset, config)
     # The paths as configured: the name of a dataset behind an external link is one in another file.
     first = targets[0] if labeled and targets else inputs[0]
     return first, (tuple(dataset.path for dataset in inputs), tuple(dataset.path for dataset in targets))
