@@ -26,6 +26,7 @@ from hpc_dl.data.packing.split_assignment import SplitAssignment
 from hpc_dl.data.packing.staging import staged
 from hpc_dl.data.packing.writers import Writer, open_writer
 from hpc_dl.data.read_speed.shuffled import shuffled_speed
+from hpc_dl.data.storage.available_memory import available_bytes
 from hpc_dl.data.storage.checksum import content_checksum
 from hpc_dl.data.storage.rows import open_rows
 from hpc_dl.errors import DataError
@@ -81,11 +82,15 @@ def pack(path: Path, out: Path, request: PackRequest, report: Report) -> dict[st
         DataError: the source is invalid, or the file cannot be written.
     """
     _check_paths(path, out, request.force)
-    with closing(open_source(path, request.options)) as source:
-        return _pack(source, out, request, report)
+    try:
+        with closing(open_source(path, request.options)) as source:
+            return _pack(source, out, request, report)
+    except MemoryError:
+        raise DataError.at(path, "needs more memory than there is", remedy="use a machine with more memory") from None
 
 
 def _pack(source: Source, out: Path, request: PackRequest, report: Report) -> dict[str, Any]:
+    _check_memory(source)
     splits = SplitAssignment(source, request.fractions, request.seed)
     source.fit(splits.is_in("train"))
     plan = _plan(source, splits, request, out)
@@ -143,6 +148,18 @@ def _check_paths(path: Path, out: Path, force: bool) -> None:
         raise DataError.at(out, "is the source itself", remedy="choose another name, and rename the file later")
     if out.exists() and not force:
         raise DataError.at(out, "already exists", remedy="choose another name, or replace it with `--force`")
+
+
+def _check_memory(source: Source) -> None:
+    """Check that a sample fits into memory: a damaged header may declare any size."""
+    row_bytes = source.inputs.row_bytes + (source.targets.row_bytes if source.targets else 0)
+    if row_bytes > available_bytes() / 3:
+        raise DataError.at(
+            source.path,
+            f"has samples of {row_bytes:,} bytes, which exceed the memory",
+            value=source.inputs.shape,
+            remedy="check its shape, or cut the samples into smaller ones",
+        )
 
 
 def _plan(source: Source, splits: SplitAssignment, request: PackRequest, out: Path) -> Plan:
