@@ -16,7 +16,7 @@ from hpc_dl.data.packing.array_column import ArrayColumn
 from hpc_dl.data.packing.column_choice import target_columns
 from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.formats.hdf5 import HDF5Column
-from hpc_dl.data.packing.paired import Column, PairedSource
+from hpc_dl.data.packing.paired import PairedSource
 from hpc_dl.data.packing.source import PackOptions, Source
 from hpc_dl.data.storage.available_memory import available_bytes
 from hpc_dl.data.storage.hdf5 import attribute, open_file
@@ -120,14 +120,16 @@ def open_h5ad(path: Path, options: PackOptions) -> Source:
             raise DataError.at(f"{path}:/obs", "is no table as AnnData 0.7 or later stores it", remedy="write it again")
         columns = [key for key in obs if not key.startswith("__") and key != attribute(obs, "_index")]
         usual = [key for key in columns if key.lower() in _USUAL_TARGETS]
-        target = options.targets or next(iter(usual), None)
-        if target not in columns:
-            target = target_columns(path, columns, target)[0]
+        chosen = options.targets or next(iter(usual), None)
+        target = chosen if chosen in columns else target_columns(path, columns, chosen)[0]
+        assert target is not None
         labels = _column(path, obs, target)
         groups = (
             ArrayColumn(f"{path}:/obs/{options.group}", _column(path, obs, options.group)) if options.group else None
         )
-        inputs: Column = SparseColumn(path, name) if isinstance(item, h5py.Group) else HDF5Column(item)
+        inputs: SparseColumn | HDF5Column = (
+            HDF5Column(item) if isinstance(item, h5py.Dataset) else SparseColumn(path, name)
+        )
         genes = _names(file.get("var"))
         about = attribute(file, "title")
     source = PairedSource(
@@ -171,7 +173,7 @@ def _named(place: str, codes: NDArray[Any], categories: NDArray[Any]) -> NDArray
         raise _missing(place, num)
     if len(codes) and codes.max() >= len(categories):
         raise DataError.at(place, "has a code without category", value=int(codes.max()))
-    return np.array([str(text) for text in categories], dtype=object)[codes]
+    return np.asarray(np.array([str(text) for text in categories], dtype=object)[codes])
 
 
 def _missing(place: str, num: int) -> DataError:
