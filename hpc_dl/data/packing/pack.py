@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 import hpc_dl
 from hpc_dl.atomic_files import publish
 from hpc_dl.data.files.format import FileAttributes, Samples
+from hpc_dl.data.packing.damaged import damage_reported
 from hpc_dl.data.packing.layout import Layout
 from hpc_dl.data.packing.open_source import open_source
 from hpc_dl.data.packing.plan import Plan
@@ -92,7 +93,8 @@ def pack(path: Path, out: Path, request: PackRequest, report: Report) -> dict[st
 def _pack(source: Source, out: Path, request: PackRequest, report: Report) -> dict[str, Any]:
     _check_memory(source)
     splits = SplitAssignment(source, request.fractions, request.seed)
-    source.fit(splits.is_in("train"))
+    with damage_reported(source.path):
+        source.fit(splits.is_in("train"))
     plan = _plan(source, splits, request, out)
     notes = [*source.notes, *splits.notes]
     if not source.has_splits and request.fractions is None:
@@ -214,7 +216,7 @@ def _store(source: Source, splits: SplitAssignment, writer: Writer, report: Repo
     read = splits.counts_before(row)  # number of samples of each split before the current row
     stored = dict(writer.stored)  # a split may have stored samples beyond this row
     report("pack", row, total)
-    for block in source.blocks(row):
+    for block in _blocks(source, row):
         for split, rows in splits.of_block(row, len(block.inputs)):
             samples = Samples(block.inputs[rows], block.targets[rows])
             skip = max(0, stored[split] - read[split])
@@ -225,6 +227,17 @@ def _store(source: Source, splits: SplitAssignment, writer: Writer, report: Repo
         report("pack", row, total)
     if row != total:
         raise DataError.at(source.path, f"has {row} samples instead of {total}: it changed while it was being packed")
+
+
+def _blocks(source: Source, start: int) -> Iterator[Samples]:
+    """Yield the blocks of a source; what its libraries raise is reported in one line."""
+    blocks = source.blocks(start)
+    while True:
+        with damage_reported(source.path):
+            block = next(blocks, None)
+        if block is None:
+            return
+        yield block
 
 
 def _add_checksum(path: Path) -> str:
@@ -241,7 +254,7 @@ def _verify(source: Source, splits: SplitAssignment, path: Path, kinds: tuple[st
     num_compared = dict.fromkeys(splits.sizes, 0)
     row = 0
     try:
-        for block in source.blocks(0):
+        for block in _blocks(source, 0):
             for split, chosen in splits.of_block(row, len(block.inputs)):
                 expected = Samples(block.inputs[chosen], block.targets[chosen])
                 rows = np.arange(num_compared[split], num_compared[split] + len(expected.inputs))

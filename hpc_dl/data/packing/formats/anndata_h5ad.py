@@ -16,7 +16,7 @@ from hpc_dl.data.packing.array_column import ArrayColumn
 from hpc_dl.data.packing.column_choice import target_columns
 from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.formats.hdf5 import HDF5Column
-from hpc_dl.data.packing.paired import PairedSource
+from hpc_dl.data.packing.paired import Column, PairedSource
 from hpc_dl.data.packing.source import PackOptions, Source
 from hpc_dl.data.storage.available_memory import available_bytes
 from hpc_dl.data.storage.hdf5 import attribute, open_file
@@ -46,7 +46,7 @@ class SparseColumn:
             or not all(isinstance(part, h5py.Dataset) and part.ndim == 1 for part in parts)
         ):
             raise DataError.at(self.name, "is no sparse matrix as AnnData stores it", value=encoding)
-        self.shape = (int(shape[0]), int(shape[1]))
+        self.shape: tuple[int, ...] = (int(shape[0]), int(shape[1]))
         self._values, self._indices = parts[0], parts[1]
         self.dtype = self._values.dtype
         if self.shape[1] * self.dtype.itemsize > available_bytes() / 8:
@@ -132,10 +132,11 @@ def open_h5ad(path: Path, options: PackOptions) -> Source:
         )
         genes = _names(file.get("var"))
         about = attribute(file, "title")
+    pairs: dict[str, tuple[Column, Column]] = {"": (inputs, ArrayColumn(f"{path}:/obs/{target}", labels))}
     source = PairedSource(
         path,
         "AnnData",
-        {"": (inputs, ArrayColumn(f"{path}:/obs/{target}", labels))},
+        pairs,
         options,
         [path.absolute()],
         groups=groups,

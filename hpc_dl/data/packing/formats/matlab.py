@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 import warnings
 from collections.abc import Mapping
 from math import prod
@@ -140,6 +142,7 @@ def _open_5(path: Path, options: PackOptions) -> Source:
                     path, f"needs {num_bytes / 1e9:,.0f} GB of memory, because version 5 cannot be read in parts",
                     remedy=_RESAVE,
                 )  # fmt: skip
+            _check_readable(path, chosen)
             values = matlab.loadmat(path, variable_names=chosen)
     except DAMAGED as error:
         raise DataError.at(path, f"cannot be read as a MATLAB file: {error}", remedy="copy or save it again") from None
@@ -154,6 +157,16 @@ def _open_5(path: Path, options: PackOptions) -> Source:
         ArrayColumn(f"{path}:{options.group}", _flat(_plain(path, values, options.group))) if options.group else None
     )
     return _paired(path, "MATLAB 5", columns, groups, options)
+
+
+def _check_readable(path: Path, names: list[str]) -> None:
+    """Read the file in another process first: SciPy 1.17 may crash on a damaged one."""
+    code = "import sys, scipy.io; scipy.io.loadmat(sys.argv[1], variable_names=sys.argv[2:])"
+    status = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, str(path), *names], capture_output=True
+    ).returncode
+    if status < 0:
+        raise DataError.at(path, f"is damaged: reading it ends with signal {-status}", remedy="copy or save it again")
 
 
 def _plain(path: Path, values: Mapping[str, Any], name: str) -> NDArray[Any]:
