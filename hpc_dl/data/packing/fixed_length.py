@@ -35,7 +35,7 @@ def common_length(lengths: Sequence[int], chosen: int | None, names: Sequence[st
             where,
             f"has recordings of different lengths, for example {example}",
             value=shortened([f"{length}: {count}x" for length, count in sorted(counts.items())], 5),
-            remedy=f"cut and pad all with `--length STEPS`, for example {longest} to cut none or {shortest} to pad none",
+            remedy=f"cut and pad all with `--length STEPS`: {longest} cuts none, {shortest} pads none",
         )
     return lengths[0]
 

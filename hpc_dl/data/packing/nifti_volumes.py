@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,14 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.packing.classes import labels_or_values
+from hpc_dl.data.packing.damaged import DAMAGED, MAX_RATIO
 from hpc_dl.data.packing.file_per_sample import FilePerSample, first_faults, map_in_threads
 from hpc_dl.data.packing.source import PackOptions, Values, require
 from hpc_dl.errors import DataError, Fault
 
 SUFFIXES = (".nii", ".nii.gz")
-# Deflate shrinks nothing by more than 1032 times.
-_MAX_RATIO = 1040
-_DAMAGED = (OSError, ValueError, EOFError, TypeError, KeyError, OverflowError, MemoryError, zlib.error)
 
 
 class Volumes(FilePerSample):
@@ -42,7 +39,7 @@ class Volumes(FilePerSample):
     ) -> None:
         self._nibabel = require("nibabel", "nibabel", str(path))
         self._errors = (
-            *_DAMAGED, self._nibabel.filebasedimages.ImageFileError, self._nibabel.spatialimages.HeaderDataError,
+            *DAMAGED, self._nibabel.filebasedimages.ImageFileError, self._nibabel.spatialimages.HeaderDataError,
         )  # fmt: skip
         self.samples = [file for files in volumes.values() for file in files]
         chosen = [targets[file] for file in self.samples]
@@ -143,7 +140,7 @@ class Volumes(FilePerSample):
                 return Fault(str(path), "is not a volume", value=image.shape, allowed="(X, Y, Z) or (X, Y, Z, C)")
             dtype = image.get_data_dtype().newbyteorder("=")
             declared, stored = math.prod(map(int, image.shape)) * dtype.itemsize, path.stat().st_size
-            possible = stored * _MAX_RATIO if path.name.lower().endswith(".gz") else stored
+            possible = stored * MAX_RATIO if path.name.lower().endswith(".gz") else stored
             if not 0 < declared <= possible:
                 return Fault(
                     str(path), f"declares {declared:,} bytes of values, but has {stored:,} bytes",

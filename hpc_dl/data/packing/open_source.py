@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hpc_dl.data.packing.damaged import damage_reported
 from hpc_dl.data.packing.formats import formats
 from hpc_dl.data.packing.place import Place
 from hpc_dl.data.packing.refused import remedy_for
@@ -30,7 +31,8 @@ def open_source(path: Path, options: PackOptions) -> Source:
     known = formats()
     for format in known:
         if format.claims(place):
-            return format.open(path, options)
+            with damage_reported(path):
+                return format.open(path, options)
     # Suffixes first, then folders.
     allowed = "; ".join(sorted((format.accepts for format in known), key=lambda accepts: accepts[0] != "."))
     if place.is_folder:

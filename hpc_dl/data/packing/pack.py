@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 import hpc_dl
 from hpc_dl.atomic_files import publish
 from hpc_dl.data.files.format import FileAttributes, Samples
-from hpc_dl.data.packing.foreign_errors import as_faults
+from hpc_dl.data.packing.damaged import damage_reported
 from hpc_dl.data.packing.layout import Layout
 from hpc_dl.data.packing.open_source import open_source
 from hpc_dl.data.packing.plan import Plan
@@ -27,6 +27,7 @@ from hpc_dl.data.packing.split_assignment import SplitAssignment
 from hpc_dl.data.packing.staging import staged
 from hpc_dl.data.packing.writers import Writer, open_writer
 from hpc_dl.data.read_speed.shuffled import shuffled_speed
+from hpc_dl.data.storage.available_memory import available_bytes
 from hpc_dl.data.storage.checksum import content_checksum
 from hpc_dl.data.storage.rows import open_rows
 from hpc_dl.errors import DataError
@@ -82,13 +83,18 @@ def pack(path: Path, out: Path, request: PackRequest, report: Report) -> dict[st
         DataError: the source is invalid, or the file cannot be written.
     """
     _check_paths(path, out, request.force)
-    with as_faults(path), closing(open_source(path, request.options)) as source:
-        return _pack(source, out, request, report)
+    try:
+        with closing(open_source(path, request.options)) as source:
+            return _pack(source, out, request, report)
+    except MemoryError:
+        raise DataError.at(path, "needs more memory than there is", remedy="use a machine with more memory") from None
 
 
 def _pack(source: Source, out: Path, request: PackRequest, report: Report) -> dict[str, Any]:
+    _check_memory(source)
     splits = SplitAssignment(source, request.fractions, request.seed)
-    source.fit(splits.is_in("train"))
+    with damage_reported(source.path):
+        source.fit(splits.is_in("train"))
     plan = _plan(source, splits, request, out)
     notes = [*source.notes, *splits.notes]
     if not source.has_splits and request.fractions is None:
@@ -148,6 +154,18 @@ def _check_paths(path: Path, out: Path, force: bool) -> None:
         raise DataError.at(out, "already exists", remedy="choose another name, or replace it with `--force`")
 
 
+def _check_memory(source: Source) -> None:
+    """Check that a sample fits into memory: a damaged header may declare any size."""
+    row_bytes = source.inputs.row_bytes + (source.targets.row_bytes if source.targets else 0)
+    if row_bytes > available_bytes() / 3:
+        raise DataError.at(
+            source.path,
+            f"has samples of {row_bytes:,} bytes, which exceed the memory",
+            value=source.inputs.shape,
+            remedy="check its shape, or cut the samples into smaller ones",
+        )
+
+
 def _plan(source: Source, splits: SplitAssignment, request: PackRequest, out: Path) -> Plan:
     attributes = source.attributes
     packed = f"packed by hpc_dl {hpc_dl.__version__} from {source.path.name} ({source.kind})"
@@ -200,7 +218,7 @@ def _store(source: Source, splits: SplitAssignment, writer: Writer, report: Repo
     read = splits.counts_before(row)  # number of samples of each split before the current row
     stored = dict(writer.stored)  # a split may have stored samples beyond this row
     report("pack", row, total)
-    for block in source.blocks(row):
+    for block in _blocks(source, row):
         for split, rows in splits.of_block(row, len(block.inputs)):
             samples = Samples(block.inputs[rows], block.targets[rows])
             skip = max(0, stored[split] - read[split])
@@ -211,6 +229,17 @@ def _store(source: Source, splits: SplitAssignment, writer: Writer, report: Repo
         report("pack", row, total)
     if row != total:
         raise DataError.at(source.path, f"has {row} samples instead of {total}: it changed while it was being packed")
+
+
+def _blocks(source: Source, start: int) -> Iterator[Samples]:
+    """Yield the blocks of a source; what its libraries raise is reported in one line."""
+    blocks = source.blocks(start)
+    while True:
+        with damage_reported(source.path):
+            block = next(blocks, None)
+        if block is None:
+            return
+        yield block
 
 
 def _add_checksum(path: Path) -> str:
@@ -227,7 +256,7 @@ def _verify(source: Source, splits: SplitAssignment, path: Path, kinds: tuple[st
     num_compared = dict.fromkeys(splits.sizes, 0)
     row = 0
     try:
-        for block in source.blocks(0):
+        for block in _blocks(source, 0):
             for split, chosen in splits.of_block(row, len(block.inputs)):
                 expected = Samples(block.inputs[chosen], block.targets[chosen])
                 rows = np.arange(num_compared[split], num_compared[split] + len(expected.inputs))

@@ -8,6 +8,7 @@ from typing import Any
 from hpc_dl.data.files.format import FileAttributes
 from hpc_dl.data.packing.layout import Layout, chunk_options
 from hpc_dl.data.packing.source import Attributes, Values
+from hpc_dl.errors import DataError
 
 # Targets of a few bytes gain nothing from a codec. They stay contiguous, so that they can be read
 # at once and memory-mapped.
@@ -37,6 +38,20 @@ class Plan:
     layout: Layout
     assignment: str
     input_attributes: Attributes
+
+    def __post_init__(self) -> None:
+        names = [
+            self.about.class_names,
+            *(value for value in self.input_attributes.values() if isinstance(value, tuple)),
+        ]
+        for name in (name for part in names for name in part):
+            if "\0" in name:  # HDF5's strings end there
+                raise DataError.at(
+                    self.about.source,
+                    "has a name with a null character",
+                    value=name,
+                    remedy="correct the text in the data",
+                )
 
     @property
     def chunk_rows(self) -> int:

@@ -19,7 +19,7 @@ def features(num_columns: int = 7) -> np.ndarray:
 
 
 def write_matlab_7_3(path: Path, **variables: tuple[str, Any]) -> None:
-    """Write variables as MATLAB does: axes reversed, a class for each, a user block of 512 bytes."""
+    """Write variables as MATLAB does: axes reversed, a class each, a user block of 512 bytes."""
     with h5py.File(path, "w", userblock_size=512) as file:
         for name, (kind, values) in variables.items():
             if kind == "cell":

@@ -46,7 +46,7 @@ class SparseColumn:
             or not all(isinstance(part, h5py.Dataset) and part.ndim == 1 for part in parts)
         ):
             raise DataError.at(self.name, "is no sparse matrix as AnnData stores it", value=encoding)
-        self.shape = (int(shape[0]), int(shape[1]))
+        self.shape: tuple[int, ...] = (int(shape[0]), int(shape[1]))
         self._values, self._indices = parts[0], parts[1]
         self.dtype = self._values.dtype
         if self.shape[1] * self.dtype.itemsize > available_bytes() / 8:
@@ -120,20 +120,23 @@ def open_h5ad(path: Path, options: PackOptions) -> Source:
             raise DataError.at(f"{path}:/obs", "is no table as AnnData 0.7 or later stores it", remedy="write it again")
         columns = [key for key in obs if not key.startswith("__") and key != attribute(obs, "_index")]
         usual = [key for key in columns if key.lower() in _USUAL_TARGETS]
-        target = options.targets or next(iter(usual), None)
-        if target not in columns:
-            target = target_columns(path, columns, target)[0]
+        chosen = options.targets or next(iter(usual), None)
+        target = chosen if chosen in columns else target_columns(path, columns, chosen)[0]
+        assert target is not None
         labels = _column(path, obs, target)
         groups = (
             ArrayColumn(f"{path}:/obs/{options.group}", _column(path, obs, options.group)) if options.group else None
         )
-        inputs: Column = SparseColumn(path, name) if isinstance(item, h5py.Group) else HDF5Column(item)
+        inputs: SparseColumn | HDF5Column = (
+            HDF5Column(item) if isinstance(item, h5py.Dataset) else SparseColumn(path, name)
+        )
         genes = _names(file.get("var"))
         about = attribute(file, "title")
+    pairs: dict[str, tuple[Column, Column]] = {"": (inputs, ArrayColumn(f"{path}:/obs/{target}", labels))}
     source = PairedSource(
         path,
         "AnnData",
-        {"": (inputs, ArrayColumn(f"{path}:/obs/{target}", labels))},
+        pairs,
         options,
         [path.absolute()],
         groups=groups,
@@ -171,7 +174,7 @@ def _named(place: str, codes: NDArray[Any], categories: NDArray[Any]) -> NDArray
         raise _missing(place, num)
     if len(codes) and codes.max() >= len(categories):
         raise DataError.at(place, "has a code without category", value=int(codes.max()))
-    return np.array([str(text) for text in categories], dtype=object)[codes]
+    return np.asarray(np.array([str(text) for text in categories], dtype=object)[codes])
 
 
 def _missing(place: str, num: int) -> DataError:

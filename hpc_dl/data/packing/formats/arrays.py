@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,14 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from hpc_dl.data.files.array_names import pair_up, without_split
+from hpc_dl.data.packing.damaged import DAMAGED, MAX_RATIO
 from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.paired import Column, PairedSource
 from hpc_dl.data.packing.place import Place
 from hpc_dl.data.packing.source import PackOptions, Source
 from hpc_dl.errors import DataError
+
+_SMALL_BYTES = 1 << 20
 
 
 class MappedColumn:
@@ -29,7 +31,7 @@ class MappedColumn:
         self.name = str(path)
         try:
             self._rows = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except DAMAGED as error:
             raise _unreadable(self.name, error) from None
         self.shape, self.dtype = self._rows.shape, self._rows.dtype
 
@@ -59,7 +61,7 @@ class ArchiveColumn:
             version = npy.read_magic(self._stream)
             read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
             self.shape, fortran_order, self.dtype = read(self._stream)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+        except DAMAGED as error:
             raise _unreadable(self.name, error) from None
         if fortran_order and len(self.shape) > 1:
             raise DataError.at(
@@ -67,8 +69,20 @@ class ArchiveColumn:
             )
         if self.dtype.kind == "O":
             raise _unreadable(self.name, ValueError("it contains Python objects, which would need unpickling"))
+        self._check_size(archive.getinfo(member))
         self._data_start = self._stream.tell()
         self._row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
+
+    def _check_size(self, member: zipfile.ZipInfo) -> None:
+        """Check that the header declares no more than the archive can contain."""
+        declared = math.prod(self.shape) * self.dtype.itemsize
+        possible = min(member.file_size, member.compress_size * MAX_RATIO + _SMALL_BYTES)
+        if not 0 <= declared <= possible:
+            raise DataError.at(
+                self.name,
+                f"declares {declared:,} bytes of values, but has {member.compress_size:,} bytes",
+                remedy="copy or save it again",
+            )
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """See :class:`Column`."""
@@ -78,7 +92,7 @@ class ArchiveColumn:
             # between. Reading in order needs neither.
             self._stream.seek(self._data_start + start * self._row_bytes)
             content = self._stream.read(num_bytes)
-        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except DAMAGED as error:
             raise _unreadable(self.name, error) from None
         if len(content) < num_bytes:
             raise _unreadable(self.name, EOFError(f"it ends within row {start + len(content) // self._row_bytes}"))
@@ -102,7 +116,7 @@ def open_npz(path: Path, options: PackOptions) -> Source:
     """
     try:
         archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise _unreadable(str(path), error) from None
     members = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
     columns: dict[str, tuple[Column, Column]] = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -130,11 +131,9 @@ def _target_column(path: Path, columns: list[str], options: PackOptions) -> str 
     try:
         return target_columns(path / _PARTICIPANTS, columns, options.targets)[0]
     except DataError as error:
-        fault = error.faults[0]
-        raise DataError.at(
-            fault.where, fault.problem, allowed=f"{shortened(columns)}; dseg for segmentations",
-            remedy="choose the column with `--targets COLUMN`, or the segmentations with `--targets dseg`",
-        ) from None  # fmt: skip
+        remedy = "choose the column with `--targets COLUMN`, or the segmentations with `--targets dseg`"
+        allowed = f"{shortened(columns)}; dseg for segmentations"
+        raise DataError(replace(error.faults[0], allowed=allowed, remedy=remedy)) from None
 
 
 def _has_masks(path: Path) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 import warnings
-import zlib
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from hpc_dl.data.files.array_names import pair_up
 from hpc_dl.data.packing.array_column import ArrayColumn
 from hpc_dl.data.packing.classes import is_whole, too_many
+from hpc_dl.data.packing.damaged import DAMAGED
 from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.formats.hdf5 import open_hdf5
 from hpc_dl.data.packing.paired import Column, PairedSource
@@ -28,10 +30,6 @@ from hpc_dl.errors import DataError
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _RESAVE = "in MATLAB: `load FILE.mat`, `save('NEW.mat', 'X', 'y', '-v7.3')`"
-_UNREADABLE = (
-    OSError, ValueError, TypeError, EOFError, KeyError, IndexError, NotImplementedError, MemoryError, OverflowError,
-    UnicodeError, AttributeError, zlib.error,
-)  # fmt: skip
 
 
 class ReversedColumn:
@@ -56,12 +54,10 @@ class ReversedColumn:
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """See :class:`Column`."""
         try:
-            if self._last:
-                rows = np.moveaxis(self._dataset[start:stop].T, -1, 0)
-            else:
-                rows = self._dataset[..., start:stop].T
+            values = self._dataset[start:stop] if self._last else self._dataset[..., start:stop]
         except OSError as error:
             raise DataError.at(self.name, f"cannot be read: {error}", remedy="copy the file again") from None
+        rows = np.moveaxis(values.T, -1, 0) if self._last else values.T
         return np.ascontiguousarray(rows, self.dtype.newbyteorder("="))
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any] | None:
@@ -146,8 +142,9 @@ def _open_5(path: Path, options: PackOptions) -> Source:
                     path, f"needs {num_bytes / 1e9:,.0f} GB of memory, because version 5 cannot be read in parts",
                     remedy=_RESAVE,
                 )  # fmt: skip
+            _check_readable(path, chosen)
             values = matlab.loadmat(path, variable_names=chosen)
-    except _UNREADABLE as error:
+    except DAMAGED as error:
         raise DataError.at(path, f"cannot be read as a MATLAB file: {error}", remedy="copy or save it again") from None
     columns: dict[str, tuple[Column, Column]] = {}
     for split, (inputs_name, targets_name) in pairs_of.items():
@@ -160,6 +157,16 @@ def _open_5(path: Path, options: PackOptions) -> Source:
         ArrayColumn(f"{path}:{options.group}", _flat(_plain(path, values, options.group))) if options.group else None
     )
     return _paired(path, "MATLAB 5", columns, groups, options)
+
+
+def _check_readable(path: Path, names: list[str]) -> None:
+    """Read the file in another process first: SciPy 1.17 may crash on a damaged one."""
+    code = "import sys, scipy.io; scipy.io.loadmat(sys.argv[1], variable_names=sys.argv[2:])"
+    status = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, str(path), *names], capture_output=True
+    ).returncode
+    if status < 0:
+        raise DataError.at(path, f"is damaged: reading it ends with signal {-status}", remedy="copy or save it again")
 
 
 def _plain(path: Path, values: Mapping[str, Any], name: str) -> NDArray[Any]:

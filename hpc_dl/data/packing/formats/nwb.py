@@ -124,7 +124,8 @@ def open_nwb(path: Path, options: PackOptions) -> Source:
 def _steps_at(series: h5py.Group, times: NDArray[Any]) -> NDArray[np.int64]:
     """Return the first step at or after each time."""
     if "timestamps" in series:
-        # A trial that starts at 0.3 s starts with the value of 0.3000001 s and with that of 0.2999999 s.
+        # A trial that starts at 0.3 s starts with the value of 0.3000001 s and with that of
+        # 0.2999999 s.
         return np.searchsorted(series["timestamps"][()], times - 1e-6).astype(np.int64)
     start = series["starting_time"]
     steps = (times - float(start[()])) * float(start.attrs["rate"])
@@ -155,7 +156,7 @@ def _chosen_series(path: Path, file: h5py.File, options: PackOptions) -> str:
 def _spike_counts(
     path: Path, units: h5py.Group, starts: NDArray[Any], stops: NDArray[Any], options: PackOptions
 ) -> ArrayColumn:
-    """Count the spikes of each unit in bins of ``1 / rate`` seconds from the start of each trial."""
+    """Count the spikes of each unit in bins of ``1 / rate`` seconds from each trial's start."""
     place = f"{path}:/units"
     if options.rate is None:
         raise DataError.at(place, "has spike times", remedy="choose the bins per second with `--rate HZ`")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hpc_dl.data.packing.damaged import DAMAGED
 from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.formats.arrays import MappedColumn
 from hpc_dl.data.packing.paired import Column, PairedSource
@@ -15,10 +16,6 @@ from hpc_dl.data.packing.source import PackOptions, Source, require
 from hpc_dl.errors import DataError
 
 _SUFFIXES = (".tif", ".tiff")
-# What Pillow and its decoders raise for damaged files.
-_DAMAGED = (
-    OSError, SyntaxError, ValueError, TypeError, EOFError, KeyError, IndexError, AttributeError, OverflowError, MemoryError,
-)  # fmt: skip
 
 
 class PageColumn:
@@ -29,7 +26,7 @@ class PageColumn:
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         pillow = require("PIL.Image", "Pillow", self.name)
-        self._errors = (*_DAMAGED, pillow.DecompressionBombError)
+        self._errors = (*DAMAGED, pillow.DecompressionBombError)
         try:
             self._image = pillow.open(path)
             self._size, self._mode = self._image.size, self._image.mode

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.packing.class_folders import labeled_files
+from hpc_dl.data.packing.damaged import DAMAGED
 from hpc_dl.data.packing.file_per_sample import FilePerSample, first_faults, map_in_threads
 from hpc_dl.data.packing.fixed_length import common_length, resized
 from hpc_dl.data.packing.formats import Format
@@ -21,17 +21,6 @@ from hpc_dl.errors import DataError, Fault
 from hpc_dl.formatting import shortened
 
 SUFFIXES = (".wav", ".wave")
-_DAMAGED = (
-    OSError,
-    ValueError,
-    EOFError,
-    TypeError,
-    KeyError,
-    ZeroDivisionError,
-    OverflowError,
-    MemoryError,
-    struct.error,
-)
 _UNKNOWN_SIZE = (0, 0xFFFFFFFF)  # written by a program that could not seek back
 
 
@@ -43,12 +32,13 @@ class _Recording(NamedTuple):
 
 
 class Recordings(FilePerSample):
-    """Recordings as (channels, steps); samples stay as stored unless they differ in type or rate."""
+    """Recordings as (channels, steps); values stay as stored unless types or rates differ."""
 
     def __init__(self, path: Path, options: PackOptions) -> None:
         self.path = path
         self._wavfile = require("scipy.io.wavfile", "SciPy", str(path))
-        # Chunks of other programs are skipped with a warning; a truncated file is found by its size.
+        # Chunks of other programs are skipped with a warning; a truncated file is found by its
+        # size.
         warnings.simplefilter("ignore", self._wavfile.WavFileWarning)
         found = labeled_files(path, SUFFIXES, "recording", options)
         self.samples, self._labels = found.files, found.labels
@@ -111,7 +101,7 @@ class Recordings(FilePerSample):
                 common = math.gcd(self._rate, rate)
                 values = signal.resample_poly(values, self._rate // common, rate // common, axis=1)
             return resized(values, self.inputs.shape[1]).astype(self.inputs.dtype, copy=False)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise DataError(_unreadable(path, error)) from None
 
     def targets_of(self, start: int, stop: int) -> NDArray[Any]:
@@ -137,7 +127,7 @@ class Recordings(FilePerSample):
                 return Fault(str(path), "is a recording without values", remedy="remove it")
             channels = values.shape[1] if values.ndim > 1 else 1
             return _Recording(int(rate), len(values), channels, values.dtype.newbyteorder("="))
-        except _DAMAGED as error:
+        except DAMAGED as error:
             return _unreadable(path, error)
 
 
