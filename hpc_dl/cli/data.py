@@ -102,9 +102,10 @@ def inspect(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
     """
     from hpc_dl.data import sources
     from hpc_dl.data.files import inspection
+    from hpc_dl.data.files.child_process import in_child_process
     from hpc_dl.errors import escape_control_characters
 
-    content = inspection.inspect(sources.file_of(file, data))
+    content = in_child_process(lambda path, _: inspection.inspect(path), sources.file_of(file, data))
     if as_json:
         emit(content)
         return
@@ -148,9 +149,10 @@ def verify(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
     """
     from hpc_dl.data import sources
     from hpc_dl.data.files import inspection
+    from hpc_dl.data.files.child_process import in_child_process
     from hpc_dl.errors import escape_control_characters
 
-    report = inspection.verify(sources.file_of(file, data))
+    report = in_child_process(inspection.verify, sources.file_of(file, data))
     if as_json:
         emit(report)
         return
@@ -171,8 +173,8 @@ def verify(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
     ]
     if report["unchecked_structure"]:
         lines.append(
-            "the structure of the file has no checksums (libver='latest' of h5py writes them), so that a flipped bit in "
-            "a shape, a type or the place of a chunk may go unnoticed"
+            "its structure has no checksums (libver='latest' of h5py writes them), so that a flipped bit in a shape, "
+            "a type or the place of a chunk may go unnoticed"
         )
     print("\n".join(map(escape_control_characters, lines)))
 

@@ -54,7 +54,7 @@ def _csv_gz(folder: Path) -> Path:
 
 def _csv_with_nul(folder: Path) -> Path:
     path = _csv(folder)
-    path.write_bytes(path.read_bytes().replace(b"0.1", b"0\0" b"1", 1))
+    path.write_bytes(path.read_bytes().replace(b"0.1", b"0\01", 1))
     return path
 
 

@@ -75,5 +75,7 @@ def _with_aliases(text: str, chance: random.Random) -> str:
     lines = ["a0: &a0 {x: 1}"]
     for level in range(1, levels):
         parts = [f"*a{level - 1}"] * width
-        lines.append(f"a{level}: &a{level} " + form.format(", k2: ".join(parts[:1]) if "k:" in form else ", ".join(parts)))
+        lines.append(
+            f"a{level}: &a{level} " + form.format(", k2: ".join(parts[:1]) if "k:" in form else ", ".join(parts))
+        )
     return "\n".join([*lines, text])
