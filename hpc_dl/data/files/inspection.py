@@ -201,12 +201,18 @@ def _layout(dataset: h5py.Dataset) -> str:
     if dataset.chunks is None:
         return "contiguous"
     creation = dataset.id.get_create_plist()
-    filters = [creation.get_filter(number)[3].decode() for number in range(creation.get_nfilters())]
+    filters = [creation.get_filter(number)[3].decode(errors="replace") for number in range(creation.get_nfilters())]
     return " ".join([f"chunks {dataset.chunks}", *(name or "unnamed filter" for name in filters)])
 
 
 def _attributes(item: h5py.File | h5py.Dataset) -> dict[str, Any]:
-    return {name: _plain(attribute(item, name)) for name in item.attrs}
+    shown: dict[str, Any] = {}
+    for name in item.attrs:
+        try:
+            shown[name] = _plain(attribute(item, name))
+        except DataError as error:  # too large to read; the rest can still be shown
+            shown[name] = error.faults[0].problem
+    return shown
 
 
 def _plain(value: Any) -> Any:
