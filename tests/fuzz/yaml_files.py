@@ -13,9 +13,11 @@ from tests.fuzz.mutations import mutated
 
 _HOSTILE = (
     "*a", "&a [*a, *a]", "<<: *a", "!!python/object/apply:os.system [id]", "!!binary x", "!!set {a}", "!!omap [a: 1]",
-    "'\\0'", '"\\0"', '"\\ud800"', "~nobody/x.h5", "/dev/zero", "1e400", "-.inf", ".nan", "0x" + "f" * 5000, "9" * 5000,
+    "'\\0'", '"\\0"', '"\\ud800"', "~nobody/x.h5", "/dev/zero", "1e400", "-.inf", ".nan", "0x" + "f" * 5000,
+    "9" * 5000,
     "2001-99-99", "[" * 300, "{a: " * 300, "? a", "- - - -", "|\n  x", "%YAML 9.9", "---", "...", "@", "`", "\t",
-    "\x1b[31m", "null", "[]", "{}", "''", "true", "a.b.C", "12:30:00", "\ufeff", "\u2028", "1_000", "=", "!<tag:x> y", "!!float a",
+    "\x1b[31m", "null", "[]", "{}", "''", "true", "a.b.C", "12:30:00", "\ufeff", "\u2028", "1_000", "=",
+    "!<tag:x> y", "!!float a",
 )  # fmt: skip
 
 
