@@ -26,6 +26,7 @@ from hpc_dl.data.config import (
 )  # fmt: skip
 from hpc_dl.data.files.data_file import DataFile, open_data
 from hpc_dl.data.files.split_reader import SplitReader
+from hpc_dl.data.open_spec import data_path
 from hpc_dl.data.preprocessed_spec import spec_after_preprocessing
 from hpc_dl.data.preprocessing.augmentation import augment
 from hpc_dl.data.preprocessing.pipeline import Preprocessing, fit_all

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import struct
+import zlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,9 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.packing.class_folders import LabeledFiles, labeled_files
 from hpc_dl.data.packing.classes import label_type
-from hpc_dl.data.packing.damaged import DAMAGED
+from hpc_dl.data.packing.class_folders import LabeledFiles, labeled_files
 from hpc_dl.data.packing.file_per_sample import FilePerSample, files_below, first_faults, map_in_threads
 from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.label_table import is_table, stem_of
@@ -31,6 +32,10 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", "
 _GRAY = {"1": np.uint8, "L": np.uint8, "I;16": np.uint16, "I;16B": np.uint16, "I": np.int32, "F": np.float32}
 _IMAGE_FOLDERS = ("images", "image", "imgs")
 _MASK_FOLDERS = ("masks", "mask", "labels", "segmentations")
+_DAMAGED = (
+    OSError, SyntaxError, ValueError, TypeError, EOFError, KeyError, IndexError, AttributeError, OverflowError, MemoryError,
+    ZeroDivisionError, struct.error, zlib.error,
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +95,7 @@ class ImageFolder(FilePerSample):
                 for page in range(self._pages):
                     image.seek(page)
                     pages.append(self._pixels(image))
-        except (*DAMAGED, self._pillow.DecompressionBombError) as error:
+        except (*_DAMAGED, self._pillow.DecompressionBombError) as error:
             raise DataError(_unreadable(path, error)) from None
         values = np.stack(pages, axis=1)  # (channels, pages, height, width)
         return values if self._pages > 1 else values[:, 0]
@@ -165,7 +170,7 @@ class ImageFolder(FilePerSample):
             with self._pillow.open(path) as image:
                 pages = int(getattr(image, "n_frames", 1))
                 return _Header(path, (image.height, image.width), image.mode, pages)
-        except (*DAMAGED, self._pillow.DecompressionBombError) as error:
+        except (*_DAMAGED, self._pillow.DecompressionBombError) as error:
             return _Header(path, fault=_unreadable(path, error))
 
 
@@ -240,7 +245,7 @@ class MaskedImages(ImageFolder):
                     image.seek(page)
                     pages.append(np.asarray(image))
                 mask = np.stack(pages) if self._pages > 1 else pages[0]
-        except (*DAMAGED, self._pillow.DecompressionBombError) as error:
+        except (*_DAMAGED, self._pillow.DecompressionBombError) as error:
             raise DataError.at(path, f"is a mask that cannot be read: {error}") from None
         if mask.shape != shape:
             raise DataError.at(path, "differs in shape from its image", value=mask.shape, allowed=str(shape))

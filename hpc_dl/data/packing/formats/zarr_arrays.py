@@ -14,6 +14,7 @@ from hpc_dl.data.files.array_names import pair_up
 from hpc_dl.data.packing.array_column import ArrayColumn
 from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.paired import Column, PairedSource
+from hpc_dl.data.packing.place import Place
 from hpc_dl.data.packing.source import PackOptions, Source, require
 from hpc_dl.data.storage.available_memory import available_bytes
 from hpc_dl.errors import DataError
