@@ -8,15 +8,17 @@
 # make bench   measure everything but the GPU; writes docs/reference/benchmarks.md
 # make gpu     measure on one GPU, at most 8 minutes; GPU_ARGS=--again measures all parts again
 # make zoo     train every shipped experiment and compare; hours on two cores: CONFIGS="cnn-digits …" selects some
+# make fuzz    damaged and hostile files and YAML; SEED varies them, FUZZ_SECONDS limits the time
 # make soak    stop trainings at random moments and compare, for SOAK_SECONDS; SEED repeats the faults
 
 PYTHON ?= python3
 SOAK_SECONDS ?= 300
+FUZZ_SECONDS ?= 1800
 VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check lint docs compat bench gpu gpu-wheels zoo soak clean
+.PHONY: help demo test quick check lint docs compat bench gpu gpu-wheels zoo fuzz soak clean
 
 # Several trainings at a time share the cores here: threads that wait must not spin.
 test quick soak: export OMP_WAIT_POLICY := PASSIVE
@@ -94,6 +96,9 @@ gpu-wheels:
 
 zoo: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.zoo $(CONFIGS)
+
+fuzz: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(if $(SEED),--seed $(SEED)) $(FUZZ_ARGS)
 
 soak: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.soak --seconds $(SOAK_SECONDS) $(if $(SEED),--seed $(SEED))

@@ -103,8 +103,10 @@ def inspect(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
     from hpc_dl.cluster.folders import data_folder
     from hpc_dl.data import sources
     from hpc_dl.data.files import inspection
+    from hpc_dl.data.files.child_process import in_child_process
 
-    content = inspection.inspect(sources.file_of(file, data_folder(data)))
+    path = sources.file_of(file, data_folder(data))
+    content = in_child_process(lambda path, _: inspection.inspect(path), path)
     if as_json:
         emit(content)
         return
@@ -149,8 +151,9 @@ def verify(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
     from hpc_dl.cluster.folders import data_folder
     from hpc_dl.data import sources
     from hpc_dl.data.files import inspection
+    from hpc_dl.data.files.child_process import in_child_process
 
-    report = inspection.verify(sources.file_of(file, data_folder(data)))
+    report = in_child_process(inspection.verify, sources.file_of(file, data_folder(data)))
     if as_json:
         emit(report)
         return
@@ -171,8 +174,8 @@ def verify(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
     ]
     if report["unchecked_structure"]:
         lines.append(
-            "the structure of the file has no checksums (libver='latest' of h5py writes them), so that a flipped bit in "
-            "a shape, a type or the place of a chunk may go unnoticed"
+            "its structure has no checksums (libver='latest' of h5py writes them), so that a flipped bit in a shape, "
+            "a type or the place of a chunk may go unnoticed"
         )
     show("\n".join(lines))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hpc_dl.cluster.child_processes import die_with_launcher
 from hpc_dl.compatibility.checks import check_training
-from hpc_dl.errors import HpcDlError, Stopped, printable
+from hpc_dl.errors import HpcDlError, Stopped, environment_fault, printable
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.lock import AlreadyRunning
 from hpc_dl.runs.state import end_state, record_failure
@@ -125,7 +125,8 @@ def _redirect_output(log: Path, rank: int) -> None:
 
 
 def _report_failure(run: RunFolder, rank: int, error: BaseException, *, redirected: bool) -> None:
-    message = f"{error}\n" if isinstance(error, HpcDlError) else printable(traceback.format_exc())
+    fault = error if isinstance(error, HpcDlError) else environment_fault(error)
+    message = printable(traceback.format_exc()) if fault is None else f"{fault}\n"
     sys.stderr.write(message)
     if not redirected:
         with suppress(OSError), run.log(rank).open("a", encoding="utf-8") as log:

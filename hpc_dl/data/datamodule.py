@@ -26,6 +26,7 @@ from hpc_dl.data.config import (
 )  # fmt: skip
 from hpc_dl.data.files.data_file import DataFile, open_data
 from hpc_dl.data.files.split_reader import SplitReader
+from hpc_dl.data.open_spec import data_path
 from hpc_dl.data.preprocessed_spec import spec_after_preprocessing
 from hpc_dl.data.preprocessing.augmentation import augment
 from hpc_dl.data.preprocessing.pipeline import Preprocessing, fit_all
@@ -33,7 +34,6 @@ from hpc_dl.data.preprocessing.scaling import Scaling
 from hpc_dl.data.spec import DataSpec, TaskName
 from hpc_dl.data.split_config import Splits
 from hpc_dl.errors import ConfigError
-from hpc_dl.regular_files import user_path
 from hpc_dl.schema import parse
 
 
@@ -276,9 +276,8 @@ class HDF5DataModule(pl.LightningDataModule):
         self._readers.clear()
 
     def _opened(self) -> DataFile:
-        assert self.config.file is not None
         if self._data is None:
-            self._data = open_data(user_path(self.config.file, "data.file").absolute(), self.config)
+            self._data = open_data(data_path(self.config), self.config)
         return self._data
 
     def _loader(self, split: str, *, shuffle: bool) -> Loader:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.config import DataConfig
+from hpc_dl.data.files.child_process import in_child_process
 from hpc_dl.data.files.data_file import open_data
 from hpc_dl.data.files.format import Samples, write
 from hpc_dl.data.files.inspection import inspect, verify
@@ -166,11 +167,11 @@ def check_case(case: int, seed: int, bases: dict[str, Any], folder: Path) -> tup
     path.write_bytes(mutated(content, chance))
     refusals = []
     try:
-        json.dumps(inspect(path))
+        json.dumps(in_child_process(lambda path, _: inspect(path), path, silence_s=5))
     except HpcDlError as error:
         refusals.append(_one_line(error))
     try:
-        report = verify(path)
+        report = in_child_process(verify, path, silence_s=5)
     except HpcDlError as error:
         report = None
         refusals.append(_one_line(error))

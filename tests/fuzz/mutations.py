@@ -1,4 +1,4 @@
-"""Changes to the bytes of a file, as disks, networks, interrupted copies and attackers make them."""
+"""Changes to the bytes of a file, as by disks, networks, interrupted copies and attackers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Archives, images, tables and volumes, damaged; ``pack`` makes a file that verifies, or one line."""
+"""Archives, images, tables and volumes, damaged; packed and verified, or refused in a line."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import select
 import signal
 import sys
 import traceback
@@ -20,6 +21,7 @@ from typing import NoReturn
 
 _MEMORY_BYTES = 3 << 30  # beyond what this process has mapped already
 _CASES_PER_WORKER = 50
+_PATIENCE = 1.5  # times the limit, before a worker is killed
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,21 @@ def _work(cases: list[int], check: Callable[[int], tuple[str, str]], limit_s: fl
         _child(cases, check, limit_s, writing)
     os.close(writing)
     done = 0
-    with os.fdopen(reading) as lines:
-        for line in lines:
-            yield Outcome(*json.loads(line))
-            done += 1
+    hangs = False
+    with os.fdopen(reading, "rb", buffering=0) as lines:
+        while not hangs:
+            # A line is written at once, and none is buffered: each case writes one.
+            hangs = not select.select([lines], [], [], _PATIENCE * limit_s)[0]
+            if hangs:  # inside of a C function, where no Python handler runs
+                os.kill(pid, signal.SIGKILL)
+            elif line := lines.readline():
+                yield Outcome(*json.loads(line))
+                done += 1
+            else:
+                break
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    if status and done < len(cases):
-        killed_by_alarm = status == -signal.SIGALRM  # our handler does not run inside of a C function
-        yield Outcome(cases[done], "hang" if killed_by_alarm else "crash", f"exit status {status}")
+    if done < len(cases):
+        yield Outcome(cases[done], "hang" if hangs else "crash", f"exit status {status}")
 
 
 def _child(cases: list[int], check: Callable[[int], tuple[str, str]], limit_s: float, writing: int) -> NoReturn:
@@ -92,8 +101,7 @@ def _child(cases: list[int], check: Callable[[int], tuple[str, str]], limit_s: f
         signal.signal(signal.SIGBUS, signal.SIG_DFL)
         for case in cases:
             signal.signal(signal.SIGALRM, _interrupt)
-            # The second alarm kills: the first may be unheard inside of a C function.
-            signal.setitimer(signal.ITIMER_REAL, limit_s, limit_s)
+            signal.setitimer(signal.ITIMER_REAL, limit_s)
             try:
                 kind, detail = check(case)
             except Hang:
@@ -108,7 +116,6 @@ def _child(cases: list[int], check: Callable[[int], tuple[str, str]], limit_s: f
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     raise Hang
 
 

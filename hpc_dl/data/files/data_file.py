@@ -30,8 +30,9 @@ from hpc_dl.errors import ConfigError, DataError, Fault
 
 _SAMPLES_FOR_NOTE = 10_000
 
-_OWN_ATTRIBUTES = {"format", "format_version", "source", "task", "license", "description", "url", "provenance", "shared",
-                   "sha256"}  # fmt: skip
+_OWN_ATTRIBUTES = {
+    "format", "format_version", "source", "task", "license", "description", "url", "provenance", "shared", "sha256"
+}  # fmt: skip
 _MANY_OWN_ATTRIBUTES = 6  # by chance, no other program writes so many of these
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -60,12 +60,16 @@ def inspect(path: str | Path) -> dict[str, Any]:
 
 
 @reports_damage
-def verify(path: str | Path) -> dict[str, Any]:
+def verify(path: str | Path, progress: Callable[[], object] = lambda: None) -> dict[str, Any]:
     """Read a whole file and check it.
 
     A file in our own format must open as in training, hold finite inputs, and match its checksum.
     Of another file every dataset is read; NaN and infinite values are only counted, since they may
     be intended.
+
+    Args:
+        path: the file.
+        progress: called for each part that was read.
 
     Returns:
         ``file``, ``checksum`` (the one stored in the file, or None), ``num_datasets``, ``nan`` and
@@ -98,7 +102,7 @@ def verify(path: str | Path) -> dict[str, Any]:
                 unprotected.append(name)
             if missing := _chunks_never_written(dataset):
                 never_written[name] = missing
-            counts, damage = _read_all(path, dataset, name)
+            counts, damage = _read_all(path, dataset, name, progress)
             num_nan, num_infinite = map(int, counts)
             faults += damage
             if damage:
@@ -112,7 +116,7 @@ def verify(path: str | Path) -> dict[str, Any]:
                 nan[name] = num_nan
         if own_format and not faults:
             checksum = f"sha256:{attribute(file, 'sha256')}"
-            if (computed := content_checksum(file)) != checksum:
+            if (computed := content_checksum(file, progress)) != checksum:
                 faults.append(
                     Fault(
                         str(path),
@@ -197,12 +201,18 @@ def _layout(dataset: h5py.Dataset) -> str:
     if dataset.chunks is None:
         return "contiguous"
     creation = dataset.id.get_create_plist()
-    filters = [creation.get_filter(number)[3].decode() for number in range(creation.get_nfilters())]
+    filters = [creation.get_filter(number)[3].decode(errors="replace") for number in range(creation.get_nfilters())]
     return " ".join([f"chunks {dataset.chunks}", *(name or "unnamed filter" for name in filters)])
 
 
 def _attributes(item: h5py.File | h5py.Dataset) -> dict[str, Any]:
-    return {name: _plain(attribute(item, name)) for name in item.attrs}
+    shown: dict[str, Any] = {}
+    for name in item.attrs:
+        try:
+            shown[name] = _plain(attribute(item, name))
+        except DataError as error:  # too large to read; the rest can still be shown
+            shown[name] = error.faults[0].problem
+    return shown
 
 
 def _plain(value: Any) -> Any:
@@ -228,7 +238,9 @@ def _chunks_never_written(dataset: h5py.Dataset) -> int:
 
 
 @reports_damage
-def _read_all(path: Path, dataset: h5py.Dataset, name: str) -> tuple[NDArray[np.int64], list[Fault]]:
+def _read_all(
+    path: Path, dataset: h5py.Dataset, name: str, progress: Callable[[], object]
+) -> tuple[NDArray[np.int64], list[Fault]]:
     """Read a whole dataset, count NaN and infinite values, and collect the damaged parts."""
     counts = np.zeros(2, np.int64)
     if not dataset.shape:
@@ -238,6 +250,7 @@ def _read_all(path: Path, dataset: h5py.Dataset, name: str) -> tuple[NDArray[np.
         with closing(open_rows(path, name, threads=len(os.sched_getaffinity(0)))) as reader:
             block_rows = reader.rows_together
             for rows in _pieces(dataset, block_rows):
+                progress()
                 try:
                     counts += _count_nonfinite(reader, rows)
                 except DataError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ _NUM_PROBES = 64
 _PROBE_BYTES = 64 << 10
 
 
-def content_checksum(file: h5py.File) -> str:
+def content_checksum(file: h5py.File, progress: Callable[[], object] = lambda: None) -> str:
     """Return ``sha256:…`` over path, type, shape and values of all datasets, in the order of paths.
 
     Layout, compression and attributes do not count: a repacked copy of a file keeps its checksum.
@@ -27,6 +27,7 @@ def content_checksum(file: h5py.File) -> str:
     for name, dataset in sorted(datasets(file)):
         digest.update(f"{name}\0{dataset.dtype.str}\0{dataset.shape}\0".encode())
         for block in blocks(dataset):
+            progress()
             digest.update(block.tobytes())
     return f"sha256:{digest.hexdigest()}"
 

@@ -98,7 +98,7 @@ class Pipeline:
     def __init__(self, filters: tuple[Filter, ...], num_bytes: int) -> None:
         """Decode chunks of ``num_bytes`` bytes; :func:`obstacle` must allow all filters."""
         self.num_bytes = num_bytes
-        # What one filter makes of incompressible bytes may be a little longer, and the next gets that.
+        # Incompressible bytes become a little longer in one filter, and the next gets that.
         # Chunks that decode to more were made to fill the memory.
         decoders = [_decoder(filter_, num_bytes + num_bytes // 8 + _MOST_EXTRA_BYTES) for filter_ in filters]
         self._decoders = [

@@ -15,8 +15,10 @@ from hpc_dl.data.storage.dependencies import item_at, linked_datasets, target_of
 from hpc_dl.data.storage.links import check_links
 from hpc_dl.errors import DataError, HpcDlError, nearest
 from hpc_dl.formatting import shortened
+from hpc_dl.regular_files import DamagedFile, check_regular
 
 _MAX_LISTED = 12
+_MOST_ATTRIBUTE_BYTES = 64 << 20  # the names of four million words
 _DAMAGED_REMEDY = "copy the file again, or create it again; `hpc-dl data verify` checks all of it"
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -68,11 +70,14 @@ def open_file(path: str | Path, *, chunk_cache_bytes: int | None = None, option:
     try:
         if path.is_dir():
             raise DataError.at(path, "is a folder, not an HDF5 file", remedy="specify the path of a file in it")
+        check_regular(path, path.stat())
         if path.stat().st_size == 0:
             raise DataError.at(path, "is empty (0 bytes)", remedy="copy the file again, or create it again")
         # If access is denied, h5py does not report the reason, but the system does.
         path.open("rb").close()
         return h5py.File(path, "r", rdcc_nbytes=chunk_cache_bytes)
+    except DamagedFile as error:
+        raise DataError(error.faults[0]) from None
     except FileNotFoundError:
         remedy = f"check `{option}`, or create the file first (`hpc-dl data make`)" if option else "check the path"
         raise DataError.at(path, "does not exist", remedy=remedy) from None
@@ -220,7 +225,17 @@ def attribute(item: h5py.File | h5py.Dataset, name: str) -> Any:
     """Return an attribute in plain Python types, or None if it does not exist.
 
     Bytes become ``str``, arrays become lists.
+
+    Raises:
+        DataError: it is larger than any that we use.
     """
+    if name in item.attrs and (size := item.attrs.get_id(name).get_storage_size()) > _MOST_ATTRIBUTE_BYTES:
+        raise DataError.at(
+            f"{where(item)}, attribute {name}",
+            f"is too large to read ({size} bytes)",
+            allowed=f"up to {_MOST_ATTRIBUTE_BYTES} bytes",
+            remedy="store it as a dataset",
+        )
     value = item.attrs.get(name)
     if isinstance(value, h5py.Empty):
         return None
