@@ -91,6 +91,12 @@ class Stopped(HpcDlError):
     exit_status = 75  # EX_TEMPFAIL in sysexits.h: a temporary failure, try again
 
 
+class Diverged(HpcDlError):
+    """The loss or the weights of a training are no longer finite."""
+
+    exit_status = 1
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``did you mean 'x'?`` for the most similar known name, or "" when none is similar."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

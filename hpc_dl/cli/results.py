@@ -30,12 +30,20 @@ def results(names: OptionalRunNames = None, runs: RunsDir = None, as_json: AsJso
     else:
         # What was tested is what counts; the other splits' metrics are in --json and in
         # result.json.
-        columns = sorted({name for outcome in outcomes for name in outcome["metrics"] if name.startswith("test/")})
+        columns = sorted({name for outcome in outcomes for name in _compared(outcome["metrics"])})
         rows = [[o["run"], o["state"], *[_number(o["metrics"].get(name)) for name in columns]] for o in outcomes]
         table(["run", "state", *columns], rows)
         for outcome in outcomes:
             if outcome["state"] == "unreadable":
                 say(f"hpc-dl: {outcome['dir']}: {outcome['reason']}")
+
+
+def _compared(metrics: dict[str, object]) -> list[str]:
+    """The test metrics of a run; without a test, those of the validation or without a split."""
+    from hpc_dl.learning.metric_names import split_of
+
+    tested = [name for name in metrics if split_of(name) == "test"]
+    return tested or [name for name in metrics if split_of(name) != "train"]
 
 
 def _number(value: object) -> str:

@@ -20,6 +20,7 @@ from hpc_dl.atomic_files import read_json, write_json
 from hpc_dl.cluster import slurm
 from hpc_dl.cluster.requeue import refusal_file
 from hpc_dl.errors import ClusterError, Fault, RunError
+from hpc_dl.learning.metric_names import split_of
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.lock import holder_of
 from hpc_dl.runs.provenance import user
@@ -50,7 +51,7 @@ def statuses(runs: Iterable[RunFolder]) -> list[dict[str, Any]]:
 
     Returns:
         For each run ``run``, ``dir``, ``state`` (created, pending, running, stopped, finished,
-        failed, cancelled, lost; unreadable if its folder has another layout), ``job`` (a
+        failed, diverged, cancelled, lost; unreadable if its folder has another layout), ``job`` (a
         description), ``submitted``; where known ``reason``, ``rank`` and ``log`` of a failure,
         ``epoch`` and ``step`` reached, and ``metrics`` of a finished run.
     """
@@ -234,7 +235,7 @@ def _stop(process: psutil.Process) -> None:
 def _progress(run: RunFolder) -> dict[str, Any]:
     # The test logs one epoch more than the training did.
     rows = [
-        row for row in read_journal(run.journal) if not all(name.startswith("test/") for name in row.keys() - _PLACE)
+        row for row in read_journal(run.journal) if not all(split_of(name) == "test" for name in row.keys() - _PLACE)
     ]
     reached = {key: rows[-1][key] for key in ("epoch", "step") if rows and rows[-1].get(key) is not None}
     # The step that the training recorded when it ended is newer than the last row of the journal.

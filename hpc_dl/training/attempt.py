@@ -29,6 +29,7 @@ from hpc_dl.training.model_building import build_model
 from hpc_dl.training.pretrained import load_pretrained
 from hpc_dl.training.ranks import Ranks
 from hpc_dl.training.stopping.checkpointing import Checkpointing
+from hpc_dl.training.stopping.divergence import Divergence
 from hpc_dl.training.stopping.early_stopping import Patience
 from hpc_dl.training.stopping.rank_group import RankGroup
 from hpc_dl.training.stopping.watchdog import Watchdog
@@ -119,9 +120,11 @@ def prepare_attempt(
             newest = _newest_checkpoint(run)
     loggers = Loggers(run, experiment, data, number, newest.step if newest else 0)
     cleanup.callback(loggers.close)
+    divergence = Divergence(experiment.trainer.on_nan, say if ranks.rank == 0 else log_only)
     checkpointing = Checkpointing(
         run,
         experiment.checkpoint,
+        divergence=divergence,
         patience=_patience(experiment),
         facts=resume_conditions(experiment, data),
         say=say,
@@ -129,7 +132,8 @@ def prepare_attempt(
         before_save=loggers.journal.sync,
         ends_at=_job_end(os.environ),
     )
-    trainer = build_trainer(run, experiment, ranks, loggers.all(), [watchdog, TrainingMetrics(), checkpointing])
+    callbacks = [watchdog, TrainingMetrics(divergence.inspect), checkpointing]
+    trainer = build_trainer(run, experiment, ranks, loggers.all(), callbacks)
     trainer.strategy.setup_environment()  # connects the ranks, which must agree on the checkpoint to resume from
     timeout_s = stall_timeout_s(experiment)
     group = RankGroup(timeout_s=None if timeout_s is None else 2 * timeout_s)

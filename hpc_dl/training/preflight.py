@@ -196,7 +196,9 @@ def _monitor_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
         return faults
     if "val" not in data.sizes:
         return []
-    monitored = {"checkpoint.monitor": experiment.checkpoint.monitor}
+    monitored = {}
+    if experiment.checkpoint.monitor != "auto":  # which always finds one, or needs none
+        monitored["checkpoint.monitor"] = experiment.checkpoint.monitor
     if isinstance(experiment.schedule, Plateau):
         monitored["schedule.monitor"] = experiment.schedule.monitor
     if not isinstance(experiment.model, ModelConfig):  # a user's module may log any name

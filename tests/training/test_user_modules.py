@@ -1,6 +1,7 @@
 """Training of users' own LightningModules (in tests/training/modules)."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,8 +24,9 @@ def user_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     modules.enter(monkeypatch)
 
 
-def prepared(folder: Path, file: Path, class_path: str, max_epochs: int = 1) -> RunFolder:
-    content = experiments.raw(file, model={"class": class_path}, trainer={"max_epochs": max_epochs})
+def prepared(folder: Path, file: Path, class_path: str, max_epochs: int = 1, **sections: Any) -> RunFolder:
+    content = experiments.raw(file, model={"class": class_path}, trainer={"max_epochs": max_epochs}, **sections)
+    del content["optimizer"]
     return experiments.prepared(folder, content)
 
 
@@ -70,6 +72,8 @@ def test_failure_is_recorded(tmp_path: Path, image_file: Path) -> None:
 
 
 def test_missing_monitor_is_reported(tmp_path: Path, image_file: Path) -> None:
-    run = prepared(tmp_path, image_file, "logs_val_loss_with_underscore.Net")
-    with pytest.raises(ConfigError, match=r"checkpoint\.monitor: was not logged .*; allowed: train/loss, val_loss\)"):
+    run = prepared(tmp_path, image_file, "logs_val_loss_with_underscore.Net", checkpoint={"monitor": "val/loss"})
+    with pytest.raises(
+        ConfigError, match=r"checkpoint\.monitor: was not logged .*; allowed: auto, train/loss, val_loss\)"
+    ):
         train(run)

@@ -24,6 +24,7 @@ from hpc_dl.training.compiling import match_layouts
 from hpc_dl.training.lightning import random_state, rank_state
 from hpc_dl.training.lightning.epoch_loop import Position
 from hpc_dl.training.stopping.best_weights import BestWeights
+from hpc_dl.training.stopping.divergence import Divergence
 from hpc_dl.training.stopping.rank_group import RankGroup
 from hpc_dl.training.stopping.resume_point import KEY
 
@@ -46,6 +47,7 @@ class CheckpointWriter:
         group: RankGroup,
         mode: Literal["min", "max"],
         *,
+        divergence: Divergence,
         facts: dict[str, Any],
         say: Callable[[str], None],
         before_save: Callable[[], None],
@@ -57,6 +59,7 @@ class CheckpointWriter:
             run: the run folder.
             group: the ranks.
             mode: whether small or large values of the monitored metric are better.
+            divergence: decides whether the present weights may be saved.
             facts: plain values for each checkpoint, by which a later attempt checks that it fits.
             say: shows the user one line.
             before_save: brings to disk what must not be older than the checkpoint: the journal.
@@ -64,6 +67,7 @@ class CheckpointWriter:
         """
         self._run = run
         self._group = group
+        self._divergence = divergence
         self._facts = facts
         self._say = say
         self._before_save = before_save
@@ -98,8 +102,13 @@ class CheckpointWriter:
         Raises:
             RunError: the checkpoint could not be written, and the training is about to end.
                 Otherwise that is only announced, and retried later.
+            TrainingDiverged: the weights or the loss are no longer finite.
         """
         step = trainer.global_step
+        finite = _training_metrics(trainer).loss_is_finite()
+        if not self._divergence.may_save(trainer, self._group, finite) and not (complete and self.last is None):
+            self.last_time, self.last_step = time.monotonic(), step
+            return
         ranks = self._group.gather(self.own_state(trainer) if own_state is None else own_state)
         checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
         if progress is not None:

@@ -102,7 +102,14 @@ def test_no_checkpoint_is_due_during_a_validation(training: bool, request_: int)
     trainer = SimpleNamespace(training=training, global_step=7, fit_loop=None)
     callback._group = RankGroup()
     callback._writer = CheckpointWriter(
-        callback._run, callback._group, "min", facts={}, say=print, before_save=lambda: None, writing=nullcontext
+        callback._run,
+        callback._group,
+        "min",
+        divergence=callback._divergence,
+        facts={},
+        say=print,
+        before_save=lambda: None,
+        writing=nullcontext,
     )
     callback._writer.last_time -= 1000
     assert callback._agreed_request(trainer) == request_  # type: ignore[arg-type]
