@@ -14,7 +14,6 @@ from hpc_dl.data import sources
 from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import RunError
-from hpc_dl.models.custom import CustomModelConfig
 from hpc_dl.runs import provenance, snapshot
 from hpc_dl.runs.folder import RunFolder, default_runs
 from hpc_dl.training.preflight import preflight
@@ -87,8 +86,7 @@ def prepare(
 
 def take_code(run: RunFolder, experiment: Experiment) -> None:
     """Copy the current code into the run folder: this package, and that of a user's own model."""
-    model = experiment.model
-    snapshot.take(run, model.class_path.rpartition(".")[0] if isinstance(model, CustomModelConfig) else None)
+    snapshot.take(run, *experiment.model.import_paths)
 
 
 def _os_message(error: OSError) -> str:

@@ -21,6 +21,7 @@ from hpc_dl.learning.optimizers import OPTIMIZERS, OptimizerConfig
 from hpc_dl.learning.schedules import SCHEDULES, ScheduleConfig
 from hpc_dl.models.base import ModelSection
 from hpc_dl.models.custom import CustomModelConfig
+from hpc_dl.models.network import NetworkModelConfig
 from hpc_dl.schema import Section, parse, parse_named, unknown_key
 from hpc_dl.tracking.wandb_config import WandbConfig
 
@@ -101,7 +102,7 @@ class Experiment:
             value = getattr(self, key)
             plain[key] = value.model_dump(mode="json", by_alias=True) if isinstance(value, Section) else value
         plain["metrics"] = None if self.metrics is None else list(self.metrics)
-        if isinstance(self.model, CustomModelConfig):
+        if isinstance(self.model, (CustomModelConfig, NetworkModelConfig)):
             del plain["model"]["name"]
         return plain
 
@@ -153,6 +154,8 @@ def _seed(value: object) -> int:
 def _model(value: object) -> ModelSection:
     if isinstance(value, Mapping) and "class" in value:
         return parse(CustomModelConfig, value, "model")
+    if isinstance(value, Mapping) and "network" in value:
+        return parse(NetworkModelConfig, value, "model")
     if isinstance(value, Mapping) and value.get("name") in models.names():
         name = str(value["name"])
         return parse(models.config_class(name), value, "model")

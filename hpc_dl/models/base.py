@@ -36,6 +36,11 @@ class ModelSection(Section):
             ConfigError: the architecture does not support the data.
         """
 
+    @property
+    def import_paths(self) -> list[str]:
+        """The import paths of a user's own code; empty for a shipped architecture."""
+        return []
+
 
 class ModelConfig(ModelSection):
     """The ``model`` section of one architecture; its fields are the architecture's parameters.

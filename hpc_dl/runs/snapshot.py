@@ -16,19 +16,17 @@ _IGNORED = shutil.ignore_patterns(
 )
 
 
-def take(folder: RunFolder, user_module: str | None = None) -> None:
+def take(folder: RunFolder, *import_paths: str) -> None:
     """Copy this package, and the user's own code, into ``RUN/code``, which jobs import from first.
 
     Args:
         folder: the run.
-        user_module: import path of the module with the user's LightningModule. Its top-level
-            package or file is copied, unless it is installed (in site-packages), where edits are
-            not expected.
+        import_paths: import paths of the user's own classes. Their top-level packages or files are
+            copied, unless they are installed (in site-packages), where edits are not expected.
     """
     folder.code.mkdir(exist_ok=True)
     _copy(Path(hpc_dl.__file__).parent, folder.code)
-    if user_module is not None:
-        top_level = user_module.partition(".")[0]
+    for top_level in sorted({path.partition(".")[0] for path in import_paths}):
         spec = importlib.util.find_spec(top_level)
         origin = Path(spec.origin) if spec and spec.origin else None
         if spec and spec.submodule_search_locations:

@@ -13,7 +13,7 @@ import time
 from typing import Any, Literal
 
 from hpc_dl.atomic_files import read_json, write_json
-from hpc_dl.errors import HpcDlError
+from hpc_dl.errors import HpcDlError, raised_at
 from hpc_dl.runs.folder import RunFolder
 
 State = Literal["created", "pending", "running", "stopped", "finished", "failed", "diverged", "cancelled", "lost"]
@@ -53,7 +53,7 @@ def record_failure(folder: RunFolder, error: BaseException, rank: int) -> None:
     """
     with contextlib.suppress(OSError):
         if read_state(folder)["state"] not in ENDED:
-            reason = str(error) if isinstance(error, HpcDlError) else f"{type(error).__name__}: {error}"
+            reason = str(error) if isinstance(error, HpcDlError) else f"{type(error).__name__}: {error}{raised_at(error)}"
             end_state(folder, "failed", reason=" ".join(reason.split()), rank=rank, log=str(folder.log(rank)))
 
 

@@ -15,12 +15,13 @@ from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.order.batch_order import BatchOrder
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.errors import ConfigError, Fault, HpcDlError
+from hpc_dl.errors import ConfigError, Fault, HpcDlError, raised_at
 from hpc_dl.learning.direction import known_direction
 from hpc_dl.learning.schedules import Plateau
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.learning.task import Task
-from hpc_dl.models.base import ModelConfig
+from hpc_dl.models.custom import CustomModelConfig
+from hpc_dl.models.network import Network
 from hpc_dl.training.model_building import build_model, num_parameters
 from hpc_dl.training.pretrained import load_pretrained
 from hpc_dl.training.training_length import batches_per_epoch
@@ -47,11 +48,13 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
     try:
         if _is_quickly_read(data):  # finds what the training would find at its start, such as NaN
             _ = HDF5DataModule.from_config(experiment.data, data).preprocessings
-        # On the meta device tensors have a shape but no values. A user's own module may compute
-        # with values in __init__, so it is built on the CPU.
-        with torch.device("cpu" if experiment.model.name == "custom" else "meta"):
+        # On the meta device tensors have a shape but no values. A user's own code may compute with
+        # values in __init__, so it runs on the CPU.
+        with torch.device("cpu" if experiment.model.import_paths else "meta"):
             model = build_model(experiment, data)
-            if isinstance(model, Supervised) and data.is_dense:
+            if isinstance(model, Network):
+                faults += _output_faults(model, data)
+            elif isinstance(model, Supervised) and data.is_dense:
                 _check_output_shape(model, data)
         if not model.automatic_optimization:
             faults += _manual_optimization_faults(experiment)
@@ -72,11 +75,42 @@ def _is_quickly_read(data: DataSpec) -> bool:
 
 
 def _check_output_shape(model: Supervised, data: DataSpec) -> None:
-    model.eval()
-    tokens = data.input_kind == "tokens"
-    outputs = model(torch.zeros(2, *data.input_shape, dtype=torch.int64 if tokens else torch.float32))
+    outputs = _outputs_of_zeros(model, data)
     expected = (2, *model.recipe.task.output_shape)
     assert outputs.shape == expected, f"{type(model).__name__} returns {tuple(outputs.shape)} instead of {expected}"
+
+
+@torch.no_grad()
+def _outputs_of_zeros(model: Supervised, data: DataSpec) -> torch.Tensor:
+    model.eval()
+    tokens = data.input_kind == "tokens"
+    outputs: torch.Tensor = model(torch.zeros(2, *data.input_shape, dtype=torch.int64 if tokens else torch.float32))
+    return outputs
+
+
+def _output_faults(model: Network, data: DataSpec) -> list[Fault]:
+    """Outputs of a user's network that do not fit the task, or none at all."""
+    if not data.is_dense:
+        return []  # only a batch can tell
+    try:
+        shape = tuple(_outputs_of_zeros(model, data).shape)
+    except HpcDlError as error:
+        return list(error.faults)
+    except Exception as error:  # a user's code may raise anything
+        where = raised_at(error, anywhere=True)
+        problem = f"raised {type(error).__name__} for inputs of shape (2, {', '.join(map(str, data.input_shape))})"
+        return [Fault("model.network", f"{problem}: {error}{where}", value=type(model.network).__name__)]
+    expected = (2, *model.recipe.task.output_shape)
+    if shape == expected or (expected[1:] == (1,) and shape == (2,)):
+        return []
+    return [
+        Fault(
+            "model.network",
+            f"returns outputs of shape {shape}, and the task {data.task} needs {expected}",
+            value=type(model.network).__name__,
+            remedy="set its number of classes or outputs in model.args",
+        )
+    ]
 
 
 def _training_split_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
@@ -201,14 +235,14 @@ def _monitor_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
         monitored["checkpoint.monitor"] = experiment.checkpoint.monitor
     if isinstance(experiment.schedule, Plateau):
         monitored["schedule.monitor"] = experiment.schedule.monitor
-    if not isinstance(experiment.model, ModelConfig):  # a user's module may log any name
+    if isinstance(experiment.model, CustomModelConfig):  # it may log any name
         return _direction_faults(experiment, monitored)
     try:
         unweighted = experiment.loss.model_copy(update={"class_weights": "none"})
         task = Task(unweighted, data, experiment.metrics)
     except ConfigError:
         return []  # reported when the model is built
-    known = ["val/loss", *task.metrics("val/"), *(f"val/{name}" for name in experiment.model.metrics)]
+    known = ["val/loss", *task.metrics("val/"), *(f"val/{name}" for name in getattr(experiment.model, "metrics", ()))]
     return [
         Fault(key, "is not a metric of this task", value=name, allowed=", ".join(known))
         for key, name in monitored.items()

@@ -28,7 +28,8 @@ def log_summary(
     """Log model, data, devices and seed, and advice on settings that probably do not help."""
     device = trainer.strategy.root_device
     sizes = ", ".join(f"{size:,} {split}" for split, size in data.sizes.items())
-    name = type(model).__name__ if experiment.model.name == "custom" else experiment.model.name
+    section = experiment.model
+    name = section.import_paths[0].rpartition(".")[2] if section.import_paths else section.name
     say(
         f"{name} with {_parameters(model)} on {data.name} ({sizes}), {trainer.world_size} × {device.type}, "
         f"seed {experiment.seed}"

@@ -1,5 +1,6 @@
 """Training of users' own LightningModules (in tests/training/modules)."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,9 @@ def test_failure_is_recorded(tmp_path: Path, image_file: Path) -> None:
         train(run)
     state = read_state(run)
     assert state["state"] == "failed"
-    assert state["reason"] == "RuntimeError: the magnets quenched"
+    reason, _, where = state["reason"].partition(", in ")
+    assert reason == "RuntimeError: the magnets quenched"
+    assert re.fullmatch(r".*/raises_at_step_3\.py line \d+: `raise RuntimeError\(.*\)`", where)
     assert (state["rank"], state["attempt"], state["log"]) == (0, 0, str(run.log(0)))
     assert read_json(run.result) is None
     assert [row["step"] for row in read_journal(run.journal)] == [1, 2, 3], "the steps before the failure are recorded"

@@ -41,7 +41,7 @@ def weights_of_all_checkpoints(run: RunFolder) -> list[torch.Tensor]:
 @pytest.mark.parametrize("name", ["Net", "Weights", "Manual"])
 def test_divergence_ends_the_training_and_keeps_good_checkpoints(tmp_path: Path, image_file: Path, name: str) -> None:
     run = prepared(tmp_path, image_file, name)
-    with pytest.raises(Diverged, match="^training: diverged: .* at step (8|9|10) "):
+    with pytest.raises(Diverged, match=r"^training: diverged: .* at step (8|9|10) "):
         train(run)
     state = read_state(run)
     assert (state["state"], state["attempt"]) == ("diverged", 0)
