@@ -48,3 +48,6 @@ Site = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+NoTry = Annotated[
+    bool, typer.Option("--no-try", help="Run no batch through your own module or network (one of each split, 30 s).")
+]

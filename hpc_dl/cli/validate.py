@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hpc_dl.cli.arguments import AsJson, Config, DataDir, Overrides, Site
+from hpc_dl.cli.arguments import AsJson, Config, DataDir, NoTry, Overrides, Site
 
 
 def validate(
@@ -10,12 +10,15 @@ def validate(
     overrides: Overrides = None,
     site: Site = None,
     data: DataDir = None,
+    no_try: NoTry = False,
     as_json: AsJson = False,
 ) -> None:
     """Check an experiment before it is submitted.
 
     Checks the YAML, the data file, the model on the shapes of the data, and the limits of the site.
-    Makes the data file of a shipped source if it does not exist.
+    Makes the data file of a shipped source if it does not exist. Your own module or network gets
+    one batch of each split, on the CPU, for at most 30 seconds and 800 MiB; a fault names the file
+    and line of your code.
 
     Example:
         hpc-dl validate configs/cnn-digits.yaml optimizer.lr=1e-3
@@ -36,7 +39,7 @@ def validate(
     experiment = Experiment.load(config, overrides or [], say)
     profile = sites.load(site)
     profile.check(experiment)
-    _, spec, parameters = check(experiment, data_dir=data or profile.data(), say=say)
+    _, spec, parameters = check(experiment, data_dir=data or profile.data(), say=say, try_batches=not no_try)
     resources = experiment.resources
     facts = {
         "name": experiment.name,

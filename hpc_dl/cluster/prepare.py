@@ -21,7 +21,12 @@ from hpc_dl.training.pretrained import weights_file
 
 
 def check(
-    experiment: Experiment, *, data_dir: Path | None, say: Callable[[str], None], runs: Path | None = None
+    experiment: Experiment,
+    *,
+    data_dir: Path | None,
+    say: Callable[[str], None],
+    runs: Path | None = None,
+    try_batches: bool = False,
 ) -> tuple[Experiment, DataSpec, int]:
     """Create missing data, and check everything that can be checked before a job is queued.
 
@@ -30,6 +35,7 @@ def check(
         data_dir: folder of the shipped data sources; ``None`` for the default.
         say: prints one line for the user.
         runs: folder of all runs, for ``model.init_from``; ``None`` for the default.
+        try_batches: whether to run one batch of each split through a user's own module or network.
 
     Returns:
         The experiment with its data source and initial weights resolved to absolute paths, the
@@ -48,11 +54,23 @@ def check(
         weights = weights_file(model.init_from, runs or default_runs())
         model = model.model_copy(update={"init_from": str(weights)})
     resolved = dataclasses.replace(experiment, data=section, model=model)
-    return resolved, data, preflight(resolved, data)
+    parameters = preflight(resolved, data)
+    if try_batches and model.import_paths:
+        from hpc_dl.training.trial import try_batches as attempt
+
+        if problem := attempt(resolved, data):
+            say(f"{model.import_paths[0]}: {problem}")
+    return resolved, data, parameters
 
 
 def prepare(
-    experiment: Experiment, *, runs: Path, data_dir: Path | None, command: list[str], say: Callable[[str], None]
+    experiment: Experiment,
+    *,
+    runs: Path,
+    data_dir: Path | None,
+    command: list[str],
+    say: Callable[[str], None],
+    try_batches: bool = False,
 ) -> RunFolder:
     """Check the experiment, then create and fill its run folder.
 
@@ -62,11 +80,12 @@ def prepare(
         data_dir: folder of the shipped data sources; ``None`` for the default.
         command: the command line, for the provenance.
         say: prints one line for the user.
+        try_batches: as in :func:`check`.
 
     Raises:
         HpcDlError: with all faults; the run folder is deleted then.
     """
-    resolved, data, _ = check(experiment, data_dir=data_dir, say=say, runs=runs)
+    resolved, data, _ = check(experiment, data_dir=data_dir, say=say, runs=runs, try_batches=try_batches)
     run = RunFolder.create(runs, experiment.name)
     try:
         write_text(run.config, yaml.dumps(resolved.to_dict()))

@@ -15,7 +15,7 @@ import typing
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import nn
 
@@ -25,7 +25,7 @@ from hpc_dl.errors import ConfigError, HpcDlError, nearest, raised_at
 Args = dict[str, Any] | list[Any]
 
 
-def is_import_path(value: object) -> bool:
+def is_import_path(value: object) -> TypeGuard[str]:
     """Whether a value has the form ``package.module.Name``."""
     return isinstance(value, str) and "." in value and all(part.isidentifier() for part in value.split("."))
 

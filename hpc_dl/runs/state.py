@@ -53,7 +53,9 @@ def record_failure(folder: RunFolder, error: BaseException, rank: int) -> None:
     """
     with contextlib.suppress(OSError):
         if read_state(folder)["state"] not in ENDED:
-            reason = str(error) if isinstance(error, HpcDlError) else f"{type(error).__name__}: {error}{raised_at(error)}"
+            reason = (
+                str(error) if isinstance(error, HpcDlError) else f"{type(error).__name__}: {error}{raised_at(error)}"
+            )
             end_state(folder, "failed", reason=" ".join(reason.split()), rank=rank, log=str(folder.log(rank)))
 
 
