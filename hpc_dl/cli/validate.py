@@ -47,7 +47,7 @@ def validate(
         "parameters": parameters,
         "data": spec.file,
         "task": spec.task,
-        "input_shape": list(spec.input_shape),
+        "input_shape": list(spec.input_shape) if spec.inputs else None,
         "num_outputs": spec.num_outputs,
         "sizes": spec.sizes,
         "ranks": resources.world_size,

@@ -16,6 +16,7 @@ from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import RunError
 from hpc_dl.runs import provenance, snapshot
 from hpc_dl.runs.folder import RunFolder, default_runs
+from hpc_dl.training.batches import unused_loaders
 from hpc_dl.training.preflight import preflight
 from hpc_dl.training.pretrained import weights_file
 
@@ -48,13 +49,15 @@ def check(
     if source in sources.names() and not sources.path_of(source, data_dir).exists():
         say(f"Creating the data set {source} (only once)")
     data = open_spec(experiment.data, data_dir)
-    section = experiment.data.model_copy(update={"source": None, "file": data.file})
+    section = experiment.data.model_copy(update={"source": None, "file": data.file or None})
     model = experiment.model
     if model.init_from is not None:
         weights = weights_file(model.init_from, runs or default_runs())
         model = model.model_copy(update={"init_from": str(weights)})
     resolved = dataclasses.replace(experiment, data=section, model=model)
     parameters = preflight(resolved, data)
+    if message := unused_loaders(resolved, data):
+        say(message)
     if try_batches and model.import_paths:
         from hpc_dl.training.trial import try_batches as attempt
 

@@ -90,7 +90,7 @@ def apply_changes(run: RunFolder, changes: list[str]) -> Experiment:
     if new.resources.world_size != old.resources.world_size and new.data.batch_size == old.data.batch_size:
         raw["data"] |= {"batch_size": None, "global_batch_size": global_batch_size}
         new = Experiment.from_dict(raw)
-    changeable = _CHANGEABLE
+    changeable: tuple[str, ...] = _CHANGEABLE
     if not checkpoints.listed(run.checkpoints, "best"):
         changeable += _OF_BEST_WEIGHTS
     faults = [

@@ -63,7 +63,11 @@ class Experiment:
             ConfigError: with all faults, each at its dotted path.
         """
         path = _find_config(path)
-        return cls.from_dict(apply_overrides(yaml.load(path), overrides, say), default_name=path.stem)
+        raw = apply_overrides(yaml.load(path), overrides, say)
+        experiment = cls.from_dict(raw, default_name=path.stem)
+        if faults := _without_effect(raw):
+            raise ConfigError(*faults)
+        return experiment
 
     @classmethod
     def from_dict(cls, raw: Any, default_name: str | None = None) -> Experiment:
@@ -86,6 +90,9 @@ class Experiment:
             value = raw.get(key)
             if key == "name" and value is None:
                 value = default_name
+            if key == "data" and value is None and "class" in (raw.get("model") or {}):
+                sections[key] = _own_loaders()
+                continue
             try:
                 sections[key] = parser(value)
             except ConfigError as error:
@@ -101,6 +108,8 @@ class Experiment:
         for key in _PARSERS:
             value = getattr(self, key)
             plain[key] = value.model_dump(mode="json", by_alias=True) if isinstance(value, Section) else value
+        if self.data.source is None and self.data.file is None:
+            plain["data"] = None
         plain["metrics"] = None if self.metrics is None else list(self.metrics)
         if isinstance(self.model, (CustomModelConfig, NetworkModelConfig)):
             del plain["model"]["name"]
@@ -190,6 +199,30 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "resources": lambda value: parse(Resources, value, "resources"),
     "wandb": lambda value: parse(WandbConfig, value, "wandb"),
 }
+
+
+def _own_loaders() -> DataConfig:
+    """The section of a module with its own loaders, which need Lightning."""
+    from hpc_dl.data.own_loaders import OwnLoadersConfig
+
+    return OwnLoadersConfig()
+
+
+def _without_effect(raw: Mapping[str, Any]) -> list[Fault]:
+    """Sections that a user's LightningModule ignores, since it has its own."""
+    model = raw.get("model")
+    if not isinstance(model, Mapping) or "class" not in model:
+        return []
+    return [
+        Fault(
+            key,
+            f"has no effect on {model['class']}, a LightningModule with its own {key}",
+            value=raw[key],
+            remedy="remove it; the module gets its values from model.args",
+        )
+        for key in ("loss", "metrics", "optimizer", "schedule")
+        if raw.get(key)
+    ]
 
 
 def _impossible_combinations(sections: Mapping[str, Any]) -> list[Fault]:

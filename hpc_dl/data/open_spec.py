@@ -31,6 +31,10 @@ def open_spec(config: DataConfig, data_dir: str | Path | None = None) -> DataSpe
             splits are reported at once.
         ConfigError: the section requests preprocessing that these inputs do not allow.
     """
+    if config.source is None and config.file is None:  # the module has its own loaders
+        from hpc_dl.data.own_loaders import OWN_DATA
+
+        return OWN_DATA
     return spec_after_preprocessing(open_data(data_path(config, data_dir), config).spec, config)
 
 

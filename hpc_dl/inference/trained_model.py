@@ -59,6 +59,12 @@ class TrainedModel:
         experiment = Experiment.from_dict(yaml.load(run.config))
         unfrozen = replace(experiment, model=experiment.model.model_copy(update={"freeze": []}))
         data = open_spec(experiment.data)
+        if not data.file:
+            raise RunError.at(
+                run.name,
+                "was trained on the module's own loaders, of which hpc_dl cannot read single splits or samples",
+                remedy="see `hpc-dl results` for its test, or load its checkpoint with load_from_checkpoint",
+            )
         model = build_model(unfrozen, data).eval()
         # The file is trusted, since it comes from the run's own folder. A user's module may keep
         # more than plain values in it, which `weights_only=True` would refuse.

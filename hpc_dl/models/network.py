@@ -155,9 +155,9 @@ class Network(Supervised):
         """The outputs for the loss, of what the network returned."""
         if isinstance(outputs, Tensor):
             return outputs
-        if self.output is None and isinstance(outputs, (tuple, list)) and not hasattr(outputs, "logits"):
-            if outputs and isinstance(outputs[0], Tensor):
-                return outputs[0]
+        plain = self.output is None and isinstance(outputs, (tuple, list)) and not hasattr(outputs, "logits")
+        if plain and outputs and isinstance(outputs[0], Tensor):
+            return outputs[0]
         known = outputs if isinstance(outputs, Mapping) else getattr(outputs, "__dict__", {})
         for name in (self.output,) if self.output else _OUTPUTS:
             value = known[name] if name in known else getattr(outputs, name, None)
@@ -174,7 +174,7 @@ class Network(Supervised):
         )
 
     def _classes_second(self, outputs: Tensor) -> Tensor:
-        """Move the classes of each step from the last axis to the second, as the loss takes them."""
+        """Move the classes of each step from the last axis to the second, as the loss has them."""
         classes = self.recipe.task.num_outputs
         if self.recipe.task.name in PER_POSITION and outputs.ndim == 3 and outputs.shape[1] != classes:
             return outputs.transpose(1, 2) if outputs.shape[2] == classes else outputs

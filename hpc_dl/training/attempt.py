@@ -14,13 +14,13 @@ import pytorch_lightning as pl
 
 from hpc_dl.atomic_files import write_json
 from hpc_dl.config.experiment import Experiment
-from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.runs import attempts, checkpoints
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.provenance import slurm_facts
+from hpc_dl.training.batches import Batches, batches_of
 from hpc_dl.training.callbacks import TrainingMetrics
 from hpc_dl.training.compiling import compile_forward, use_channels_last
 from hpc_dl.training.console import log_only, say
@@ -63,7 +63,7 @@ class Attempt:
     experiment: Experiment
     data: DataSpec
     model: pl.LightningModule
-    batches: HDF5DataModule
+    batches: Batches
     trainer: pl.Trainer
     loggers: Loggers
     checkpointing: Checkpointing
@@ -113,7 +113,7 @@ def prepare_attempt(
         use_channels_last(model)
     if (mode := experiment.trainer.compile) != "off":
         compile_forward(model, mode, lambda: watchdog.phase("compiling", patience=6.0))
-    batches = HDF5DataModule.from_config(experiment.data, data, seed=experiment.seed)
+    batches = batches_of(experiment, data, model)
     newest = None
     if ranks.rank == 0:
         with watchdog.phase("verifying the newest checkpoint"):

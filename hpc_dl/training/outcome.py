@@ -125,7 +125,7 @@ def record_divergence(attempt: Attempt, divergence: TrainingDiverged) -> Diverge
 def _compare_with_baseline(baseline: dict[str, Any] | None, data: DataSpec, metrics: dict[str, float]) -> str:
     """The best baseline's metric on the same splits, next to this network's."""
     if baseline is None:
-        suggest = data.task in TASKS_WITH_BASELINES
+        suggest = bool(data.file) and data.task in TASKS_WITH_BASELINES
         return "To see whether a network is needed, run `hpc-dl baseline CONFIG` on the same splits." if suggest else ""
     best, metric = baseline["best"], baseline["metric"]
     own = f"{metrics[metric]:.4g}" if metric in metrics else "not measured"

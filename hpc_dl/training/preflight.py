@@ -22,6 +22,7 @@ from hpc_dl.learning.supervised import Supervised
 from hpc_dl.learning.task import Task
 from hpc_dl.models.custom import CustomModelConfig
 from hpc_dl.models.network import Network
+from hpc_dl.training.batches import missing_data_faults
 from hpc_dl.training.model_building import build_model, num_parameters
 from hpc_dl.training.pretrained import load_pretrained
 from hpc_dl.training.training_length import batches_per_epoch
@@ -38,15 +39,12 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
     Raises:
         ConfigError: with all faults found.
     """
-    faults = [
-        *_training_split_faults(experiment, data),
-        *_evaluation_split_faults(experiment, data),
-        *_monitor_faults(experiment, data),
-        *_generation_faults(experiment, data),
-    ]
+    faults = [*_monitor_faults(experiment, data), *_generation_faults(experiment, data)]
+    if data.file:
+        faults += [*_training_split_faults(experiment, data), *_evaluation_split_faults(experiment, data)]
     parameters = 0
     try:
-        if _is_quickly_read(data):  # finds what the training would find at its start, such as NaN
+        if data.file and _is_quickly_read(data):  # finds what the training would find at its start, such as NaN
             _ = HDF5DataModule.from_config(experiment.data, data).preprocessings
         # On the meta device tensors have a shape but no values. A user's own code may compute with
         # values in __init__, so it runs on the CPU.
@@ -56,6 +54,7 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
                 faults += _output_faults(model, data)
             elif isinstance(model, Supervised) and data.is_dense:
                 _check_output_shape(model, data)
+        faults += missing_data_faults(data, model)
         if not model.automatic_optimization:
             faults += _manual_optimization_faults(experiment)
         if experiment.model.init_from is not None:
@@ -226,9 +225,9 @@ def _generation_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
 def _monitor_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
     """Monitored metrics that are not computed, or of which it is unknown whether more is better."""
     has_validation = "val" in data.sizes and bool(experiment.trainer.limit_val_batches)
-    if not has_validation and (faults := _validation_needed_faults(experiment)):
+    if data.file and not has_validation and (faults := _validation_needed_faults(experiment)):
         return faults
-    if "val" not in data.sizes:
+    if data.file and "val" not in data.sizes:
         return []
     monitored = {}
     if experiment.checkpoint.monitor != "auto":  # which always finds one, or needs none

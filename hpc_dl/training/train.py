@@ -12,6 +12,7 @@ import torch
 from hpc_dl.compatibility.checks import check_names
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
+from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.errors import Diverged, Stopped
 from hpc_dl.learning.metric_names import split_of
 from hpc_dl.learning.supervised import Supervised
@@ -24,6 +25,7 @@ from hpc_dl.runs.state import record_failure, write_state
 from hpc_dl.tracking.journal import read_journal
 from hpc_dl.training.allocator import keep_freed_memory
 from hpc_dl.training.attempt import Attempt, prepare_attempt, resume_conditions
+from hpc_dl.training.batches import has_test_data
 from hpc_dl.training.callbacks import TrainingMetrics
 from hpc_dl.training.console import say, set_up_logging
 from hpc_dl.training.diagnosis import diagnose
@@ -124,7 +126,7 @@ def evaluate(attempt: Attempt, best: Checkpoint) -> dict[str, float]:
         TrainingStopped: the test was stopped.
     """
     metrics: dict[str, float] = torch.load(best.path, weights_only=True, mmap=True)["metrics"]
-    if "test" in attempt.data.sizes and has_test(attempt.model):
+    if has_test(attempt.model) and has_test_data(attempt.batches, attempt.data, attempt.model):
         trainer = attempt.trainer
         trainer.test(attempt.model, attempt.batches, ckpt_path=str(best.path), weights_only=True, verbose=False)
         metrics |= {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -193,6 +195,7 @@ def _diagnosis(attempt: Attempt) -> dict[str, Any] | None:
     with attempt.watchdog.phase("diagnosing the trained model"):
         try:
             val_losses = [float(row["val/loss"]) for row in read_journal(attempt.run.journal) if "val/loss" in row]
+            assert isinstance(attempt.batches, HDF5DataModule)
             return diagnose(model, attempt.batches, attempt.trainer.strategy.root_device, val_losses)
         except Exception as error:  # the training has succeeded, and its result must not be lost
             say(f"The training could not be diagnosed: {type(error).__name__}: {error}")

@@ -6,6 +6,7 @@ imported again, and that is ended when it takes too long or too much memory.
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import resource
@@ -24,9 +25,9 @@ import torch
 from pytorch_lightning.loggers.logger import DummyLogger
 
 from hpc_dl.config.experiment import Experiment
-from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, Fault, HpcDlError, raised_at
+from hpc_dl.training.batches import batches_of, has_test_data
 from hpc_dl.training.model_building import build_model
 from hpc_dl.training.train import has_test
 
@@ -113,7 +114,8 @@ def _run(experiment: Experiment, data: DataSpec, folder: Path) -> None:
     pl.seed_everything(experiment.seed, verbose=False)
     model = build_model(experiment, data)
     size = {"batch_size": experiment.batch_size_per_device, "global_batch_size": None}  # this is a single device
-    batches = HDF5DataModule.from_config(experiment.data.model_copy(update=size), data, seed=experiment.seed)
+    single = dataclasses.replace(experiment, data=experiment.data.model_copy(update=size))
+    batches = batches_of(single, data, model)
     config = experiment.trainer
     automatic = model.automatic_optimization
     trainer = pl.Trainer(
@@ -143,7 +145,7 @@ def _run(experiment: Experiment, data: DataSpec, folder: Path) -> None:
             allowed=", ".join(["auto", *sorted(name for name in logged if name not in ("train/loss",))]),
             remedy="choose one of these, or log it with self.log in validation_step",
         )
-    if "test" in data.sizes and has_test(model):
+    if has_test(model) and has_test_data(batches, data, model):
         trainer.test(model, batches, verbose=False)
 
 

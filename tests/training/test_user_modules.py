@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from hpc_dl.atomic_files import read_json
+from hpc_dl.cluster.resume import apply_changes
+from hpc_dl.config import yaml
 from hpc_dl.errors import ConfigError, RunError
 from hpc_dl.inference.evaluation import evaluate
 from hpc_dl.inference.onnx_export import export
@@ -80,3 +82,15 @@ def test_missing_monitor_is_reported(tmp_path: Path, image_file: Path) -> None:
         ConfigError, match=r"checkpoint\.monitor: was not logged .*; allowed: auto, train/loss, val_loss\)"
     ):
         train(run)
+
+
+def test_monitor_may_change_until_there_are_best_weights(tmp_path: Path, image_file: Path) -> None:
+    run = prepared(tmp_path, image_file, "logs_val_loss_with_underscore.Net", checkpoint={"monitor": "val/loss"})
+    with pytest.raises(ConfigError, match="was not logged"):
+        train(run)
+    changed = apply_changes(run, ["checkpoint.monitor=val_loss"])
+    run.config.write_text(yaml.dumps(changed.to_dict()))
+    train(run)
+    assert "val_loss" in read_json(run.result)["metrics"]
+    with pytest.raises(ConfigError, match=r"^checkpoint\.monitor: cannot change within a run"):
+        apply_changes(run, ["checkpoint.monitor=auto"])

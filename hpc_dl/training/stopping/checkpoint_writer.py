@@ -22,7 +22,8 @@ from hpc_dl.runs.folder import RunFolder
 from hpc_dl.training.callbacks import TrainingMetrics
 from hpc_dl.training.compiling import match_layouts
 from hpc_dl.training.lightning import random_state, rank_state
-from hpc_dl.training.lightning.epoch_loop import Position
+from hpc_dl.training.lightning.epoch_loop import EpochLoop, Position
+from hpc_dl.training.lightning.plain_copies import State
 from hpc_dl.training.stopping.best_weights import BestWeights
 from hpc_dl.training.stopping.divergence import Divergence
 from hpc_dl.training.stopping.rank_group import RankGroup
@@ -149,7 +150,10 @@ class CheckpointWriter:
 
     def own_state(self, trainer: pl.Trainer) -> dict[str, Any]:
         """The state that only this rank has."""
-        return {"state": rank_state.capture(trainer), "training_metrics": _training_metrics(trainer).rank_state()}
+        own = {"state": rank_state.capture(trainer), "training_metrics": _training_metrics(trainer).rank_state()}
+        loop = trainer.fit_loop.epoch_loop
+        own_loaders = isinstance(loop, EpochLoop) and loop.own_loaders
+        return own | {"epoch_random": loop.epoch_random} if own_loaders else own  # type: ignore[attr-defined]
 
     def restore(self, trainer: pl.Trainer, content: dict[str, Any]) -> None:
         """Restore the state that only this rank has.
@@ -190,6 +194,20 @@ class CheckpointWriter:
                 remedy="restore the file from a copy, or start a new run",
             )
         return file
+
+
+def epoch_random(own_state: dict[str, Any]) -> tuple[State | None, bool]:
+    """The random states before the first batch of the epoch in which a training resumes.
+
+    Only a module with its own loaders needs them.
+
+    Returns:
+        The states, and whether the epoch had begun; otherwise they are those of the checkpoint.
+    """
+    if "epoch_random" not in own_state:
+        return None, True
+    begun = own_state["epoch_random"] is not None
+    return own_state["epoch_random"] if begun else own_state["state"]["random"], begun
 
 
 def _training_metrics(trainer: pl.Trainer) -> TrainingMetrics:

@@ -23,7 +23,7 @@ from hpc_dl.training.lightning.epoch_loop import EpochLoop, Position
 from hpc_dl.training.lightning.logged_rows import LoggedRows
 from hpc_dl.training.stopping import rehearsal, signals
 from hpc_dl.training.stopping.checkpoint_interval import is_due
-from hpc_dl.training.stopping.checkpoint_writer import CheckpointWriter
+from hpc_dl.training.stopping.checkpoint_writer import CheckpointWriter, epoch_random
 from hpc_dl.training.stopping.divergence import Divergence
 from hpc_dl.training.stopping.early_stopping import Patience
 from hpc_dl.training.stopping.monitor import Monitor
@@ -164,6 +164,8 @@ class Checkpointing(Callback):
         position = Position(**content["position"])
         self._writer.last_step = checkpoint["global_step"]
         self._writer.last = (self._writer.last_step, position)
+        if len(content["ranks"]) == self._group.size:
+            self._loop.epoch_random, self._loop.epoch_begun = epoch_random(content["ranks"][self._group.rank])
         self._loop.enter_at(position, progress, lambda: self._writer.restore(trainer, content))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -219,6 +221,7 @@ class Checkpointing(Callback):
         epoch = trainer.current_epoch
         if batches >= trainer.num_training_batches:
             self._loop.reset()  # where another epoch would start
+            self._loop.epoch_random = None
             self._writer.save(trainer, Position(epoch, 0), complete=True)
         else:
             self._writer.save(trainer, Position(epoch - 1, batches), complete=True)
