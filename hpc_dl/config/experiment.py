@@ -14,7 +14,7 @@ from hpc_dl.config.checkpoint import CheckpointConfig
 from hpc_dl.config.overrides import apply as apply_overrides
 from hpc_dl.config.resources import Resources
 from hpc_dl.config.trainer import TrainerConfig
-from hpc_dl.data.config import DEFAULT_BATCH_SIZE, DataConfig
+from hpc_dl.data.config import DEFAULT_BATCH_SIZE, DataConfig, OwnLoadersConfig
 from hpc_dl.errors import ConfigError, Fault, nearest
 from hpc_dl.learning.losses import LossConfig
 from hpc_dl.learning.optimizers import OPTIMIZERS, OptimizerConfig
@@ -91,7 +91,7 @@ class Experiment:
             if key == "name" and value is None:
                 value = default_name
             if key == "data" and value is None and "class" in (raw.get("model") or {}):
-                sections[key] = _own_loaders()
+                sections[key] = OwnLoadersConfig()
                 continue
             try:
                 sections[key] = parser(value)
@@ -199,13 +199,6 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "resources": lambda value: parse(Resources, value, "resources"),
     "wandb": lambda value: parse(WandbConfig, value, "wandb"),
 }
-
-
-def _own_loaders() -> DataConfig:
-    """The section of a module with its own loaders, which need Lightning."""
-    from hpc_dl.data.own_loaders import OwnLoadersConfig
-
-    return OwnLoadersConfig()
 
 
 def _without_effect(raw: Mapping[str, Any]) -> list[Fault]:

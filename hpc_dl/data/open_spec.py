@@ -14,7 +14,7 @@ from hpc_dl.data.files.fields import open_targets
 from hpc_dl.data.files.value_checks import sample_ranges
 from hpc_dl.data.preprocessed_spec import spec_after_preprocessing
 from hpc_dl.data.ragged import Ragged
-from hpc_dl.data.spec import DataSpec
+from hpc_dl.data.spec import OWN_DATA, DataSpec
 
 
 def open_spec(config: DataConfig, data_dir: str | Path | None = None) -> DataSpec:
@@ -32,8 +32,6 @@ def open_spec(config: DataConfig, data_dir: str | Path | None = None) -> DataSpe
         ConfigError: the section requests preprocessing that these inputs do not allow.
     """
     if config.source is None and config.file is None:  # the module has its own loaders
-        from hpc_dl.data.own_loaders import OWN_DATA
-
         return OWN_DATA
     return spec_after_preprocessing(open_data(data_path(config, data_dir), config).spec, config)
 

@@ -5,21 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytorch_lightning as pl
-from pydantic import model_validator
-
-from hpc_dl.data.config import DataConfig
-from hpc_dl.data.spec import DataSpec
-
-#: What is known of such data: nothing, apart from who loads them.
-OWN_DATA = DataSpec((), (), "regression", 0, (), {}, file="", checksum="own loaders", name="its own loaders")
-
-
-class OwnLoadersConfig(DataConfig):
-    """A ``data`` section that was left out."""
-
-    @model_validator(mode="after")
-    def _check_combinations(self) -> OwnLoadersConfig:
-        return self
 
 
 class OwnLoaders(pl.LightningDataModule):

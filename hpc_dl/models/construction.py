@@ -103,17 +103,15 @@ def construct(target: Callable[..., Any], args: Args, where: str, path: str, dat
         if data is not None and "data" in signature.parameters and isinstance(args, dict):
             named.setdefault("data", data)
         _check_modules(target, named, where)
-        try:
-            signature.bind(*positional, **named)
-        except TypeError as error:
-            raise ConfigError.at(
-                where, f"do not fit {path}: {error}", value=args, allowed=", ".join(signature.parameters)
-            ) from None
     try:
         return target(*positional, **named)
     except HpcDlError:
         raise
     except Exception as error:  # a user's code may raise anything
+        # Only now: some classes accept more than their signature shows.
+        if isinstance(error, TypeError) and (fault := _unfit(target, positional, named)):
+            problem, allowed = fault
+            raise ConfigError.at(where, f"do not fit {path}: {problem}", value=args, allowed=allowed) from None
         raise ConfigError.at(
             where, f"{path} raised {type(error).__name__}: {error}{raised_at(error, anywhere=True)}", value=args
         ) from error
@@ -142,6 +140,19 @@ def _value(value: Any, where: str) -> Any:
     if is_import_path(path := value.get("object")) and len(value) == 1:
         return import_object(path, f"{where}.object")
     return {key: _value(item, f"{where}.{key}") for key, item in value.items()}
+
+
+def _unfit(target: Callable[..., Any], positional: list[Any], named: dict[str, Any]) -> tuple[str, str] | None:
+    """Why arguments do not fit a signature, and its parameters; ``None`` if they do."""
+    try:
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):
+        return None
+    try:
+        signature.bind(*positional, **named)
+    except TypeError as error:
+        return str(error), ", ".join(signature.parameters)
+    return None
 
 
 def _check_modules(target: Callable[..., Any], named: dict[str, Any], where: str) -> None:
