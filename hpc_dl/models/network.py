@@ -78,7 +78,7 @@ class NetworkModelConfig(ModelSection):
 
 
 class Network(Supervised):
-    """A user's network, called with the inputs of a batch in the form that its ``forward`` takes."""
+    """A network of the user, called with a batch in the form that its ``forward`` takes."""
 
     def __init__(self, network: nn.Module, output: str | None, recipe: TrainingRecipe) -> None:
         super().__init__(recipe)

@@ -60,7 +60,7 @@ def graphs(path: Path, task: str) -> Path:
 
 
 def tokens(path: Path, ragged: bool) -> Path:
-    """Sequences of three tokens: periodic ones, or of different lengths with the class as a token."""
+    """Sequences of three tokens: a periodic text, or one token per sample, the class."""
     splits: dict[str, Any] = {}
     for split, size in SPLITS.items():
         labels = np.arange(size) % 3
