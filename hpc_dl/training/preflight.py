@@ -39,9 +39,8 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
     Raises:
         ConfigError: with all faults found.
     """
-    faults = [*_monitor_faults(experiment, data), *_generation_faults(experiment, data)]
-    if data.file:
-        faults += [*_training_split_faults(experiment, data), *_evaluation_split_faults(experiment, data)]
+    faults = [*_training_split_faults(experiment, data), *_evaluation_split_faults(experiment, data)]
+    faults += [*_monitor_faults(experiment, data), *_generation_faults(experiment, data)]
     parameters = 0
     try:
         if data.file and _is_quickly_read(data):  # finds what the training would find at its start, such as NaN
@@ -114,6 +113,8 @@ def _output_faults(model: Network, data: DataSpec) -> list[Fault]:
 
 def _training_split_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
     """Too few samples or batches to train on, or for the interval between validations."""
+    if not data.file:  # the loaders of a user's module are only known in the training
+        return []
     faults = []
     ranks = experiment.resources.world_size
     batch_size = experiment.batch_size_per_device
