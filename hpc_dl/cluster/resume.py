@@ -38,6 +38,7 @@ _CHANGEABLE = (
     "trainer.stall_timeout",
     "trainer.log_every_n_steps",
     "trainer.num_sanity_val_steps",
+    "trainer.on_nan",
     "trainer.limit_test_batches",
     "trainer.benchmark",
     "trainer.detect_anomaly",
