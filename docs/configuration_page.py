@@ -19,6 +19,7 @@ from hpc_dl.learning.losses import LossConfig
 from hpc_dl.learning.metrics import METRICS
 from hpc_dl.learning.optimizers import OPTIMIZERS
 from hpc_dl.learning.schedules import SCHEDULES
+from hpc_dl.models.network import NetworkModelConfig
 from hpc_dl.nn.activations import ACTIVATIONS
 from hpc_dl.schema import Section
 from hpc_dl.tracking.wandb_config import WandbConfig
@@ -64,10 +65,10 @@ def page() -> str:
     for name in models.names():
         parts += _section(f"model.name: {name}", models.config_class(name), models.summary(name), level=3)
     parts.append(
-        "### model.class: package.module.Class\n\nYour own LightningModule; `args: {…}` are passed to `__init__`.\n"
-        "If `__init__` has a parameter `data`, it gets a `hpc_dl.DataSpec` with the shapes and classes of the\n"
-        "data. The module has its own loss and optimizer: `loss`, `optimizer` and `schedule` do not apply.\n"
+        "### model.class: package.module.Class\n\nYour own LightningModule, with its own loss and optimizer: `loss`, "
+        "`metrics`,\n`optimizer` and `schedule` do not apply. See [Train your own model](../how-to/own-model.md).\n"
     )
+    parts += [*_section("model.network", NetworkModelConfig, level=3)]
     parts.append(
         "### Activations\n\nThe values of `activation` in the architectures above. In the formulas, x is the output "
         "of the layer.\n\n| name | formula |\n| --- | --- |"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
@@ -93,6 +94,12 @@ class Stopped(HpcDlError):
     exit_status = 75  # EX_TEMPFAIL in sysexits.h: a temporary failure, try again
 
 
+class Diverged(HpcDlError):
+    """The loss or the weights of a training are no longer finite."""
+
+    exit_status = 1
+
+
 def environment_fault(error: BaseException) -> Fault | None:
     """Describe an error that this machine or its disks caused; ``None`` for a defect of the code.
 
@@ -138,6 +145,30 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``did you mean 'x'?`` for the most similar known name, or "" when none is similar."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean {matches[0]!r}?" if matches else ""
+
+
+def raised_at(error: BaseException, anywhere: bool = False) -> str:
+    """Return where the user's code raised an error: ``, in FILE line N: `STATEMENT```.
+
+    That is the innermost frame outside of hpc_dl, the installed packages and Python itself.
+
+    Args:
+        error: the exception.
+        anywhere: without such a frame return the innermost one, instead of "".
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if _is_users(frame.filename)]
+    chosen = own or (frames if anywhere else [])
+    if not chosen:
+        return ""
+    last = chosen[-1]
+    return f", in {last.filename} line {last.lineno}" + (f": `{last.line.strip()}`" if last.line else "")
+
+
+def _is_users(file: str) -> bool:
+    roots = {os.path.dirname(os.path.abspath(__file__)), os.path.dirname(os.__file__)}
+    installed = {"site-packages", "dist-packages"} & set(file.split(os.sep))
+    return not (file.startswith("<") or installed or any(file.startswith(root + os.sep) for root in roots))
 
 
 def escape_control_characters(text: str) -> str:

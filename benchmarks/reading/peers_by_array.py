@@ -51,6 +51,7 @@ def in_windows(data: DataSet, read: Callable[[list[slice]], Any], wait: Callable
 def write_zarr(folder: Path, data: DataSet) -> None:
     """Store the samples in chunks compressed with zstd."""
     import zarr
+    import zarr.codecs
 
     array = zarr.create_array(
         str(peer_path(folder, data, "zarr")),
@@ -65,6 +66,7 @@ def write_zarr(folder: Path, data: DataSet) -> None:
 def zarr_epochs(folder: Path, data: DataSet) -> Epochs:
     """Read chunk by chunk; zarr decodes the bytes of a chunk in its own threads."""
     import zarr
+    import zarr.codecs
 
     zarr.config.set({"threading.max_workers": 2})
     array = zarr.open_array(str(peer_path(folder, data, "zarr")), mode="r")

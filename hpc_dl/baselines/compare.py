@@ -15,7 +15,7 @@ from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.spec import PER_POSITION, DataSpec
-from hpc_dl.errors import HpcDlError
+from hpc_dl.errors import ConfigError, HpcDlError
 from hpc_dl.formatting import duration
 from hpc_dl.learning.direction import known_direction
 from hpc_dl.learning.task import Task
@@ -82,6 +82,8 @@ def compare(
         ConfigError: there is no baseline for the task.
     """
     data = open_spec(experiment.data, data_dir)
+    if not data.file:
+        raise ConfigError.at("data", "is required: baselines are fitted on a data file, not on a module's own loaders")
     if data.task not in TASKS_WITH_BASELINES:
         raise no_baseline_error(data.task)
     section = experiment.data.model_copy(update={"source": None, "file": data.file})

@@ -49,3 +49,6 @@ Site = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Agree to run the code of a run folder that belongs to another user.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+NoTry = Annotated[
+    bool, typer.Option("--no-try", help="Run no batch through your own module or network (one of each split, 30 s).")
+]

@@ -122,6 +122,8 @@ def _type_name(annotation: Any) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
         return _type_name(arguments[0])
+    if origin is list and arguments == (typing.Any,):
+        return "list"
     if origin is list:
         return f"list of {_type_name(arguments[0])}"
     if origin is typing.Literal:

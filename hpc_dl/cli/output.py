@@ -21,7 +21,9 @@ LOADING = "Loading PyTorch and Lightning …"
 _GAP = 2  # between two columns of a table
 
 #: How a sentence describes the end of a run, by the run's state.
-ENDINGS = {"cancelled": "was cancelled", "lost": "was lost", "failed": "failed", "stopped": "stopped"}
+ENDINGS = {
+    "cancelled": "was cancelled", "lost": "was lost", "failed": "failed", "stopped": "stopped", "diverged": "diverged"
+}  # fmt: skip
 
 
 def say(message: str) -> None:
@@ -119,15 +121,24 @@ def _cell(value: Any) -> Text:
 
 
 def result_table(result: dict[str, Any]) -> None:
-    """Print the metrics of a finished run, one row for each metric, one column for each split."""
-    splits = ["train", "val", "test"]
-    metrics: dict[str, dict[str, float]] = {}
+    """Print the metrics of a finished run, one row for each metric, one column for each split.
+
+    A last column has the metrics whose name says no split, such as ``g_loss``.
+    """
+    from hpc_dl.learning.metric_names import split_and_metric
+
+    columns = ["train", "val", "test"]
+    metrics: dict[str, dict[str, Any]] = {}
     for name, value in result["metrics"].items():
-        split, _, metric = name.partition("/")
-        if split in splits:
-            metrics.setdefault(metric, {})[split] = value
+        split, metric = split_and_metric(name)
+        column = split or "no split"
+        row = metrics.setdefault(metric, {})
+        # Two names may mean the same (`val_acc` and `val/acc`): the second keeps a row of its own.
+        (row if column not in row else metrics.setdefault(name, {}))[column] = value
+    if any("no split" in row for row in metrics.values()):
+        columns.append("no split")
     rows = [
-        [metric, *[f"{by[s]:.4g}" if isinstance(by.get(s), float) else str(by.get(s, "")) for s in splits]]
+        [metric, *[f"{by[c]:.4g}" if isinstance(by.get(c), float) else str(by.get(c, "")) for c in columns]]
         for metric, by in metrics.items()
     ]
-    table(["metric", *splits], rows, title=result["run"])
+    table(["metric", *columns], rows, title=result["run"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hpc_dl.cli.arguments import AsJson, OptionalRunNames, RunsDir
 from hpc_dl.cli.run_table import Row, Sort, add_settings, print_runs, sort_order
+
+if TYPE_CHECKING:
+    from hpc_dl.learning.metric_names import Split
 
 Test = Annotated[
     bool,
@@ -45,7 +48,7 @@ def results(
     ]
     rows: list[Row] = [{"run": o["run"], "state": o["state"]} for o in outcomes]
     settings, further = add_settings(rows, selected)
-    splits = ("val/", "test/") if test else ("val/",)
+    splits: tuple[Split, ...] = ("val", "test") if test else ("val",)
     metrics = [name for split in splits for name in _metric_names(outcomes, split)]
     for row, outcome in zip(rows, outcomes, strict=True):
         row |= {name: outcome["metrics"].get(name) for name in metrics}
@@ -56,12 +59,15 @@ def results(
         result_table(outcomes[0])
     else:
         print_runs(["run", "state", *settings, *metrics], [rows[number] for number in order], hidden=further)
-        if not test and not metrics and _metric_names(outcomes, "test/"):
+        if not test and not metrics and _metric_names(outcomes, "test"):
             say("There are no validation metrics; --test shows the test metrics.")
         for outcome in outcomes:
             if outcome["state"] == "unreadable":
                 say(f"hpc-dl: {outcome['dir']}: {outcome['reason']}")
 
 
-def _metric_names(outcomes: list[dict[str, Any]], split: str) -> list[str]:
-    return sorted({name for outcome in outcomes for name in outcome["metrics"] if name.startswith(split)})
+def _metric_names(outcomes: list[dict[str, Any]], split: Split) -> list[str]:
+    """The metrics of a split; those without one (``g_loss``) count as validation metrics."""
+    from hpc_dl.learning.metric_names import split_of
+
+    return sorted({name for outcome in outcomes for name in outcome["metrics"] if (split_of(name) or "val") == split})

@@ -33,7 +33,8 @@ def resume(
     moves it to another site.
 
     Overrides may change `resources` and the length of the training (trainer.max_epochs,
-    trainer.max_steps). A longer training also continues a finished run.
+    trainer.max_steps). A longer training also continues a finished run. As long as a run has no
+    best weights, checkpoint.monitor and checkpoint.mode may change, too.
 
     Example:
         hpc-dl resume latest trainer.max_epochs=20

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpc_dl.cli.arguments import AsJson, Config, DataDir, Overrides, RunsDir, Site
+from hpc_dl.cli.arguments import AsJson, Config, DataDir, NoTry, Overrides, RunsDir, Site
 
 if TYPE_CHECKING:
     from hpc_dl.runs.folder import RunFolder
@@ -21,6 +21,7 @@ def submit(
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False,
     runs: RunsDir = None,
     data: DataDir = None,
+    no_try: NoTry = False,
     as_json: AsJson = False,
 ) -> None:
     """Submit an experiment to Slurm.
@@ -34,7 +35,7 @@ def submit(
 
     Exit status:
         0    submitted; with --wait: finished
-        1    with --wait: the run failed
+        1    with --wait: the run failed or diverged
         2    invalid input, or Slurm refused the job
         75   with --wait: the run stopped with a checkpoint and left the queue
              (`hpc-dl resume` continues it)
@@ -65,7 +66,7 @@ def submit(
         local = profile.scheduler == "local"
         reason = "The site profile has `scheduler: local`" if local else "This machine has no Slurm (no sbatch)"
         say(f"{reason}: the run starts in the background of this machine.")
-    run = prepare(experiment, runs=runs_dir, data_dir=data_dir, command=sys.argv, say=say)
+    run = prepare(experiment, runs=runs_dir, data_dir=data_dir, command=sys.argv, say=say, try_batches=not no_try)
     if warning := signal_lead.time_limit_warning(
         experiment.resources.minutes, signal_lead.required_lead_s(runs_dir, experiment.name)
     ):

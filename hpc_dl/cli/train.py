@@ -28,7 +28,7 @@ def train(
 
     Exit status:
         0    finished
-        1    the training failed
+        1    the training failed, or diverged to a NaN or infinite loss
         2    invalid input: configuration, data or arguments
         75   stopped with a checkpoint (`hpc-dl resume` continues it)
         130  ended by a second Ctrl-C or by `hpc-dl cancel`

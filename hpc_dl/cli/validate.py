@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hpc_dl.cli.arguments import AsJson, Config, DataDir, Overrides, Site
+from hpc_dl.cli.arguments import AsJson, Config, DataDir, NoTry, Overrides, Site
 
 _MOST_CLASSES = 100  # listed
 
@@ -14,12 +14,15 @@ def validate(
     overrides: Overrides = None,
     site: Site = None,
     data: DataDir = None,
+    no_try: NoTry = False,
     as_json: AsJson = False,
 ) -> None:
     """Check an experiment before it is submitted.
 
     Checks the YAML, the data file, the model on the shapes of the data, and the limits of the site.
-    Makes the data file of a shipped source if it does not exist.
+    Makes the data file of a shipped source if it does not exist. Your own module or network gets
+    one batch of each split, on the CPU, for at most 30 seconds and 800 MiB; a fault names the file
+    and line of your code.
 
     Example:
         hpc-dl validate configs/cnn-digits.yaml optimizer.lr=1e-3
@@ -42,7 +45,7 @@ def validate(
     from hpc_dl.cluster.prepare import check
     from hpc_dl.training.training_length import batches_per_epoch, total_steps
 
-    _, spec, parameters = check(experiment, data_dir=data_dir, say=say, runs=runs_dir)
+    _, spec, parameters = check(experiment, data_dir=data_dir, say=say, runs=runs_dir, try_batches=not no_try)
     resources = experiment.resources
     facts = {
         "name": experiment.name,
@@ -50,7 +53,7 @@ def validate(
         "parameters": parameters,
         "data": spec.file,
         "task": spec.task,
-        "input_shape": list(spec.input_shape),
+        "input_shape": list(spec.input_shape) if spec.inputs else None,
         "num_outputs": spec.num_outputs,
         "classes": list(spec.class_names[:_MOST_CLASSES]),
         "sizes": spec.sizes,

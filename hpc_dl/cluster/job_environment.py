@@ -27,9 +27,7 @@ def import_folders(run: RunFolder, experiment: Experiment) -> tuple[str, str | N
         run: the run.
         experiment: the experiment.
     """
-    from hpc_dl.models.custom import CustomModelConfig
-
-    return str(run.code), str(Path.cwd()) if isinstance(experiment.model, CustomModelConfig) else None
+    return str(run.code), str(Path.cwd()) if experiment.model.import_paths else None
 
 
 def for_python(environment: Mapping[str, str], run: RunFolder, experiment: Experiment) -> dict[str, str]:

@@ -15,15 +15,20 @@ from hpc_dl.data import sources
 from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import RunError
-from hpc_dl.models.custom import CustomModelConfig
 from hpc_dl.runs import provenance, snapshot
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.training.batches import unused_loaders
 from hpc_dl.training.preflight import preflight
 from hpc_dl.training.pretrained import weights_file
 
 
 def check(
-    experiment: Experiment, *, data_dir: Path | None, say: Callable[[str], None], runs: Path | None = None
+    experiment: Experiment,
+    *,
+    data_dir: Path | None,
+    say: Callable[[str], None],
+    runs: Path | None = None,
+    try_batches: bool = False,
 ) -> tuple[Experiment, DataSpec, int]:
     """Create missing data, and check everything that can be checked before a job is queued.
 
@@ -32,6 +37,7 @@ def check(
         data_dir: folder of the shipped data sources; ``None`` for the default.
         say: prints one line for the user.
         runs: folder of all runs, for ``model.init_from``; ``None`` for the default.
+        try_batches: whether to run one batch of each split through a user's own module or network.
 
     Returns:
         The experiment with its data source and initial weights resolved to absolute paths, the
@@ -46,17 +52,31 @@ def check(
     data = open_spec(experiment.data, data_dir)
     for note in data.notes:
         say(f"Note: {note}")
-    section = experiment.data.model_copy(update={"source": None, "file": data.file})
+    section = experiment.data.model_copy(update={"source": None, "file": data.file or None})
     model = experiment.model
     if model.init_from is not None:
         weights = weights_file(model.init_from, runs or runs_folder())
         model = model.model_copy(update={"init_from": str(weights)})
     resolved = dataclasses.replace(experiment, data=section, model=model)
-    return resolved, data, preflight(resolved, data)
+    parameters = preflight(resolved, data)
+    if message := unused_loaders(resolved, data):
+        say(message)
+    if try_batches and model.import_paths:
+        from hpc_dl.training.trial import try_batches as attempt
+
+        if problem := attempt(resolved, data):
+            say(f"{model.import_paths[0]}: {problem}")
+    return resolved, data, parameters
 
 
 def prepare(
-    experiment: Experiment, *, runs: Path, data_dir: Path | None, command: list[str], say: Callable[[str], None]
+    experiment: Experiment,
+    *,
+    runs: Path,
+    data_dir: Path | None,
+    command: list[str],
+    say: Callable[[str], None],
+    try_batches: bool = False,
 ) -> RunFolder:
     """Check the experiment, then create and fill its run folder.
 
@@ -66,11 +86,12 @@ def prepare(
         data_dir: folder of the shipped data sources; ``None`` for the default.
         command: the command line, for the provenance.
         say: prints one line for the user.
+        try_batches: as in :func:`check`.
 
     Raises:
         HpcDlError: with all faults; the run folder is deleted then.
     """
-    resolved, data, _ = check(experiment, data_dir=data_dir, say=say, runs=runs)
+    resolved, data, _ = check(experiment, data_dir=data_dir, say=say, runs=runs, try_batches=try_batches)
     run = RunFolder.create(runs, experiment.name)
     try:
         write_text(run.config, yaml.dumps(resolved.to_dict()))
@@ -90,13 +111,13 @@ def prepare(
 
 def take_code(run: RunFolder, experiment: Experiment) -> None:
     """Copy the current code into the run folder: this package, and that of a user's own model."""
-    snapshot.take(run, user_module(experiment))
+    snapshot.take(run, *experiment.model.import_paths)
 
 
 def user_module(experiment: Experiment) -> str | None:
     """The import path of the module with the user's own model; ``None`` for our architectures."""
-    model = experiment.model
-    return model.class_path.rpartition(".")[0] if isinstance(model, CustomModelConfig) else None
+    paths = experiment.model.import_paths
+    return paths[0].rpartition(".")[0] if paths else None
 
 
 def _os_message(error: OSError) -> str:

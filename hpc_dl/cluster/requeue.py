@@ -47,7 +47,7 @@ record_cancellation() {
 state_is() { grep -qE "^ *\"state\": \"($1)\"" "$run/state.json" 2>/dev/null; }
 cause=
 { read -r cause <"$run/requeue" && rm -f "$run/requeue"; } 2>/dev/null
-if [[ -z $cause && $status -ne 0 ]] && ! state_is "stopped|finished|failed|cancelled"; then
+if [[ -z $cause && $status -ne 0 ]] && ! state_is "stopped|finished|failed|diverged|cancelled"; then
     cause=killed  # before the ranks could stop with a checkpoint
 fi
 if [[ -n $cause ]]; then

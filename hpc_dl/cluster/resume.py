@@ -37,6 +37,7 @@ _CHANGEABLE = (
     "trainer.stall_timeout",
     "trainer.log_every_n_steps",
     "trainer.num_sanity_val_steps",
+    "trainer.on_nan",
     "trainer.limit_test_batches",
     "trainer.benchmark",
     "trainer.detect_anomaly",
@@ -45,6 +46,8 @@ _CHANGEABLE = (
     "wandb.tags",
     "wandb.group",
 )
+# Keys on which only the choice of the best weights depends; they may change until there are any.
+_OF_BEST_WEIGHTS = ("checkpoint.monitor", "checkpoint.mode")
 # Keys that follow from others, because the batch over all ranks always has the same size.
 _ADJUSTED = ("data.batch_size", "data.global_batch_size")
 
@@ -66,16 +69,19 @@ def apply_changes(run: RunFolder, changes: list[str]) -> Experiment:
     if new.resources.world_size != old.resources.world_size and new.data.batch_size == old.data.batch_size:
         raw["data"] |= {"batch_size": None, "global_batch_size": global_batch_size}
         new = Experiment.from_dict(raw)
+    changeable: tuple[str, ...] = _CHANGEABLE
+    if not checkpoints.listed(run.checkpoints, "best"):
+        changeable += _OF_BEST_WEIGHTS
     faults = [
         Fault(
             key,
             "cannot change within a run: the result would belong to neither experiment",
             value=value,
-            allowed=f"{before}; keys that may change: {', '.join(_CHANGEABLE)}",
+            allowed=f"{before}; keys that may change: {', '.join(changeable)}",
             remedy="start a new run with `hpc-dl train` or `hpc-dl submit`",
         )
         for key, before, value in _differences(old.to_dict(), new.to_dict())
-        if not key.startswith(_CHANGEABLE) and key not in _ADJUSTED
+        if not key.startswith(changeable) and key not in _ADJUSTED
     ]
     if new.batch_size_per_device * new.resources.world_size != global_batch_size:
         size = new.data.global_batch_size or new.data.batch_size

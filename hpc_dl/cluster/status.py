@@ -21,6 +21,7 @@ from hpc_dl.cluster import slurm
 from hpc_dl.cluster.folders import cli_name
 from hpc_dl.cluster.requeue import refusal_file
 from hpc_dl.errors import ClusterError, Fault, HpcDlError, RunError
+from hpc_dl.learning.metric_names import split_of
 from hpc_dl.regular_files import read_bytes
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.lock import holder_of
@@ -55,9 +56,10 @@ def statuses(runs: Iterable[RunFolder]) -> list[dict[str, Any]]:
 
     Returns:
         For each run ``run``, ``dir``, ``state`` (created, pending, running, stopped, finished,
-        failed, cancelled, lost; unreadable if its folder is damaged, cannot be read or has another
-        layout), ``job`` (a description), ``submitted``; where known ``reason``, ``rank`` and
-        ``log`` of a failure, ``epoch`` and ``step`` reached, and ``metrics`` of a finished run.
+        failed, diverged, cancelled, lost; unreadable if its folder is damaged, cannot be read or
+        has another layout), ``job`` (a description), ``submitted``; where known ``reason``,
+        ``rank`` and ``log`` of a failure, ``epoch`` and ``step`` reached, and ``metrics`` of a
+        finished run.
     """
     runs = list(runs)
     jobs = {run: _facts_or_fault(run, lambda run: _job_of(run.checked())) for run in runs}
@@ -267,7 +269,7 @@ def _stop(process: psutil.Process) -> None:
 def _progress(run: RunFolder) -> dict[str, Any]:
     # The test logs one epoch more than the training did.
     rows = [
-        row for row in read_journal(run.journal) if not all(name.startswith("test/") for name in row.keys() - _PLACE)
+        row for row in read_journal(run.journal) if not all(split_of(name) == "test" for name in row.keys() - _PLACE)
     ]
     return {key: rows[-1][key] for key in ("epoch", "step") if rows and rows[-1].get(key) is not None}
 

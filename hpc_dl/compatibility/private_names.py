@@ -90,6 +90,16 @@ PRIVATE_NAMES: tuple[PrivateNames, ...] = (
             "Trainer():_signal_connector",
         ),
     ),
+    PrivateNames(
+        "pytorch-lightning",
+        "write what a module logs with the step of all other rows",
+        (
+            "pytorch_lightning.trainer.connectors.logger_connector:_LoggerConnector.log_metrics",
+            "pytorch_lightning.trainer.connectors.logger_connector:_LoggerConnector.should_update_logs",
+            "pytorch_lightning.trainer.connectors.logger_connector.logger_connector:convert_tensors_to_scalars",
+            "Trainer():_logger_connector._logged_metrics",
+        ),
+    ),
     PrivateNames("pytorch-lightning", "save a checkpoint", ("Trainer():_checkpoint_connector.dump_checkpoint",)),
     PrivateNames(
         "pytorch-lightning",

@@ -24,8 +24,10 @@ class CheckpointConfig(Section):
     """Longest interval between two checkpoints, which is the most work that a crash can lose:
     ``500 steps``, ``30 s``, ``10 min`` or ``1 h``. ``auto``: one minute, or longer if saving takes
     more than 2% of the time."""
-    monitor: str = "val/loss"
-    """Metric that selects the best checkpoint."""
+    monitor: str = "auto"
+    """Metric that selects the best checkpoint. ``auto``: the loss of the validation, ``val/loss``
+    for the shipped architectures; for your own module the one it logs (``val_loss``,
+    ``valid/loss``), or else another validation metric whose name says what is better."""
     mode: Mode = "auto"
     """Whether a smaller (``min``) or larger (``max``) value of ``monitor`` is better. ``auto``
     decides by the name of the metric."""
@@ -47,7 +49,7 @@ class CheckpointConfig(Section):
         Raises:
             ValueError: ``mode`` is ``auto`` and the metric is unknown. The preflight checks this.
         """
-        return direction(self.monitor, self.mode)
+        return direction("val/loss" if self.monitor == "auto" else self.monitor, self.mode)
 
     @property
     def every_steps(self) -> int | None:

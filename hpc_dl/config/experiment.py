@@ -13,13 +13,14 @@ from hpc_dl.config import experiment_file
 from hpc_dl.config.checkpoint import CheckpointConfig
 from hpc_dl.config.resources import Resources
 from hpc_dl.config.trainer import TrainerConfig
-from hpc_dl.data.config import DEFAULT_BATCH_SIZE, DataConfig
+from hpc_dl.data.config import DEFAULT_BATCH_SIZE, DataConfig, OwnLoadersConfig
 from hpc_dl.errors import ConfigError, Fault
 from hpc_dl.learning.losses import LossConfig
 from hpc_dl.learning.optimizers import OPTIMIZERS, OptimizerConfig
 from hpc_dl.learning.schedules import SCHEDULES, ScheduleConfig
 from hpc_dl.models.base import ModelSection
 from hpc_dl.models.custom import CustomModelConfig
+from hpc_dl.models.network import NetworkModelConfig
 from hpc_dl.schema import Section, parse, parse_named, unknown_key
 from hpc_dl.tracking.wandb_config import WandbConfig
 
@@ -61,7 +62,10 @@ class Experiment:
             ConfigError: with all faults, each at its dotted path.
         """
         raw, name = experiment_file.read(path, overrides, say)
-        return cls.from_dict(raw, default_name=name)
+        experiment = cls.from_dict(raw, default_name=name)
+        if faults := _without_effect(raw):
+            raise ConfigError(*faults)
+        return experiment
 
     @classmethod
     def from_dict(cls, raw: Any, default_name: str | None = None) -> Experiment:
@@ -84,6 +88,9 @@ class Experiment:
             value = raw.get(key)
             if key == "name" and value is None:
                 value = default_name
+            if key == "data" and value is None and "class" in (raw.get("model") or {}):
+                sections[key] = OwnLoadersConfig()
+                continue
             try:
                 sections[key] = parser(value)
             except ConfigError as error:
@@ -99,8 +106,10 @@ class Experiment:
         for key in _PARSERS:
             value = getattr(self, key)
             plain[key] = value.model_dump(mode="json", by_alias=True) if isinstance(value, Section) else value
+        if self.data.source is None and self.data.file is None:
+            plain["data"] = None
         plain["metrics"] = None if self.metrics is None else list(self.metrics)
-        if isinstance(self.model, CustomModelConfig):
+        if isinstance(self.model, (CustomModelConfig, NetworkModelConfig)):
             del plain["model"]["name"]
         return plain
 
@@ -134,6 +143,8 @@ def _seed(value: object) -> int:
 def _model(value: object) -> ModelSection:
     if isinstance(value, Mapping) and "class" in value:
         return parse(CustomModelConfig, value, "model")
+    if isinstance(value, Mapping) and "network" in value:
+        return parse(NetworkModelConfig, value, "model")
     if isinstance(value, Mapping) and value.get("name") in models.names():
         name = str(value["name"])
         return parse(models.config_class(name), value, "model")
@@ -168,6 +179,23 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "resources": lambda value: parse(Resources, value, "resources"),
     "wandb": lambda value: parse(WandbConfig, value, "wandb"),
 }
+
+
+def _without_effect(raw: Mapping[str, Any]) -> list[Fault]:
+    """Sections that a user's LightningModule ignores, since it has its own."""
+    model = raw.get("model")
+    if not isinstance(model, Mapping) or "class" not in model:
+        return []
+    return [
+        Fault(
+            key,
+            f"has no effect on {model['class']}, a LightningModule with its own {key}",
+            value=raw[key],
+            remedy="remove it; the module gets its values from model.args",
+        )
+        for key in ("loss", "metrics", "optimizer", "schedule")
+        if raw.get(key)
+    ]
 
 
 def _impossible_combinations(sections: Mapping[str, Any]) -> list[Fault]:

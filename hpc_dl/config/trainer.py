@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from hpc_dl.schema import Section, Unit
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"]
+OnNan = Literal["stop", "continue"]
 Limit = Annotated[int | float, Field(ge=0)]
 
 # Arguments of Lightning's Trainer that are set elsewhere.
@@ -68,6 +69,9 @@ class TrainerConfig(Section):
     """Number of validation batches that are tried before the training, to find errors early."""
     log_every_n_steps: Annotated[int, Field(ge=1), Unit("optimizer steps")] = 50
     """Steps between two rows of training metrics."""
+    on_nan: OnNan = "stop"
+    """What to do when the training diverges: its loss or its weights are NaN or infinite. ``stop``:
+    end it with the state ``diverged``; the checkpoints before stay. ``continue``: only say so."""
     stall_timeout: Annotated[float | None, Field(gt=0), Unit("minutes")] = 10.0
     """End the job if a rank makes no progress for this long; the message names the rank.
     ``null``: wait without limit."""

@@ -222,6 +222,14 @@ class DataConfig(Section):
         return self
 
 
+class OwnLoadersConfig(DataConfig):
+    """A ``data`` section that was left out: the user's module has its own loaders."""
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> OwnLoadersConfig:
+        return self
+
+
 def _as_tuple(names: Names) -> tuple[str, ...]:
     """Return the names without slashes: ``/nodes`` of an undivided file is ``nodes``."""
     return tuple(name.strip("/") for name in ((names,) if isinstance(names, str) else names))

@@ -14,7 +14,7 @@ from hpc_dl.data.files.fields import open_targets
 from hpc_dl.data.files.value_checks import sample_ranges
 from hpc_dl.data.preprocessed_spec import spec_after_preprocessing
 from hpc_dl.data.ragged import Ragged
-from hpc_dl.data.spec import IGNORED, DataSpec
+from hpc_dl.data.spec import IGNORED, OWN_DATA, DataSpec
 from hpc_dl.data.storage.dependencies import files_behind
 from hpc_dl.data.storage.file_version import WatchedFiles
 from hpc_dl.regular_files import user_path
@@ -34,6 +34,8 @@ def open_spec(config: DataConfig, data_dir: str | Path | None = None) -> DataSpe
             splits are reported at once.
         ConfigError: the section requests preprocessing that these inputs do not allow.
     """
+    if config.source is None and config.file is None:  # the module has its own loaders
+        return OWN_DATA
     return spec_after_preprocessing(open_data(data_path(config, data_dir), config).spec, config)
 
 

@@ -13,6 +13,7 @@ from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import PER_POSITION
 from hpc_dl.errors import RunError
 from hpc_dl.inference.trained_model import TrainedModel, default_device
+from hpc_dl.learning.metric_names import split_and_metric, split_of
 from hpc_dl.learning.metrics import confusion_matrix
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.training.model_inputs import preprocessed_on
@@ -54,7 +55,8 @@ def evaluate(trained: TrainedModel, split: str) -> dict[str, Any]:
         enable_model_summary=False,
     )
     trainer.test(model, batches, verbose=False)
-    metrics = {name.removeprefix("test/"): float(value) for name, value in trainer.callback_metrics.items()}
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    metrics = {split_and_metric(name)[1] if split_of(name) == "test" else name: logged[name] for name in logged}
     evaluation: dict[str, Any] = {
         "run": trained.run.name,
         "checkpoint": trained.checkpoint.path.name,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpc_dl.config import yaml
-from hpc_dl.data.config import DataConfig
+from hpc_dl.data.config import DataConfig, OwnLoadersConfig
 from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import RunError
@@ -44,6 +44,12 @@ class TrainedRun:
                 run.name, "has no weights yet", remedy="wait for its first validation (see `hpc-dl status`)"
             )
         config = run_data(run)
+        if isinstance(config, OwnLoadersConfig):
+            raise RunError.at(
+                run.name,
+                "was trained on the module's own loaders, of which hpc_dl cannot read single splits or samples",
+                remedy="see `hpc-dl results` for its test, or load its checkpoint with load_from_checkpoint",
+            )
         if problem := problem_of(best[-1]):
             raise RunError.at(best[-1].path, f"is damaged: {problem}", remedy="restore it from a copy")
         return cls(run, best[-1], open_spec(config))

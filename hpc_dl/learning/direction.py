@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from hpc_dl.learning.metric_names import split_and_metric, words
+
 Direction = Literal["min", "max"]
 Mode = Literal["auto", "min", "max"]
 
@@ -17,6 +19,18 @@ _HIGHER = (
     "precision", "recall", "specificity", "score", "modes", "coverage", "quality", "wordsim353", "simlex999",
     "analogies",
 )  # fmt: skip
+# Words of names in users' own modules; the last known word of a name decides.
+_WORDS: dict[str, Direction] = {
+    **dict.fromkeys(_LOWER, "min"),
+    **dict.fromkeys(
+        ("rmse", "mape", "smape", "err", "errors", "wer", "cer", "ter", "ppl", "bpb", "bpc", "bpd", "kl", "kld", "fid",
+         "ece", "brier", "bce", "ce", "crossentropy", "entropy", "divergence", "losses", "hausdorff"), "min"),
+    **dict.fromkeys(_HIGHER, "max"),
+    **dict.fromkeys(
+        ("acc", "f", "map", "ap", "bleu", "rouge", "meteor", "psnr", "ssim", "kappa", "mcc", "matthews", "jaccard",
+         "prec", "rec", "sensitivity", "auprc", "ndcg", "mrr", "correlation", "pearson", "spearman", "similarity",
+         "elbo", "reward", "return", "hits", "miou", "em"), "max"),
+}  # fmt: skip
 
 
 def known_direction(metric: str) -> Direction | None:
@@ -26,10 +40,14 @@ def known_direction(metric: str) -> Direction | None:
 
 def direction_of_name(metric: str) -> Direction | None:
     """Return the direction that the name implies, or None; never imports torch."""
-    name = metric.rpartition("/")[2].lower()
+    rest = split_and_metric(metric)[1]
+    name = rest.rpartition("/")[2].lower()
     if name.endswith(_LOWER):
         return "min"
-    return "max" if name.endswith(_HIGHER) else None
+    if name.endswith(_HIGHER):
+        return "max"
+    known = [_WORDS[word] for word in words(rest) if word in _WORDS]
+    return known[-1] if known else None
 
 
 def _declared_direction(name: str) -> Direction | None:

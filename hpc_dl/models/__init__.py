@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hpc_dl.models.base import ModelConfig
 
-_NOT_ARCHITECTURES = {"base", "custom"}
+_NOT_ARCHITECTURES = {"base", "custom", "construction", "network"}
 
 
 def names() -> list[str]:

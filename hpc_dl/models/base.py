@@ -30,8 +30,8 @@ class ModelSection(Section):
 
     @property
     def title(self) -> str:
-        """What people call the model: the architecture, or the user's own class."""
-        return self.name
+        """What people call the model: the architecture, or the name of the user's own class."""
+        return self.import_paths[0].rpartition(".")[2] if self.import_paths else self.name
 
     @abstractmethod
     def build(self, data: DataSpec, recipe: TrainingRecipe) -> pl.LightningModule:
@@ -40,6 +40,11 @@ class ModelSection(Section):
         Raises:
             ConfigError: the architecture does not support the data.
         """
+
+    @property
+    def import_paths(self) -> list[str]:
+        """The import paths of a user's own code; empty for a shipped architecture."""
+        return []
 
 
 class ModelConfig(ModelSection):

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from hpc_dl.regular_files import DamagedFile, read_json
 from hpc_dl.runs.folder import RunFolder
 
-State = Literal["created", "pending", "running", "stopped", "finished", "failed", "cancelled", "lost"]
+State = Literal["created", "pending", "running", "stopped", "finished", "failed", "diverged", "cancelled", "lost"]
 _MOST_PID = 2**31
 _JOB_ID = re.compile(r"[0-9][\w\[\],%+.:-]*")
 

@@ -16,19 +16,18 @@ _IGNORED = shutil.ignore_patterns(
 )
 
 
-def take(folder: RunFolder, user_module: str | None = None) -> None:
+def take(folder: RunFolder, *import_paths: str) -> None:
     """Copy this package, and the user's own code, into ``RUN/code``, which jobs import from first.
 
     Args:
         folder: the run.
-        user_module: import path of the module with the user's LightningModule. Its top-level
-            package or file is copied, unless it is installed (in site-packages), where edits are
-            not expected.
+        import_paths: import paths of the user's own classes. Their top-level packages or files are
+            copied, unless they are installed (in site-packages), where edits are not expected.
     """
     folder.code.mkdir(exist_ok=True)
     _copy(Path(hpc_dl.__file__).parent, folder.code)
-    if user_module is not None:
-        origin = origin_of(user_module)
+    for module in sorted({path.partition(".")[0] for path in import_paths}):
+        origin = origin_of(module)
         if origin is not None and not _is_installed(origin):
             _copy(origin, folder.code)
 

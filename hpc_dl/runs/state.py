@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from hpc_dl.atomic_files import write_json
-from hpc_dl.errors import HpcDlError
+from hpc_dl.errors import HpcDlError, raised_at
 from hpc_dl.regular_files import DamagedFile
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.run_files import State as State  # for all that write a state
@@ -23,7 +23,7 @@ from hpc_dl.runs.run_files import read_state_file
 
 #: States in which no process of the run is active anymore. A ``stopped`` run has a checkpoint and
 #: continues when Slurm or ``hpc-dl resume`` starts it again.
-ENDED: frozenset[State] = frozenset({"stopped", "finished", "failed", "cancelled", "lost"})
+ENDED: frozenset[State] = frozenset({"stopped", "finished", "failed", "diverged", "cancelled", "lost"})
 
 
 def write_state(folder: RunFolder, state: State, /, **details: Any) -> None:
@@ -65,7 +65,9 @@ def record_failure(folder: RunFolder, error: BaseException, rank: int) -> None:
     """
     with contextlib.suppress(OSError):
         if read_state(folder)["state"] not in ENDED:
-            reason = str(error) if isinstance(error, HpcDlError) else f"{type(error).__name__}: {error}"
+            reason = (
+                str(error) if isinstance(error, HpcDlError) else f"{type(error).__name__}: {error}{raised_at(error)}"
+            )
             end_state(folder, "failed", reason=" ".join(reason.split()), rank=rank, log=str(folder.log(rank)))
 
 

@@ -7,8 +7,8 @@ Each attempt of a run (the first start, every requeue and resume) has its own fi
         {"step": 49, "epoch": 0, "time": 1767225612.5, "train/loss": 0.41}
         {"step": 99, "epoch": 0, "time": 1767225625.1, "train/loss": "nan"}
 
-``step`` is Lightning's: the index, from 0, of the optimizer step that a row describes. ``time`` is
-in seconds since the Unix epoch. Every line is strict JSON, which has no NaN and no infinities.
+``step`` is the number of optimizer steps done, in every row, whoever logged it. ``time`` is in
+seconds since the Unix epoch. Every line is strict JSON, which has no NaN and no infinities.
 These are the strings ``"nan"``, ``"inf"`` and ``"-inf"``, which ``float()`` accepts. (As ``null``,
 a diverged loss would look like a missing one.)
 """
@@ -68,7 +68,7 @@ class JournalWriter:
 
         Args:
             metrics: values by name, for example ``train/loss``.
-            step: index of the optimizer step, as in the file.
+            step: optimizer steps done, as in the file.
             epoch: index of the epoch; ``None`` outside of training.
 
         Raises:

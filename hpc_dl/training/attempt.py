@@ -14,7 +14,6 @@ import pytorch_lightning as pl
 
 from hpc_dl.atomic_files import write_json
 from hpc_dl.config.experiment import Experiment
-from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.open_spec import open_spec, watched_files
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.data.storage.file_version import WatchedFiles
@@ -22,6 +21,7 @@ from hpc_dl.runs import attempts, checkpoints
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.provenance import slurm_facts
+from hpc_dl.training.batches import Batches, batches_of
 from hpc_dl.training.callbacks import TrainingMetrics
 from hpc_dl.training.compiling import compile_forward, use_channels_last
 from hpc_dl.training.console import log_only, say
@@ -30,6 +30,7 @@ from hpc_dl.training.model_building import build_model
 from hpc_dl.training.pretrained import load_pretrained
 from hpc_dl.training.ranks import Ranks
 from hpc_dl.training.stopping.checkpointing import Checkpointing
+from hpc_dl.training.stopping.divergence import Divergence
 from hpc_dl.training.stopping.early_stopping import Patience
 from hpc_dl.training.stopping.rank_group import RankGroup
 from hpc_dl.training.stopping.watchdog import Watchdog
@@ -65,7 +66,7 @@ class Attempt:
     data: DataSpec
     files: WatchedFiles
     model: pl.LightningModule
-    batches: HDF5DataModule
+    batches: Batches
     trainer: pl.Trainer
     loggers: Loggers
     checkpointing: Checkpointing
@@ -117,16 +118,18 @@ def prepare_attempt(
         use_channels_last(model)
     if (mode := experiment.trainer.compile) != "off":
         compile_forward(model, mode, lambda: watchdog.phase("compiling", patience=6.0))
-    batches = HDF5DataModule.from_config(experiment.data, data, seed=experiment.seed)
+    batches = batches_of(experiment, data, model)
     newest = None
     if ranks.rank == 0:
         with watchdog.phase("verifying the newest checkpoint"):
             newest = _newest_checkpoint(run)
     loggers = Loggers(run, experiment, data, number, newest.step if newest else 0)
     cleanup.callback(loggers.close)
+    divergence = Divergence(experiment.trainer.on_nan, say if ranks.rank == 0 else log_only)
     checkpointing = Checkpointing(
         run,
         experiment.checkpoint,
+        divergence=divergence,
         patience=_patience(experiment),
         facts=resume_conditions(experiment, data),
         say=say,
@@ -135,7 +138,8 @@ def prepare_attempt(
         check_data=files.check,
         ends_at=_job_end(os.environ),
     )
-    trainer = build_trainer(run, experiment, ranks, loggers.all(), [watchdog, TrainingMetrics(), checkpointing])
+    callbacks = [watchdog, TrainingMetrics(divergence.inspect), checkpointing]
+    trainer = build_trainer(run, experiment, ranks, loggers.all(), callbacks)
     trainer.strategy.setup_environment()  # connects the ranks, which must agree on the checkpoint to resume from
     timeout_s = stall_timeout_s(experiment)
     group = RankGroup(timeout_s=None if timeout_s is None else 2 * timeout_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,6 +11,11 @@ import torch
 from pytorch_lightning.callbacks import Callback, RichProgressBar
 
 from hpc_dl.data.ragged import Ragged
+from hpc_dl.learning.metric_names import without_forks
+from hpc_dl.learning.training_module import TrainingModule
+from hpc_dl.training.stopping.divergence import gradient_norm
+
+Inspect = Callable[[pl.Trainer, Mapping[str, float]], None]
 
 
 class TrainingMetrics(Callback):
@@ -22,7 +27,15 @@ class TrainingMetrics(Callback):
     for the device. With several ranks, loss and speed are those of all ranks together.
     """
 
-    def __init__(self) -> None:
+    NAMES = ("train/loss", "train/gradient_norm", "train/lr", "train/samples_per_s")
+
+    def __init__(self, inspect: Inspect = lambda trainer, row: None) -> None:
+        """Start counting.
+
+        Args:
+            inspect: gets each row, to find out that the training has diverged.
+        """
+        self._inspect = inspect
         self._sum: torch.Tensor | None = None  # of each batch's loss times its samples
         self._weight = 0  # samples in that sum
         self._samples = 0  # since `_since`, when this attempt started or the last row was written
@@ -33,6 +46,10 @@ class TrainingMetrics(Callback):
         """Start counting."""
         self._logged_step = trainer.global_step
         self._reset()
+
+    def loss_is_finite(self) -> bool:
+        """Whether this rank's losses since the last row are finite; waits for the device."""
+        return self._sum is None or bool(self._sum.isfinite())
 
     def rank_state(self) -> dict[str, Any]:
         """This rank's sums since the last row, for a checkpoint between two rows."""
@@ -88,14 +105,13 @@ class TrainingMetrics(Callback):
             # Lightning has divided the loss from training_step by accumulate_grad_batches.
             row["train/loss"] = float(total[0] / total[1] * trainer.accumulate_grad_batches)
             trainer.callback_metrics["train/loss"] = torch.tensor(row["train/loss"])
-        gradients = [p.grad for p in trainer.lightning_module.parameters() if p.grad is not None]
-        if gradients:  # those of the last step remain until the next backward pass
-            norms = torch.stack([gradient.detach().float().norm() for gradient in gradients])
-            row["train/gradient_norm"] = float(norms.norm())
+        if (norm := gradient_norm(trainer.lightning_module)) is not None:  # they remain until the next backward pass
+            row["train/gradient_norm"] = norm
         if trainer.optimizers:
             row["train/lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         for logger in trainer.loggers:
             logger.log_metrics(row, step=trainer.global_step)
+        self._inspect(trainer, row)
         self._logged_step = trainer.global_step
         self._reset()
 
@@ -113,9 +129,11 @@ class PlainProgress(Callback):
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._epoch_started = self._last_line = 0.0
+        self._ended = ("", 0.0)  # the epoch that is still to be reported, and its seconds
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Report the epoch before, and start the clock."""
+        self._report(trainer)
         self._epoch_started = self._last_line = time.monotonic()
 
     def on_train_batch_end(
@@ -127,9 +145,18 @@ class PlainProgress(Callback):
             self._say(f"{_epoch(trainer)}  batch {batch_idx + 1}/{trainer.num_training_batches}{_metrics(trainer)}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report the epoch's metrics; its validation has already run."""
-        seconds = time.monotonic() - self._epoch_started
-        self._say(f"{_epoch(trainer)}  step {trainer.global_step}{_metrics(trainer)}  {seconds:.1f} s")
+        """Take the time; the module's own hook, which comes next, may log metrics of the epoch."""
+        self._ended = (f"{_epoch(trainer)}  step {trainer.global_step}", time.monotonic() - self._epoch_started)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report the last epoch."""
+        self._report(trainer)
+
+    def _report(self, trainer: pl.Trainer) -> None:
+        """Report the metrics of the epoch that has ended, with its validation."""
+        (ended, seconds), self._ended = self._ended, ("", 0.0)
+        if ended:
+            self._say(f"{ended}{_metrics(trainer)}  {seconds:.1f} s")
 
 
 class TerminalProgress(RichProgressBar):
@@ -151,7 +178,7 @@ class TerminalProgress(RichProgressBar):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """The current losses, accuracies and R²."""
+        """The current losses, accuracies and R²; all metrics of a user's own module."""
         return _shown_metrics(trainer)
 
     def _get_train_description(self, current_epoch: int) -> str:
@@ -178,5 +205,8 @@ def _metrics(trainer: pl.Trainer) -> str:
 
 
 def _shown_metrics(trainer: pl.Trainer) -> dict[str, float]:
-    names = sorted(name for name in trainer.callback_metrics if name.endswith(("/loss", "/accuracy", "/r2")))
-    return {name: float(trainer.callback_metrics[name]) for name in names}
+    """The main metrics of a shipped architecture; all that a user's own module logs."""
+    names = set(trainer.callback_metrics)
+    if isinstance(trainer.lightning_module, TrainingModule):
+        names = {name for name in names if name.endswith(("/loss", "/accuracy", "/r2"))}
+    return {name: float(trainer.callback_metrics[name]) for name in sorted(without_forks(names))}

@@ -9,13 +9,14 @@ from hpc_dl.atomic_files import write_json, write_text
 from hpc_dl.baselines.compare import data_identity
 from hpc_dl.baselines.fitting import TASKS_WITH_BASELINES
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.errors import Stopped
+from hpc_dl.errors import Diverged, Stopped
 from hpc_dl.formatting import duration
-from hpc_dl.runs import attempts, baselines
+from hpc_dl.runs import attempts, baselines, checkpoints
 from hpc_dl.runs.state import State, end_state
 from hpc_dl.training.attempt import Attempt
 from hpc_dl.training.console import say
 from hpc_dl.training.model_building import num_parameters
+from hpc_dl.training.stopping.divergence import TrainingDiverged
 from hpc_dl.training.stopping.signals import TrainingStopped
 
 # A job may be preempted early by chance, but not every time: it needs longer to start than it gets.
@@ -105,10 +106,33 @@ def record_stop(attempt: Attempt, stop: TrainingStopped) -> Stopped:
     return Stopped.at("training", f"stopped after step {stop.step}: {reason}")
 
 
+def record_divergence(attempt: Attempt, divergence: TrainingDiverged) -> Diverged:
+    """Record that the training has diverged.
+
+    Args:
+        attempt: the attempt.
+        divergence: what was found, and at which step.
+
+    Returns:
+        The exception to raise.
+    """
+    run, seconds = attempt.run, attempt.seconds
+    saved = checkpoints.listed(run.checkpoints, "step")
+    kept = f"the last good checkpoint is of step {saved[-1].step}" if saved else "no checkpoint was saved before"
+    advice = (
+        "lower the learning rate, clip gradients (trainer.gradient_clip_val) or check the data, in a new run; "
+        "trainer.detect_anomaly=true finds the operation, trainer.on_nan=continue trains on"
+    )
+    facts = {"state": "diverged", "step": divergence.step, "seconds": round(seconds, 3)}
+    attempts.record(run, "ended", attempt=attempt.number, **facts)
+    end_state(run, "diverged", reason=f"{divergence.reason}; {kept}; {advice}", step=divergence.step)
+    return Diverged.at("training", f"diverged: {divergence.reason}; {kept}", remedy=advice)
+
+
 def _compare_with_baseline(baseline: dict[str, Any] | None, data: DataSpec, metrics: dict[str, float]) -> str:
     """The best baseline's metric on the same splits, next to this network's."""
     if baseline is None:
-        suggest = data.task in TASKS_WITH_BASELINES
+        suggest = bool(data.file) and data.task in TASKS_WITH_BASELINES
         return "To see whether a network is needed, run `hpc-dl baseline CONFIG` on the same splits." if suggest else ""
     best, metric = baseline["best"], baseline["metric"]
     own = f"{metrics[metric]:.4g}" if metric in metrics else "not measured"

@@ -15,12 +15,14 @@ from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.order.batch_order import BatchOrder
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.errors import ConfigError, Fault, HpcDlError
+from hpc_dl.errors import ConfigError, Fault, HpcDlError, raised_at
 from hpc_dl.learning.direction import known_direction
 from hpc_dl.learning.schedules import Plateau
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.learning.task import Task
-from hpc_dl.models.base import ModelConfig
+from hpc_dl.models.custom import CustomModelConfig
+from hpc_dl.models.network import Network
+from hpc_dl.training.batches import missing_data_faults
 from hpc_dl.training.model_building import build_model, num_parameters
 from hpc_dl.training.pretrained import load_pretrained
 from hpc_dl.training.training_length import batches_per_epoch
@@ -37,22 +39,21 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
     Raises:
         ConfigError: with all faults found.
     """
-    faults = [
-        *_training_split_faults(experiment, data),
-        *_evaluation_split_faults(experiment, data),
-        *_monitor_faults(experiment, data),
-        *_generation_faults(experiment, data),
-    ]
+    faults = [*_training_split_faults(experiment, data), *_evaluation_split_faults(experiment, data)]
+    faults += [*_monitor_faults(experiment, data), *_generation_faults(experiment, data)]
     parameters = 0
     try:
-        if _is_quickly_read(data):  # finds what the training would find at its start, such as NaN
+        if data.file and _is_quickly_read(data):  # finds what the training would find at its start, such as NaN
             _ = HDF5DataModule.from_config(experiment.data, data).preprocessings
-        # On the meta device tensors have a shape but no values. A user's own module may compute
-        # with values in __init__, so it is built on the CPU.
-        with torch.device("cpu" if experiment.model.name == "custom" else "meta"):
+        # On the meta device tensors have a shape but no values. A user's own code may compute with
+        # values in __init__, so it runs on the CPU.
+        with torch.device("cpu" if experiment.model.import_paths else "meta"):
             model = build_model(experiment, data)
-            if isinstance(model, Supervised) and data.is_dense:
+            if isinstance(model, Network):
+                faults += _output_faults(model, data)
+            elif isinstance(model, Supervised) and data.is_dense:
                 _check_output_shape(model, data)
+        faults += missing_data_faults(data, model)
         if not model.automatic_optimization:
             faults += _manual_optimization_faults(experiment)
         if experiment.model.init_from is not None:
@@ -72,15 +73,48 @@ def _is_quickly_read(data: DataSpec) -> bool:
 
 
 def _check_output_shape(model: Supervised, data: DataSpec) -> None:
-    model.eval()
-    tokens = data.input_kind == "tokens"
-    outputs = model(torch.zeros(2, *data.input_shape, dtype=torch.int64 if tokens else torch.float32))
+    outputs = _outputs_of_zeros(model, data)
     expected = (2, *model.recipe.task.output_shape)
     assert outputs.shape == expected, f"{type(model).__name__} returns {tuple(outputs.shape)} instead of {expected}"
 
 
+@torch.no_grad()
+def _outputs_of_zeros(model: Supervised, data: DataSpec) -> torch.Tensor:
+    model.eval()
+    tokens = data.input_kind == "tokens"
+    outputs: torch.Tensor = model(torch.zeros(2, *data.input_shape, dtype=torch.int64 if tokens else torch.float32))
+    return outputs
+
+
+def _output_faults(model: Network, data: DataSpec) -> list[Fault]:
+    """Outputs of a user's network that do not fit the task, or none at all."""
+    if not data.is_dense:
+        return []  # only a batch can tell
+    try:
+        shape = tuple(_outputs_of_zeros(model, data).shape)
+    except HpcDlError as error:
+        return list(error.faults)
+    except Exception as error:  # a user's code may raise anything
+        where = raised_at(error, anywhere=True)
+        problem = f"raised {type(error).__name__} for inputs of shape (2, {', '.join(map(str, data.input_shape))})"
+        return [Fault("model.network", f"{problem}: {error}{where}", value=type(model.network).__name__)]
+    expected = (2, *model.recipe.task.output_shape)
+    if shape == expected or (expected[1:] == (1,) and shape == (2,)):
+        return []
+    return [
+        Fault(
+            "model.network",
+            f"returns outputs of shape {shape}, and the task {data.task} needs {expected}",
+            value=type(model.network).__name__,
+            remedy="set its number of classes or outputs in model.args",
+        )
+    ]
+
+
 def _training_split_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
     """Too few samples or batches to train on, or for the interval between validations."""
+    if not data.file:  # the loaders of a user's module are only known in the training
+        return []
     faults = []
     ranks = experiment.resources.world_size
     batch_size = experiment.batch_size_per_device
@@ -192,21 +226,23 @@ def _generation_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
 def _monitor_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
     """Monitored metrics that are not computed, or of which it is unknown whether more is better."""
     has_validation = "val" in data.sizes and bool(experiment.trainer.limit_val_batches)
-    if not has_validation and (faults := _validation_needed_faults(experiment)):
+    if data.file and not has_validation and (faults := _validation_needed_faults(experiment)):
         return faults
-    if "val" not in data.sizes:
+    if data.file and "val" not in data.sizes:
         return []
-    monitored = {"checkpoint.monitor": experiment.checkpoint.monitor}
+    monitored = {}
+    if experiment.checkpoint.monitor != "auto":  # which always finds one, or needs none
+        monitored["checkpoint.monitor"] = experiment.checkpoint.monitor
     if isinstance(experiment.schedule, Plateau):
         monitored["schedule.monitor"] = experiment.schedule.monitor
-    if not isinstance(experiment.model, ModelConfig):  # a user's module may log any name
+    if isinstance(experiment.model, CustomModelConfig):  # it may log any name
         return _direction_faults(experiment, monitored)
     try:
         unweighted = experiment.loss.model_copy(update={"class_weights": "none"})
         task = Task(unweighted, data, experiment.metrics)
     except ConfigError:
         return []  # reported when the model is built
-    known = ["val/loss", *task.metrics("val/"), *(f"val/{name}" for name in experiment.model.metrics)]
+    known = ["val/loss", *task.metrics("val/"), *(f"val/{name}" for name in getattr(experiment.model, "metrics", ()))]
     return [
         Fault(key, "is not a metric of this task", value=name, allowed=", ".join(known))
         for key, name in monitored.items()

@@ -7,11 +7,11 @@ import torch
 from torch.nn.parameter import UninitializedParameter
 
 from hpc_dl.config.experiment import Experiment
-from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.initialization import initialization_warning
 from hpc_dl.runs.checkpoints import Checkpoint
+from hpc_dl.training.batches import Batches
 from hpc_dl.training.console import say
 from hpc_dl.training.model_building import num_parameters
 from hpc_dl.training.training_length import total_steps
@@ -21,15 +21,16 @@ def log_summary(
     experiment: Experiment,
     data: DataSpec,
     model: pl.LightningModule,
-    batches: HDF5DataModule,
+    batches: Batches,
     trainer: pl.Trainer,
     resumed_from: Checkpoint | None,
 ) -> None:
     """Log model, data, devices and seed, and advice on settings that probably do not help."""
     device = trainer.strategy.root_device
     sizes = ", ".join(f"{size:,} {split}" for split, size in data.sizes.items())
+    sizes = f" ({sizes})" if sizes else ""
     say(
-        f"{experiment.model.title} with {_parameters(model)} on {data.name} ({sizes}), "
+        f"{experiment.model.title} with {_parameters(model)} on {data.name}{sizes}, "
         f"{trainer.world_size} × {device.type}, seed {experiment.seed}"
     )
     for message in (_tf32(experiment, device), _initialization(experiment), _warm_up(experiment, data)):

@@ -12,8 +12,11 @@ import torch
 from hpc_dl.compatibility.checks import check_names
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
-from hpc_dl.errors import Stopped
+from hpc_dl.data.datamodule import HDF5DataModule
+from hpc_dl.errors import Diverged, Stopped
+from hpc_dl.learning.metric_names import split_of
 from hpc_dl.learning.supervised import Supervised
+from hpc_dl.learning.training_module import TrainingModule
 from hpc_dl.runs import attempts, lock
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.runs.folder import RunFolder
@@ -22,11 +25,14 @@ from hpc_dl.runs.state import record_failure, write_state
 from hpc_dl.tracking.journal import read_journal
 from hpc_dl.training.allocator import keep_freed_memory
 from hpc_dl.training.attempt import Attempt, prepare_attempt, resume_conditions
+from hpc_dl.training.batches import has_test_data
+from hpc_dl.training.callbacks import TrainingMetrics
 from hpc_dl.training.console import say, set_up_logging
 from hpc_dl.training.diagnosis import diagnose
-from hpc_dl.training.outcome import record_result, record_stop
+from hpc_dl.training.outcome import record_divergence, record_result, record_stop
 from hpc_dl.training.ranks import Ranks, cpus_per_rank
 from hpc_dl.training.stopping import signals
+from hpc_dl.training.stopping.divergence import TrainingDiverged
 from hpc_dl.training.stopping.resume_point import examine
 from hpc_dl.training.stopping.signals import TrainingStopped
 from hpc_dl.training.stopping.watchdog import Watchdog
@@ -44,6 +50,7 @@ def train(run: RunFolder) -> None:
     Raises:
         Stopped: the training was stopped, with a checkpoint to resume from; the run's state says
             so.
+        Diverged: its loss or its weights are no longer finite; the run's state says so.
         Exception: whatever ended the training, after it was written to the run's state.
     """
     started_at = time.monotonic()
@@ -55,7 +62,7 @@ def train(run: RunFolder) -> None:
             write_state(run, "running", attempt=number, **slurm_facts())
         try:
             _train(run, ranks, number, started_at)
-        except Stopped:
+        except (Stopped, Diverged):
             raise
         except BaseException as error:
             if ranks.rank == 0:
@@ -77,9 +84,11 @@ def _train(run: RunFolder, ranks: Ranks, number: int, started_at: float) -> None
             try:
                 best = fit(attempt)
                 metrics = evaluate(attempt, best)
-                conclude(attempt, metrics)
+                conclude(attempt, metrics, best)
             except TrainingStopped as stop:
                 raise conclude_early(attempt, stop) from None
+            except TrainingDiverged as divergence:
+                raise conclude_divergence(attempt, divergence) from None
 
 
 def fit(attempt: Attempt) -> Checkpoint:
@@ -117,14 +126,14 @@ def evaluate(attempt: Attempt, best: Checkpoint) -> dict[str, float]:
         TrainingStopped: the test was stopped.
     """
     metrics: dict[str, float] = torch.load(best.path, weights_only=True, mmap=True)["metrics"]
-    if "test" in attempt.data.sizes and has_test(attempt.model):
+    if has_test(attempt.model) and has_test_data(attempt.batches, attempt.data, attempt.model):
         trainer = attempt.trainer
         trainer.test(attempt.model, attempt.batches, ckpt_path=str(best.path), weights_only=True, verbose=False)
         metrics |= {name: float(value) for name, value in trainer.callback_metrics.items()}
     return dict(sorted(metrics.items()))
 
 
-def conclude(attempt: Attempt, metrics: dict[str, float]) -> None:
+def conclude(attempt: Attempt, metrics: dict[str, float], best: Checkpoint) -> None:
     """Diagnose the training and record its result.
 
     Raises:
@@ -132,6 +141,8 @@ def conclude(attempt: Attempt, metrics: dict[str, float]) -> None:
     """
     attempt.files.check(at_once=True)
     if attempt.trainer.is_global_zero:
+        if not isinstance(attempt.model, TrainingModule):
+            metrics = dict(sorted((metrics | _logged_at(attempt, best.step)).items()))
         record_result(attempt, metrics, _diagnosis(attempt))
     attempt.loggers.report_success(metrics)
     attempt.group.destroy()
@@ -148,6 +159,16 @@ def conclude_early(attempt: Attempt, stop: TrainingStopped) -> Stopped:
     return stopped
 
 
+def conclude_divergence(attempt: Attempt, divergence: TrainingDiverged) -> Diverged:
+    """Record that the training has diverged, and return the exception to raise."""
+    diverged = Diverged.at("training", divergence.reason)
+    if attempt.trainer.is_global_zero:
+        diverged = record_divergence(attempt, divergence)
+    attempt.loggers.close()
+    attempt.group.wait_for_all()  # the first rank that exits with an error ends the others
+    return diverged
+
+
 def has_test(model: pl.LightningModule) -> bool:
     """Whether the module defines a test."""
     return isinstance(model, Supervised) or type(model).test_step is not pl.LightningModule.test_step
@@ -159,6 +180,18 @@ def _configure_process(experiment: Experiment) -> None:
     torch.set_float32_matmul_precision("high")  # TF32 on GPUs that have it; no effect on the CPU
 
 
+def _logged_at(attempt: Attempt, step: int) -> dict[str, float]:
+    """What the module has logged at a step, apart from the test.
+
+    Values of the epoch that ends with this step are logged after its validation, and so after the
+    best weights were saved.
+    """
+    rows = (row for row in read_journal(attempt.run.journal) if row["step"] == step)
+    values = (item for row in rows for item in row.items())
+    of_rows = {"step", "epoch", "time", *TrainingMetrics.NAMES}
+    return {name: value for name, value in values if name not in of_rows and split_of(name) != "test"}
+
+
 def _diagnosis(attempt: Attempt) -> dict[str, Any] | None:
     """The diagnosis of a model with one network and one loss; ``None`` for others."""
     model = attempt.model
@@ -167,6 +200,7 @@ def _diagnosis(attempt: Attempt) -> dict[str, Any] | None:
     with attempt.watchdog.phase("diagnosing the trained model"):
         try:
             val_losses = [float(row["val/loss"]) for row in read_journal(attempt.run.journal) if "val/loss" in row]
+            assert isinstance(attempt.batches, HDF5DataModule)
             return diagnose(model, attempt.batches, attempt.trainer.strategy.root_device, val_losses)
         except Exception as error:  # the training has succeeded, and its result must not be lost
             say(f"The training could not be diagnosed: {type(error).__name__}: {error}")

@@ -20,6 +20,7 @@ from hpc_dl.training.ranks import Ranks
 # Keys of the `trainer` section that Lightning's Trainer does not take, or not under this name.
 _NOT_PASSED_ON = {
     "max_epochs", "max_steps", "accelerator", "strategy", "stall_timeout", "compile", "channels_last", "early_stopping",
+    "on_nan",
 }  # fmt: skip
 
 
@@ -45,7 +46,8 @@ def build_trainer(
         devices=resources.ranks_per_node,
         num_nodes=resources.nodes,
         plugins=[ranks.lightning_environment()],
-        use_distributed_sampler=False,  # the loader already gives each rank its own samples
+        # Our loader gives each rank its own samples, which a user's loader does not.
+        use_distributed_sampler=experiment.data.source is None and experiment.data.file is None,
         logger=loggers,
         callbacks=[*callbacks, *_progress()],
         enable_checkpointing=False,  # the Checkpointing callback saves instead

@@ -9,7 +9,12 @@ from hpc_dl.data.spec import DataSpec
 
 
 def batches_per_epoch(experiment: Experiment, data: DataSpec) -> int:
-    """The number of training batches per rank and epoch, after ``limit_train_batches``."""
+    """The number of training batches per rank and epoch, after ``limit_train_batches``.
+
+    0 for a module with its own loaders: it is not known before they exist.
+    """
+    if not data.file:
+        return 0
     limit = experiment.trainer.limit_train_batches
     batches = data.sizes["train"] // (experiment.batch_size_per_device * experiment.resources.world_size)
     return min(batches, limit) if isinstance(limit, int) else int(batches * limit)

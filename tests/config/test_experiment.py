@@ -76,7 +76,7 @@ def test_written_config_has_all_defaults() -> None:
         "init": {"weights": "auto", "std": 0.01, "bias": None},
     }  # fmt: skip
     assert written["trainer"]["precision"] == "32-true"
-    assert written["checkpoint"] == {"every": "auto", "monitor": "val/loss", "mode": "auto"}
+    assert written["checkpoint"] == {"every": "auto", "monitor": "auto", "mode": "auto"}
 
 
 def test_custom_model_round_trips() -> None:

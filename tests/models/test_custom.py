@@ -115,7 +115,9 @@ def test_exception_in_init_names_the_line(package: Package) -> None:
     module = package(NETS)
     line = NETS.splitlines().index('        raise ValueError(f"width {width} is odd")') + 1
     assert error_of(custom(f"{module}.Raises", width=3)) == (
-        f"model.args: {module}.Raises raised ValueError: width 3 is odd, in {sys.modules[module].__file__} line {line} "
+        f"model.args: {module}.Raises raised ValueError: width 3 is odd, "
+        f"in {sys.modules[module].__file__} line {line}: "
+        '`raise ValueError(f"width {width} is odd")` '
         "(got {'width': 3})"
     )
 

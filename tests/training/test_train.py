@@ -197,7 +197,8 @@ def test_fault_found_in_the_job_is_recorded(tmp_path: Path) -> None:
 
 
 def test_diverged_training_writes_valid_json(tmp_path: Path, image_file: Path) -> None:
-    run = trained(tmp_path, image_file, optimizer={"name": "sgd", "lr": 1e30}, trainer={"max_epochs": 2})
+    trainer = {"max_epochs": 2, "on_nan": "continue"}
+    run = trained(tmp_path, image_file, optimizer={"name": "sgd", "lr": 1e30}, trainer=trainer)
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")

@@ -1,10 +1,14 @@
 """Training of users' own LightningModules (in tests/training/modules)."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hpc_dl.atomic_files import read_json
+from hpc_dl.cluster.resume import apply_changes
+from hpc_dl.config import yaml
 from hpc_dl.errors import ConfigError, RunError
 from hpc_dl.inference.evaluation import evaluate
 from hpc_dl.inference.onnx_export import export
@@ -24,8 +28,9 @@ def user_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     modules.enter(monkeypatch)
 
 
-def prepared(folder: Path, file: Path, class_path: str, max_epochs: int = 1) -> RunFolder:
-    content = experiments.raw(file, model={"class": class_path}, trainer={"max_epochs": max_epochs})
+def prepared(folder: Path, file: Path, class_path: str, max_epochs: int = 1, **sections: Any) -> RunFolder:
+    content = experiments.raw(file, model={"class": class_path}, trainer={"max_epochs": max_epochs}, **sections)
+    del content["optimizer"]
     return experiments.prepared(folder, content)
 
 
@@ -64,13 +69,29 @@ def test_failure_is_recorded(tmp_path: Path, image_file: Path) -> None:
         train(run)
     state = read_state(run)
     assert state["state"] == "failed"
-    assert state["reason"] == "RuntimeError: the magnets quenched"
+    reason, _, where = state["reason"].partition(", in ")
+    assert reason == "RuntimeError: the magnets quenched"
+    assert re.fullmatch(r".*/raises_at_step_3\.py line \d+: `raise RuntimeError\(.*\)`", where)
     assert (state["rank"], state["attempt"], state["log"]) == (0, 0, str(run.log(0)))
     assert read_json(run.result) is None
     assert [row["step"] for row in read_journal(run.journal)] == [1, 2, 3], "the steps before the failure are recorded"
 
 
 def test_missing_monitor_is_reported(tmp_path: Path, image_file: Path) -> None:
-    run = prepared(tmp_path, image_file, "logs_val_loss_with_underscore.Net")
-    with pytest.raises(ConfigError, match=r"checkpoint\.monitor: was not logged .*; allowed: train/loss, val_loss\)"):
+    run = prepared(tmp_path, image_file, "logs_val_loss_with_underscore.Net", checkpoint={"monitor": "val/loss"})
+    with pytest.raises(
+        ConfigError, match=r"checkpoint\.monitor: was not logged .*; allowed: auto, train/loss, val_loss\)"
+    ):
         train(run)
+
+
+def test_monitor_may_change_until_there_are_best_weights(tmp_path: Path, image_file: Path) -> None:
+    run = prepared(tmp_path, image_file, "logs_val_loss_with_underscore.Net", checkpoint={"monitor": "val/loss"})
+    with pytest.raises(ConfigError, match="was not logged"):
+        train(run)
+    changed = apply_changes(run, ["checkpoint.monitor=val_loss"])
+    run.config.write_text(yaml.dumps(changed.to_dict()))
+    train(run)
+    assert "val_loss" in read_json(run.result)["metrics"]
+    with pytest.raises(ConfigError, match=r"^checkpoint\.monitor: cannot change within a run"):
+        apply_changes(run, ["checkpoint.monitor=auto"])

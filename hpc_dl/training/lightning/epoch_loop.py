@@ -22,8 +22,10 @@ from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 
 from hpc_dl.compatibility.checks import missing_for_plain_step
+from hpc_dl.data.own_loaders import OwnLoaders
 from hpc_dl.training.console import say
-from hpc_dl.training.lightning import ddp_warm_up
+from hpc_dl.training.lightning import ddp_warm_up, random_state
+from hpc_dl.training.lightning.plain_copies import State
 
 if TYPE_CHECKING:
     from hpc_dl.training.lightning.plain_step import PlainStep
@@ -72,8 +74,16 @@ class EpochLoop(_TrainingEpochLoop):
             if trainer.is_global_zero:
                 say(missing)
         self._validates: bool | None = None  # in this epoch
+        # The random states before an epoch's first batch, where the module has its own loaders.
+        self.epoch_random: State | None = None
+        self.epoch_begun = True  # whether the epoch in which a training resumes had begun
         trainer.fit_loop = _Epochs(trainer, self)
         trainer._signal_connector = _NoSignals(trainer)
+
+    @property
+    def own_loaders(self) -> bool:
+        """Whether the batches come from the loaders of a user's module."""
+        return isinstance(self.trainer.datamodule, OwnLoaders)  # type: ignore[attr-defined]
 
     @property
     def position(self) -> Position:
@@ -125,7 +135,13 @@ class EpochLoop(_TrainingEpochLoop):
 
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
         """Start an epoch, or enter it at the position of :meth:`enter_at`."""
+        device = self.trainer.strategy.root_device
+        if self._entry is not None and self.epoch_random is not None:
+            random_state.restore(device, self.epoch_random)  # a user's loader draws its order when it starts
+        self.epoch_random = random_state.capture(device) if self.own_loaders else None
         super().on_run_start(data_fetcher)
+        begun = random_state.capture(device) if self.own_loaders and not self.epoch_begun else None
+        self.epoch_begun = True
         if self._entry is None:
             return
         position, progress, restore = self._entry
@@ -133,10 +149,16 @@ class EpochLoop(_TrainingEpochLoop):
         if ddp_warm_up.needed(self.trainer):
             ddp_warm_up.run(self.trainer, self.trainer.datamodule.example_batch())  # type: ignore[attr-defined]
         self._load_counters(progress)
-        data_fetcher.fetched = position.batch
-        data_fetcher.done = data_fetcher.length is not None and position.batch >= data_fetcher.length
+        if self.own_loaders:
+            for _ in range(position.batch):
+                next(data_fetcher)
+        else:  # our loader has started at the position
+            data_fetcher.fetched = position.batch
+            data_fetcher.done = data_fetcher.length is not None and position.batch >= data_fetcher.length
         self._validation_due = position.validation_due
         restore()
+        if begun is not None:
+            random_state.restore(device, begun)
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
         """Train on one batch; on none where only the validation after the last one is still due."""

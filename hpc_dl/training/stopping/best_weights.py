@@ -25,6 +25,7 @@ class BestWeights:
         value: value of the monitored metric; NaN where nothing was monitored, ``None`` before
             anything was kept.
         step: optimizer steps done at that moment.
+        mode: whether small or large values are better.
     """
 
     def __init__(self, mode: Literal["min", "max"], write: Write, say: Callable[[str], None], *, writes: bool) -> None:
@@ -36,7 +37,7 @@ class BestWeights:
             say: shows the user one line.
             writes: whether this is rank 0.
         """
-        self._mode = mode
+        self.mode = mode
         self._write = write
         self._say = say
         self._writes = writes
@@ -49,7 +50,7 @@ class BestWeights:
         if self.value is None or math.isnan(self.value):  # any number is better than none
             better = self.value is None or not math.isnan(value)
         else:
-            better = value < self.value if self._mode == "min" else value > self.value
+            better = value < self.value if self.mode == "min" else value > self.value
         if better:
             self.keep(trainer, value)
 

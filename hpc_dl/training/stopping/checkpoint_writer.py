@@ -22,8 +22,10 @@ from hpc_dl.runs.folder import RunFolder
 from hpc_dl.training.callbacks import TrainingMetrics
 from hpc_dl.training.compiling import match_layouts
 from hpc_dl.training.lightning import random_state, rank_state
-from hpc_dl.training.lightning.epoch_loop import Position
+from hpc_dl.training.lightning.epoch_loop import EpochLoop, Position
+from hpc_dl.training.lightning.plain_copies import State
 from hpc_dl.training.stopping.best_weights import BestWeights
+from hpc_dl.training.stopping.divergence import Divergence
 from hpc_dl.training.stopping.rank_group import RankGroup
 from hpc_dl.training.stopping.resume_point import KEY
 
@@ -46,6 +48,7 @@ class CheckpointWriter:
         group: RankGroup,
         mode: Literal["min", "max"],
         *,
+        divergence: Divergence,
         facts: dict[str, Any],
         say: Callable[[str], None],
         before_save: Callable[[], None],
@@ -58,6 +61,7 @@ class CheckpointWriter:
             run: the run folder.
             group: the ranks.
             mode: whether small or large values of the monitored metric are better.
+            divergence: decides whether the present weights may be saved.
             facts: plain values for each checkpoint, by which a later attempt checks that it fits.
             say: shows the user one line.
             before_save: brings to disk what must not be older than the checkpoint: the journal.
@@ -66,6 +70,7 @@ class CheckpointWriter:
         """
         self._run = run
         self._group = group
+        self._divergence = divergence
         self._facts = facts
         self._say = say
         self._before_save = before_save
@@ -101,8 +106,13 @@ class CheckpointWriter:
         Raises:
             RunError: the checkpoint could not be written, and the training is about to end.
                 Otherwise that is only announced, and retried later.
+            TrainingDiverged: the weights or the loss are no longer finite.
         """
         step = trainer.global_step
+        finite = _training_metrics(trainer).loss_is_finite()
+        if not self._divergence.may_save(trainer, self._group, finite) and not (complete and self.last is None):
+            self.last_time, self.last_step = time.monotonic(), step
+            return
         ranks = self._group.gather(self.own_state(trainer) if own_state is None else own_state)
         checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
         if progress is not None:
@@ -158,7 +168,10 @@ class CheckpointWriter:
 
     def own_state(self, trainer: pl.Trainer) -> dict[str, Any]:
         """The state that only this rank has."""
-        return {"state": rank_state.capture(trainer), "training_metrics": _training_metrics(trainer).rank_state()}
+        own = {"state": rank_state.capture(trainer), "training_metrics": _training_metrics(trainer).rank_state()}
+        loop = trainer.fit_loop.epoch_loop
+        own_loaders = isinstance(loop, EpochLoop) and loop.own_loaders
+        return own | {"epoch_random": loop.epoch_random} if own_loaders else own  # type: ignore[attr-defined]
 
     def restore(self, trainer: pl.Trainer, content: dict[str, Any]) -> None:
         """Restore the state that only this rank has.
@@ -199,6 +212,20 @@ class CheckpointWriter:
                 remedy="restore the file from a copy, or start a new run",
             )
         return file
+
+
+def epoch_random(own_state: dict[str, Any]) -> tuple[State | None, bool]:
+    """The random states before the first batch of the epoch in which a training resumes.
+
+    Only a module with its own loaders needs them.
+
+    Returns:
+        The states, and whether the epoch had begun; otherwise they are those of the checkpoint.
+    """
+    if "epoch_random" not in own_state:
+        return None, True
+    begun = own_state["epoch_random"] is not None
+    return own_state["epoch_random"] if begun else own_state["state"]["random"], begun
 
 
 def _training_metrics(trainer: pl.Trainer) -> TrainingMetrics:

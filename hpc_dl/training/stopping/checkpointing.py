@@ -16,22 +16,24 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from hpc_dl.config.checkpoint import CheckpointConfig
-from hpc_dl.errors import ConfigError
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.run_files import read_timings
 from hpc_dl.training.lightning.epoch_loop import EpochLoop, Position
+from hpc_dl.training.lightning.logged_rows import LoggedRows
 from hpc_dl.training.stopping import rehearsal, signals
 from hpc_dl.training.stopping.checkpoint_interval import is_due
-from hpc_dl.training.stopping.checkpoint_writer import CheckpointWriter
+from hpc_dl.training.stopping.checkpoint_writer import CheckpointWriter, epoch_random
+from hpc_dl.training.stopping.divergence import Divergence
 from hpc_dl.training.stopping.early_stopping import Patience
+from hpc_dl.training.stopping.monitor import Monitor
 from hpc_dl.training.stopping.rank_group import RankGroup
 from hpc_dl.training.stopping.resume_point import KEY, ResumePoint
 
 LEAD_MARGIN_S = 15.0
 
 # Requests that the ranks exchange between two batches; the highest of all ranks counts.
-_NOTHING, _SAVE, _LIMIT, _INTERRUPT, _TERM = range(5)
+_NOTHING, _SAVE, _DIVERGED, _LIMIT, _INTERRUPT, _TERM = range(6)
 _REQUESTS: dict[signals.Cause, int] = {"limit": _LIMIT, "interrupt": _INTERRUPT, "term": _TERM}
 _CAUSES: dict[int, signals.Cause] = {request: cause for cause, request in _REQUESTS.items()}
 
@@ -50,6 +52,7 @@ class Checkpointing(Callback):
         *,
         facts: dict[str, Any],
         say: Callable[[str], None],
+        divergence: Divergence | None = None,
         patience: Patience | None = None,
         ends_at: float | None = None,
         before_save: Callable[[], None] = lambda: None,
@@ -63,6 +66,7 @@ class Checkpointing(Callback):
             config: the ``checkpoint`` section.
             facts: plain values for each checkpoint, by which a later attempt checks that it fits.
             say: shows the user one line.
+            divergence: finds out that the training has diverged; ``None`` for one that stops it.
             patience: ends the training when it no longer improves; ``None`` for never.
             ends_at: when the job ends at the latest (``time.time()``); ``None`` where that is
                 unknown.
@@ -74,8 +78,11 @@ class Checkpointing(Callback):
         self._run = run
         self._config = config
         self._say = say
+        self._divergence = divergence or Divergence("stop", say)
+        self._monitor = Monitor(config, say, required=patience is not None)
         self._writer_options: dict[str, Any] = {
-            "facts": facts, "say": say, "before_save": before_save, "check_data": check_data, "writing": writing
+            "divergence": self._divergence, "facts": facts, "say": say,
+            "before_save": before_save, "check_data": check_data, "writing": writing,
         }  # fmt: skip
         self._patience = patience
         self._check_data = check_data
@@ -94,7 +101,8 @@ class Checkpointing(Callback):
     def attach(self, trainer: pl.Trainer, group: RankGroup) -> None:
         """Give the Trainer, before ``fit``, a loop that can stop and start between batches."""
         self._group = group
-        self._writer = CheckpointWriter(self._run, group, self._config.direction, **self._writer_options)
+        self._writer = CheckpointWriter(self._run, group, self._monitor.mode, **self._writer_options)
+        LoggedRows(trainer, self._divergence.inspect)
         self._loop = EpochLoop(trainer, lambda: self._at_boundary(trainer), lambda: self._store_state(trainer))
 
     def find_best(self) -> Checkpoint:
@@ -116,11 +124,7 @@ class Checkpointing(Callback):
         return LEAD_MARGIN_S + 2 * (self.boundary_s + self._writer.checkpoint_s)
 
     def timings(self) -> dict[str, float]:
-        """The measured times in seconds, for the next submission.
-
-        ``stop_s``, from a signal until now, exists when a signal came, in this attempt or else in
-        an earlier one.
-        """
+        """The measured times in seconds; ``stop_s``, from a signal until now, where one came."""
         if self._request_time is None:
             stop_s = read_timings(self._run).get("stop_s")
         else:
@@ -141,13 +145,16 @@ class Checkpointing(Callback):
     # Lightning's hooks
 
     def state_dict(self) -> dict[str, Any]:
-        """The best value so far and the patience, for a checkpoint."""
-        best = self._writer.best.state_dict()
-        return best | {"patience": None if self._patience is None else self._patience.state_dict()}
+        """The best value so far, the metric that was chosen, and the patience, for a checkpoint."""
+        patience = None if self._patience is None else self._patience.state_dict()
+        return self._writer.best.state_dict() | {"monitor": self._monitor.name, "patience": patience}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best value and the patience from a checkpoint."""
         self._writer.best.load_state_dict(state_dict)
+        if self._config.monitor == "auto":
+            self._monitor.set(state_dict.get("monitor"))
+            self._writer.best.mode = self._monitor.mode
         if self._patience is not None and state_dict["patience"] is not None:
             self._patience.load_state_dict(state_dict["patience"])
 
@@ -162,10 +169,13 @@ class Checkpointing(Callback):
         position = Position(**content["position"])
         self._writer.last_step = checkpoint["global_step"]
         self._writer.last = (self._writer.last_step, position)
+        if len(content["ranks"]) == self._group.size:
+            self._loop.epoch_random, self._loop.epoch_begun = epoch_random(content["ranks"][self._group.rank])
         self._loop.enter_at(position, progress, lambda: self._writer.restore(trainer, content))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start to measure the time."""
+        self._divergence.start(trainer)
         self._writer.last_time = self._start_time = time.monotonic()
         self._boundary_time = None
         self._hold_at = rehearsal.hold_at(self._run, trainer.global_step)
@@ -185,23 +195,19 @@ class Checkpointing(Callback):
         if trainer.sanity_checking:
             return
         self._before_validation = None
-        logged = trainer.callback_metrics.get(self._config.monitor)
-        if logged is None:
-            raise ConfigError.at(
-                "checkpoint.monitor",
-                f"was not logged by {type(pl_module).__name__} in its first validation",
-                value=self._config.monitor,
-                allowed=", ".join(sorted(trainer.callback_metrics)),
-                remedy="choose one of these, or log it with self.log in validation_step",
-            )
+        may_keep = self._divergence.may_save(trainer, self._group)
         # One rank decides: a metric that was not reduced over the ranks may differ between them.
-        value = float(self._group.from_rank_0(float(logged)))
-        self._writer.best.consider(trainer, value)
+        value = self._group.from_rank_0(self._monitor.value(trainer))
+        if value is None:
+            return
+        self._writer.best.mode = self._monitor.mode
+        if may_keep:
+            self._writer.best.consider(trainer, value)
         if self._patience is not None:
-            self._patience.consider(value)
+            self._patience.consider(value, self._monitor.mode)
             if self._patience.ran_out:
                 trainer.should_stop = True
-                reason = f"{self._config.monitor} no longer improves, best at step {self._writer.best.step}"
+                reason = f"{self._monitor.name} no longer improves, best at step {self._writer.best.step}"
                 self._say(f"Early stopping after step {trainer.global_step}: {reason}.")
 
     def on_test_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
@@ -213,12 +219,14 @@ class Checkpointing(Callback):
         """Save the complete training, to test it or to resume it with more epochs."""
         self._group.finish_exchange()
         if self._writer.best.step is None:  # no validation split, or no validation before the end
+            self._divergence.may_save(trainer, self._group)
             self._writer.best.keep(trainer, math.nan)
         batches = self._loop.batch_progress.current.completed
         # Lightning has counted the epoch as processed, even one that was ended by max_steps.
         epoch = trainer.current_epoch
         if batches >= trainer.num_training_batches:
             self._loop.reset()  # where another epoch would start
+            self._loop.epoch_random = None
             self._writer.save(trainer, Position(epoch, 0), complete=True)
         else:
             self._writer.save(trainer, Position(epoch - 1, batches), complete=True)
@@ -243,6 +251,8 @@ class Checkpointing(Callback):
             request = max(request, self._agreed_request(trainer))
         if request == _SAVE:
             self._writer.save(trainer, position)
+        elif request == _DIVERGED:
+            raise self._divergence.error(trainer)
         elif request != _NOTHING:
             self._stop(trainer, request, position)
 
@@ -266,6 +276,8 @@ class Checkpointing(Callback):
             signals.request("limit", "time limit")
         if (stop_request := signals.requested()) is not None:
             request, self._request_time = _REQUESTS[stop_request.cause], stop_request.time
+        elif self._divergence.must_stop:
+            request = _DIVERGED
         else:
             request = _SAVE if self._group.rank == 0 and trainer.training and self._is_due(trainer, now) else _NOTHING
         return self._group.highest(request)
@@ -288,8 +300,7 @@ class Checkpointing(Callback):
         progress: dict[str, Any] | None = None,
         own_state: dict[str, Any] | None = None,
     ) -> None:
-        # Without a step since this attempt started or since the last checkpoint there is nothing to
-        # save.
+        # Without a step since the start or since the last checkpoint there is nothing to save.
         if trainer.global_step > 0 and self._writer.last != (trainer.global_step, position):
             self._writer.save(trainer, position, progress=progress, own_state=own_state, stopping=True)
         raise signals.TrainingStopped(_CAUSES[request], trainer.global_step)

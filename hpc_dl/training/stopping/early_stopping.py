@@ -19,7 +19,7 @@ class Patience:
             mode: whether small or large values are better.
         """
         self._config = config
-        self._sign = 1.0 if mode == "min" else -1.0
+        self._mode = mode
         self._best = math.inf
         self._waited = 0
 
@@ -28,10 +28,16 @@ class Patience:
         """Whether as many validations as allowed brought no improvement."""
         return self._waited >= self._config.patience
 
-    def consider(self, value: float) -> None:
-        """Count a validation; NaN is no improvement."""
-        if self._sign * value < self._best - self._config.min_delta:
-            self._best, self._waited = self._sign * value, 0
+    def consider(self, value: float, mode: Literal["min", "max"] | None = None) -> None:
+        """Count a validation; NaN is no improvement.
+
+        Args:
+            value: of the monitored metric.
+            mode: replaces that of the start, once it is known which metric is monitored.
+        """
+        signed = value if (mode or self._mode) == "min" else -value
+        if signed < self._best - self._config.min_delta:
+            self._best, self._waited = signed, 0
         else:
             self._waited += 1
 

@@ -107,6 +107,7 @@ def test_no_checkpoint_is_due_during_a_validation(training: bool, request_: int)
         callback._run,
         callback._group,
         "min",
+        divergence=callback._divergence,
         facts={},
         say=print,
         before_save=lambda: None,

@@ -1,0 +1,61 @@
+"""A module with its own data, which the YAML does not name."""
+
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+
+class Numbers(Dataset[Any]):
+    """Random vectors of three classes, with noise that is drawn anew for each sample."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.y = torch.arange(size) % 3
+        self.x = torch.randn(size, 8, generator=generator) + self.y[:, None]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {"x": self.x[index] + 0.01 * torch.randn(8) + 0.01 * np.random.rand(), "y": self.y[index]}
+
+
+class Net(pl.LightningModule):
+    """Batches are mappings."""
+
+    def __init__(self, workers: int = 0) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(8, 3)
+        self.workers = workers
+
+    def setup(self, stage: str) -> None:
+        self.splits = {"train": Numbers(40, 0), "val": Numbers(12, 1)}
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(self.splits["train"], batch_size=8, shuffle=True, num_workers=self.workers)
+
+    def val_dataloader(self) -> Any:
+        return [DataLoader(self.splits["val"], batch_size=size) for size in (4, 6)]
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(self.layer(batch["x"]), batch["y"])
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        loss = torch.nn.functional.cross_entropy(self.layer(batch["x"]), batch["y"])
+        self.log("val_loss", loss, batch_size=len(batch["y"]))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=0.05)
+
+
+class WithTest(Net):
+    """Also has a test."""
+
+    def test_dataloader(self) -> Any:
+        return DataLoader(Numbers(12, 2), batch_size=4)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("test_acc", (self.layer(batch["x"]).argmax(1) == batch["y"]).float().mean())

@@ -1,0 +1,98 @@
+"""Modules with their own data loaders, and sections that a user's module ignores."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpc_dl.atomic_files import read_json
+from hpc_dl.cluster.prepare import check
+from hpc_dl.config import yaml
+from hpc_dl.config.experiment import Experiment
+from hpc_dl.errors import ConfigError
+from hpc_dl.runs.comparison import differences
+from hpc_dl.runs.folder import RunFolder
+from tests import experiments
+from tests.training.attempts import Stop, finish, finish_in_processes
+
+pytestmark = pytest.mark.usefixtures("user_modules")
+
+
+def content(file: Path | None = None, name: str = "Net", **sections: Any) -> dict[str, Any]:
+    raw = experiments.raw(file or Path(), model={"class": f"own_loaders.{name}"}, **sections)
+    del raw["optimizer"]
+    if file is None:
+        del raw["data"]
+    return raw
+
+
+def prepared(folder: Path, **sections: Any) -> RunFolder:
+    return experiments.prepared(folder, content(**{"trainer": {"max_epochs": 3}, **sections}))
+
+
+def test_own_loaders_train_validate_and_test(tmp_path: Path) -> None:
+    run = finish(prepared(tmp_path, name="WithTest"))
+    result = read_json(run.result)
+    assert result["steps"] == 15
+    names = {"train/loss", "val_loss/dataloader_idx_0", "val_loss/dataloader_idx_1", "test_acc"}
+    assert names <= set(result["metrics"])
+    log = run.log(0).read_text()
+    assert "Net with 27 parameters on its own loaders, 1 × cpu" in log.replace("WithTest", "Net")
+    assert "lowest val_loss/dataloader_idx_0" in log
+    assert yaml.load(run.config)["data"] is None
+
+
+@pytest.mark.parametrize("step", [2, 5, 7])
+def test_training_with_own_loaders_resumes_exactly(tmp_path: Path, step: int) -> None:
+    whole = finish(prepared(tmp_path / "whole"))
+    stopped = finish(prepared(tmp_path / "stopped"), Stop(step, numbers=(signal.SIGUSR2,)))
+    assert differences(stopped, whole) == []
+
+
+def test_longer_training_with_own_loaders_equals_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole = finish(prepared(tmp_path / "whole"))
+    short = finish(prepared(tmp_path / "short", trainer={"max_epochs": 2}))
+    longer = yaml.load(short.config)
+    longer["trainer"]["max_epochs"] = 3
+    short.config.write_text(yaml.dumps(longer))
+    assert differences(finish(short), whole) == []
+
+
+@pytest.mark.slow
+def test_ranks_share_the_samples_of_own_loaders(tmp_path: Path) -> None:
+    run = finish_in_processes(prepared(tmp_path, resources={"gpus_per_node": 0, "nodes": 2}))
+    assert read_json(run.result)["steps"] == 9, "40 samples, 8 in a batch, 2 ranks, 3 epochs"
+
+
+def test_trial_runs_own_loaders() -> None:
+    check(Experiment.from_dict(content()), data_dir=None, say=pytest.fail, try_batches=True)
+
+
+def test_module_without_loaders_needs_data() -> None:
+    raw = content() | {"model": {"class": "training_step_only.Net"}}
+    with pytest.raises(ConfigError, match=r"^model\.args: do not fit|^data: is required, since Net has no train_dat"):
+        check(Experiment.from_dict(raw), data_dir=None, say=pytest.fail)
+
+
+def test_loaders_that_lose_to_the_data_section_are_reported(image_file: Path) -> None:
+    said: list[str] = []
+    check(Experiment.from_dict(content(image_file)), data_dir=None, say=said.append)
+    assert said == [
+        "Net also defines train_dataloader and val_dataloader: not used, since `data` names the batches. "
+        "Leave `data` out to use the module's own."
+    ]
+
+
+def test_shipped_architecture_needs_data() -> None:
+    with pytest.raises(ConfigError, match=r"^data: set exactly one of `source`"):
+        Experiment.from_dict({"name": "x", "model": {"name": "mlp"}})
+
+
+@pytest.mark.parametrize("key", ["optimizer", "schedule", "loss"])
+def test_section_without_effect_is_refused(tmp_path: Path, key: str) -> None:
+    values = {"optimizer": {"name": "sgd", "lr": 1.0}, "schedule": {"name": "cosine"}, "loss": {"name": "mse"}}
+    file = tmp_path / "x.yaml"
+    file.write_text(yaml.dumps(content() | {key: values[key]}))
+    with pytest.raises(ConfigError, match=rf"^{key}: has no effect on own_loaders\.Net"):
+        Experiment.load(file)

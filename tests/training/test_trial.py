@@ -1,0 +1,92 @@
+"""One batch of each split through a user's own module, before its job is queued."""
+
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from hpc_dl.cluster.prepare import check
+from hpc_dl.config.experiment import Experiment
+from hpc_dl.errors import ConfigError
+from hpc_dl.training import trial
+from tests import experiments
+
+pytestmark = pytest.mark.usefixtures("user_modules")
+
+
+def tried(file: Path, name: str, **sections: Any) -> list[str]:
+    """What the check says about ``fails_in_steps.NAME``."""
+    said: list[str] = []
+    content = experiments.raw(file, **{"model": {"class": f"fails_in_steps.{name}"}, **sections})
+    del content["optimizer"]
+    check(Experiment.from_dict(content), data_dir=None, say=said.append, try_batches=True)
+    assert not psutil.Process().children(), "the child has ended"
+    return said
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "statement"),
+    [
+        ("Training", "AttributeError: 'Training' object has no attribute 'nett'",
+         "return self.loss(batch) + self.nett(batch[0])"),
+        ("Validation", "ValueError: not enough values to unpack (expected 3, got 2)",
+         "_inputs, _targets, _weights = batch"),
+        ("Test", "ZeroDivisionError: division by zero", 'self.log("test_acc", 1 / 0)'),
+        ("Exits", "SystemExit: no reason", 'raise SystemExit("no reason")'),
+    ],
+)  # fmt: skip
+def test_failing_step_is_named(image_file: Path, name: str, message: str, statement: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        tried(image_file, name)
+    line = str(caught.value)
+    assert line.startswith(f"model.class: fails on its first batch: {message}, in ")
+    assert "/fails_in_steps.py line " in line and f": `{statement}`" in line
+    assert "\n" not in line
+
+
+def test_schedule_that_monitors_an_unknown_metric_is_named(image_file: Path) -> None:
+    with pytest.raises(ConfigError, match=r"ReduceLROnPlateau conditioned on metric val_los which is not available"):
+        tried(image_file, "Plateau")
+
+
+def test_monitor_that_is_not_logged_is_named(image_file: Path) -> None:
+    checkpoint = {"monitor": "val/loss"}
+    with pytest.raises(ConfigError, match=r"^checkpoint.monitor: is not logged by Good \(got 'val/loss'; .*val_loss"):
+        tried(image_file, "Good", checkpoint=checkpoint)
+
+
+def test_good_module_is_tried_in_silence(image_file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert tried(image_file, "Good") == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_trial_is_limited_in_time(image_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "LIMIT_S", 2.0)
+    assert tried(image_file, "Sleeps") == [
+        "fails_in_steps.Sleeps: not tried to the end: one batch of each split takes more than 2 s on this CPU"
+    ]
+
+
+def test_trial_is_limited_in_memory(image_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "LIMIT_BYTES", 128 << 20)
+    assert tried(image_file, "Large") == [
+        "fails_in_steps.Large: not tried to the end: a batch takes more than 128 MiB of memory"
+    ]
+
+
+def test_trial_that_is_killed_is_reported(image_file: Path) -> None:
+    assert tried(image_file, "Killed") == [
+        "fails_in_steps.Killed: not tried to the end: the trial was ended with status 9"
+    ]
+
+
+def test_network_is_tried(image_file: Path) -> None:
+    layers = [{"class": "torch.nn.Flatten"}, {"class": "torch.nn.Linear", "args": [64, 3]}]
+    assert tried(image_file, "", model={"network": "torch.nn.Sequential", "args": layers}) == []
+    bad = [layers[0], {"class": "torch.nn.Linear", "args": [65, 3]}]
+    with pytest.raises(ConfigError, match=r"^model.network: raised RuntimeError for inputs of shape \(2, 1, 8, 8\)"):
+        tried(image_file, "", model={"network": "torch.nn.Sequential", "args": bad})
+    wide = [layers[0], {"class": "torch.nn.Linear", "args": [64, 5]}]
+    with pytest.raises(ConfigError, match=r"returns outputs of shape \(2, 5\), and the task .* needs \(2, 3\)"):
+        tried(image_file, "", model={"network": "torch.nn.Sequential", "args": wide})
