@@ -164,9 +164,9 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         yield record
 
 
-def _to_json(value: float) -> float | str:
+def _to_json(value: Any) -> Any:
     """Return a number, or for NaN and infinities the string that ``float()`` accepts."""
-    if isinstance(value, int):
+    if isinstance(value, (int, str, dict, list)):  # not a number: what users log to W&B, such as an image
         return value
     value = float(value)
     return value if math.isfinite(value) else str(value)
@@ -174,3 +174,34 @@ def _to_json(value: float) -> float | str:
 
 def _from_json(value: Any) -> Any:
     return _NON_FINITE.get(value, value) if isinstance(value, str) else value
+
+
+def records_since(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
+    """Read what was appended to the file of one attempt, without its header and damaged lines.
+
+    Args:
+        path: the attempt's file; may not exist yet.
+        offset: where the last call ended; 0 at first.
+
+    Returns:
+        The records with their values as floats, and the offset for the next call.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            content = file.read()
+    except FileNotFoundError:
+        return [], offset
+    complete = content[: content.rfind(b"\n") + 1]
+    records = []
+    for line in complete.splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and "step" in record:
+            records.append({key: _from_json(value) for key, value in record.items()})
+    return records, offset + len(complete)
