@@ -159,6 +159,7 @@ PRIVATE_NAMES: tuple[PrivateNames, ...] = (
         "find the server and the key of W&B as its own client does",
         (
             *_each("wandb.sdk.lib.wbauth:", "authenticate_session AuthApiKey"),
+            "wandb.sdk.wandb_setup:singleton",
             "wandb.apis.public.service_api:ServiceApi.access_token",
             *_each("Settings():", "base_url app_url entity http_proxy https_proxy insecure_disable_ssl"),
             "Settings():x_extra_http_headers",

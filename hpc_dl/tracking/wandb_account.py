@@ -54,12 +54,13 @@ def account() -> Account:
         NoCredentials: there are none for this server, or they are invalid.
     """
     import wandb
+    from wandb.sdk import wandb_setup
     from wandb.sdk.lib import wbauth
 
     mode = os.environ.pop("WANDB_MODE", None)  # of no interest here, and wandb refuses values that we accept
     try:
         with redirect_stderr(StringIO()):  # wandb prints where it found the key
-            settings = wandb.setup().settings
+            settings = wandb_setup.singleton().settings  # `wandb.setup` would start a process
             host = settings.base_url
             auth = wbauth.authenticate_session(host=host, source="hpc-dl", prompt=False, update_session=False)
     except wandb.Error as error:

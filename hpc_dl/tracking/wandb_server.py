@@ -49,8 +49,8 @@ _UPSERT = """mutation UpsertBucket ($id: String, $name: String, $project: String
         description: $description, displayName: $displayName, notes: $notes, config: $config, commit: $commit,
         host: $host, debug: $debug, jobProgram: $program, jobRepo: $repo, jobType: $jobType, state: $state,
         sweep: $sweep, tags: $tags, summaryMetrics: $summaryMetrics}) {
-        bucket { id name displayName description config sweepName historyLineCount
-            project { id name entity { id name } } }
+        bucket { id name displayName description config sweepName
+            project { id name entity { id name } } historyLineCount }
         inserted
     }
 }"""

@@ -30,6 +30,7 @@ class FakeWandb:
         rows: the history of each run id, in order of arrival.
         dropped: rows whose ``_step`` did not increase, by run id.
         summaries: the last summary of each run id.
+        streams: the newest chunk of each file by run id.
         upserts: the variables of each ``UpsertBucket``, in which a run describes itself.
         exit_codes: exit codes of the runs that ended and have not resumed.
         preempting: ids of the preempted runs.
@@ -50,6 +51,7 @@ class FakeWandb:
         self.dropped: dict[str, list[dict[str, Any]]] = {}
         self.summaries: dict[str, dict[str, Any]] = {}
         self.events: dict[str, list[dict[str, Any]]] = {}
+        self.streams: dict[str, dict[str, Any]] = {}
         self.upserts: list[dict[str, Any]] = []
         self.exit_codes: dict[str, int] = {}
         self.preempting: set[str] = set()
@@ -197,6 +199,7 @@ class FakeWandb:
 
     def _file_stream(self, run_id: str, body: dict[str, Any]) -> dict[str, Any]:
         self._runs_again(run_id)
+        self.streams.setdefault(run_id, {}).update(body.get("files") or {})
         for name, chunk in (body.get("files") or {}).items():
             lines = [json.loads(line) for line in chunk["content"]]
             if name == "wandb-history.jsonl":

@@ -1,9 +1,13 @@
 """A training reports to W&B what its journal has, also what a module logs to W&B itself."""
 
+import os
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from hpc_dl.runs.folder import RunFolder
@@ -11,7 +15,11 @@ from hpc_dl.tracking.journal import read_journal
 from hpc_dl.tracking.wandb_record import WandbRecord
 from hpc_dl.training.train import train
 from tests import experiments
+from tests.conftest import PROJECT, WANDB_KEY
 from tests.tracking.fake_wandb import FakeWandb
+from tests.tracking.reported_run import wait
+from tests.training import attempts
+from tests.training.attempts import Stop
 
 MEDIA = {"image", "weights", "note"}
 
@@ -20,8 +28,11 @@ def prepared(folder: Path, file: Path, **sections: Any) -> RunFolder:
     return experiments.prepared(folder, experiments.raw(file, wandb={"mode": "auto"}, **sections))
 
 
-def check_rows(run: RunFolder, server: FakeWandb) -> None:
-    """Check that W&B has each value of the journal once."""
+def check_rows(run: RunFolder, server: FakeWandb, *, replayed: bool = False) -> None:
+    """Check that W&B has each value of the journal once.
+
+    Of replayed steps it has the values of the first time: the same, apart from the speed.
+    """
     run_id = WandbRecord.of(run.path).id
     journal = {
         row["step"]: {name: value for name, value in row.items() if value is not None and name not in ("time", "step")}
@@ -31,6 +42,10 @@ def check_rows(run: RunFolder, server: FakeWandb) -> None:
         step: {name: value for name, value in row.items() if name not in MEDIA}
         for step, row in server.values(run_id).items()
     }
+    if replayed:
+        assert [set(row) for row in shown.values()] == [set(row) for row in journal.values()]
+        for row in [*shown.values(), *journal.values()]:
+            row.pop("train/samples_per_s", None)
     assert shown == journal
     assert (server.duplicates(run_id), server.dropped) == (0, {})
 
@@ -85,3 +100,68 @@ def test_content_of_a_run(tmp_path: Path, image_file: Path, wandb_server: FakeWa
     assert described[0]["config"]["hpc_dl"]["parameters"] == summary["parameters"]
     assert wandb_server.state(ids[0]) == "finished"
     assert wandb_server.events[ids[0]][0]["system.cpu"] >= 0
+
+
+def test_stopped_and_resumed_training_has_each_row_once(
+    tmp_path: Path, image_file: Path, wandb_server: FakeWandb
+) -> None:
+    """Signals arrive at ten places, some between an epoch's last step and its validation."""
+    run = prepared(tmp_path, image_file, trainer={"max_epochs": 4})
+    places = [Stop(step) for step in (1, 6, 8, 11, 13, 15, 17, 20, 22)]
+    attempts.finish(run, *places)
+    check_rows(run, wandb_server)
+    run_id = WandbRecord.of(run.path).id
+    assert wandb_server.state(run_id) == "finished"
+    assert len(wandb_server.rows) == 1
+
+
+_TRAIN = """
+import sys
+from pathlib import Path
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.training.train import train
+train(RunFolder(Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_training_has_each_row_once(
+    tmp_path: Path, image_file: Path, wandb_server: FakeWandb
+) -> None:
+    run = prepared(tmp_path, image_file, trainer={"max_epochs": 100}, checkpoint={"every": "50 steps"})
+    process = subprocess.Popen([sys.executable, "-c", _TRAIN, str(run.path)], cwd=PROJECT, stderr=subprocess.DEVNULL)
+    try:
+        wait(lambda: process.poll() is not None or any(len(rows) >= 80 for rows in wandb_server.rows.values()), 120)
+        assert process.poll() is None, "it ended before it could be killed"
+        assert psutil.Process(process.pid).children(recursive=True) == [], "a process of W&B could be killed by signals"
+    finally:
+        process.kill()
+        process.wait()
+    first = WandbRecord.of(run.path).id
+    train(run)
+    check_rows(run, wandb_server, replayed=True)
+    assert WandbRecord.of(run.path).id == first
+    assert wandb_server.state(first) == "finished"
+
+
+def test_files_stay_in_the_run_folder(
+    tmp_path: Path, image_file: Path, wandb_server: FakeWandb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = {name: tmp_path / name for name in ("cwd", "tmp", "xdg")}
+    for folder in outside.values():
+        folder.mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(outside["xdg"]))
+    monkeypatch.setenv("TMPDIR", str(outside["tmp"]))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.chdir(outside["cwd"])
+    environment = dict(os.environ)
+    run = prepared(tmp_path, image_file)
+    train(run)
+    outside["home"] = tmp_path / "home"
+    assert [path for folder in outside.values() for path in folder.rglob("*") if path.is_file()] == []
+    assert {name: value for name, value in os.environ.items() if name.startswith("WANDB")} == {
+        name: value for name, value in environment.items() if name.startswith("WANDB")
+    }
+    files = [path for path in run.path.rglob("*") if path.is_file()]
+    assert [path for path in files if WANDB_KEY.encode() in path.read_bytes()] == []
+    assert list((run.path / "wandb").iterdir()) == [run.path / "wandb" / "history.jsonl"]
