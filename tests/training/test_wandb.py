@@ -165,3 +165,12 @@ def test_files_stay_in_the_run_folder(
     files = [path for path in run.path.rglob("*") if path.is_file()]
     assert [path for path in files if WANDB_KEY.encode() in path.read_bytes()] == []
     assert list((run.path / "wandb").iterdir()) == [run.path / "wandb" / "history.jsonl"]
+
+
+def test_disabled_run_does_not_import_wandb(tmp_path: Path, image_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)  # an import of it fails
+    monkeypatch.delitem(sys.modules, "wandb")
+    run = experiments.prepared(tmp_path, experiments.raw(image_file))
+    train(run)
+    assert "wandb" not in sys.modules
+    assert not (run.path / "wandb.json").exists()
