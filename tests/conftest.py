@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.tracking.fake_wandb import FakeWandb
+
+WANDB_KEY = "5ec3e7" + "0123456789" * 3 + "abcd"
 PROJECT = Path(__file__).parent.parent
 _CLUSTER = PROJECT / "slurm" / "dev-cluster" / "cluster"
 
@@ -61,3 +64,27 @@ def slurm_cluster() -> Iterator[dict[str, str]]:
     # Parallel test workers share the cluster: the first to end must not take it from the others.
     if not was_up and "PYTEST_XDIST_WORKER" not in os.environ:
         cluster("down", 120)
+
+
+@pytest.fixture
+def wandb_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeWandb]:
+    """A W&B server on this machine, to which this process reports without delay."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "home").mkdir()
+    with FakeWandb() as server:
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", WANDB_KEY)
+        monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+        monkeypatch.setenv("WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL", "0.05")
+        forget_settings()
+        yield server
+    forget_settings()
+
+
+def forget_settings() -> None:
+    """Have wandb read the environment and the user's files again."""
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].teardown()

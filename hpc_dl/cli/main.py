@@ -23,6 +23,7 @@ from hpc_dl.cli.results import results
 from hpc_dl.cli.resume import resume
 from hpc_dl.cli.status import status
 from hpc_dl.cli.submit import submit
+from hpc_dl.cli.sync import sync
 from hpc_dl.cli.train import train
 from hpc_dl.cli.validate import validate
 from hpc_dl.errors import HpcDlError, environment_fault
@@ -36,7 +37,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "resume": resume,
         "cancel": cancel,
     },
-    "Inspect runs": {"status": status, "logs": logs, "results": results},
+    "Inspect runs": {"status": status, "logs": logs, "results": results, "sync": sync},
     "Evaluate and use models": {"evaluate": evaluate, "predict": predict, "export": export, "baseline": baseline},
     "Data and architectures": {"data": data.app, "models": models},
     "Set up": {"init": init},

@@ -84,14 +84,6 @@ def _shared_library() -> Any:
     return ctypes.CDLL(h5py.h5z.__file__)
 
 
-def _options_of_inspect() -> Any:
-    """An object with an attribute for each option of ``wandb leet inspect``."""
-    from types import SimpleNamespace
-
-    command = importlib.import_module("wandb.cli.leet").inspect
-    return SimpleNamespace(**{option: True for parameter in command.params for option in parameter.opts})
-
-
 #: The smallest instance of each kind; what cannot be built lacks a name as well.
 INSTANCES: dict[str, Callable[[], Any]] = {
     "Trainer()": _trainer,
@@ -109,6 +101,5 @@ INSTANCES: dict[str, Callable[[], Any]] = {
     "Running()": lambda: _metric("Running", window=1),
     "LocalJob()": lambda: _of("submitit.local.local", "LocalJob", ".", "0"),
     "Settings()": lambda: _of("wandb", "Settings"),
-    "wandb leet inspect()": _options_of_inspect,
     "h5py.h5z as a shared library()": _shared_library,
 }

@@ -74,6 +74,7 @@ PRIVATE_NAMES: tuple[PrivateNames, ...] = (
             *_each(f"{_EPOCH_LOOP}.", "_should_check_val_epoch _should_check_val_fx _should_accumulate"),
             *_each(f"{_EPOCH_LOOP}.", "_save_loggers_on_train_batch_end _broadcast_sigterm_tensor"),
             *_each("Trainer():fit_loop.epoch_loop.", "_batches_that_stepped batch_progress.current.ready"),
+            *_each("Trainer():fit_loop.epoch_loop.batch_progress.current.", "started processed"),
             *_each("Trainer():fit_loop.epoch_loop.", "_restarting _loaded_from_state_dict _resuming_from_checkpoint"),
             *_each("Trainer():fit_loop.epoch_loop.", "val_loop automatic_optimization manual_optimization"),
             *_each("Trainer():fit_loop.", "epoch_progress min_epochs max_epochs _data_fetcher"),
@@ -165,12 +166,24 @@ PRIVATE_NAMES: tuple[PrivateNames, ...] = (
     PrivateNames("submitit", "wait for a run in the background", ("LocalJob():_process",)),
     PrivateNames(
         "wandb",
-        "bound the time that the ranks wait for W&B, and lose no rows of a killed job",
-        _each(
-            "Settings():",
-            "init_timeout finish_timeout finish_timeout_raises x_disable_viewer x_transaction_log_flush_interval",
+        "find the server and the key of W&B as its own client does",
+        (
+            *_each("wandb.sdk.lib.wbauth:", "authenticate_session AuthApiKey"),
+            "wandb.sdk.wandb_setup:singleton",
+            "wandb.apis.public.service_api:ServiceApi.access_token",
+            *_each("Settings():", "base_url app_url entity http_proxy https_proxy insecure_disable_ssl"),
+            "Settings():x_extra_http_headers",
         ),
     ),
-    PrivateNames("wandb", "record no row twice", ("wandb leet inspect():--json", "wandb:Run.starting_step")),
+    PrivateNames(
+        "wandb",
+        "record what a module logs to W&B",
+        (
+            "wandb.sdk.data_types.utils:history_dict_to_json",
+            *_each("wandb.sdk.lib.module:", "set_global unset_globals"),
+            "wandb.sdk.wandb_metric:Metric",
+            "wandb.sdk.wandb_config:Config._set_callback",
+        ),
+    ),
     PrivateNames("h5py", "decode LZF without h5py's lock", ("h5py.h5z as a shared library():lzf_filter",)),
 )

@@ -22,7 +22,9 @@
       checkpoints/       step-N.ckpt to resume from, best-N.ckpt to keep; links last.ckpt, best.ckpt
       logs/              rank-N.log, one file per rank
       submitit/          the batch script and its output
-      wandb/             W&B's local files
+      wandb.json         the run's id in W&B, and what W&B has got
+      wandb.lock         held by an upload to W&B
+      wandb/             what the run's own code logs to W&B: images, histograms, settings
       result.json        final metrics
       evaluation-*.json  metrics of `hpc-dl evaluate`, one file per split
 
@@ -80,7 +82,7 @@ class RunFolder:
 
     @property
     def name(self) -> str:
-        """The run's name, unique in its runs folder; also its id in W&B."""
+        """The run's name, unique in its runs folder."""
         return self.path.name
 
     @property

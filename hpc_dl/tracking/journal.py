@@ -112,7 +112,7 @@ class JournalWriter:
         self._size += len(line)
 
 
-def read_journal(folder: Path) -> list[dict[str, Any]]:
+def read_journal(folder: Path, *, any_values: bool = False) -> list[dict[str, Any]]:
     """Read the history of a run from the files of all its attempts.
 
     An attempt that resumes from a checkpoint repeats the steps after it. Rows that earlier attempts
@@ -122,6 +122,7 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
 
     Args:
         folder: the run's journal folder.
+        any_values: whether values may be other than numbers, as those that users log to W&B.
 
     Returns:
         One row for each step, in ascending order: ``step``, ``epoch``, ``time`` and the metrics as
@@ -133,7 +134,7 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
     """
     rows: dict[int, dict[str, Any]] = {}
     for path in sorted(filter(_attempt_number, _files(folder)), key=_attempt_number):
-        lines = _lines(path)
+        lines = _lines(path, any_values=any_values)
         header = next(lines, None)
         if header is None:  # killed before the header was written
             continue
@@ -165,7 +166,7 @@ def _attempt_number(path: Path) -> int:
     return int(match[1]) + 1 if match else 0
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _lines(path: Path, *, any_values: bool) -> Iterator[dict[str, Any]]:
     """Yield the records of one attempt, without an incomplete last line.
 
     A last line without a newline was interrupted by a kill or is being written.
@@ -174,30 +175,30 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
-            if not _is_record(record, "from_step" if number == 1 else "step"):
+            if not _is_record(record, "from_step" if number == 1 else "step", any_values=any_values):
                 raise ValueError("not a journal record")
         except (ValueError, RecursionError) as error:
             raise DamagedFile.at(f"{path}, line {number}", f"is damaged: {error}") from None
         yield record
 
 
-def _is_record(record: Any, counter: str) -> bool:
+def _is_record(record: Any, counter: str, *, any_values: bool) -> bool:
     """Whether a line has the types that readers rely on."""
     if not isinstance(record, dict) or type(record.get(counter)) is not int or record[counter] < 0:
         return False
     epoch, clock = record.get("epoch"), record.get("time", 0.0)
     if (epoch is not None and type(epoch) is not int) or type(clock) not in (int, float):
         return False
-    return all(
+    return any_values or all(
         value is None or type(value) in (int, float, bool) or value in _NON_FINITE
         for key, value in record.items()
         if key != "attempt"
     )
 
 
-def _to_json(value: float) -> float | str:
+def _to_json(value: Any) -> Any:
     """Return a number, or for NaN and infinities the string that ``float()`` accepts."""
-    if isinstance(value, int):
+    if isinstance(value, (int, str, dict, list)):  # not a number: what users log to W&B, such as an image
         return value
     value = float(value)
     return value if math.isfinite(value) else str(value)
@@ -205,3 +206,34 @@ def _to_json(value: float) -> float | str:
 
 def _from_json(value: Any) -> Any:
     return _NON_FINITE.get(value, value) if isinstance(value, str) else value
+
+
+def records_since(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
+    """Read what was appended to the file of one attempt, without its header and damaged lines.
+
+    Args:
+        path: the attempt's file; may not exist yet.
+        offset: where the last call ended; 0 at first.
+
+    Returns:
+        The records with their values as floats, and the offset for the next call.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            content = file.read()
+    except FileNotFoundError:
+        return [], offset
+    complete = content[: content.rfind(b"\n") + 1]
+    records = []
+    for line in complete.splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and "step" in record:
+            records.append({key: _from_json(value) for key, value in record.items()})
+    return records, offset + len(complete)

@@ -18,9 +18,9 @@ class WandbConfig(Section):
     entity: str | None = None
     """W&B user or team that owns the project; the default entity of the account if not given."""
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-    """``auto``: online if there is an API key and a connection, else offline. ``offline``: record
-    in the run folder for a later ``wandb sync``. ``disabled``: no W&B. The journal in the run
-    folder is written in every mode."""
+    """``auto``: online if there is an API key, else offline. ``offline``: record in the run folder
+    for a later ``hpc-dl sync``. ``disabled``: no W&B. The journal in the run folder is written in
+    every mode."""
     group: str | None = None
     """Name of a group of runs in W&B's tables, such as the seeds of one experiment."""
     tags: list[str] = []

@@ -25,8 +25,8 @@ from hpc_dl.training.batches import Batches, batches_of
 from hpc_dl.training.callbacks import TrainingMetrics
 from hpc_dl.training.compiling import compile_forward, use_channels_last
 from hpc_dl.training.console import log_only, say
-from hpc_dl.training.loggers import Loggers
-from hpc_dl.training.model_building import build_model
+from hpc_dl.training.loggers import Loggers, step_of
+from hpc_dl.training.model_building import build_model, num_parameters
 from hpc_dl.training.pretrained import load_pretrained
 from hpc_dl.training.ranks import Ranks
 from hpc_dl.training.stopping.checkpointing import Checkpointing
@@ -123,7 +123,7 @@ def prepare_attempt(
     if ranks.rank == 0:
         with watchdog.phase("verifying the newest checkpoint"):
             newest = _newest_checkpoint(run)
-    loggers = Loggers(run, experiment, data, number, newest.step if newest else 0)
+    loggers = Loggers(run, experiment, number, newest.step if newest else 0)
     cleanup.callback(loggers.close)
     divergence = Divergence(experiment.trainer.on_nan, say if ranks.rank == 0 else log_only)
     checkpointing = Checkpointing(
@@ -140,6 +140,7 @@ def prepare_attempt(
     )
     callbacks = [watchdog, TrainingMetrics(divergence.inspect), checkpointing]
     trainer = build_trainer(run, experiment, ranks, loggers.all(), callbacks)
+    loggers.attach(lambda: step_of(trainer))
     trainer.strategy.setup_environment()  # connects the ranks, which must agree on the checkpoint to resume from
     timeout_s = stall_timeout_s(experiment)
     group = RankGroup(timeout_s=None if timeout_s is None else 2 * timeout_s)
@@ -152,7 +153,12 @@ def prepare_attempt(
         watchdog, resumed_from,
     )  # fmt: skip
     if trainer.is_global_zero:
-        facts = {"from_step": attempt.from_step, "world_size": group.size, **slurm_facts()}
+        facts = {
+            "from_step": attempt.from_step,
+            "world_size": group.size,
+            "parameters": num_parameters(model),
+            **slurm_facts(),
+        }
         attempts.record(run, "started", attempt=number, **facts)
         cleanup.callback(_write_timings, run, checkpointing)
         log_summary(experiment, data, model, batches, trainer, resumed_from)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+import shlex
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import pytorch_lightning as pl
 
 from hpc_dl.config.experiment import Experiment
-from hpc_dl.data.spec import DataSpec
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.runs.provenance import slurm_facts
+from hpc_dl.runs.wandb_facts import describe
 from hpc_dl.tracking.journal_logger import JournalLogger
+from hpc_dl.tracking.wandb_description import FAILED, FINISHED, STOPPED, WAITING, Outcome
 from hpc_dl.tracking.wandb_tracker import WandbTracker
 from hpc_dl.training.console import say
+
+_STOP_LIMIT_S = 10.0
+"""Longest wait for W&B when the job is about to be ended."""
 
 
 class Loggers:
@@ -25,53 +29,64 @@ class Loggers:
         journal: writes a JSON line per row into the run folder.
     """
 
-    def __init__(self, run: RunFolder, experiment: Experiment, data: DataSpec, attempt: int, from_step: int) -> None:
+    def __init__(self, run: RunFolder, experiment: Experiment, attempt: int, from_step: int) -> None:
         """Open the loggers.
 
         Args:
             run: the run.
             experiment: its configuration.
-            data: the data it trains on.
             attempt: number of the attempt, from 0.
             from_step: step of the checkpoint that the attempt resumes from; 0 without one.
         """
         self.journal = JournalLogger(run.journal, attempt, from_step)
         self._wandb = None
-        self._outcome: dict[str, Any] = {"exit_code": 1}
-        if experiment.wandb.mode != "disabled":
-            self._wandb = _wandb_tracker(run, experiment, data, from_step)
+        self._outcome: Outcome = FAILED
+        # A module that uses wandb gets a run even if nothing is reported: its calls must not fail.
+        if experiment.wandb.mode != "disabled" or "wandb" in sys.modules:
+            self._wandb = WandbTracker(
+                experiment.wandb,
+                self.journal,
+                folder=run.path,
+                attempt=attempt,
+                from_step=from_step,
+                describe=lambda: describe(run),
+                say=say,
+                sync_command=f"hpc-dl sync {shlex.quote(str(run.path))}",
+            )
+
+    def attach(self, step: Callable[[], int]) -> None:
+        """Set how to find the global step of what a module logs to W&B itself."""
+        if self._wandb is not None:
+            self._wandb.attach(step)
 
     def all(self) -> list[pl.loggers.Logger]:
-        """Every logger that the Trainer writes to."""
-        return [self.journal] if self._wandb is None else [self.journal, self._wandb]
+        """Every logger that the Trainer writes to; ``self.logger`` of a module is the first."""
+        return [self.journal] if self._wandb is None else [self._wandb, self.journal]
 
-    def report_success(self, metrics: Mapping[str, float]) -> None:
-        """Have :meth:`close` report to W&B that the run finished with these metrics."""
-        self._outcome = {"exit_code": 0, "summary": metrics}
+    def report_success(self) -> None:
+        """Have :meth:`close` report to W&B that the run finished."""
+        self._outcome = FINISHED
 
-    def report_stop(self, exit_code: int) -> None:
-        """Have :meth:`close` report to W&B that the run stopped and can be resumed."""
-        self._outcome = {"exit_code": exit_code, "preempted": True}
+    def report_stop(self, *, resumes: bool) -> None:
+        """Have :meth:`close` report to W&B that the run stopped.
+
+        Args:
+            resumes: whether it is about to resume on its own.
+        """
+        self._outcome = WAITING if resumes else STOPPED
 
     def close(self) -> None:
         """Finish the W&B run (as failed, unless reported otherwise) and close the journal."""
         try:
             if self._wandb is not None:
-                self._wandb.finish(**self._outcome)
+                stopped = self._outcome in (STOPPED, WAITING)
+                self._wandb.finish(self._outcome, _STOP_LIMIT_S if stopped else None)
         finally:
             with suppress(OSError):
                 self.journal.close()
 
 
-def _wandb_tracker(run: RunFolder, experiment: Experiment, data: DataSpec, from_step: int) -> WandbTracker:
-    return WandbTracker(
-        experiment.wandb,
-        run_id=run.name,
-        name=experiment.name,
-        folder=run.path,
-        run_config=experiment.to_dict(),
-        metadata={**slurm_facts(), "host": os.uname().nodename, "run": str(run.path), "data": data.checksum},
-        say=say,
-        journal=run.journal,
-        from_step=from_step,
-    )
+def step_of(trainer: pl.Trainer) -> int:
+    """The step to which a value belongs that is logged now: within a batch, that of its end."""
+    progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+    return trainer.global_step + int(trainer.training and progress.started > progress.processed)

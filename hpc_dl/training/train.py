@@ -144,7 +144,7 @@ def conclude(attempt: Attempt, metrics: dict[str, float], best: Checkpoint) -> N
         if not isinstance(attempt.model, TrainingModule):
             metrics = dict(sorted((metrics | _logged_at(attempt, best.step)).items()))
         record_result(attempt, metrics, _diagnosis(attempt))
-    attempt.loggers.report_success(metrics)
+    attempt.loggers.report_success()
     attempt.group.destroy()
 
 
@@ -154,7 +154,7 @@ def conclude_early(attempt: Attempt, stop: TrainingStopped) -> Stopped:
     stopped = Stopped.at("training", f"stopped after step {stop.step}")
     if attempt.trainer.is_global_zero:
         stopped = record_stop(attempt, stop)
-    attempt.loggers.report_stop(Stopped.exit_status)
+    attempt.loggers.report_stop(resumes=attempt.run.requeue.exists())
     attempt.group.wait_for_all()  # if a rank ended earlier, its exit could end the others
     return stopped
 

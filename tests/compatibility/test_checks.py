@@ -58,10 +58,10 @@ def without_lzf(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(h5py.h5z, "__file__", h5py.h5d.__file__)
 
 
-def without_starting_step(patch: pytest.MonkeyPatch) -> None:
-    import wandb
+def without_history_dict_to_json(patch: pytest.MonkeyPatch) -> None:
+    from wandb.sdk.data_types import utils
 
-    patch.delattr(wandb.Run, "starting_step")
+    patch.delattr(utils, "history_dict_to_json")
 
 
 #: Package, the name that its error names, and what deletes that name.
@@ -71,7 +71,7 @@ MISSING: list[tuple[str, str, Remove]] = [
     ("torchmetrics", "MeanMetric():_update_count", without_instance_attribute(torchmetrics.Metric, "_update_count")),
     ("torchmetrics", "MeanMetric():_computed", without_instance_attribute(torchmetrics.Metric, "_computed")),
     ("submitit", "_make_submission_file_text", without(submitit.SlurmExecutor, "_make_submission_file_text")),
-    ("wandb", "wandb:Run.starting_step", without_starting_step),
+    ("wandb", "wandb.sdk.data_types.utils:history_dict_to_json", without_history_dict_to_json),
     ("h5py", "lzf_filter", without_lzf),
 ]
 

@@ -1,19 +1,18 @@
-"""The fixture that reports to W&B in a separate process."""
+"""A run that reports to a W&B server on this machine."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from .wandb_process import Action, Report, run_reporting_process
+from hpc_dl.tracking import wandb_errors, wandb_reporter
+
+from .fake_wandb import FakeWandb
+from .reported_run import ReportedRun
 
 
 @pytest.fixture
-def report(tmp_path: Path) -> Callable[..., Report]:
-    """Have reporting_process.py report to a server; see :func:`run_reporting_process`."""
-
-    def run(url: str, mode: str = "auto", actions: dict[int, Action] | None = None, **task: Any) -> Report:
-        return run_reporting_process(tmp_path, url, mode, actions or {}, task)
-
-    return run
+def run(tmp_path: Path, wandb_server: FakeWandb, monkeypatch: pytest.MonkeyPatch) -> ReportedRun:
+    """A run with short waits between attempts to reach the server."""
+    monkeypatch.setattr(wandb_errors.Patience, "FIRST_WAIT_S", 0.05)
+    monkeypatch.setattr(wandb_reporter, "REFUSED_INTERVAL_S", 0.1)
+    return ReportedRun(tmp_path, wandb_server)

@@ -1,9 +1,13 @@
-"""A W&B server on the loopback interface with what wandb needs to run online."""
+"""A W&B server on the loopback interface, with what wandb's client and we need, and with faults."""
 
 from __future__ import annotations
 
 import json
+import re
 import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -18,26 +22,50 @@ class _QuietServer(ThreadingHTTPServer):
 
 
 class FakeWandb:
-    """A server that records what it receives.
+    """A server that records what it receives, and drops rows as W&B does.
+
+    A row is dropped if its ``_step`` is not above that of the row before it.
 
     Attributes:
         rows: the history of each run id, in order of arrival.
+        dropped: rows whose ``_step`` did not increase, by run id.
         summaries: the last summary of each run id.
+        streams: the newest chunk of each file by run id.
         upserts: the variables of each ``UpsertBucket``, in which a run describes itself.
         exit_codes: exit codes of the runs that ended and have not resumed.
         preempting: ids of the preempted runs.
+        files: contents of the uploaded files by name.
         authorized: the ``Authorization`` headers of all queries.
+        requests: number of requests by kind.
         refuse: if set, the HTTP status of all responses.
+        next_responses: statuses of the next responses, each with its ``Retry-After`` if it has one.
+        delay_s: how long each response takes.
+        hangs: while set, no request is answered.
+        dead: while set, connections are closed without a response.
+        on_request: called with the kind of each request before it is answered.
+        lose_responses: number of requests to the file stream that succeed without a response.
     """
 
     def __init__(self) -> None:
         self.rows: dict[str, list[dict[str, Any]]] = {}
+        self.dropped: dict[str, list[dict[str, Any]]] = {}
         self.summaries: dict[str, dict[str, Any]] = {}
+        self.events: dict[str, list[dict[str, Any]]] = {}
+        self.streams: dict[str, dict[str, Any]] = {}
         self.upserts: list[dict[str, Any]] = []
         self.exit_codes: dict[str, int] = {}
         self.preempting: set[str] = set()
+        self.files: dict[str, bytes] = {}
         self.authorized: set[str] = set()
+        self.requests: Counter[str] = Counter()
         self.refuse: int | None = None
+        self.next_responses: deque[tuple[int, str | None]] = deque()
+        self.delay_s = 0.0
+        self.hangs = False
+        self.dead = False
+        self.on_request: Callable[[str], None] = lambda kind: None
+        self.lose_responses = 0
+        self._lock = threading.Lock()
         self._server = _QuietServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
@@ -49,6 +77,7 @@ class FakeWandb:
         self.die()
 
     def die(self) -> None:
+        self.hangs = False
         self._server.shutdown()
         self._server.server_close()
         self.refuse = 503  # for connections that are still open
@@ -63,21 +92,33 @@ class FakeWandb:
         merged["config"] = {key: entry["value"] for key, entry in config.items()}
         return merged
 
+    def state(self, run_id: str) -> str:
+        """The state that the dashboard shows."""
+        if run_id not in self.exit_codes:
+            return "running"
+        if self.exit_codes[run_id] == 0:
+            return "finished"
+        return "preempted" if run_id in self.preempting else "failed"
+
+    def values(self, run_id: str) -> dict[int, dict[str, Any]]:
+        """The values of each step, as charts show them."""
+        steps: dict[int, dict[str, Any]] = {}
+        for row in self.rows.get(run_id, []):
+            named = {name: value for name, value in row.items() if name[0] != "_" and name != "trainer/global_step"}
+            steps.setdefault(row["trainer/global_step"], {}).update(named)
+        return steps
+
+    def duplicates(self, run_id: str) -> int:
+        """The number of values that arrived more than once for their step."""
+        seen: Counter[tuple[int, str]] = Counter()
+        for row in [*self.rows.get(run_id, []), *self.dropped.get(run_id, [])]:
+            step = row["trainer/global_step"]
+            seen.update((step, name) for name in row if name[0] != "_" and name not in ("epoch", "trainer/global_step"))
+        return sum(count - 1 for count in seen.values())
+
     def _graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         if "UpsertBucket" in query:
-            self.upserts.append(variables)
-            run_id = variables["name"]
-            bucket = {
-                "id": f"id-{run_id}",
-                "name": run_id,
-                "displayName": variables.get("displayName") or run_id,
-                "description": "",
-                "config": variables.get("config") or "{}",
-                "sweepName": None,
-                "historyLineCount": len(self.rows.get(run_id, [])),
-                "project": {"id": "p", "name": variables["project"], "entity": {"id": "e", "name": ENTITY}},
-            }
-            return {"upsertBucket": {"bucket": bucket, "inserted": True}}
+            return self._upsert(variables)
         if "RunResumeStatus" in query:
             bucket = self._past_of(variables["name"])
             return {"model": {"id": "p", "name": "p", "entity": {"id": "e", "name": ENTITY}, "bucket": bucket}}
@@ -86,17 +127,61 @@ class FakeWandb:
         if "CreateRunFiles" in query:
             files = [{"name": name, "uploadUrl": f"{self.url}/upload/{name}"} for name in variables["files"]]
             return {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": files}}
-        if "Viewer" in query:
+        if re.search(r"\bviewer\b", query):
             return {"viewer": {"id": "v", "entity": ENTITY, "username": ENTITY, "flags": "{}", "teams": {"edges": []}}}
+        if "HistoryPage" in query:
+            rows = self.rows.get(variables["run"], [])
+            page = [r for r in rows if variables["minStep"] <= r["_step"] < variables["maxStep"]]
+            return {"project": {"run": {"history": [json.dumps(row) for row in page]}}}
+        if "RunParquetHistory" in query:
+            live = self.rows.get(variables["runName"], [])
+            return {"project": {"run": {"parquetHistory": {"parquetUrls": [], "liveData": live}}}}
+        if re.search(r"query (Run|RunHistoryKeys|GetRun)\b", query):
+            return {"project": {"internalId": "1", "run": self._shown(variables["name"])}}
         return {}
+
+    def _upsert(self, variables: dict[str, Any]) -> dict[str, Any]:
+        inserted = all(known["name"] != variables["name"] for known in self.upserts)
+        self.upserts.append(variables)
+        run_id = variables["name"]
+        self._runs_again(run_id)
+        bucket = {
+            "id": f"id-{run_id}",
+            "name": run_id,
+            "displayName": variables.get("displayName") or run_id,
+            "description": "",
+            "config": variables.get("config") or "{}",
+            "sweepName": None,
+            "historyLineCount": len(self.rows.get(run_id, [])),
+            "project": {"id": "p", "name": variables["project"], "entity": {"id": "e", "name": ENTITY}},
+        }
+        return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
+
+    def _runs_again(self, run_id: str) -> None:
+        self.exit_codes.pop(run_id, None)
+        self.preempting.discard(run_id)
+
+    def _shown(self, run_id: str) -> dict[str, Any] | None:
+        """What W&B's public API shows of a run."""
+        if all(variables["name"] != run_id for variables in self.upserts):
+            return None
+        rows = self.rows.get(run_id, [])
+        names = {name: {} for row in rows for name in row}
+        return {
+            "id": f"id-{run_id}", "name": run_id, "displayName": self.run(run_id).get("displayName"),
+            "state": self.state(run_id), "config": (self.run(run_id) and self.upserts[-1].get("config")) or "{}",
+            "summaryMetrics": json.dumps(self.summaries.get(run_id, {})), "historyLineCount": len(rows),
+            "historyKeys": {"sets": [], "keys": names, "lastStep": rows[-1]["_step"] if rows else -1},
+            "tags": [], "sweepName": None, "group": None, "jobType": None, "commit": None, "readOnly": False,
+            "createdAt": "2026-01-01T00:00:00", "heartbeatAt": "2026-01-01T00:00:00", "description": "",
+            "notes": None, "systemMetrics": "{}", "user": {"name": "u", "username": "u"}, "projectId": "1",
+        }  # fmt: skip
 
     def _past_of(self, run_id: str) -> dict[str, Any] | None:
         """Return what a resuming run receives about its past; ``None`` for a new run."""
         if all(variables["name"] != run_id for variables in self.upserts):
             return None
         history = self.rows.get(run_id, [])
-        self.exit_codes.pop(run_id, None)
-        self.preempting.discard(run_id)
         return {
             "id": f"id-{run_id}",
             "name": run_id,
@@ -104,7 +189,7 @@ class FakeWandb:
             "summaryMetrics": json.dumps(self.summaries.get(run_id, {})),
             "logLineCount": 0,
             "historyLineCount": len(history),
-            "eventsLineCount": 0,
+            "eventsLineCount": len(self.events.get(run_id, [])),
             "historyTail": json.dumps([json.dumps(row) for row in history[-1:]]),
             "eventsTail": "[]",
             "config": "{}",
@@ -113,18 +198,34 @@ class FakeWandb:
         }
 
     def _file_stream(self, run_id: str, body: dict[str, Any]) -> dict[str, Any]:
+        self._runs_again(run_id)
+        self.streams.setdefault(run_id, {}).update(body.get("files") or {})
         for name, chunk in (body.get("files") or {}).items():
+            lines = [json.loads(line) for line in chunk["content"]]
             if name == "wandb-history.jsonl":
-                history = self.rows.setdefault(run_id, [])
-                del history[chunk["offset"] :]  # a retry repeats lines
-                history.extend(json.loads(line) for line in chunk["content"])
+                self._append(run_id, chunk["offset"], lines)
             elif name == "wandb-summary.json":
-                self.summaries[run_id] = json.loads(chunk["content"][-1])
-        if body.get("preempting"):
-            self.preempting.add(run_id)
+                self.summaries[run_id] = lines[-1]
+            elif name == "wandb-events.jsonl":
+                self.events.setdefault(run_id, [])[chunk["offset"] :] = lines
         if body.get("complete"):
             self.exit_codes[run_id] = body["exitcode"]
+            if body.get("preempting"):
+                self.preempting.add(run_id)
         return {"exitcode": None, "limits": {}}
+
+    def _append(self, run_id: str, offset: int, lines: list[dict[str, Any]]) -> None:
+        """Append what is new; a repeated request brings nothing new, and changes nothing."""
+        history = self.rows.setdefault(run_id, [])
+        assert offset <= len(history), "lines are missing before these"
+        known = len(history) - offset
+        for mine, theirs in zip(history[offset:], lines, strict=False):
+            assert mine["trainer/global_step"] == theirs["trainer/global_step"], "other rows at the same place"
+        for row in lines[known:]:
+            if history and row["_step"] <= history[-1]["_step"]:
+                self.dropped.setdefault(run_id, []).append(row)
+            else:
+                history.append(row)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         fake = self
@@ -137,23 +238,59 @@ class FakeWandb:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                kind = fake._kind(self.path, body)
+                fake.requests[kind] += 1
+                fake.on_request(kind)
+                time.sleep(fake.delay_s)
+                while fake.hangs:
+                    time.sleep(0.02)
+                if fake.dead:
+                    self.close_connection = True
+                    return None
+                if fake.next_responses:
+                    status, retry_after = fake.next_responses.popleft()
+                    return self._respond(status, {"errors": [{"message": "not now"}]}, retry_after)
                 if fake.refuse is not None:
                     return self._respond(fake.refuse, {"errors": [{"message": "refused"}]})
-                if self.path == "/graphql":
-                    fake.authorized.add(self.headers.get("Authorization", ""))
-                    request = json.loads(body)
-                    return self._respond(200, {"data": fake._graphql(request["query"], request.get("variables") or {})})
-                *_, run_id, last = self.path.split("/")
-                return self._respond(200, fake._file_stream(run_id, json.loads(body)) if last == "file_stream" else {})
+                with fake._lock:
+                    document = self._answer(kind, body)
+                if kind == "file_stream" and fake.lose_responses:
+                    fake.lose_responses -= 1
+                    self.close_connection = True
+                    return None
+                return self._respond(200, document)
 
             do_PUT = do_POST
 
-            def _respond(self, status: int, document: dict[str, Any]) -> None:
+            def _answer(self, kind: str, body: bytes) -> dict[str, Any]:
+                if kind == "upload":
+                    fake.files[self.path.removeprefix("/upload/")] = body
+                    return {}
+                if kind == "file_stream":
+                    return fake._file_stream(self.path.split("/")[-2], json.loads(body))
+                if kind == "other":
+                    return {}
+                fake.authorized.add(self.headers.get("Authorization", ""))
+                request = json.loads(body)
+                return {"data": fake._graphql(request["query"], request.get("variables") or {})}
+
+            def _respond(self, status: int, document: dict[str, Any], retry_after: str | None = None) -> None:
                 payload = json.dumps(document).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(payload)))
+                if retry_after is not None:
+                    self.send_header("Retry-After", retry_after)
                 self.end_headers()
                 self.wfile.write(payload)
 
         return Handler
+
+    @staticmethod
+    def _kind(path: str, body: bytes) -> str:
+        if path == "/graphql":
+            match = re.search(r"\b(?:query|mutation)\s+(\w+)", json.loads(body)["query"])
+            return match[1] if match else "graphql"
+        if path.startswith("/upload/"):
+            return "upload"
+        return "file_stream" if path.endswith("/file_stream") else "other"

@@ -1,0 +1,88 @@
+"""How an exchange with W&B's server can fail, and how long to keep trying."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+
+
+class WandbError(Exception):
+    """W&B's server could not be used; the message is one line for people."""
+
+
+class Unavailable(WandbError):
+    """The server did not respond, or said that it cannot now; a later attempt may succeed."""
+
+
+class Refused(WandbError):
+    """The server understood and refused, which another attempt will not change.
+
+    Attributes:
+        status: the HTTP status; 200 for an error that GraphQL reports in its response.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Patience:
+    """When to try again, and what to say about it.
+
+    A problem is reported when it begins, and once more when it is over.
+
+    Attributes:
+        deadline: when to give up, as ``time.monotonic()``; may be changed from another thread.
+        problem: what fails at present; empty while all is well.
+        responded: whether the server has ever responded, in whatever way.
+    """
+
+    FIRST_WAIT_S = 1.0
+    LONGEST_WAIT_S = 30.0
+
+    def __init__(self, say: Callable[[str], None], limit_s: float = math.inf) -> None:
+        """Store how to report, and for how long to try."""
+        self.deadline = time.monotonic() + limit_s
+        self.problem = ""
+        self.responded = False
+        self._say = say
+        self._hurried = threading.Event()
+
+    def hurry(self, limit_s: float) -> None:
+        """Try again at once, and for so many seconds; called from another thread."""
+        self.deadline = time.monotonic() + limit_s
+        self._hurried.set()
+
+    def failed(self, problem: str, attempt: int, retry_after_s: float | None) -> None:
+        """Wait before the next attempt.
+
+        Args:
+            problem: what failed.
+            attempt: number of failures in a row, from 1.
+            retry_after_s: how long the server asks to wait.
+
+        Raises:
+            Unavailable: the deadline would pass meanwhile.
+        """
+        if not self.problem:
+            self._say(f"W&B: {problem}; trying again. The training is not affected, the journal has all rows.")
+        self.problem = problem
+        wait_s = min(self.FIRST_WAIT_S * 2 ** min(attempt - 1, 10), self.LONGEST_WAIT_S)
+        until = time.monotonic() + (wait_s if retry_after_s is None else retry_after_s)
+        training = not self._hurried.is_set()
+        if training and self._hurried.wait(min(until - time.monotonic(), threading.TIMEOUT_MAX)):
+            if retry_after_s is None:
+                return  # the training has just ended: one more attempt at once
+        elif training:
+            return
+        if until > self.deadline:
+            raise Unavailable(problem)
+        time.sleep(max(0.0, until - time.monotonic()))
+
+    def succeeded(self) -> None:
+        """Note that the server responds."""
+        if self.problem:
+            self.problem = ""
+            self._say("W&B: the server responds again.")

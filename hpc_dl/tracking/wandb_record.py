@@ -1,0 +1,145 @@
+"""What a run folder knows about its run in W&B: ``wandb.json``, and the lock for uploads."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Self
+
+from hpc_dl.atomic_files import read_json, write_json
+
+_POLL_S = 0.2
+_STALE_S = 900.0  # an upload takes minutes at most, with all its waits
+
+
+@dataclass
+class WandbRecord:
+    """The content of ``wandb.json``.
+
+    Attributes:
+        id: the run's id in W&B, random: a name may be used again, by others or in another folder.
+        project: the project; ``None`` before W&B has the run.
+        entity: its owner.
+        url: the run's page.
+        replaces: pages of earlier W&B runs of this run, which lacked rows or had foreign ones.
+    """
+
+    id: str = field(default_factory=lambda: secrets.token_hex(10))
+    project: str | None = None
+    entity: str | None = None
+    url: str | None = None
+    replaces: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, run_folder: Path) -> Self:
+        """Read the record of a run; create it if there is none.
+
+        Raises:
+            OSError: it cannot be read or written.
+            ValueError: it is damaged.
+        """
+        record = cls.read(run_folder)
+        if record is None:
+            record = cls()
+            record.save(run_folder)
+        return record
+
+    @classmethod
+    def read(cls, run_folder: Path) -> Self | None:
+        """Read the record of a run; ``None`` if there is none.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it is damaged.
+        """
+        content = read_json(_path(run_folder))
+        if content is None:
+            return None
+        if not isinstance(content, dict) or not isinstance(content.get("id"), str):
+            raise ValueError(f"{_path(run_folder)} is damaged")
+        known = {item.name for item in fields(cls)}
+        return cls(**{name: value for name, value in content.items() if name in known})
+
+    def save(self, run_folder: Path) -> None:
+        """Write the record.
+
+        Raises:
+            OSError: the disk is full or unavailable.
+        """
+        write_json(_path(run_folder), asdict(self))
+
+    def replace(self) -> None:
+        """Continue as another W&B run, which gets all rows."""
+        page = self.url or self.id
+        fresh = type(self)(project=self.project, entity=self.entity, replaces=[*self.replaces, page])
+        for item in fields(self):
+            setattr(self, item.name, getattr(fresh, item.name))
+
+
+def _path(run_folder: Path) -> Path:
+    return run_folder / "wandb.json"
+
+
+@contextlib.contextmanager
+def upload_lock(run_folder: Path, wait_s: float) -> Iterator[bool]:
+    """Lock a run against other uploads, on this machine and on others.
+
+    Args:
+        run_folder: the run.
+        wait_s: how long to wait for another upload.
+
+    Yields:
+        Whether this process has the lock.
+    """
+    path = run_folder / "wandb.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        deadline = time.monotonic() + wait_s
+        while not (acquired := _acquire(descriptor, path)) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        try:
+            yield acquired
+        finally:
+            if acquired:
+                _release(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(descriptor: int, path: Path) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return _acquire_by_file(_exclusive(path))
+    return True
+
+
+def _acquire_by_file(path: Path) -> bool:
+    """The lock on a file system that has none, such as Lustre without its option flock."""
+    with contextlib.suppress(FileNotFoundError):
+        if time.time() - path.stat().st_mtime > _STALE_S:  # its process was killed
+            path.unlink()
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o666))
+    except FileExistsError:
+        return False
+    return True
+
+
+def _release(descriptor: int, path: Path) -> None:
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # explicitly: forked data loading workers share the lock
+    with contextlib.suppress(OSError):
+        _exclusive(path).unlink(missing_ok=True)
+
+
+def _exclusive(path: Path) -> Path:
+    return path.with_suffix(".exclusive")

@@ -1,0 +1,150 @@
+"""Reporting a run to W&B while it is trained: a thread that sends what the journal gets."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hpc_dl.tracking.system_metrics import SystemMetrics
+from hpc_dl.tracking.wandb_account import NoCredentials, account
+from hpc_dl.tracking.wandb_description import RUNNING, Description, Outcome
+from hpc_dl.tracking.wandb_errors import Patience, Refused, Unavailable, WandbError
+from hpc_dl.tracking.wandb_record import WandbRecord, upload_lock
+from hpc_dl.tracking.wandb_rows import GrowingRows
+from hpc_dl.tracking.wandb_server import WandbServer
+from hpc_dl.tracking.wandb_upload import Upload
+
+INTERVAL_S = 15.0
+"""Between two uploads, as in W&B's client; ``WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL`` changes it."""
+REFUSED_INTERVAL_S = 300.0
+FINISH_S = 60.0
+"""Longest wait at the end of a training; ``WANDB_FINISH_TIMEOUT`` changes it."""
+UNREACHED_S = 5.0
+"""The same where the server has never been reached, as on a node without a network."""
+
+
+class Reporter:
+    """The thread that reports one attempt of a run; its errors never reach the training."""
+
+    def __init__(
+        self,
+        run_folder: Path,
+        journal: Path,
+        attempt: int,
+        describe: Callable[[], Description],
+        say: Callable[[str], None],
+    ) -> None:
+        """Prepare to report.
+
+        Args:
+            run_folder: the run.
+            journal: its journal folder.
+            attempt: number of the attempt.
+            describe: returns what W&B is told about the run.
+            say: called with messages for the user, one line each, from the thread.
+        """
+        self._folder = run_folder
+        self._journal = journal
+        self._attempt = attempt
+        self._describe = describe
+        self._say = say
+        self._said: set[str] = set()
+        self._patience = Patience(say)
+        self._outcome: Outcome = RUNNING
+        self._over = threading.Event()
+        self._uploaded = False
+        self._upload: Upload | None = None
+        self._interval_s = _seconds("WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL", INTERVAL_S)
+        self._thread = threading.Thread(target=self._run, name="W&B", daemon=True)
+
+    def start(self) -> None:
+        """Start to report."""
+        self._thread.start()
+
+    def finish(self, outcome: Outcome, limit_s: float = FINISH_S) -> bool:
+        """Send the rest, and how the run ended.
+
+        Args:
+            outcome: how it ended.
+            limit_s: longest wait, unless the user has set another.
+
+        Returns:
+            Whether the server has everything.
+        """
+        if self._patience.problem and not self._patience.responded:
+            limit_s = min(limit_s, UNREACHED_S)
+        limit_s = _seconds("WANDB_FINISH_TIMEOUT", limit_s)
+        self._outcome = outcome
+        self._over.set()
+        self._patience.hurry(limit_s)
+        self._thread.join(limit_s)
+        return self._uploaded
+
+    def _run(self) -> None:
+        while True:
+            over = self._over.is_set()
+            wait_s = self._interval_s
+            try:
+                self._pass(over)
+            except WandbError as error:
+                self._upload = None  # the next one asks the server what it has
+                if not isinstance(error, Unavailable):  # which was reported when it began
+                    self._say_once(f"W&B: {error}. The training is not affected, the journal has all rows.")
+                wait_s = REFUSED_INTERVAL_S if isinstance(error, (Refused, NoCredentials)) else wait_s
+            except Exception as error:  # a full disk, or a mistake of ours: never the training's problem
+                self._upload = None
+                message = " ".join(str(error).split())
+                self._say_once(f"W&B: rows could not be sent ({type(error).__name__}: {message}); trying again.")
+            if over:
+                return
+            self._over.wait(wait_s)
+
+    def _pass(self, over: bool) -> None:
+        """Send what there is; at the end, until the server has everything."""
+        wait_s = max(0.0, self._patience.deadline - time.monotonic()) if over else 0.0
+        with upload_lock(self._folder, wait_s) as acquired:
+            if not acquired:  # `hpc-dl sync` is uploading this run
+                return
+            record = WandbRecord.of(self._folder)
+            if self._upload is None or self._upload.record.id != record.id:
+                self._upload = self._open(record)
+            description = self._describe() if over else self._description
+            outcome = self._outcome if over else RUNNING
+            try:
+                proof = self._upload.send(description, self._rows.take(), outcome, self._measurements())
+            finally:
+                if self._upload.connected:
+                    self._say_once(f"W&B: {self._upload.record.url}")
+        if proof.problem:
+            raise WandbError(proof.problem)
+        self._uploaded = over
+
+    def _open(self, record: WandbRecord) -> Upload:
+        server = WandbServer(account(), self._patience)
+        self._rows = GrowingRows(self._folder, self._journal, self._attempt)
+        self._description = self._describe()
+        self._metrics = SystemMetrics(self._folder, self._description.started)
+        self._measured = 0.0
+        return Upload(self._folder, record, server)
+
+    def _measurements(self) -> list[dict[str, Any]]:
+        if time.monotonic() - self._measured < INTERVAL_S:
+            return []
+        self._measured = time.monotonic()
+        return [self._metrics.measure()]
+
+    def _say_once(self, message: str) -> None:
+        if message not in self._said:
+            self._said.add(message)
+            self._say(message)
+
+
+def _seconds(variable: str, default: float) -> float:
+    try:
+        return float(os.environ[variable])
+    except (KeyError, ValueError):
+        return default

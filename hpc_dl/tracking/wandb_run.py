@@ -1,0 +1,196 @@
+"""The ``wandb.Run`` of a user's code, which logs into the run folder, and from there to W&B."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import wandb
+from wandb.sdk.data_types.utils import history_dict_to_json
+from wandb.sdk.lib import module
+
+_INSTEAD = {
+    "log_artifact": "upload it afterwards with `wandb artifact put`, or keep it in the run folder",
+    "log_model": "set checkpoint.keep in the YAML, and `wandb artifact put` a checkpoint afterwards",
+    "link_model": "link the model in W&B after the upload",
+    "link_artifact": "link the artifact in W&B after the upload",
+    "upsert_artifact": "upload it afterwards with `wandb artifact put`",
+    "use_artifact": "download it before the job with `wandb artifact get`",
+    "use_model": "download it before the job with `wandb artifact get`",
+    "save": "keep the file in the run folder",
+    "log_code": "the run folder has a copy of the code",
+    "alert": "have Slurm send mail",
+    "watch": "log histograms with wandb.log({name: wandb.Histogram(values)})",
+    "unwatch": "it has nothing to undo",
+    "restore": "the run folder has all files",
+}
+"""What W&B's own client can do and a run of hpc_dl cannot, with what to use instead."""
+
+Record = Callable[[Mapping[str, Any], Mapping[str, Any], int], None]
+"""Called with numbers, other values and the step of a row."""
+Note = Callable[[str, Mapping[str, Any]], None]
+"""Called with ``config`` or ``summary`` and new values of it."""
+
+
+class RecordedRun(wandb.Run):
+    """A run without a connection, for ``wandb.run`` and ``self.logger.experiment``.
+
+    ``wandb.log`` writes numbers to the journal, and all else (images, histograms, tables, text) to
+    a file beside it; nothing is sent from here. A row belongs to the training's global step.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        name: str,
+        project: str,
+        files: Path,
+        step: Callable[[], int],
+        record: Record,
+        note: Note,
+        say_once: Callable[[str], None],
+    ) -> None:
+        """Create a run.
+
+        Args:
+            run_id: its id in W&B.
+            name: its name.
+            project: its project.
+            files: where images and other media are kept.
+            step: returns the training's global step.
+            record: records a row.
+            note: records changes of ``config`` and ``summary``.
+            say_once: called with messages for the user.
+        """
+        settings = wandb.Settings(mode="offline", run_id=run_id, run_name=name, project=project, silent=True)
+        super().__init__(settings=settings)
+        self._attach_id = None
+        self._config._set_callback(  # type: ignore[no-untyped-call]
+            lambda key=None, val=None, data=None: note("config", _plain(data or {key: val}))
+        )
+        self.summary = _Summary(lambda values: note("summary", _plain(values)))  # type: ignore[assignment]
+        self._interface = None
+        self._hpc_dl_files = files
+        self._hpc_dl_step = step
+        self._hpc_dl_record = record
+        self._hpc_dl_say = say_once
+        self._hpc_dl_logged: tuple[int, set[str]] = (-1, set())
+
+    @property
+    def dir(self) -> str:
+        """Where W&B's media types put their files."""
+        return str(self._hpc_dl_files)
+
+    def log(self, data: Mapping[str, Any], step: int | None = None, *_: Any, **__: Any) -> None:
+        """Record a row; see ``wandb.Run.log``. ``commit`` is not needed: a step is one row."""
+        now = self._hpc_dl_step()
+        if step is not None and abs(step - now) > 1:
+            self._hpc_dl_say(
+                f"W&B: step={step} of wandb.log is not used; rows belong to the training's global step ({now}). "
+                "Log your own counter as a value."
+            )
+        self._warn_if_repeated(data, now)
+        numbers = {name: number for name, value in data.items() if (number := _number(value)) is not None}
+        others = {name: value for name, value in data.items() if name not in numbers}
+        if others:
+            others = _plain(history_dict_to_json(self, others, step=now))
+        self._hpc_dl_record(numbers, others, now)
+
+    def _warn_if_repeated(self, data: Mapping[str, Any], step: int) -> None:
+        last, names = self._hpc_dl_logged
+        names = names if last == step else set()
+        if repeated := sorted(names & data.keys()):
+            self._hpc_dl_say(
+                f"W&B: {repeated[0]} was logged more than once in a step by wandb.log; the last value counts."
+            )
+        self._hpc_dl_logged = (step, names | data.keys())
+
+    def define_metric(self, *_: Any, **__: Any) -> wandb.sdk.wandb_metric.Metric:
+        """Ignore it: the x-axis of all charts is the global step."""
+        self._hpc_dl_say("W&B: define_metric is not used; the x-axis of all charts is trainer/global_step.")
+        return wandb.sdk.wandb_metric.Metric("unused")
+
+    def finish(self, *_: Any, **__: Any) -> None:
+        """Ignore it: hpc_dl ends the run."""
+
+    def mark_preempting(self) -> None:
+        """Ignore it: hpc_dl says how the run ended."""
+
+    @property
+    def step(self) -> int:
+        """The training's global step."""
+        return self._hpc_dl_step()
+
+    @property
+    def url(self) -> str | None:
+        """``None``: the page is known only once the server has the run."""
+        return None
+
+    def make_global(self) -> None:
+        """Become the run of ``wandb.log`` and ``wandb.run``."""
+        functions = {name: getattr(self, name) for name in (*_GLOBAL, "define_metric", "mark_preempting")}
+        module.set_global(run=self, config=self.config, log=self.log, summary=self.summary, **functions)  # type: ignore[no-untyped-call]
+
+
+class _Summary(dict[str, Any]):
+    """``wandb.run.summary``, whose changes are recorded."""
+
+    def __init__(self, note: Callable[[Mapping[str, Any]], None]) -> None:
+        super().__init__()
+        self._note = note
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, value)
+        self._note({name: value})
+
+    def update(self, *values: Any, **named: Any) -> None:
+        """Add several values."""
+        for name, value in dict(*values, **named).items():
+            self[name] = value
+
+
+def end_globals() -> None:
+    """Undo :meth:`RecordedRun.make_global`."""
+    module.unset_globals()  # type: ignore[no-untyped-call]
+
+
+def _number(value: Any) -> float | int | None:
+    """The value as a number; ``None`` if it is none."""
+    if isinstance(value, int):
+        return value
+    if isinstance(value, Real):
+        return float(value)
+    size = value.numel() if hasattr(value, "numel") else getattr(value, "size", 0)
+    return float(value.item()) if size == 1 and hasattr(value, "item") else None
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON has it; arrays and tensors as lists, what is neither as text."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(value)
+    if value is None or isinstance(value, (int, str)):
+        return value
+    return _plain(value.tolist()) if hasattr(value, "tolist") else str(value)
+
+
+def _unsupported(name: str) -> Callable[..., Any]:
+    def method(self: RecordedRun, *arguments: Any, **__: Any) -> None:
+        if arguments and getattr(arguments[0], "type", None) == "run_table":
+            return  # W&B's own artifact of a table, whose file is uploaded anyway
+        self._hpc_dl_say(f"W&B: {name} does nothing in a run of hpc_dl; {_INSTEAD[name]}.")
+
+    method.__name__ = name
+    method.__doc__ = f"Say what to use instead of ``{name}``."
+    return method
+
+
+_GLOBAL = ("save", "use_artifact", "log_artifact", "alert", "watch", "unwatch", "log_model", "use_model", "link_model")
+for _name in _INSTEAD:
+    setattr(RecordedRun, _name, _unsupported(_name))

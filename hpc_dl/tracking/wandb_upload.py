@@ -1,0 +1,240 @@
+"""Bringing a run in W&B up to its journal: ask what the server has, send the rest, verify."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from hpc_dl.errors import escape_control_characters
+from hpc_dl.tracking.wandb_description import Description, Outcome, Proof
+from hpc_dl.tracking.wandb_errors import Refused
+from hpc_dl.tracking.wandb_outbox import GLOBAL_STEP, Outbox, Row, latest, media_files
+from hpc_dl.tracking.wandb_record import WandbRecord
+from hpc_dl.tracking.wandb_server import EVENTS, HISTORY, SUMMARY, WandbServer, json_lines
+
+FILES = Path("wandb", "files")
+"""Where a run folder has the files of W&B's media."""
+
+_MOST_LINES, _MOST_BYTES = 2000, 4_000_000  # of one request; wandb-core sends up to 10 MB
+
+
+class Upload:
+    """The upload of one run; the caller holds the run's upload lock during each call.
+
+    After an error, or a proof with a problem, it must be replaced by another one, which asks the
+    server again what it has.
+
+    Attributes:
+        record: what the run folder knows about its W&B run.
+    """
+
+    def __init__(self, run_folder: Path, record: WandbRecord, server: WandbServer) -> None:
+        """Read the outbox; nothing is sent yet.
+
+        Raises:
+            OSError: the outbox cannot be read.
+            ValueError: it is damaged.
+        """
+        self.record = record
+        self._folder = run_folder
+        self._server = server
+        self._outbox = Outbox(run_folder / "wandb" / "history.jsonl")
+        self._place: tuple[str, str, str] | None = None  # entity, project, run
+        self._described: Description | None = None
+        self._received = 0  # lines on the server
+        self._latest: Row = {}
+        self._summary = ""
+        self._num_events = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server has shown what it has, so that ``record.url`` is its page."""
+        return self._place is not None
+
+    def send(
+        self, description: Description, rows: Sequence[Row], outcome: Outcome, events: Sequence[Row] = ()
+    ) -> Proof:
+        """Send what the server lacks.
+
+        Args:
+            description: of the run.
+            rows: the journal, one row for each step; after the first call the new rows are enough.
+            outcome: how the run stands.
+            events: new measurements of the system.
+
+        Returns:
+            What the server has afterwards.
+
+        Raises:
+            WandbError: the server cannot be reached, or refuses.
+            OSError: the run folder cannot be written.
+        """
+        self._outbox.add(rows[:-1] if outcome.newest == "hold" else rows, description.started)
+        self._latest |= latest(rows)
+        summary = self._latest | description.summary
+        if self._place is None:
+            if proof := self._nothing_to_do(summary, outcome):
+                return proof
+            if not self._connect(description):
+                self._outbox.clear()
+                return Upload(self._folder, self.record, self._server).send(description, rows, outcome, events)
+        elif description != self._described:
+            self._upsert(description, new=False)
+        self._send_lines()
+        files: dict[str, Any] = {}
+        if (text := json.dumps(summary, allow_nan=False)) != self._summary:
+            files[SUMMARY] = {"offset": 0, "content": [text]}
+        if events:
+            files[EVENTS] = {"offset": self._num_events, "content": json_lines(events)}
+        self._stream(files)
+        self._summary = text
+        self._num_events += len(events)
+        return self._verify(outcome)
+
+    def _nothing_to_do(self, summary: Row, outcome: Outcome) -> Proof | None:
+        """The proof that the server has all of a run that is over; ``None`` if it lacks anything.
+
+        Only reads, since any change would show a finished run as running.
+        """
+        record = self.record
+        if outcome.newest == "hold" or not record.url or not record.entity or not record.project:
+            return None
+        shown = self._server.run(record.entity, record.project, record.id)
+        if shown is None or int(shown.get("historyLineCount") or 0) != self._outbox.count:
+            return None
+        last = (_parsed(shown.get("historyKeys")) or {}).get("lastStep")
+        if self._outbox.count and last not in (None, self._outbox.place(self._outbox.count - 1)[0]):
+            return None
+        known = _parsed(shown.get("summaryMetrics")) or {}
+        if any(known.get(name) != value for name, value in summary.items() if isinstance(value, (int, float, str))):
+            return None
+        if outcome.state not in (None, shown.get("state")):
+            return None
+        return self._proof(self._outbox.count, str(shown.get("state")), "")
+
+    def _connect(self, description: Description) -> bool:
+        """Find out what the server has.
+
+        Returns:
+            Whether that is the beginning of the outbox. Otherwise the run continues under a new id.
+        """
+        record = self.record
+        record.project = record.project or description.project
+        record.entity = record.entity or description.entity or self._server.default_entity() or None
+        known = self._server.resume_status(record.entity or "", record.project, record.id)
+        received = int((known or {}).get("historyLineCount") or 0)
+        try:
+            if not self._is_ours(received, known):
+                return self._replace()
+            bucket = self._upsert(description, new=known is None)
+        except Refused as error:
+            if error.status != 409 or record.url is None:  # W&B: a deleted run's id cannot be used again
+                raise
+            return self._replace()
+        project = bucket.get("project") or {}
+        record.project = str(project.get("name") or record.project)
+        record.entity = str((project.get("entity") or {}).get("name") or record.entity)
+        self._place = (record.entity, record.project, record.id)
+        path = "/".join(quote(part) for part in (record.entity, record.project, "runs", record.id))
+        url = f"{self._server.app_url}/{path}"
+        if url != record.url:
+            record.url = url
+            record.save(self._folder)
+        self._received = received
+        self._num_events = int((known or {}).get("eventsLineCount") or 0)
+        return True
+
+    def _replace(self) -> bool:
+        self.record.replace()
+        self.record.save(self._folder)
+        return False
+
+    def _is_ours(self, received: int, known: dict[str, Any] | None) -> bool:
+        """Whether the server's lines are the first ones of the outbox; the last one decides."""
+        if received == 0:
+            return True
+        if received > self._outbox.count:
+            return False
+        tail = _parsed((known or {}).get("historyTail")) or []
+        line = _parsed(tail[-1]) if tail else {}
+        mine = dict(zip(("_step", GLOBAL_STEP), self._outbox.place(received - 1), strict=True))
+        return all(line.get(name, value) == value for name, value in mine.items())
+
+    def _upsert(self, description: Description, *, new: bool) -> dict[str, Any]:
+        """Describe the run; name and notes only once, because people may change them in W&B."""
+        self._described = description
+        record = self.record
+        notes = [f"Replaces {page}, whose rows are not those of this run." for page in record.replaces]
+        links = {"replaces": record.replaces} if record.replaces else {}
+        # The x-axis of all charts is the global step, as `define_metric("*", step_metric=…)` says.
+        metrics = [{"1": GLOBAL_STEP, "6": [3], "7": []}, {"2": "*", "5": 1, "6": [1], "7": []}]
+        config = {name: {"value": value} for name, value in (description.config | links).items()}
+        config["_wandb"] = {"value": {"m": metrics, "t": {}}}
+        return self._server.upsert(
+            name=record.id,
+            project=record.project,
+            entity=record.entity,
+            displayName=description.name if new else None,
+            groupName=description.group,
+            jobType="train",
+            tags=list(description.tags),
+            commit=description.commit,
+            notes="\n".join(notes) if new and notes else None,
+            config=json.dumps(config, allow_nan=False, default=str),
+        )
+
+    def _send_lines(self) -> None:
+        assert self._place is not None
+        for chunk in _chunks(self._outbox.lines(self._received) if self._received < self._outbox.count else ()):
+            folder = self._folder / FILES
+            if files := [name for name in media_files(chunk) if (folder / name).is_file()]:
+                self._server.upload(*self._place, folder, files)
+            self._stream({HISTORY: {"offset": self._received, "content": chunk}})
+            self._received += len(chunk)
+
+    def _stream(self, files: dict[str, Any]) -> None:
+        assert self._place is not None
+        self._server.stream(*self._place, {"files": files} if files else {})
+
+    def _verify(self, outcome: Outcome) -> Proof:
+        """Compare the lines, then say how the run ended, then compare the state."""
+        assert self._place is not None
+        known = self._server.resume_status(*self._place)
+        received = int((known or {}).get("historyLineCount") or 0)
+        if received != self._outbox.count:
+            return self._proof(received, "running", f"the server has {received:,} of {self._outbox.count:,} rows")
+        if not self._is_ours(received, known):
+            return self._proof(received, "running", "the server's last step is not that of this run")
+        if outcome.exit_code is None:
+            return self._proof(received, outcome.state or "open", "")
+        body = {"complete": True, "exitcode": outcome.exit_code, "preempting": outcome.state == "preempted"}
+        self._server.stream(*self._place, body)
+        shown = self._server.run(*self._place) or {}
+        state = str(shown.get("state", "unknown"))
+        return self._proof(received, state, "" if state == outcome.state else f"W&B shows the run as {state}")
+
+    def _proof(self, received: int, state: str, problem: str) -> Proof:
+        last = self._outbox.last_step()
+        text = escape_control_characters(problem)
+        return Proof(self._outbox.count, received, last, state, self.record.url or "", text)
+
+
+def _parsed(value: Any) -> Any:
+    """A JSON value of GraphQL, which servers return as text or as objects."""
+    return json.loads(value) if isinstance(value, str) and value else value
+
+
+def _chunks(lines: Iterable[str]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    size = 0
+    for line in lines:
+        if chunk and (len(chunk) == _MOST_LINES or size + len(line) > _MOST_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(line)
+        size += len(line)
+    if chunk:
+        yield chunk
