@@ -10,7 +10,7 @@ from hpc_dl.cli.arguments import AsJson, OptionalRunNames, RunsDir
 def status(names: OptionalRunNames = None, runs: RunsDir = None, as_json: AsJson = False) -> None:
     """Show the state and progress of runs, and why they ended.
 
-    States: pending, running, stopped, finished, failed, cancelled, lost.
+    States: pending, running, stopped, finished, failed, cancelled, lost, unknown.
 
     Example:
         hpc-dl status latest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,6 +49,7 @@ def submit(
     say(LOADING)
     from hpc_dl.cluster import signal_lead
     from hpc_dl.cluster import site as sites
+    from hpc_dl.cluster.sbatch_options import ignored_variables
     from hpc_dl.cluster.submit import batch_script, submit_run, uses_slurm
     from hpc_dl.config.experiment import Experiment
     from hpc_dl.runs.folder import default_runs
@@ -57,6 +59,10 @@ def submit(
     profile.check(experiment)
     runs_dir = runs or profile.runs() or default_runs()
     data_dir = data or profile.data()
+    if profile.scheduler != "local" and (ignored := ignored_variables(os.environ)):
+        say(
+            f"hpc-dl: ignored variables of your shell: {', '.join(ignored)} (`sbatch` in the site profile sets options)"
+        )
     if dry_run:
         text = batch_script(runs_dir, experiment, profile, data_dir)
         emit({"script": text}) if as_json else print(text, end="")
@@ -90,8 +96,9 @@ def report_submission(
         from_now: whether to skip the log of earlier attempts.
     """
     from hpc_dl.cli.output import emit, say
+    from hpc_dl.cluster.job_id import JobId
 
-    job = f"Slurm job {facts['job_id']}" if "job_id" in facts else f"process {facts['pid']}"
+    job = job_id.description if (job_id := JobId.of(facts)) else f"process {facts['pid']}"
     say(f"Submitted {run.name} ({job})")
     if wait:
         _follow_until_end(run, as_json, from_now)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hpc_dl.atomic_files import read_json
+from hpc_dl.cluster.job_id import JobId
 from hpc_dl.errors import ClusterError
 from hpc_dl.runs.folder import RunFolder, all_runs
 from hpc_dl.runs.provenance import redact
@@ -48,7 +49,9 @@ def allocation_overrides(environment: Mapping[str, str] = os.environ) -> list[st
                 remedy="request more cores with --cpus-per-gpu=4",
             )
         overrides.append(f"resources.cpus_per_gpu={cpus // max(1, gpus)}")
-    if mebibytes := int(environment.get("SLURM_MEM_PER_NODE", "0")):
+    mebibytes = int(environment.get("SLURM_MEM_PER_NODE", "0"))
+    mebibytes = mebibytes or int(environment.get("SLURM_MEM_PER_CPU", "0")) * cpus
+    if mebibytes := mebibytes or int(environment.get("SLURM_MEM_PER_GPU", "0")) * gpus:
         overrides.append(f"resources.memory={mebibytes}M")
     return overrides
 
@@ -68,9 +71,10 @@ def run_before_requeue(
     """
     if int(environment.get("SLURM_RESTART_COUNT", "0")) == 0 or not in_batch_script(environment):
         return None
+    this_job = JobId.from_environment(environment)
     for run in reversed(list(all_runs(runs))):
         job = read_json(run.job) or {}
-        if job.get("launcher") == "sbatch" and job.get("job_id") == environment["SLURM_JOB_ID"]:
+        if job.get("launcher") == "sbatch" and JobId.of(job) == this_job:
             original_command = (read_json(run.provenance) or {}).get("command")
             if original_command == [redact(argument) for argument in command]:
                 run.check_layout()

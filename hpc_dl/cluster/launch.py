@@ -15,6 +15,7 @@ from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster import job_environment, requeue
 from hpc_dl.cluster.allocation import in_batch_script, refuse_several_tasks
 from hpc_dl.cluster.child_processes import LAUNCHER_PID, Command, run_together
+from hpc_dl.cluster.job_id import JobId
 from hpc_dl.cluster.rank_process import KEEP_TERMINAL, run_rank
 from hpc_dl.errors import ClusterError, Stopped
 from hpc_dl.runs.folder import RunFolder
@@ -25,17 +26,6 @@ if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
 
 _INTERRUPTED = 130  # exit status of a shell command that SIGINT ended
-# srun takes its defaults from these variables, which may contradict the experiment's resources.
-_SRUN_DEFAULTS = (
-    "SLURM_NTASKS",
-    "SLURM_NPROCS",
-    "SLURM_NTASKS_PER_NODE",
-    "SLURM_TASKS_PER_NODE",
-    "SLURM_CPUS_PER_TASK",
-    "SLURM_CPUS_PER_GPU",
-    "SLURM_DISTRIBUTION",
-    "SLURM_EXPORT_ENV",
-)
 
 
 def launch(run: RunFolder, experiment: Experiment, *, foreground: bool, in_process: bool = True) -> int:
@@ -80,6 +70,8 @@ def launch(run: RunFolder, experiment: Experiment, *, foreground: bool, in_proce
         except KeyboardInterrupt:
             end_state(run, "cancelled", reason="interrupted by a second Ctrl-C")
             return _INTERRUPTED
+    for name in job_environment.RANK_VARIABLES:
+        os.environ.pop(name, None)  # of another job; this process is the only rank
     # stdout is reserved for the command's result (--json); output of the training goes to stderr.
     with contextlib.redirect_stdout(sys.stderr) if foreground else contextlib.nullcontext():
         return run_rank(run, redirect=not foreground)
@@ -88,7 +80,8 @@ def launch(run: RunFolder, experiment: Experiment, *, foreground: bool, in_proce
 def _write_job(run: RunFolder) -> None:
     """Write the ``job.json`` of a run that was not submitted, for ``status`` and ``cancel``."""
     if in_batch_script(os.environ):
-        facts: dict[str, object] = {"launcher": "sbatch", "job_id": os.environ["SLURM_JOB_ID"]}
+        facts: dict[str, object] = {"launcher": "sbatch", **JobId.from_environment(os.environ).facts()}
+        facts["home_cluster"] = os.environ.get("SLURM_CLUSTER_NAME", "")
     else:
         facts = {"launcher": "train", "pid": os.getpid(), "process_started": psutil.Process().create_time()}
     time_now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
@@ -98,8 +91,8 @@ def _write_job(run: RunFolder) -> None:
 def _with_srun(run: RunFolder, experiment: Experiment, foreground: bool) -> int:
     resources = experiment.resources
     print(
-        f"Slurm job {os.environ['SLURM_JOB_ID']}: {resources.nodes} nodes × {resources.ranks_per_node} ranks with "
-        f"{resources.cpus_per_gpu} CPU cores each, as allocated",
+        f"{JobId.from_environment(os.environ).description}: {resources.nodes} nodes × {resources.ranks_per_node} ranks "
+        f"with {resources.cpus_per_gpu} CPU cores each, as allocated",
         file=sys.stderr,
         flush=True,
     )
@@ -110,9 +103,7 @@ def _with_srun(run: RunFolder, experiment: Experiment, foreground: bool) -> int:
         f"--ntasks-per-node={resources.ranks_per_node}",
         f"--cpus-per-task={resources.cpus_per_gpu}",
     ]
-    environment = job_environment.for_python(os.environ, run, experiment)
-    for name in _SRUN_DEFAULTS:
-        environment.pop(name, None)
+    environment = job_environment.for_python(job_environment.for_srun(os.environ), run, experiment)
     failure = run_together([Command(["srun", *options, *_rank_command(run, foreground)], environment)])
     # Also with run_together, so that a signal cannot end us before the requeue is decided.
     decision = run_together([Command(requeue.teardown_command(run, failure.status if failure else 0), os.environ)])

@@ -18,6 +18,7 @@ import psutil
 
 from hpc_dl.atomic_files import read_json, write_json
 from hpc_dl.cluster import slurm
+from hpc_dl.cluster.job_id import JobId
 from hpc_dl.cluster.requeue import refusal_file
 from hpc_dl.errors import ClusterError, Fault, RunError
 from hpc_dl.runs.folder import RunFolder
@@ -32,8 +33,9 @@ _STOP_S = 30.0  # for the current step and the checkpoint; Slurm's default KillW
 # their connection to it.
 _LOST_RANK = re.compile(r"gloo|NCCL|Connection (closed|reset)|was killed by|status 137")
 
-#: The reason of a state that may be out of date.
+_NOT_ENDED = ("pending", "running", "unknown")
 _PLACE = {"step", "epoch", "time"}  # keys of a journal row that are no metrics
+#: The reason of a state that may be out of date.
 NO_RESPONSE = "Slurm did not respond; this is the last state that the run recorded"
 
 
@@ -50,8 +52,9 @@ def statuses(runs: Iterable[RunFolder]) -> list[dict[str, Any]]:
 
     Returns:
         For each run ``run``, ``dir``, ``state`` (created, pending, running, stopped, finished,
-        failed, cancelled, lost; unreadable if its folder has another layout), ``job`` (a
-        description), ``submitted``; where known ``reason``, ``rank`` and ``log`` of a failure,
+        failed, cancelled, lost; unknown if Slurm reports a state that is neither alive nor an end
+        for certain; unreadable if its folder has another layout), ``job`` (a description),
+        ``submitted``; where known ``reason``, ``rank`` and ``log`` of a failure,
         ``epoch`` and ``step`` reached, and ``metrics`` of a finished run.
     """
     faults = [(run, run.layout_fault()) for run in runs]
@@ -59,8 +62,12 @@ def statuses(runs: Iterable[RunFolder]) -> list[dict[str, Any]]:
     ended = {run for run in jobs if _is_final(read_state(run))}
     # Slurm is queried before the run's own state is read: a run that ends in between is then
     # reported as finished, not as lost.
-    infos = slurm.query_jobs(job["job_id"] for run, job in jobs.items() if run not in ended and "job_id" in job)
-    return [_unreadable(run, fault) if fault else _combined(run, jobs[run], infos) for run, fault in faults]
+    ids = {run: slurm.job_of(job) for run, job in jobs.items() if run not in ended}
+    infos = slurm.query_jobs(job_id for job_id in ids.values() if job_id)
+    return [
+        _unreadable(run, fault) if fault else _combined(run, jobs[run], _info(ids.get(run), infos))
+        for run, fault in faults
+    ]
 
 
 def cancel(run: RunFolder) -> bool:
@@ -74,7 +81,7 @@ def cancel(run: RunFolder) -> bool:
 
     Raises:
         RunError: the run was never launched.
-        ClusterError: it runs on another machine, or Slurm refuses.
+        ClusterError: it runs on another machine, Slurm refuses, or does not end the job.
     """
     if status(run)["state"] in ENDED:
         return False
@@ -85,8 +92,13 @@ def cancel(run: RunFolder) -> bool:
         raise ClusterError.at(run.name, f"runs on {job['host']}", remedy="cancel it there")
     write_json(run.cancelled, {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "by": user()})
     try:
-        if "job_id" in job:
-            slurm.cancel([job["job_id"]])
+        if job_id := slurm.job_of(job):
+            for still_alive, info in slurm.cancel([job_id]).items():
+                raise ClusterError.at(
+                    run.name,
+                    f"Slurm accepted the request to cancel {still_alive.description}, but still reports {info.state}",
+                    remedy=f"try again, or see `scontrol show job {still_alive}`",
+                )
         elif process := _process_of(job):
             _stop(process)
     except BaseException:
@@ -110,19 +122,25 @@ def _unreadable(run: RunFolder, fault: Fault) -> dict[str, Any]:
             "reason": reason}  # fmt: skip
 
 
-def _combined(run: RunFolder, job: dict[str, Any], infos: Mapping[str, slurm.JobInfo]) -> dict[str, Any]:
+def _info(job_id: JobId | None, infos: Mapping[JobId, slurm.JobInfo]) -> slurm.JobInfo | None:
+    return infos.get(job_id) if job_id else None
+
+
+def _combined(run: RunFolder, job: dict[str, Any], info: slurm.JobInfo | None) -> dict[str, Any]:
     own = read_state(run)
-    job_state, reason = _state_of_job(run, job, infos, started=own["state"] != "created")
+    job_state, reason = _state_of_job(run, job, info, started=own["state"] != "created")
     facts: dict[str, Any] = {"run": run.name, "dir": str(run.path), "state": own["state"], "job": _description(job)}
     facts["submitted"] = job.get("submitted") or own.get("time")
     if own["state"] == "finished":
         facts["metrics"] = (read_json(run.result) or {}).get("metrics", {})
-    elif run.cancelled.exists() and (own["state"] in ("failed", "cancelled") or job_state != "running"):
+    elif run.cancelled.exists() and (
+        own["state"] in ("failed", "cancelled") or job_state not in ("running", "unknown")
+    ):
         # Cancelling may make the job fail; the cancellation is the better reason.
         facts |= {"state": "cancelled", "reason": _cancelled_by(run, own)}
     elif own["state"] == "stopped":
         facts |= _stopped(run, job, own, job_state, reason)
-    elif not _is_final(own) and own["state"] == "failed" and "job_id" in job and job_state in ("pending", "running"):
+    elif not _is_final(own) and own["state"] == "failed" and "job_id" in job and job_state in _NOT_ENDED:
         message = "it lost a rank" + ("; Slurm is determining whether a node failed" if job_state == "running" else "")
         facts |= {"state": job_state, "reason": f"{message}: {reason}" if reason else message}
     elif own["state"] in ENDED:
@@ -146,18 +164,17 @@ def _is_final(own: dict[str, Any]) -> bool:
     return own["state"] in ENDED - {"stopped"}
 
 
-def _state_of_job(
-    run: RunFolder, job: dict[str, Any], infos: Mapping[str, slurm.JobInfo], started: bool
-) -> tuple[str, str]:
+def _state_of_job(run: RunFolder, job: dict[str, Any], info: slurm.JobInfo | None, started: bool) -> tuple[str, str]:
     """The state and reason according to Slurm or this machine; the state is "" if neither knows."""
     if "job_id" in job:
-        info = infos.get(job["job_id"])
         if info is None:
             return "", NO_RESPONSE
         if info.waits:
             return "pending", info.explanation
         if info.alive:
-            return "running", "" if started else "the job is starting"
+            return "running", info.explanation or ("" if started else "the job is starting")
+        if info.kind == "unclear":
+            return "unknown", info.explanation
         if info.state == "CANCELLED":
             return "cancelled", "with Slurm's scancel, or by an administrator"
         return "lost", info.explanation
@@ -178,7 +195,7 @@ def _stopped(run: RunFolder, job: dict[str, Any], own: dict[str, Any], job_state
         return {"state": job_state, "reason": f"requeued, will resume at step {own['step']}: {reason}"}
     if job_state == "running" and job.get("launcher") != "train":  # `train` never starts a run again
         return {"state": job_state}
-    if job_state == "cancelled":
+    if job_state in ("cancelled", "unknown"):
         return {"state": job_state, "reason": reason}
     if reason == NO_RESPONSE:
         return {"state": "stopped", "reason": reason}
@@ -245,4 +262,6 @@ def _progress(run: RunFolder) -> dict[str, Any]:
 def _description(job: dict[str, Any]) -> str:
     if not job:
         return ""
-    return f"Slurm job {job['job_id']}" if "job_id" in job else f"process {job['pid']} on {job['host']}"
+    if job_id := JobId.of(job):
+        return job_id.description
+    return f"process {job['pid']} on {job['host']}"

@@ -16,7 +16,7 @@ from hpc_dl.atomic_files import read_json, write_json
 from hpc_dl.errors import HpcDlError
 from hpc_dl.runs.folder import RunFolder
 
-State = Literal["created", "pending", "running", "stopped", "finished", "failed", "cancelled", "lost"]
+State = Literal["created", "pending", "running", "stopped", "finished", "failed", "cancelled", "lost", "unknown"]
 #: States in which no process of the run is active anymore. A ``stopped`` run has a checkpoint and
 #: continues when Slurm or ``hpc-dl resume`` starts it again.
 ENDED: frozenset[State] = frozenset({"stopped", "finished", "failed", "cancelled", "lost"})

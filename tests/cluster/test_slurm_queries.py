@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpc_dl.cluster import slurm
+from hpc_dl.cluster.job_id import JobId
 
 WriteProgram = Callable[[str, str], None]
 
@@ -32,8 +33,12 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteProgram:
 def test_sacct_reports_jobs_missing_in_squeue(programs: WriteProgram) -> None:
     programs("squeue", "echo '1|RUNNING|None'")
     programs("sacct", "echo '2|CANCELLED by 0|None'; echo '3|OUT_OF_MEMORY|OutOfMemory'")
-    infos = slurm.query_jobs(["1", "2", "3"])
-    assert {job: info.state for job, info in infos.items()} == {"1": "RUNNING", "2": "CANCELLED", "3": "OUT_OF_MEMORY"}
+    infos = slurm.query_jobs(map(JobId, ["1", "2", "3"]))
+    assert {str(job): info.state for job, info in infos.items()} == {
+        "1": "RUNNING",
+        "2": "CANCELLED",
+        "3": "OUT_OF_MEMORY",
+    }
 
 
 @pytest.mark.parametrize("sacct", ["", "echo 'Slurm accounting storage is disabled' >&2; exit 1", "missing"])
@@ -42,15 +47,15 @@ def test_scontrol_reports_jobs_without_accounting(programs: WriteProgram, sacct:
     if sacct != "missing":
         programs("sacct", sacct)
     programs("scontrol", 'echo "JobId=$4 JobState=FAILED Reason=NonZeroExitCode Dependency=(null)"')
-    assert slurm.query_jobs(["5"]) == {"5": slurm.JobInfo("FAILED", "NonZeroExitCode")}
+    assert slurm.query_jobs([JobId("5")]) == {JobId("5"): slurm.JobInfo("FAILED", "NonZeroExitCode")}
 
 
 def test_only_an_explicit_error_makes_a_job_forgotten(programs: WriteProgram) -> None:
     programs("squeue", "")
     programs("scontrol", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
-    assert slurm.query_jobs(["5"]) == {"5": slurm.JobInfo(slurm.FORGOTTEN)}
+    assert slurm.query_jobs([JobId("5")]) == {JobId("5"): slurm.JobInfo(slurm.FORGOTTEN)}
     programs("scontrol", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
-    assert slurm.query_jobs(["5"]) == {}
+    assert slurm.query_jobs([JobId("5")]) == {}
 
 
 def test_unresponsive_slurm_reports_nothing(programs: WriteProgram, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,5 +63,5 @@ def test_unresponsive_slurm_reports_nothing(programs: WriteProgram, monkeypatch:
     for name in ("squeue", "sacct", "scontrol"):
         programs(name, "exec sleep 30")
     started = time.monotonic()
-    assert slurm.query_jobs(["5"]) == {}
+    assert slurm.query_jobs([JobId("5")]) == {}
     assert time.monotonic() - started < 5

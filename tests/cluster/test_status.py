@@ -155,7 +155,7 @@ def test_process_is_identified_by_its_start_time(run: RunFolder) -> None:
 
 def test_many_runs_need_one_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     queries: list[list[str]] = []
-    monkeypatch.setattr(slurm, "query_jobs", lambda ids: queries.append(sorted(ids)) or {})  # type: ignore[func-returns-value]
+    monkeypatch.setattr(slurm, "query_jobs", lambda jobs: queries.append(sorted(map(str, jobs))) or {})  # type: ignore[func-returns-value]
     runs = [RunFolder.create(tmp_path, "x") for _ in range(5)]
     for number, run in enumerate(runs):
         write_json(run.job, {**JOB, "job_id": str(number)})
