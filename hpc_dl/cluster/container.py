@@ -38,7 +38,7 @@ def python_in_container(
         if characters := set(",:") & set(folder):
             raise ClusterError.at(
                 folder,
-                f"a folder that is bound into a container must not contain {' or '.join(map(repr, sorted(characters)))}",
+                f"a folder for a container must not contain {' or '.join(map(repr, sorted(characters)))}",
                 remedy="rename it, or link to it from another folder",
             )
     command = ["apptainer", "exec"]

@@ -116,6 +116,16 @@ def log_of(run: RunFolder, rank: int = 0) -> Path | None:
     return max(outputs, key=lambda path: path.stat().st_mtime, default=None)
 
 
+def _ran_out_of_memory(run: RunFolder) -> bool:
+    """Whether the kernel killed a rank for its memory; the job itself is then only FAILED."""
+    for output in run.submitit.glob("*.out"):
+        with output.open("rb") as file:
+            file.seek(max(0, output.stat().st_size - 4096))
+            if b" oom-kill event" in file.read():
+                return True
+    return False
+
+
 def _unreadable(run: RunFolder, fault: Fault) -> dict[str, Any]:
     reason = str(fault).removeprefix(f"{fault.where}: ")
     return {"run": run.name, "dir": str(run.path), "state": "unreadable", "job": "", "submitted": None,
@@ -150,6 +160,8 @@ def _combined(run: RunFolder, job: dict[str, Any], info: slurm.JobInfo | None) -
     else:
         facts["state"] = job_state or own["state"]
         if facts["state"] == "lost":
+            if info and info.state == "FAILED" and _ran_out_of_memory(run):
+                reason = slurm.JobInfo("OUT_OF_MEMORY").explanation
             facts["reason"] = f"{reason}; {_how_to_resume(run)}"
             facts |= {"log": str(log)} if (log := log_of(run)) else {}
         elif reason:

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import time
 
-from dev_cluster import daemons, hosts
+from dev_cluster import daemons, hosts, policies
 from dev_cluster.cluster import Cluster, prepare_state_folder
 from dev_cluster.configuration import create_folders, slurm_conf, write_configuration
 from dev_cluster.daemons import pid_of, wait_for
@@ -97,6 +97,7 @@ def start_all(cluster: Cluster) -> int:
     wait_for(cluster, "slurmdbd answers", lambda: succeeds(*clusters), ["mariadbd", "slurmdbd"], 60)
     if not accounting_knows_cluster(cluster, with_port=False):
         run_client(cluster, "sacctmgr", "-i", "add", "cluster", "dev")
+    policies.create(cluster)
     num_started += daemons.start(cluster, controller)
     wait_for(cluster, "slurmctld responds", lambda: controller_responds(cluster), ["slurmctld"], 60)
     for slurmd in slurmds:
