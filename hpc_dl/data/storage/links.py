@@ -74,7 +74,7 @@ def _check_source(dataset: h5py.Dataset, file: str, name: str, place: str, opene
     if file == ".":
         sources = [dataset.file.filename]
     else:
-        sources = list(source_files(file, os.path.dirname(os.path.realpath(dataset.file.filename))))
+        sources = list(_candidates(file, os.path.dirname(os.path.realpath(dataset.file.filename))))
     if not sources:
         raise _missing_source(place, file)
     for source in sources:
@@ -91,13 +91,8 @@ def _check_source(dataset: h5py.Dataset, file: str, name: str, place: str, opene
             raise _missing_source(place, source) from error
 
 
-def source_files(name: str, folder: str) -> Iterator[str]:
-    """Yield the files that HDF5 uses as a source of a virtual dataset, by the order of its search.
-
-    Args:
-        name: of the source, as stored in the dataset; ``%b`` stands for the number of a block.
-        folder: of the file with the dataset.
-    """
+def _candidates(name: str, folder: str) -> Iterator[str]:
+    """Yield the files that HDF5 would use as a source; it searches these folders in this order."""
     prefixes = [prefix for prefix in os.environ.get("HDF5_VDS_PREFIX", "").split(":") if prefix]
     folders = [prefix.replace("${ORIGIN}", folder) for prefix in prefixes] + [folder, os.getcwd()]
     if os.path.isabs(name):
