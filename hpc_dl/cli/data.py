@@ -111,6 +111,11 @@ def inspect(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
     rows = [[d[key] for key in columns] + [d["attributes"].get("units")] for d in content["datasets"]]
     file_format = f"format {content['format']}" if content["format"] else "not in the format of hpc_dl"
     table([*columns, "units"], rows, title=f"{content['file']}: {content['bytes']:,} bytes, {file_format}")
+    if links := content["links"]:
+        columns = ["path", "kind", "target", "leads_to", "shape", "reading"]
+        table(columns, [[link[key] for key in columns] for link in links], title="links")
+    if content["other_files"]:
+        print(f"Also read: {escape_control_characters(', '.join(content['other_files']))}")
     table(["attribute", "value"], [list(pair) for pair in content["attributes"].items()])
     if spec := content["spec"]:
         sizes = ", ".join(f"{split} {size:,}" for split, size in spec["sizes"].items())

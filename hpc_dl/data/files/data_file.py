@@ -20,7 +20,8 @@ from hpc_dl.data.files.splits import Split, locate_splits, num_samples_of
 from hpc_dl.data.files.value_checks import check_edges, check_targets
 from hpc_dl.data.order.balance import balanced
 from hpc_dl.data.spec import WITH_CLASSES, WITHOUT_TARGETS, DataSpec
-from hpc_dl.data.storage.checksum import file_checksum
+from hpc_dl.data.storage.checksum import combined_checksum, file_checksum
+from hpc_dl.data.storage.dependencies import files_behind
 from hpc_dl.data.storage.hdf5 import attribute, find_dataset, open_file, where
 from hpc_dl.errors import ConfigError, DataError, Fault
 
@@ -91,7 +92,7 @@ def open_data(path: str | Path, config: DataConfig) -> DataFile:
             class_names=class_names,
             sizes={name: _num_samples(file, split, config) for name, split in splits.items()},
             file=str(Path(path).absolute()),
-            checksum=f"sha256:{attribute(file, 'sha256')}" if own_format else file_checksum(path),
+            checksum=_checksum(file, path, splits, own_format),
             name=str(attribute(file, "source")) if own_format else Path(path).stem,
         )
     if spec.input_kind == "graph":
@@ -226,6 +227,14 @@ def _num_samples(file: h5py.File, split: Split, config: DataConfig) -> int:
     if split.rows is not None:
         return len(split.rows)
     return num_samples_of(find_dataset(file, split.inputs[0], "data.inputs"), config.windows, config.steps_ahead)
+
+
+def _checksum(file: h5py.File, path: str | Path, splits: Mapping[str, Split], own_format: bool) -> str:
+    """Return the stored checksum, or that of the file and of all files behind its links."""
+    own = f"sha256:{attribute(file, 'sha256')}" if own_format else file_checksum(path)
+    names = {name: None for split in splits.values() for name in (*split.inputs, *split.targets)}
+    others = files_behind(path, names)[1:]
+    return combined_checksum([own, *map(file_checksum, others)]) if others else own
 
 
 def _class_names(targets: h5py.Dataset) -> tuple[str, ...]:

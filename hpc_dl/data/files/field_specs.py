@@ -12,7 +12,7 @@ from hpc_dl.data.files.channels import channel_axis
 from hpc_dl.data.files.splits import Split, num_samples_of, offsets_of
 from hpc_dl.data.files.task_inference import infer_task
 from hpc_dl.data.spec import NODES, PER_POSITION, WITH_CLASSES, FieldSpec, TaskName, Window
-from hpc_dl.data.storage.hdf5 import find_dataset, type_name, where
+from hpc_dl.data.storage.hdf5 import FoundDataset, find_dataset, type_name, where
 from hpc_dl.errors import DataError, Fault
 
 #: Fields of the inputs, fields of the targets, and the task.
@@ -54,7 +54,7 @@ def describe_fields(file: h5py.File, split: Split, config: DataConfig, own_forma
     return input_fields, target_fields, task
 
 
-def _input_field(name: str, dataset: h5py.Dataset, config: DataConfig, own_format: bool) -> FieldSpec:
+def _input_field(name: str, dataset: FoundDataset, config: DataConfig, own_format: bool) -> FieldSpec:
     ragged = offsets_of(dataset) is not None
     field = FieldSpec(name, dataset.shape[1:], dataset.dtype.newbyteorder("=").name, ragged=ragged)
     if config.windows is not None:
@@ -74,7 +74,7 @@ def _input_field(name: str, dataset: h5py.Dataset, config: DataConfig, own_forma
 
 
 def _target_field(
-    name: str, dataset: h5py.Dataset, config: DataConfig, task: TaskName | None, first_input: FieldSpec
+    name: str, dataset: FoundDataset, config: DataConfig, task: TaskName | None, first_input: FieldSpec
 ) -> FieldSpec:
     """Describe a target; ``task`` is None for all but the first.
 
@@ -103,7 +103,7 @@ def _windowed(field: FieldSpec, config: DataConfig, shift: int = 0) -> FieldSpec
     return replace(field, shape=(length, *field.shape), window=Window(length, stride, shift))
 
 
-def _cropped(field: FieldSpec, dataset: h5py.Dataset, crop: list[int]) -> FieldSpec:
+def _cropped(field: FieldSpec, dataset: FoundDataset, crop: list[int]) -> FieldSpec:
     if field.channels == "last":
         raise DataError.at(
             where(dataset),
@@ -124,7 +124,7 @@ def _cropped(field: FieldSpec, dataset: h5py.Dataset, crop: list[int]) -> FieldS
     return replace(field, shape=(*stored[: len(stored) - len(crop)], *crop), crop=tuple(crop))
 
 
-def _check_numbers(dataset: h5py.Dataset, remedy: str) -> None:
+def _check_numbers(dataset: FoundDataset, remedy: str) -> None:
     """Check that a dataset holds at least one number, and numbers only."""
     if dataset.shape is not None and (dataset.dtype.kind not in "biuf" or dataset.dtype.itemsize > 8):
         raise DataError.at(
@@ -140,7 +140,7 @@ def _check_numbers(dataset: h5py.Dataset, remedy: str) -> None:
         )
 
 
-def _check_lengths(inputs: list[h5py.Dataset], targets: list[h5py.Dataset], config: DataConfig) -> None:
+def _check_lengths(inputs: list[FoundDataset], targets: list[FoundDataset], config: DataConfig) -> None:
     """Check that every dataset has as many samples as the first."""
     ahead = config.steps_ahead
     expected = num_samples_of(inputs[0], config.windows, ahead)
@@ -159,7 +159,7 @@ def _check_lengths(inputs: list[h5py.Dataset], targets: list[h5py.Dataset], conf
             )
 
 
-def _check_steps(inputs: h5py.Dataset, targets: h5py.Dataset) -> None:
+def _check_steps(inputs: FoundDataset, targets: FoundDataset) -> None:
     """Check that samples of different lengths have one class per step or node."""
     input_offsets, target_offsets = offsets_of(inputs), offsets_of(targets)
     if input_offsets is None or target_offsets is None:
@@ -175,7 +175,7 @@ def _check_steps(inputs: h5py.Dataset, targets: h5py.Dataset) -> None:
         )
 
 
-def _check_offsets(dataset: h5py.Dataset) -> None:
+def _check_offsets(dataset: FoundDataset) -> None:
     offsets = offsets_of(dataset)
     if offsets is None:
         return

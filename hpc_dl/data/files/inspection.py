@@ -17,6 +17,7 @@ from hpc_dl.data.config import DataConfig, Windows
 from hpc_dl.data.files.data_file import is_own_format, open_data
 from hpc_dl.data.files.format import FORMAT, FORMAT_VERSION
 from hpc_dl.data.storage.checksum import content_checksum, datasets
+from hpc_dl.data.storage.dependencies import Link, files_behind, linked_datasets, links_in
 from hpc_dl.data.storage.hdf5 import attribute, open_file, where
 from hpc_dl.data.storage.rows import RowReader, open_rows
 from hpc_dl.errors import DataError, Fault
@@ -29,9 +30,9 @@ def inspect(path: str | Path) -> dict[str, Any]:
     """Describe any HDF5 file without reading its inputs; all values are ready for JSON.
 
     Returns:
-        ``file``, ``bytes``, ``format`` (``hpc_dl 2`` or None), ``attributes``, ``datasets`` (one
-        mapping each), ``spec`` (the data as a model sees them) or None, and ``faults``: why the
-        file has no spec with default settings.
+        ``file``, ``bytes``, ``format`` (``hpc_dl 2`` or None), ``attributes``, ``datasets`` and
+        ``links`` (one mapping each), ``other_files`` that are read with it, ``spec`` (the data as a
+        model sees them) or None, and ``faults``: why the file has no spec with default settings.
 
     Raises:
         DataError: the file cannot be opened.
@@ -44,6 +45,8 @@ def inspect(path: str | Path) -> dict[str, Any]:
             "format": f"{FORMAT} {FORMAT_VERSION}" if is_own_format(file) else None,
             "attributes": _attributes(file),
             "datasets": [_describe(name, dataset, _reading(path, dataset)) for name, dataset in datasets(file)],
+            "links": [_describe_link(path, link) for link in links_in(file)],
+            "other_files": [str(other) for other in files_behind(path)[1:]],
         }
     try:
         spec = open_data(path, _default_config(path)).spec
@@ -77,11 +80,14 @@ def verify(path: str | Path) -> dict[str, Any]:
     with open_file(path) as file:
         own_format = is_own_format(file)
         num_datasets = 0
-        for name, dataset in datasets(file):
+        for link in links_in(file):
+            if link.item is None:
+                faults.append(Fault(where(file, link.path), f"is a {link.kind} that leads nowhere", value=link.target))
+        for name, dataset in linked_datasets(file):
             num_datasets += 1
             if not own_format and not _has_checksum(dataset):
                 unprotected.append(name)
-            counts, damage = _read_all(path, dataset)
+            counts, damage = _read_all(path, dataset, name)
             num_nan, num_infinite = map(int, counts)
             faults += damage
             if damage:
@@ -141,12 +147,28 @@ def _describe(name: str, dataset: h5py.Dataset, reading: str) -> dict[str, Any]:
     }
 
 
-def _reading(path: Path, dataset: h5py.Dataset) -> str:
+def _describe_link(path: Path, link: Link) -> dict[str, Any]:
+    """Describe a link: what it names, what HDF5 finds there, and how that would be read."""
+    described: dict[str, Any] = {"path": link.path, "kind": link.kind, "target": link.target}
+    if link.item is None:
+        return described | {"leads_to": None, "shape": None, "dtype": None, "reading": "leads nowhere"}
+    described["leads_to"] = f"{link.item.file.filename}:{link.item.name}"
+    if isinstance(link.item, h5py.Group):
+        return described | {"shape": None, "dtype": None, "reading": "group"}
+    shape = None if link.item.shape is None else list(link.item.shape)
+    return described | {
+        "shape": shape,
+        "dtype": str(link.item.dtype),
+        "reading": _reading(path, link.item, link.path),
+    }
+
+
+def _reading(path: Path, dataset: h5py.Dataset, name: str | None = None) -> str:
     """Return how a training run would read a dataset, or why it cannot."""
     if not dataset.shape:
         return "as a whole"
     try:
-        reader = open_rows(path, dataset.name, threads=len(os.sched_getaffinity(0)))
+        reader = open_rows(path, name or dataset.name, threads=len(os.sched_getaffinity(0)))
     except DataError as error:
         return "; ".join(fault.problem for fault in error.faults)
     reader.close()
@@ -185,14 +207,14 @@ def _has_checksum(dataset: h5py.Dataset) -> bool:
     return dataset.size == 0 or bool(filters & {h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_DEFLATE})
 
 
-def _read_all(path: Path, dataset: h5py.Dataset) -> tuple[NDArray[np.int64], list[Fault]]:
+def _read_all(path: Path, dataset: h5py.Dataset, name: str) -> tuple[NDArray[np.int64], list[Fault]]:
     """Read a whole dataset, count NaN and infinite values, and collect the damaged parts."""
     counts = np.zeros(2, np.int64)
     if not dataset.shape:
         return counts, []
     faults: list[Fault] = []
     try:
-        with closing(open_rows(path, dataset.name, threads=len(os.sched_getaffinity(0)))) as reader:
+        with closing(open_rows(path, name, threads=len(os.sched_getaffinity(0)))) as reader:
             block_rows = reader.rows_together
             for rows in _pieces(dataset, block_rows):
                 try:

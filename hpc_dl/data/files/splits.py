@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from hpc_dl.data.config import DataConfig, SplitFractions, SplitGroups, SplitIndices, Windows
 from hpc_dl.data.order.permutation import permutation
 from hpc_dl.data.spec import SPLITS
-from hpc_dl.data.storage.hdf5 import find_dataset, where
+from hpc_dl.data.storage.dependencies import item_at
+from hpc_dl.data.storage.hdf5 import FoundDataset, broken_link, find_dataset, find_neighbor, where
 from hpc_dl.errors import DataError, Fault
 
 # The random split draws from a separate random stream: no epoch has this number.
@@ -83,10 +84,16 @@ def _by_groups(file: h5py.File, config: DataConfig, groups: SplitGroups) -> dict
     splits: dict[str, Split] = {}
     for split in SPLITS:
         group = getattr(groups, split)
-        if group is None or (split not in required and group not in file):
+        if group is None or (split not in required and file.get(group, getlink=True) is None):
             continue
-        if not isinstance(file.get(group), h5py.Group):
-            existing = [f"/{name}" for name in file if isinstance(file.get(name), h5py.Group)]
+        if not isinstance(item_at(file, group), h5py.Group):
+            existing = [f"/{name}" for name in file if isinstance(item_at(file, name), h5py.Group)]
+            if broken := broken_link(file, group):
+                raise DataError.at(
+                    where(file, f"/{group.strip('/')}"),
+                    f"should contain the {split} split, but is behind a link whose target cannot be opened, {broken}",
+                    remedy=f"restore the target, or set `data.splits.groups.{split}` to another group",
+                )
             raise DataError.at(
                 where(file, f"/{group.strip('/')}"),
                 f"does not exist, but should contain the {split} split",
@@ -196,7 +203,7 @@ def _rows(dataset: h5py.Dataset, num_samples: int, option: str) -> NDArray[np.in
 
 def _undivided(
     file: h5py.File, config: DataConfig, kind: str
-) -> tuple[h5py.Dataset, tuple[tuple[str, ...], tuple[str, ...]]]:
+) -> tuple[FoundDataset, tuple[tuple[str, ...], tuple[str, ...]]]:
     """Return the first input dataset, and the paths of all, of a file without groups."""
     if config.windows is not None:
         raise DataError.at(
@@ -206,19 +213,19 @@ def _undivided(
         )
     inputs = [find_dataset(file, name, "data.inputs") for name in config.input_names]
     targets = [find_dataset(file, name, "data.targets") for name in config.target_names]
-    return inputs[0], (tuple(dataset.name for dataset in inputs), tuple(dataset.name for dataset in targets))
+    # The paths as configured: the name of a dataset behind an external link is one in another file.
+    return inputs[0], (tuple(dataset.path for dataset in inputs), tuple(dataset.path for dataset in targets))
 
 
-def offsets_of(dataset: h5py.Dataset) -> h5py.Dataset | None:
+def offsets_of(dataset: FoundDataset) -> FoundDataset | None:
     """Return the offsets of a dataset whose samples differ in length, or None.
 
     They are stored next to it as ``NAME_offsets``: the first row of each sample, and the end.
     """
-    offsets = dataset.file.get(f"{dataset.name}_offsets")
-    return offsets if isinstance(offsets, h5py.Dataset) else None
+    return find_neighbor(dataset, "_offsets")
 
 
-def num_samples_of(dataset: h5py.Dataset, windows: Windows | None = None, ahead: int = 0) -> int:
+def num_samples_of(dataset: FoundDataset, windows: Windows | None = None, ahead: int = 0) -> int:
     """Return the number of samples in a dataset.
 
     Args:

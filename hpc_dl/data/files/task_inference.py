@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import h5py
-
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.files.splits import offsets_of
 from hpc_dl.data.spec import (
@@ -18,11 +16,11 @@ from hpc_dl.data.spec import (
     input_kind_of,
     per_position_task,
 )
-from hpc_dl.data.storage.hdf5 import attribute, where
+from hpc_dl.data.storage.hdf5 import FoundDataset, attribute, where
 from hpc_dl.errors import DataError
 
 
-def infer_task(targets: h5py.Dataset | None, inputs: Sequence[FieldSpec], config: DataConfig) -> TaskName:
+def infer_task(targets: FoundDataset | None, inputs: Sequence[FieldSpec], config: DataConfig) -> TaskName:
     """Return the task, and check that type and shape of the targets fit it.
 
     The configuration decides, then the file's attribute ``task``, then the type of the targets:
@@ -55,10 +53,10 @@ def infer_task(targets: h5py.Dataset | None, inputs: Sequence[FieldSpec], config
 
 
 def _requested_task(
-    targets: h5py.Dataset, inputs: Sequence[FieldSpec], config: DataConfig, per_position: TaskName
+    targets: FoundDataset, inputs: Sequence[FieldSpec], config: DataConfig, per_position: TaskName
 ) -> TaskName | None:
     """The task that the configuration or the file names; None if neither does."""
-    task = config.task if config.task != "auto" else attribute(targets.file, "task")
+    task = config.task if config.task != "auto" else attribute(targets.opened, "task")
     if task not in TASKS:
         return None
     if task not in PER_POSITION or task == per_position:
@@ -67,7 +65,7 @@ def _requested_task(
     if config.task == "auto" and config.windows is not None:
         return per_position
     raise DataError.at(
-        "data.task" if config.task != "auto" else f"{targets.file.filename}: attribute `task`",
+        "data.task" if config.task != "auto" else f"{targets.opened.filename}: attribute `task`",
         f"does not fit inputs of kind {input_kind_of(inputs)}",
         value=task,
         allowed=f"{per_position} for one class at each position",
@@ -76,7 +74,7 @@ def _requested_task(
 
 
 def _check_targets_fit(
-    task: TaskName, targets: h5py.Dataset, per_position: TaskName, *, integral: bool, by_step: bool
+    task: TaskName, targets: FoundDataset, per_position: TaskName, *, integral: bool, by_step: bool
 ) -> None:
     if task in WITH_CLASSES and not integral:
         raise DataError.at(
@@ -121,7 +119,7 @@ def _check_targets_fit(
     elif task == "regression" and integral and attribute(targets, "class_names") is not None:
         raise DataError.at(
             "data.task",
-            f"regression cannot fit class numbers, and {targets.file.filename} names classes",
+            f"regression cannot fit class numbers, and {targets.opened.filename} names classes",
             value="regression",
             remedy="omit it for classification, or remove the attribute `class_names`",
         )

@@ -14,7 +14,7 @@ from hpc_dl.data.files.array_names import pair_up
 from hpc_dl.data.files.format import FORMAT
 from hpc_dl.data.packing.paired import Column, PairedSource
 from hpc_dl.data.packing.source import PackOptions, Source
-from hpc_dl.data.storage.checksum import datasets
+from hpc_dl.data.storage.dependencies import linked_datasets
 from hpc_dl.data.storage.hdf5 import attribute, find_dataset, open_file, where
 from hpc_dl.data.storage.rows import RowReader, open_rows
 
@@ -65,7 +65,7 @@ def open_hdf5(path: Path, options: PackOptions) -> Source:
     """
     with open_file(path) as file:
         own_format = attribute(file, "format") == FORMAT
-        names_of = pair_up([name for name, _ in datasets(file)], path, options.inputs, options.targets)
+        names_of = pair_up([name for name, _ in linked_datasets(file)], path, options.inputs, options.targets)
         pairs_of = {
             split: (find_dataset(file, names[0], "--inputs"), find_dataset(file, names[1], "--targets"))
             for split, names in names_of.items()

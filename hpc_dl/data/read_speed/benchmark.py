@@ -17,7 +17,7 @@ from hpc_dl.data.files.array_names import pair_up
 from hpc_dl.data.read_speed.diagnosis import StoredDataset, diagnose, repack_advice
 from hpc_dl.data.read_speed.machine import COPY_BYTES, copy_speed, disk_speed, evict
 from hpc_dl.data.read_speed.shuffled import WINDOW_BYTES, Speed, shuffled_speed
-from hpc_dl.data.storage.checksum import datasets
+from hpc_dl.data.storage.dependencies import linked_datasets
 from hpc_dl.data.storage.hdf5 import find_dataset, open_file
 from hpc_dl.data.storage.rows import RowReader, open_rows
 from hpc_dl.errors import DataError
@@ -120,9 +120,11 @@ def _contiguous_speed(samples: NDArray[Any], batch_size: int) -> Speed:
 
 def _inputs_of(file: h5py.File, name: str | None) -> list[str]:
     """Return the inputs of each split; the largest dataset if they cannot be inferred."""
-    numeric = [(path, dataset) for path, dataset in datasets(file) if dataset.shape and dataset.dtype.kind in "biuf"]
+    numeric = [
+        (path, dataset) for path, dataset in linked_datasets(file) if dataset.shape and dataset.dtype.kind in "biuf"
+    ]
     if name is not None:
-        return [find_dataset(file, name, "--inputs").name]
+        return [find_dataset(file, name, "--inputs").path]
     try:
         return [inputs for inputs, _ in pair_up([path for path, _ in numeric], Path(file.filename)).values()]
     except DataError:

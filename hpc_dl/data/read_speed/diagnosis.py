@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from hpc_dl.data.read_speed.shuffled import Speed
+from hpc_dl.data.storage.hdf5 import FoundDataset
 from hpc_dl.errors import DataError
 from hpc_dl.formatting import megabytes
 
@@ -47,7 +47,7 @@ class StoredDataset:
         return self.raw_bytes // self.num_samples * self.chunks[0] // self.chunks_per_sample
 
     @classmethod
-    def of(cls, dataset: h5py.Dataset) -> StoredDataset:
+    def of(cls, dataset: FoundDataset) -> StoredDataset:
         """Read the header of a dataset.
 
         Raises:
@@ -60,7 +60,7 @@ class StoredDataset:
         creation = dataset.id.get_create_plist()
         filters = [creation.get_filter(number)[3].decode() for number in range(creation.get_nfilters())]
         return cls(
-            name=dataset.name,
+            name=dataset.path,
             shape=dataset.shape,
             dtype=str(dataset.dtype),
             raw_bytes=dataset.nbytes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,12 @@ def file_checksum(path: str | Path) -> str:
             file.seek(probe * (num_bytes - _PROBE_BYTES) // (_NUM_PROBES - 1))
             digest.update(file.read(_PROBE_BYTES))
         return f"sampled-sha256:{digest.hexdigest()}"
+
+
+def combined_checksum(checksums: Sequence[str]) -> str:
+    """Return one checksum of several files; ``sampled-…`` if one of them is."""
+    kind = "sampled-sha256" if any(checksum.startswith("sampled") for checksum in checksums) else "sha256"
+    return f"{kind}:{hashlib.sha256(' '.join(checksums).encode()).hexdigest()}"
 
 
 def datasets(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:

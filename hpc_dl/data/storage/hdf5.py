@@ -7,7 +7,7 @@ from typing import Any
 
 import h5py
 
-from hpc_dl.data.storage.checksum import datasets
+from hpc_dl.data.storage.dependencies import item_at, linked_datasets, target_of
 from hpc_dl.data.storage.links import check_links
 from hpc_dl.errors import DataError, nearest
 from hpc_dl.formatting import shortened
@@ -66,8 +66,24 @@ def open_file(path: str | Path, *, chunk_cache_bytes: int | None = None) -> h5py
         ) from None
 
 
-def find_dataset(file: h5py.File, name: str, option: str) -> h5py.Dataset:
-    """Return the dataset at a path of an open file.
+class FoundDataset(h5py.Dataset):  # type: ignore[misc]  # h5py has no types
+    """A dataset, and the path at which it was found.
+
+    Behind an external link ``file`` and ``name`` are those of another file. ``NAME_offsets`` and
+    the attributes of the file are looked up where the configuration says, in ``opened``.
+
+    Attributes:
+        opened: the file that was opened.
+        path: the path in that file.
+    """
+
+    def __init__(self, dataset: h5py.Dataset, opened: h5py.File, path: str) -> None:
+        super().__init__(dataset.id)
+        self.opened, self.path = opened, path
+
+
+def find_dataset(file: h5py.File, name: str, option: str) -> FoundDataset:
+    """Return the dataset at a path of an open file, with links followed.
 
     Args:
         file: the open file.
@@ -79,16 +95,16 @@ def find_dataset(file: h5py.File, name: str, option: str) -> h5py.Dataset:
             external storage or a virtual dataset leads out of the folder of the file.
     """
     name = f"/{name.strip('/')}"
-    item = file.get(name)
+    item = item_at(file, name)
     if isinstance(item, h5py.Dataset):
         check_links(item, where(file, name), file.filename)
-        return item
+        return FoundDataset(item, file, name)
     problem = "does not exist"
+    existing = [path for path, _ in linked_datasets(file)]
     if isinstance(item, h5py.Group):
         problem = "is a group, not a dataset"
-    elif file.get(name, getlink=True) is not None:
-        problem = "is a link whose target cannot be opened"
-    existing = [path for path, _ in datasets(file)]
+    elif broken := broken_link(file, name):
+        problem = f"is behind a link whose target cannot be opened, {broken}"
     remedy = f"correct `{option}`; {nearest(name, existing)}".rstrip("; ")
     if in_groups := [path for path in existing if path.endswith(name)]:
         remedy = (
@@ -97,6 +113,38 @@ def find_dataset(file: h5py.File, name: str, option: str) -> h5py.Dataset:
         )
     allowed = shortened(existing, _MAX_LISTED) or "the file has no datasets"
     raise DataError.at(where(file, name), problem, allowed=allowed, remedy=remedy)
+
+
+def find_neighbor(dataset: FoundDataset, ending: str) -> FoundDataset | None:
+    """Return the dataset ``NAME + ending`` next to a dataset, or None.
+
+    It is next to the path at which the dataset was found, or next to the target of its link.
+
+    Raises:
+        DataError: it leads out of the folder of the file.
+    """
+    if isinstance(item_at(dataset.opened, dataset.path + ending), h5py.Dataset):
+        return find_dataset(dataset.opened, dataset.path + ending, "data.inputs")
+    _, target = target_of(dataset.opened, dataset.path)
+    if target != dataset.path and isinstance(neighbor := item_at(dataset.file, target + ending), h5py.Dataset):
+        check_links(neighbor, where(neighbor), dataset.opened.filename)
+        return FoundDataset(neighbor, dataset.file, target + ending)
+    return None
+
+
+def broken_link(file: h5py.File, path: str) -> str:
+    """Return the first link on a path that leads nowhere, with its target; empty if none does."""
+    parts = path.strip("/").split("/")
+    for number in range(1, len(parts) + 1):
+        part = "/".join(parts[:number])
+        if item_at(file, part) is not None:
+            continue
+        parent = item_at(file, "/".join(parts[: number - 1]) or "/")
+        link = parent.get(parts[number - 1], getlink=True) if isinstance(parent, h5py.Group) else None
+        if isinstance(link, h5py.ExternalLink):
+            return f"{link.filename}:/{link.path.strip('/')}"
+        return link.path if isinstance(link, h5py.SoftLink) else ""
+    return ""
 
 
 def where(item: h5py.File | h5py.Dataset, name: str | None = None) -> str:

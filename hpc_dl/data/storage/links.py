@@ -10,6 +10,7 @@ import glob
 import os
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import h5py
 
@@ -50,15 +51,15 @@ def _check(dataset: h5py.Dataset, place: str, opened: str, depth: int) -> None:
         remaining -= used
         _check_external(place, os.fsdecode(name), offset + used, opened)
     if dataset.is_virtual:
-        for source_file, source_name in sorted({(s.file_name, s.dset_name) for s in dataset.virtual_sources()}):
-            _check_source(dataset, source_file, source_name, place, opened, depth)
+        parts: dict[tuple[str, str], list[Any]] = {}
+        for part in dataset.virtual_sources():
+            parts.setdefault((part.file_name, part.dset_name), []).append(part)
+        for (source_file, source_name), of_source in sorted(parts.items()):
+            _check_source(dataset, source_file, source_name, of_source, place, opened, depth)
 
 
 def _check_external(place: str, name: str, end: int, opened: str) -> None:
-    # HDF5 resolves a relative name from the folder in this variable, or else from the working
-    # folder of the process.
-    prefix = os.environ.get("HDF5_EXTFILE_PREFIX", "").replace("${ORIGIN}", os.path.dirname(opened))
-    target = os.path.realpath(os.path.join(prefix, name))
+    target = os.path.realpath(external_path(name, opened))
     _refuse_outside(place, "stores its values in another file", target, opened)
     if not os.path.isfile(target) or os.path.getsize(target) < end:
         raise DataError.at(
@@ -69,12 +70,24 @@ def _check_external(place: str, name: str, end: int, opened: str) -> None:
         )
 
 
-def _check_source(dataset: h5py.Dataset, file: str, name: str, place: str, opened: str, depth: int) -> None:
-    """Check one source of a virtual dataset, which may itself be virtual or a link."""
+def _check_source(
+    dataset: h5py.Dataset, file: str, name: str, parts: list[Any], place: str, opened: str, depth: int
+) -> None:
+    """Check one source of a virtual dataset, which may itself be virtual or a link.
+
+    Args:
+        dataset: the virtual dataset.
+        file: of the source, as stored.
+        name: of the source in that file.
+        parts: what the virtual dataset maps from it, as h5py lists them.
+        place: see :func:`check_links`.
+        opened: path of the file that was opened.
+        depth: number of virtual datasets on the way.
+    """
     if file == ".":
         sources = [dataset.file.filename]
     else:
-        sources = list(_candidates(file, os.path.dirname(os.path.realpath(dataset.file.filename))))
+        sources = list(candidates(file, os.path.dirname(os.path.realpath(dataset.file.filename))))
     if not sources:
         raise _missing_source(place, file)
     for source in sources:
@@ -86,14 +99,59 @@ def _check_source(dataset: h5py.Dataset, file: str, name: str, place: str, opene
                 item = source_file.get(name.replace("%b", "0"))
                 if not isinstance(item, h5py.Dataset):
                     raise _missing_source(place, f"{source}:{name}")
+                if "%" not in name and not all(_has_part(item, part) for part in parts):
+                    raise DataError.at(
+                        place,
+                        f"is a virtual dataset with a source that has shrunk, {source}:{name}: "
+                        "its missing rows would read as fill values",
+                        value=item.shape,
+                        remedy="restore the source, or create the virtual dataset again",
+                    )
                 _check(item, place, opened, depth + 1)
         except OSError as error:
             raise _missing_source(place, source) from error
 
 
-def _candidates(name: str, folder: str) -> Iterator[str]:
-    """Yield the files that HDF5 would use as a source; it searches these folders in this order."""
-    prefixes = [prefix for prefix in os.environ.get("HDF5_VDS_PREFIX", "").split(":") if prefix]
+def _has_part(source: h5py.Dataset, part: Any) -> bool:
+    """Whether a source has all elements that a virtual dataset maps from it."""
+    space = part.src_space
+    if part.vspace.is_regular_hyperslab() and h5py.h5s.UNLIMITED in part.vspace.get_regular_hyperslab()[1]:
+        return True  # the virtual dataset grows and shrinks with its source
+    if space.get_select_type() == h5py.h5s.SEL_ALL:
+        return bool(source.size == part.vspace.get_select_npoints())
+    if space.get_select_type() != h5py.h5s.SEL_HYPERSLABS or space.get_simple_extent_ndims() != source.ndim:
+        return True  # HDF5 checks these
+    try:
+        last = space.get_select_bounds()[1]
+    except (ValueError, RuntimeError):  # an unlimited selection has no last element
+        return True
+    return all(end < length for end, length in zip(last, source.shape, strict=True))
+
+
+def external_path(name: str, opened: str) -> str:
+    """Return the path of a file with the values of a dataset.
+
+    HDF5 resolves a relative name from the folder in HDF5_EXTFILE_PREFIX, or else from the working
+    folder of the process.
+
+    Args:
+        name: as stored.
+        opened: the file that holds the dataset.
+    """
+    folder = os.path.dirname(os.path.realpath(opened))
+    prefix = os.environ.get("HDF5_EXTFILE_PREFIX", "").replace("${ORIGIN}", folder)
+    return os.path.join(prefix, name)
+
+
+def candidates(name: str, folder: str, prefixes_in: str = "HDF5_VDS_PREFIX") -> Iterator[str]:
+    """Yield the files that HDF5 would open for a name; it searches these folders in this order.
+
+    Args:
+        name: as stored in a virtual dataset or a link.
+        folder: of the file that holds it.
+        prefixes_in: the environment variable with further folders.
+    """
+    prefixes = [prefix for prefix in os.environ.get(prefixes_in, "").split(":") if prefix]
     folders = [prefix.replace("${ORIGIN}", folder) for prefix in prefixes] + [folder, os.getcwd()]
     if os.path.isabs(name):
         paths = [name, *(os.path.join(parent, os.path.basename(name)) for parent in folders)]

@@ -121,7 +121,7 @@ BAD: dict[str, Bad] = {
     ),
     "broken link": Bad(
         datasets(inputs=h5py.ExternalLink("gone.h5", "/x"), targets=Y),
-        ["F:/inputs: is a link whose target cannot be opened", "Correct `data.inputs`"],
+        ["F:/inputs: is behind a link whose target cannot be opened, gone.h5:/x", "Correct `data.inputs`"],
         FRACTIONS,
     ),
     "lengths": Bad(

@@ -8,7 +8,10 @@ import h5py
 import numpy as np
 import pytest
 
-from hpc_dl.data.files.inspection import verify
+from hpc_dl.data.config import DataConfig
+from hpc_dl.data.files.data_file import open_data
+from hpc_dl.data.files.inspection import inspect, verify
+from hpc_dl.data.storage.dependencies import files_behind
 from hpc_dl.data.storage.hdf5 import find_dataset, open_file
 from hpc_dl.data.storage.rows import open_rows
 from hpc_dl.errors import DataError
@@ -158,3 +161,100 @@ def test_short_external_storage_is_rejected(folder: Path, monkeypatch: pytest.Mo
     (folder / "raw.bin").write_bytes(EXPECTED.tobytes())
     external(folder / "a.h5", "raw.bin", num_rows=21)
     rejects(folder / "a.h5", "missing or too short")
+
+
+def test_dataset_of_the_same_name_is_not_read_instead_of_a_target(folder: Path) -> None:
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["x"] = np.zeros((20, 6), "<i4")  # the trap: the target is /x of part.h5
+        file["inputs"], file["targets"] = h5py.ExternalLink("part.h5", "/x"), np.arange(20) % 2
+    data = open_data(folder / "a.h5", DataConfig(file="a.h5", splits={"fractions": {}}))
+    rows = np.arange(len(data.reader("train")))
+    np.testing.assert_array_equal(data.reader("train").read(rows)[0], EXPECTED[data.splits["train"].rows])
+
+
+def test_linked_groups_are_splits(folder: Path) -> None:
+    with h5py.File(folder / "b.h5", "w") as file:
+        file["half/inputs"], file["half/targets"] = EXPECTED, np.arange(20) % 2
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["train"], file["test"] = h5py.ExternalLink("b.h5", "/half"), h5py.SoftLink("/own")
+        file["own/inputs"], file["own/targets"] = EXPECTED + 1, np.arange(20) % 2
+    data = open_data(folder / "a.h5", DataConfig(file="a.h5"))
+    for split, expected in {"train": EXPECTED, "test": EXPECTED + 1}.items():
+        np.testing.assert_array_equal(data.reader(split).read(np.arange(20))[0], expected)
+
+
+def test_offsets_are_those_of_the_name_or_of_the_target(folder: Path) -> None:
+    with h5py.File(folder / "b.h5", "w") as file:
+        file["steps"], file["steps_offsets"], file["labels"] = EXPECTED, np.array([0, 5, 20]), np.array([0, 1])
+    for name, paths in {"a.h5": ("b.h5", h5py.ExternalLink), "c.h5": ("", lambda _, path: h5py.SoftLink(path))}.items():
+        with h5py.File(folder / name, "a") as file:
+            if name == "c.h5":
+                file["steps"], file["steps_offsets"], file["labels"] = EXPECTED, np.array([0, 5, 20]), np.array([0, 1])
+            file["train/inputs"], file["train/targets"] = (paths[1](paths[0], item) for item in ("/steps", "/labels"))
+        data = open_data(folder / name, DataConfig(file=name))
+        assert data.spec.sizes == {"train": 2}
+        assert [len(sample) for sample in data.reader("train").read(np.arange(2))[0].values[:1]] == [6]
+
+
+@pytest.mark.parametrize("target", ["/loop", "/nothing", "../x"])
+def test_soft_links_to_nowhere_are_one_line(folder: Path, target: str) -> None:
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["x"], file["loop"] = h5py.SoftLink(target), h5py.SoftLink("/x")
+    rejects(folder / "a.h5", f"is behind a link whose target cannot be opened, {target}")
+    with pytest.raises(DataError, match="is a soft link that leads nowhere"):
+        verify(folder / "a.h5")
+
+
+@pytest.mark.parametrize("target", ["absent.h5", "a.h5"])
+def test_external_links_to_nowhere_are_one_line(folder: Path, target: str) -> None:
+    link(folder / "a.h5", target)
+    rejects(folder / "a.h5", f"is behind a link whose target cannot be opened, {target}:/x")
+
+
+def test_split_behind_a_broken_link_is_not_left_out(folder: Path) -> None:
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["train/inputs"], file["train/targets"] = EXPECTED, np.arange(20) % 2
+        file["val"] = h5py.ExternalLink("absent.h5", "/val")
+    with pytest.raises(DataError, match=r"a.h5:/val: should contain the val split, but is behind a link"):
+        open_data(folder / "a.h5", DataConfig(file="a.h5"))
+
+
+def test_inspect_shows_links_and_where_they_lead(folder: Path) -> None:
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["x"], file["y"], file["z"] = EXPECTED, h5py.SoftLink("/x"), h5py.ExternalLink("parts/part.h5", "/gzip")
+        file["lost"] = h5py.ExternalLink("absent.h5", "/x")
+    links = {item["path"]: item for item in inspect(folder / "a.h5")["links"]}
+    assert links["/y"]["kind"] == "soft link" and links["/y"]["reading"] == "mapped"
+    assert links["/z"]["target"] == "parts/part.h5:/gzip" and links["/z"]["shape"] == [20, 6]
+    assert links["/z"]["leads_to"] == f"{folder}/parts/part.h5:/gzip"
+    assert links["/lost"]["leads_to"] is None and links["/lost"]["reading"] == "leads nowhere"
+
+
+def test_files_behind_lists_every_file_on_the_way(folder: Path) -> None:
+    external(folder / "raw.h5", str(folder / "raw.bin"))
+    (folder / "raw.bin").write_bytes(bytes(480))
+    link(folder / "c.h5", "parts/part.h5")
+    link(folder / "b.h5", "c.h5")
+    virtual(folder / "v.h5", "b.h5", "raw.h5")
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["x"], file["self"] = h5py.ExternalLink("v.h5", "x"), h5py.SoftLink("/")
+    behind = ["a.h5", "v.h5", "b.h5", "c.h5", "parts/part.h5", "raw.h5", "raw.bin"]
+    assert files_behind(folder / "a.h5") == tuple(folder / name for name in behind)
+    assert files_behind(folder / "a.h5", ["/absent"]) == (folder / "a.h5",)
+
+
+def test_checksum_changes_with_the_target_of_a_link(folder: Path) -> None:
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["inputs"], file["targets"] = h5py.ExternalLink("part.h5", "/x"), np.arange(20) % 2
+    config = DataConfig(file="a.h5", splits={"fractions": {}})
+    before = open_data(folder / "a.h5", config).spec.checksum
+    with h5py.File(folder / "part.h5", "a") as file:
+        file["x"][0, 0] += 1
+    assert open_data(folder / "a.h5", config).spec.checksum != before
+
+
+def test_virtual_dataset_with_a_shrunken_source_is_rejected(folder: Path) -> None:
+    virtual(folder / "a.h5", "part.h5")
+    with h5py.File(folder / "part.h5", "w") as file:
+        file["x"] = EXPECTED[:12]
+    rejects(folder / "a.h5", "a source that has shrunk", "got (12, 6)")
