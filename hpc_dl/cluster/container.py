@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from hpc_dl.cluster.job_environment import import_folders
 from hpc_dl.cluster.site import Container, expand
 from hpc_dl.data.sources import path_of
-from hpc_dl.data.storage.external_files import external_files
 from hpc_dl.errors import ClusterError
 from hpc_dl.runs.folder import RunFolder
 
@@ -58,12 +57,21 @@ def _needed_folders(run: RunFolder, experiment: Experiment, data_dir: Path | Non
     yield str(run.path)
     data = experiment.data
     file = Path(data.file) if data.file else path_of(data.source or "", data_dir)
-    yield from _folders_of(file)
-    for external in external_files(file):
-        yield from _folders_of(external)
+    for needed in (file, *_files_behind(file)):
+        yield from _folders_of(needed)
     weights = experiment.model.init_from
     if weights and os.path.isfile(weights):
         yield from _folders_of(Path(weights))
+
+
+def _files_behind(file: Path) -> tuple[Path, ...]:
+    """The files that HDF5 opens besides the data file; none if there is no file yet."""
+    from hpc_dl.data.storage.dependencies import files_behind  # imports h5py, which few sites need here
+
+    try:
+        return files_behind(file)
+    except OSError:
+        return ()
 
 
 def _folders_of(file: Path) -> Iterator[str]:
