@@ -70,7 +70,7 @@ def _files_behind(file: Path) -> tuple[Path, ...]:
 
     try:
         return files_behind(file)
-    except OSError:
+    except (OSError, RuntimeError, KeyError, ValueError):  # missing or damaged; reading reports it
         return ()
 
 

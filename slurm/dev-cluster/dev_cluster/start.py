@@ -97,7 +97,6 @@ def start_all(cluster: Cluster) -> int:
     wait_for(cluster, "slurmdbd answers", lambda: succeeds(*clusters), ["mariadbd", "slurmdbd"], 60)
     if not accounting_knows_cluster(cluster, with_port=False):
         run_client(cluster, "sacctmgr", "-i", "add", "cluster", "dev")
-    policies.create(cluster)
     num_started += daemons.start(cluster, controller)
     wait_for(cluster, "slurmctld responds", lambda: controller_responds(cluster), ["slurmctld"], 60)
     for slurmd in slurmds:
@@ -109,6 +108,7 @@ def start_all(cluster: Cluster) -> int:
         lambda: accounting_knows_cluster(cluster, with_port=True),
         ["slurmdbd", "slurmctld"],
     )
+    policies.create(cluster)  # not before: slurmctld makes gres/gpu known to slurmdbd
     return num_started
 
 
