@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hpc_dl.atomic_files import read_json
+from hpc_dl.cluster import slurm
 from hpc_dl.cluster.job_id import JobId
 from hpc_dl.errors import ClusterError
 from hpc_dl.runs.folder import RunFolder, all_runs
@@ -71,7 +72,7 @@ def run_before_requeue(
     """
     if int(environment.get("SLURM_RESTART_COUNT", "0")) == 0 or not in_batch_script(environment):
         return None
-    this_job = JobId.from_environment(environment)
+    this_job = slurm.this_job(environment)
     for run in reversed(list(all_runs(runs))):
         job = read_json(run.job) or {}
         if job.get("launcher") == "sbatch" and JobId.of(job) == this_job:

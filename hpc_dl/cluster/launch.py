@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from hpc_dl.atomic_files import write_json
-from hpc_dl.cluster import job_environment, requeue
+from hpc_dl.cluster import job_environment, requeue, slurm
 from hpc_dl.cluster.allocation import in_batch_script, refuse_several_tasks
 from hpc_dl.cluster.child_processes import LAUNCHER_PID, Command, run_together
 from hpc_dl.cluster.job_id import JobId
@@ -80,7 +80,7 @@ def launch(run: RunFolder, experiment: Experiment, *, foreground: bool, in_proce
 def _write_job(run: RunFolder) -> None:
     """Write the ``job.json`` of a run that was not submitted, for ``status`` and ``cancel``."""
     if in_batch_script(os.environ):
-        facts: dict[str, object] = {"launcher": "sbatch", **JobId.from_environment(os.environ).facts()}
+        facts: dict[str, object] = {"launcher": "sbatch", **slurm.this_job(os.environ).facts()}
         facts["home_cluster"] = os.environ.get("SLURM_CLUSTER_NAME", "")
     else:
         facts = {"launcher": "train", "pid": os.getpid(), "process_started": psutil.Process().create_time()}
@@ -105,8 +105,11 @@ def _with_srun(run: RunFolder, experiment: Experiment, foreground: bool) -> int:
     ]
     environment = job_environment.for_python(job_environment.for_srun(os.environ), run, experiment)
     failure = run_together([Command(["srun", *options, *_rank_command(run, foreground)], environment)])
+    status_of_ranks = failure.status if failure else 0
     # Also with run_together, so that a signal cannot end us before the requeue is decided.
-    decision = run_together([Command(requeue.teardown_command(run, failure.status if failure else 0), os.environ)])
+    decision = run_together(
+        [Command(requeue.teardown_command(run, status_of_ranks, slurm.this_job(os.environ)), os.environ)]
+    )
     status = decision.status if decision else 0
     if status in (0, Stopped.exit_status):
         return status

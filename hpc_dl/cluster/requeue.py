@@ -23,7 +23,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from hpc_dl.cluster.job_id import SHELL_ASSIGNMENT
+from hpc_dl.cluster.job_id import SHELL_ASSIGNMENT, JobId
 from hpc_dl.errors import Stopped
 from hpc_dl.runs.folder import RunFolder
 
@@ -88,19 +88,20 @@ def teardown_lines() -> list[str]:
     return ["status=$?", *_DECISION.replace("STOPPED", str(Stopped.exit_status)).splitlines()]
 
 
-def teardown_command(run: RunFolder, status: int) -> list[str]:
+def teardown_command(run: RunFolder, status: int, job: JobId | None = None) -> list[str]:
     """The command that runs :func:`teardown_lines` for ranks whose exit status is known.
 
     Args:
         run: the run.
         status: exit status of srun.
+        job: the job that it runs in; ``None``: what the environment says.
     """
-    return ["bash", "-c", "\n".join([*_variables(run), f"(exit {status})", *teardown_lines()])]
+    return ["bash", "-c", "\n".join([*_variables(run, job), f"(exit {status})", *teardown_lines()])]
 
 
-def _variables(run: RunFolder) -> list[str]:
+def _variables(run: RunFolder, job: JobId | None = None) -> list[str]:
     return [
         f"run={shlex.quote(str(run.path))}",
-        SHELL_ASSIGNMENT,
+        f"job={job}" if job else SHELL_ASSIGNMENT,
         "trap : TERM USR1 USR2  # outlive the ranks; an empty trap ('') would be inherited by them",
     ]

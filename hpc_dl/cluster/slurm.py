@@ -37,6 +37,21 @@ def job_of(job: Mapping[str, Any]) -> JobId | None:
     return identity
 
 
+def this_job(environment: Mapping[str, str]) -> JobId:
+    """Return the job that this process runs in.
+
+    A job that was submitted from a task of an array inherits the variables of that task, so Slurm
+    is asked whether it is one itself.
+
+    Args:
+        environment: with ``SLURM_JOB_ID``.
+    """
+    raw = JobId(environment["SLURM_JOB_ID"])
+    named = JobId.from_environment(environment)
+    facts = job_facts(raw) if named.task else {}
+    return raw if facts and "ArrayJobId" not in facts else named
+
+
 def query_jobs(jobs: Iterable[JobId]) -> dict[JobId, JobInfo]:
     """Return the states of several jobs, with as few queries as possible.
 

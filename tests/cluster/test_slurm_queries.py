@@ -84,6 +84,16 @@ def test_task_of_an_array_is_told_from_its_siblings(programs: WriteProgram, job:
     assert slurm.query_jobs([JobId("11", "4")])[JobId("11", "4")].state == "RUNNING"
 
 
+def test_job_submitted_from_a_task_of_an_array_is_none_itself(programs: WriteProgram) -> None:
+    inherited = {"SLURM_JOB_ID": "62", "SLURM_ARRAY_JOB_ID": "11", "SLURM_ARRAY_TASK_ID": "0"}
+    programs("scontrol", "echo 'JobId=62 JobName=x JobState=RUNNING'")
+    assert slurm.this_job(inherited) == JobId("62")
+    programs("scontrol", f"echo '{_ARRAY}'")
+    assert slurm.this_job(inherited | {"SLURM_JOB_ID": "12"}) == JobId("11", "0")
+    programs("scontrol", "exit 1")
+    assert slurm.this_job(inherited | {"SLURM_JOB_ID": "12"}) == JobId("11", "0")
+
+
 def test_every_query_names_the_cluster(programs: WriteProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "log"
     for name in ("squeue", "sacct", "scancel"):
