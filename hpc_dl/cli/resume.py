@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hpc_dl.cli.arguments import AsJson, Overrides, RunName, RunsDir, Site
-from hpc_dl.cli.submit import report_submission
+from hpc_dl.cli.submit import report_ignored_variables, report_submission
 from hpc_dl.cli.train import train_in_foreground
 
 
@@ -67,6 +67,7 @@ def resume(
     profile = sites.load(site or (str(run.site) if run.site.exists() else None))
     if not foreground:
         profile.check(experiment)
+        report_ignored_variables(profile)
     prepare_again(run, experiment, facts, update_code=update_code, command=sys.argv, say=say)
     if foreground:
         write_state(run, "created")  # replaces the state in which the last attempt ended

@@ -11,6 +11,7 @@ import typer
 from hpc_dl.cli.arguments import AsJson, Config, DataDir, Overrides, RunsDir, Site
 
 if TYPE_CHECKING:
+    from hpc_dl.cluster.site import SiteProfile
     from hpc_dl.runs.folder import RunFolder
 
 
@@ -49,7 +50,6 @@ def submit(
     say(LOADING)
     from hpc_dl.cluster import signal_lead
     from hpc_dl.cluster import site as sites
-    from hpc_dl.cluster.sbatch_options import ignored_variables
     from hpc_dl.cluster.submit import batch_script, submit_run, uses_slurm
     from hpc_dl.config.experiment import Experiment
     from hpc_dl.runs.folder import default_runs
@@ -59,10 +59,7 @@ def submit(
     profile.check(experiment)
     runs_dir = runs or profile.runs() or default_runs()
     data_dir = data or profile.data()
-    if profile.scheduler != "local" and (ignored := ignored_variables(os.environ)):
-        say(
-            f"hpc-dl: ignored variables of your shell: {', '.join(ignored)} (`sbatch` in the site profile sets options)"
-        )
+    report_ignored_variables(profile)
     if dry_run:
         text = batch_script(runs_dir, experiment, profile, data_dir)
         emit({"script": text}) if as_json else print(text, end="")
@@ -81,6 +78,17 @@ def submit(
     facts = submit_run(run, experiment, profile, data_dir)
     say(f"Run folder: {run.path}")
     report_submission(run, facts, wait=wait, as_json=as_json)
+
+
+def report_ignored_variables(profile: SiteProfile) -> None:
+    """Name the variables of the user's shell that would change a job; sbatch does not get them."""
+    from hpc_dl.cli.output import say
+    from hpc_dl.cluster.sbatch_options import ignored_variables
+
+    if profile.scheduler != "local" and (ignored := ignored_variables(os.environ)):
+        say(
+            f"hpc-dl: ignored variables of your shell: {', '.join(ignored)} (`sbatch` in the site profile sets options)"
+        )
 
 
 def report_submission(

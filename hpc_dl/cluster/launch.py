@@ -47,6 +47,8 @@ def launch(run: RunFolder, experiment: Experiment, *, foreground: bool, in_proce
     """
     if foreground:
         _write_job(run)
+    for name in job_environment.RANK_VARIABLES:
+        os.environ.pop(name, None)  # of another job; the ranks get theirs below
     for left_over in (run.requeue, requeue.refusal_file(run)):
         left_over.unlink(missing_ok=True)  # by an earlier attempt that was killed
     try:
@@ -70,8 +72,6 @@ def launch(run: RunFolder, experiment: Experiment, *, foreground: bool, in_proce
         except KeyboardInterrupt:
             end_state(run, "cancelled", reason="interrupted by a second Ctrl-C")
             return _INTERRUPTED
-    for name in job_environment.RANK_VARIABLES:
-        os.environ.pop(name, None)  # of another job; this process is the only rank
     # stdout is reserved for the command's result (--json); output of the training goes to stderr.
     with contextlib.redirect_stdout(sys.stderr) if foreground else contextlib.nullcontext():
         return run_rank(run, redirect=not foreground)

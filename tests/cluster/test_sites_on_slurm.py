@@ -93,7 +93,7 @@ def test_job_that_waits_says_whether_it_can_start(submitted: Submit) -> None:
         "qos": (submitted({"hold": None}, qos="limited-later"), "QOSMinGRES"),
         "time": (submitted({"hold": None}, partition="small", resources={"time": 60}), "PartitionTimeLimit"),
         "nodes": (submitted({"hold": None}, partition="small", resources={"nodes": 2}), "PartitionNodeLimit"),
-        "account": (submitted({"hold": None}, partition="accounts"), "account not permitted"),
+        "account": (submitted({"hold": None}, partition="other-account"), "account not permitted"),
         "dependency": (submitted({"hold": None, "dependency": f"afterok:{other}"}), "DependencyNeverSatisfied"),
     }
     slurm("scancel", other)

@@ -18,7 +18,7 @@ _QOS = {"limited": f"{_LIMITS} Flags=DenyOnLimit", "limited-later": _LIMITS}
 #: Lines of slurm.conf. A job of "small" that exceeds a limit waits with a reason.
 PARTITIONS = (
     "PartitionName=small MaxTime=00:05:00 MaxNodes=1 MaxMemPerNode=400 PreemptMode=OFF PriorityTier=10",
-    "PartitionName=accounts AllowAccounts=other PreemptMode=OFF PriorityTier=10",
+    "PartitionName=other-account AllowAccounts=other PreemptMode=OFF PriorityTier=10",
     "PartitionName=no-mem PreemptMode=OFF PriorityTier=10",
 )
 
