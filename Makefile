@@ -1,6 +1,8 @@
 # make demo    the main job, end to end, on this machine
 # make test    every test, on a real Slurm where it can be set up here
-# make check   what a change must pass: formatting, types, docs, tests
+# make quick   the tests that need neither Slurm nor much time: while you work
+# make lint    formatting, style and types
+# make check   what a change must pass: lint, docs and all tests
 # make docs    the documentation site, in site/
 # make compat  the quick tests with the oldest and the newest allowed versions of every dependency
 # make bench   measure everything but the GPU; writes docs/reference/benchmarks.md
@@ -12,14 +14,19 @@ PYTHON ?= python3
 SOAK_SECONDS ?= 300
 VENV := .venv
 BIN := $(VENV)/bin
-# Side by side; more where there are cores to spare: make test PARALLEL="-n 4 --dist loadgroup"
-PARALLEL ?= -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick check lint docs compat bench gpu gpu-wheels zoo soak clean
 
 # Several trainings at a time share the cores here: threads that wait must not spin.
 test quick soak: export OMP_WAIT_POLICY := PASSIVE
+# Without compiled files, pytest and the many processes of the tests would compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
+
+# For two cores; with more of them: make test PARALLEL="-n 5 --dist loadgroup"
+quick: PARALLEL ?= -n 2 --dist loadgroup
+# One more than cores, because the tests of Slurm mostly wait for jobs. tests/conftest.py groups them.
+test: PARALLEL ?= -n 3 --dist loadgroup
 
 help:
 	@sed -n 's/^# make /make /p' $(firstword $(MAKEFILE_LIST))
@@ -46,9 +53,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	@slurm/dev-cluster/cluster up || echo "No Slurm could be set up here: its tests will be skipped, or fail under CI=true." >&2
-	$(BIN)/pytest $(PARALLEL) -m "not slurm" $(PYTEST_ARGS)
-	@# One after another: they wait for jobs. Status 5 is that of a selection without any.
-	$(BIN)/pytest -m slurm $(PYTEST_ARGS) || test $$? -eq 5
+	$(BIN)/pytest $(PARALLEL) $(PYTEST_ARGS)
 
 quick: $(VENV)/.installed
 	$(BIN)/pytest $(PARALLEL) -m "not slurm and not container and not slow" $(PYTEST_ARGS)

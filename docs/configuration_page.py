@@ -18,6 +18,7 @@ from hpc_dl.learning.losses import LossConfig
 from hpc_dl.learning.metrics import METRICS
 from hpc_dl.learning.optimizers import OPTIMIZERS
 from hpc_dl.learning.schedules import SCHEDULES
+from hpc_dl.nn.activations import ACTIVATIONS
 from hpc_dl.schema import Section
 from hpc_dl.tracking.wandb_config import WandbConfig
 
@@ -65,6 +66,12 @@ def page() -> str:
         "If `__init__` has a parameter `data`, it gets a `hpc_dl.DataSpec` with the shapes and classes of the\n"
         "data. The module has its own loss and optimizer: `loss`, `optimizer` and `schedule` do not apply.\n"
     )
+    parts.append(
+        "### Activations\n\nThe values of `activation` in the architectures above. In the formulas, x is the output "
+        "of the layer.\n\n| name | formula |\n| --- | --- |"
+    )
+    parts += [f"| `{name}` | {_cell(activation.formula)} |" for name, activation in ACTIVATIONS.items()]
+    parts.append("")
     parts += _section("loss", LossConfig)
     parts.append("## metrics\n\nThe metrics of each task (`data.task`).\n\n| task | metrics |\n| --- | --- |")
     own = {f"only for the model {name}": models.config_class(name).metrics for name in models.names()}

@@ -9,6 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from hpc_dl.regular_files import read_json
+
+__all__ = ["fsync", "publish", "read_json", "write_json", "write_text"]
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically: temporary file in the same folder, fsync, rename."""
@@ -29,14 +33,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, data: Any) -> None:
     """Write indented JSON atomically; NaN and infinity raise ValueError, since JSON has neither."""
     write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file; ``None`` if it does not exist."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
 
 
 def publish(temporary: Path, path: Path) -> None:

@@ -8,6 +8,8 @@ defect of this package and keeps its traceback.
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
@@ -91,6 +93,47 @@ class Stopped(HpcDlError):
     exit_status = 75  # EX_TEMPFAIL in sysexits.h: a temporary failure, try again
 
 
+def environment_fault(error: BaseException) -> Fault | None:
+    """Describe an error that this machine or its disks caused; ``None`` for a defect of the code.
+
+    A full disk, a folder without access and the like may be met anywhere, also in libraries.
+    """
+    if isinstance(error, MemoryError):
+        return Fault("memory", "there is not enough of it", remedy="request more memory, or use smaller data")
+    if not isinstance(error, OSError) or error.errno not in _ENVIRONMENT:
+        return None
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    remedy = _ENVIRONMENT[error.errno]
+    return Fault(" → ".join(names) or "this machine", (error.strerror or "failed").lower(), remedy=remedy)
+
+
+_ACCESS = "ask the owner for access, or choose another folder"
+_SPACE = "free some space or request more, then run the command again"
+_BROKEN = "try again; if that does not help, ask the administrators of this file system"
+_LIMIT = "close other programs, or raise the limit"
+_NAME = "choose another path"
+_ENVIRONMENT = {
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EFBIG: _SPACE,
+    errno.EROFS: _ACCESS,
+    errno.EACCES: _ACCESS,
+    errno.EPERM: _ACCESS,
+    errno.EIO: _BROKEN,
+    errno.ESTALE: _BROKEN,
+    errno.ENOTCONN: _BROKEN,  # a crashed FUSE file system
+    errno.EREMOTEIO: _BROKEN,
+    errno.ETIMEDOUT: _BROKEN,
+    errno.EMFILE: _LIMIT,
+    errno.ENFILE: _LIMIT,
+    errno.ENOMEM: _LIMIT,
+    errno.ENAMETOOLONG: _NAME,
+    errno.ELOOP: _NAME,
+    errno.ENOTDIR: _NAME,
+    errno.EISDIR: _NAME,
+}
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``did you mean 'x'?`` for the most similar known name, or "" when none is similar."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
@@ -105,6 +148,11 @@ def escape_control_characters(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def printable(text: str) -> str:
+    """Return the text as it may reach a terminal: escaped, with its line breaks and tabs."""
+    return "\n".join("\t".join(map(escape_control_characters, line.split("\t"))) for line in text.split("\n"))
 
 
 def _shorten(text: str, width: int = 120) -> str:

@@ -190,16 +190,17 @@ def _section_at(section: type[BaseModel], loc: tuple[Any, ...]) -> type[BaseMode
         if isinstance(key, int):
             continue
         field = _field(current, key) if current else None
-        current = next(_sections_in(field.annotation), None) if field else None
+        current = next(sections_in(field.annotation), None) if field else None
     return current
 
 
-def _sections_in(annotation: Any) -> typing.Iterator[type[BaseModel]]:
+def sections_in(annotation: Any) -> typing.Iterator[type[BaseModel]]:
+    """Yield the section classes in a type annotation, such as ``Splits | None``."""
     plain_class = isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias)
     if plain_class and issubclass(annotation, BaseModel):
         yield annotation
     for argument in typing.get_args(annotation):
-        yield from _sections_in(argument)
+        yield from sections_in(argument)
 
 
 def _drop_union_tags(section: type[BaseModel], loc: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -219,5 +220,5 @@ def _drop_union_tags(section: type[BaseModel], loc: tuple[Any, ...]) -> tuple[An
                 kept.append(key)
             continue
         kept.append(key)
-        current = next(_sections_in(field.annotation), None)
+        current = next(sections_in(field.annotation), None)
     return tuple(kept)

@@ -15,10 +15,15 @@ _CLUSTER = PROJECT / "slurm" / "dev-cluster" / "cluster"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run all tests of the development cluster in one worker, since some take nodes down."""
+    """Run the tests of a cluster in one worker, one after another, since some take nodes down.
+
+    Those that only need a cluster of their own run in another worker at the same time.
+    """
     for item in items:
         if item.get_closest_marker("slurm"):
-            item.add_marker(pytest.mark.xdist_group("slurm"))
+            fixtures = getattr(item, "fixturenames", ())
+            own = "state_folders" in fixtures and "shared" not in fixtures  # of tests/dev_cluster
+            item.add_marker(pytest.mark.xdist_group("throw-away clusters" if own else "slurm"))
 
 
 def _missing_for_slurm() -> str:

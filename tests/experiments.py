@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from hpc_dl.cluster.prepare import prepare
-from hpc_dl.config.experiment import Experiment
+from benchmarks.experiments import compress_inputs, configuration
+from benchmarks.experiments import prepare_run as prepared
 from hpc_dl.data.files.format import Samples, write
 from hpc_dl.data.spec import DataSpec, FieldSpec
 from hpc_dl.learning.losses import LossConfig
@@ -17,7 +16,8 @@ from hpc_dl.learning.optimizers import OPTIMIZERS
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.schedules import SCHEDULES
 from hpc_dl.learning.task import Task
-from hpc_dl.runs.folder import RunFolder
+
+__all__ = ["prepared"]  # next to what this module defines
 
 SIZES = {"train": 48, "val": 13, "test": 11}
 IMAGE = (1, 8, 8)
@@ -50,12 +50,7 @@ def classification_file(folder: Path, sizes: dict[str, int] | None = None, shape
 def compressed(path: Path) -> Path:
     """Write the same file with its inputs in gzip chunks of four samples."""
     target = path.with_name(f"compressed-{path.name}")
-    with h5py.File(path) as file, h5py.File(target, "w") as new:
-        new.attrs.update(file.attrs)
-        for split, group in file.items():
-            x = group["inputs"][()]
-            new.create_dataset(f"{split}/inputs", data=x, chunks=(4, *x.shape[1:]), compression="gzip")
-            file.copy(group["targets"], new[split])
+    compress_inputs(path, target)
     return target
 
 
@@ -72,29 +67,9 @@ def raw(file: Path, **sections: Any) -> dict[str, Any]:
 
     Args:
         file: the HDF5 file.
-        sections: sections that replace the defaults; mappings are merged key by key
-            (``trainer={"max_steps": 3}``).
+        sections: see :func:`benchmarks.experiments.configuration`.
     """
-    base: dict[str, Any] = {
-        "name": "tiny",
-        "seed": 7,
-        "data": {"file": str(file), "batch_size": 8},
-        "model": {"name": "mlp", "width": 8, "depth": 1},
-        "optimizer": {"name": "sgd", "lr": 0.1},
-        "trainer": {"max_epochs": 1, "num_sanity_val_steps": 0, "log_every_n_steps": 1},
-        "resources": {"gpus_per_node": 0},
-        "wandb": {"mode": "disabled"},
-    }
-    for key, value in sections.items():
-        named = key in ("model", "optimizer", "schedule", "loss")
-        base[key] = {**base.get(key, {}), **value} if isinstance(value, dict) and not named else value
-    return base
-
-
-def prepared(folder: Path, content: dict[str, Any]) -> RunFolder:
-    """Prepare the run folder that ``hpc-dl train`` would create for the experiment."""
-    experiment = Experiment.from_dict(content)
-    return prepare(experiment, runs=folder / "runs", data_dir=None, command=["hpc-dl", "train"], say=lambda _: None)
+    return configuration(file, **{"name": "tiny", **sections})
 
 
 def spec(

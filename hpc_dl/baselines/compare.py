@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.baselines.fitting import TASKS_WITH_BASELINES, fit_baselines, no_baseline_error
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
@@ -17,14 +16,17 @@ from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.spec import PER_POSITION, DataSpec
 from hpc_dl.errors import HpcDlError
+from hpc_dl.formatting import duration
 from hpc_dl.learning.direction import known_direction
 from hpc_dl.learning.task import Task
 from hpc_dl.runs import baselines
-from hpc_dl.runs.folder import all_runs
+from hpc_dl.runs.run_files import read_provenance, read_result
+from hpc_dl.runs.search import all_runs
 
-# Quantiles of Student's t for a two-sided interval of 95%, by degrees of freedom (Student, 1908).
+# Quantiles of Student's t for a two-sided interval of 95%, by degrees of freedom (Student, 1908);
+# not from SciPy, which comes with the extra `baseline` only.
 _T = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-_NORMAL = 1.96
+_NORMAL = 1.959964
 # Keys in which two runs of the same network may differ.
 _MAY_DIFFER = ("name", "seed", "resources", "wandb", "checkpoint")
 _DECISIVE_METRIC = {
@@ -37,12 +39,26 @@ _DECISIVE_METRIC = {
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and half the width of its 95% confidence interval; NaN for a single value."""
+    """The mean and half the width of its 95% confidence interval; NaN for a single value.
+
+    The interval is two-sided, with the quantile of Student's t distribution.
+    """
     if len(values) < 2:
         return values[0], math.nan
-    degrees = len(values) - 1
-    quantile = _T[degrees] if degrees < len(_T) else _NORMAL
+    quantile = _t_quantile(len(values) - 1)
     return statistics.fmean(values), quantile * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def _t_quantile(degrees: int) -> float:
+    """The 97.5% quantile of Student's t, by its expansion around the normal distribution if large.
+
+    Abramowitz and Stegun (1964), 26.7.5; the error is below 0.0001.
+    """
+    if degrees < len(_T):
+        return _T[degrees]
+    z, n = _NORMAL, degrees
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    return z + first / n + second / n**2 + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * n**3)
 
 
 def compare(
@@ -59,8 +75,8 @@ def compare(
 
     Returns:
         ``data``, ``metric`` (the decisive one), ``simple``: baselines with their values by metric
-        and seed; ``networks``: likewise by architecture; ``best``: name, mean and interval of the
-        best baseline; ``verdict``: a sentence.
+        and seed; ``networks``: likewise by architecture; ``trainings``: how long each of them was
+        trained; ``best``: name, mean and interval of the best baseline; ``verdict``: sentences.
 
     Raises:
         ConfigError: there is no baseline for the task.
@@ -79,8 +95,9 @@ def compare(
     best = best_baseline(fitted, metric)
     comparison = {"data": identity, "metric": metric, "simple": fitted, "best": best}
     baselines.save(runs, identity, comparison)
-    networks = _finished_networks(runs, identity, metric)
-    return comparison | {"networks": networks, "verdict": verdict(best, networks, metric)}
+    networks, trainings = _finished_networks(runs, identity, metric)
+    sentences = verdict(best, networks, metric, trainings)
+    return comparison | {"networks": networks, "trainings": trainings, "verdict": sentences}
 
 
 def data_identity(data: DataSpec) -> dict[str, Any]:
@@ -97,8 +114,17 @@ def best_baseline(fitted: Sequence[dict[str, Any]], metric: str) -> dict[str, An
     return {"name": best["name"], "mean": mean, "half_width": None if math.isnan(half_width) else half_width}
 
 
-def verdict(best: dict[str, Any], networks: dict[str, list[float]], metric: str) -> str:
-    """Say in one sentence whether the best network beats the best baseline."""
+def verdict(
+    best: dict[str, Any], networks: dict[str, list[float]], metric: str, trainings: Mapping[str, str] | None = None
+) -> str:
+    """Say whether the best network beats the best baseline.
+
+    Args:
+        best: the best baseline, from :func:`best_baseline`.
+        networks: the metric of each finished run, by network.
+        metric: its full name.
+        trainings: how long each network was trained: ``10 epochs (4:05 min)``.
+    """
     baseline = f"the best baseline, {best['name']}, reaches {metric} {_with_interval(best['mean'], best['half_width'])}"
     if not networks:
         return f"{baseline[0].upper()}{baseline[1:]}. There is no finished run on these data to compare it with."
@@ -107,14 +133,17 @@ def verdict(best: dict[str, Any], networks: dict[str, list[float]], metric: str)
     mean, half_width = interval(networks[name])
     one_seed = math.isnan(half_width)
     seeds = "with one seed" if one_seed else f"over {len(networks[name])} seeds"
-    both = f"{name} reaches {_with_interval(mean, half_width)} {seeds}; {baseline}"
+    length = (trainings or {}).get(name)
+    trained = f" after {length} of training" if length else ""
+    both = f"{name} reaches {_with_interval(mean, half_width)} {seeds}{trained}; {baseline}"
     gain = sign * (mean - best["mean"])
     margin = math.hypot(0.0 if one_seed else half_width, best["half_width"] or 0.0)
     if gain > margin:
         caution = " (one seed only: confirm it with more seeds)" if one_seed else ""
         return f"The network is better by {abs(gain):.3g}: {both}{caution}."
     if gain < -margin:
-        return f"No network is needed here: {both}."
+        advice = "More epochs or other settings may change this."
+        return f"The baseline is better by {abs(gain):.3g}: {both}. {advice}"
     return f"No significant difference: {both}. The baseline is cheaper."
 
 
@@ -126,31 +155,41 @@ def _decisive_metric(task: Task) -> str:
     return preferred if preferred in names else names[0]
 
 
-def _finished_networks(runs: Path, identity: dict[str, Any], metric: str) -> dict[str, list[float]]:
-    """The metric of all finished runs on the same splits, by network.
+def _finished_networks(
+    runs: Path, identity: dict[str, Any], metric: str
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """The metric of all finished runs on the same splits, by network, and the longest training.
 
     Runs that differ only in seed, resources and the like count as the same network.
     """
     values: dict[str, list[float]] = {}
+    lengths: dict[str, tuple[int, float]] = {}
     names: dict[str, str] = {}  # by what distinguishes an experiment
     for run in all_runs(runs):
-        result = read_json(run.result)
-        data = (read_json(run.provenance) or {}).get("data", {})
-        if run.layout_fault() or result is None or any(data.get(key) != identity[key] for key in ("checksum", "sizes")):
+        try:
+            result, data = read_result(run.checked()), read_provenance(run).get("data") or {}
+        except (HpcDlError, OSError):  # damaged, someone else's, or written by another version
+            continue
+        if not result or any(data.get(key) != identity[key] for key in ("checksum", "sizes")):
             continue
         try:
             experiment = Experiment.from_dict(yaml.load(run.config))
         except HpcDlError:  # written by another version
             continue
         settings = repr({key: value for key, value in experiment.to_dict().items() if key not in _MAY_DIFFER})
-        name = names.get(settings, experiment.model.name)
+        name = names.get(settings, experiment.model.title)
         if settings not in names and name in names.values():
             name = f"{name}, as in {run.name}"
         names[settings] = name
         value = result.get("metrics", {}).get(metric)
         if isinstance(value, float):
             values.setdefault(name, []).append(value)
-    return values
+            lengths[name] = max(lengths.get(name, (0, 0.0)), (int(result["epochs"]), float(result["seconds"])))
+    described = {
+        name: f"{epochs} epoch{'s' * (epochs != 1)} ({duration(seconds)})"
+        for name, (epochs, seconds) in lengths.items()
+    }
+    return values, described
 
 
 def _with_interval(mean: float, half_width: float | None) -> str:

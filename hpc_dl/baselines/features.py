@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.ragged import Ragged
-from hpc_dl.data.spec import EDGES, NODES, PER_POSITION, DataSpec
+from hpc_dl.data.spec import EDGES, IGNORED, NODES, PER_POSITION, DataSpec
 from hpc_dl.errors import ConfigError
 
 _BATCH_SIZE = 256
@@ -57,12 +57,18 @@ def rows_of(batches: HDF5DataModule, split: str, most: int | None, seed: int = 0
     parts = []
     for start in range(0, len(samples), _BATCH_SIZE):
         batch = batches.preprocessed(batches.read_batch(split, samples[start : start + _BATCH_SIZE]))
-        parts.append(_rows(spec, batch))
+        parts.append(_with_class(_rows(spec, batch)) if spec.ignores else _rows(spec, batch))
     x, y = np.concatenate([part.x for part in parts]), np.concatenate([part.y for part in parts])
     if most is not None and len(x) > most:
         chosen = np.sort(generator.permutation(len(x))[:most])
         x, y = x[chosen], y[chosen]
     return Rows(x, y)
+
+
+def _with_class(rows: Rows) -> Rows:
+    """Return the rows that have a class, or know all of their labels."""
+    known = (rows.y != IGNORED).reshape(len(rows.y), -1).all(1)
+    return Rows(rows.x[known], rows.y[known])
 
 
 def _rows(spec: DataSpec, batch: Any) -> Rows:

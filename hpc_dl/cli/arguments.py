@@ -47,4 +47,5 @@ Site = Annotated[
         help="Site profile: the name of a file in slurm/sites, or a path; $HPC_DL_SITE by default.",
     ),
 ]
+Yes = Annotated[bool, typer.Option("--yes", help="Agree to run the code of a run folder that belongs to another user.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]

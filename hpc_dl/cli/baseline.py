@@ -26,16 +26,15 @@ def baseline(
     Example:
         hpc-dl baseline configs/cnn-digits.yaml
     """
-    from hpc_dl.baselines.compare import compare, interval
-    from hpc_dl.cli.output import emit, say, table
-    from hpc_dl.cli.run_selection import runs_folder
-    from hpc_dl.cluster import site
-    from hpc_dl.config.experiment import Experiment
+    from hpc_dl.cli.experiment_argument import load_experiment
+    from hpc_dl.cli.output import emit, say, show, table
+    from hpc_dl.cluster.folders import data_folder, runs_folder
 
-    experiment = Experiment.load(config, overrides or [], say)
-    comparison = compare(
-        experiment, runs=runs_folder(runs), data_dir=data or site.load(None).data(), seeds=seeds, say=say
-    )
+    runs_dir, data_dir = runs_folder(runs), data_folder(data)
+    experiment = load_experiment(config, overrides)
+    from hpc_dl.baselines.compare import compare, interval
+
+    comparison = compare(experiment, runs=runs_dir, data_dir=data_dir, seeds=seeds, say=say)
     if as_json:
         emit(comparison)
         return
@@ -56,4 +55,4 @@ def baseline(
         for name, values in comparison["networks"].items()
     ]
     table(["model", *metrics], rows)
-    print(f"\n{comparison['verdict']}")
+    show(f"\n{comparison['verdict']}")

@@ -27,6 +27,8 @@ def cancel(names: RunNames, runs: RunsDir = None, as_json: AsJson = False) -> No
         try:
             actions[run.name] = "stop requested" if stop(run) else "had already ended"
         except HpcDlError as error:  # the other runs are stopped nevertheless
+            if len(selected) == 1:
+                raise
             actions[run.name] = "not stopped"
             faults += error.faults
     rows = statuses(selected)

@@ -12,15 +12,16 @@ import typer
 
 def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the names of the runs in the folder of runs, the newest first, and ``latest``."""
-    from hpc_dl.cli.run_selection import runs_folder
+    from hpc_dl.cluster.folders import runs_folder
     from hpc_dl.errors import HpcDlError
-    from hpc_dl.runs.folder import all_runs
+    from hpc_dl.runs.search import all_runs
 
     try:
-        names = [run.name for run in all_runs(runs_folder(ctx.params.get("runs")))]
+        runs = ctx.params.get("runs")  # a str where typer does not convert values before it completes
+        names = [run.name for run in all_runs(runs_folder(runs and Path(runs)))]
     except (HpcDlError, OSError):
         return []
-    return [name for name in [*reversed(names), "latest"] if name.startswith(incomplete)]
+    return [name for name in [*reversed(names), "latest"] if name.startswith(incomplete) and name.isprintable()]
 
 
 def complete_configs(incomplete: str) -> list[str]:

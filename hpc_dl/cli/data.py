@@ -7,16 +7,13 @@ from typing import Annotated
 
 import typer
 
-from hpc_dl.cli.arguments import AsJson
+from hpc_dl.cli.arguments import AsJson, DataDir
 from hpc_dl.cli.command_group import CONTEXT_SETTINGS, CommandGroup, add_commands
 from hpc_dl.cli.completion import complete_sources
-from hpc_dl.cli.data_pack import bench, pack
-from hpc_dl.cli.output import emit, table
+from hpc_dl.cli.data_bench import bench
+from hpc_dl.cli.data_pack import pack
+from hpc_dl.cli.output import emit, show, table
 
-DataDir = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="DIR", help="Folder of the data files; by default $HPC_DL_DATA or ./data."),
-]
 File = Annotated[
     Path,
     typer.Argument(
@@ -35,11 +32,13 @@ def list_sources(data: DataDir = None, as_json: AsJson = False) -> None:
     Example:
         hpc-dl data list
     """
+    from hpc_dl.cluster.folders import data_folder
     from hpc_dl.data import sources
 
+    folder = data_folder(data)
     rows = []
     for source in map(sources.load, sources.names()):
-        path = sources.path_of(source.name, data)
+        path = sources.path_of(source.name, folder)
         rows.append(
             {
                 "name": source.name,
@@ -79,18 +78,20 @@ def make(
     Example:
         hpc-dl data make fashion_mnist
     """
+    from hpc_dl.cluster.folders import data_folder
     from hpc_dl.data import sources
 
-    loaded = sources.load(source)
-    path = sources.path_of(source, data)
+    folder = data_folder(data)
+    loaded = sources.load(source, where="SOURCE")
+    path = sources.path_of(source, folder)
     made = force or raw_path is not None or not path.exists()
     if made:
         loaded.make(path, raw_path)
-    sources.ensure(source, data)
+    sources.ensure(source, folder)
     if as_json:
         emit({"source": source, "file": str(path.absolute()), "made": made})
     else:
-        print(f"{path}: {'made' if made else 'already exists (--force makes it again)'}, {loaded.size}")
+        show(f"{path}: {'made' if made else 'already exists (--force makes it again)'}, {loaded.size}")
 
 
 def inspect(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
@@ -99,11 +100,11 @@ def inspect(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
     Example:
         hpc-dl data inspect data/digits.h5
     """
+    from hpc_dl.cluster.folders import data_folder
     from hpc_dl.data import sources
     from hpc_dl.data.files import inspection
-    from hpc_dl.errors import escape_control_characters
 
-    content = inspection.inspect(sources.file_of(file, data))
+    content = inspection.inspect(sources.file_of(file, data_folder(data)))
     if as_json:
         emit(content)
         return
@@ -115,20 +116,22 @@ def inspect(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
         columns = ["path", "kind", "target", "leads_to", "shape", "reading"]
         table(columns, [[link[key] for key in columns] for link in links], title="links")
     if content["other_files"]:
-        print(f"Also read: {escape_control_characters(', '.join(content['other_files']))}")
+        show(f"Also read: {', '.join(content['other_files'])}")
     table(["attribute", "value"], [list(pair) for pair in content["attributes"].items()])
     if spec := content["spec"]:
         sizes = ", ".join(f"{split} {size:,}" for split, size in spec["sizes"].items())
-        print(f"{spec['task']}: inputs {tuple(spec['input_shape'])} {spec['input_dtype']}; samples: {sizes}")
+        show(f"{spec['task']}: inputs {tuple(spec['input_shape'])} {spec['input_dtype']}; samples: {sizes}")
         if spec["class_names"]:
-            names = escape_control_characters(", ".join(spec["class_names"]))
-            print(f"{spec['num_outputs']} classes: {names}")
+            names = ", ".join(spec["class_names"])
+            show(f"{spec['num_outputs']} classes: {names}")
+        for note in spec["notes"]:
+            show(f"Note: {note}")
     else:
         advice = "correct or remake the file:"
         if content["format"] is None:
             advice = "specify how to read it with `data.inputs`, `data.targets` and `data.splits`:"
-        print(f"The file cannot be used for training yet; {advice}")
-        print("\n".join(f"  {fault}" for fault in content["faults"]))
+        show(f"The file cannot be used for training yet; {advice}")
+        show("\n".join(f"  {fault}" for fault in content["faults"]))
 
 
 def verify(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
@@ -143,11 +146,11 @@ def verify(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
         0  no fault found
         2  damaged or invalid
     """
+    from hpc_dl.cluster.folders import data_folder
     from hpc_dl.data import sources
     from hpc_dl.data.files import inspection
-    from hpc_dl.errors import escape_control_characters
 
-    report = inspection.verify(sources.file_of(file, data))
+    report = inspection.verify(sources.file_of(file, data_folder(data)))
     if as_json:
         emit(report)
         return
@@ -162,7 +165,16 @@ def verify(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
     lines += [f"{name}: {count} infinite values" for name, count in report["infinite"].items()]
     if report["unprotected"]:
         lines.append(f"without checksums, so that a flipped bit goes unnoticed: {', '.join(report['unprotected'])}")
-    print("\n".join(map(escape_control_characters, lines)))
+    lines += [
+        f"{name}: {count} chunks were never written, and read as fill values"
+        for name, count in report["never_written"].items()
+    ]
+    if report["unchecked_structure"]:
+        lines.append(
+            "the structure of the file has no checksums (libver='latest' of h5py writes them), so that a flipped bit in "
+            "a shape, a type or the place of a chunk may go unnoticed"
+        )
+    show("\n".join(lines))
 
 
 app = typer.Typer(

@@ -1,32 +1,21 @@
-"""``hpc-dl data pack`` and ``bench``: convert data to fast-to-read HDF5; measure its speed."""
+"""``hpc-dl data pack``: convert data to fast-to-read HDF5."""
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from hpc_dl.cli.arguments import AsJson
-from hpc_dl.cli.output import emit, say, table
+from hpc_dl.cli.output import emit, show
+from hpc_dl.cli.pack_progress import ProgressReport
 from hpc_dl.errors import DataError
 from hpc_dl.formatting import megabytes
 
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
 # h5py and NumPy are imported inside the functions, so that `--help` works without them.
 
-_SECONDS_BETWEEN_LINES = 10
 _MEASURABLE_BYTES = 4 << 20  # smaller files are read too quickly to compare
-_STAGES = {
-    "pack": "packing",
-    "checksum": "computing the checksum",
-    "verify": "verifying",
-    "speed": "measuring the speed",
-}
 
 
 def pack(
@@ -34,8 +23,8 @@ def pack(
         Path,
         typer.Argument(
             metavar="IN",
-            help="An HDF5, npz, npy, CSV or Parquet file, or a folder of class folders with images, of npy files, or "
-            "of NIfTI volumes.",
+            help="A file (HDF5, MATLAB, h5ad, NWB, zarr, npz, npy, CSV, Parquet, TIFF, text), or a folder of images, "
+            "NIfTI volumes (also BIDS), WAV recordings, npy or text files.",
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The HDF5 file to write.")],
@@ -70,7 +59,7 @@ def pack(
             "--targets",
             "--target",
             metavar="NAME",
-            help="As for --inputs; for NIfTI also a CSV table of files and labels.",
+            help="As for --inputs; for folders also a CSV table of files and labels.",
         ),
     ] = None,
     task: Annotated[
@@ -87,6 +76,45 @@ def pack(
     class_names: Annotated[
         str, typer.Option(metavar="A,B,…", help="Names of the classes 0, 1, … Default: those of the source.")
     ] = "",
+    classes: Annotated[
+        Literal["auto", "remap"],
+        typer.Option(help="remap numbers the labels that occur from 0; also one-hot and whole floats."),
+    ] = "auto",
+    omit: Annotated[str | None, typer.Option(metavar="A,B,…", help="Columns that are no inputs.")] = None,
+    categorical: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Columns of numbers that are categories.")
+    ] = None,
+    categories: Annotated[
+        Literal["onehot", "numbers"], typer.Option(help="How columns of text become numbers.")
+    ] = "onehot",
+    missing: Annotated[
+        Literal["keep", "refuse", "drop", "mean", "median", "most_frequent"],
+        typer.Option(
+            help="Missing values of a table: keep them as NaN, drop their rows, or fill in a statistic of the training "
+            "split."
+        ),
+    ] = "keep",
+    missing_indicator: Annotated[
+        bool,
+        typer.Option("--missing-indicator", help="Add a column that marks missing values, for each that has some."),
+    ] = False,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column or dataset: --splits keeps samples of one group in one split."),
+    ] = None,
+    pattern: Annotated[
+        str | None, typer.Option(metavar="GLOB", help="Which files of a folder are inputs: '*_T1w.nii.gz'.")
+    ] = None,
+    tokens: Annotated[Literal["characters", "words"], typer.Option(help="What a text is cut into.")] = "characters",
+    vocabulary: Annotated[
+        int, typer.Option(min=2, help="Most different tokens of a text that are kept; the others become one.")
+    ] = 20_000,
+    rate: Annotated[
+        float | None, typer.Option(metavar="HZ", help="Resample recordings to this many values per second.")
+    ] = None,
+    length: Annotated[
+        int | None, typer.Option(min=1, metavar="STEPS", help="Cut or pad each recording to this many steps.")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace OUT; start over if an unfinished run has other options.")
     ] = False,
@@ -110,6 +138,18 @@ def pack(
             channels=channels,
             size=_parse_size(size),
             class_names=tuple(name.strip() for name in class_names.split(",")) if class_names else (),
+            classes=classes,
+            omit=omit,
+            categorical=categorical,
+            categories=categories,
+            missing=missing,
+            indicator=missing_indicator,
+            group=group,
+            pattern=pattern,
+            tokens=tokens,
+            vocabulary=vocabulary,
+            rate=rate,
+            length=length,
         ),
         layout=choose_layout(layout, codec),
         fractions=parse_fractions(splits) if splits else None,
@@ -124,103 +164,16 @@ def pack(
     with ProgressReport() as progress:
         result = pack_file(source, out, request, progress)
     sizes = ", ".join(f"{split} {num:,}" for split, num in result["sizes"].items())
-    print(f"{out}: {result['task']}, inputs {tuple(result['input_shape'])} {result['input_dtype']}; {sizes}")
+    show(f"{out}: {result['task']}, inputs {tuple(result['input_shape'])} {result['input_dtype']}; {sizes}")
     if result["resumed_at"]:
-        print(f"resumed an unfinished run that had stored {result['resumed_at']:,} samples")
+        show(f"resumed an unfinished run that had stored {result['resumed_at']:,} samples")
     for note in result["notes"]:
-        print(f"note: {note}")
-    print(f"content {result['checksum']}" + (", verified against the source" if result["verified"] else ""))
+        show(f"note: {note}")
+    show(f"content {result['checksum']}" + (", verified against the source" if result["verified"] else ""))
     before, after = result["before"], result["after"]
-    print(f"size: {megabytes(before['bytes'])} -> {megabytes(after['bytes'])}")
+    show(f"size: {megabytes(before['bytes'])} -> {megabytes(after['bytes'])}")
     if after["bytes"] >= _MEASURABLE_BYTES:
-        print(_describe_speedup(before, after))
-
-
-def bench(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="An HDF5 file, written by hpc_dl or not.")],
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples per batch.")] = 128,
-    inputs: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name of the dataset to read. Default: inferred.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Measure how fast a file can be read on this machine, and what limits it (takes ~10 s)."""
-    from hpc_dl.data.read_speed import benchmark
-
-    result = benchmark.bench(file, batch_size, inputs)
-    if as_json:
-        emit(result)
-        return
-    disk = result["disk_bytes_per_s"]
-    print(f"{result['file']}: {megabytes(result['bytes'])}, shuffled batches of {batch_size}")
-    print(
-        f"limits of this machine: a copy in memory {megabytes(result['memory_bytes_per_s'])}/s; "
-        + (
-            f"reading the file sequentially from disk {megabytes(disk)}/s"
-            if disk
-            else "reading from disk cannot be measured, because the file cannot be evicted from memory (a file system "
-            "in memory, or another process has mapped the file)"
-        )
-    )
-    rows = []
-    for dataset in result["datasets"]:
-        cells = [dataset["dataset"], str(tuple(dataset["shape"])), dataset["dtype"], dataset["reading"]]
-        for speed in (dataset["warm"], dataset["cold"]):
-            cells += [f"{speed['samples_per_s']:,.0f}", f"{speed['bytes_per_s'] / 1e6:,.0f}"] if speed else ["", ""]
-        rows.append(cells)
-    columns = ["dataset", "shape", "type", "reading", "warm: samples/s", "MB/s", "cold: samples/s", "MB/s"]
-    table(columns, rows)
-    # Print a limit that several datasets share once, with the remedy of the first one (training).
-    first = {dataset["limit"]: dataset for dataset in reversed(result["datasets"])}
-    for limit in dict.fromkeys(dataset["limit"] for dataset in result["datasets"]):
-        names = ", ".join(dataset["dataset"] for dataset in result["datasets"] if dataset["limit"] == limit)
-        print(f"{names}: limited by {limit}")
-        if first[limit]["remedy"]:
-            print(f"  {first[limit]['remedy']}")
-
-
-class ProgressReport:
-    """Progress on stderr: a bar on a terminal, otherwise a line at intervals."""
-
-    def __init__(self) -> None:
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
-        self._stage = ""
-        self._last_line_at = 0.0
-
-    def __enter__(self) -> ProgressReport:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Report the progress of a stage.
-
-        Args:
-            stage: a key of ``_STAGES``.
-            done: number of processed samples.
-            total: number of all samples; 0 if the stage has no progress.
-        """
-        is_new, self._stage = stage != self._stage, stage
-        if self._bar is not None:
-            if is_new:
-                if self._task is not None:
-                    self._bar.remove_task(self._task)
-                self._task = self._bar.add_task(_STAGES[stage])
-            assert self._task is not None
-            self._bar.update(self._task, completed=done, total=total or None)
-        elif is_new or done == total or time.monotonic() - self._last_line_at > _SECONDS_BETWEEN_LINES:
-            self._last_line_at = time.monotonic()
-            say(f"{_STAGES[stage]}" + (f": {done:,} of {total:,} samples ({done / total:.0%})" if total else ""))
+        show(_describe_speedup(before, after))
 
 
 def _describe_speedup(before: dict[str, Any], after: dict[str, Any]) -> str:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpc_dl.cli.arguments import AsJson, RunName, RunsDir
+from hpc_dl.cli.arguments import AsJson, RunName, RunsDir, Yes
 from hpc_dl.cli.completion import complete_splits
 
 if TYPE_CHECKING:
     from hpc_dl.inference.trained_model import TrainedModel
+    from hpc_dl.inference.trained_run import TrainedRun
 
 Force = Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")]
 
@@ -22,6 +23,7 @@ def evaluate(
         str,
         typer.Option("--split", metavar="SPLIT", help="train, val or test.", autocompletion=complete_splits),
     ] = "test",
+    yes: Yes = False,
     runs: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -32,17 +34,21 @@ def evaluate(
     Example:
         hpc-dl evaluate latest --split val
     """
-    from hpc_dl.cli.output import emit, table
+    from hpc_dl.cli.output import emit, show, table
+
+    trained = _trained_run(name, runs)
+    trained.check_split(split)
+    model = _load(trained, yes)
     from hpc_dl.inference import evaluation
 
-    result = evaluation.evaluate(_load(name, runs), split)
+    result = evaluation.evaluate(model, split)
     if as_json:
         emit(result)
         return
-    print(f"{result['run']}, {result['checkpoint']}: {result['samples']:,} {split} samples\n")
+    show(f"{result['run']}, {result['checkpoint']}: {result['samples']:,} {split} samples\n")
     table(["metric", split], [[metric, f"{value:.4g}"] for metric, value in result["metrics"].items()])
     if "confusion" in result:
-        print()
+        show()
         rows = [[label, *counts] for label, counts in zip(result["classes"], result["confusion"], strict=True)]
         table(["true \\ predicted", *result["classes"]], rows)
 
@@ -60,6 +66,7 @@ def predict(
         str | None, typer.Option("--inputs", metavar="NAME", help="Dataset of the inputs; by default as in training.")
     ] = None,
     force: Force = False,
+    yes: Yes = False,
     runs: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -70,22 +77,32 @@ def predict(
     Example:
         hpc-dl predict latest new.h5 --out predictions.h5
     """
-    from hpc_dl.cli.output import emit
+    from hpc_dl.cli.output import emit, show
+    from hpc_dl.cluster.folders import data_folder
     from hpc_dl.data.sources import file_of
+    from hpc_dl.data.storage.hdf5 import open_file
+    from hpc_dl.inference.output_file import check_output
+
+    trained = _trained_run(name, runs)
+    path = file_of(file, data_folder())
+    open_file(path).close()
+    check_output(out, force=force, source=path)
+    model = _load(trained, yes)
     from hpc_dl.inference import prediction
 
-    result = prediction.predict(_load(name, runs), file_of(file), out, inputs=inputs, force=force)
+    result = prediction.predict(model, path, out, inputs=inputs, force=force)
     if as_json:
         emit(result)
         return
     counts = ", ".join(f"{size:,} in /{group}" for group, size in result["samples"].items())
-    print(f"{out}: predictions of {result['run']} for the samples of {file}: {counts}")
+    show(f"{out}: predictions of {result['run']} for the samples of {file}: {counts}")
 
 
 def export(
     name: RunName,
     out: Annotated[Path, typer.Option("--out", metavar="FILE.onnx", help="ONNX file to write.")],
     force: Force = False,
+    yes: Yes = False,
     runs: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -97,23 +114,43 @@ def export(
     Example:
         hpc-dl export latest --out model.onnx
     """
-    from hpc_dl.cli.output import emit
+    from hpc_dl.cli.output import emit, show
+    from hpc_dl.inference.output_file import check_output
+
+    trained = _trained_run(name, runs)
+    check_output(out, force=force)
+    model = _load(trained, yes)
     from hpc_dl.inference import onnx_export
 
-    result = onnx_export.export(_load(name, runs), out, force=force)
+    result = onnx_export.export(model, out, force=force)
     if as_json:
         emit(result)
         return
     inputs = f"{result['inputs']['dtype']} (batch, {', '.join(map(str, result['inputs']['shape']))})"
-    print(f"{out}: {result['run']}, from `inputs` {inputs} as stored in the data file to `{result['output']}`")
-    print(f"Largest difference from the model on {result['compared']} samples: {result['largest_difference']:.1e}")
+    show(f"{out}: {result['run']}, from `inputs` {inputs} as stored in the data file to `{result['output']}`")
+    show(f"Largest difference from the model on {result['compared']} samples: {result['largest_difference']:.1e}")
 
 
-def _load(name: str, runs: Path | None) -> TrainedModel:
-    """Load a run's best model; Lightning's console messages are turned off."""
+def _trained_run(name: str, runs: Path | None) -> TrainedRun:
+    """Find a run with weights and data; does not import torch."""
     from hpc_dl.cli.run_selection import select_run
+    from hpc_dl.inference.trained_run import TrainedRun
+
+    return TrainedRun.open(select_run(name, runs))
+
+
+def _load(trained: TrainedRun, yes: bool) -> TrainedModel:
+    """Load a run's best model; Lightning's console messages are turned off."""
+    from hpc_dl.cli.output import LOADING, say
+    from hpc_dl.config import yaml
+    from hpc_dl.runs.trust import check_trusted, names_code
+
+    config = yaml.load(trained.run.config)
+    if names_code(config.get("model") if isinstance(config, dict) else None):
+        check_trusted(trained.run, "its model is Python code that its config.yaml names", yes=yes)
+    say(LOADING)
     from hpc_dl.inference.trained_model import TrainedModel
     from hpc_dl.training.console import quiet
 
     quiet()
-    return TrainedModel.load(select_run(name, runs))
+    return TrainedModel.load(trained)

@@ -8,6 +8,8 @@ import typer
 
 from hpc_dl.cli.arguments import RunName, RunsDir
 
+_MOST_BYTES = 64 << 20
+
 
 def logs(
     name: RunName,
@@ -28,14 +30,15 @@ def logs(
         75   with --follow: the run stopped (`hpc-dl resume` continues it)
         130  with --follow: Ctrl-C
     """
-    from hpc_dl.cli.output import say
+    from hpc_dl.cli.output import say, show
     from hpc_dl.cli.run_selection import select_run
     from hpc_dl.cluster.follow import LogReader, follow_run
     from hpc_dl.cluster.status import log_of
     from hpc_dl.errors import RunError, Stopped
 
     run = select_run(name, runs)
-    ranks = sorted(int(path.stem.removeprefix("rank-")) for path in run.logs.glob("rank-*.log"))
+    numbers = (path.stem.removeprefix("rank-") for path in run.logs.glob("rank-*.log"))
+    ranks = sorted(int(number) for number in numbers if number.isdecimal())
     if ranks and rank not in ranks:
         raise RunError.at(
             "--rank",
@@ -49,7 +52,7 @@ def logs(
         try:
             for update in follow_run(run, rank):
                 if isinstance(update, str):
-                    print(update, flush=True)
+                    show(update)
                 else:
                     state = update["state"]
                     say(f"[{update['state']}] {update.get('reason', '')}".rstrip())
@@ -62,5 +65,7 @@ def logs(
     if log is None:
         say(f"hpc-dl: {run.name} has no log yet; `hpc-dl status {name}` shows why")
         return
-    for line in LogReader(log).remaining_lines():
-        print(line)
+    if (num_bytes := log.stat().st_size) > _MOST_BYTES:
+        say(f"hpc-dl: {log} has {num_bytes:,} bytes; these are the last {_MOST_BYTES:,}")
+    for line in LogReader(log, _MOST_BYTES).remaining_lines():
+        show(line)

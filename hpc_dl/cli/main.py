@@ -25,7 +25,7 @@ from hpc_dl.cli.status import status
 from hpc_dl.cli.submit import submit
 from hpc_dl.cli.train import train
 from hpc_dl.cli.validate import validate
-from hpc_dl.errors import HpcDlError
+from hpc_dl.errors import HpcDlError, environment_fault
 
 COMMANDS: dict[str, dict[str, Any]] = {
     "Run experiments": {
@@ -77,11 +77,25 @@ def _options(
     """Turn a YAML file into deep-learning training jobs on a Slurm cluster."""
 
 
+def _open_standard_streams() -> None:
+    """Open what the caller closed (``hpc-dl … >&-``), or the next file would get its number."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            setattr(sys, name, os.fdopen(opened, "w" if descriptor else "r", closefd=False))
+
+
+def _discard_output() -> None:
+    """Keep Python from writing to stdout again when it exits, after a write to it failed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def main() -> None:
     """Run a command and exit with its status.
 
     Every user error is one line on stderr and exit status 2, without a traceback.
     """
+    _open_standard_streams()
     try:
         exit_status = app(prog_name="hpc-dl", standalone_mode=False)
         sys.stdout.flush()
@@ -93,10 +107,15 @@ def main() -> None:
         say(f"hpc-dl: {usage_message(error)}")
         exit_status = 2
     except BrokenPipeError:  # when stdout is flushed
-        # The reader of the output has ended (`hpc-dl logs … | head`), which is no failure. Python
-        # must not write to the pipe again when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of the output has ended (`hpc-dl logs … | head`), which is no failure.
+        _discard_output()
         exit_status = 0
+    except (OSError, MemoryError) as error:
+        if (cause := environment_fault(error)) is None:
+            raise
+        say(f"hpc-dl: {cause}")
+        _discard_output()
+        exit_status = 2
     except SystemExit as end:  # Typer's way to handle a broken pipe inside of a command
         exit_status = 0 if isinstance(end.__context__, BrokenPipeError) else end.code
     sys.exit(exit_status)

@@ -35,7 +35,7 @@ def models(
     Example:
         hpc-dl models cnn
     """
-    from hpc_dl.cli.output import emit, table
+    from hpc_dl.cli.output import emit, show, table
     from hpc_dl.errors import ConfigError, nearest
     from hpc_dl.models import config_class, names, summary
 
@@ -57,11 +57,11 @@ def models(
     if as_json:
         emit({"name": name, "summary": summary(name), **accepts, "parameters": parameters})
         return
-    print(f"{name}: {summary(name)}\n")
-    print(f"inputs: {', '.join(section.inputs)}\ntasks: {', '.join(section.tasks)}")
+    show(f"{name}: {summary(name)}\n")
+    show(f"inputs: {', '.join(section.inputs)}\ntasks: {', '.join(section.tasks)}")
     if explanations := [f"{kind}: {_INPUT_KINDS[kind]}" for kind in section.inputs if kind in _INPUT_KINDS]:
-        print("; ".join(explanations))
-    print()
+        show("; ".join(explanations))
+    show()
     columns = ["parameter", "type", "default", "unit", "meaning"]
     table(columns, [[_as_yaml(row[key]).replace("``", "`") for key in columns] for row in parameters])
 

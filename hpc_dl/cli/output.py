@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hpc_dl.errors import escape_control_characters
+from hpc_dl.errors import printable
 
 LOADING = "Loading PyTorch and Lightning …"
 """Message before imports that take seconds."""
@@ -21,15 +24,25 @@ ENDINGS = {"cancelled": "was cancelled", "lost": "was lost", "failed": "failed",
 
 def say(message: str) -> None:
     """Print a message on stderr, so that stdout has data only."""
-    print(message, file=sys.stderr, flush=True)
+    print(printable(message), file=sys.stderr, flush=True)
+
+
+def show(text: str = "") -> None:
+    """Print text on stdout; what files and users wrote into it cannot control the terminal."""
+    print(printable(text), flush=True)
 
 
 def emit(data: Any) -> None:
     """Print one JSON document on stdout."""
-    print(json.dumps(data, indent=2, ensure_ascii=False))
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    print("".join(char if char.isprintable() or char == "\n" else _json_escape(char) for char in text))
 
 
-def table(columns: list[str], rows: list[list[Any]], title: str = "") -> None:
+def _json_escape(char: str) -> str:
+    return json.dumps(char)[1:-1] if ord(char) > 127 else f"\\u{ord(char):04x}"
+
+
+def table(columns: list[str], rows: list[list[Any]], title: str = "", *, unbroken: bool = False) -> None:
     """Print a table on stdout; without rows, print nothing.
 
     Args:
@@ -37,26 +50,70 @@ def table(columns: list[str], rows: list[list[Any]], title: str = "") -> None:
         rows: cells, printed literally (no markup); ``None`` is an empty cell, integers get
             thousands separators.
         title: the line above the table.
+        unbroken: whether to break no cell: columns that do not fit form another table below, which
+            repeats the first column.
     """
     if not rows:
         return
+    if unbroken:
+        for number, block in enumerate(_blocks(columns, rows)):
+            if number:
+                print()
+            _print_unbroken([columns[i] for i in block], [[row[i] for i in block] for row in rows])
+        return
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        shown.add_column(Text(column), overflow="fold")
+        shown.add_column(_cell(column), overflow="fold")
     for row in rows:
         shown.add_row(*[_cell(cell) for cell in row])
     # Output to a pipe is wide, so that the path of a run is not broken.
     console = Console()
     console = console if console.is_terminal else Console(width=200)
     if title:  # not the Table's own title, which would be wrapped to the width of the columns
-        console.print(Text(escape_control_characters(title), style="italic"))
+        console.print(Text(printable(title), style="italic"))
     console.print(shown)
+
+
+def fits(columns: list[str], rows: list[list[Any]]) -> bool:
+    """Whether a table fits the width of the terminal without breaking a cell."""
+    return sum(_natural_widths(columns, rows)) <= _width()
+
+
+def _width() -> float:
+    """The columns of the terminal; unlimited in a file or pipe, unless $COLUMNS says otherwise."""
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdigit() and int(columns) else Console().width if sys.stdout.isatty() else math.inf
+
+
+def _natural_widths(columns: list[str], rows: list[list[Any]]) -> list[int]:
+    return [max(cell_len(_cell(row[i]).plain) for row in [columns, *rows]) + 2 for i in range(len(columns))]
+
+
+def _blocks(columns: list[str], rows: list[list[Any]]) -> list[list[int]]:
+    """The numbers of the columns that fit side by side; the first column is in every block."""
+    first, *others = _natural_widths(columns, rows)
+    blocks, used = [[0]], first
+    for number, width in enumerate(others, start=1):
+        if used + width > _width() and len(blocks[-1]) > 1:
+            blocks.append([0])
+            used = first
+        blocks[-1].append(number)
+        used += width
+    return blocks
+
+
+def _print_unbroken(columns: list[str], rows: list[list[Any]]) -> None:
+    widths = _natural_widths(columns, rows)
+    for row in [columns, *rows]:
+        cells = [_cell(cell).plain for cell in row]
+        line = "".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=True))
+        print(line.rstrip())
 
 
 def _cell(value: Any) -> Text:
     if isinstance(value, int) and not isinstance(value, bool):
         return Text(f"{value:,}")
-    return Text("" if value is None else "\n".join(map(escape_control_characters, str(value).splitlines())))
+    return Text("" if value is None else printable("\n".join(str(value).splitlines())))
 
 
 def result_table(result: dict[str, Any]) -> None:

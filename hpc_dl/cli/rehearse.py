@@ -54,33 +54,33 @@ def rehearse(
         2    invalid input, or Slurm refused the job
         130  Ctrl-C
     """
-    from hpc_dl.cli.output import LOADING, emit, say
+    from hpc_dl.cli.experiment_argument import load_experiment
+    from hpc_dl.cli.output import emit, say, show
+    from hpc_dl.cluster import site as sites
+    from hpc_dl.cluster.folders import data_folder, runs_folder
     from hpc_dl.compatibility.checks import check_names, check_versions
 
     check_versions()
-    check_names("submitit")
-    say(LOADING)
-    from hpc_dl.cluster import site as sites
-    from hpc_dl.cluster.rehearsal.rehearse import rehearse_experiment
-    from hpc_dl.config.experiment import Experiment
-    from hpc_dl.runs.folder import default_runs
-
-    experiment = Experiment.load(config, overrides or [], say)
     profile = sites.load(site)
+    runs_dir, data_dir = runs_folder(runs, profile), data_folder(data, profile)
+    experiment = load_experiment(config, overrides)
     profile.check(experiment)
+    check_names("submitit")
+    from hpc_dl.cluster.rehearsal.rehearse import rehearse_experiment
+
     try:
         report = rehearse_experiment(
             experiment,
             profile,
-            runs=runs or profile.runs() or default_runs(),
-            data_dir=data or profile.data(),
+            runs=runs_dir,
+            data_dir=data_dir,
             command=sys.argv,
             timeout_s=60 * timeout,
             say=say,
         )
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    emit(report.to_dict()) if as_json else print("\n".join(_lines(report)))
+    emit(report.to_dict()) if as_json else show("\n".join(_lines(report)))
     if not report.passed:
         raise typer.Exit(1)
 

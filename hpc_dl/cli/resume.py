@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hpc_dl.cli.arguments import AsJson, Overrides, RunName, RunsDir, Site
+from hpc_dl.cli.arguments import AsJson, Overrides, RunName, RunsDir, Site, Yes
 from hpc_dl.cli.submit import report_ignored_variables, report_submission
 from hpc_dl.cli.train import train_in_foreground
 
@@ -22,6 +22,7 @@ def resume(
     update_code: Annotated[
         bool, typer.Option("--update-code", help="Use the current code instead of the run's own copy.")
     ] = False,
+    yes: Yes = False,
     runs: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -42,20 +43,21 @@ def resume(
     """
     from hpc_dl.cli.output import LOADING, say
     from hpc_dl.cli.run_selection import select_run
-    from hpc_dl.cluster.resume import apply_changes, check_resumable, prepare_again, submit_again
+    from hpc_dl.cluster import site as sites
+    from hpc_dl.cluster.allocation import allocation_overrides, in_batch_script
+    from hpc_dl.cluster.resumable import check_resumable
     from hpc_dl.compatibility.checks import check_versions
+    from hpc_dl.errors import RunError
+    from hpc_dl.inference.trained_run import run_data
+    from hpc_dl.runs.run_files import read_job
+    from hpc_dl.runs.state import write_state
+    from hpc_dl.runs.trust import check_trusted
 
     check_versions()
     run = select_run(name, runs)
     facts = check_resumable(run)
-    say(LOADING)
-    from hpc_dl.atomic_files import read_json
-    from hpc_dl.cluster import site as sites
-    from hpc_dl.cluster.allocation import allocation_overrides, in_batch_script
-    from hpc_dl.errors import RunError
-    from hpc_dl.runs.state import write_state
-
-    launcher = (read_json(run.job) or {}).get("launcher", "train")
+    check_trusted(run, "resuming it runs its code and loads all objects in its checkpoint", yes=yes)
+    launcher = read_job(run).get("launcher", "train")
     foreground = here or in_batch_script(os.environ) or (launcher == "train" and site is None)
     if launcher == "sbatch" and not foreground and site is None and "HPC_DL_SITE" not in os.environ:
         raise RunError.at(
@@ -63,8 +65,13 @@ def resume(
             "was started by slurm/train.sbatch, which has no site profile to submit it again with",
             remedy="specify one with --site NAME, or train here with --here",
         )
-    experiment = apply_changes(run, [*(overrides or []), *(allocation_overrides() if foreground else [])])
     profile = sites.load(site or (str(run.site) if run.site.exists() else None))
+    changes = [*(overrides or []), *(allocation_overrides() if foreground else [])]
+    run_data(run)
+    say(LOADING)
+    from hpc_dl.cluster.resume import apply_changes, prepare_again, submit_again
+
+    experiment = apply_changes(run, changes)
     if not foreground:
         profile.check(experiment)
         report_ignored_variables(profile)

@@ -5,31 +5,47 @@ from __future__ import annotations
 from typing import Any
 
 from hpc_dl.cli.arguments import AsJson, OptionalRunNames, RunsDir
+from hpc_dl.cli.run_table import Row, Sort, add_settings, print_runs, sort_order
 
 
-def status(names: OptionalRunNames = None, runs: RunsDir = None, as_json: AsJson = False) -> None:
+def status(names: OptionalRunNames = None, runs: RunsDir = None, sort: Sort = None, as_json: AsJson = False) -> None:
     """Show the state and progress of runs, and why they ended.
 
-    States: pending, running, stopped, finished, failed, cancelled, lost, unknown.
+    States: pending, running, stopped, finished, failed, cancelled, lost, unknown. Several runs are
+    shown with the settings in which they differ.
 
     Example:
         hpc-dl status latest
+        hpc-dl status --sort optimizer.lr
     """
-    from hpc_dl.cli.output import emit, table
+    from hpc_dl.cli.output import emit
     from hpc_dl.cli.run_selection import select_runs
     from hpc_dl.cluster.status import statuses
 
-    facts_of_runs = statuses(select_runs(names, runs))
+    selected = select_runs(names, runs)
+    facts_of_runs = statuses(selected)
+    rows = [_row(facts) for facts in facts_of_runs]
+    settings, further = add_settings(rows, selected)
+    order = sort_order(rows, sort)
     if as_json:
-        emit(facts_of_runs)
+        emit([facts_of_runs[number] for number in order])
         return
-    table(["run", "state", "job", "progress", "reason"], [_row(facts) for facts in facts_of_runs])
+    columns = ["run", "state", "job", "progress", *settings]
+    print_runs(columns, [rows[number] for number in order], remarks="reason", hidden=further)
 
 
-def _row(facts: dict[str, Any]) -> list[str]:
+def _row(facts: dict[str, Any]) -> Row:
     # As in the log, epochs count from 1 for people; in the data they count from 0.
     progress = [f"{key} {facts[key] + (key == 'epoch')}" for key in ("epoch", "step") if key in facts]
     reason = str(facts.get("reason", ""))
     if "rank" in facts:
         reason = f"rank {facts['rank']}: {reason}"
-    return [facts["run"], facts["state"], facts["job"], ", ".join(progress), reason]
+    return {
+        "run": facts["run"],
+        "state": facts["state"],
+        "job": facts["job"],
+        "progress": ", ".join(progress),
+        "step": facts.get("step"),
+        "submitted": facts.get("submitted"),
+        "reason": reason,
+    }

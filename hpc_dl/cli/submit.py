@@ -42,31 +42,29 @@ def submit(
              (`hpc-dl resume` continues it)
         130  with --wait: Ctrl-C; the run continues
     """
-    from hpc_dl.cli.output import LOADING, emit, say
+    from hpc_dl.cli.experiment_argument import load_experiment
+    from hpc_dl.cli.output import emit, say
+    from hpc_dl.cluster import signal_lead
+    from hpc_dl.cluster import site as sites
+    from hpc_dl.cluster.folders import data_folder, runs_folder
+    from hpc_dl.cluster.submit import batch_script, submit_run, uses_slurm
     from hpc_dl.compatibility.checks import check_names, check_versions
 
     check_versions()
-    check_names("submitit")
-    say(LOADING)
-    from hpc_dl.cluster import signal_lead
-    from hpc_dl.cluster import site as sites
-    from hpc_dl.cluster.submit import batch_script, submit_run, uses_slurm
-    from hpc_dl.config.experiment import Experiment
-    from hpc_dl.runs.folder import default_runs
-
-    experiment = Experiment.load(config, overrides or [], say)
     profile = sites.load(site)
+    runs_dir, data_dir = runs_folder(runs, profile), data_folder(data, profile)
+    on_slurm = dry_run or uses_slurm(profile)
+    experiment = load_experiment(config, overrides)
     profile.check(experiment)
-    runs_dir = runs or profile.runs() or default_runs()
-    data_dir = data or profile.data()
     report_ignored_variables(profile)
+    check_names("submitit")
     if dry_run:
         text = batch_script(runs_dir, experiment, profile, data_dir)
         emit({"script": text}) if as_json else print(text, end="")
         return
     from hpc_dl.cluster.prepare import prepare
 
-    if not uses_slurm(profile):
+    if not on_slurm:
         local = profile.scheduler == "local"
         reason = "The site profile has `scheduler: local`" if local else "This machine has no Slurm (no sbatch)"
         say(f"{reason}: the run starts in the background of this machine.")
@@ -104,6 +102,7 @@ def report_submission(
         from_now: whether to skip the log of earlier attempts.
     """
     from hpc_dl.cli.output import emit, say
+    from hpc_dl.cluster.folders import cli_name
     from hpc_dl.cluster.job_id import JobId
 
     job = job_id.description if (job_id := JobId.of(facts)) else f"process {facts['pid']}"
@@ -115,15 +114,17 @@ def report_submission(
 
         emit(status(run))
     else:
-        say(f"Next: hpc-dl logs {run.cli_name} --follow | hpc-dl status {run.cli_name} | hpc-dl cancel {run.cli_name}")
+        name = cli_name(run)
+        say(f"Next: hpc-dl logs {name} --follow | hpc-dl status {name} | hpc-dl cancel {name}")
 
 
 def _follow_until_end(run: RunFolder, as_json: bool, from_now: bool) -> None:
     """Print the run's states and the log of rank 0 until it ends; exit with the run's status."""
-    from hpc_dl.atomic_files import read_json
-    from hpc_dl.cli.output import ENDINGS, emit, result_table, say
+    from hpc_dl.cli.output import ENDINGS, emit, result_table, say, show
+    from hpc_dl.cluster.folders import cli_name
     from hpc_dl.cluster.follow import follow_run
     from hpc_dl.errors import Stopped
+    from hpc_dl.runs.run_files import read_result
 
     last: dict[str, Any] = {}
     try:
@@ -134,15 +135,15 @@ def _follow_until_end(run: RunFolder, as_json: bool, from_now: bool) -> None:
                 last = update
                 say(f"[{update['state']}] {update.get('reason', '')}".rstrip())
     except KeyboardInterrupt:
-        follow, stop = f"hpc-dl logs {run.cli_name} --follow", f"hpc-dl cancel {run.cli_name}"
+        follow, stop = f"hpc-dl logs {cli_name(run)} --follow", f"hpc-dl cancel {cli_name(run)}"
         say(f"\nThe run continues. Follow it with `{follow}`, stop it with `{stop}`.")
         raise typer.Exit(130) from None
-    outcome = {"metrics": {}, **last, **(read_json(run.result) or {} if last["state"] == "finished" else {})}
+    outcome = {"metrics": {}, **last, **(read_result(run) if last["state"] == "finished" else {})}
     if as_json:
         emit(outcome)
     elif last["state"] == "finished":
         result_table(outcome)
-        print(f"\nRun folder: {run.path}")
+        show(f"\nRun folder: {run.path}")
     if last["state"] != "finished":
         say(f"hpc-dl: the run {ENDINGS[last['state']]}: {last.get('reason', 'no reason was recorded')}")
         if "log" in last:

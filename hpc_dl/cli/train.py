@@ -33,24 +33,22 @@ def train(
         75   stopped with a checkpoint (`hpc-dl resume` continues it)
         130  ended by a second Ctrl-C or by `hpc-dl cancel`
     """
-    from hpc_dl.cli.output import LOADING, say
-
-    say(LOADING)
-    from hpc_dl.cluster import site
+    from hpc_dl.cli.experiment_argument import load_experiment
+    from hpc_dl.cli.output import say
     from hpc_dl.cluster.allocation import allocation_overrides, run_before_requeue
-    from hpc_dl.cluster.prepare import prepare
+    from hpc_dl.cluster.folders import data_folder, runs_folder
     from hpc_dl.compatibility.checks import check_training
+
+    runs_dir, data_dir = runs_folder(runs), data_folder(data)
+    experiment = load_experiment(config, [*(overrides or []), *allocation_overrides()])
+    from hpc_dl.cluster.prepare import prepare
     from hpc_dl.config import yaml
     from hpc_dl.config.experiment import Experiment
-    from hpc_dl.runs.folder import default_runs
 
-    experiment = Experiment.load(config, [*(overrides or []), *allocation_overrides()], say)
     check_training(with_wandb=experiment.wandb.mode != "disabled")
-    profile = site.load(None)  # only for its folders
-    runs_dir = runs or profile.runs() or default_runs()
     run = run_before_requeue(runs_dir, sys.argv)
     if run is None:
-        run = prepare(experiment, runs=runs_dir, data_dir=data or profile.data(), command=sys.argv, say=say)
+        run = prepare(experiment, runs=runs_dir, data_dir=data_dir, command=sys.argv, say=say)
     else:
         experiment = Experiment.from_dict(yaml.load(run.config))
     train_in_foreground(run, experiment, as_json)
@@ -65,12 +63,13 @@ def train_in_foreground(run: RunFolder, experiment: Experiment, as_json: bool, i
         as_json: whether stdout gets one JSON document.
         in_process: whether this process has imported the run's own code and may train it.
     """
-    from hpc_dl.atomic_files import read_json
-    from hpc_dl.cli.output import ENDINGS, emit, result_table, say
+    from hpc_dl.cli.output import ENDINGS, emit, result_table, say, show
     from hpc_dl.cluster.allocation import in_batch_script
+    from hpc_dl.cluster.folders import cli_name
     from hpc_dl.cluster.launch import launch
     from hpc_dl.cluster.status import status
     from hpc_dl.errors import Stopped
+    from hpc_dl.runs.run_files import read_result
     from hpc_dl.runs.state import read_state
 
     say(f"Run folder: {run.path}")
@@ -78,7 +77,7 @@ def train_in_foreground(run: RunFolder, experiment: Experiment, as_json: bool, i
     exit_status = (
         0 if read_state(run)["state"] == "finished" else launch(run, experiment, foreground=True, in_process=in_process)
     )
-    outcome = read_json(run.result) or status(run)
+    outcome = read_result(run) or status(run)
     if exit_status == Stopped.exit_status:
         # The status may still be "running", because the Slurm job of the run is this one.
         outcome |= {"state": "stopped", "reason": read_state(run).get("reason", "on request")}
@@ -86,12 +85,12 @@ def train_in_foreground(run: RunFolder, experiment: Experiment, as_json: bool, i
         emit({"metrics": {}, **outcome})
     elif exit_status == 0:
         result_table(outcome)
-        print(f"\nRun folder: {run.path}")
+        show(f"\nRun folder: {run.path}")
     if exit_status:
         ending = ENDINGS.get(outcome["state"], outcome["state"])
         say(f"hpc-dl: the run {ending}: {outcome.get('reason', 'no reason was recorded')}")
         say(f"hpc-dl: its log: {run.log(int(outcome.get('rank') or 0))}")
         if outcome["state"] == "stopped":
             requeue = "Slurm continues it when it requeues the job, or " if in_batch_script(os.environ) else ""
-            say(f"hpc-dl: {requeue}continue it with `hpc-dl resume {run.cli_name}`")
+            say(f"hpc-dl: {requeue}continue it with `hpc-dl resume {cli_name(run)}`")
         raise typer.Exit(130 if outcome["state"] == "cancelled" else exit_status)

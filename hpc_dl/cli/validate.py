@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hpc_dl.cli.arguments import AsJson, Config, DataDir, Overrides, Site
+
+_MOST_CLASSES = 100  # listed
 
 
 def validate(
@@ -24,35 +28,50 @@ def validate(
         0  valid
         2  invalid input; each fault is one line
     """
+    from hpc_dl.cli.experiment_argument import load_experiment
     from hpc_dl.cli.output import emit, say, table
+    from hpc_dl.cluster import site as sites
+    from hpc_dl.cluster.folders import data_folder, runs_folder
     from hpc_dl.compatibility.checks import check_versions
 
     check_versions()
-    from hpc_dl.cluster import site as sites
+    profile = sites.load(site)
+    runs_dir, data_dir = runs_folder(None, profile), data_folder(data, profile)
+    experiment = load_experiment(config, overrides, announce=False)
+    profile.check(experiment)
     from hpc_dl.cluster.prepare import check
-    from hpc_dl.config.experiment import Experiment
     from hpc_dl.training.training_length import batches_per_epoch, total_steps
 
-    experiment = Experiment.load(config, overrides or [], say)
-    profile = sites.load(site)
-    profile.check(experiment)
-    _, spec, parameters = check(experiment, data_dir=data or profile.data(), say=say)
+    _, spec, parameters = check(experiment, data_dir=data_dir, say=say, runs=runs_dir)
     resources = experiment.resources
     facts = {
         "name": experiment.name,
-        "model": experiment.model.name,
+        "model": experiment.model.title,
         "parameters": parameters,
         "data": spec.file,
         "task": spec.task,
         "input_shape": list(spec.input_shape),
         "num_outputs": spec.num_outputs,
+        "classes": list(spec.class_names[:_MOST_CLASSES]),
         "sizes": spec.sizes,
         "ranks": resources.world_size,
         "global_batch_size": experiment.batch_size_per_device * resources.world_size,
         "batches_per_epoch": batches_per_epoch(experiment, spec),
         "total_steps": total_steps(experiment, spec),
+        "notes": list(spec.notes),
     }
     if as_json:
         emit(facts)
     else:
-        table(["property", "value"], [[key, str(value)] for key, value in facts.items()], title=f"{config}: valid")
+        del facts["notes"]  # `check` has printed them
+        rows = [[key.replace("_", " "), _plain(value)] for key, value in facts.items()]
+        table(["property", "value"], rows, title=f"{config}: valid")
+
+
+def _plain(value: Any) -> str:
+    """A value for people: ``1,077 train, 360 val`` for sizes, ``1 × 8 × 8`` for a shape."""
+    if isinstance(value, dict):
+        return ", ".join(f"{_plain(item)} {key}" for key, item in value.items())
+    if isinstance(value, list):
+        return " × ".join(map(_plain, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -7,12 +7,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.cluster import slurm
 from hpc_dl.cluster.job_id import JobId
-from hpc_dl.errors import ClusterError
-from hpc_dl.runs.folder import RunFolder, all_runs
+from hpc_dl.errors import ClusterError, HpcDlError
+from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.provenance import redact
+from hpc_dl.runs.run_files import read_job, read_provenance
+from hpc_dl.runs.search import all_runs
 
 # Slurm numbers ordinary steps from 0 and gives special steps, such as the shell of an salloc, a
 # reserved number.
@@ -74,9 +75,12 @@ def run_before_requeue(
         return None
     this_job = slurm.this_job(environment)
     for run in reversed(list(all_runs(runs))):
-        job = read_json(run.job) or {}
+        try:
+            job = read_job(run)
+        except (HpcDlError, OSError):  # another run's folder is damaged, or someone else's
+            continue
         if job.get("launcher") == "sbatch" and JobId.of(job) == this_job:
-            original_command = (read_json(run.provenance) or {}).get("command")
+            original_command = read_provenance(run).get("command")
             if original_command == [redact(argument) for argument in command]:
                 run.check_layout()
                 return run

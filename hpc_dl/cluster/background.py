@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster import job_environment
+from hpc_dl.cluster.folders import cli_name
 from hpc_dl.cluster.signal_lead import granted_lead_s, required_lead_s
 from hpc_dl.config import yaml
 from hpc_dl.config.resources import Resources
@@ -121,7 +122,7 @@ def main() -> None:
             f"it exceeded its time limit of {resources.minutes} min; request more with resources.time"
             if timed_out
             else f"it ended without giving a reason; see submitit/ in the run folder, and resume the run with "
-            f"`hpc-dl resume {run.cli_name}`"
+            f"`hpc-dl resume {cli_name(run)}`"
         )
         write_state(run, "failed", reason=reason, log=str(run.log(0)))
 

@@ -15,6 +15,7 @@ from types import FrameType
 LAUNCHER_PID = "HPC_DL_LAUNCHER_PID"
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 _POLL_S = 0.05
+_CAUSES = {"SIGKILL": "out of memory", "SIGBUS": "a file was shortened, or a disk failed, while it was being read"}
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -52,7 +53,8 @@ class Failure:
         if self.returncode >= 0:
             return f"ended with status {self.returncode}"
         name = signal.Signals(-self.returncode).name
-        return f"was killed by {name}" + (" (often: out of memory)" if name == "SIGKILL" else "")
+        cause = _CAUSES.get(name)
+        return f"was killed by {name}" + (f" (often: {cause})" if cause else "")
 
 
 def run_together(

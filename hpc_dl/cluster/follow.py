@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hpc_dl.cluster.status import NO_RESPONSE, log_of, status
+from hpc_dl.regular_files import DamagedFile, check_regular
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import ENDED, read_state
 
@@ -18,28 +21,53 @@ _POLL_SLURM_S = 5.0  # seldom: all users share the controller
 class LogReader:
     """A reader of the lines that are appended to a file."""
 
-    def __init__(self, path: Path) -> None:
-        """Start at the beginning of the file, which need not exist yet."""
+    def __init__(self, path: Path, most: int | None = None) -> None:
+        """Start at the beginning of the file, which need not exist yet.
+
+        Args:
+            path: the file.
+            most: the number of bytes to read from the end of a larger file; ``None`` for all.
+        """
         self._path = path
         self._offset = 0
+        if most is not None:
+            with suppress(FileNotFoundError):
+                self._offset = max(0, path.stat().st_size - most)
         self._incomplete_line = b""
 
     def lines(self) -> list[str]:
-        """Return the complete lines added since the last call, without their line ends."""
+        """Return the complete lines added since the last call, without their line ends.
+
+        Raises:
+            DamagedFile: it is no file.
+            OSError: it cannot be read.
+        """
         try:
-            with self._path.open("rb") as file:
+            with open(self._path, "rb", opener=_open_at_once) as file:
+                check_regular(self._path, os.fstat(file.fileno()))
                 file.seek(self._offset)
                 content = file.read()
         except FileNotFoundError:
             return []
+        except IsADirectoryError:
+            raise DamagedFile.at(self._path, "is a folder, not a file") from None
         self._offset += len(content)
         *complete, self._incomplete_line = (self._incomplete_line + content).split(b"\n")
-        return [line.decode(errors="replace") for line in complete]
+        return list(map(_text, complete))
 
     def remaining_lines(self) -> list[str]:
         """Return all lines added since the last call, including an incomplete last line."""
         lines = self.lines()
-        return [*lines, self._incomplete_line.decode(errors="replace")] if self._incomplete_line else lines
+        return [*lines, _text(self._incomplete_line)] if self._incomplete_line else lines
+
+
+def _text(line: bytes) -> str:
+    """The line as it is on a terminal in the end: after each carriage return it starts over."""
+    return line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO without a writer would wait forever
 
 
 def follow_run(run: RunFolder, rank: int = 0, *, from_now: bool = False) -> Iterator[str | dict[str, Any]]:

@@ -74,7 +74,7 @@ def launch(run: RunFolder, experiment: Experiment, *, foreground: bool, in_proce
             return _INTERRUPTED
     # stdout is reserved for the command's result (--json); output of the training goes to stderr.
     with contextlib.redirect_stdout(sys.stderr) if foreground else contextlib.nullcontext():
-        return run_rank(run, redirect=not foreground)
+        return run_rank(run, redirect=not foreground, checked=foreground)
 
 
 def _write_job(run: RunFolder) -> None:

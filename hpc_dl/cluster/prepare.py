@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hpc_dl.atomic_files import write_json, write_text
+from hpc_dl.cluster.folders import runs_folder
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data import sources
@@ -16,7 +17,7 @@ from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import RunError
 from hpc_dl.models.custom import CustomModelConfig
 from hpc_dl.runs import provenance, snapshot
-from hpc_dl.runs.folder import RunFolder, default_runs
+from hpc_dl.runs.folder import RunFolder
 from hpc_dl.training.preflight import preflight
 from hpc_dl.training.pretrained import weights_file
 
@@ -43,10 +44,12 @@ def check(
     if source in sources.names() and not sources.path_of(source, data_dir).exists():
         say(f"Creating the data set {source} (only once)")
     data = open_spec(experiment.data, data_dir)
+    for note in data.notes:
+        say(f"Note: {note}")
     section = experiment.data.model_copy(update={"source": None, "file": data.file})
     model = experiment.model
     if model.init_from is not None:
-        weights = weights_file(model.init_from, runs or default_runs())
+        weights = weights_file(model.init_from, runs or runs_folder())
         model = model.model_copy(update={"init_from": str(weights)})
     resolved = dataclasses.replace(experiment, data=section, model=model)
     return resolved, data, preflight(resolved, data)
@@ -71,7 +74,7 @@ def prepare(
     run = RunFolder.create(runs, experiment.name)
     try:
         write_text(run.config, yaml.dumps(resolved.to_dict()))
-        write_json(run.provenance, provenance.collect(command, data))
+        write_json(run.provenance, provenance.collect(command, data, user_module(experiment)))
         take_code(run, experiment)
     except BaseException as error:
         shutil.rmtree(run.path, ignore_errors=True)
@@ -87,8 +90,13 @@ def prepare(
 
 def take_code(run: RunFolder, experiment: Experiment) -> None:
     """Copy the current code into the run folder: this package, and that of a user's own model."""
+    snapshot.take(run, user_module(experiment))
+
+
+def user_module(experiment: Experiment) -> str | None:
+    """The import path of the module with the user's own model; ``None`` for our architectures."""
     model = experiment.model
-    snapshot.take(run, model.class_path.rpartition(".")[0] if isinstance(model, CustomModelConfig) else None)
+    return model.class_path.rpartition(".")[0] if isinstance(model, CustomModelConfig) else None
 
 
 def _os_message(error: OSError) -> str:

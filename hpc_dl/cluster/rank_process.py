@@ -41,12 +41,13 @@ class RankTask:
         exit_as_rank(run_rank(RunFolder(Path(self.run_dir)), redirect=True))
 
 
-def run_rank(run: RunFolder, *, redirect: bool) -> int:
+def run_rank(run: RunFolder, *, redirect: bool, checked: bool = False) -> int:
     """Train as one rank, and record a failure, even one before the training starts.
 
     Args:
         run: a prepared run folder.
         redirect: whether all output goes to the rank's log instead of the terminal.
+        checked: whether this process has already checked the packages that a training uses.
 
     Returns:
         0 if it finished, 75 if it stopped with a checkpoint, 1 if it failed, 2 if another training
@@ -60,7 +61,8 @@ def run_rank(run: RunFolder, *, redirect: bool) -> int:
     # Many parallel file systems do not support HDF5's locks; HDF5 reads this when it is imported.
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
     try:
-        check_training(with_wandb=False)  # before the import of train, which fails where a private name is missing
+        if not checked:  # before the import of train, which fails where a private name is missing
+            check_training(with_wandb=False)
         # Imported late: torch takes seconds, and a failing import belongs in the log.
         from hpc_dl.training.train import train
 

@@ -9,19 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hpc_dl.atomic_files import read_json, write_text
+from hpc_dl.atomic_files import write_text
 from hpc_dl.cluster import requeue
-from hpc_dl.cluster.prepare import check, take_code
+from hpc_dl.cluster.prepare import check, take_code, user_module
 from hpc_dl.cluster.site import SiteProfile
-from hpc_dl.cluster.status import status
 from hpc_dl.cluster.submit import submit_run
 from hpc_dl.config import overrides, yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ClusterError, ConfigError, Fault, RunError
 from hpc_dl.runs import attempts, checkpoints
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.runs.lock import holder_of
-from hpc_dl.runs.provenance import redact
+from hpc_dl.runs.provenance import commits, redact
+from hpc_dl.runs.run_files import read_provenance
 from hpc_dl.runs.state import read_state, write_state
 from hpc_dl.tracking.journal import read_journal
 
@@ -48,33 +47,6 @@ _CHANGEABLE = (
 )
 # Keys that follow from others, because the batch over all ranks always has the same size.
 _ADJUSTED = ("data.batch_size", "data.global_batch_size")
-
-
-def check_resumable(run: RunFolder) -> dict[str, Any]:
-    """Check that a run can be resumed.
-
-    Returns:
-        Its status.
-
-    Raises:
-        RunError: it is running or pending, or Slurm does not report whether it is.
-    """
-    facts = status(run)
-    state = facts["state"]
-    if state not in ("pending", "running", "unknown") and (holder := holder_of(run)) is not None:
-        raise RunError.at(run.name, f"is still running in {holder}", remedy="wait for it, or end that process")
-    if state == "unknown":
-        raise RunError.at(
-            run.name,
-            f"may still be queued or running ({facts['job']}): {facts['reason']}",
-            remedy=f"wait until Slurm reports its end, or stop it first: hpc-dl cancel {run.cli_name}",
-        )
-    if state in ("pending", "running"):
-        unsure = "; it is unknown whether it still is" if "did not respond" in facts.get("reason", "") else ""
-        raise RunError.at(
-            run.name, f"is {state} ({facts['job']}){unsure}", remedy=f"stop it first: hpc-dl cancel {run.cli_name}"
-        )
-    return facts
 
 
 def apply_changes(run: RunFolder, changes: list[str]) -> Experiment:
@@ -139,7 +111,7 @@ def prepare_again(
     Args:
         run: the run.
         experiment: as returned by :func:`apply_changes`.
-        facts: as returned by :func:`check_resumable`.
+        facts: as returned by :func:`hpc_dl.cluster.resumable.check_resumable`.
         update_code: whether to replace the run's snapshot by the current code.
         command: the command line, for the history.
         say: prints one line for the user.
@@ -159,7 +131,7 @@ def prepare_again(
     if checkpoints.listed(run.checkpoints, "step"):  # the initial weights are not needed, and may be deleted
         checked = replace(experiment, model=experiment.model.model_copy(update={"init_from": None}))
     _, data, _ = check(checked, data_dir=None, say=say)
-    original_checksum = (read_json(run.provenance) or {}).get("data", {}).get("checksum")
+    original_checksum = (read_provenance(run).get("data") or {}).get("checksum")
     if original_checksum is not None and original_checksum != data.checksum:
         raise RunError.at(
             data.file,
@@ -179,6 +151,7 @@ def prepare_again(
         command=[redact(argument) for argument in command],
         changes={key: [before, value] for key, before, value in differences},
         code_updated=update_code,
+        **({"git": commits(user_module(experiment))} if update_code else {}),
     )
     if differences:
         write_text(run.config, yaml.dumps(new))

@@ -7,7 +7,6 @@ measurements of the run itself or of the newest run of the same name. Imports no
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import Any
 
 from hpc_dl.cluster import slurm
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.run_files import read_timings
 
 #: Seconds for the current step, the checkpoint and the requeue, if nothing was measured.
 DEFAULT_LEAD_S = 120
@@ -34,11 +34,8 @@ def rehearsal_name(experiment_name: str) -> str:
 
 def timings_of(run: RunFolder) -> dict[str, Any]:
     """Return what a run has measured; empty if it measured nothing or the file is unreadable."""
-    try:
-        timings = json.loads(run.timings.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return timings if isinstance(timings, dict) and "lead_s" in timings else {}
+    timings = read_timings(run)
+    return timings if "lead_s" in timings else {}
 
 
 def required_lead_s(runs: Path, experiment_name: str, run: RunFolder | None = None) -> int:

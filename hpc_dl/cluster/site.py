@@ -15,6 +15,7 @@ from hpc_dl.cluster import sbatch_options
 from hpc_dl.config import yaml
 from hpc_dl.config.resources import parse_gib, parse_minutes
 from hpc_dl.errors import ConfigError, Fault, nearest
+from hpc_dl.regular_files import user_path
 from hpc_dl.schema import Section, Unit, parse
 
 if TYPE_CHECKING:
@@ -235,7 +236,7 @@ def _folders() -> list[Path]:
 
 def _find(name: str) -> Path:
     if "/" in name or name.endswith((".yaml", ".yml")):
-        return Path(name).expanduser()
+        return user_path(name, "site")
     for folder in _folders():
         if (path := folder / f"{name}.yaml").is_file():
             return path

@@ -32,8 +32,14 @@ def job_of(job: Mapping[str, Any]) -> JobId | None:
     """
     identity = JobId.of(job)
     home = job.get("home_cluster")
-    if identity and home and not identity.cluster and local_cluster() not in ("", home):
-        return replace(identity, cluster=str(home))
+    if (
+        identity
+        and isinstance(home, str)
+        and re.fullmatch(r"\w[\w.-]*", home)
+        and not identity.cluster
+        and local_cluster() not in ("", home)
+    ):
+        return replace(identity, cluster=home)
     return identity
 
 

@@ -9,21 +9,24 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from hpc_dl.atomic_files import read_json, write_json
+from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster import slurm
+from hpc_dl.cluster.folders import cli_name
 from hpc_dl.cluster.job_id import JobId
 from hpc_dl.cluster.requeue import refusal_file
-from hpc_dl.errors import ClusterError, Fault, RunError
+from hpc_dl.errors import ClusterError, Fault, HpcDlError, RunError
+from hpc_dl.regular_files import read_bytes
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.lock import holder_of
 from hpc_dl.runs.provenance import user
+from hpc_dl.runs.run_files import read_cancelled, read_job, read_result
 from hpc_dl.runs.state import ENDED, read_state
 from hpc_dl.tracking.journal import read_journal
 
@@ -34,6 +37,8 @@ _STOP_S = 30.0  # for the current step and the checkpoint; Slurm's default KillW
 _LOST_RANK = re.compile(r"gloo|NCCL|Connection (closed|reset)|was killed by|status 137")
 
 _NOT_ENDED = ("pending", "running", "unknown")
+_MOST_MESSAGE_BYTES, _MOST_OUTPUT_BYTES = 64 << 10, 16 << 20
+
 _PLACE = {"step", "epoch", "time"}  # keys of a journal row that are no metrics
 #: The reason of a state that may be out of date.
 NO_RESPONSE = "Slurm did not respond; this is the last state that the run recorded"
@@ -53,21 +58,18 @@ def statuses(runs: Iterable[RunFolder]) -> list[dict[str, Any]]:
     Returns:
         For each run ``run``, ``dir``, ``state`` (created, pending, running, stopped, finished,
         failed, cancelled, lost; unknown if Slurm reports a state that is neither alive nor an end
-        for certain; unreadable if its folder has another layout), ``job`` (a description),
-        ``submitted``; where known ``reason``, ``rank`` and ``log`` of a failure,
-        ``epoch`` and ``step`` reached, and ``metrics`` of a finished run.
+        for certain; unreadable if its folder is damaged, cannot be read or has another layout),
+        ``job`` (a description), ``submitted``; where known ``reason``, ``rank`` and ``log`` of a
+        failure, ``epoch`` and ``step`` reached, and ``metrics`` of a finished run.
     """
-    faults = [(run, run.layout_fault()) for run in runs]
-    jobs = {run: _job_of(run) for run, fault in faults if fault is None}
-    ended = {run for run in jobs if _is_final(read_state(run))}
+    runs = list(runs)
+    jobs = {run: _facts_or_fault(run, lambda run: _job_of(run.checked())) for run in runs}
+    queried = (_facts_or_fault(run, _job_to_query) for run in runs)
     # Slurm is queried before the run's own state is read: a run that ends in between is then
     # reported as finished, not as lost.
-    ids = {run: slurm.job_of(job) for run, job in jobs.items() if run not in ended}
-    infos = slurm.query_jobs(job_id for job_id in ids.values() if job_id)
-    return [
-        _unreadable(run, fault) if fault else _combined(run, jobs[run], _info(ids.get(run), infos))
-        for run, fault in faults
-    ]
+    ids = [slurm.job_of(job) if isinstance(job, dict) else None for job in queried]
+    infos = slurm.query_jobs(job_id for job_id in ids if job_id)
+    return [_row_of(run, jobs[run], infos.get(id_) if id_ else None) for run, id_ in zip(runs, ids, strict=True)]
 
 
 def cancel(run: RunFolder) -> bool:
@@ -111,29 +113,42 @@ def log_of(run: RunFolder, rank: int = 0) -> Path | None:
     """The log of a rank; if there is none, the output of its job; ``None`` if that is empty too."""
     if run.log(rank).exists():
         return run.log(rank)
-    outputs = [path for path in run.submitit.glob("*.out") if path.stat().st_size]
-    outputs = outputs or [path for path in run.submitit.glob("*.log") if path.stat().st_size]
-    return max(outputs, key=lambda path: path.stat().st_mtime, default=None)
+    for pattern in ("*.out", "*.log"):
+        times = {}
+        for path in run.submitit.glob(pattern):
+            with suppress(OSError):
+                if (facts := path.stat()).st_size and path.is_file():
+                    times[path] = facts.st_mtime
+        if times:
+            return max(times, key=lambda path: times[path])
+    return None
 
 
 def _ran_out_of_memory(run: RunFolder) -> bool:
     """Whether the kernel killed a rank for its memory; the job itself is then only FAILED."""
-    for output in run.submitit.glob("*.out"):
-        with output.open("rb") as file:
-            file.seek(max(0, output.stat().st_size - 4096))
-            if b" oom-kill event" in file.read():
-                return True
+    with suppress(OSError, HpcDlError):
+        output = log_of(run, rank=-1)  # of the job
+        return output is not None and b" oom-kill event" in read_bytes(output, _MOST_OUTPUT_BYTES)
     return False
 
 
-def _unreadable(run: RunFolder, fault: Fault) -> dict[str, Any]:
-    reason = str(fault).removeprefix(f"{fault.where}: ")
+def _facts_or_fault(run: RunFolder, read: Callable[[RunFolder], dict[str, Any]]) -> dict[str, Any] | Fault:
+    """Read facts of a run; one that is damaged or cannot be read must not hide the others."""
+    try:
+        return read(run)
+    except HpcDlError as error:
+        return error.faults[0]
+    except OSError as error:
+        return Fault(error.filename or str(run.path), f"cannot be read: {error.strerror}")
+
+
+def _row_of(run: RunFolder, job: dict[str, Any] | Fault, info: slurm.JobInfo | None) -> dict[str, Any]:
+    facts = job if isinstance(job, Fault) else _facts_or_fault(run, lambda run: _combined(run, job, info))
+    if not isinstance(facts, Fault):
+        return facts
+    reason = str(facts).removeprefix(f"{run.path}: ")
     return {"run": run.name, "dir": str(run.path), "state": "unreadable", "job": "", "submitted": None,
             "reason": reason}  # fmt: skip
-
-
-def _info(job_id: JobId | None, infos: Mapping[JobId, slurm.JobInfo]) -> slurm.JobInfo | None:
-    return infos.get(job_id) if job_id else None
 
 
 def _combined(run: RunFolder, job: dict[str, Any], info: slurm.JobInfo | None) -> dict[str, Any]:
@@ -142,7 +157,7 @@ def _combined(run: RunFolder, job: dict[str, Any], info: slurm.JobInfo | None) -
     facts: dict[str, Any] = {"run": run.name, "dir": str(run.path), "state": own["state"], "job": _description(job)}
     facts["submitted"] = job.get("submitted") or own.get("time")
     if own["state"] == "finished":
-        facts["metrics"] = (read_json(run.result) or {}).get("metrics", {})
+        facts["metrics"] = read_result(run).get("metrics", {})
     elif run.cancelled.exists() and (
         own["state"] in ("failed", "cancelled") or job_state not in ("running", "unknown")
     ):
@@ -166,7 +181,12 @@ def _combined(run: RunFolder, job: dict[str, Any], info: slurm.JobInfo | None) -
             facts |= {"log": str(log)} if (log := log_of(run)) else {}
         elif reason:
             facts["reason"] = reason
-    return facts | _progress(run)
+    # The step that the training recorded when it ended is newer than the last row of the journal.
+    end_step = {key: own[key] for key in ("step",) if own.get(key) is not None}
+    progress = _facts_or_fault(run, _progress)
+    if isinstance(progress, Fault):  # only the journal is damaged, and the state is still known
+        return facts | {"reason": "; ".join(filter(None, [facts.get("reason"), str(progress)]))} | end_step
+    return facts | progress | end_step
 
 
 def _is_final(own: dict[str, Any]) -> bool:
@@ -213,26 +233,30 @@ def _stopped(run: RunFolder, job: dict[str, Any], own: dict[str, Any], job_state
         return {"state": "stopped", "reason": reason}
     stop_reason = str(own.get("reason", "it received a stop request"))
     with suppress(FileNotFoundError):
-        message = " ".join(refusal_file(run).read_text(encoding="utf-8", errors="replace").split())
+        message = " ".join(read_bytes(refusal_file(run), _MOST_MESSAGE_BYTES).decode(errors="replace").split())
         stop_reason += f"; Slurm refused to requeue it: {message}"
     return {"state": "stopped", "reason": f"{stop_reason}; {_how_to_resume(run)}"}
 
 
 def _cancelled_by(run: RunFolder, own: dict[str, Any]) -> str:
-    by = f"by {read_json(run.cancelled)['by']}"
+    by = f"by {read_cancelled(run).get('by', 'someone')}"
     if own.get("step") is None:
         return by
     return f"{by}, with a checkpoint at step {own['step']}; {_how_to_resume(run)}"
 
 
 def _how_to_resume(run: RunFolder) -> str:
-    return f"resume it with `hpc-dl resume {run.cli_name}`"
+    return f"resume it with `hpc-dl resume {cli_name(run)}`"
 
 
 def _job_of(run: RunFolder) -> dict[str, Any]:
     """How the run was launched; empty for one that is being prepared."""
-    job: dict[str, Any] = read_json(run.job) or {}
-    return job
+    return read_job(run)
+
+
+def _job_to_query(run: RunFolder) -> dict[str, Any]:
+    """The job of a run if Slurm may know more about it than the run itself; else empty."""
+    return {} if run.layout_fault() or _is_final(read_state(run)) else _job_of(run)
 
 
 def _process_of(job: dict[str, Any]) -> psutil.Process | None:
@@ -265,10 +289,7 @@ def _progress(run: RunFolder) -> dict[str, Any]:
     rows = [
         row for row in read_journal(run.journal) if not all(name.startswith("test/") for name in row.keys() - _PLACE)
     ]
-    reached = {key: rows[-1][key] for key in ("epoch", "step") if rows and rows[-1].get(key) is not None}
-    # The step that the training recorded when it ended is newer than the last row of the journal.
-    end_step = read_state(run).get("step")
-    return reached if end_step is None else reached | {"step": end_step}
+    return {key: rows[-1][key] for key in ("epoch", "step") if rows and rows[-1].get(key) is not None}
 
 
 def _description(job: dict[str, Any]) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import re
 from collections.abc import Iterable
 from importlib import metadata
 from typing import Any
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
 
 from hpc_dl.compatibility.instances import INSTANCES
 from hpc_dl.compatibility.private_names import OF_TRAINING, PRIVATE_NAMES, TESTED, PrivateNames
@@ -36,8 +38,7 @@ def _version_fault(package: str) -> Fault | None:
         version = metadata.version(package)
     except metadata.PackageNotFoundError:
         return Fault(package, "is not installed", allowed=_allowed(package), remedy=_remedy(package))
-    floor, bound = TESTED[package]
-    if _release(floor) <= _release(version) < _release(bound):
+    if _is_tested(package, version):
         return None
     problem = f"version {version} is installed, which hpc_dl was not tested with"
     return Fault(package, problem, allowed=_allowed(package), remedy=_remedy(package))
@@ -52,13 +53,12 @@ def _allowed(package: str) -> str:
     return f">={floor},<{bound}"
 
 
-def _release(version: str) -> tuple[int, ...]:
-    """The numbers of a version: (2, 13, 0) of ``2.13.0+cpu``; trailing zeros do not count."""
-    match = re.match(r"\d+(?:\.\d+)*", version)
-    numbers = [int(number) for number in match[0].split(".")] if match else []
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)
+def _is_tested(package: str, version: str) -> bool:
+    try:
+        # Without `rc1` and `+cpu`: 2.7rc1 behaves like 2.7, and 2.6.0a0+nv24.12 like 2.6.
+        return SpecifierSet(_allowed(package)).contains(Version(version).base_version)
+    except InvalidVersion:
+        return False
 
 
 def check_names(*packages: str) -> None:

@@ -29,12 +29,12 @@ class PrivateNames:
 
 #: Tested versions of the packages with private names: at least the first, below the second.
 TESTED: dict[str, tuple[str, str]] = {
-    "torch": ("2.5", "3"),
+    "torch": ("2.11", "3"),
     "pytorch-lightning": ("2.6", "2.7"),
     "torchmetrics": ("1.5", "1.10"),
-    "submitit": ("1.5.2", "1.6"),
+    "submitit": ("1.5.4", "1.6"),
     "wandb": ("0.31", "0.32"),
-    "h5py": ("3.12", "4"),
+    "h5py": ("3.12.1", "4"),
 }
 
 #: What a training needs; W&B only where it is not disabled.

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpc_dl import models, shipped
-from hpc_dl.config import yaml
+from hpc_dl import models
+from hpc_dl.config import experiment_file
 from hpc_dl.config.checkpoint import CheckpointConfig
-from hpc_dl.config.overrides import apply as apply_overrides
 from hpc_dl.config.resources import Resources
 from hpc_dl.config.trainer import TrainerConfig
 from hpc_dl.data.config import DEFAULT_BATCH_SIZE, DataConfig
-from hpc_dl.errors import ConfigError, Fault, nearest
+from hpc_dl.errors import ConfigError, Fault
 from hpc_dl.learning.losses import LossConfig
 from hpc_dl.learning.optimizers import OPTIMIZERS, OptimizerConfig
 from hpc_dl.learning.schedules import SCHEDULES, ScheduleConfig
@@ -61,8 +60,8 @@ class Experiment:
         Raises:
             ConfigError: with all faults, each at its dotted path.
         """
-        path = _find_config(path)
-        return cls.from_dict(apply_overrides(yaml.load(path), overrides, say), default_name=path.stem)
+        raw, name = experiment_file.read(path, overrides, say)
+        return cls.from_dict(raw, default_name=name)
 
     @classmethod
     def from_dict(cls, raw: Any, default_name: str | None = None) -> Experiment:
@@ -122,24 +121,6 @@ def _name(value: object) -> str:
             allowed="at most 80 letters, digits, '.', '_' and '-', starting with a letter or digit",
         )
     return value
-
-
-def _find_config(path: Path) -> Path:
-    """A file of that path wins over the example experiment of that name.
-
-    Raises:
-        ConfigError: there is neither.
-    """
-    examples = shipped.experiments()
-    if path.exists() or path.name != str(path):
-        return path
-    if path.stem in examples and path.suffix in ("", ".yaml"):
-        return examples[path.stem]
-    if path.suffix == "":
-        raise ConfigError.at(
-            path, "does not exist, and no example experiment has this name", remedy=nearest(path.name, examples)
-        )
-    return path
 
 
 def _seed(value: object) -> int:

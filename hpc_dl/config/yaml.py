@@ -12,8 +12,16 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import Node, ScalarNode, SequenceNode
 
 from hpc_dl.errors import ConfigError
+from hpc_dl.regular_files import DamagedFile, read_bytes
+
+# An experiment takes some hundred values; a list of 10,000 class names is still possible.
+_MOST_CHARACTERS = 256 << 10
+_MOST_VALUES = 100_000
+_MOST_DIGITS = 100
+_UNKNOWN = -1
 
 
 def _yaml() -> YAML:
@@ -35,10 +43,14 @@ def loads(text: str, where: str) -> Any:
         ConfigError: the text is not valid YAML, has a duplicate key, or has an alias inside the
             node that it refers to. The message has the line and column.
     """
+    if len(text) > _MOST_CHARACTERS:
+        raise ConfigError.at(
+            where, "is too long", value=f"{len(text)} characters", allowed=f"up to {_MOST_CHARACTERS} characters"
+        )
     try:
-        data = _yaml().load(text)
-        _check_is_finite(data)
-        return data
+        # Before it becomes data: merging mappings (<<) writes the aliases out.
+        _check_size(_yaml().compose(text), where)
+        return _yaml().load(text)
     except RecursionError:
         raise ConfigError.at(
             where, "not valid YAML: an alias (*name) that contains itself, or too many levels"
@@ -62,24 +74,60 @@ def load(path: Path) -> Any:
     Raises:
         ConfigError: the file is missing, unreadable, or not valid YAML.
     """
+    return loads(text_of(path), str(path))
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a YAML file of a size that can be one.
+
+    Raises:
+        ConfigError: the file is missing, unreadable, not UTF-8, or too large.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return read_bytes(path, _MOST_CHARACTERS).decode("utf-8")
+    except DamagedFile as error:
+        if path.is_dir():
+            raise ConfigError.at(path, "is a folder", remedy="specify the YAML file in it") from None
+        raise ConfigError(error.faults[0]) from None
     except FileNotFoundError:
         raise ConfigError.at(path, "does not exist") from None
-    except IsADirectoryError:
-        raise ConfigError.at(path, "is a folder", remedy="specify the YAML file in it") from None
     except UnicodeDecodeError:
         raise ConfigError.at(path, "is not a text file in UTF-8", remedy="specify a YAML file") from None
     except OSError as error:
         raise ConfigError.at(path, f"cannot be read: {error.strerror}") from None
-    return loads(text, str(path))
 
 
-def _check_is_finite(data: Any) -> None:
-    """Visit all nodes; raise RecursionError if data contain themselves."""
-    if isinstance(data, dict | list):
-        for item in data.values() if isinstance(data, dict) else data:
-            _check_is_finite(item)
+def _check_size(root: Node | None, where: str) -> None:
+    """Count all values as if every alias were written out; refuse what no experiment needs.
+
+    Raises:
+        ConfigError: there are too many, or a text holds a NUL character.
+        RecursionError: an alias is inside the node that it refers to.
+    """
+    counts: dict[int, int] = {}
+
+    def count(node: Node) -> int:
+        if isinstance(node, ScalarNode):
+            if "\0" in node.value:
+                raise ConfigError.at(where, "contains a NUL character", value=node.value, remedy="remove it")
+            if len(node.value) > _MOST_DIGITS and str(node.tag).endswith(":int"):
+                raise ConfigError.at(where, f"has a number of {len(node.value)} digits", value=node.value)
+            return 1
+        if id(node) not in counts:  # each alias is the same object
+            counts[id(node)] = _UNKNOWN
+            parts = node.value if isinstance(node, SequenceNode) else [part for pair in node.value for part in pair]
+            counts[id(node)] = 1 + sum(map(count, parts))
+        elif counts[id(node)] == _UNKNOWN:
+            raise RecursionError
+        return counts[id(node)]
+
+    if root is not None and (num_values := count(root)) > _MOST_VALUES:
+        raise ConfigError.at(
+            where,
+            "has too many values once its aliases (*name) are written out",
+            value=num_values,
+            allowed=f"up to {_MOST_VALUES}",
+        )
 
 
 def dumps(data: Any) -> str:

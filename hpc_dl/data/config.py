@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from hpc_dl.data.spec import WITHOUT_TARGETS, TaskName
+from hpc_dl.data.split_config import Fraction, Splits
 from hpc_dl.schema import Section, Unit
 
 DEFAULT_BATCH_SIZE = 64  # samples per device
@@ -21,72 +22,7 @@ BalanceMethod = Literal["none", "undersample", "oversample"]
 ShuffleMethod = Literal["auto", "exact", "blocks"]
 ChannelSetting = Literal["auto", "first", "last", "none"]
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Names = str | Annotated[list[str], Field(min_length=1)]
-
-
-class SplitFractions(Section):
-    """A random split of one undivided dataset by fractions."""
-
-    train: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """Fraction of the samples to train on."""
-    val: Fraction = 0.1
-    """Fraction of the samples to validate on after each epoch; 0 for no validation split."""
-    test: Fraction = 0.1
-    """Fraction of the samples to test on at the end; 0 for no test split."""
-    seed: int = 0
-    """Seed of the random split. It is separate from the experiment's seed, so runs with different
-    seeds share one split.
-    """
-
-    @model_validator(mode="after")
-    def _check_total(self) -> SplitFractions:
-        if (total := self.train + self.val + self.test) > 1 + 1e-9:
-            raise ValueError(f"the fractions add up to {total:g}, which is more than 1; lower one of them")
-        return self
-
-
-class SplitIndices(Section):
-    """A split by datasets that hold the row numbers (or a boolean mask) of each split."""
-
-    train: str
-    """Path of the dataset with the training rows, for example ``/split/train``."""
-    val: str | None = None
-    """Path of the dataset with the validation rows; null for no validation split."""
-    test: str | None = None
-    """Path of the dataset with the test rows; null for no test split."""
-
-
-class SplitGroups(Section):
-    """A split by HDF5 groups: ``inputs`` and ``targets`` are then paths inside each group."""
-
-    train: str = "train"
-    """Group with the training samples."""
-    val: str | None = "val"
-    """Group with the validation samples; null for no validation split."""
-    test: str | None = "test"
-    """Group with the test samples; null for no test split."""
-
-
-class Splits(Section):
-    """How a file is divided into splits; set at most one key.
-
-    By default the file has one group per split, as in hpc_dl's own format.
-    """
-
-    fractions: SplitFractions | None = None
-    """Split one dataset at random by fractions."""
-    indices: SplitIndices | None = None
-    """Split by datasets in the file that list the rows of each split."""
-    groups: SplitGroups | None = None
-    """Split by the groups of the file."""
-
-    @model_validator(mode="after")
-    def _check_single_method(self) -> Splits:
-        given = [name for name in ("fractions", "indices", "groups") if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} exclude each other; keep only one")
-        return self
 
 
 class Windows(Section):
@@ -168,12 +104,23 @@ class DataConfig(Section):
     """How the file is divided into train, val and test; by default it has a group for each."""
     task: Literal["auto", TaskName] = "auto"
     """What the targets are for. ``auto`` takes the file's attribute ``task``; without it, integer
-    targets mean classification and all others regression. Set ``regression`` for whole numbers that
-    are not classes (an age, a count). ``multilabel`` needs a row of zeros and ones per sample,
-    ``segmentation`` one class per pixel or voxel, ``sequence_labeling`` one per step,
-    ``node_classification`` one per node; ``language_modeling`` predicts the next token at each
-    step, ``sequence_to_sequence`` a sequence whose length may differ from the input's.
-    ``reconstruction``, ``generation`` and ``embedding`` have no targets.
+    targets, and labels that ``classes`` numbers, mean classification, and all others regression.
+    Set ``classification`` for classes that are stored as floats or as one-hot rows of floats. Set
+    ``regression`` for whole numbers that are not classes (an age, a count). ``multilabel`` needs a
+    row of zeros and ones per sample, ``segmentation`` one class per pixel or voxel,
+    ``sequence_labeling`` one per step, ``node_classification`` one per node; ``language_modeling``
+    predicts the next token at each step, ``sequence_to_sequence`` a sequence whose length may
+    differ from the input's. ``reconstruction``, ``generation`` and ``embedding`` have no targets.
+    """
+    classes: Literal["numbered", "remap"] | Annotated[list[int | float | str], Field(min_length=2)] = "numbered"
+    """Which class each stored label is. ``numbered``: labels are the numbers of the classes, from
+    0. ``remap``: the distinct labels in ascending order are classes 0, 1, …; for labels that are
+    texts, negative, or have gaps. A checkpoint keeps them. Or a list of the labels of class 0, 1,
+    ….
+    """
+    ignore_label: int | str | None = None
+    """Stored label of samples, pixels, steps or nodes without a class, such as -1 or 255; ``nan``
+    for NaN. They count neither in the loss nor in metrics, class weights or baselines.
     """
     channels: ChannelSetting = "auto"
     """Axis of the channels in the stored inputs: ``first`` (N, C, …), ``last`` (N, …, C), or

@@ -22,9 +22,8 @@ from hpc_dl.data.config import (
     ProjectionMethod,
     ScalingMethod,
     ShuffleMethod,
-    Splits,
     Windows,
-)
+)  # fmt: skip
 from hpc_dl.data.files.data_file import DataFile, open_data
 from hpc_dl.data.files.split_reader import SplitReader
 from hpc_dl.data.preprocessed_spec import spec_after_preprocessing
@@ -32,7 +31,9 @@ from hpc_dl.data.preprocessing.augmentation import augment
 from hpc_dl.data.preprocessing.pipeline import Preprocessing, fit_all
 from hpc_dl.data.preprocessing.scaling import Scaling
 from hpc_dl.data.spec import DataSpec, TaskName
+from hpc_dl.data.split_config import Splits
 from hpc_dl.errors import ConfigError
+from hpc_dl.regular_files import user_path
 from hpc_dl.schema import parse
 
 
@@ -41,11 +42,11 @@ class HDF5DataModule(pl.LightningDataModule):
 
     In the steps of the LightningModule x is float32 (B, *spec.input_shape), scaled. y is int64 (B,)
     for classification, float32 (B, spec.num_outputs) for regression, and int64 (B, steps) or (B,
-    height, width) with one class per position. Samples of different lengths come as a ``Ragged``;
-    tokens stay int64. If a file has several inputs or targets, a batch is a mapping from their
-    names to these. Inputs are copied to the device as stored (bytes, for images), and converted and
-    scaled there. Each process of a distributed run gets its share of every batch, whether or not
-    the Trainer has ``use_distributed_sampler=False``.
+    height, width) with one class per position; -100 where there is none. Samples of different
+    lengths come as a ``Ragged``; tokens stay int64. If a file has several inputs or targets, a
+    batch is a mapping from their names to these. Inputs are copied to the device as stored (bytes,
+    for images), and converted and scaled there. Each process of a distributed run gets its share of
+    every batch, whether or not the Trainer has ``use_distributed_sampler=False``.
 
     Attributes:
         config: the ``data`` section that describes the batches.
@@ -67,6 +68,8 @@ class HDF5DataModule(pl.LightningDataModule):
         crop: Sequence[int] | None = None,
         splits: Splits | dict[str, Any] | None = None,
         task: Literal["auto", TaskName] = "auto",
+        classes: Literal["numbered", "remap"] | Sequence[int | float | str] = "numbered",
+        ignore_label: int | str | None = None,
         channels: ChannelSetting = "auto",
         shuffle: ShuffleMethod = "auto",
         shuffle_buffer: float = 16,
@@ -97,16 +100,17 @@ class HDF5DataModule(pl.LightningDataModule):
             crop: size of crops along the last axes.
             splits: ``{"fractions": {"train": 0.8, "val": 0.2, "test": 0}}``, for example.
             task: what the targets are for.
+            classes: which class each stored label is: ``remap``, or a list of the labels.
+            ignore_label: stored label of what has no class.
             channels: axis of the channels in the stored inputs.
-            shuffle: shuffle samples exactly, or by blocks that are stored together.
+            shuffle: exactly, or by blocks that are stored together.
             shuffle_buffer: MiB of samples that ``blocks`` shuffles together.
             device_resident: keep all samples in the memory of the device.
-            transform: a function applied to each training batch on the host, before scaling. It
-                takes the batch, ``(x, y)`` or a mapping of tensors with the stored values, and
-                returns its replacement in the same range. What it draws from the generators of
-                Python, NumPy and torch depends on seed, epoch and batch only.
-            num_workers: processes that apply the transform; 0 for the training process. Reading
-                needs none.
+            transform: a function applied to each training batch on the host, before scaling: takes
+                ``(x, y)`` or a mapping of tensors with the stored values, and returns its
+                replacement in the same range. What it draws from the generators of Python, NumPy
+                and torch depends on seed, epoch and batch only.
+            num_workers: processes that apply the transform; 0 for the training process.
             imputation: what replaces missing values (NaN).
             missing_indicator: add channels that mark missing values.
             scaling: scaling of the inputs.
@@ -122,11 +126,8 @@ class HDF5DataModule(pl.LightningDataModule):
         arguments = dict(locals())
         super().__init__()
         # The keywords are the keys of the section. None means its default, except for `targets`.
-        section = {
-            name: _plain(arguments[name])
-            for name in DataConfig.model_fields
-            if name == "targets" or arguments.get(name) is not None
-        }
+        given = [name for name in DataConfig.model_fields if name == "targets" or arguments.get(name) is not None]
+        section = {name: _plain(arguments[name]) for name in given}
         if num_workers and transform is None:
             raise ConfigError.at(
                 "HDF5DataModule.num_workers",
@@ -183,10 +184,9 @@ class HDF5DataModule(pl.LightningDataModule):
         return self._missing_values
 
     def start_at(self, epoch: int, batch: int) -> None:
-        """Let the training batches start in mid-epoch, to resume from a checkpoint.
+        """Let the training batches start in mid-epoch, to resume; call it before training.
 
-        Call this before training; it takes constant time. The Trainer must start at the same
-        position, because ``len(loader)`` still counts the whole epoch.
+        The Trainer must start there as well, because ``len(loader)`` still counts the whole epoch.
 
         Args:
             epoch: index of the epoch, from 0.
@@ -259,12 +259,15 @@ class HDF5DataModule(pl.LightningDataModule):
         return (augment(self.config.augmentation, x)[0], *targets)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the preprocessing for the checkpoint: it must stay the same for a model."""
-        return {"preprocessings": [preprocessing.state_dict() for preprocessing in self.preprocessings]}
+        """Return preprocessing and labels for the checkpoint: they stay the same for a model."""
+        preprocessings = [preprocessing.state_dict() for preprocessing in self.preprocessings]
+        return {"preprocessings": preprocessings, "classes": list(self.spec.labels_of_classes)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the preprocessing from a checkpoint instead of fitting it."""
+        """Restore preprocessing and labels from a checkpoint instead of fitting them."""
         self._preprocessings = tuple(map(Preprocessing.from_state_dict, state_dict["preprocessings"]))
+        if state_dict.get("classes"):
+            self.config, self._data = self.config.model_copy(update={"classes": state_dict["classes"]}), None
 
     def teardown(self, stage: str) -> None:
         """Close the file."""
@@ -273,9 +276,9 @@ class HDF5DataModule(pl.LightningDataModule):
         self._readers.clear()
 
     def _opened(self) -> DataFile:
+        assert self.config.file is not None
         if self._data is None:
-            assert self.config.file is not None
-            self._data = open_data(Path(self.config.file).expanduser().absolute(), self.config)
+            self._data = open_data(user_path(self.config.file, "data.file").absolute(), self.config)
         return self._data
 
     def _loader(self, split: str, *, shuffle: bool) -> Loader:

@@ -14,7 +14,10 @@ from hpc_dl.data.files.fields import open_targets
 from hpc_dl.data.files.value_checks import sample_ranges
 from hpc_dl.data.preprocessed_spec import spec_after_preprocessing
 from hpc_dl.data.ragged import Ragged
-from hpc_dl.data.spec import DataSpec
+from hpc_dl.data.spec import IGNORED, DataSpec
+from hpc_dl.data.storage.dependencies import files_behind
+from hpc_dl.data.storage.file_version import WatchedFiles
+from hpc_dl.regular_files import user_path
 
 
 def open_spec(config: DataConfig, data_dir: str | Path | None = None) -> DataSpec:
@@ -43,13 +46,27 @@ def data_path(config: DataConfig, data_dir: str | Path | None = None) -> Path:
     if config.source is not None:
         return sources.ensure(config.source, data_dir).absolute()
     assert config.file is not None  # DataConfig requires either a source or a file
-    return Path(config.file).expanduser().absolute()
+    return user_path(config.file, "data.file").absolute()
+
+
+def watched_files(config: DataConfig) -> WatchedFiles:
+    """Return the section's files as they are now, to notice that they change.
+
+    Raises:
+        DataError: the source is unknown or cannot be made.
+    """
+    path = data_path(config)
+    try:
+        return WatchedFiles(files_behind(path))
+    except (OSError, RuntimeError, LookupError, ValueError):  # whoever opens it next reports this better
+        return WatchedFiles([path])
 
 
 def class_counts(config: DataConfig) -> tuple[int, ...]:
     """Count how often each class or label occurs in the training split.
 
-    Samples are counted, or their steps, pixels or nodes where each of these has a class.
+    Samples are counted, or their steps, pixels or nodes where each of these has a class. What has
+    no class (``data.ignore_label``) is not counted.
 
     Args:
         config: the ``data`` section of a task with classes.
@@ -66,7 +83,7 @@ def class_counts(config: DataConfig) -> tuple[int, ...]:
             values = field.take(split.dataset_indices(np.arange(samples.start, samples.stop)), None)
             labels = values.values if isinstance(values, Ragged) else values
             if spec.task == "multilabel":
-                counts += labels.astype(np.int64).sum(0)
+                counts += (labels == 1).sum(0)
             else:
-                counts += np.bincount(labels.reshape(-1), minlength=spec.num_outputs)
+                counts += np.bincount(labels[labels != IGNORED], minlength=spec.num_outputs)
     return tuple(map(int, counts))

@@ -38,6 +38,10 @@ DENSE: tuple[InputKind, ...] = ("vector", "series", "image", "volume")
 #: nodes in the graph.
 NODES, EDGES = "nodes", "edges"
 SPLITS = ("train", "val", "test")
+#: The class number of padding and of positions without a label, which loss and metrics ignore.
+IGNORED = -100
+
+Label = int | float | str
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,21 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Labels:
+    """How stored labels become class numbers.
+
+    Attributes:
+        values: the stored label of each class; empty if labels are the numbers of the classes.
+        one_hot: axis of one-hot rows in the stored values, 1 or -1; None without such an axis.
+        ignore: the stored label of what has no class; ``nan`` also for NaN.
+    """
+
+    values: tuple[Label, ...] = ()
+    one_hot: int | None = None
+    ignore: int | str | None = None
+
+
+@dataclass(frozen=True)
 class FieldSpec:
     """What one dataset contributes to each sample.
 
@@ -68,6 +87,7 @@ class FieldSpec:
         ragged: whether samples differ in length.
         window: how windows are cut from a stream; None if the dataset holds samples.
         crop: size of the crop along the last axes; None for whole samples.
+        labels: how the stored values become class numbers; None if they are stored as such.
     """
 
     name: str
@@ -77,6 +97,7 @@ class FieldSpec:
     ragged: bool = False
     window: Window | None = None
     crop: tuple[int, ...] | None = None
+    labels: Labels | None = None
 
     @property
     def channel_axis(self) -> int:
@@ -134,6 +155,8 @@ class DataSpec:
         checksum: ``sha256:…`` of the content, or ``sampled-sha256:…`` for a large file that hpc_dl
             did not write.
         name: the name of the source, or the stem of the file name.
+        notes: choices that were made automatically, and what looks like a mistake.
+        ignores: whether some positions or samples have no class and are ``IGNORED``.
     """
 
     inputs: tuple[FieldSpec, ...]
@@ -145,6 +168,14 @@ class DataSpec:
     file: str
     checksum: str
     name: str
+    notes: tuple[str, ...] = ()
+    ignores: bool = False
+
+    @property
+    def labels_of_classes(self) -> tuple[Label, ...]:
+        """The stored labels of class 0, 1, …; empty if labels are the numbers of the classes."""
+        labels = self.targets[0].labels if self.targets else None
+        return () if labels is None else labels.values
 
     @property
     def input_shape(self) -> tuple[int, ...]:

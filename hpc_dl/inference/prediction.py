@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from hpc_dl.data.batches.loader import tensors
-from hpc_dl.data.config import SplitFractions, SplitGroups, Splits
 from hpc_dl.data.files.data_file import DataFile, open_data
 from hpc_dl.data.files.format import staged
 from hpc_dl.data.preprocessed_spec import spec_after_preprocessing
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import SPLITS, WITH_CLASSES, DataSpec, TaskName
+from hpc_dl.data.split_config import SplitFractions, SplitGroups, Splits
+from hpc_dl.data.storage.dependencies import item_at
 from hpc_dl.data.storage.hdf5 import open_file
 from hpc_dl.errors import ConfigError, DataError
 from hpc_dl.inference.output_file import check_output
@@ -35,7 +36,9 @@ def predict(
     The result has a group for each split of the file (``all`` if it has none) with
     ``predictions``: class numbers (N,) or (N, *positions), 0 and 1 for each label, or values;
     ``probabilities`` (N, K) if a sample has one class or several labels; ``predictions_offsets`` if
-    samples differ in length. The inputs are preprocessed as in the training.
+    samples differ in length. The attributes ``class_names`` and, with ``data.classes``,
+    ``class_labels`` list names and stored labels of the classes. The inputs are preprocessed as in
+    the training.
 
     Args:
         trained: the model.
@@ -72,6 +75,8 @@ def predict(
         results.attrs.update(run=trained.run.name, checkpoint=trained.checkpoint.path.name, inputs=str(file))
         if trained.data.class_names:
             results.attrs["class_names"] = list(trained.data.class_names)
+        if labels := trained.data.labels_of_classes:
+            results.attrs["class_labels"] = list(labels)
     return {"run": trained.run.name, "out": str(out), "samples": sizes}
 
 
@@ -88,9 +93,9 @@ def _groups_by_split(file: Path, inputs: str) -> dict[str, str]:
     The group is ``""`` if the file has no splits.
     """
     with open_file(file) as opened:
-        if isinstance(opened.get(inputs), h5py.Dataset):
+        if isinstance(item_at(opened, inputs), h5py.Dataset):
             return {"train": ""}
-        groups = [name for name in opened if isinstance(opened.get(f"{name}/{inputs}"), h5py.Dataset)]
+        groups = [name for name in opened if isinstance(item_at(opened, f"{name}/{inputs}"), h5py.Dataset)]
     if not groups:
         raise DataError.at(
             f"{file}:{inputs}",
@@ -113,6 +118,7 @@ def _open_inputs(trained: TrainedModel, file: Path, inputs: str | None, groups: 
     else:
         splits = Splits(groups=SplitGroups(**{split: groups.get(split) for split in SPLITS}))  # type: ignore[arg-type]
     changes: dict[str, Any] = {"file": str(file), "splits": splits, "task": "reconstruction", "crop": None}
+    changes |= {"classes": "numbered", "ignore_label": None}
     if inputs is not None:
         changes["inputs"] = inputs
     if isinstance(config.targets, list):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -13,8 +15,9 @@ from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import RunError
+from hpc_dl.inference.trained_run import TrainedRun
 from hpc_dl.learning.supervised import Supervised
-from hpc_dl.runs.checkpoints import Checkpoint, listed, problem_of
+from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.training.model_building import build_model
 
@@ -42,32 +45,31 @@ class TrainedModel:
     checkpoint: Checkpoint
 
     @classmethod
-    def load(cls, run: RunFolder) -> TrainedModel:
-        """Load the best weights so far; the run may still be training.
+    def load(cls, trained: TrainedRun) -> TrainedModel:
+        """Load the model of a run.
 
         Raises:
-            RunError: it has no weights yet, or they are damaged.
-            HpcDlError: the data file is missing or has changed.
+            HpcDlError: its configuration is of another version.
         """
-        best = listed(run.checkpoints, "best")
-        if not best:
-            raise RunError.at(
-                run.name, "has no weights yet", remedy="wait for its first validation (see `hpc-dl status`)"
-            )
-        if problem := problem_of(best[-1]):
-            raise RunError.at(best[-1].path, f"is damaged: {problem}", remedy="restore it from a copy")
+        run, best, data = trained.run, trained.checkpoint, trained.data
         experiment = Experiment.from_dict(yaml.load(run.config))
+        content = _weights(best.path)
+        data_state = content.get(_DATA_MODULE_KEY)
+        if isinstance(data_state, dict) and (classes := data_state.get("classes")):  # the labels that it learned
+            section = experiment.data.model_copy(update={"classes": classes})
+            experiment = replace(experiment, data=section)
+            data = open_spec(experiment.data)
         unfrozen = replace(experiment, model=experiment.model.model_copy(update={"freeze": []}))
-        data = open_spec(experiment.data)
         model = build_model(unfrozen, data).eval()
-        # The file is trusted, since it comes from the run's own folder. A user's module may keep
-        # more than plain values in it, which `weights_only=True` would refuse.
-        content = torch.load(best[-1].path, weights_only=False, mmap=True, map_location="cpu")
-        model.load_state_dict(content["state_dict"])
         batches = HDF5DataModule.from_config(experiment.data, data, seed=experiment.seed)
-        if _DATA_MODULE_KEY in content:
-            batches.load_state_dict(content[_DATA_MODULE_KEY])
-        return cls(run, experiment, data, model, batches, best[-1])
+        try:
+            model.load_state_dict(content["state_dict"])
+            if _DATA_MODULE_KEY in content:
+                batches.load_state_dict(content[_DATA_MODULE_KEY])
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            problem = " ".join(str(error).split())
+            raise RunError.at(best.path, f"does not fit the model of {run.config}: {problem}") from None
+        return cls(run, experiment, data, model, batches, best)
 
     def network(self) -> Supervised:
         """Return the model, which computes outputs from inputs alone.
@@ -79,6 +81,25 @@ class TrainedModel:
         if not isinstance(self.model, Supervised) or self.data.task == "sequence_to_sequence":
             raise RunError.at(self.run.name, f"{type(self.model).__name__} cannot compute outputs from inputs alone")
         return self.model
+
+
+def _weights(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of weights and plain values; any other object in it is refused.
+
+    Loading arbitrary objects would run the code that they name.
+    """
+    try:
+        content = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
+    except Exception as error:  # which one depends on where the file is wrong
+        problem = str(error).partition("\n")[0]
+        raise RunError.at(
+            path,
+            f"cannot be read as weights: {problem}",
+            remedy="only checkpoints of tensors and plain values are loaded, because others can run code",
+        ) from None
+    if not isinstance(content, dict):
+        raise RunError.at(path, "is not a checkpoint", value=type(content).__name__)
+    return content
 
 
 def default_device() -> torch.device:

@@ -21,10 +21,15 @@ _HIGHER = (
 
 def known_direction(metric: str) -> Direction | None:
     """Return the direction of a metric such as ``val/f1``, or None if its name is not known."""
+    return direction_of_name(metric) or _declared_direction(metric.rpartition("/")[2].lower())
+
+
+def direction_of_name(metric: str) -> Direction | None:
+    """Return the direction that the name implies, or None; never imports torch."""
     name = metric.rpartition("/")[2].lower()
     if name.endswith(_LOWER):
         return "min"
-    return "max" if name.endswith(_HIGHER) else _declared_direction(name)
+    return "max" if name.endswith(_HIGHER) else None
 
 
 def _declared_direction(name: str) -> Direction | None:

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from hpc_dl.data.spec import PER_POSITION, DataSpec, TaskName
+from hpc_dl.data.spec import IGNORED, PER_POSITION, DataSpec, TaskName
 from hpc_dl.errors import Fault
 from hpc_dl.schema import Section
 
@@ -33,7 +33,8 @@ def _cross_entropy(outputs: Tensor, targets: Tensor, config: LossConfig, weights
     smoothing = config.label_smoothing
     if weights is None:
         return functional.cross_entropy(outputs, targets, label_smoothing=smoothing)
-    return functional.cross_entropy(outputs, targets, weights, label_smoothing=smoothing, reduction="none").mean()
+    losses = functional.cross_entropy(outputs, targets, weights, label_smoothing=smoothing, reduction="none")
+    return _mean_of_known(losses, targets != IGNORED)
 
 
 def _focal(outputs: Tensor, targets: Tensor, config: LossConfig, weights: Tensor | None) -> Tensor:
@@ -62,13 +63,15 @@ def _dice(outputs: Tensor, targets: Tensor, config: LossConfig, weights: Tensor 
 
     The coefficient of a class is (2 Σ p g + 1) / (Σ p² + Σ g² + 1), with the predicted
     probabilities p and the true values g of 0 and 1. The sums go over the positions of each sample;
-    for ragged samples, over all steps of the batch. Because of the 1, a class that is neither
-    present nor predicted has the coefficient 1.
+    for ragged samples, over all steps of the batch. Positions without a class do not count. Because
+    of the 1, a class that is neither present nor predicted has the coefficient 1.
     """
     axes = tuple(range(2, outputs.ndim)) or (0,)
     # 16-bit numbers cannot hold the sum over all pixels of an image.
     predicted = outputs.softmax(1, dtype=torch.promote_types(outputs.dtype, torch.float32))
-    true = functional.one_hot(targets, outputs.shape[1]).movedim(-1, 1).to(predicted.dtype)
+    known = (targets != IGNORED).unsqueeze(1)
+    predicted = predicted * known
+    true = functional.one_hot(targets.clamp(min=0), outputs.shape[1]).movedim(-1, 1).to(predicted.dtype) * known
     overlap = (predicted * true).sum(axes)
     coefficients = (2 * overlap + 1) / (predicted.square().sum(axes) + true.sum(axes) + 1)
     if weights is None:
@@ -102,16 +105,30 @@ def _huber(outputs: Tensor, targets: Tensor, config: LossConfig, weights: Tensor
 
 
 def _bce(outputs: Tensor, targets: Tensor, config: LossConfig, weights: Tensor | None) -> Tensor:
-    """Binary cross-entropy of logits with targets in [0, 1]: labels, or scaled inputs."""
+    """Binary cross-entropy of logits with targets in [0, 1]: labels, or scaled inputs.
+
+    Labels that are unknown do not count.
+    """
+    if not targets.is_floating_point():
+        known = targets != IGNORED
+        labels = targets.clamp(min=0).to(outputs.dtype)
+        losses = functional.binary_cross_entropy_with_logits(outputs, labels, pos_weight=weights, reduction="none")
+        return _mean_of_known(losses * known, known)
     return functional.binary_cross_entropy_with_logits(outputs, targets.to(outputs.dtype), pos_weight=weights)
+
+
+def _mean_of_known(losses: Tensor, known: Tensor) -> Tensor:
+    """Return the mean of losses that are 0 where nothing is known, over what is known."""
+    return losses.mean() * (known.numel() / known.sum().clamp(min=1)).to(losses.dtype)
 
 
 def _margin(outputs: Tensor, targets: Tensor, margin: float, weights: Tensor | None) -> Tensor:
     true = outputs.gather(1, targets.unsqueeze(1)).squeeze(1)
     others = outputs.scatter(1, targets.unsqueeze(1), -torch.inf).amax(1)
-    # clamp, not relu: its slope at 0 is 1, so that a network whose weights are all zero, and whose
-    # outputs are equal, still learns.
-    return _weighted((margin + others - true).clamp(min=0), targets, weights)
+    excess = margin + others - true
+    # The slope at 0 is 1, so that a network whose weights are all zero, and whose outputs are
+    # equal, still learns. That of relu is 0; so is that of clamp since torch 2.14.
+    return _weighted(torch.where(excess < 0, 0.0, excess), targets, weights)
 
 
 def _weighted(losses: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
@@ -149,6 +166,9 @@ LOSSES: dict[str, Loss] = {
     "huber": Loss(_huber, ("regression", "reconstruction")),
     "bce": Loss(_bce, ("multilabel", "reconstruction")),
 }
+
+#: Losses that leave out positions without a class themselves, as they need whole samples.
+MASKS_ITSELF = ("dice", "cross_entropy_dice")
 
 #: The losses that fit each task, its ``auto`` first. GANs and word2vec compute their own loss.
 COMPATIBLE_LOSSES: dict[TaskName, tuple[str, ...]] = {

@@ -25,11 +25,8 @@ from torchmetrics.classification import (
 )
 from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
 
-from hpc_dl.data.spec import PER_POSITION, DataSpec, TaskName
+from hpc_dl.data.spec import IGNORED, PER_POSITION, DataSpec, TaskName
 from hpc_dl.errors import ConfigError
-
-#: The label of padding, which metrics ignore.
-IGNORED = -100
 
 
 class _R2(R2Score):
@@ -78,7 +75,7 @@ class MultilabelBalancedAccuracy(MultilabelStatScores):
     """Mean of the labels' (sensitivity + specificity) / 2, or the one of them that exists."""
 
     def __init__(self, num_labels: int) -> None:
-        super().__init__(num_labels, average=None)
+        super().__init__(num_labels, average=None, ignore_index=IGNORED)
 
     def compute(self) -> Tensor:
         """The metric, a scalar."""
@@ -137,11 +134,11 @@ def _value_metrics() -> dict[str, Builder]:
 METRICS: dict[TaskName, dict[str, Builder]] = {
     "classification": _multiclass_metrics(),
     "multilabel": {
-        "accuracy": lambda k: MultilabelAccuracy(k, average="micro"),
+        "accuracy": lambda k: MultilabelAccuracy(k, average="micro", ignore_index=IGNORED),
         "balanced_accuracy": lambda k: MultilabelBalancedAccuracy(k),
-        "f1": lambda k: MultilabelF1Score(k, average="macro"),
-        "exact_match": lambda k: MultilabelExactMatch(k),
-        "auroc": lambda k: MultilabelAUROC(k),
+        "f1": lambda k: MultilabelF1Score(k, average="macro", ignore_index=IGNORED),
+        "exact_match": lambda k: MultilabelExactMatch(k, ignore_index=IGNORED),
+        "auroc": lambda k: MultilabelAUROC(k, ignore_index=IGNORED),
     },
     "regression": _value_metrics(),
     **dict.fromkeys(PER_POSITION, _per_position_metrics()),
@@ -188,10 +185,10 @@ def confusion_matrix(data: DataSpec) -> Metric:
         ConfigError: the task does not predict classes.
     """
     if data.task == "multilabel":
-        return MultilabelConfusionMatrix(data.num_outputs)
+        return MultilabelConfusionMatrix(data.num_outputs, ignore_index=IGNORED)
     if data.task not in ("classification", *PER_POSITION):
         raise ConfigError.at("data.task", "has no confusion matrix", value=data.task)
-    return MulticlassConfusionMatrix(data.num_outputs)
+    return MulticlassConfusionMatrix(data.num_outputs, ignore_index=IGNORED if data.ignores else None)
 
 
 def per_class(confusion: Tensor) -> dict[str, Tensor]:

@@ -13,10 +13,10 @@ import torch
 from torchmetrics import MetricCollection
 
 from hpc_dl.data.ragged import Ragged
-from hpc_dl.data.spec import PER_POSITION, DataSpec, TaskName
+from hpc_dl.data.spec import IGNORED, PER_POSITION, DataSpec, TaskName
 from hpc_dl.errors import ConfigError, Fault, nearest
 from hpc_dl.learning.class_weights import class_weights
-from hpc_dl.learning.losses import COMPATIBLE_LOSSES, LOSSES, LossConfig, LossName, loss_faults
+from hpc_dl.learning.losses import COMPATIBLE_LOSSES, LOSSES, MASKS_ITSELF, LossConfig, LossName, loss_faults
 from hpc_dl.learning.metrics import METRICS, default_metrics
 
 
@@ -82,6 +82,7 @@ class Task:
         self._outputs_are_logits = loss_name == "bce"
         self._weights = class_weights(config, data, class_counts)
         self._class_counts = class_counts
+        self._masks_itself = loss_name in MASKS_ITSELF
 
     def with_loss(self, name: LossName) -> Task:
         """Return the same task with another loss.
@@ -115,7 +116,13 @@ class Task:
         assert self._loss is not None, f"the module computes the loss for {self.name}"
         if self._weights is not None:
             self._weights = self._weights.to(outputs)
-        return self._loss.function(outputs, self._aligned(outputs, targets), self.config, self._weights)
+        aligned = self._aligned(outputs, targets)
+        if self.data.ignores and self.name != "multilabel":
+            if not (aligned != IGNORED).any():  # the mean of nothing would be NaN
+                return outputs.sum() * 0
+            if not self._masks_itself:
+                outputs, aligned = _labeled(outputs, aligned)
+        return self._loss.function(outputs, aligned, self.config, self._weights)
 
     def metrics(self, prefix: str) -> MetricCollection:
         """Build empty metrics whose names start with ``prefix`` (``val/``)."""
@@ -126,11 +133,20 @@ class Task:
         """Update the metrics with a batch."""
         # Torchmetrics treats a batch of logits as probabilities if all of them are in [0, 1].
         predictions = outputs.sigmoid() if self._outputs_are_logits else outputs
-        metrics.update(predictions, self._aligned(outputs, targets))
+        aligned = self._aligned(outputs, targets)
+        if self.data.ignores and self.name != "multilabel":
+            predictions, aligned = _labeled(predictions, aligned)
+            if not len(aligned):
+                return
+        metrics.update(predictions, aligned)
 
     def weight(self, targets: Any) -> int:
-        """Return the weight of a batch in the mean loss: samples, or steps for ragged targets."""
-        return len(targets.values) if isinstance(targets, Ragged) else len(targets)
+        """Return the weight of a batch in the mean loss.
+
+        Its samples, or steps for ragged targets; where some have no class, all that have one.
+        """
+        values = targets.values if isinstance(targets, Ragged) else targets
+        return int((values != IGNORED).sum()) if self.data.ignores else len(values)
 
     def _aligned(self, outputs: torch.Tensor, targets: Any) -> torch.Tensor:
         values: torch.Tensor = targets.values if isinstance(targets, Ragged) else targets
@@ -138,3 +154,9 @@ class Task:
             # (B, 1) against (B,) would broadcast to (B, B).
             return values.reshape(outputs.shape)
         return values
+
+
+def _labeled(outputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return outputs (n, K) and classes (n,) of all samples or positions that have a class."""
+    known = targets != IGNORED
+    return outputs.movedim(1, -1)[known], targets[known]

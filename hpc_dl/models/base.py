@@ -28,6 +28,11 @@ class ModelSection(Section):
     """Parameters that are not trained, as names or patterns of modules or parameters: ``features``,
     ``layers.0.*``."""
 
+    @property
+    def title(self) -> str:
+        """What people call the model: the architecture, or the user's own class."""
+        return self.name
+
     @abstractmethod
     def build(self, data: DataSpec, recipe: TrainingRecipe) -> pl.LightningModule:
         """Build the module for these data, with initial weights.

@@ -37,6 +37,11 @@ class CustomModelConfig(ModelSection):
             raise ValueError("must be an import path such as my_package.my_module.MyModel")
         return value
 
+    @property
+    def title(self) -> str:
+        """The name of the class."""
+        return self.class_path.rpartition(".")[2]
+
     def build(self, data: DataSpec, recipe: TrainingRecipe) -> pl.LightningModule:
         """Build the user's module; it uses its own loss and optimizer, and ignores ``recipe``.
 

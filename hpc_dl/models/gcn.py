@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.learning.recipe import TrainingRecipe
@@ -21,7 +22,10 @@ from hpc_dl.schema import Unit
 
 
 class GCNConfig(ModelConfig):
-    """Layers that apply a dense layer to each node, then a normalized sum over its neighborhood."""
+    """Layers that map the features of each node, then sum them over its neighborhood, normalized.
+
+    For a target per graph, a linear layer follows the pooled nodes.
+    """
 
     inputs = ("graph",)
     tasks = ("node_classification", "classification", "multilabel", "regression")
@@ -32,11 +36,12 @@ class GCNConfig(ModelConfig):
     depth: Annotated[int, Field(ge=1), Unit("layers")] = 2
     """Number of graph convolutions; a node is influenced by nodes up to this many edges away."""
     width: Annotated[int, Field(ge=1), Unit("features of a node")] = 64
-    """Hidden features of each node."""
+    """Hidden features of each node; 16 in the paper."""
     activation: ActivationName = "relu"
-    """Activation after each graph convolution."""
+    """Activation after each graph convolution but one that outputs classes."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
-    """Dropout probability of the hidden features (Srivastava et al., 2014)."""
+    """Dropout probability of the inputs of each layer, the first included (Srivastava et al.,
+    2014); 0.5 in the paper."""
     directed: bool = False
     """Pass messages along edges and against them with separate weights (Rossi et al., 2023). False
     makes the graph undirected first, (A + Aᵀ) / 2, as in the paper; edges that are stored in both
@@ -46,6 +51,9 @@ class GCNConfig(ModelConfig):
     edge_weights: bool = False
     """Weight the edges by a learned function of their features (``edge_features``): softplus of a
     linear function."""
+    output: Literal["convolution", "linear"] = "convolution"
+    """What outputs the classes of the nodes: the last convolution, as in the paper, or a linear
+    layer after it, so that a node's class depends on ``width`` features of its neighborhood."""
     pooling: PoolingName = "mean"
     """How the nodes of a graph are combined for a target per graph."""
 
@@ -60,24 +68,31 @@ class GCNConfig(ModelConfig):
 
 
 class GCN(Supervised):
-    """Graph convolutions, then a linear layer on each node or on each graph."""
+    """Graph convolutions; for a target per graph (or if requested), then a linear layer."""
 
     def __init__(self, config: GCNConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
         super().__init__(recipe)
         num_features, num_edge_features = feature_counts({field.name: field.shape for field in data.inputs})
         self.weigh = edge_weights(config.edge_weights, num_edge_features)
-        sizes = [num_features, *[config.width] * config.depth]
         self.self_weight = config.self_weight
         self.directed = config.directed
+        pooling = None if data.task == "node_classification" else config.pooling
+        has_head = pooling is not None or config.output == "linear"
+        sizes = [num_features, *[config.width] * config.depth]
+        if not has_head:
+            sizes[-1] = data.num_outputs
         self.layers = nn.ModuleList(
-            nn.ModuleList(nn.Linear(*pair) for _ in range(2 if config.directed else 1))
+            nn.ModuleList(nn.Linear(*pair, bias=number == 0) for number in range(2 if config.directed else 1))
             for pair in itertools.pairwise(sizes)
         )
+        for layer in self.layers.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
         self.activation = activation(config.activation)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = GraphHead(
-            config.width, data.num_outputs, None if data.task == "node_classification" else config.pooling
-        )
+        self.head = GraphHead(config.width, data.num_outputs, pooling) if has_head else None
 
     def forward(self, x: Mapping[str, Any]) -> Tensor:
         """Map graphs (ragged ``nodes``, ``edges``, optional ``edge_features``) to outputs.
@@ -88,12 +103,23 @@ class GCN(Supervised):
         graphs = Graphs.of(x)
         adjacencies = self._adjacencies(graphs)
         hidden = graphs.nodes
-        for directions in self.layers:
+        for number, directions in enumerate(self.layers):
             assert isinstance(directions, nn.ModuleList)
-            sums = [adjacency.multiply(layer(hidden)) for layer, adjacency in zip(directions, adjacencies, strict=True)]
-            hidden = self.dropout(self.activation(functools.reduce(torch.add, sums)))
-        outputs: Tensor = self.head(hidden, graphs)
-        return outputs
+            hidden = self._convolve(self.dropout(hidden), directions, adjacencies)
+            if self.head is not None or number < len(self.layers) - 1:
+                hidden = self.activation(hidden)
+        return hidden if self.head is None else self.head(self.dropout(hidden), graphs)
+
+    @staticmethod
+    def _convolve(hidden: Tensor, directions: nn.ModuleList, adjacencies: list[Adjacency]) -> Tensor:
+        """Return Â H W + b, summed over the directions of the edges: (N, F) to (N, F')."""
+        first = directions[0]
+        assert isinstance(first, nn.Linear)
+        sums = [
+            adjacency.multiply(functional.linear(hidden, layer.weight))  # type: ignore[arg-type]
+            for layer, adjacency in zip(directions, adjacencies, strict=True)
+        ]
+        return functools.reduce(torch.add, sums) + first.bias
 
     def _adjacencies(self, graphs: Graphs) -> list[Adjacency]:
         """Return one adjacency matrix for each direction, or a single one for undirected edges."""
@@ -107,7 +133,7 @@ class GCN(Supervised):
 
 
 class Adjacency:
-    """The normalized adjacency matrix D^-1/2 (A + λI) D'^-1/2.
+    """The normalized adjacency matrix Â = D^-1/2 (A + λI) D'^-1/2, as a list of edges (sparse).
 
     D and D' are the diagonal matrices of the row sums and of the column sums of A + λI.
     """

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hpc_dl.data.ragged import Ragged
-from hpc_dl.data.spec import DataSpec
+from hpc_dl.data.spec import IGNORED, DataSpec
 from hpc_dl.errors import ConfigError
-from hpc_dl.learning.metrics import IGNORED
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -77,23 +77,48 @@ class AdaptivePiecewiseLinear(nn.Module):
         return total
 
 
-#: Builds each activation.
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "none": nn.Identity,
-    "sigmoid": nn.Sigmoid,
-    "tanh": nn.Tanh,
-    "relu": nn.ReLU,
-    "centered_softplus": CenteredSoftplus,
-    "leaky_relu": lambda: nn.LeakyReLU(0.01),
-    "very_leaky_relu": lambda: nn.LeakyReLU(1 / 3),
-    "rrelu": lambda: nn.RReLU(0.1, 0.5),
-    "prelu": nn.PReLU,
-    "elu": nn.ELU,
-    "selu": nn.SELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "maxout": Maxout,
-    "apl": AdaptivePiecewiseLinear,
+class Activation(NamedTuple):
+    """An activation and what docs/reference/configuration.md says about it.
+
+    Attributes:
+        build: builds the module.
+        formula: its value at x, and its source (author, year).
+    """
+
+    build: Callable[[], nn.Module]
+    formula: str
+
+
+_BELOW = "x if x > 0, else"
+
+ACTIVATIONS: dict[str, Activation] = {
+    "none": Activation(nn.Identity, "x"),
+    "sigmoid": Activation(nn.Sigmoid, "σ(x) = 1 / (1 + e⁻ˣ)"),
+    "tanh": Activation(nn.Tanh, "(eˣ − e⁻ˣ) / (eˣ + e⁻ˣ)"),
+    "relu": Activation(nn.ReLU, f"{_BELOW} 0 (Nair and Hinton, 2010)"),
+    "centered_softplus": Activation(CenteredSoftplus, "ln(eˣ + 1) − ln 2 (softplus: Dugas et al., 2001)"),
+    "leaky_relu": Activation(lambda: nn.LeakyReLU(0.01), f"{_BELOW} 0.01 x (Maas et al., 2013)"),
+    "very_leaky_relu": Activation(lambda: nn.LeakyReLU(1 / 3), f"{_BELOW} x / 3 (Graham, 2014)"),
+    "rrelu": Activation(
+        lambda: nn.RReLU(0.1, 0.5),
+        f"{_BELOW} a x, where a is drawn from U(0.1, 0.5) for each number in training, and 0.3 in evaluation "
+        "(Xu et al., 2015)",
+    ),
+    "prelu": Activation(nn.PReLU, f"{_BELOW} a x, where a is learned and starts at 0.25 (He et al., 2015)"),
+    "elu": Activation(nn.ELU, f"{_BELOW} eˣ − 1 (Clevert et al., 2016)"),
+    "selu": Activation(nn.SELU, "1.0507 x if x > 0, else 1.0507 · 1.6733 (eˣ − 1) (Klambauer et al., 2017)"),
+    "gelu": Activation(nn.GELU, "x Φ(x), where Φ is the normal distribution function (Hendrycks and Gimpel, 2016)"),
+    "silu": Activation(nn.SiLU, "x σ(x) (Elfwing et al., 2018)"),
+    "maxout": Activation(
+        Maxout,
+        "the largest of a₁ x + b₁, a₂ x + b₂ and a₃ x + b₃, where all aᵢ and bᵢ are learned and start as 0, "
+        "x / 2 + 1 / 4 and x (after Goodfellow et al., 2013)",
+    ),
+    "apl": Activation(
+        AdaptivePiecewiseLinear,
+        "max(0, x) + a₁ max(0, b₁ − x) + a₂ max(0, b₂ − x), where all aᵢ and bᵢ are learned and start as "
+        "aᵢ = −0.01, b₁ = 0, b₂ = −1 (Agostinelli et al., 2015)",
+    ),
 }
 
 if TYPE_CHECKING:
@@ -103,12 +128,5 @@ else:
 
 
 def activation(name: ActivationName) -> nn.Module:
-    """Build the activation of that name; it maps x of any shape to the same shape.
-
-    The slope below 0 is 0.01 for ``leaky_relu`` (Maas et al., 2013), 1/3 for ``very_leaky_relu``
-    (Graham, 2014), and a learned number that starts at 0.25 for ``prelu`` (He et al., 2015). For
-    ``rrelu`` (Xu et al., 2015) it is drawn from U(0.1, 0.5) for each number in training, and 0.3 in
-    evaluation. ``elu``: Clevert et al. (2016); ``selu``: Klambauer et al. (2017); ``gelu``:
-    Hendrycks and Gimpel (2016); ``silu``: x σ(x), Elfwing et al. (2018).
-    """
-    return ACTIVATIONS[name]()
+    """Build the activation of that name; it maps x of any shape to the same shape."""
+    return ACTIVATIONS[name].build()

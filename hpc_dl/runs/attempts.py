@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
+from itertools import takewhile
 from typing import Any
 
+from hpc_dl.regular_files import read_bytes
 from hpc_dl.runs.folder import RunFolder
+
+_MOST_BYTES = 256 << 20
 
 
 def record(run: RunFolder, event: str, /, **facts: Any) -> None:
@@ -31,18 +35,22 @@ def record(run: RunFolder, event: str, /, **facts: Any) -> None:
 
 
 def history(run: RunFolder) -> list[dict[str, Any]]:
-    """Return all events, oldest first, without incomplete and damaged lines."""
+    """Return all events, oldest first, without incomplete and damaged lines.
+
+    Raises:
+        DamagedFile: it is no file.
+    """
     try:
-        content = run.attempts.read_bytes()
+        content = read_bytes(run.attempts, _MOST_BYTES)
     except FileNotFoundError:
         return []
     events = []
     for line in content.split(b"\n"):
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(event, dict) and "event" in event:
+        if isinstance(event, dict) and "event" in event and isinstance(event.get("seconds", 0), int | float):
             events.append(event)
     return events
 
@@ -56,6 +64,17 @@ def requeues(run: RunFolder) -> int:
         elif event["event"] == "ended" and event.get("requeue"):
             count += 1
     return count
+
+
+def attempts_without_progress(run: RunFolder) -> int:
+    """The number of latest attempts that started from the same step, the current one included."""
+    starts: list[object] = []
+    for event in history(run):
+        if event["event"] == "resumed":  # by a user, who may have removed the cause
+            starts = []
+        elif event["event"] == "started":
+            starts.append(event.get("from_step"))
+    return len(list(takewhile(lambda step: step == starts[-1], reversed(starts))))
 
 
 def seconds(run: RunFolder) -> float:

@@ -34,18 +34,17 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpc_dl.errors import Fault, RunError, nearest
-from hpc_dl.formatting import shortened
+from hpc_dl.errors import Fault, RunError
+from hpc_dl.regular_files import DamagedFile, read_bytes
 
 DEFAULT_RUNS = "runs"
 #: Increased by every change after which the files of older run folders can no longer be read.
 LAYOUT_VERSION = "2"
 _UNMARKED_LAYOUT = "1"  # folders of that version have no marker
-_NAME_FORMS = "a run's name, the beginning of one, its folder, or 'latest'"
+_MOST_LAYOUT_BYTES = 1000
 
 
 @dataclass(frozen=True)
@@ -85,11 +84,6 @@ class RunFolder:
         return self.path.name
 
     @property
-    def cli_name(self) -> str:
-        """The argument that names this run: its name if in the default folder, else its path."""
-        return self.name if self.path.parent == default_runs().absolute() else str(self.path)
-
-    @property
     def layout(self) -> Path:
         """The version of the folder's layout."""
         return self.path / "layout"
@@ -97,9 +91,17 @@ class RunFolder:
     def layout_fault(self) -> Fault | None:
         """Return why this version of hpc_dl cannot open the folder; ``None`` if it can."""
         try:
-            version = self.layout.read_text(encoding="utf-8", errors="replace").strip()
+            version = read_bytes(self.layout, _MOST_LAYOUT_BYTES).decode(errors="replace").strip()
         except FileNotFoundError:
             version = _UNMARKED_LAYOUT
+        except DamagedFile as error:
+            return error.faults[0]
+        except OSError as error:
+            return Fault(
+                str(self.path),
+                f"the run folder cannot be read: {error.strerror}",
+                remedy="ask its owner for access, or leave it out by naming the runs",
+            )
         if version == LAYOUT_VERSION:
             return None
         return Fault(
@@ -114,10 +116,19 @@ class RunFolder:
         """Check that this version of hpc_dl can open the folder.
 
         Raises:
-            RunError: the folder has another layout.
+            RunError: the folder has another layout, is damaged, or cannot be read.
         """
         if fault := self.layout_fault():
             raise RunError(fault)
+
+    def checked(self) -> RunFolder:
+        """Return the folder itself if this version of hpc_dl can open it.
+
+        Raises:
+            RunError: see :meth:`check_layout`.
+        """
+        self.check_layout()
+        return self
 
     @property
     def config(self) -> Path:
@@ -220,55 +231,5 @@ class RunFolder:
 
 
 def default_runs() -> Path:
-    """The default folder of all runs: ``$HPC_DL_RUNS``, or ``runs`` in the current folder."""
-    return Path(os.environ.get("HPC_DL_RUNS", DEFAULT_RUNS))
-
-
-def all_runs(runs: Path) -> Iterator[RunFolder]:
-    """Yield all runs in a folder, oldest first, including those of another layout."""
-    if not runs.is_dir():
-        return
-    folders = [RunFolder(path.absolute()) for path in runs.iterdir() if (path / "config.yaml").is_file()]
-    yield from sorted(folders, key=lambda run: run.config.stat().st_mtime_ns)
-
-
-def find(name: str, runs: Path) -> RunFolder:
-    """Return the run that a user names.
-
-    Args:
-        name: the run's name, the beginning of it, its folder, or ``latest``.
-        runs: folder of all runs.
-
-    Raises:
-        RunError: the name matches no run or several, or the run's folder has another layout.
-    """
-    run = RunFolder(Path(name).absolute()) if (Path(name) / "config.yaml").is_file() else _by_name(name, runs)
-    run.check_layout()
-    return run
-
-
-def _by_name(name: str, runs: Path) -> RunFolder:
-    if not name:
-        raise RunError.at("RUN", "is empty", allowed=_NAME_FORMS)
-    known = list(all_runs(runs))
-    if name == "latest" and known:
-        return known[-1]
-    exact = [run for run in known if run.name == name]
-    matches = exact or [run for run in known if run.name.startswith(name)]
-    if len(matches) == 1:
-        return matches[0]
-    names = [run.name for run in known]
-    if not matches:
-        raise RunError.at(
-            name,
-            f"no such run in {runs.absolute()}",
-            allowed=_NAME_FORMS,
-            remedy=nearest(name, names)
-            or "list the runs with `hpc-dl status`, or specify their folder with --runs DIR",
-        )
-    raise RunError.at(
-        name,
-        f"matches {len(matches)} runs",
-        allowed=shortened([run.name for run in reversed(matches)], most=5),
-        remedy="type more of the name, or `latest`",
-    )
+    """The folder of all runs where no option or site gives one: ``$HPC_DL_RUNS``, or ``./runs``."""
+    return Path(os.environ.get("HPC_DL_RUNS") or DEFAULT_RUNS).expanduser()

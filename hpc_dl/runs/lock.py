@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from hpc_dl.runs.folder import RunFolder
 # Data loading workers inherit the lock of a killed training and keep it until they exit, seconds
 # later.
 _WAIT_S = 10.0
+_PID = re.compile(r"[0-9]{1,9}")
 
 
 class AlreadyRunning(RunError):
@@ -62,9 +64,11 @@ def holder_of(run: RunFolder) -> str | None:
         if _acquire(descriptor):
             return None
         host, _, pid = os.pread(descriptor, 300, 0).decode(errors="replace").strip().partition(" ")
-        if host != socket.gethostname() or not pid.isdigit() or not psutil.pid_exists(int(pid)):
+        if host != socket.gethostname() or not _PID.fullmatch(pid) or not psutil.pid_exists(int(pid)):
             return None
         return f"process {pid} on this machine"
+    except OSError:  # it is no file
+        return None
     finally:
         os.close(descriptor)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import importlib.metadata
 import os
@@ -17,6 +18,7 @@ from typing import Any
 
 import hpc_dl
 from hpc_dl.data.spec import DataSpec
+from hpc_dl.runs.snapshot import origin_of
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
 # Facts about the job that are safe to publish; no other environment variable is recorded.
@@ -37,12 +39,13 @@ _SLURM_FACTS = (
 )
 
 
-def collect(command: list[str], data: DataSpec) -> dict[str, Any]:
+def collect(command: list[str], data: DataSpec, user_module: str | None = None) -> dict[str, Any]:
     """Collect everything that is needed to trace a result back to its origin.
 
     Args:
         command: the command line as typed.
         data: the data set.
+        user_module: import path of the module with the user's model.
     """
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -53,7 +56,7 @@ def collect(command: list[str], data: DataSpec) -> dict[str, Any]:
         "python": sys.version.split()[0],
         "hpc_dl": hpc_dl.__version__,
         "packages": packages(),
-        "git": git_state(Path.cwd()),
+        "git": commits(user_module),
         "data": {"file": data.file, "name": data.name, "checksum": data.checksum, "sizes": data.sizes},
     }
 
@@ -66,18 +69,42 @@ def user() -> str:
         return str(os.getuid())
 
 
+@functools.cache
 def packages() -> dict[str, str]:
     """The name and version of every installed package."""
     versions = {dist.metadata["Name"]: dist.version for dist in importlib.metadata.distributions()}
     return dict(sorted((name, version) for name, version in versions.items() if name))
 
 
-def git_state(folder: Path) -> dict[str, str] | None:
-    """The commit and the uncommitted changes of the Git repository around ``folder``, if any."""
+def commits(user_module: str | None = None) -> dict[str, dict[str, Any] | None]:
+    """The commit of the code that runs: of this package, and of the user's top-level module.
+
+    Returns:
+        For ``hpc_dl``, and for the name of that module, as :func:`git_state`.
+    """
+    origins = {"hpc_dl": Path(hpc_dl.__file__).parent}
+    if user_module is not None and (origin := origin_of(user_module)) is not None:
+        origins[user_module.partition(".")[0]] = origin
+    return {name: git_state(path) for name, path in origins.items()}
+
+
+def git_state(path: Path) -> dict[str, Any] | None:
+    """The commit of a file or folder that is under version control; ``None`` for any other.
+
+    A package in a virtual environment inside of a repository is not part of that repository.
+
+    Returns:
+        ``repository`` (its folder), ``commit``, ``dirty`` (whether there are uncommitted changes)
+        and ``diff``, these changes.
+    """
+    path = path.resolve()
+    folder = path if path.is_dir() else path.parent
     commit = _git(folder, "rev-parse", "HEAD")
-    if commit is None:
+    if commit is None or not _git(folder, "ls-files", "--", str(path)):
         return None
-    return {"commit": commit.strip(), "diff": redact(_git(folder, "diff", "HEAD") or "")}
+    diff = _git(folder, "diff", "HEAD") or ""
+    repository = (_git(folder, "rev-parse", "--show-toplevel") or "").strip()
+    return {"repository": repository, "commit": commit.strip(), "dirty": bool(diff), "diff": redact(diff)}
 
 
 def slurm_facts(environment: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -28,13 +28,17 @@ def take(folder: RunFolder, user_module: str | None = None) -> None:
     folder.code.mkdir(exist_ok=True)
     _copy(Path(hpc_dl.__file__).parent, folder.code)
     if user_module is not None:
-        top_level = user_module.partition(".")[0]
-        spec = importlib.util.find_spec(top_level)
-        origin = Path(spec.origin) if spec and spec.origin else None
-        if spec and spec.submodule_search_locations:
-            origin = Path(next(iter(spec.submodule_search_locations)))
+        origin = origin_of(user_module)
         if origin is not None and not _is_installed(origin):
             _copy(origin, folder.code)
+
+
+def origin_of(module: str) -> Path | None:
+    """The folder of a module's top-level package, or the file of a top-level module."""
+    spec = importlib.util.find_spec(module.partition(".")[0])
+    if spec and spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations)))
+    return Path(spec.origin) if spec and spec.origin else None
 
 
 def _copy(source: Path, target: Path) -> None:

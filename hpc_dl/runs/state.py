@@ -7,16 +7,20 @@ operating system knows whether the job is still alive: ``hpc_dl.cluster.status``
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
 import os
 import socket
 import time
-from typing import Any, Literal
+from typing import Any
 
-from hpc_dl.atomic_files import read_json, write_json
+from hpc_dl.atomic_files import write_json
 from hpc_dl.errors import HpcDlError
+from hpc_dl.regular_files import DamagedFile
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.run_files import State as State  # for all that write a state
+from hpc_dl.runs.run_files import read_state_file
 
-State = Literal["created", "pending", "running", "stopped", "finished", "failed", "cancelled", "lost", "unknown"]
 #: States in which no process of the run is active anymore. A ``stopped`` run has a checkpoint and
 #: continues when Slurm or ``hpc-dl resume`` starts it again.
 ENDED: frozenset[State] = frozenset({"stopped", "finished", "failed", "cancelled", "lost"})
@@ -37,7 +41,15 @@ def write_state(folder: RunFolder, state: State, /, **details: Any) -> None:
         "pid": os.getpid(),
     }
     # Base twice: its keys come first in the file, and details of an older state never replace it.
-    write_json(folder.state, base | details | base)
+    content = base | details | base
+    try:
+        write_json(folder.state, content)
+    except OSError as error:
+        # On a full disk there is no room for a second file, but the old one has its own.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not folder.state.is_file():
+            raise
+        with open(folder.state, "r+b", buffering=0) as file:
+            file.truncate(file.write(json.dumps(content).encode()))
 
 
 def end_state(folder: RunFolder, state: State, /, **details: Any) -> None:
@@ -60,6 +72,6 @@ def record_failure(folder: RunFolder, error: BaseException, rank: int) -> None:
 def read_state(folder: RunFolder) -> dict[str, Any]:
     """Return the last written state; ``created`` for a run whose job has not started."""
     try:
-        return read_json(folder.state) or {"state": "created"}
-    except ValueError:
-        return {"state": "lost", "reason": f"{folder.state} is damaged"}
+        return read_state_file(folder) or {"state": "created"}
+    except DamagedFile as error:
+        return {"state": "lost", "reason": str(error)}

@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,8 +26,11 @@ from typing import Any
 
 from hpc_dl.atomic_files import fsync
 from hpc_dl.errors import HpcDlError
+from hpc_dl.regular_files import DamagedFile, read_bytes
 
 _RESERVED_KEYS = frozenset({"step", "epoch", "time"})
+_MOST_BYTES = 2 << 30
+_FILE_NAME = re.compile(r"attempt-([0-9]{1,9})\.jsonl")
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -124,11 +128,11 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
         floats (including ``nan`` and infinities). Empty if nothing was logged.
 
     Raises:
-        ValueError: a line before the last one of its file is not a journal line. The message has
-            the file and the line number.
+        DamagedFile: a line before the last one of its file is not a journal line, or a file is not
+            a file at all. The message has the file and the line number.
     """
     rows: dict[int, dict[str, Any]] = {}
-    for path in sorted(folder.glob("attempt-*.jsonl"), key=_attempt_number):
+    for path in sorted(filter(_attempt_number, _files(folder)), key=_attempt_number):
         lines = _lines(path)
         header = next(lines, None)
         if header is None:  # killed before the header was written
@@ -144,8 +148,21 @@ def read_journal(folder: Path) -> list[dict[str, Any]]:
     return [rows[step] for step in sorted(rows)]
 
 
+def _files(folder: Path) -> list[Path]:
+    # Not Path.glob, which hides that a folder may not be read.
+    try:
+        return [folder / name for name in os.listdir(folder)]
+    except FileNotFoundError:
+        return []
+
+
 def _attempt_number(path: Path) -> int:
-    return int(path.stem.removeprefix("attempt-"))  # attempt-1000 sorts before attempt-999 by name
+    """The number of the attempt, from 1, because attempt-1000 sorts before attempt-999 by name.
+
+    0 is for a file that is no attempt's.
+    """
+    match = _FILE_NAME.fullmatch(path.name)
+    return int(match[1]) + 1 if match else 0
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -153,15 +170,29 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
     A last line without a newline was interrupted by a kill or is being written.
     """
-    *lines, _incomplete = path.read_bytes().split(b"\n")
+    *lines, _incomplete = read_bytes(path, _MOST_BYTES).split(b"\n")
     for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
-            if not isinstance(record, dict) or ("from_step" if number == 1 else "step") not in record:
+            if not _is_record(record, "from_step" if number == 1 else "step"):
                 raise ValueError("not a journal record")
-        except ValueError as error:
-            raise ValueError(f"{path}, line {number}: {error}") from None
+        except (ValueError, RecursionError) as error:
+            raise DamagedFile.at(f"{path}, line {number}", f"is damaged: {error}") from None
         yield record
+
+
+def _is_record(record: Any, counter: str) -> bool:
+    """Whether a line has the types that readers rely on."""
+    if not isinstance(record, dict) or type(record.get(counter)) is not int or record[counter] < 0:
+        return False
+    epoch, clock = record.get("epoch"), record.get("time", 0.0)
+    if (epoch is not None and type(epoch) is not int) or type(clock) not in (int, float):
+        return False
+    return all(
+        value is None or type(value) in (int, float, bool) or value in _NON_FINITE
+        for key, value in record.items()
+        if key != "attempt"
+    )
 
 
 def _to_json(value: float) -> float | str:

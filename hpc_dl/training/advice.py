@@ -8,8 +8,7 @@ _BY_FIT = {
     "unknown": "The training loss is low. Without a validation split, overfitting cannot be checked.",
     "good": "Training and validation loss are low: a good fit. The test split shows how well it generalizes.",
     "overfit": "The training loss is low, but the validation loss is high: the model overfits. Try more data or "
-    "augmentation, regularization (dropout, optimizer.weight_decay, loss.l1), a smaller model, or early stopping "
-    "(trainer.early_stopping).",
+    "augmentation, regularization (dropout, optimizer.weight_decay, loss.l1) or a smaller model.",
     "underfit": "Training and validation loss are high: the model underfits. Try a larger model, a longer training, "
     "another learning rate or less regularization. If none of these helps, the inputs may not determine the targets.",
     "unlikely": "The training loss is high, but the validation loss is low, which is unusual. Check for samples that "
@@ -18,6 +17,9 @@ _BY_FIT = {
     "smaller learning rate, a warm-up (schedule.warmup_steps) or gradient clipping (trainer.gradient_clip_val).",
 }
 _STILL_FALLING = "The validation loss was still falling at the end: a longer training may improve it."
+_STOP_EARLY = "Early stopping (trainer.early_stopping) may help, too."
+# The training loss is low: whatever the layers do, they do not keep the network from learning.
+_LEARNED = ("good", "overfit", "unknown")
 _VANISHED = 1e-4  # of the largest relative gradient of a layer
 _MANY_UNITS = 0.4
 
@@ -42,8 +44,14 @@ def advise(
         still_falling: whether the validation loss was still falling at the end.
     """
     sentences = [_fit_sentence(fit, losses)]
+    if fit == "diverged":  # inactive units and vanished gradients follow from that
+        return sentences
     if still_falling:
         sentences.append(_STILL_FALLING)
+    elif fit == "overfit":
+        sentences.append(_STOP_EARLY)
+    if fit in _LEARNED:
+        return sentences + _inactive_units(dead, saturated)
     if gradients and (largest := max(gradients.values())) > 0:
         vanished = [name for name, norm in gradients.items() if norm < _VANISHED * largest]
         if vanished:
@@ -64,6 +72,20 @@ def advise(
         if share > _MANY_UNITS
     ]
     return sentences
+
+
+def _inactive_units(dead: dict[str, float], saturated: dict[str, float]) -> list[str]:
+    """The inactive units of a network that learned nevertheless."""
+    kinds = (
+        ("dead (0 for every sample)", "a smaller model may do as well", dead),
+        ("saturated", "this needs no change", saturated),
+    )
+    return [
+        f"{share:.0%} of the units after {name} are {kind}. The training loss is low all the same: {consequence}."
+        for kind, consequence, shares in kinds
+        for name, share in shares.items()
+        if share > _MANY_UNITS
+    ]
 
 
 def _fit_sentence(fit: str, losses: dict[str, float]) -> str:

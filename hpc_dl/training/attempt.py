@@ -15,8 +15,9 @@ import pytorch_lightning as pl
 from hpc_dl.atomic_files import write_json
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.open_spec import open_spec
+from hpc_dl.data.open_spec import open_spec, watched_files
 from hpc_dl.data.spec import DataSpec
+from hpc_dl.data.storage.file_version import WatchedFiles
 from hpc_dl.runs import attempts, checkpoints
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.runs.folder import RunFolder
@@ -46,6 +47,7 @@ class Attempt:
         started_at: when it started, by ``time.monotonic()``.
         experiment: the run's configuration.
         data: shapes, classes and split sizes of the data.
+        files: the files of the data, which must not change.
         model: the module, with fresh or pretrained weights.
         batches: the data in batches.
         trainer: Lightning's Trainer.
@@ -61,6 +63,7 @@ class Attempt:
     started_at: float
     experiment: Experiment
     data: DataSpec
+    files: WatchedFiles
     model: pl.LightningModule
     batches: HDF5DataModule
     trainer: pl.Trainer
@@ -105,6 +108,8 @@ def prepare_attempt(
         HpcDlError: the data, the model or the hardware does not fit the experiment.
     """
     with watchdog.phase("opening the data"):
+        files = watched_files(experiment.data)
+        cleanup.callback(files.close)
         data = open_spec(experiment.data)
     pl.seed_everything(experiment.seed, workers=True, verbose=False)
     model = build_model(experiment, data)
@@ -127,6 +132,7 @@ def prepare_attempt(
         say=say,
         writing=lambda: watchdog.phase("writing a checkpoint"),
         before_save=loggers.journal.sync,
+        check_data=files.check,
         ends_at=_job_end(os.environ),
     )
     trainer = build_trainer(run, experiment, ranks, loggers.all(), [watchdog, TrainingMetrics(), checkpointing])
@@ -138,8 +144,8 @@ def prepare_attempt(
     if resumed_from is None and experiment.model.init_from is not None:
         load_pretrained(model, Path(experiment.model.init_from), say if group.rank == 0 else log_only)
     attempt = Attempt(
-        run, number, started_at, experiment, data, model, batches, trainer, loggers, checkpointing, group, watchdog,
-        resumed_from,
+        run, number, started_at, experiment, data, files, model, batches, trainer, loggers, checkpointing, group,
+        watchdog, resumed_from,
     )  # fmt: skip
     if trainer.is_global_zero:
         facts = {"from_step": attempt.from_step, "world_size": group.size, **slurm_facts()}

@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 
+from hpc_dl.errors import printable
 from hpc_dl.runs.folder import RunFolder
 
 _log = logging.getLogger("hpc_dl")
@@ -60,12 +61,12 @@ def quiet() -> None:
 
 def say(message: str) -> None:
     """Write one line to the terminal and the log."""
-    _log.info(message)
+    _log.info("%s", printable(message))
 
 
 def log_only(message: str) -> None:
     """Write one line to the log; on a terminal the progress bar already shows it."""
-    _log.debug(message)
+    _log.debug("%s", printable(message))
 
 
 def on_terminal() -> bool:

@@ -18,6 +18,8 @@ from hpc_dl.training.console import say
 from hpc_dl.training.model_building import num_parameters
 from hpc_dl.training.stopping.signals import TrainingStopped
 
+# A job may be preempted early by chance, but not every time: it needs longer to start than it gets.
+_MOST_IDLE_ATTEMPTS = 5
 _REASONS = {
     "limit": "warned of its time limit",
     "interrupt": "interrupted by Ctrl-C",
@@ -88,12 +90,17 @@ def record_stop(attempt: Attempt, stop: TrainingStopped) -> Stopped:
         requeue = False
         reason += f"; already requeued {requeues} times, the limit (resources.max_requeues)"
     state: State = "cancelled" if cancelled else "stopped"
+    # After SIGTERM the batch script queries Slurm, which knows the cause: it requeues a preempted
+    # job, but not a cancelled one.
+    ask_slurm = stop.cause == "term" and not cancelled
+    idle = attempts.attempts_without_progress(run) if stop.step <= attempt.from_step else 0
+    if ask_slurm and idle >= _MOST_IDLE_ATTEMPTS:
+        ask_slurm = False
+        reason += f"; not requeued, since {idle} attempts in a row completed no step"
     facts = {"state": state, "step": stop.step, "cause": stop.cause, "requeue": requeue, "seconds": round(seconds, 3)}
     attempts.record(run, "ended", attempt=attempt.number, **facts)
     end_state(run, state, reason=reason, step=stop.step, cause=stop.cause)
-    # After SIGTERM the batch script queries Slurm, which knows the cause: it requeues a preempted
-    # job, but not a cancelled one.
-    if requeue or (stop.cause == "term" and not cancelled):
+    if requeue or ask_slurm:
         write_text(run.requeue, f"{stop.cause}\n")
     return Stopped.at("training", f"stopped after step {stop.step}: {reason}")
 

@@ -13,7 +13,8 @@ from torch import nn
 
 from hpc_dl.errors import ConfigError, RunError
 from hpc_dl.formatting import shortened
-from hpc_dl.runs import folder
+from hpc_dl.regular_files import user_path
+from hpc_dl.runs import search
 
 _NUM_LISTED = 4
 
@@ -28,11 +29,11 @@ def weights_file(init_from: str, runs: Path) -> Path:
     Raises:
         ConfigError: there is no such file or run, or the run has no weights yet.
     """
-    path = Path(init_from).expanduser()
+    path = user_path(init_from, "model.init_from")
     if path.is_file():
         return path.resolve()
     try:
-        run = folder.find(init_from, runs)
+        run = search.find(init_from, runs)
     except RunError as error:
         raise ConfigError.at(
             "model.init_from",

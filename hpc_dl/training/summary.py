@@ -28,14 +28,15 @@ def log_summary(
     """Log model, data, devices and seed, and advice on settings that probably do not help."""
     device = trainer.strategy.root_device
     sizes = ", ".join(f"{size:,} {split}" for split, size in data.sizes.items())
-    name = type(model).__name__ if experiment.model.name == "custom" else experiment.model.name
     say(
-        f"{name} with {_parameters(model)} on {data.name} ({sizes}), {trainer.world_size} × {device.type}, "
-        f"seed {experiment.seed}"
+        f"{experiment.model.title} with {_parameters(model)} on {data.name} ({sizes}), "
+        f"{trainer.world_size} × {device.type}, seed {experiment.seed}"
     )
     for message in (_tf32(experiment, device), _initialization(experiment), _warm_up(experiment, data)):
         if message:
             say(message)
+    for message in data.notes:
+        say(message)
     for message in batches.describe_missing_values():
         say(message)
     if resumed_from is not None:

@@ -125,7 +125,12 @@ def evaluate(attempt: Attempt, best: Checkpoint) -> dict[str, float]:
 
 
 def conclude(attempt: Attempt, metrics: dict[str, float]) -> None:
-    """Diagnose the training and record its result."""
+    """Diagnose the training and record its result.
+
+    Raises:
+        DataError: the data changed during the test.
+    """
+    attempt.files.check(at_once=True)
     if attempt.trainer.is_global_zero:
         record_result(attempt, metrics, _diagnosis(attempt))
     attempt.loggers.report_success(metrics)

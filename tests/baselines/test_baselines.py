@@ -2,11 +2,14 @@
 
 import json
 import math
+import re
+import statistics
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from hpc_dl.atomic_files import read_json
 from hpc_dl.baselines.compare import compare, interval, verdict
@@ -60,7 +63,9 @@ def test_results_and_comparison_with_finished_runs(tmp_path: Path) -> None:
         assert read_json(run.result)["baseline"] == {"metric": "test/accuracy", **best}
         assert f"best baseline ({best['name']})" in run.log(0).read_text()
         runs.append(read_json(run.result)["metrics"]["test/accuracy"])
-    assert compared(tmp_path, file)["networks"] == {"mlp": pytest.approx(runs)}
+    comparison = compared(tmp_path, file)
+    assert comparison["networks"] == {"mlp": pytest.approx(runs)}
+    assert re.fullmatch(r"2 epochs \([0-9.:]+ (s|min)\)", comparison["trainings"]["mlp"])
     longer = experiments.prepared(tmp_path, experiments.raw(file, trainer={"max_epochs": 3}))
     train(longer)
     networks = compared(tmp_path, file)["networks"]
@@ -147,6 +152,10 @@ def test_interval_is_that_of_student() -> None:
     mean, half = interval([1.0, 2.0, 3.0])
     assert (mean, half) == (2.0, pytest.approx(4.303 / math.sqrt(3)))
     assert math.isnan(interval([1.0])[1])
+    for count in [*range(2, 40), 1000]:
+        values = [float(number) for number in range(count)]
+        error = statistics.stdev(values) / math.sqrt(count)
+        assert interval(values)[1] == pytest.approx(t.ppf(0.975, count - 1) * error, rel=2e-4)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +163,7 @@ def test_interval_is_that_of_student() -> None:
     [
         ({"cnn": [0.99, 0.991, 0.99]}, "test/accuracy", "The network is better by 0.0"),
         ({"cnn": [0.99]}, "test/accuracy", "(one seed only"),
-        ({"cnn": [0.90, 0.91, 0.90]}, "test/accuracy", "No network is needed here"),
+        ({"cnn": [0.90, 0.91, 0.90]}, "test/accuracy", "The baseline is better by 0.0467"),
         ({"cnn": [0.90, 0.99, 0.97]}, "test/accuracy", "No significant difference"),
         ({"cnn": [1.0, 1.0, 1.0], "mlp": [0.5, 0.5, 0.5]}, "test/mse", "The network is better by 0.45: mlp"),
         ({}, "test/accuracy", "There is no finished run"),
@@ -162,6 +171,14 @@ def test_interval_is_that_of_student() -> None:
 )
 def test_verdict_follows_from_the_intervals(networks: dict[str, list[float]], metric: str, sentence: str) -> None:
     assert sentence in verdict({"name": "k-NN", "mean": 0.95, "half_width": None}, networks, metric)
+
+
+def test_verdict_says_how_long_the_network_was_trained() -> None:
+    best = {"name": "k-NN", "mean": 0.95, "half_width": None}
+    assert verdict(best, {"cnn": [0.9]}, "test/accuracy", {"cnn": "1 epoch (4.0 s)"}) == (
+        "The baseline is better by 0.05: cnn reaches 0.9 with one seed after 1 epoch (4.0 s) of training; the best "
+        "baseline, k-NN, reaches test/accuracy 0.95. More epochs or other settings may change this."
+    )
 
 
 def test_comparison_is_json(tmp_path: Path) -> None:

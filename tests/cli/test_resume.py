@@ -19,7 +19,8 @@ from hpc_dl.config import yaml
 from hpc_dl.errors import RunError
 from hpc_dl.runs import lock
 from hpc_dl.runs.attempts import history
-from hpc_dl.runs.folder import RunFolder, all_runs
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.search import all_runs
 from hpc_dl.runs.state import read_state, write_state
 from hpc_dl.tracking.journal import read_journal
 from tests import experiments

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from hpc_dl.atomic_files import read_json
+from hpc_dl.cluster.folders import cli_name
 from hpc_dl.cluster.prepare import prepare
 from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.cluster.status import cancel, status
@@ -211,7 +212,7 @@ def test_hpc_dl_cancel_saves_a_checkpoint_and_cancels(fleet: Fleet) -> None:
 def test_sigterm_stops_the_run_and_status_explains_how_to_resume(fleet: Fleet, slurm_desk: Desk) -> None:
     run = fleet["sigterm"]
     wait_until(lambda: status(run)["state"] == "stopped", "it has stopped", 60)
-    assert f"hpc-dl resume {run.cli_name}" in status(run)["reason"]
+    assert f"hpc-dl resume {cli_name(run)}" in status(run)["reason"]
     assert not run.cancelled.exists()
     assert "ExitCode=75:0" in slurm("scontrol", "show", "job", job_id(run))
     slurm_desk.run("logs", str(run.path), "--follow", status=75)

@@ -38,7 +38,7 @@ def test_single_rank_ignores_the_ranks_of_another_job(monkeypatch: pytest.Monkey
     for name in job_environment.RANK_VARIABLES:
         monkeypatch.setenv(name, "5")
     ranks: list[int] = []
-    monkeypatch.setattr(launch, "run_rank", lambda run, redirect: ranks.append(rank_of(os.environ)) or 0)  # type: ignore[func-returns-value]
+    monkeypatch.setattr(launch, "run_rank", lambda run, **options: ranks.append(rank_of(os.environ)) or 0)  # type: ignore[func-returns-value]
     experiment = Experiment.from_dict({"name": "x", "data": {"source": "digits"}, "model": {"name": "linear"}})
     launch.launch(RunFolder.create(tmp_path, "x"), experiment, foreground=True)
     assert ranks == [0]

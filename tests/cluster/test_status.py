@@ -10,8 +10,9 @@ import pytest
 
 from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster import slurm
+from hpc_dl.cluster.folders import cli_name
 from hpc_dl.cluster.requeue import refusal_file
-from hpc_dl.cluster.resume import check_resumable
+from hpc_dl.cluster.resumable import check_resumable
 from hpc_dl.cluster.status import cancel, status, statuses
 from hpc_dl.errors import ClusterError, RunError
 from hpc_dl.runs.folder import RunFolder
@@ -94,13 +95,13 @@ def test_refusal_of_a_requeue_is_reported(run: RunFolder, monkeypatch: pytest.Mo
     slurm_reports(monkeypatch, slurm.JobInfo("FAILED"))
     assert status(run)["reason"] == (
         "warned of its time limit; Slurm refused to requeue it: Requested operation is presently disabled for job 7; "
-        f"resume it with `hpc-dl resume {run.cli_name}`"
+        f"resume it with `hpc-dl resume {cli_name(run)}`"
     )
 
 
 def test_killed_rank_suggests_to_resume(run: RunFolder) -> None:
     write_state(run, "failed", reason="rank 1 was killed by SIGKILL (often: out of memory)")
-    assert status(run)["reason"].endswith(f"; resume it with `hpc-dl resume {run.cli_name}`")
+    assert status(run)["reason"].endswith(f"; resume it with `hpc-dl resume {cli_name(run)}`")
 
 
 def test_state_is_kept_if_slurm_does_not_respond(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

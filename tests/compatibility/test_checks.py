@@ -111,7 +111,7 @@ def test_missing_name_is_one_line(monkeypatch: pytest.MonkeyPatch, missing: tupl
         ("pytorch-lightning", "2.7.0", False),
         ("torchmetrics", "1.10.0", False),
         ("torchmetrics", "1.9.0", True),
-        ("torch", "2.5.1+cu121", True),
+        ("torch", "2.11.0+cu128", True),
         ("torch", "3.0.0", False),
     ],
 )

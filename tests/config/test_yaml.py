@@ -1,5 +1,6 @@
 """Values of YAML text, and invalid text, which is reported with its line."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,51 @@ def test_types_and_order_round_trip() -> None:
     assert loaded == data
     assert list(loaded) == list(data)
     assert [type(value) for value in loaded.values()] == [type(value) for value in data.values()]
+
+
+def _aliases(line: str, levels: int = 9) -> str:
+    """Levels of nine aliases each, of the level before."""
+    lines = [line.format(name="a0", parts="x: 1" if "<<" in line else "x")]
+    lines += [line.format(name=f"a{n}", parts=", ".join([f"*a{n - 1}"] * 9)) for n in range(1, levels)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (_aliases("{name}: &{name} [{parts}]"), "has too many values once its aliases (*name) are written out"),
+        (
+            "a0: &a0 {x: 1}\n"
+            + "\n".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 9)),
+            "has too many values once its aliases",
+        ),
+        ("a: &a {b: *a}", "an alias (*name) that contains itself"),
+        ("a: {b: &c [1, {d: *c}]}", "an alias (*name) that contains itself"),
+        ('file: "a\\0b.h5"', "contains a NUL character"),
+        ("a: " + "1" * 10_000, "not valid YAML"),
+        ("#" * 300_000, "is too long"),
+        ("[" * 10_000, "too many levels"),
+        ("? " * 10_000, "too many levels"),
+    ],
+    ids=["lists", "merges", "cycle", "inner cycle", "nul", "digits", "comment", "brackets", "keys"],
+)
+def test_text_that_would_take_forever_is_refused_at_once(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        yaml.loads(text, "x.yaml")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_file_that_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.yaml")
+    with (tmp_path / "huge.yaml").open("wb") as file:
+        file.truncate(100 << 30)
+    for path, message in {
+        tmp_path / "fifo.yaml": "is a pipe, not a file",
+        tmp_path / "huge.yaml": "is too large",
+        Path("/dev/zero"): "is a device, not a file",
+        Path("/dev/full"): "is a device, not a file",
+    }.items():
+        with pytest.raises(ConfigError) as caught:
+            yaml.load(path)
+        assert message in str(caught.value)

@@ -244,3 +244,47 @@ def test_made_source_is_found_by_name(tmp_path: Path) -> None:
     assert "content matches" in run("verify", "xor", "--data", tmp_path)
     with pytest.raises(DataError, match=r"digits: does not exist"):
         run("inspect", "digits", "--data", tmp_path)
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify", "bench"])
+def test_missing_file_is_reported_without_a_configuration_key(tmp_path: Path, command: str) -> None:
+    with pytest.raises(DataError) as caught:
+        run(command, tmp_path / "nothing.h5")
+    assert str(caught.value) == f"{tmp_path / 'nothing.h5'}: does not exist. Check the path"
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("digits", "digits: does not exist yet in FOLDER. Make it with `hpc-dl data make digits`"),
+        ("digit", "digit: does not exist. Did you mean 'digits'?"),
+    ],
+)
+def test_source_that_was_not_made(tmp_path: Path, name: str, error: str) -> None:
+    with pytest.raises(DataError) as caught:
+        run("inspect", name, "--data", tmp_path)
+    assert str(caught.value) == error.replace("FOLDER", str(tmp_path))
+
+
+def test_unknown_source_names_the_argument(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"^SOURCE: is not known .*Did you mean 'digits'\?$"):
+        run("make", "digit", "--data", tmp_path)
+
+
+def test_pack_suggests_names_that_fit_the_option(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", scans=np.zeros((9, 3)), labels=np.zeros(9, int))
+    (tmp_path / "x.csv").write_text("age,label\n1,0\n2,1\n")
+    for name, targets in (("x.npz", "labels"), ("x.csv", "label")):
+        with pytest.raises(DataError) as caught:
+            run(
+                "pack",
+                tmp_path / name,
+                tmp_path / "x.h5",
+                "--inputs",
+                "labell",
+                "--targets",
+                targets,
+                "--license",
+                "MIT",
+            )
+        assert "did you mean" not in str(caught.value).lower()

@@ -127,6 +127,7 @@ def test_two_ranks_train_like_one_process(own_file: Path, tmp_path: Path, use_di
     torch.testing.assert_close(weight, alone.layer.weight.detach(), atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_workers_survive_signals_of_the_job_but_not_their_parent(own_file: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-m", "tests.data.scripts.load_in_workers", str(own_file)],

@@ -200,6 +200,7 @@ def test_plateau_in_training(tmp_path: Path, every: int) -> None:
     assert logged[-1] < 2.0, "it was never lowered"
 
 
+@pytest.mark.slow
 def test_plateau_resumes_bit_for_bit(tmp_path: Path) -> None:
     reference, run = plateau_run(tmp_path), plateau_run(tmp_path)
     finish(reference)

@@ -168,6 +168,7 @@ def test_frozen_layers_do_not_change(tmp_path: Path, points: Path) -> None:
     assert len(torch.load(run.last_checkpoint, weights_only=False)["optimizer_states"][0]["state"]) == 2
 
 
+@pytest.mark.slow
 def test_resume_is_bit_for_bit(tmp_path: Path, points: Path) -> None:
     reference = finish(prepared(tmp_path / "whole", points))
     stops = (

@@ -26,21 +26,23 @@ def dense(model: GCN, nodes: Tensor, adjacency: np.ndarray) -> Tensor:
     ``adjacency[v, u]`` is the weight of the edge from u to v.
     """
     hidden = nodes
-    for layers in model.layers:
+    for number, layers in enumerate(model.layers):
         matrices = [adjacency, adjacency.T] if len(layers) == 2 else [(adjacency + adjacency.T) / 2]
-        total = torch.zeros(())
+        total = layers[0].bias
         for layer, matrix in zip(layers, matrices, strict=True):
             a = matrix + model.self_weight * np.eye(len(matrix))
             spread = a / np.sqrt(a.sum(1)[:, None] * a.sum(0)[None])
-            total = total + torch.from_numpy(spread).float() @ layer(hidden)
-        hidden = model.activation(total)
-    return model.head.linear(hidden)
+            total = total + torch.from_numpy(spread).float() @ hidden @ layer.weight.T
+        hidden = total if number == len(model.layers) - 1 else model.activation(total)
+    return hidden
 
 
 @pytest.mark.parametrize("parameters", [{}, {"directed": True}, {"self_weight": 3.0, "depth": 3}])
 def test_layer_matches_the_formula(parameters: dict[str, Any]) -> None:
     data = graph_data("node_classification")
     model, x = built(data, width=8, **parameters), batch(seed=1)
+    for layers in model.layers:
+        torch.nn.init.normal_(layers[0].bias)
     graphs = np.split(np.arange(len(x["nodes"].values)), x["nodes"].offsets[1:-1].tolist())
     expected = []
     for number, nodes in enumerate(graphs):
@@ -76,6 +78,26 @@ def test_edge_weights_are_used() -> None:
     other = x | {"edge_features": Ragged(x["edge_features"].values * 5, x["edge_features"].offsets)}
     assert not torch.allclose(built(data, edge_weights=True)(x), built(data, edge_weights=True)(other))
     assert torch.equal(built(data)(x), built(data)(other))
+
+
+def test_last_convolution_outputs_the_classes() -> None:
+    model = built(graph_data("node_classification"), width=8, depth=2)
+    assert [tuple(layers[0].weight.shape) for layers in model.layers] == [(8, 5), (3, 8)]
+    assert model.head is None
+
+
+def test_linear_layer_can_output_the_classes() -> None:
+    model = built(graph_data("node_classification"), width=8, depth=1, output="linear")
+    assert [tuple(layers[0].weight.shape) for layers in model.layers] == [(8, 5)]
+    x = batch(seed=1)
+    assert model(x).shape == (len(x["nodes"].values), 3)
+
+
+def test_dropout_acts_on_the_inputs_of_each_layer() -> None:
+    model, x = built(graph_data("node_classification"), dropout=0.9, depth=1).train(), batch(seed=5)
+    torch.manual_seed(0)
+    first = model(x)
+    assert not torch.equal(first, model(x))  # one layer only: the dropout is on the features
 
 
 def test_dropout_acts_in_training_only() -> None:

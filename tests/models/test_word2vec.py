@@ -192,6 +192,7 @@ def test_topics_and_benchmarks(tmp_path: Path, text: Path) -> None:
     torch.testing.assert_close(state["keep"], keep_probability(state["counts"], 0.02))
 
 
+@pytest.mark.slow
 def test_resume_is_bit_for_bit(tmp_path: Path, text: Path) -> None:
     content = experiment(text, trainer={"max_epochs": 2})
     reference = finish(experiments.prepared(tmp_path / "whole", content))

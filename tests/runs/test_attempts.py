@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hpc_dl.runs.attempts import history, record, requeues
+from hpc_dl.runs.attempts import attempts_without_progress, history, record, requeues
 from hpc_dl.runs.folder import RunFolder
 
 
@@ -55,3 +55,13 @@ def test_requeues_are_counted_since_the_last_resume(run: RunFolder) -> None:
     record(run, "ended", requeue=True)
     record(run, "ended", state="finished")
     assert requeues(run) == 1
+
+
+def test_attempts_without_progress_are_the_latest_from_one_step(run: RunFolder) -> None:
+    assert attempts_without_progress(run) == 0
+    for from_step, expected in ((0, 1), (0, 2), (7, 1), (7, 2), (7, 3)):
+        record(run, "started", from_step=from_step)
+        assert attempts_without_progress(run) == expected
+        record(run, "ended", state="stopped", step=from_step)
+    record(run, "resumed")
+    assert attempts_without_progress(run) == 0

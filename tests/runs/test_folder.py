@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from hpc_dl.errors import RunError
-from hpc_dl.runs.folder import LAYOUT_VERSION, RunFolder, all_runs, default_runs, find
+from hpc_dl.runs.folder import LAYOUT_VERSION, RunFolder, default_runs
+from hpc_dl.runs.search import all_runs, find
 from hpc_dl.runs.state import read_state, write_state
 
 

@@ -99,7 +99,7 @@ def test_compilation_failure_is_one_line() -> None:
         model(torch.ones(2, 4))
 
 
-@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("before", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_training_resumes_with_another_layout(tmp_path: Path, image_file: Path, before: bool) -> None:
     # Fused optimizers assume the same strides for a parameter and its state.
     run = prepared(tmp_path / "changed", image_file, channels_last=before)

@@ -119,6 +119,25 @@ def test_dead_and_saturated_units(tmp_path: Path) -> None:
     assert any("saturated" in sentence for sentence in diagnosis["words"])
 
 
+@pytest.mark.parametrize("fit", ["good", "overfit", "unknown", "underfit", "unlikely", "diverged"])
+def test_advice_about_units_follows_from_the_fit(fit: str) -> None:
+    losses = {"train": 0.1, "constant": 1.0}
+    words = " ".join(advise(fit, losses, {"a": 1.0, "b": 0.0}, {"a": 0.5}, {"b": 0.6}, still_falling=False))
+    cures = ["leaky_relu", "data.scaling", "Almost no gradient"]
+    observed = ["50% of the units after a are dead", "60% of the units after b are saturated"]
+    if fit == "diverged":  # all of this is a consequence
+        assert not any(part in words for part in cures + observed)
+    else:
+        assert all(part in words for part in observed)
+        assert [part in words for part in cures] == [fit in ("underfit", "unlikely")] * 3
+
+
+@pytest.mark.parametrize("falling", [True, False])
+def test_early_stopping_is_not_advised_while_the_loss_falls(falling: bool) -> None:
+    words = " ".join(advise("overfit", {"train": 0.1, "constant": 1.0}, {}, {}, {}, still_falling=falling))
+    assert ("longer training" in words) == falling == ("arly stopping" not in words)
+
+
 def test_vanished_gradient_is_reported(tmp_path: Path) -> None:
     model, batches = built(experiments.classification_file(tmp_path), depth=3, activation="sigmoid")
     with torch.no_grad():

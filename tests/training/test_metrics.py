@@ -25,6 +25,10 @@ from tests.training import modules
 SEED, BATCH, LR = 7, 8, 0.5
 
 
+def _slow(*values: Any) -> Any:
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def reference_training(
     run: RunFolder, file: Path, *, epochs: int, accumulate: int = 1, batches: int = 6, max_steps: int = 10**9
 ) -> tuple[list[float], list[int], list[float], torch.nn.Module]:
@@ -70,26 +74,26 @@ def mean_losses(losses: list[float], steps: list[int], row_steps: list[int]) -> 
     [
         ({"max_epochs": 2, "log_every_n_steps": 1}, {"epochs": 2}, list(range(1, 13))),
         # every four steps, and at the end of each epoch
-        ({"max_epochs": 2, "log_every_n_steps": 4}, {"epochs": 2}, [4, 6, 10, 12]),
-        ({"max_epochs": 2, "log_every_n_steps": 50}, {"epochs": 2}, [6, 12]),
+        _slow({"max_epochs": 2, "log_every_n_steps": 4}, {"epochs": 2}, [4, 6, 10, 12]),
+        _slow({"max_epochs": 2, "log_every_n_steps": 50}, {"epochs": 2}, [6, 12]),
         # six batches in steps of four: the second step of an epoch has only two
         (
             {"max_epochs": 2, "log_every_n_steps": 1, "accumulate_grad_batches": 4},
             {"epochs": 2, "accumulate": 4},
             [1, 2, 3, 4],
         ),
-        (
+        _slow(
             {"max_epochs": 2, "log_every_n_steps": 2, "accumulate_grad_batches": 2},
             {"epochs": 2, "accumulate": 2},
             [2, 3, 5, 6],
         ),
-        (
+        _slow(
             {"max_epochs": 2, "log_every_n_steps": 3, "limit_train_batches": 4},
             {"epochs": 2, "batches": 4},
             [3, 4, 7, 8],
         ),
         ({"max_epochs": None, "max_steps": 8, "log_every_n_steps": 3}, {"epochs": 2, "max_steps": 8}, [3, 6]),
-        ({"max_epochs": None, "max_steps": 9, "log_every_n_steps": 3}, {"epochs": 2, "max_steps": 9}, [3, 6, 9]),
+        _slow({"max_epochs": None, "max_steps": 9, "log_every_n_steps": 3}, {"epochs": 2, "max_steps": 9}, [3, 6, 9]),
     ],
 )
 def test_training_loss_of_each_row(

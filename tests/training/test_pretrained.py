@@ -65,6 +65,7 @@ def test_frozen_weights_do_not_change(tmp_path: Path, pretrained: RunFolder) -> 
     assert not torch.equal(before["head.weight"], after["head.weight"])
 
 
+@pytest.mark.slow
 def test_resumed_run_does_not_need_the_pretrained_file(tmp_path: Path, pretrained: RunFolder) -> None:
     weights = tmp_path / "weights.ckpt"
     weights.write_bytes(pretrained.best_checkpoint.read_bytes())

@@ -55,6 +55,7 @@ def test_training_is_reproducible_bit_for_bit(tmp_path: Path, image_file: Path) 
     assert rows[0] == rows[1]
 
 
+@pytest.mark.slow
 def test_dropout_depends_on_the_seed(tmp_path: Path, image_file: Path) -> None:
     # The losses are compared, since a dropout seeded by the clock would not change any shape. The
     # third run shows that dropout changes them at all.
@@ -103,6 +104,7 @@ def test_result_belongs_to_the_best_checkpoint(tmp_path: Path, image_file: Path)
     module.teardown("test")
 
 
+@pytest.mark.slow
 def test_best_checkpoint_by_highest_accuracy(tmp_path: Path, image_file: Path) -> None:
     run = trained(
         tmp_path,
@@ -159,8 +161,8 @@ def test_files_of_a_finished_run(tmp_path: Path, image_file: Path) -> None:
     ("sizes", "splits"),
     [
         ({"train": 48, "test": 11}, {"test"}),
-        ({"train": 48, "val": 13}, {"val"}),
-        ({"train": 48}, set()),
+        pytest.param({"train": 48, "val": 13}, {"val"}, marks=pytest.mark.slow),
+        pytest.param({"train": 48}, set(), marks=pytest.mark.slow),
         ({"train": 48, "val": 1, "test": 1}, {"val", "test"}),
     ],
     ids=["no-val", "no-test", "train-only", "one-sample"],
@@ -174,6 +176,7 @@ def test_missing_and_tiny_splits(tmp_path: Path, sizes: dict[str, int], splits: 
         assert torch.load(run.best_checkpoint, weights_only=True)["global_step"] == 12
 
 
+@pytest.mark.slow
 def test_regression(tmp_path: Path) -> None:
     run = trained(tmp_path, experiments.regression_file(tmp_path), model={"name": "linear"}, trainer={"max_epochs": 20})
     metrics = read_json(run.result)["metrics"]
@@ -204,7 +207,9 @@ def test_diverged_training_writes_valid_json(tmp_path: Path, image_file: Path) -
     assert math.isnan(read_journal(run.journal)[-1]["val/loss"])
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true", "bf16-true"])
+@pytest.mark.parametrize(
+    "precision", ["bf16-mixed", *(pytest.param(name, marks=pytest.mark.slow) for name in ("64-true", "bf16-true"))]
+)
 def test_precision_of_saved_weights(tmp_path: Path, image_file: Path, precision: str) -> None:
     run = trained(tmp_path, image_file, trainer={"precision": precision, "max_epochs": 2})
     dtype = weights(run.best_checkpoint)["hidden.0.weight"].dtype
@@ -223,7 +228,7 @@ def test_each_attempt_has_its_own_journal_file(tmp_path: Path, image_file: Path)
 @pytest.mark.parametrize(
     ("schedule", "message"),
     [
-        ({"name": "cosine", "warmup_steps": 2}, ""),
+        pytest.param({"name": "cosine", "warmup_steps": 2}, "", marks=pytest.mark.slow),
         ({"name": "cosine", "warmup_steps": 6}, "warm-up outlasts the training: the peak rate is never reached"),
     ],
     ids=["short-warm-up", "long-warm-up"],

@@ -18,6 +18,10 @@ from tests import experiments
 from tests.experiments import spec
 
 
+def _slow(trainer: dict[str, Any], expected: Any) -> Any:
+    return pytest.param(trainer, expected, marks=pytest.mark.slow)
+
+
 def trained(folder: Path, file: Path, **sections: Any) -> RunFolder:
     run = experiments.prepared(folder, experiments.raw(file, **sections))
     train(run)
@@ -47,20 +51,20 @@ def test_predicted_length(sections: dict[str, Any], batches: int, steps: int) ->
 @pytest.mark.parametrize(
     ("trainer", "steps"),
     [
-        ({"max_epochs": 2}, 12),
-        ({"max_epochs": None, "max_steps": 3}, 3),
+        _slow({"max_epochs": 2}, 12),
+        _slow({"max_epochs": None, "max_steps": 3}, 3),
         ({"max_epochs": None, "max_steps": 8}, 8),
         ({"max_epochs": 1, "max_steps": 20}, 6),
-        ({"max_epochs": 3, "max_steps": 7}, 7),
+        _slow({"max_epochs": 3, "max_steps": 7}, 7),
         ({"max_epochs": 2, "accumulate_grad_batches": 4}, 4),
-        ({"max_epochs": 2, "accumulate_grad_batches": 6}, 2),
-        ({"max_epochs": 1, "accumulate_grad_batches": 100}, 1),
-        ({"max_epochs": 2, "limit_train_batches": 2}, 4),
-        ({"max_epochs": 2, "limit_train_batches": 1}, 2),
+        _slow({"max_epochs": 2, "accumulate_grad_batches": 6}, 2),
+        _slow({"max_epochs": 1, "accumulate_grad_batches": 100}, 1),
+        _slow({"max_epochs": 2, "limit_train_batches": 2}, 4),
+        _slow({"max_epochs": 2, "limit_train_batches": 1}, 2),
         ({"max_epochs": 1, "limit_train_batches": 0.6}, 3),
-        ({"max_epochs": 1, "limit_train_batches": 1.0}, 6),
-        ({"max_epochs": 2, "limit_train_batches": 5, "accumulate_grad_batches": 2}, 6),
-        ({"max_epochs": 1, "limit_train_batches": 100}, 6),
+        _slow({"max_epochs": 1, "limit_train_batches": 1.0}, 6),
+        _slow({"max_epochs": 2, "limit_train_batches": 5, "accumulate_grad_batches": 2}, 6),
+        _slow({"max_epochs": 1, "limit_train_batches": 100}, 6),
     ],
 )
 def test_schedule_spans_the_steps_of_the_training(
@@ -82,13 +86,13 @@ def test_schedule_spans_the_steps_of_the_training(
 @pytest.mark.parametrize(
     ("trainer", "validations"),
     [
-        ({"max_epochs": 2}, [6, 12]),
-        ({"max_epochs": 3, "check_val_every_n_epoch": 2}, [12]),
+        _slow({"max_epochs": 2}, [6, 12]),
+        _slow({"max_epochs": 3, "check_val_every_n_epoch": 2}, [12]),
         ({"max_epochs": 1, "val_check_interval": 2}, [2, 4, 6]),
-        ({"max_epochs": 1, "val_check_interval": 0.5}, [3, 6]),
+        _slow({"max_epochs": 1, "val_check_interval": 0.5}, [3, 6]),
         ({"max_epochs": 1, "limit_val_batches": 0}, []),
-        ({"max_epochs": None, "max_steps": 3}, []),
-        ({"max_epochs": 1, "num_sanity_val_steps": 2}, [6]),
+        _slow({"max_epochs": None, "max_steps": 3}, []),
+        _slow({"max_epochs": 1, "num_sanity_val_steps": 2}, [6]),
     ],
 )
 def test_validation_steps(tmp_path: Path, image_file: Path, trainer: dict[str, Any], validations: list[int]) -> None:

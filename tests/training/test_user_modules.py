@@ -10,6 +10,7 @@ from hpc_dl.inference.evaluation import evaluate
 from hpc_dl.inference.onnx_export import export
 from hpc_dl.inference.prediction import predict
 from hpc_dl.inference.trained_model import TrainedModel
+from hpc_dl.inference.trained_run import TrainedRun
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import read_state
 from hpc_dl.tracking.journal import read_journal
@@ -48,7 +49,7 @@ def test_training_step_is_enough(tmp_path: Path, image_file: Path) -> None:
 def test_inference_needs_more_than_a_training_step(tmp_path: Path, image_file: Path) -> None:
     run = prepared(tmp_path, image_file, "training_step_only.Net")
     train(run)
-    trained = TrainedModel.load(run)
+    trained = TrainedModel.load(TrainedRun.open(run))
     with pytest.raises(RunError, match=f"^{run.name}: cannot be evaluated, since Net has no test_step"):
         evaluate(trained, "test")
     with pytest.raises(RunError, match="Net cannot compute outputs from inputs alone"):

@@ -20,8 +20,8 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 
-_INPUT_NAMES = ("inputs", "x", "images", "image", "data", "features")
-_TARGET_NAMES = ("targets", "y", "labels", "label", "target")
+INPUT_NAMES = ("inputs", "x", "images", "image", "data", "features")
+TARGET_NAMES = ("targets", "y", "labels", "label", "target")
 
 
 def pair_up(
@@ -51,20 +51,22 @@ def pair_up(
         return {"": (full_names[requested[0]], full_names[requested[1]])}
     by_base: dict[str, dict[str, str]] = {}
     for name in full_names:
-        split, base = _split_and_base(name)
+        split, base = split_and_base(name)
         by_base.setdefault(base.lower(), {})[split] = full_names[name]
     by_split = []
-    for name, usual, option in (
-        (requested[0], _INPUT_NAMES, "inputs"),
-        (requested[1], _TARGET_NAMES, "targets"),
+    for name, usual, option, other, usual_others in (
+        (requested[0], INPUT_NAMES, "inputs", requested[1], TARGET_NAMES),
+        (requested[1], TARGET_NAMES, "targets", requested[0], INPUT_NAMES),
     ):
         base = name.lower() or next((candidate for candidate in usual if candidate in by_base), "")
         if base not in by_base:
+            taken = [other.lower()] if other else usual_others
+            free = [full for base, by in by_base.items() if base not in taken for full in by.values()]
             raise DataError.at(
                 f"{where}:{name}" if name else where,
                 "does not exist" if name else f"has no array with a usual name for {option}",
                 allowed=shortened(list(names), 20) or "the source has no arrays",
-                remedy=f"specify it with `--{option} NAME`; {nearest(name, names)}".rstrip("; "),
+                remedy=f"specify it with `--{option} NAME`; {nearest(name, free)}".rstrip("; "),
             )
         by_split.append(by_base[base])
     inputs_of, targets_of = by_split
@@ -83,10 +85,11 @@ def pair_up(
 
 def without_split(name: str) -> str:
     """Return the name of an array without its split: ``x`` for ``x_train``."""
-    return _split_and_base(name)[1]
+    return split_and_base(name)[1]
 
 
-def _split_and_base(name: str) -> tuple[str, str]:
+def split_and_base(name: str) -> tuple[str, str]:
+    """Return the split that a name contains, or ``""``, and the name without it."""
     splits = "|".join(SPLIT_NAMES)
     if match := re.fullmatch(rf"({splits})[_/](.+)", name, re.IGNORECASE):
         return SPLIT_NAMES[match[1].lower()], match[2]

@@ -8,7 +8,7 @@ from hpc_dl.data.config import ChannelSetting
 from hpc_dl.data.spec import ChannelAxis
 from hpc_dl.errors import Fault
 
-_MAX_COLOR_CHANNELS = 4
+MAX_COLOR_CHANNELS = 4
 
 
 def channel_axis(shape: Sequence[int], setting: ChannelSetting, *, where: str, option: str) -> ChannelAxis | Fault:
@@ -34,12 +34,12 @@ def channel_axis(shape: Sequence[int], setting: ChannelSetting, *, where: str, o
         )
     if setting != "auto":
         return setting
-    if num_axes == 4 and shape[-1] <= _MAX_COLOR_CHANNELS < min(shape[1:3]):
+    if num_axes in (4, 5) and shape[-1] <= MAX_COLOR_CHANNELS < min(shape[1:-1]):
         return Fault(
             where,
-            "looks like images with the channels last",
+            f"looks like {'images' if num_axes == 4 else 'volumes'} with the channels last",
             value=tuple(shape),
-            allowed="(N, C, H, W)",
+            allowed="(N, C, H, W)" if num_axes == 4 else "(N, C, D, H, W)",
             remedy=f"set `{option} last`, or `{option} first` if the channels do come first",
         )
     return "none" if num_axes in (1, 3) else "first"

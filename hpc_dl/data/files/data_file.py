@@ -12,18 +12,27 @@ import h5py
 import numpy as np
 
 from hpc_dl.data.config import Augmentation, BalanceMethod, DataConfig
+from hpc_dl.data.files.channel_notes import channel_notes
+from hpc_dl.data.files.class_numbering import FoundLabels, check_settings, enum_names, number_classes
 from hpc_dl.data.files.field_specs import SampleFields, describe_fields
 from hpc_dl.data.files.fields import open_targets
 from hpc_dl.data.files.format import FORMAT, FORMAT_VERSION
 from hpc_dl.data.files.split_reader import SplitReader
 from hpc_dl.data.files.splits import Split, locate_splits, num_samples_of
-from hpc_dl.data.files.value_checks import check_edges, check_targets
+from hpc_dl.data.files.value_checks import check_edges, check_targets, looks_like_classes
 from hpc_dl.data.order.balance import balanced
-from hpc_dl.data.spec import WITH_CLASSES, WITHOUT_TARGETS, DataSpec
+from hpc_dl.data.ragged import Ragged
+from hpc_dl.data.spec import IGNORED, TASKS, WITH_CLASSES, WITHOUT_TARGETS, DataSpec
 from hpc_dl.data.storage.checksum import combined_checksum, file_checksum
 from hpc_dl.data.storage.dependencies import files_behind
-from hpc_dl.data.storage.hdf5 import attribute, find_dataset, open_file, where
+from hpc_dl.data.storage.hdf5 import attribute, find_dataset, open_file, reports_damage, where
 from hpc_dl.errors import ConfigError, DataError, Fault
+
+_SAMPLES_FOR_NOTE = 10_000
+
+_OWN_ATTRIBUTES = {"format", "format_version", "source", "task", "license", "description", "url", "provenance", "shared",
+                   "sha256"}  # fmt: skip
+_MANY_OWN_ATTRIBUTES = 6  # by chance, no other program writes so many of these
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +71,7 @@ class DataFile:
         )
 
 
+@reports_damage
 def open_data(path: str | Path, config: DataConfig) -> DataFile:
     """Check a file against the ``data`` section; headers and targets are read, inputs are not.
 
@@ -69,7 +79,7 @@ def open_data(path: str | Path, config: DataConfig) -> DataFile:
         DataError: with the problems of all splits.
         ConfigError: the section requests something that these samples do not allow.
     """
-    with open_file(path) as file:
+    with open_file(path, option="" if config.file is None else "data.file") as file:
         own_format = is_own_format(file)
         if own_format:
             config = with_declarations(file, config)
@@ -77,7 +87,11 @@ def open_data(path: str | Path, config: DataConfig) -> DataFile:
         inputs, targets, task = _describe_splits(file, splits, config, own_format)
         labeled = (*splits["train"].targets, *splits["train"].inputs)[0]
         names_classes = task in WITH_CLASSES or task == "embedding"
-        class_names = _class_names(find_dataset(file, labeled, "data.targets")) if names_classes else ()
+        labels_dataset = find_dataset(file, labeled, "data.targets")
+        class_names = _class_names(labels_dataset) if names_classes else ()
+        enum, declared = enum_names(labels_dataset), attribute(file, "task") in TASKS
+        one_hot = targets[0].labels.one_hot if targets and targets[0].labels else None
+        columns = None if one_hot is None else int(labels_dataset.shape[one_hot])
         if task == "embedding" and not class_names:
             raise DataError.at(
                 f"{path}:{labeled}",
@@ -88,20 +102,25 @@ def open_data(path: str | Path, config: DataConfig) -> DataFile:
             inputs=inputs,
             targets=targets,
             task=task,
-            num_outputs=len(class_names) or int(np.prod((*targets, *inputs)[0].shape)),
+            num_outputs=len(class_names) or columns or int(np.prod((*targets, *inputs)[0].shape)),
             class_names=class_names,
             sizes={name: _num_samples(file, split, config) for name, split in splits.items()},
             file=str(Path(path).absolute()),
             checksum=_checksum(file, path, splits, own_format),
             name=str(attribute(file, "source")) if own_format else Path(path).stem,
+            notes=() if own_format else channel_notes(file, splits["train"], inputs, config),
+            ignores=config.ignore_label is not None or config.splits.nodes is not None,
         )
     if spec.input_kind == "graph":
         check_edges(spec, splits)
-    largest_label = check_targets(spec, splits)
-    if task == "multilabel" and not class_names:
-        return DataFile(replace(spec, class_names=tuple(map(str, range(spec.num_outputs)))), splits)
-    if task in WITH_CLASSES and not class_names:
-        spec = _with_numbered_classes(spec, largest_label + 1, splits["train"].targets[0])
+    check_settings(spec, config)
+    numbered = config.classes == "numbered"
+    labels = check_targets(spec, splits, numbered=numbered)
+    if labels:
+        place = f"{spec.file}:{splits['train'].targets[0]}"
+        spec = number_classes(spec, FoundLabels(labels, class_names, enum, columns, place), config)
+    elif config.task == "auto" and task == "regression" and not declared:
+        spec = _with_note(spec, _regression_note(spec, splits["train"]))
     if config.augmentation != Augmentation() and spec.input_kind not in ("image", "volume"):
         raise ConfigError.at(
             "data.augmentation",
@@ -120,7 +139,15 @@ def is_own_format(file: h5py.File) -> bool:
         DataError: it did, but in a version of the format that this release does not know.
     """
     if attribute(file, "format") != FORMAT:
-        return False
+        if len(_OWN_ATTRIBUTES & set(file.attrs)) < _MANY_OWN_ATTRIBUTES:
+            return False
+        raise DataError.at(
+            file.filename,
+            "has the attributes of a file of hpc_dl, but not its `format`: it is damaged",
+            value=attribute(file, "format"),
+            allowed=FORMAT,
+            remedy="copy the file again, or create it again with `hpc-dl data make` or `hpc-dl data pack`",
+        )
     version = attribute(file, "format_version")
     if version != FORMAT_VERSION:
         raise DataError.at(
@@ -206,21 +233,24 @@ def _balance_training(
     with closing(field.rows):
         indices = split.dataset_indices(np.arange(spec.sizes["train"]))
         labels = np.asarray(field.take(indices, None)).reshape(-1)
+    indices, labels = indices[labels != IGNORED], labels[labels != IGNORED]
     rows = indices[balanced(labels, method)]
     sizes = spec.sizes | {"train": len(rows)}
     return replace(spec, sizes=sizes), splits | {"train": replace(split, rows=rows)}
 
 
-def _with_numbered_classes(spec: DataSpec, num_classes: int, targets: str) -> DataSpec:
-    """Name the classes by their numbers in the spec of a file that names none."""
-    num_samples = sum(spec.sizes.values())
-    if num_classes > num_samples and spec.task == "classification":
-        raise DataError.at(
-            f"{spec.file}:{targets}",
-            f"labels up to {num_classes - 1} in {num_samples} samples do not look like class numbers",
-            remedy="number the classes from 0, or set `data.task: regression`",
-        )
-    return replace(spec, num_outputs=num_classes, class_names=tuple(map(str, range(num_classes))))
+def _regression_note(spec: DataSpec, split: Split) -> str:
+    """Say that the targets look like classes, if they do; the first samples are read."""
+    field = next(open_targets(spec, split))
+    with closing(field.rows):
+        numbers = np.arange(min(spec.sizes["train"], _SAMPLES_FOR_NOTE))
+        values = field.take(split.dataset_indices(numbers), None)
+    place = f"{spec.file}:{split.targets[0]}"
+    return "" if isinstance(values, Ragged) else looks_like_classes(values, place)
+
+
+def _with_note(spec: DataSpec, note: str) -> DataSpec:
+    return replace(spec, notes=(*spec.notes, note)) if note else spec
 
 
 def _num_samples(file: h5py.File, split: Split, config: DataConfig) -> int:

@@ -13,10 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hpc_dl.data.files.labels import LabelRows
 from hpc_dl.data.files.splits import Split, offsets_of
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec, FieldSpec, Window
-from hpc_dl.data.storage.hdf5 import find_dataset, open_file
+from hpc_dl.data.storage.hdf5 import find_dataset, open_file, reports_damage
 from hpc_dl.data.storage.loaded import LoadedRows
 from hpc_dl.data.storage.rows import RowReader, open_rows
 
@@ -50,6 +51,7 @@ class Field(Protocol):
         """Return the first row of each sample; ascending if the numbers are."""
 
 
+@reports_damage
 def open_fields(spec: DataSpec, split: Split, threads: int, seed: int) -> list[Field]:
     """Open the fields of a sample: all inputs, then all targets.
 
@@ -68,7 +70,7 @@ def open_fields(spec: DataSpec, split: Split, threads: int, seed: int) -> list[F
             opened.append(_open(open_rows(spec.file, path, threads=threads), spec.file, path, field, seed))
         for path, field in zip(split.targets, spec.targets, strict=True):
             # Small compressed labels must not slow the inputs down, or force reading in windows.
-            rows = _small_in_memory(open_rows(spec.file, path, threads=threads))
+            rows = _small_in_memory(_labels(open_rows(spec.file, path, threads=threads), spec, path, field, split))
             opened.append(_open(rows, spec.file, path, field, seed))
     except BaseException:
         for field_opened in opened:
@@ -77,10 +79,25 @@ def open_fields(spec: DataSpec, split: Split, threads: int, seed: int) -> list[F
     return opened
 
 
-def open_targets(spec: DataSpec, split: Split) -> Iterator[Field]:
-    """Yield the fields of the targets, each opened on demand; the caller closes them."""
+def open_targets(spec: DataSpec, split: Split, *, as_stored: bool = False) -> Iterator[Field]:
+    """Yield the fields of the targets, each opened on demand; the caller closes them.
+
+    Args:
+        spec: the data set.
+        split: the datasets of the split.
+        as_stored: read labels as they are stored, not as class numbers.
+    """
     for path, field in zip(split.targets, spec.targets, strict=True):
-        yield _open(open_rows(spec.file, path), spec.file, path, field, 0)
+        rows = open_rows(spec.file, path)
+        yield _open(rows if as_stored else _labels(rows, spec, path, field, split), spec.file, path, field, 0)
+
+
+def _labels(rows: RowReader, spec: DataSpec, path: str, field: FieldSpec, split: Split) -> RowReader:
+    """Return a reader of class numbers; the same one where labels are stored as such."""
+    counted = split.counted if field == spec.targets[0] else None
+    if field.labels is None and counted is None:
+        return rows
+    return LabelRows(rows, field.labels, f"{spec.file}:{path}", counted)
 
 
 def _small_in_memory(rows: RowReader) -> RowReader:
@@ -99,8 +116,9 @@ def _open(rows: RowReader, file: str, path: str, spec: FieldSpec, seed: int) -> 
     if spec.ragged:
         with open_file(file) as opened:
             offsets = offsets_of(find_dataset(opened, path, "data.inputs"))
-            assert offsets is not None  # the spec says that the dataset has them
-            return RaggedField(rows, offsets[()].astype(np.intp))
+            # Without offsets the dataset holds the only graph of a file (`data.splits.nodes`).
+            starts = np.array([0, rows.layout.shape[0]]) if offsets is None else offsets[()]
+            return RaggedField(rows, starts.astype(np.intp))
     return RowField(rows)
 
 

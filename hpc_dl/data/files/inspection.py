@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,14 +19,16 @@ from hpc_dl.data.files.data_file import is_own_format, open_data
 from hpc_dl.data.files.format import FORMAT, FORMAT_VERSION
 from hpc_dl.data.storage.checksum import content_checksum, datasets
 from hpc_dl.data.storage.dependencies import Link, files_behind, linked_datasets, links_in
-from hpc_dl.data.storage.hdf5 import attribute, open_file, where
+from hpc_dl.data.storage.hdf5 import attribute, open_file, reports_damage, where
 from hpc_dl.data.storage.rows import RowReader, open_rows
+from hpc_dl.data.storage.structure import has_checked_structure
 from hpc_dl.errors import DataError, Fault
 
 _PIECE_BYTES = 8 << 20
 _MAX_FAULTS = 8  # listed per dataset
 
 
+@reports_damage
 def inspect(path: str | Path) -> dict[str, Any]:
     """Describe any HDF5 file without reading its inputs; all values are ready for JSON.
 
@@ -56,6 +59,7 @@ def inspect(path: str | Path) -> dict[str, Any]:
     return report | {"spec": first | asdict(spec), "faults": []}
 
 
+@reports_damage
 def verify(path: str | Path) -> dict[str, Any]:
     """Read a whole file and check it.
 
@@ -66,7 +70,10 @@ def verify(path: str | Path) -> dict[str, Any]:
     Returns:
         ``file``, ``checksum`` (the one stored in the file, or None), ``num_datasets``, ``nan`` and
         ``infinite``: the number of such values by dataset, and ``unprotected``: datasets in which a
-        flipped bit goes unnoticed, because neither they nor the file have a checksum.
+        flipped bit goes unnoticed, because neither they nor the file have a checksum;
+        ``never_written``: the number of chunks that read as fill values, by dataset; and
+        ``unchecked_structure``: whether a flipped bit in a shape, a type or the place of a chunk
+        may go unnoticed.
 
     Raises:
         DataError: with every problem found.
@@ -76,9 +83,11 @@ def verify(path: str | Path) -> dict[str, Any]:
     nan: dict[str, int] = {}
     infinite: dict[str, int] = {}
     unprotected: list[str] = []
+    never_written: dict[str, int] = {}
     checksum = None
     with open_file(path) as file:
         own_format = is_own_format(file)
+        unchecked_structure = not own_format and not has_checked_structure(file)
         num_datasets = 0
         for link in links_in(file):
             if link.item is None:
@@ -87,6 +96,8 @@ def verify(path: str | Path) -> dict[str, Any]:
             num_datasets += 1
             if not own_format and not _has_checksum(dataset):
                 unprotected.append(name)
+            if missing := _chunks_never_written(dataset):
+                never_written[name] = missing
             counts, damage = _read_all(path, dataset, name)
             num_nan, num_infinite = map(int, counts)
             faults += damage
@@ -125,6 +136,8 @@ def verify(path: str | Path) -> dict[str, Any]:
         "nan": nan,
         "infinite": infinite,
         "unprotected": unprotected,
+        "unchecked_structure": unchecked_structure,
+        "never_written": never_written,
     }
 
 
@@ -207,6 +220,14 @@ def _has_checksum(dataset: h5py.Dataset) -> bool:
     return dataset.size == 0 or bool(filters & {h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_DEFLATE})
 
 
+def _chunks_never_written(dataset: h5py.Dataset) -> int:
+    if dataset.chunks is None or not dataset.shape or dataset.is_virtual:
+        return 0
+    lengths = zip(dataset.shape, dataset.chunks, strict=True)
+    return int(math.prod(-(-length // size) for length, size in lengths) - dataset.id.get_num_chunks())
+
+
+@reports_damage
 def _read_all(path: Path, dataset: h5py.Dataset, name: str) -> tuple[NDArray[np.int64], list[Fault]]:
     """Read a whole dataset, count NaN and infinite values, and collect the damaged parts."""
     counts = np.zeros(2, np.int64)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.config import DataConfig, SplitFractions, SplitGroups, SplitIndices, Windows
+from hpc_dl.data.config import DataConfig, Windows
+from hpc_dl.data.files.array_names import split_and_base
 from hpc_dl.data.order.permutation import permutation
 from hpc_dl.data.spec import SPLITS
-from hpc_dl.data.storage.dependencies import item_at
+from hpc_dl.data.split_config import SplitFractions, SplitGroups, SplitIndices, SplitNodes
+from hpc_dl.data.storage.dependencies import item_at, linked_datasets
 from hpc_dl.data.storage.hdf5 import FoundDataset, broken_link, find_dataset, find_neighbor, where
 from hpc_dl.errors import DataError, Fault
+from hpc_dl.formatting import shortened
 
 # The random split draws from a separate random stream: no epoch has this number.
 _SPLIT_STREAM = 2**63
@@ -29,11 +33,15 @@ class Split:
         inputs: paths of the datasets with the inputs.
         targets: paths of the datasets with the targets.
         rows: which samples of these datasets belong to the split, ascending; None for all of them.
+        group: the group that the user's names of the datasets are relative to; empty for the file.
+        counted: (nodes,) which nodes of the only graph belong to the split; None for all of them.
     """
 
     inputs: tuple[str, ...]
     targets: tuple[str, ...]
     rows: NDArray[np.intp] | None = None
+    group: str = ""
+    counted: NDArray[np.bool_] | None = None
 
     def dataset_indices(self, samples: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return the numbers that samples of the split have in its datasets."""
@@ -51,6 +59,8 @@ def locate_splits(file: h5py.File, config: DataConfig) -> dict[str, Split]:
         return _by_fractions(file, config, config.splits.fractions)
     if config.splits.indices is not None:
         return _by_indices(file, config, config.splits.indices)
+    if config.splits.nodes is not None:
+        return _by_nodes(file, config, config.splits.nodes)
     return _by_groups(file, config, config.splits.groups or SplitGroups())
 
 
@@ -98,15 +108,28 @@ def _by_groups(file: h5py.File, config: DataConfig, groups: SplitGroups) -> dict
                 where(file, f"/{group.strip('/')}"),
                 f"does not exist, but should contain the {split} split",
                 allowed=", ".join(existing) or "the file has no groups",
-                remedy="describe in `data.splits` how the file is divided: by groups, fractions or indices",
+                remedy=_split_remedy(file),
             )
         inputs, targets = (
             tuple(f"/{group.strip('/')}/{name.strip('/')}" for name in names)
             for names in (config.input_names, config.target_names)
         )
-        splits[split] = Split(inputs, targets)
+        splits[split] = Split(inputs, targets, group=group)
     _refuse_shared_groups(file, splits)
     return splits
+
+
+def _split_remedy(file: h5py.File) -> str:
+    """Say how to describe the splits, or how to convert a file with ``x_train`` and ``x_test``."""
+    names = [path for path, _ in linked_datasets(file)]
+    splits = {split for split, _ in map(split_and_base, (name.strip("/") for name in names))}
+    if "train" in splits:
+        path = Path(file.filename)
+        return (
+            f"the splits are in the names of the datasets ({shortened(names, 4)}): convert the file to one with a "
+            f"group per split with `hpc-dl data pack {path.name} {path.stem}-packed.h5`"
+        )
+    return "describe in `data.splits` how the file is divided: by groups, fractions or indices"
 
 
 def _refuse_shared_groups(file: h5py.File, splits: Mapping[str, Split]) -> None:
@@ -116,7 +139,7 @@ def _refuse_shared_groups(file: h5py.File, splits: Mapping[str, Split]) -> None:
     """
     seen: dict[h5py.Dataset, str] = {}
     for name, split in splits.items():
-        dataset = find_dataset(file, split.inputs[0], "data.inputs")
+        dataset = find_dataset(file, split.inputs[0], "data.inputs", group=split.group, taken=split.targets)
         if dataset in seen:
             raise DataError.at(
                 where(file, split.inputs[0]),
@@ -150,13 +173,34 @@ def _by_fractions(file: h5py.File, config: DataConfig, fractions: SplitFractions
 
 def _by_indices(file: h5py.File, config: DataConfig, indices: SplitIndices) -> dict[str, Split]:
     inputs, paths = _undivided(file, config, "indices")
-    owner = np.full(num_samples_of(inputs), -1, np.int8)  # number of the split that a row belongs to
+    rows_of = _disjoint_rows(file, indices, num_samples_of(inputs), "data.splits.indices")
+    return {split: Split(*paths, rows) for split, rows in rows_of.items()}
+
+
+def _by_nodes(file: h5py.File, config: DataConfig, nodes: SplitNodes) -> dict[str, Split]:
+    """Return splits that all have the only graph of the file, each with labels of its own nodes."""
+    targets, paths = _undivided(file, config, "nodes", labeled=True)
     splits: dict[str, Split] = {}
+    for split, rows in _disjoint_rows(file, nodes, int(targets.shape[0]), "data.splits.nodes").items():
+        counted = np.zeros(targets.shape[0], bool)
+        counted[rows] = True
+        splits[split] = Split(*paths, np.zeros(1, np.intp), counted=counted)
+    return splits
+
+
+def _disjoint_rows(
+    file: h5py.File, section: SplitIndices | SplitNodes, num_rows: int, key: str
+) -> dict[str, NDArray[np.intp]]:
+    """Return the rows of each split, as the datasets that the section names list them."""
+    owner = np.full(num_rows, -1, np.int8)  # number of the split that a row belongs to
+    rows_of: dict[str, NDArray[np.intp]] = {}
     for number, split in enumerate(SPLITS):
-        name = getattr(indices, split)
-        if name is None:
+        name = getattr(section, split)
+        # A dataset that only the defaults name may be missing; one that the user named may not.
+        by_default = isinstance(section, SplitNodes) and split not in section.model_fields_set and split != "train"
+        if name is None or (by_default and file.get(name, getlink=True) is None):
             continue
-        option = f"data.splits.indices.{split}"
+        option = f"{key}.{split}"
         dataset = find_dataset(file, name, option)
         rows = _rows(dataset, len(owner), option)
         if taken := sorted({SPLITS[other] for other in owner[rows] if other >= 0}):
@@ -167,8 +211,8 @@ def _by_indices(file: h5py.File, config: DataConfig, indices: SplitIndices) -> d
                 remedy="list each row in one split only",
             )
         owner[rows] = number
-        splits[split] = Split(*paths, rows)
-    return splits
+        rows_of[split] = rows
+    return rows_of
 
 
 def _rows(dataset: h5py.Dataset, num_samples: int, option: str) -> NDArray[np.intp]:
@@ -181,6 +225,8 @@ def _rows(dataset: h5py.Dataset, num_samples: int, option: str) -> NDArray[np.in
     if dataset.ndim != 1 or dataset.dtype.kind not in "biu":
         raise fail("must be a list of integers or a boolean mask", value=f"{dataset.dtype} of shape {dataset.shape}")
     values = dataset[()]
+    if len(values) == num_samples > 2 and ((values == 0) | (values == 1)).all():
+        values = values.astype(bool)  # a mask of zeros and ones: as row numbers, they would repeat
     if values.dtype.kind == "b":
         if len(values) != num_samples:
             raise fail(f"is a mask of {len(values)} entries, but there are {num_samples} samples")
@@ -202,19 +248,20 @@ def _rows(dataset: h5py.Dataset, num_samples: int, option: str) -> NDArray[np.in
 
 
 def _undivided(
-    file: h5py.File, config: DataConfig, kind: str
+    file: h5py.File, config: DataConfig, kind: str, *, labeled: bool = False
 ) -> tuple[FoundDataset, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Return the first input dataset, and the paths of all, of a file without groups."""
+    """Return the first input (or target) dataset, and all paths, of a file without groups."""
     if config.windows is not None:
         raise DataError.at(
             f"data.splits.{kind}",
             "cannot split windows of a stream: neighboring windows may overlap, so splits would share steps",
             remedy="store train, val and test as separate streams, each in a group (`data.splits.groups`)",
         )
-    inputs = [find_dataset(file, name, "data.inputs") for name in config.input_names]
-    targets = [find_dataset(file, name, "data.targets") for name in config.target_names]
+    inputs = [find_dataset(file, name, "data.inputs", taken=config.target_names) for name in config.input_names]
+    targets = [find_dataset(file, name, "data.targets", taken=config.input_names) for name in config.target_names]
     # The paths as configured: the name of a dataset behind an external link is one in another file.
-    return inputs[0], (tuple(dataset.path for dataset in inputs), tuple(dataset.path for dataset in targets))
+    first = targets[0] if labeled and targets else inputs[0]
+    return first, (tuple(dataset.path for dataset in inputs), tuple(dataset.path for dataset in targets))
 
 
 def offsets_of(dataset: FoundDataset) -> FoundDataset | None:

@@ -9,7 +9,6 @@ from hpc_dl.data.files.splits import offsets_of
 from hpc_dl.data.spec import (
     PER_POSITION,
     TASKS,
-    WITH_CLASSES,
     WITHOUT_TARGETS,
     FieldSpec,
     TaskName,
@@ -37,8 +36,8 @@ def infer_task(targets: FoundDataset | None, inputs: Sequence[FieldSpec], config
     if targets is None:
         assert config.task in WITHOUT_TARGETS  # DataConfig requires targets for all other tasks
         return config.task
-    integral = targets.dtype.kind in "biu"
-    by_step = config.windows is not None or offsets_of(targets) is not None
+    integral = targets.dtype.kind in "biu" or config.classes != "numbered"
+    by_step = config.windows is not None or config.splits.nodes is not None or offsets_of(targets) is not None
     predicts_next = config.windows is not None and config.targets is None
     per_position = per_position_task(inputs, predicts_next=predicts_next)
     task: TaskName
@@ -76,7 +75,7 @@ def _requested_task(
 def _check_targets_fit(
     task: TaskName, targets: FoundDataset, per_position: TaskName, *, integral: bool, by_step: bool
 ) -> None:
-    if task in WITH_CLASSES and not integral:
+    if task in ("language_modeling", "sequence_to_sequence") and not integral:
         raise DataError.at(
             where(targets),
             f"class numbers must be integers for {task}",
@@ -107,16 +106,15 @@ def _check_targets_fit(
                 allowed=per_position,
                 remedy=f"set `data.task: {per_position}`",
             )
-        if targets.ndim > 1 and targets.size != len(targets):
+        if targets.ndim > 2 and targets.size != len(targets):  # two axes may hold one-hot rows
             raise DataError.at(
                 where(targets),
                 "must contain one class number per sample",
                 value=targets.shape,
-                allowed="(N,) or (N, 1)",
-                remedy="store the class number instead of a one-hot row; for several labels per sample set "
-                f"`data.task: multilabel`, for one class per position `data.task: {per_position}`",
+                allowed="(N,) or (N, 1), or one-hot rows (N, K)",
+                remedy=f"for one class per position set `data.task: {per_position}`",
             )
-    elif task == "regression" and integral and attribute(targets, "class_names") is not None:
+    elif task == "regression" and targets.dtype.kind in "biu" and attribute(targets, "class_names") is not None:
         raise DataError.at(
             "data.task",
             f"regression cannot fit class numbers, and {targets.opened.filename} names classes",

@@ -70,11 +70,37 @@ def first_faults(faults: Sequence[Fault]) -> DataError:
 
 
 def files_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Return all files below a folder with one of these suffixes, sorted, without hidden files."""
-    files: list[Path] = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files += [
-            Path(parent, name) for name in names if not name.startswith(".") and name.lower().endswith(tuple(suffixes))
-        ]
-    return sorted(files)
+    """Return all files below a folder with one of these suffixes, sorted, without hidden files.
+
+    Raises:
+        DataError: a link leads back to a folder above it.
+    """
+    endings = tuple(suffixes)
+    return sorted(file for file in regular_files(folder) if file.name.lower().endswith(endings))
+
+
+def regular_files(folder: Path) -> Iterator[Path]:
+    """Yield all regular files below a folder, without hidden ones; links are followed.
+
+    Raises:
+        DataError: a link leads back to a folder above it, or a folder cannot be read.
+    """
+    yield from _regular_files(folder, {os.path.realpath(folder)})
+
+
+def _regular_files(folder: Path, above: set[str]) -> Iterator[Path]:
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise DataError.at(folder, f"is a folder that cannot be read: {error.strerror}") from None
+    for name in names:
+        path = folder / name
+        if name.startswith(".") or not os.path.exists(path):  # hidden, or a link that leads nowhere
+            continue
+        if os.path.isdir(path):
+            real = os.path.realpath(path)
+            if real in above:
+                raise DataError.at(path, "is a link to a folder above it", value=real, remedy="remove the link")
+            yield from _regular_files(path, above | {real})
+        elif os.path.isfile(path):  # not a pipe or a device, which may never end
+            yield path

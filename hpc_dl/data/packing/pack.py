@@ -18,6 +18,7 @@ import numpy as np
 import hpc_dl
 from hpc_dl.atomic_files import publish
 from hpc_dl.data.files.format import FileAttributes, Samples
+from hpc_dl.data.packing.foreign_errors import as_faults
 from hpc_dl.data.packing.layout import Layout
 from hpc_dl.data.packing.open_source import open_source
 from hpc_dl.data.packing.plan import Plan
@@ -81,14 +82,15 @@ def pack(path: Path, out: Path, request: PackRequest, report: Report) -> dict[st
         DataError: the source is invalid, or the file cannot be written.
     """
     _check_paths(path, out, request.force)
-    with closing(open_source(path, request.options)) as source:
+    with as_faults(path), closing(open_source(path, request.options)) as source:
         return _pack(source, out, request, report)
 
 
 def _pack(source: Source, out: Path, request: PackRequest, report: Report) -> dict[str, Any]:
     splits = SplitAssignment(source, request.fractions, request.seed)
+    source.fit(splits.is_in("train"))
     plan = _plan(source, splits, request, out)
-    notes = list(source.notes)
+    notes = [*source.notes, *splits.notes]
     if not source.has_splits and request.fractions is None:
         notes.append("all samples are in the training split; to create others, use `--splits train=.8,val=.1,test=.1`")
     try:
@@ -105,9 +107,11 @@ def _pack(source: Source, out: Path, request: PackRequest, report: Report) -> di
             report("checksum", 0, 0)
             checksum = _add_checksum(complete)
             if request.verify:
-                _verify(source, splits, complete, report)
+                _verify(source, splits, complete, plan.kinds, report)
             publish(complete, out)
     except OSError as error:
+        if error.errno is None:  # not from the system, but from a library that reads the source
+            raise
         raise DataError.at(
             out,
             f"cannot be written: {error}",
@@ -154,10 +158,12 @@ def _plan(source: Source, splits: SplitAssignment, request: PackRequest, out: Pa
         description=attributes.get("description", ""),
         url=attributes.get("url", ""),
         provenance="; ".join(filter(None, [attributes.get("provenance"), packed])),
-        shared=attributes.get("shared", "unknown"),
+        shared=attributes.get("shared", "none" if splits.by_group else "unknown"),
         class_names=source.class_names,
         input_units=attributes.get("input_units", ""),
         target_units=attributes.get("target_units", ""),
+        targets=("targets",) if source.targets else (),
+        stream=source.stream,
     )
     shares = ",".join(f"{split}={share:g}" for split, share in (request.fractions or {}).items())
     return Plan(
@@ -168,6 +174,7 @@ def _plan(source: Source, splits: SplitAssignment, request: PackRequest, out: Pa
         sizes=splits.sizes,
         layout=request.layout,
         assignment=f"{shares} seed {request.seed}" if shares else "",
+        input_attributes=source.input_attributes,
     )
 
 
@@ -214,11 +221,9 @@ def _add_checksum(path: Path) -> str:
     return checksum
 
 
-def _verify(source: Source, splits: SplitAssignment, path: Path, report: Report) -> None:
+def _verify(source: Source, splits: SplitAssignment, path: Path, kinds: tuple[str, ...], report: Report) -> None:
     """Compare the packed file with the source, block by block, reading it as training does."""
-    readers = {
-        (split, kind): open_rows(path, f"/{split}/{kind}") for split in splits.sizes for kind in ("inputs", "targets")
-    }
+    readers = {(split, kind): open_rows(path, f"/{split}/{kind}") for split in splits.sizes for kind in kinds}
     num_compared = dict.fromkeys(splits.sizes, 0)
     row = 0
     try:
@@ -226,7 +231,7 @@ def _verify(source: Source, splits: SplitAssignment, path: Path, report: Report)
             for split, chosen in splits.of_block(row, len(block.inputs)):
                 expected = Samples(block.inputs[chosen], block.targets[chosen])
                 rows = np.arange(num_compared[split], num_compared[split] + len(expected.inputs))
-                for kind, values in expected._asdict().items():
+                for kind, values in zip(kinds, expected, strict=False):
                     packed = readers[split, kind].take(rows)
                     if not np.array_equal(packed, values, equal_nan=values.dtype.kind == "f"):
                         raise DataError.at(

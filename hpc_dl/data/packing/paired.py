@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from hpc_dl.data.files.channels import channel_axis
 from hpc_dl.data.files.format import Samples
-from hpc_dl.data.packing.source import Channels, PackOptions, Source, Values, number_classes
+from hpc_dl.data.packing.classes import is_whole, number_classes, remapped_classes
+from hpc_dl.data.packing.source import Channels, PackOptions, Source, Values
 from hpc_dl.errors import DataError, Fault
 from hpc_dl.formatting import shortened
 
@@ -46,6 +47,7 @@ class PairedSource(Source):
         options: how to read the arrays.
         files: all files that are read.
         own_format: whether hpc_dl wrote the file.
+        groups: the group of each sample, for example its subject.
         attributes: attributes of the source, possibly with ``task`` and ``class_names``.
     """
 
@@ -58,10 +60,15 @@ class PairedSource(Source):
         files: list[Path],
         *,
         own_format: bool = False,
+        groups: Column | None = None,
         attributes: Mapping[str, Any] | None = None,
     ) -> None:
         stored = dict(attributes or {})
-        self._pairs = list(pairs.values())
+        self._pairs, self._groups = list(pairs.values()), groups
+        if groups is not None and groups.shape[:1] != self._pairs[0][0].shape[:1]:
+            raise DataError.at(
+                groups.name, "has not one group per sample", value=groups.shape, remedy="correct `--group`"
+            )
         for inputs, targets in self._pairs:
             _check_pair(inputs, targets)
             _check_same_type(inputs, self._pairs[0][0])
@@ -76,9 +83,15 @@ class PairedSource(Source):
                 _text(value) for _, column in self._pairs for value in column.read(0, num_rows(column)).reshape(-1)
             ]
             self._codes, names = number_classes(texts, names, targets.name)
+        elif _is_remapped(targets, options, str(stored.get("task", "auto"))):
+            labels = [column.read(0, num_rows(column)) for _, column in self._pairs]
+            self._codes, names = remapped_classes(np.concatenate(labels), options.class_names, targets.name)
+        if self._codes is not None:
             notes.append(f"{len(names)} classes, numbered in this order: {shortened(names)}")
         stored_task = str(stored.pop("task", "auto"))
-        task = _choose_task(targets, options.task if options.task != "auto" else stored_task)
+        task = options.task if options.task != "auto" else stored_task
+        task = "classification" if self._codes is not None and task == "auto" else task
+        task = task if self._codes is not None and task == "classification" else _choose_task(targets, task)
         super().__init__(
             path=path,
             kind=kind,
@@ -127,6 +140,10 @@ class PairedSource(Source):
             return None
         return self._codes if self._codes is not None else np.concatenate(list(self._label_blocks()))
 
+    def groups(self) -> NDArray[Any] | None:
+        """See :class:`Source`."""
+        return None if self._groups is None else self._groups.read(0, num_rows(self._groups)).reshape(-1).astype(str)
+
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any] | None:
         """See :class:`Source`; of the training samples only."""
         return self._pairs[0][0].take(rows % self.sizes["train"])
@@ -136,6 +153,8 @@ class PairedSource(Source):
         for pair in self._pairs:
             for column in pair:
                 column.close()
+        if self._groups is not None:
+            self._groups.close()
 
     @property
     def rows_together(self) -> int:
@@ -145,6 +164,7 @@ class PairedSource(Source):
     def _targets_of(self, targets: Column, first: int, start: int, stop: int) -> NDArray[Any]:
         if self._codes is not None:
             return self._codes[first + start : first + stop]
+        assert self.targets is not None
         return np.ascontiguousarray(targets.read(start, stop).reshape(stop - start, *self.targets.shape))
 
     def _channels_first(self, inputs: NDArray[Any]) -> NDArray[Any]:
@@ -159,7 +179,7 @@ class PairedSource(Source):
                 yield targets.read(start, min(start + _LABEL_ROWS, num_rows(targets))).reshape(-1).astype(np.int32)
 
     def _check_labels(self, num_classes: int) -> None:
-        num_checked = 0
+        num_checked, occurring = 0, np.zeros(0, np.int32)
         for labels in self._label_blocks():
             invalid = (labels < 0) | (labels >= num_classes) if num_classes else labels < 0
             if invalid.any():
@@ -169,9 +189,25 @@ class PairedSource(Source):
                     f"has a label out of range in sample {num_checked + row}",
                     value=int(labels[row]),
                     allowed=f"0 to {num_classes - 1} (the class names)" if num_classes else "0 and above",
-                    remedy="number the classes from 0, or use `--task regression`",
+                    remedy="number those that occur with `--classes remap`, or use `--task regression`",
                 )
             num_checked += len(labels)
+            occurring = np.union1d(occurring, labels)
+        absent = sorted(set(range(int(occurring[-1]) + 1)) - set(occurring.tolist())) if occurring[-1] < 1 << 20 else []
+        if absent and not num_classes:
+            self.notes.append(
+                f"no sample has the labels {shortened(absent)}, but they count as classes; "
+                "`--classes remap` numbers only those that occur"
+            )
+
+
+def _is_remapped(targets: Column, options: PackOptions, stored_task: str) -> bool:
+    """Whether labels are numbered anew: on request, or if floats are requested to be classes."""
+    if targets.dtype.kind not in "biuf" or options.task in ("regression", "segmentation"):
+        return False
+    asked = "classification" in (options.task, stored_task) and options.task in ("auto", "classification")
+    floats = targets.dtype.kind == "f" and targets.shape[1:] in ((), (1,)) and asked
+    return options.classes == "remap" or (floats and bool(is_whole(targets.read(0, num_rows(targets))).all()))
 
 
 def num_rows(column: Column) -> int:

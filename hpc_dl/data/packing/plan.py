@@ -7,7 +7,7 @@ from typing import Any
 
 from hpc_dl.data.files.format import FileAttributes
 from hpc_dl.data.packing.layout import Layout, chunk_options
-from hpc_dl.data.packing.source import Values
+from hpc_dl.data.packing.source import Attributes, Values
 
 # Targets of a few bytes gain nothing from a codec. They stay contiguous, so that they can be read
 # at once and memory-mapped.
@@ -22,19 +22,21 @@ class Plan:
         fingerprint: of the source.
         about: the attributes of the file.
         inputs: shape and type of one input.
-        targets: shape and type of one target.
+        targets: shape and type of one target; None if there are none.
         sizes: number of samples of each split.
         layout: how the datasets are stored.
         assignment: shares and seed of a random split, or empty.
+        input_attributes: what the inputs mean, for their datasets.
     """
 
     fingerprint: str
     about: FileAttributes
     inputs: Values
-    targets: Values
+    targets: Values | None
     sizes: dict[str, int]
     layout: Layout
     assignment: str
+    input_attributes: Attributes
 
     @property
     def chunk_rows(self) -> int:
@@ -44,11 +46,19 @@ class Plan:
     @property
     def raw_bytes(self) -> int:
         """Number of bytes of all samples, uncompressed."""
-        return sum(self.sizes.values()) * (self.inputs.row_bytes + self.targets.row_bytes)
+        return sum(self.sizes.values()) * sum(self.values(kind).row_bytes for kind in self.kinds)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The datasets of each split: ``inputs``, and ``targets`` if there are any."""
+        return ("inputs",) if self.targets is None else ("inputs", "targets")
 
     def values(self, kind: str) -> Values:
         """Return shape and type of one sample's ``inputs`` or ``targets``."""
-        return self.inputs if kind == "inputs" else self.targets
+        if kind == "inputs":
+            return self.inputs
+        assert self.targets is not None
+        return self.targets
 
     def chunks_of(self, split: str, kind: str) -> dict[str, Any] | None:
         """Return the chunk options of a split's ``inputs`` or ``targets``; None if contiguous."""
@@ -60,8 +70,8 @@ class Plan:
     def as_json(self) -> dict[str, Any]:
         """Return the plan as JSON types, to compare it with that of an unfinished run."""
 
-        def describe(values: Values) -> dict[str, Any]:
-            return {"shape": list(values.shape), "dtype": values.dtype.str}
+        def describe(values: Values | None) -> dict[str, Any]:
+            return {"shape": list(values.shape), "dtype": values.dtype.str} if values else {}
 
         return {
             "fingerprint": self.fingerprint,
@@ -71,4 +81,5 @@ class Plan:
             "sizes": self.sizes,
             "layout": asdict(self.layout),
             "splits": self.assignment,
+            "attributes": {key: list(v) if isinstance(v, tuple) else v for key, v in self.input_attributes.items()},
         }

@@ -7,7 +7,7 @@ import importlib
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +25,13 @@ BLOCK_BYTES = 16 << 20
 
 Channels = Literal["auto", "first", "last", "none"]
 Task = Literal["auto", "classification", "regression", "segmentation"]
+Classes = Literal["auto", "remap"]
+Categories = Literal["onehot", "numbers"]
+Missing = Literal["keep", "refuse", "drop", "mean", "median", "most_frequent"]
+Tokens = Literal["characters", "words"]
+
+#: What the inputs mean: numbers, texts, or lists of texts by name.
+Attributes = Mapping[str, str | float | tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,18 @@ class PackOptions:
         channels: the channel axis of arrays.
         size: height and width that images are resized to; None if all images have one size.
         class_names: names of the classes 0, 1, …; empty to use those of the source.
+        classes: ``remap`` numbers the labels that occur from 0, in their order.
+        omit: comma-separated columns that are no inputs.
+        categorical: comma-separated columns of numbers that are categories.
+        categories: how columns of text become numbers.
+        missing: what is done about missing values of a table's inputs.
+        indicator: add a column for each column with missing values, which marks them.
+        group: column of a table, or dataset, whose samples of one value stay in one split.
+        pattern: which files of a folder are inputs: ``*_T1w.nii.gz``.
+        tokens: what a text is cut into.
+        vocabulary: most different words that are kept; the others become one token.
+        rate: values per second to resample recordings to; None if all have the same.
+        length: steps that each recording is cut or padded to; None if all have the same.
     """
 
     inputs: str | None = None
@@ -46,6 +65,18 @@ class PackOptions:
     channels: Channels = "auto"
     size: tuple[int, int] | None = None
     class_names: tuple[str, ...] = ()
+    classes: Classes = "auto"
+    omit: str | None = None
+    categorical: str | None = None
+    categories: Categories = "onehot"
+    missing: Missing = "keep"
+    indicator: bool = False
+    group: str | None = None
+    pattern: str | None = None
+    tokens: Tokens = "characters"
+    vocabulary: int = 20_000
+    rate: float | None = None
+    length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,13 +100,15 @@ class Source(ABC):
         path: the file or folder.
         kind: name of the format, such as ``image folder``.
         inputs: shape and type of one input, channels first.
-        targets: shape and type of one target.
+        targets: shape and type of one target; None if there are none, and blocks have empty ones.
         sizes: number of samples of each split, in the source's order; only ``train`` if the source
             has no splits.
         has_splits: whether the source itself assigns its samples to splits.
         task: the task that the targets are for.
         class_names: names of the classes; empty if there are none.
         attributes: further attributes of our own format (license, units, …) that the source has.
+        input_attributes: what the inputs mean: names of columns, categories, filled-in values.
+        stream: whether the samples are steps of one long stream, whose order has a meaning.
         notes: messages to the user about how the source was read.
         files: all files that are read, to detect changes.
     """
@@ -83,12 +116,14 @@ class Source(ABC):
     path: Path
     kind: str
     inputs: Values
-    targets: Values
+    targets: Values | None
     sizes: dict[str, int]
     has_splits: bool
     task: str
     class_names: tuple[str, ...] = ()
     attributes: dict[str, str] = field(default_factory=dict)
+    input_attributes: dict[str, str | float | tuple[str, ...]] = field(default_factory=dict)
+    stream: bool = False
     notes: list[str] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
 
@@ -103,6 +138,22 @@ class Source(ABC):
     def labels(self) -> NDArray[Any] | None:
         """Return the class of each sample (N,), to stratify by; None if there are no classes."""
         return None
+
+    def groups(self) -> NDArray[Any] | None:
+        """Return the group of each sample (N,), for example its subject; None if there are none.
+
+        A random split keeps the samples of a group together.
+        """
+        return None
+
+    def fit(self, is_training: NDArray[np.bool_]) -> None:  # noqa: B027 - only some sources fit something
+        """Compute what the stored values depend on, from the training samples only.
+
+        Called once, after the samples were assigned to splits and before ``blocks``.
+
+        Args:
+            is_training: (N,) whether a sample belongs to the training split.
+        """
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any] | None:
         """Return the inputs of any samples; None if only reading in order is fast."""
@@ -129,7 +180,8 @@ class Source(ABC):
     @property
     def rows_per_block(self) -> int:
         """Number of samples in a block of about ``BLOCK_BYTES``."""
-        return max(1, BLOCK_BYTES // max(1, self.inputs.row_bytes + self.targets.row_bytes))
+        row_bytes = self.inputs.row_bytes + (self.targets.row_bytes if self.targets else 0)
+        return max(1, BLOCK_BYTES // max(1, row_bytes))
 
     def fingerprint(self) -> str:
         """Return a hash of the names, sizes and modification times of all files."""
@@ -143,13 +195,14 @@ class Source(ABC):
         return digest.hexdigest()
 
 
-def require(module: str, package: str, where: str) -> ModuleType:
+def require(module: str, package: str, where: str, extra: str = "pack") -> ModuleType:
     """Import a library that only some sources or codecs need.
 
     Args:
         module: the module to import.
         package: the Python package to install.
         where: what needs it, for the message.
+        extra: the extra of hpc_dl that installs it.
 
     Raises:
         DataError: it is not installed.
@@ -160,48 +213,8 @@ def require(module: str, package: str, where: str) -> ModuleType:
         raise DataError.at(
             where,
             f"needs the Python package {package}, which is not installed",
-            remedy="run `pip install 'hpc_dl[pack]'`",
+            remedy=f"run `pip install 'hpc_dl[{extra}]'`",
         ) from None
-
-
-def number_classes(texts: Sequence[str], named: Sequence[str], where: str) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Convert labels that are strings to class numbers.
-
-    Args:
-        texts: the label of each sample.
-        named: the class names given by the user, in the order of their numbers; empty to sort the
-            existing labels (numerically, else alphabetically).
-        where: where the labels are, for messages.
-
-    Returns:
-        (N,) class numbers, and the names of the classes.
-
-    Raises:
-        DataError: a label is not among the given names, or most labels are different.
-    """
-    labels = sorted(set(texts), key=_by_value)
-    if named and (unknown := [label for label in labels if label not in named]):
-        raise DataError.at(
-            where,
-            "has a label that is not a class name",
-            value=unknown[0],
-            allowed=", ".join(named),
-            remedy="add it to `--class-names`",
-        )
-    if len(labels) > 20 and len(labels) > len(texts) / 2:
-        raise DataError.at(
-            where,
-            f"has {len(labels)} different labels for {len(texts)} samples, too many for classes",
-            remedy="choose other targets with `--targets`, or use `--task regression`",
-        )
-    names = tuple(named) or tuple(labels)
-    number = {name: index for index, name in enumerate(names)}
-    return np.array([number[text] for text in texts], label_type(len(names))), names
-
-
-def label_type(num_classes: int) -> np.dtype[Any]:
-    """Return the smallest type for class numbers that both NumPy and torch support."""
-    return np.dtype(np.uint8 if num_classes <= 256 else np.int32)
 
 
 def split_folders(folder: Path) -> Mapping[str, Path]:
@@ -220,10 +233,3 @@ def split_folders(folder: Path) -> Mapping[str, Path]:
     if "train" not in folders:
         return {}
     return {split: folders[split] for split in ("train", "val", "test") if split in folders}
-
-
-def _by_value(text: str) -> tuple[int, float, str]:
-    try:
-        return 0, float(text), text
-    except ValueError:
-        return 1, 0.0, text

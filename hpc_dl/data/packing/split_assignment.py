@@ -16,6 +16,9 @@ from hpc_dl.errors import DataError
 class SplitAssignment:
     """The split of each sample of a source; each split keeps the order of the source.
 
+    A stream is cut into consecutive parts. Samples of one group (a subject) stay together; then the
+    shares are those of the groups.
+
     Args:
         source: the samples.
         fractions: share of each split, 1 in total; None to use the source's own splits.
@@ -23,14 +26,16 @@ class SplitAssignment:
 
     Attributes:
         sizes: number of samples of each split.
+        by_group: whether the split keeps the samples of a group together.
+        notes: messages to the user about the split.
 
     Raises:
         DataError: the source already has splits, or a split would be empty.
     """
 
     def __init__(self, source: Source, fractions: Mapping[str, float] | None, seed: int) -> None:
-        self.sizes = dict(source.sizes)
-        # The number of each sample's split, as one byte.
+        self.sizes, self.by_group = dict(source.sizes), False
+        self.notes: list[str] = []
         if fractions is None:
             self._split_of = np.repeat(np.arange(len(self.sizes), dtype=np.int8), list(self.sizes.values()))
             return
@@ -38,18 +43,28 @@ class SplitAssignment:
             raise DataError.at(
                 "--splits", f"{source.path} already has splits ({_describe(self.sizes)})", remedy="omit `--splits`"
             )
-        num = source.num_samples
-        ends = np.rint(np.cumsum(list(fractions.values())) * num).astype(int)
-        self.sizes = dict(zip(fractions, np.diff(ends, prepend=0).tolist(), strict=True))
-        if empty := [split for split, size in self.sizes.items() if not size]:
-            raise DataError.at(
-                "--splits", f"the {empty[0]} split of {num} samples would be empty", remedy="increase its share"
-            )
+        groups = None if source.stream else source.groups()
+        if groups is None:
+            self.sizes = _sizes(source.num_samples, fractions, "samples")
+        if source.stream:
+            self._split_of = np.repeat(np.arange(len(self.sizes), dtype=np.int8), list(self.sizes.values()))
+            return
         labels = source.labels()
-        self._split_of = np.empty(num, np.int8)
-        rows_of = stratified(np.zeros(num, np.int8) if labels is None else labels, self.sizes, seed)
-        for number, rows in enumerate(rows_of.values()):
-            self._split_of[rows] = number
+        labels = np.zeros(source.num_samples, np.int8) if labels is None else labels
+        if groups is None:
+            self._split_of = _numbers(stratified(labels, self.sizes, seed), source.num_samples)
+            return
+        self.by_group = True
+        _, first, group_of = np.unique(groups, return_index=True, return_inverse=True)
+        sizes = _sizes(len(first), fractions, "groups")
+        self._split_of = _numbers(stratified(labels[first], sizes, seed), len(first))[group_of]
+        counts = np.bincount(self._split_of, minlength=len(sizes))
+        self.sizes = dict(zip(sizes, counts.tolist(), strict=True))
+        self.notes.append(f"no group is in two splits (groups: {_describe(sizes)})")
+
+    def is_in(self, split: str) -> NDArray[np.bool_]:
+        """Return whether each sample of the source belongs to a split, (N,)."""
+        return np.asarray(self._split_of == list(self.sizes).index(split))
 
     def first_missing(self, stored: Mapping[str, int]) -> int | None:
         """Return the first sample of the source that is not stored yet; None if all are stored.
@@ -107,6 +122,29 @@ def parse_fractions(text: str) -> dict[str, float]:
     if abs(sum(shares.values()) - 1) > 1e-6:
         raise fail(f"adds up to {sum(shares.values()):g}", text)
     return {split: shares[split] for split in SPLITS if split in shares}
+
+
+def _sizes(num: int, fractions: Mapping[str, float], what: str) -> dict[str, int]:
+    """Divide a number of samples or groups.
+
+    Raises:
+        DataError: a split would be empty.
+    """
+    ends = np.rint(np.cumsum(list(fractions.values())) * num).astype(int)
+    sizes: dict[str, int] = dict(zip(fractions, np.diff(ends, prepend=0).tolist(), strict=True))
+    if empty := [split for split, size in sizes.items() if not size]:
+        raise DataError.at(
+            "--splits", f"the {empty[0]} split of {num} {what} would be empty", remedy="increase its share"
+        )
+    return sizes
+
+
+def _numbers(rows_of: Mapping[str, NDArray[np.intp]], num: int) -> NDArray[np.int8]:
+    """Return the number of the split of each sample, as one byte."""
+    numbers = np.empty(num, np.int8)
+    for number, rows in enumerate(rows_of.values()):
+        numbers[rows] = number
+    return numbers
 
 
 def _describe(sizes: Mapping[str, int]) -> str:

@@ -29,7 +29,6 @@ CHECKPOINT_BYTES = 64 << 20
 
 _COMPLETE = "whole.h5"
 _STORED = "stored.json"
-_KINDS = ("inputs", "targets")
 
 
 class Writer(ABC):
@@ -87,13 +86,13 @@ class ContiguousWriter(Writer):
             _create_empty(self._complete, plan)
         with h5py.File(self._complete) as file:
             self._offsets = {
-                (split, kind): file[split][kind].id.get_offset() for split in plan.sizes for kind in _KINDS
+                (split, kind): file[split][kind].id.get_offset() for split in plan.sizes for kind in plan.kinds
             }
         self._handle = os.open(self._complete, os.O_WRONLY)
 
     def append(self, split: str, samples: Samples) -> None:
         """See :class:`Writer`."""
-        for kind, values in zip(_KINDS, samples, strict=True):
+        for kind, values in zip(self._plan.kinds, samples, strict=False):
             row_bytes = values.nbytes // len(values)
             _write_at(self._handle, values, self._offsets[split, kind] + self.stored[split] * row_bytes)
         self.stored[split] += len(samples.inputs)
@@ -170,7 +169,7 @@ class ChunkedWriter(Writer):
         if self._piece is None:
             # In memory, because HDF5 does not handle a full disk properly.
             self._piece = h5py.File("piece", "w", driver="core", backing_store=False)
-        for kind, values in zip(_KINDS, chunks, strict=True):
+        for kind, values in zip(self._plan.kinds, chunks, strict=False):
             dataset = self._piece_dataset(self._piece, split, kind)
             start = len(dataset)
             dataset.resize(start + num, axis=0)
@@ -218,7 +217,7 @@ class ChunkedWriter(Writer):
 
     def _copy_pieces(self, path: Path) -> None:
         _create_empty(path, self._plan)
-        start = {(split, kind): 0 for split in self._plan.sizes for kind in _KINDS}
+        start = {(split, kind): 0 for split in self._plan.sizes for kind in self._plan.kinds}
         with h5py.File(path, "r+") as file:
             for number in range(self._num_pieces):
                 with h5py.File(self._path_of(number)) as piece:
@@ -249,8 +248,12 @@ def _create_empty(path: Path, plan: Plan) -> None:
         file.attrs["sha256"] = np.bytes_("0" * 64)
         for split in plan.sizes:
             group = file.create_group(split)
-            inputs, targets = (_create_dataset(group, split, kind, plan) for kind in _KINDS)
-            write_split_attributes(inputs, targets, plan.about)
+            datasets = {kind: _create_dataset(group, split, kind, plan) for kind in plan.kinds}
+            write_split_attributes(datasets["inputs"], datasets.get("targets"), plan.about)
+            for name, value in plan.input_attributes.items():
+                datasets["inputs"].attrs[name] = (
+                    np.array(value, h5py.string_dtype()) if isinstance(value, tuple) else value
+                )
     publish(temporary, path)
 
 

@@ -121,8 +121,9 @@ def fit_imputation(
         parts.append(by_channel(values, axis))
         if labels is not None and num_classes:
             incomplete = np.isnan(parts[-1]).any((1, 2))
-            by_class[:, 0] += np.bincount(labels, minlength=num_classes)
-            by_class[:, 1] += np.bincount(labels[incomplete], minlength=num_classes)
+            known = labels >= 0  # not IGNORED
+            by_class[:, 0] += np.bincount(labels[known], minlength=num_classes)
+            by_class[:, 1] += np.bincount(labels[incomplete & known], minlength=num_classes)
     values_by_channel = np.moveaxis(np.concatenate(parts), 1, 0)
     channels = values_by_channel.reshape(len(values_by_channel), -1)
     missing = np.isnan(channels)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from hpc_dl.data.spec import TaskName
 from hpc_dl.errors import DataError, nearest
+from hpc_dl.regular_files import user_path
 
 if TYPE_CHECKING:
     from hpc_dl.data.files.format import Datasets, Samples
@@ -115,16 +116,18 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
-def load(name: str) -> Source:
+def load(name: str, where: str = "data.source") -> Source:
     """Return the data source with this name.
+
+    Args:
+        name: its name.
+        where: the key or argument that gave the name, for the error.
 
     Raises:
         DataError: no source has this name.
     """
     if name not in names():
-        raise DataError.at(
-            "data.source", "is not known", value=name, allowed=", ".join(names()), remedy=nearest(name, names())
-        )
+        raise DataError.at(where, "is not known", value=name, allowed=", ".join(names()), remedy=nearest(name, names()))
     source = importlib.import_module(f"{__name__}.{name}").SOURCE
     assert isinstance(source, Source)
     return source
@@ -132,7 +135,7 @@ def load(name: str) -> Source:
 
 def default_data_dir() -> Path:
     """Return the folder of the made files: ``$HPC_DL_DATA``, else ``./data``."""
-    return Path(os.environ.get("HPC_DL_DATA") or "data").expanduser()
+    return user_path(os.environ.get("HPC_DL_DATA") or "data", "$HPC_DL_DATA")
 
 
 def path_of(name: str, data_dir: str | Path | None = None) -> Path:
@@ -141,11 +144,22 @@ def path_of(name: str, data_dir: str | Path | None = None) -> Path:
 
 
 def file_of(file: str | Path, data_dir: str | Path | None = None) -> Path:
-    """Resolve a command-line argument to a file: a path, or the name of a source that was made."""
-    path = Path(file)
-    if not path.exists() and str(file) in names() and path_of(str(file), data_dir).exists():
-        return path_of(str(file), data_dir)
-    return path
+    """Resolve a command-line argument to a file: a path, or the name of a source that was made.
+
+    Raises:
+        DataError: the file does not exist, or the source has not been made.
+    """
+    path, name = Path(file), str(file)
+    if path.exists():
+        return path
+    if name in names():
+        if (made := path_of(name, data_dir)).exists():
+            return made
+        raise DataError.at(
+            name, f"does not exist yet in {made.parent.absolute()}", remedy=f"make it with `hpc-dl data make {name}`"
+        )
+    remedy = nearest(name, names()) if path.suffix == "" else ""
+    raise DataError.at(path, "does not exist", remedy=remedy or "check the path")
 
 
 def ensure(name: str, data_dir: str | Path | None = None) -> Path:

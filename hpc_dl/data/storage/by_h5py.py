@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.storage.chunked import Block, blocks_of
+from hpc_dl.data.storage.hdf5 import is_from_h5py
 from hpc_dl.data.storage.layout import DAMAGED_REMEDY, Layout
 from hpc_dl.data.storage.mapped import crops, native
 from hpc_dl.errors import DataError
@@ -64,7 +65,9 @@ class HDF5Rows:
             else:
                 for position, row in zip(block.positions.tolist(), block.rows.tolist(), strict=True):
                     taken[position] = self._dataset[offset + row]
-        except OSError as error:
+        except Exception as error:
+            if not is_from_h5py(error):
+                raise
             raise DataError.at(
                 self.layout.place,
                 f"cannot be read: {self._damaged(offset + first, offset + last)}: {error}",
@@ -74,10 +77,12 @@ class HDF5Rows:
     def _damaged(self, first: int, last: int) -> str:
         """Describe the first chunk among these rows that HDF5 cannot read."""
         if self._chunked:
-            for chunk in self._dataset.iter_chunks((slice(first, last + 1), *[slice(None)] * (self._dataset.ndim - 1))):
+            # Explicit bounds: h5py 3.12 does not accept slice(None) here.
+            rows = (slice(first, last + 1), *(slice(0, size) for size in self._dataset.shape[1:]))
+            for chunk in self._dataset.iter_chunks(rows):
                 try:
                     self._dataset[chunk]
-                except OSError:
+                except Exception:  # which one depends on the byte
                     corner = (s.start // size * size for s, size in zip(chunk, self._dataset.chunks, strict=True))
                     return f"the chunk at {tuple(corner)} is damaged"
         return f"rows {first} to {last}"

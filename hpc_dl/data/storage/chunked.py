@@ -116,13 +116,14 @@ class ChunkedRows:
         jobs = list(blocks_of(rows, self.rows_together, self.layout.shape[0]))
         if self._threads == 1 or len(jobs) < 2:
             self._work(deque(jobs), taken)
-            return native(taken)
-        try:
-            self._work_together(deque(jobs), taken)
-        except DataError:
-            # Blosc2 may fail on an intact chunk while another thread decodes a damaged one: retry
-            # in one thread.
-            self._work(deque(jobs), taken)
+        else:
+            try:
+                self._work_together(deque(jobs), taken)
+            except DataError:
+                # Blosc2 may fail on an intact chunk while another thread decodes a damaged one:
+                # retry in one thread.
+                self._work(deque(jobs), taken)
+        self._file.check_taken()
         return native(taken)
 
     def take_crops(self, rows: NDArray[np.intp], starts: NDArray[np.intp], size: tuple[int, ...]) -> NDArray[Any]:
@@ -197,6 +198,7 @@ class ChunkedRows:
         try:
             return self._pipeline.decode(stored, int(chunks.masks[cell]))
         except CannotDecode as error:
+            self._file.check_taken()
             first = chunks.first_element(cell)
             at_edge = any(s + n > end for s, n, end in zip(first, chunks.shape, self.layout.shape, strict=True))
             if at_edge and num_bytes == self._pipeline.num_bytes:

@@ -14,11 +14,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from hpc_dl.data.storage.declared_sizes import declared_by_blosc2, declared_by_zstd
+
 Bytes = NDArray[np.uint8]
 
-LZF, BLOSC, LZ4, BITSHUFFLE = 32000, 32001, 32004, 32008
+LZF, BLOSC, LZ4, BITSHUFFLE, ZSTD, BLOSC2 = 32000, 32001, 32004, 32008, 32015, 32026
 #: Libraries of hdf5plugin whose filters keep no state between calls, so threads may share them.
-PLUGINS = {BLOSC: "blosc", LZ4: "lz4", BITSHUFFLE: "bshuf", 32015: "zstd", 32026: "blosc2"}
+PLUGINS = {BLOSC: "blosc", LZ4: "lz4", BITSHUFFLE: "bshuf", ZSTD: "zstd", BLOSC2: "blosc2"}
 _REVERSE = 0x0100  # H5Z_FLAG_REVERSE: decode
 
 
@@ -26,12 +28,13 @@ class CannotDecode(Exception):
     """Why the bytes of a chunk cannot be decoded; the reader of the chunk adds which one it is."""
 
 
-def compiled_decoder(number: int, parameters: tuple[int, ...]) -> Callable[[Bytes], Bytes]:
+def compiled_decoder(number: int, parameters: tuple[int, ...], most: int) -> Callable[[Bytes], Bytes]:
     """Return a function that decodes with a compiled filter.
 
     Args:
         number: HDF5's number of the filter, ``LZF`` or one of ``PLUGINS``.
         parameters: the parameters of the filter in the header of the dataset.
+        most: the largest size that it may decode to, in bytes.
 
     Raises:
         ImportError: hdf5plugin is not installed.
@@ -39,30 +42,34 @@ def compiled_decoder(number: int, parameters: tuple[int, ...]) -> Callable[[Byte
         OSError: the library cannot be loaded.
     """
     values = (ctypes.c_uint * len(parameters))(*parameters)
-    return functools.partial(_call, _function(number), values, _guard(number, parameters))
+    return functools.partial(_call, _function(number), values, _guard(number, parameters, most))
 
 
-def _guard(number: int, parameters: tuple[int, ...]) -> Callable[[Bytes], None] | None:
+def _guard(number: int, parameters: tuple[int, ...], most: int) -> Callable[[Bytes], None] | None:
     """Return a check of the lengths that a compiled filter trusts blindly.
 
     Wrong lengths would let the filter read beyond its memory.
     """
     if number == BLOSC:
-        return _check_blosc
+        return functools.partial(_check_blosc, most=most)
     if number == LZ4:
-        return functools.partial(_check_blocks, value_bytes=1, values_at_once=1)
+        return functools.partial(_check_blocks, value_bytes=1, values_at_once=1, most=most)
+    if number in (ZSTD, BLOSC2):
+        declared = declared_by_zstd if number == ZSTD else declared_by_blosc2
+        return lambda stored: _check_declared(declared(stored.data), most)
     if number == BITSHUFFLE and len(parameters) > 4 and parameters[4]:  # it also compresses
-        return functools.partial(_check_blocks, value_bytes=parameters[2], values_at_once=8)
+        return functools.partial(_check_blocks, value_bytes=parameters[2], values_at_once=8, most=most)
     return None
 
 
-def _check_blosc(stored: Bytes) -> None:
-    """Check the length in Blosc's header; Blosc checks everything else against it."""
+def _check_blosc(stored: Bytes, most: int) -> None:
+    """Check the lengths in Blosc's header; Blosc checks everything else against them."""
+    _check_declared(int.from_bytes(stored[4:8].tobytes(), "little"), most)
     if len(stored) < 16 or int.from_bytes(stored[12:16].tobytes(), "little") != len(stored):
         raise CannotDecode("its length differs from the length in its header")
 
 
-def _check_blocks(stored: Bytes, value_bytes: int, values_at_once: int) -> None:
+def _check_blocks(stored: Bytes, value_bytes: int, values_at_once: int, most: int) -> None:
     """Check the lengths in the container of LZ4 and bitshuffle.
 
     The container is ``u64 bytes, u32 bytes per block, (u32 length, block)…``, all big-endian.
@@ -71,6 +78,7 @@ def _check_blocks(stored: Bytes, value_bytes: int, values_at_once: int) -> None:
     content = stored.data
     try:
         num_bytes, block_bytes = struct.unpack_from(">QI", content)
+        _check_declared(num_bytes, most)
         step = value_bytes * values_at_once
         num_blocks = -(-(num_bytes // step * step) // min(block_bytes, num_bytes))
         end = 12
@@ -80,6 +88,12 @@ def _check_blocks(stored: Bytes, value_bytes: int, values_at_once: int) -> None:
         end = -1
     if end < 0 or end + num_bytes % step != len(content):
         raise CannotDecode("the lengths of its compressed blocks are inconsistent")
+
+
+def _check_declared(num_bytes: int, most: int) -> None:
+    """Check the size that a filter would reserve memory for."""
+    if num_bytes > most:
+        raise CannotDecode(f"it declares {num_bytes} decoded bytes, more than a chunk holds")
 
 
 class _FilterClass(ctypes.Structure):

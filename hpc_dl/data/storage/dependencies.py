@@ -102,6 +102,8 @@ def _datasets_below(group: h5py.Group, path: str, seen: set[tuple[int, int]]) ->
     seen.add(_identity(group))
     for name in group:
         item = item_at(group, name)
+        if item is None and group.get(name, getclass=True, getlink=True) is h5py.HardLink:
+            group[name]  # raises: it is damaged, and must not be skipped as a link that leads nowhere may
         if isinstance(item, h5py.Dataset):
             yield f"{path}/{name}", item
         elif isinstance(item, h5py.Group) and _identity(item) not in seen:

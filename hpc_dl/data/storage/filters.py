@@ -44,6 +44,7 @@ _NAMES = (
     | {BITSHUFFLE: "bitshuffle"}
 )
 _WORDS_AT_ONCE = 32768
+_MOST_EXTRA_BYTES = 64 << 10
 
 
 class Filter(NamedTuple):
@@ -97,7 +98,9 @@ class Pipeline:
     def __init__(self, filters: tuple[Filter, ...], num_bytes: int) -> None:
         """Decode chunks of ``num_bytes`` bytes; :func:`obstacle` must allow all filters."""
         self.num_bytes = num_bytes
-        decoders = [_decoder(filter_) for filter_ in filters]
+        # What one filter makes of incompressible bytes may be a little longer, and the next gets that.
+        # Chunks that decode to more were made to fill the memory.
+        decoders = [_decoder(filter_, num_bytes + num_bytes // 8 + _MOST_EXTRA_BYTES) for filter_ in filters]
         self._decoders = [
             (number, decode) for number, decode in reversed(list(enumerate(decoders))) if decode is not None
         ]
@@ -121,32 +124,42 @@ class Pipeline:
         return values
 
 
-def _decoder(filter_: Filter) -> Decoder | None:
+def _decoder(filter_: Filter, most: int = 0) -> Decoder | None:
+    """Return the function that decodes a filter, into at most ``most`` bytes."""
     if filter_.number == h5py.h5z.FILTER_DEFLATE:
-        return _inflate
-    if filter_.number == h5py.h5z.FILTER_SHUFFLE:
+        return functools.partial(_inflate, most=most)
+    if filter_.number == h5py.h5z.FILTER_SHUFFLE and any(filter_.values[:1]):
         return functools.partial(_unshuffle, value_bytes=filter_.values[0])
     if filter_.number == h5py.h5z.FILTER_FLETCHER32:
         return _check_fletcher32
     if filter_.number == _BZIP2:
-        return _bunzip2
+        return functools.partial(_bunzip2, most=most)
     if filter_.number == LZF or filter_.number in PLUGINS:
-        return compiled_decoder(filter_.number, filter_.values)
+        return compiled_decoder(filter_.number, filter_.values, most)
     return None
 
 
-def _inflate(stored: Bytes) -> Bytes:
+def _inflate(stored: Bytes, most: int) -> Bytes:
     try:
         # ISA-L takes half to two thirds of the time of zlib.
-        return np.frombuffer((isal_zlib or zlib).decompress(stored), np.uint8)
+        decompressor = (isal_zlib or zlib).decompressobj()
+        values = np.frombuffer(decompressor.decompress(stored, most), np.uint8)
+        if not decompressor.eof:
+            cause = "more bytes than a chunk holds" if len(values) >= most else "incomplete or truncated stream"
+            raise CannotDecode(f"gzip: {cause}")
+        return values
     except (zlib.error, getattr(isal_zlib, "error", zlib.error)) as error:
         raise CannotDecode(f"gzip: {error}") from None
 
 
-def _bunzip2(stored: Bytes) -> Bytes:
+def _bunzip2(stored: Bytes, most: int) -> Bytes:
     # Not the function of hdf5plugin: it waits forever if the end of the bytes is missing.
     try:
-        return np.frombuffer(bz2.decompress(stored.data), np.uint8)
+        decompressor = bz2.BZ2Decompressor()
+        values = np.frombuffer(decompressor.decompress(stored.data, most), np.uint8)
+        if not decompressor.eof:
+            raise CannotDecode("bzip2: more bytes than a chunk holds, or truncated")
+        return values
     except (OSError, ValueError) as error:
         raise CannotDecode(f"bzip2: {error}") from None
 

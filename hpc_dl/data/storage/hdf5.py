@@ -2,24 +2,62 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import h5py
 
 from hpc_dl.data.storage.dependencies import item_at, linked_datasets, target_of
 from hpc_dl.data.storage.links import check_links
-from hpc_dl.errors import DataError, nearest
+from hpc_dl.errors import DataError, HpcDlError, nearest
 from hpc_dl.formatting import shortened
 
 _MAX_LISTED = 12
+_DAMAGED_REMEDY = "copy the file again, or create it again; `hpc-dl data verify` checks all of it"
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
-def open_file(path: str | Path, *, chunk_cache_bytes: int | None = None) -> h5py.File:
+def reports_damage(read: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Turn errors of the HDF5 library inside a function into one line about the file.
+
+    Which exception h5py raises depends on which byte is damaged, and where it is met.
+
+    Args:
+        read: a function whose first argument is the path of a file, or has it as ``file``.
+    """
+
+    @functools.wraps(read)
+    def guarded(*arguments: _P.args, **options: _P.kwargs) -> _R:
+        try:
+            return read(*arguments, **options)
+        except HpcDlError:
+            raise
+        except Exception as error:
+            if not is_from_h5py(error):
+                raise
+            path = getattr(arguments[0], "file", arguments[0])
+            raise DataError.at(path, f"is damaged: {_reason(error)}", remedy=_DAMAGED_REMEDY) from error
+
+    return guarded
+
+
+def is_from_h5py(error: BaseException) -> bool:
+    """Whether the HDF5 library or h5py raised an error, as opposed to our own code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and (frames[-1].filename.endswith(".pyx") or f"{os.sep}h5py{os.sep}" in frames[-1].filename)
+
+
+def open_file(path: str | Path, *, chunk_cache_bytes: int | None = None, option: str = "") -> h5py.File:
     """Open a file for reading; use it as a context manager.
 
     Args:
         path: the file.
+        option: the configuration key that named it, for the remedy; empty if no key did.
         chunk_cache_bytes: size of HDF5's cache of decoded chunks per dataset; HDF5's default if
             None.
 
@@ -36,9 +74,8 @@ def open_file(path: str | Path, *, chunk_cache_bytes: int | None = None) -> h5py
         path.open("rb").close()
         return h5py.File(path, "r", rdcc_nbytes=chunk_cache_bytes)
     except FileNotFoundError:
-        raise DataError.at(
-            path, "does not exist", remedy="check `data.file`, or create the file first (`hpc-dl data make`)"
-        ) from None
+        remedy = f"check `{option}`, or create the file first (`hpc-dl data make`)" if option else "check the path"
+        raise DataError.at(path, "does not exist", remedy=remedy) from None
     except PermissionError:
         raise DataError.at(
             path,
@@ -82,13 +119,17 @@ class FoundDataset(h5py.Dataset):  # type: ignore[misc]  # h5py has no types
         self.opened, self.path = opened, path
 
 
-def find_dataset(file: h5py.File, name: str, option: str) -> FoundDataset:
+def find_dataset(
+    file: h5py.File, name: str, option: str, *, group: str = "", taken: Sequence[str] = ()
+) -> FoundDataset:
     """Return the dataset at a path of an open file, with links followed.
 
     Args:
         file: the open file.
         name: path of the dataset; the leading ``/`` may be omitted.
         option: the configuration key that named it, for the remedy: ``data.inputs``.
+        group: the group that the option's names are relative to; empty for the whole file.
+        taken: paths of datasets that have another role, which are no likely alternatives.
 
     Raises:
         DataError: the path holds no dataset (the message lists the existing ones), or a link,
@@ -105,7 +146,7 @@ def find_dataset(file: h5py.File, name: str, option: str) -> FoundDataset:
         problem = "is a group, not a dataset"
     elif broken := broken_link(file, name):
         problem = f"is behind a link whose target cannot be opened, {broken}"
-    remedy = f"correct `{option}`; {nearest(name, existing)}".rstrip("; ")
+    remedy = f"correct `{option}`; {_alternative(name, existing, group, taken)}".rstrip("; ")
     if in_groups := [path for path in existing if path.endswith(name)]:
         remedy = (
             f"the file has a group per split ({shortened(in_groups, 3)}): remove `data.splits`, "
@@ -113,6 +154,15 @@ def find_dataset(file: h5py.File, name: str, option: str) -> FoundDataset:
         )
     allowed = shortened(existing, _MAX_LISTED) or "the file has no datasets"
     raise DataError.at(where(file, name), problem, allowed=allowed, remedy=remedy)
+
+
+def _alternative(name: str, existing: list[str], group: str, taken: Sequence[str]) -> str:
+    """Suggest a dataset that is free for the role, named relative to the group; may be empty."""
+    prefix = f"/{group.strip('/')}/" if group else "/"
+    unlikely = {f"/{path.strip('/')}" for path in taken} | {f"{path}_offsets" for path in existing}
+    free = [path for path in existing if path not in unlikely]
+    names = [path.removeprefix(prefix) for path in free if path.startswith(prefix)]
+    return f"did you mean {names[0]!r}?" if len(names) == 1 else nearest(name.removeprefix(prefix), names)
 
 
 def find_neighbor(dataset: FoundDataset, ending: str) -> FoundDataset | None:
@@ -187,6 +237,6 @@ def _decoded(value: Any) -> Any:
     return value
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: BaseException) -> str:
     """Return HDF5's reason without h5py's preamble: ``truncated file: eof = 100, …``."""
     return str(error).partition("(")[2].removesuffix(")") or str(error)

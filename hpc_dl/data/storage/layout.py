@@ -12,31 +12,17 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from hpc_dl.data.storage.file_version import Stamp
 from hpc_dl.data.storage.filters import Filter, is_installed, obstacle
 from hpc_dl.errors import DataError
 
+# A dataset of which less than a hundredth was written holds nothing to learn from.
+_MANY_CELLS = 1 << 20
+_MOST_UNWRITTEN = 100
+_MOST_UNWRITTEN_BYTES = 1 << 30
+_MOST_RATIO = 1100  # gzip cannot compress further
 _REMEDY = "copy the file again, or create it again"
 DAMAGED_REMEDY = f"{_REMEDY}; `hpc-dl data verify` lists all damaged parts"
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """What identifies the version of a file that was opened.
-
-    Attributes:
-        num_bytes: its size.
-        modified: time of the last change in ns.
-        inode: device and number of the inode.
-    """
-
-    num_bytes: int
-    modified: int
-    inode: tuple[int, int]
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> Stamp:
-        """Return the stamp from the result of ``os.stat`` or ``os.fstat``."""
-        return cls(status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino))
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,10 +135,18 @@ def locate(dataset: h5py.Dataset) -> Layout:
 
     if reason := _why_by_h5py(dataset, creation, filters):
         _check_installed(f"{file}:{dataset.name}", filters)
+        _check_declared_size(f"{file}:{dataset.name}", dataset)
         return layout(by_h5py=reason)
     if creation.get_layout() == h5py.h5d.CONTIGUOUS:
         offset = dataset.id.get_offset()
         result = layout(offset=offset)
+        if (stored := dataset.id.get_storage_size()) != result.row_bytes * result.shape[0]:
+            raise DataError.at(
+                result.place,
+                "is damaged: its shape and its size in the file contradict each other",
+                value=f"{result.shape} of {result.dtype}, but {stored} bytes",
+                remedy=_REMEDY,
+            )
         _check_end(result, offset + result.row_bytes * result.shape[0], "")
     else:
         result = layout(chunks=_index_chunks(dataset, filters))
@@ -195,6 +189,20 @@ def _check_installed(place: str, filters: tuple[Filter, ...]) -> None:
             )
 
 
+def _check_declared_size(place: str, dataset: h5py.Dataset) -> None:
+    """Refuse shapes that nothing in the file stands behind; reading them would fill the memory."""
+    declared, stored = dataset.dtype.itemsize * (dataset.size or 0), dataset.id.get_storage_size()
+    if dataset.is_virtual or dataset.external:
+        return
+    if declared > max(_MOST_UNWRITTEN_BYTES, _MOST_RATIO * stored):
+        raise DataError.at(
+            place,
+            "declares far more values than the file holds",
+            value=f"{dataset.shape} of {dataset.dtype}, but {stored} bytes",
+            remedy=_REMEDY,
+        )
+
+
 def _index_chunks(dataset: h5py.Dataset, filters: tuple[Filter, ...]) -> ChunkIndex:
     shape = dataset.chunks
     grid = tuple(-(-length // size) for length, size in zip(dataset.shape, shape, strict=True))
@@ -206,10 +214,13 @@ def _index_chunks(dataset: h5py.Dataset, filters: tuple[Filter, ...]) -> ChunkIn
         dataset.id.chunk_iter(
             lambda chunk: numbers.extend((*chunk.chunk_offset, chunk.byte_offset, chunk.size, chunk.filter_mask))
         )
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, OverflowError) as error:
         place = f"{dataset.file.filename}:{dataset.name}"
         raise DataError.at(place, f"has a damaged chunk index: {error}", remedy=_REMEDY) from None
     table = np.frombuffer(numbers, np.int64).reshape(-1, len(shape) + 3)
+    if problem := _index_problem(table, shape, grid, 0 if filters else math.prod(shape) * dataset.dtype.itemsize):
+        place = f"{dataset.file.filename}:{dataset.name}"
+        raise DataError.at(place, f"has a damaged chunk index: {problem}", remedy=_REMEDY)
     cells = np.ravel_multi_index(tuple(table[:, : len(shape)].T // np.array(shape)[:, None]), grid)
     offsets = np.full(math.prod(grid), -1, np.int64)
     sizes = np.zeros(len(offsets), np.int64)
@@ -217,6 +228,31 @@ def _index_chunks(dataset: h5py.Dataset, filters: tuple[Filter, ...]) -> ChunkIn
     offsets[cells], sizes[cells], masks[cells] = table[:, -3], table[:, -2], table[:, -1]
     fill = np.full(1, dataset.fillvalue, dataset.dtype)
     return ChunkIndex(shape, grid, filters, fill, offsets, sizes, masks)
+
+
+def _index_problem(table: NDArray[np.int64], shape: tuple[int, ...], grid: tuple[int, ...], plain_bytes: int) -> str:
+    """Describe what is wrong with a list of chunks; empty if they fit the dataset.
+
+    Args:
+        table: (chunks, axes + 3) first element, byte offset, stored size and filter mask of each.
+        shape: of a chunk.
+        grid: number of chunks along each axis.
+        plain_bytes: size of every chunk if there are no filters, else 0.
+    """
+    corners, offsets, sizes = table[:, : len(shape)], table[:, -3], table[:, -2]
+    num_cells = math.prod(grid)
+    if num_cells > _MANY_CELLS and len(table) * _MOST_UNWRITTEN < num_cells:
+        return f"its shape has room for {num_cells} chunks, but only {len(table)} were written"
+    if (corners % shape).any() or (corners < 0).any() or (corners // shape >= grid).any():
+        return "a chunk is outside of the dataset, or between two places"
+    if (offsets < 0).any() or (sizes <= 0).any() or (plain_bytes and (sizes != plain_bytes).any()):
+        return "a chunk has an impossible place or size"
+    if len(np.unique(corners, axis=0)) < len(corners):
+        return "two chunks have the same place in the dataset"
+    order = np.argsort(offsets)
+    if (offsets[order][:-1] + sizes[order][:-1] > offsets[order][1:]).any():
+        return "two chunks overlap in the file"
+    return ""
 
 
 def _check_end(layout: Layout, end: int, subject: str) -> None:

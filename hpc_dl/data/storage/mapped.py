@@ -43,23 +43,28 @@ class MappedRows:
         self._file.check()
         if self._rows is None:
             return native(self._read(rows))
-        if len(rows) * self.layout.row_bytes < _SHARED_BYTES:
-            return native(self._rows.take(rows, axis=0))
-        return native(self._take_in_threads(rows))
+        in_threads = len(rows) * self.layout.row_bytes >= _SHARED_BYTES
+        taken = self._take_in_threads(rows) if in_threads else self._rows.take(rows, axis=0)
+        self._file.check_taken()
+        return native(taken)
 
     def span(self, start: int, end: int) -> NDArray[Any]:
         """Return the rows ``start`` to ``end - 1``."""
         if self._rows is None:
             return self.take(np.arange(start, end))
         self._file.check()
-        return native(self._rows[start:end].copy())
+        taken = self._rows[start:end].copy()
+        self._file.check_taken()
+        return native(taken)
 
     def take_crops(self, rows: NDArray[np.intp], starts: NDArray[np.intp], size: tuple[int, ...]) -> NDArray[Any]:
         """See :class:`hpc_dl.data.storage.rows.RowReader`; a map is read only inside the crops."""
         if self._rows is None:
             return crops(self.take(rows), np.arange(len(rows)), starts, size)
         self._file.check()
-        return native(crops(self._rows, rows, starts, size))
+        taken = crops(self._rows, rows, starts, size)
+        self._file.check_taken()
+        return native(taken)
 
     def prefetch(self, rows: NDArray[np.intp]) -> None:
         """See :class:`hpc_dl.data.storage.rows.RowReader`."""
@@ -128,6 +133,7 @@ class MappedChunks:
         assert self._rows is not None, "closed"
         check_rows(rows, self.layout.shape[0])
         taken = self._rows[self._offsets_of(rows) - self._file.start]
+        self._file.check_taken()
         return native(taken.view(self.layout.dtype).reshape(len(rows), *self.layout.shape[1:]))
 
     def take_crops(self, rows: NDArray[np.intp], starts: NDArray[np.intp], size: tuple[int, ...]) -> NDArray[Any]:

@@ -6,16 +6,16 @@ import ctypes
 import itertools
 import mmap
 import os
-import time
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.storage.available_memory import stays_in_memory
-from hpc_dl.data.storage.layout import Layout, Stamp
+from hpc_dl.data.storage.file_version import FileVersion
+from hpc_dl.data.storage.layout import Layout
+from hpc_dl.data.storage.lost_pages import MappedRange, protect
 from hpc_dl.errors import DataError
 
-_SECONDS_BETWEEN_CHECKS = 1.0
 # Linux truncates a larger read-ahead request to the window of the device, often as small as this.
 _PIECE = 128 << 10
 _PIECES_PER_PROBE = 8
@@ -42,7 +42,7 @@ class RawFile:
         """
         self._layout = layout
         self.start, end = layout.extent
-        self._checked_at = 0.0
+        self._mapped: MappedRange | None = None
         self._stays_in_memory = stays_in_memory(end - self.start)
         try:
             self._fd = os.open(layout.file, os.O_RDONLY | os.O_CLOEXEC)
@@ -50,6 +50,7 @@ class RawFile:
             raise DataError.at(
                 layout.file, f"cannot be opened: {error.strerror}", remedy="restore the file and start again"
             ) from None
+        self._version = FileVersion(layout.place, lambda: os.fstat(self._fd), layout.stamp)
         try:
             self.check()
             self.content = self._map(self.start, end)
@@ -61,24 +62,24 @@ class RawFile:
     def check(self) -> None:
         """Check, at most once a second, that the file is unchanged, before the map is touched.
 
-        If a mapped file has shrunk, touching a page beyond its end kills the process (SIGBUS).
-
         Raises:
             DataError: the file was changed.
         """
-        now = time.monotonic()
-        if now - self._checked_at < _SECONDS_BETWEEN_CHECKS and self._checked_at:
-            return
-        status = os.fstat(self._fd)
-        if Stamp.of(status) != self._layout.stamp:
+        self._version.check()
+
+    def check_taken(self) -> None:
+        """Check that all bytes that were taken from the map came from the file.
+
+        Raises:
+            DataError: some could not be read: the file was shortened, or its disk failed.
+        """
+        if self._mapped is not None and self._mapped.lost:
+            self._version.check(at_once=True)
             raise DataError.at(
                 self._layout.place,
-                "was changed while it was being read",
-                value=f"{status.st_size} bytes",
-                allowed=f"the file of {self._layout.stamp.num_bytes} bytes that was opened",
-                remedy="start the job again, and do not change its files while it is running",
+                "cannot be read: the system reports an error of the disk or of the network",
+                remedy="check the file system, then start the job again",
             )
-        self._checked_at = now
 
     def read(self, offset: int, num_bytes: int) -> NDArray[np.uint8]:
         """Return the bytes at an offset of the file: a view of the map, or a new array.
@@ -102,8 +103,7 @@ class RawFile:
         while done < len(values):
             num_read = os.preadv(self._fd, [values[done:].data], offset + done)
             if not num_read:
-                self._checked_at = 0.0
-                self.check()
+                self._version.check(at_once=True)
                 raise DataError.at(
                     self._layout.place,
                     f"is truncated: the file ends at byte {offset + done}",
@@ -188,4 +188,6 @@ class RawFile:
             # machines, and drops them unused.
             mapped.madvise(mmap.MADV_RANDOM)
             os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_RANDOM)
-        return np.frombuffer(mapped, np.uint8)[start - aligned :]
+        content = np.frombuffer(mapped, np.uint8)
+        self._mapped = protect(mapped, content.ctypes.data)
+        return content[start - aligned :]

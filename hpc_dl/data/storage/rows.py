@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hpc_dl.data.storage.by_h5py import HDF5Rows
 from hpc_dl.data.storage.chunked import ChunkedRows
-from hpc_dl.data.storage.hdf5 import find_dataset, open_file, where
+from hpc_dl.data.storage.hdf5 import find_dataset, open_file, reports_damage, where
 from hpc_dl.data.storage.layout import Layout, locate
 from hpc_dl.data.storage.mapped import MappedChunks, MappedRows
 from hpc_dl.data.storage.rawfile import RawFile
@@ -70,6 +70,7 @@ class RowReader(Protocol):
         """Close the file; the reader cannot be used afterwards."""
 
 
+@reports_damage
 def open_rows(path: str | Path, name: str, *, threads: int = 1) -> RowReader:
     """Open a dataset in the fastest way that its layout allows.
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Literal
 import pytorch_lightning as pl
 import torch
 
-from hpc_dl.errors import RunError
+from hpc_dl.errors import DataError, RunError
 from hpc_dl.runs import checkpoints
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.runs.folder import RunFolder
@@ -49,6 +49,7 @@ class CheckpointWriter:
         facts: dict[str, Any],
         say: Callable[[str], None],
         before_save: Callable[[], None],
+        check_data: Callable[..., None],
         writing: Callable[[], AbstractContextManager[None]],
     ) -> None:
         """Write nothing yet.
@@ -60,6 +61,7 @@ class CheckpointWriter:
             facts: plain values for each checkpoint, by which a later attempt checks that it fits.
             say: shows the user one line.
             before_save: brings to disk what must not be older than the checkpoint: the journal.
+            check_data: raises DataError if the data changed since the training started.
             writing: a context for the time of a write, such as a phase of the watchdog.
         """
         self._run = run
@@ -67,6 +69,7 @@ class CheckpointWriter:
         self._facts = facts
         self._say = say
         self._before_save = before_save
+        self._check_data = check_data
         self._writing = writing
         self.best = BestWeights(mode, self.write, say, writes=group.rank == 0)
         self.last: tuple[int, Position] | None = None
@@ -121,7 +124,12 @@ class CheckpointWriter:
             self._say(f"The checkpoint of step {step} could not be written ({problem}); training continues.")
 
     def write(self, kind: checkpoints.Kind, step: int, save: Callable[[BinaryIO], None]) -> OSError | None:
-        """Write a file on rank 0; return the error, if any, on all ranks."""
+        """Write a file on rank 0; return the error, if any, on all ranks.
+
+        Raises:
+            DataError: the data changed: what was learned from them must not be kept.
+        """
+        self._refuse_changed_data()
         start = time.monotonic()
         problem: OSError | None = None
         with self._writing():
@@ -137,6 +145,16 @@ class CheckpointWriter:
         self.total_s += seconds
         self.checkpoint_s = max(self.checkpoint_s, seconds)
         return problem
+
+    def _refuse_changed_data(self) -> None:
+        """Check the data on all ranks; each node may see another state of a shared file."""
+        error: DataError | None = None
+        try:
+            self._check_data(at_once=True)
+        except DataError as caught:
+            error = caught
+        if self._group.highest_now(int(error is not None)):
+            raise error or DataError.at("the data", "changed while another rank was reading them")
 
     def own_state(self, trainer: pl.Trainer) -> dict[str, Any]:
         """The state that only this rank has."""

@@ -15,11 +15,11 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.config.checkpoint import CheckpointConfig
 from hpc_dl.errors import ConfigError
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.run_files import read_timings
 from hpc_dl.training.lightning.epoch_loop import EpochLoop, Position
 from hpc_dl.training.stopping import rehearsal, signals
 from hpc_dl.training.stopping.checkpoint_interval import is_due
@@ -53,6 +53,7 @@ class Checkpointing(Callback):
         patience: Patience | None = None,
         ends_at: float | None = None,
         before_save: Callable[[], None] = lambda: None,
+        check_data: Callable[..., None] = lambda at_once=False: None,
         writing: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """Store the options; :meth:`attach` must follow.
@@ -66,15 +67,18 @@ class Checkpointing(Callback):
             ends_at: when the job ends at the latest (``time.time()``); ``None`` where that is
                 unknown.
             before_save: brings to disk what must not be older than the checkpoint: the journal.
+            check_data: raises DataError if the data changed; ``at_once``: even if it was just
+                checked.
             writing: a context for the time of a write, such as a phase of the watchdog.
         """
         self._run = run
         self._config = config
         self._say = say
         self._writer_options: dict[str, Any] = {
-            "facts": facts, "say": say, "before_save": before_save, "writing": writing
+            "facts": facts, "say": say, "before_save": before_save, "check_data": check_data, "writing": writing
         }  # fmt: skip
         self._patience = patience
+        self._check_data = check_data
         self._ends_at = ends_at
         self._group: RankGroup
         self._loop: EpochLoop
@@ -118,7 +122,7 @@ class Checkpointing(Callback):
         an earlier one.
         """
         if self._request_time is None:
-            stop_s = (read_json(self._run.timings) or {}).get("stop_s")
+            stop_s = read_timings(self._run).get("stop_s")
         else:
             stop_s = time.monotonic() - self._request_time
         return {
@@ -253,6 +257,7 @@ class Checkpointing(Callback):
 
     def _agreed_request(self, trainer: pl.Trainer) -> int:
         """Return what all ranks agree to do now."""
+        self._check_data()
         now = time.monotonic()
         if self._boundary_time is not None:
             self.boundary_s = max(self.boundary_s, now - self._boundary_time)

@@ -30,7 +30,12 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(params=LAYOUTS)
+HDF5_2 = pytest.mark.skipif(
+    h5py.version.hdf5_version_tuple < (2,), reason="HDF5 1.14 cannot read its own scale-offset chunks of all 256 values"
+)
+
+
+@pytest.fixture(params=[pytest.param(name, marks=HDF5_2 if name == "scale-offset" else ()) for name in LAYOUTS])
 def layout(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -201,7 +206,7 @@ def test_replaced_file_is_still_read_but_changed_file_is_reported(tmp_path: Path
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size // 2)
     for field in changed._reader._opened():
-        field.rows._file._checked_at = 0.0  # as if a second had passed
+        field.rows._file._version._checked_at = 0.0  # as if a second had passed
     with pytest.raises(DataError, match="was changed while it was being read"):
         labels(changed)
 

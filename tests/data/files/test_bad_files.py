@@ -114,7 +114,7 @@ BAD: dict[str, Bad] = {
     ),
     "missing dataset": Bad(
         own(lambda f: f["val"].move("inputs", "input")),
-        ["F:/val/inputs: does not exist", "/val/input,", "Correct `data.inputs`", "did you mean '/"],
+        ["F:/val/inputs: does not exist", "/val/input,", "Correct `data.inputs`", "did you mean 'input'?"],
     ),
     "group instead of a dataset": Bad(
         datasets(inputs__a=X, targets=Y), ["F:/inputs: is a group", "/inputs/a"], FRACTIONS
@@ -165,7 +165,7 @@ BAD: dict[str, Bad] = {
     ),
     "strings as targets": Bad(
         datasets(inputs=X, targets=["cat"] * 20),
-        ["F:/targets: must contain numbers", "got 'strings'", "Store classes as integers"],
+        ["F:/targets: contains text labels", "got 'strings'", "Set `data.classes: remap`"],
         FRACTIONS,
     ),
     "compound inputs": Bad(
@@ -191,13 +191,13 @@ BAD: dict[str, Bad] = {
         datasets(inputs=np.zeros(20, "c8"), targets=Y), ["F:/inputs: must contain numbers", "complex64"], FRACTIONS
     ),
     "one-hot": Bad(
-        datasets(inputs=X, targets=np.eye(20, dtype=int)),
-        ["F:/targets: must contain one class number per sample", "instead of a one-hot row"],
+        datasets(inputs=X, targets=np.eye(20, dtype=int) + np.eye(20, k=1, dtype=int)),
+        ["F:/targets: must contain one-hot rows", "got [1, 1, 0,", "`data.task: multilabel`"],
         FRACTIONS,
     ),
     "float classes": Bad(
-        datasets(inputs=X, targets=Y.astype(float)),
-        ["F:/targets: class numbers must be integers for classification", "`data.task: regression`"],
+        datasets(inputs=X, targets=Y + 0.5),
+        ["F:/targets: a label in row 0 is not a whole number", "`data.task: regression`"],
         FRACTIONS | {"task": "classification"},
     ),
     "dense targets": Bad(

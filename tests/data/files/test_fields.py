@@ -202,7 +202,7 @@ def test_crops_of_volumes_match_their_masks(tmp_path: Path, codec: dict[str, Any
             {"crop": [2, 2], "channels": "last"},
             r"has its channels last, but crops need them first",
         ),
-        ({"x": STEPS, "x_offsets": OFFSETS}, {"targets": "x", "task": "classification"}, r"integers"),
+        ({"x": STEPS, "x_offsets": OFFSETS}, {"targets": "x", "task": "classification"}, r"one class per step"),
         (
             {"x": np.arange(99)},
             {"windows": {"length": 5}, "targets": None, "splits": {"fractions": {}}, "inputs": "train/x"},

@@ -80,7 +80,7 @@ def _read_in_child(reader: SplitReader, pipe: Any) -> None:
     pipe.send((os.getpid(), reader.read(ROWS)[0].tobytes()))
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("compression", [None, "gzip"])
 def test_child_processes_open_the_file_again(tmp_path: Path, method: str, compression: str | None) -> None:
     x, y = samples(50)

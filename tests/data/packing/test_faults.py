@@ -186,7 +186,7 @@ FAULTS: list[tuple[str, Build | None, dict[str, Any], str]] = [
     ),
     ("in.csv.gz", text("no gzip"), {}, r"in\.csv\.gz: cannot be read: Not a gzipped file"),
     ("in.parquet", text("no"), {}, r"in\.parquet: cannot be read as a Parquet file"),
-    ("in.parquet", parquet(a=["x"], y=[1]), {}, r"in\.parquet: column 'a': does not contain numbers \(got 'string'\)"),
+    ("in.parquet", parquet(a=[[1]], y=[1]), {}, r"in\.parquet: column 'a': does not contain numbers \(got 'list"),
     ("in.parquet", parquet(a=[1, 2], y=[1, None]), {}, r"in\.parquet: column 'y': has 1 missing targets"),
 ]
 

@@ -109,6 +109,7 @@ def test_evaluation_is_not_augmented(tmp_path: Path) -> None:
         assert torch.equal(augmented.on_after_batch_transfer(other, 0)[0], plain.on_after_batch_transfer(one, 0)[0])
 
 
+@pytest.mark.slow
 def test_resumed_run_sees_the_same_images(tmp_path: Path) -> None:
     file = experiments.classification_file(tmp_path)
     section = {"rotate": 20.0, "shift": 0.2, "noise": 0.3, "mirror": [-1]}

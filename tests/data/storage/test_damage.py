@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hpc_dl.data.files.inspection import inspect, verify
-from hpc_dl.data.storage import rawfile
+from hpc_dl.data.storage import file_version
 from hpc_dl.data.storage.layout import locate
 from hpc_dl.data.storage.rows import open_rows
 from hpc_dl.errors import DataError
@@ -143,7 +143,7 @@ def test_damaged_chunk_index_is_reported(store: Store) -> None:
 def test_file_changed_while_reading_is_reported(
     store: Store, monkeypatch: pytest.MonkeyPatch, options: dict[str, object], change: str
 ) -> None:
-    monkeypatch.setattr(rawfile, "_SECONDS_BETWEEN_CHECKS", 0.0)
+    monkeypatch.setattr(file_version, "_SECONDS_BETWEEN_CHECKS", 0.0)
     path = store(values("<i4"), **options)
     with closing(open_rows(path, "x")) as reader:
         reader.take(ALL)

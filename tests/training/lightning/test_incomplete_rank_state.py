@@ -84,6 +84,7 @@ class Unstorable(Net):
         self.sets.reset()
 
 
+@pytest.mark.slow
 def test_unstorable_state_starts_over_with_warnings() -> None:
     uninterrupted, saved, _ = fit(save=True, module=Unstorable)
     rows, _, warnings = fit((MIDDLE, saved[MIDDLE]), module=Unstorable)

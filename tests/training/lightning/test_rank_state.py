@@ -6,6 +6,7 @@ import random
 import socket
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +21,14 @@ from tests.training.lightning.resumed_training import BATCHES, EPOCHS, MIDDLE, R
 # before a validation in mid-epoch, and before the last one
 POSITIONS = [Position(0, 1), Position(0, 2), Position(0, 3), Position(1, 0), Position(1, 5)]
 POSITIONS += [Position(0, 4, validation_due=True), Position(1, 6, validation_due=True)]
+QUICK = (POSITIONS[0], POSITIONS[-2])
 
 
-@pytest.mark.parametrize("position", POSITIONS, ids=str)
+def _parameter(position: Position) -> Any:
+    return pytest.param(position, marks=[] if position in QUICK else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("position", [_parameter(position) for position in POSITIONS], ids=str)
 def test_resumed_training_has_the_same_bits(
     position: Position, uninterrupted: Rows, saved: dict[Position, bytes]
 ) -> None:

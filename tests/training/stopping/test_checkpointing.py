@@ -38,6 +38,7 @@ def written(folder: Path, many_images: Path, monkeypatch: pytest.MonkeyPatch, **
     return written_files
 
 
+@pytest.mark.slow
 def test_every_n_steps(tmp_path: Path, many_images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = written(tmp_path, many_images, monkeypatch, checkpoint={"every": "10 steps"}, trainer={"max_epochs": 2})
     assert [step for kind, step in files if kind == "step"] == [10, 20, 30, 40, 48]
@@ -51,6 +52,7 @@ def test_steps_are_optimizer_steps_not_batches(
     assert [step for kind, step in files if kind == "step"] == [5, 10, 12]
 
 
+@pytest.mark.slow
 def test_shortest_interval_is_each_step(tmp_path: Path, many_images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = {"max_epochs": 1, "limit_train_batches": 4}
     for every in ("1 step", "0.000001 s"):
@@ -102,7 +104,14 @@ def test_no_checkpoint_is_due_during_a_validation(training: bool, request_: int)
     trainer = SimpleNamespace(training=training, global_step=7, fit_loop=None)
     callback._group = RankGroup()
     callback._writer = CheckpointWriter(
-        callback._run, callback._group, "min", facts={}, say=print, before_save=lambda: None, writing=nullcontext
+        callback._run,
+        callback._group,
+        "min",
+        facts={},
+        say=print,
+        before_save=lambda: None,
+        check_data=lambda at_once: None,
+        writing=nullcontext,
     )
     callback._writer.last_time -= 1000
     assert callback._agreed_request(trainer) == request_  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,20 @@ from hpc_dl.tracking.journal import read_journal
 from tests.training.attempts import Stop, attempt, finish
 from tests.training.stopping.interrupted_runs import BATCHES, prepared
 
+SLOW = pytest.mark.slow
 
-@pytest.mark.parametrize("hook", ["on_fit_start", "on_sanity_check_start", "on_train_start", "on_train_epoch_start"])
+
+def _slow(stop: Stop, saved: int) -> Any:
+    return pytest.param(stop, saved, marks=SLOW)
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        "on_fit_start",
+        *(pytest.param(f"on_{hook}_start", marks=SLOW) for hook in ("sanity_check", "train", "train_epoch")),
+    ],
+)
 def test_stop_before_the_first_step_saves_nothing(
     tmp_path: Path, many_images: Path, hook: str, uninterrupted: Callable[..., RunFolder]
 ) -> None:
@@ -35,17 +48,17 @@ def test_stop_before_the_first_step_saves_nothing(
 @pytest.mark.parametrize(
     ("stop", "saved"),
     [
-        (Stop(BATCHES, "on_train_batch_end"), BATCHES),  # the last batch of an epoch: the validation is due
-        (Stop(BATCHES, "on_validation_batch_start", batch=0), BATCHES),
+        _slow(Stop(BATCHES, "on_train_batch_end"), BATCHES),  # the last batch of an epoch: the validation is due
+        _slow(Stop(BATCHES, "on_validation_batch_start", batch=0), BATCHES),
         (Stop(BATCHES, "on_validation_batch_end", batch=1), BATCHES),
-        (Stop(BATCHES, "on_validation_end"), BATCHES),  # stops before the first batch of the next epoch
-        (Stop(BATCHES, "on_train_epoch_end"), BATCHES),
-        (Stop(BATCHES, "on_train_epoch_start"), BATCHES),
-        (Stop(2 * BATCHES, "on_validation_batch_end", batch=2), 2 * BATCHES),  # in the last validation of all
-        (Stop(2 * BATCHES - 1, "on_train_batch_start"), 2 * BATCHES),  # during the last step of all
-        (Stop(2 * BATCHES, "on_train_end"), 2 * BATCHES),
+        _slow(Stop(BATCHES, "on_validation_end"), BATCHES),  # stops before the first batch of the next epoch
+        _slow(Stop(BATCHES, "on_train_epoch_end"), BATCHES),
+        _slow(Stop(BATCHES, "on_train_epoch_start"), BATCHES),
+        _slow(Stop(2 * BATCHES, "on_validation_batch_end", batch=2), 2 * BATCHES),  # in the last validation of all
+        _slow(Stop(2 * BATCHES - 1, "on_train_batch_start"), 2 * BATCHES),  # during the last step of all
+        _slow(Stop(2 * BATCHES, "on_train_end"), 2 * BATCHES),
         (Stop(2 * BATCHES, "on_test_batch_start", batch=0), 2 * BATCHES),
-        (Stop(2 * BATCHES, "on_test_batch_end", batch=2), 2 * BATCHES),
+        _slow(Stop(2 * BATCHES, "on_test_batch_end", batch=2), 2 * BATCHES),
     ],
     ids=lambda value: f"{value.hook}-{value.step}" if isinstance(value, Stop) else "",
 )
@@ -61,12 +74,14 @@ def test_stop_at_a_boundary(
     assert differences(finish(run), reference) == []
 
 
+@SLOW
 def test_stop_after_the_last_test_batch_is_too_late(tmp_path: Path, many_images: Path) -> None:
     run = prepared(tmp_path, many_images, trainer={"max_epochs": 1})
     assert attempt(run, Stop(BATCHES, "on_test_batch_end", batch=3)) == 0
     assert read_state(run)["state"] == "finished"
 
 
+@SLOW
 def test_stop_in_each_validation_with_max_steps(
     tmp_path: Path, many_images: Path, uninterrupted: Callable[..., RunFolder]
 ) -> None:
@@ -79,6 +94,7 @@ def test_stop_in_each_validation_with_max_steps(
     assert [row["step"] for row in read_journal(run.journal) if "val/loss" in row] == [5, 10]
 
 
+@SLOW
 @pytest.mark.parametrize("step", [7, BATCHES, 2 * BATCHES], ids=["mid-epoch", "validation-due", "in-the-test"])
 def test_stop_right_after_a_resume_saves_nothing(
     tmp_path: Path, many_images: Path, step: int, uninterrupted: Callable[..., RunFolder]

@@ -17,6 +17,8 @@ from tests import experiments
 from tests.training.attempts import Stop, attempt, finish, signals_of_this_process
 from tests.training.stopping.interrupted_runs import FREQUENTLY_SAVED, STEPS
 
+SLOW = pytest.mark.slow
+
 
 def _other_data(run: RunFolder, file: Path) -> Callable[[], None]:
     content = file.read_bytes()
@@ -43,13 +45,18 @@ def _edited(old: str, new: str) -> Callable[[RunFolder, Path], Callable[[], None
     ("change", "parts"),
     [
         (_other_data, ("data.file: has another content",)),
-        (
+        pytest.param(
             _edited("batch_size: 8", "batch_size: 4"),
             ("data.batch_size: changes the size of a batch", "got 4; allowed: 8"),
+            marks=SLOW,
         ),
-        (_edited("seed: 7", "seed: 8"), ("seed: differs from the run's seed", "got 8; allowed: 7")),
+        pytest.param(
+            _edited("seed: 7", "seed: 8"), ("seed: differs from the run's seed", "got 8; allowed: 7"), marks=SLOW
+        ),
         (_edited("hidden: 8", "hidden: 9"), ("model: does not fit step-00000026.ckpt", "(8,", "now (9,")),
-        (_edited("norm: batch", "norm: none"), ("model: does not fit step-00000026.ckpt: it has no",)),
+        pytest.param(
+            _edited("norm: batch", "norm: none"), ("model: does not fit step-00000026.ckpt: it has no",), marks=SLOW
+        ),
     ],
     ids=["data", "batch-size", "seed", "width", "layers"],
 )

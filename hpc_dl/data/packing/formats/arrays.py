@@ -13,7 +13,9 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from hpc_dl.data.files.array_names import pair_up, without_split
+from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.paired import Column, PairedSource
+from hpc_dl.data.packing.place import Place
 from hpc_dl.data.packing.source import PackOptions, Source
 from hpc_dl.errors import DataError
 
@@ -139,3 +141,15 @@ def open_npy(path: Path, options: PackOptions) -> Source:
 
 def _unreadable(where: str, error: Exception) -> DataError:
     return DataError.at(where, f"cannot be read: {error}", remedy="copy or save it again")
+
+
+def _claims(place: Place) -> bool:
+    return place.is_file(".npz", ".npy") or (place.is_folder and any(place.path.glob("*.npy")))
+
+
+def open_arrays(path: Path, options: PackOptions) -> Source:
+    """Open an npz archive, an npy file or a folder of them."""
+    return open_npz(path, options) if path.name.lower().endswith(".npz") else open_npy(path, options)
+
+
+FORMAT = Format(".npz .npy, a folder of npy files", _claims, open_arrays, order=40)

@@ -1,8 +1,9 @@
-"""NIfTI volumes as a source, with one mask per volume or a table of labels."""
+"""NIfTI volumes of one shape, with one mask per volume or a label for each."""
 
 from __future__ import annotations
 
-import csv
+import math
+import zlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,13 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.packing.file_per_sample import FilePerSample, files_below, first_faults, map_in_threads
-from hpc_dl.data.packing.source import PackOptions, Source, Values, number_classes, require, split_folders
+from hpc_dl.data.packing.classes import labels_or_values
+from hpc_dl.data.packing.file_per_sample import FilePerSample, first_faults, map_in_threads
+from hpc_dl.data.packing.source import PackOptions, Values, require
 from hpc_dl.errors import DataError, Fault
 
 SUFFIXES = (".nii", ".nii.gz")
-_IMAGE_FOLDERS = ("images", "imagesTr", "image", "volumes", "scans")
-_MASK_FOLDERS = ("masks", "labels", "labelsTr", "mask", "segmentations")
+# Deflate shrinks nothing by more than 1032 times.
+_MAX_RATIO = 1040
+_DAMAGED = (OSError, ValueError, EOFError, TypeError, KeyError, OverflowError, MemoryError, zlib.error)
 
 
 class Volumes(FilePerSample):
@@ -38,6 +41,9 @@ class Volumes(FilePerSample):
         options: PackOptions,
     ) -> None:
         self._nibabel = require("nibabel", "nibabel", str(path))
+        self._errors = (
+            *_DAMAGED, self._nibabel.filebasedimages.ImageFileError, self._nibabel.spatialimages.HeaderDataError,
+        )  # fmt: skip
         self.samples = [file for files in volumes.values() for file in files]
         chosen = [targets[file] for file in self.samples]
         names: tuple[str, ...] = options.class_names
@@ -50,19 +56,14 @@ class Volumes(FilePerSample):
             masks, _ = self._common_shape(self._masks)
             # Masks are often saved as floats. That they are integers is checked on reading.
             stored = Values(masks.shape[:3], np.dtype(np.uint8) if masks.dtype.itemsize > 1 else masks.dtype)
+            self._mask_type = stored.dtype
             if stored.shape != values.shape[:3]:
                 raise DataError.at(
                     self._masks[0], "differs in shape from its volume", value=stored.shape, allowed=values.shape[:3]
                 )
         else:
             texts = [str(label) for label in chosen]
-            task = "regression" if options.task == "regression" else _task_of(texts)
-            if options.task == "classification":
-                task = "classification"
-            if task == "classification":
-                self._values, names = number_classes(texts, names, options.targets or str(path))
-            else:
-                self._values, names = np.array([_number(text, options.targets) for text in texts], np.float32), ()
+            task, self._values, names = labels_or_values(texts, options, options.targets or str(path))
             stored = Values((), self._values.dtype)
         super().__init__(
             path=path,
@@ -107,13 +108,13 @@ class Volumes(FilePerSample):
                 value=mask[invalid][0].item(),
                 allowed=f"integers from 0 to {largest}",
             )
-        return mask.astype(self.targets.dtype)
+        return mask.astype(self._mask_type)
 
     def _read(self, path: Path) -> NDArray[Any]:
         try:
             # Not get_fdata(): it would cache the data in the image object.
             return np.asanyarray(self._nibabel.load(path).dataobj)
-        except (OSError, ValueError, EOFError, self._nibabel.filebasedimages.ImageFileError) as error:
+        except self._errors as error:
             raise DataError(_unreadable(path, error)) from None
 
     def _common_shape(self, paths: list[Path]) -> tuple[Values, Counter[tuple[float, ...]]]:
@@ -141,106 +142,19 @@ class Volumes(FilePerSample):
             if len(image.shape) not in (3, 4):
                 return Fault(str(path), "is not a volume", value=image.shape, allowed="(X, Y, Z) or (X, Y, Z, C)")
             dtype = image.get_data_dtype().newbyteorder("=")
+            declared, stored = math.prod(map(int, image.shape)) * dtype.itemsize, path.stat().st_size
+            possible = stored * _MAX_RATIO if path.name.lower().endswith(".gz") else stored
+            if not 0 < declared <= possible:
+                return Fault(
+                    str(path), f"declares {declared:,} bytes of values, but has {stored:,} bytes",
+                    remedy="copy it again, or remove it",
+                )  # fmt: skip
             slope, intercept = image.dataobj.slope, image.dataobj.inter
             if (slope, intercept) != (1, 0) or dtype.kind not in "iuf" or dtype.itemsize > 8:
                 dtype = np.dtype(np.float32)
             return Values(tuple(image.shape), dtype), tuple(round(float(v), 3) for v in image.header.get_zooms()[:3])
-        except (OSError, ValueError, EOFError, self._nibabel.filebasedimages.ImageFileError) as error:
+        except self._errors as error:
             return _unreadable(path, error)
-
-
-def open_nifti(path: Path, options: PackOptions) -> Source:
-    """Open a folder of NIfTI volumes.
-
-    The masks are in a separate folder under the same names (``images/`` and ``masks/``, or the
-    folder named by ``--targets``). For labels, ``--targets`` names a CSV table with the file in its
-    first column and the label in its second column.
-
-    Raises:
-        DataError: a volume has no mask or label, or volumes differ in shape.
-    """
-    folders = split_folders(path)
-    volumes: dict[str, list[Path]] = {}
-    targets: dict[Path, Any] = {}
-    table = Path(options.targets) if options.targets else None
-    labels: dict[str, str] | None = None
-    if table is not None and table.suffix.lower() in (".csv", ".tsv"):
-        labels = _read_labels(table)
-    for split, folder in (folders or {"train": path}).items():
-        if labels is not None:
-            volumes[split] = files_below(folder, SUFFIXES)
-            targets |= {file: _label_of(file, labels, table) for file in volumes[split]}
-        else:
-            images = _subfolder(folder, (options.inputs,) if options.inputs else _IMAGE_FOLDERS, "--inputs")
-            masks = _subfolder(folder, (options.targets,) if options.targets else _MASK_FOLDERS, "--targets")
-            volumes[split] = files_below(images, SUFFIXES)
-            by_name = {_stem(file): file for file in files_below(masks, SUFFIXES)}
-            targets |= {file: _mask_of(file, by_name, masks) for file in volumes[split]}
-        if not volumes[split]:
-            raise DataError.at(folder, "contains no volumes", allowed=", ".join(SUFFIXES))
-    source = Volumes(path, volumes, targets, options)
-    if table is not None and labels is not None:
-        source.files.append(table.absolute())
-    return source
-
-
-def _subfolder(folder: Path, names: tuple[str, ...], option: str) -> Path:
-    for name in names:
-        if (folder / name).is_dir():
-            return folder / name
-    raise DataError.at(
-        folder,
-        "has no such subfolder",
-        value=names[0],
-        allowed=", ".join(sorted(child.name for child in folder.iterdir() if child.is_dir()))
-        or "there are no subfolders",
-        remedy=f"specify it with `{option}`, or use `--targets TABLE.csv` for labels of whole volumes",
-    )
-
-
-def _stem(file: Path) -> str:
-    """Return the name shared by a volume and its mask, without nnU-Net's suffix for a channel."""
-    return file.name.removesuffix(".gz").removesuffix(".nii").removesuffix("_0000")
-
-
-def _mask_of(file: Path, by_name: Mapping[str, Path], masks: Path) -> Path:
-    if _stem(file) not in by_name:
-        raise DataError.at(file, f"has no mask with this name in {masks}", remedy="add it, or remove the volume")
-    return by_name[_stem(file)]
-
-
-def _read_labels(table: Path) -> dict[str, str]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file, delimiter="\t" if table.suffix == ".tsv" else ",") if row]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError.at(table, f"cannot be read: {error}") from None
-    if incomplete := [number for number, row in enumerate(rows, 1) if len(row) < 2]:
-        raise DataError.at(table, f"has no label in line {incomplete[0]}", allowed="the file, then the label")
-    return {_stem(Path(row[0])): row[1].strip() for row in rows}
-
-
-def _label_of(file: Path, labels: Mapping[str, str], table: Path | None) -> str:
-    if not labels.get(_stem(file)):
-        raise DataError.at(file, f"has no label in {table}", remedy="add a line for it, or remove the volume")
-    return labels[_stem(file)]
-
-
-def _task_of(texts: list[str]) -> str:
-    """Infer the task: regression if all are numbers and some are not integers."""
-    try:
-        return "regression" if any(not float(text).is_integer() for text in texts) else "classification"
-    except ValueError:
-        return "classification"
-
-
-def _number(text: str, where: str | None) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise DataError.at(
-            where, "is not a number", value=text, remedy="correct it, or use `--task classification`"
-        ) from None
 
 
 def _unreadable(path: Path, error: Exception) -> Fault:

@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.files.array_names import pair_up
-from hpc_dl.data.files.format import FORMAT
+from hpc_dl.data.files.format import FORMAT as OWN_FORMAT
+from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.paired import Column, PairedSource
 from hpc_dl.data.packing.source import PackOptions, Source
 from hpc_dl.data.storage.dependencies import linked_datasets
-from hpc_dl.data.storage.hdf5 import attribute, find_dataset, open_file, where
+from hpc_dl.data.storage.hdf5 import attribute, find_dataset, open_file, reports_damage, where
 from hpc_dl.data.storage.rows import RowReader, open_rows
 
+_SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5", ".nc")
 _ROOT_ATTRIBUTES = ("source", "task", "license", "description", "url", "provenance", "shared")
 # Larger chunks are not kept in memory, but decoded several times.
 _MAX_CHUNK_BYTES = 256 << 20
@@ -57,6 +59,7 @@ class HDF5Column:
             self._rows.close()
 
 
+@reports_damage
 def open_hdf5(path: Path, options: PackOptions) -> Source:
     """Open an HDF5 file.
 
@@ -64,10 +67,13 @@ def open_hdf5(path: Path, options: PackOptions) -> Source:
         DataError: the file cannot be opened, or does not contain the inputs and targets.
     """
     with open_file(path) as file:
-        own_format = attribute(file, "format") == FORMAT
+        own_format = attribute(file, "format") == OWN_FORMAT
         names_of = pair_up([name for name, _ in linked_datasets(file)], path, options.inputs, options.targets)
         pairs_of = {
-            split: (find_dataset(file, names[0], "--inputs"), find_dataset(file, names[1], "--targets"))
+            split: (
+                find_dataset(file, names[0], "--inputs", taken=names[1:]),
+                find_dataset(file, names[1], "--targets", taken=names[:1]),
+            )
             for split, names in names_of.items()
         }
         inputs, targets = next(iter(pairs_of.values()))
@@ -79,10 +85,18 @@ def open_hdf5(path: Path, options: PackOptions) -> Source:
         names = attribute(targets, "class_names")
         if isinstance(names, list) and all(isinstance(name, str) for name in names):
             attributes["class_names"] = names
+        groups: Column | None = None
+        if options.group:
+            groups = HDF5Column(find_dataset(file, options.group, "--group"))
         columns: dict[str, tuple[Column, Column]] = {
             split: (HDF5Column(pair[0]), HDF5Column(pair[1])) for split, pair in pairs_of.items()
         }
         files = sorted(
             {path.absolute(), *(Path(d.file.filename).absolute() for pair in pairs_of.values() for d in pair)}
         )
-    return PairedSource(path, "HDF5", columns, options, files, own_format=own_format, attributes=attributes)
+    return PairedSource(
+        path, "HDF5", columns, options, files, own_format=own_format, groups=groups, attributes=attributes
+    )
+
+
+FORMAT = Format(" ".join(_SUFFIXES), lambda place: place.is_file(*_SUFFIXES), open_hdf5, order=0)

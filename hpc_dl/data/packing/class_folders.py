@@ -1,0 +1,91 @@
+"""Folders of files with one folder per class, optionally inside one folder per split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpc_dl.data.packing.classes import label_type, labels_or_values
+from hpc_dl.data.packing.file_per_sample import files_below
+from hpc_dl.data.packing.label_table import is_table, label_of, read_labels
+from hpc_dl.data.packing.source import PackOptions, split_folders
+from hpc_dl.errors import DataError
+
+
+class LabeledFiles(NamedTuple):
+    """Files, and the label of each.
+
+    Attributes:
+        files: all files, by split.
+        labels: (N,) class numbers, or values.
+        task: classification or regression.
+        class_names: names of the classes.
+        sizes: number of files in each split.
+        table: the table that the labels are from; None if they are the names of folders.
+    """
+
+    files: list[Path]
+    labels: NDArray[Any]
+    task: str
+    class_names: tuple[str, ...]
+    sizes: dict[str, int]
+    table: Path | None
+
+
+def labeled_files(path: Path, suffixes: Sequence[str], what: str, options: PackOptions) -> LabeledFiles:
+    """Find the files below a folder, with labels by folder or from the table of ``--targets``.
+
+    Args:
+        path: the folder.
+        suffixes: of the files.
+        what: what a file is, for messages: ``image``.
+        options: how to read the folder.
+
+    Raises:
+        DataError: a file is in no class folder, or has no label in the table.
+    """
+    folders = split_folders(path) or {"train": path}
+    files: list[Path] = []
+    sizes: dict[str, int] = {}
+    if is_table(options.targets):
+        table = Path(str(options.targets))
+        labels = read_labels(table)
+        for split, folder in folders.items():
+            found = files_below(folder, suffixes)
+            files, sizes[split] = files + found, len(found)
+        texts = [label_of(file, labels, table) for file in files]
+        task, values, names = labels_or_values(texts, options, str(table))
+        return LabeledFiles(files, values, task, names, sizes, table.absolute())
+    classes_of = {split: _classes(folder, suffixes, what) for split, folder in folders.items()}
+    names = options.class_names or tuple(sorted({name for classes in classes_of.values() for name in classes}))
+    numbers: list[int] = []
+    for split, classes in classes_of.items():
+        for name, members in classes.items():
+            if name not in names:
+                raise DataError.at(
+                    members[0].parent, "is not among the class names", value=name, allowed=", ".join(names)
+                )
+            files += members
+            numbers += [names.index(name)] * len(members)
+        sizes[split] = sum(map(len, classes.values()))
+    return LabeledFiles(files, np.array(numbers, label_type(len(names))), "classification", names, sizes, None)
+
+
+def _classes(folder: Path, suffixes: Sequence[str], what: str) -> dict[str, list[Path]]:
+    """Return the files of each class; folders without such files are ignored."""
+    stray = [child for child in sorted(folder.iterdir()) if child.suffix.lower() in suffixes and child.is_file()]
+    if stray:
+        raise DataError.at(
+            stray[0],
+            "is not in a class folder",
+            remedy=f"move each {what} to {folder}/CLASS/, remove it, or use `--targets TABLE.csv` (file, label)",
+        )
+    subfolders = [child for child in sorted(folder.iterdir()) if child.is_dir() and not child.name.startswith(".")]
+    classes = {child.name: files for child in subfolders if (files := files_below(child, suffixes))}
+    if not classes:
+        raise DataError.at(folder, f"has no class folders with {what}s", allowed="CLASS/*" + ", ".join(suffixes))
+    return classes

@@ -1,0 +1,85 @@
+"""Which columns of a table are inputs and targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpc_dl.data.packing.source import PackOptions
+from hpc_dl.errors import DataError, nearest
+from hpc_dl.formatting import shortened
+
+_TARGET_NAMES = ("target", "targets", "label", "labels", "class", "y")
+
+
+def choose_columns(path: Path, columns: Sequence[str], options: PackOptions) -> tuple[list[str], list[str]]:
+    """Return the columns of the inputs (by default all others) and of the targets.
+
+    Raises:
+        DataError: a column does not exist, or the target column cannot be inferred.
+    """
+    targets = target_columns(path, columns, options.targets, taken=options.inputs)
+    omitted = {
+        *targets,
+        *named_columns(path, options.omit, columns, "--omit"),
+        *named_columns(path, options.group, columns, "--group"),
+    }
+    inputs = named_columns(path, options.inputs, columns, "--inputs", taken=",".join(targets)) or [
+        name for name in columns if name not in omitted
+    ]
+    if shared := [name for name in inputs if name in targets]:
+        raise DataError.at(
+            path, "has a column that is both input and target", value=shared[0], remedy="remove it from one"
+        )
+    if not inputs:
+        raise DataError.at(path, "has no columns other than the targets")
+    return inputs, targets
+
+
+def target_columns(path: Path, columns: Sequence[str], chosen: str | None, *, taken: str | None = None) -> list[str]:
+    """Return the columns of the targets; by default the one with a usual name.
+
+    Columns that are ``taken`` as inputs are never suggested.
+
+    Raises:
+        DataError: a column does not exist, or none has a usual name.
+    """
+    targets = named_columns(path, chosen, columns, "--targets", taken=taken)
+    if not targets:
+        targets = [name for name in columns if name.lower() in _TARGET_NAMES][:1]
+    if not targets:
+        raise DataError.at(
+            path,
+            "has no column with a usual name for targets",
+            allowed=shortened(columns, 20),
+            remedy="choose it with `--targets COLUMN`",
+        )
+    return targets
+
+
+def named_columns(
+    path: Path, text: str | None, columns: Sequence[str], option: str, *, taken: str | None = None
+) -> list[str]:
+    """Return the columns that an option names, separated by commas.
+
+    Those that another option has ``taken`` are not suggested instead of an unknown one.
+
+    Raises:
+        DataError: a column does not exist.
+    """
+    names, others = _separated(text, columns), _separated(taken, columns)
+    for name in names:
+        if name not in columns:
+            raise DataError.at(
+                path,
+                "has no such column",
+                value=name,
+                allowed=shortened(columns, 20),
+                remedy=f"correct `{option}`; {nearest(name, [c for c in columns if c not in others])}".rstrip("; "),
+            )
+    return names
+
+
+def _separated(text: str | None, columns: Sequence[str]) -> list[str]:
+    # The name of a column may contain a comma.
+    return [] if text is None else [text] if text in columns else [name.strip() for name in text.split(",")]

@@ -1,0 +1,168 @@
+"""Folders of WAV recordings: 8 to 32 bits or float, one folder per class or a table of labels."""
+
+from __future__ import annotations
+
+import math
+import struct
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpc_dl.data.packing.class_folders import labeled_files
+from hpc_dl.data.packing.file_per_sample import FilePerSample, first_faults, map_in_threads
+from hpc_dl.data.packing.fixed_length import common_length, resized
+from hpc_dl.data.packing.formats import Format
+from hpc_dl.data.packing.source import PackOptions, Source, Values, require
+from hpc_dl.errors import DataError, Fault
+from hpc_dl.formatting import shortened
+
+SUFFIXES = (".wav", ".wave")
+_DAMAGED = (
+    OSError,
+    ValueError,
+    EOFError,
+    TypeError,
+    KeyError,
+    ZeroDivisionError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+)
+_UNKNOWN_SIZE = (0, 0xFFFFFFFF)  # written by a program that could not seek back
+
+
+class _Recording(NamedTuple):
+    rate: int
+    num_steps: int
+    num_channels: int
+    dtype: np.dtype[Any]
+
+
+class Recordings(FilePerSample):
+    """Recordings as (channels, steps); samples stay as stored unless they differ in type or rate."""
+
+    def __init__(self, path: Path, options: PackOptions) -> None:
+        self.path = path
+        self._wavfile = require("scipy.io.wavfile", "SciPy", str(path))
+        # Chunks of other programs are skipped with a warning; a truncated file is found by its size.
+        warnings.simplefilter("ignore", self._wavfile.WavFileWarning)
+        found = labeled_files(path, SUFFIXES, "recording", options)
+        self.samples, self._labels = found.files, found.labels
+        headers = list(map_in_threads(self._header, self.samples))
+        if faults := [header for header in headers if isinstance(header, Fault)]:
+            raise first_faults(faults)
+        recordings = [header for header in headers if isinstance(header, _Recording)]
+        rates = Counter(recording.rate for recording in recordings)
+        if len(rates) > 1 and options.rate is None:
+            raise DataError.at(
+                path, "has recordings of different sample rates",
+                value=shortened([f"{rate} Hz: {count}x" for rate, count in rates.most_common()]),
+                remedy=f"resample all with `--rate HZ`, for example {min(rates)}",
+            )  # fmt: skip
+        channels = Counter(recording.num_channels for recording in recordings)
+        if len(channels) > 1:
+            usual = channels.most_common(1)[0][0]
+            raise first_faults(
+                [
+                    Fault(str(file), "differs in its number of channels", value=recording.num_channels,
+                          allowed=str(usual), remedy=f"convert it: `ffmpeg -i FILE -ac {usual} NEW.wav`")
+                    for file, recording in zip(self.samples, recordings, strict=True)
+                    if recording.num_channels != usual
+                ]
+            )  # fmt: skip
+        self._rate = round(options.rate) if options.rate else recordings[0].rate
+        types = Counter(str(recording.dtype) for recording in recordings)
+        resampled = sum(count for rate, count in rates.items() if rate != self._rate)
+        dtype = np.dtype(np.float32) if len(types) > 1 or resampled else recordings[0].dtype
+        lengths = [-(-recording.num_steps * self._rate // recording.rate) for recording in recordings]
+        length = common_length(lengths, options.length, [file.name for file in self.samples], str(path))
+        super().__init__(
+            path=path,
+            kind="WAV recordings",
+            inputs=Values((recordings[0].num_channels, length), dtype),
+            targets=Values((), self._labels.dtype),
+            sizes=found.sizes,
+            has_splits=len(found.sizes) > 1,
+            task=found.task,
+            class_names=found.class_names,
+            files=[*(file.absolute() for file in self.samples), *([found.table] if found.table else [])],
+        )
+        self.input_attributes["rate"] = float(self._rate)
+        self.notes.append(f"{self._rate:,} values per second, {length / self._rate:.3g} s each")
+        if len(types) > 1 or resampled:
+            counts = ", ".join(f"{kind}: {count}x" for kind, count in types.most_common())
+            self.notes.append(f"all become float32 from -1 to 1 (stored as {counts}); {resampled:,} are resampled")
+        if changed := sum(own != length for own in lengths):
+            self.notes.append(f"{changed:,} of {len(lengths):,} recordings are cut or padded with zeros at the end")
+
+    def load(self, path: Path) -> NDArray[Any]:
+        """See :class:`FilePerSample`."""
+        try:
+            rate, values = self._wavfile.read(path)
+            values = values.reshape(len(values), -1).T
+            if self.inputs.dtype.kind == "f" and values.dtype != self.inputs.dtype:
+                values = _normalized(values)
+            if rate != self._rate:
+                signal = require("scipy.signal", "SciPy", str(self.path))
+                common = math.gcd(self._rate, rate)
+                values = signal.resample_poly(values, self._rate // common, rate // common, axis=1)
+            return resized(values, self.inputs.shape[1]).astype(self.inputs.dtype, copy=False)
+        except _DAMAGED as error:
+            raise DataError(_unreadable(path, error)) from None
+
+    def targets_of(self, start: int, stop: int) -> NDArray[Any]:
+        """See :class:`FilePerSample`."""
+        return self._labels[start:stop]
+
+    def labels(self) -> NDArray[Any] | None:
+        """See :class:`Source`."""
+        return self._labels if self.task == "classification" else None
+
+    def _header(self, path: Path) -> _Recording | Fault:
+        try:
+            with path.open("rb") as file:
+                start = file.read(8)
+            size = int.from_bytes(start[4:8], "little")
+            if start[:4] == b"RIFF" and size not in _UNKNOWN_SIZE and size + 8 > path.stat().st_size + 1:
+                return Fault(str(path), "is a recording that ends too early", remedy="copy it again, or remove it")
+            try:
+                rate, values = self._wavfile.read(path, mmap=True)
+            except ValueError:  # 24 bits, or damaged
+                rate, values = self._wavfile.read(path)
+            if not len(values) or rate <= 0:
+                return Fault(str(path), "is a recording without values", remedy="remove it")
+            channels = values.shape[1] if values.ndim > 1 else 1
+            return _Recording(int(rate), len(values), channels, values.dtype.newbyteorder("="))
+        except _DAMAGED as error:
+            return _unreadable(path, error)
+
+
+def _normalized(values: NDArray[Any]) -> NDArray[Any]:
+    """Return samples of any type as float32, full scale from -1 to 1."""
+    if values.dtype.kind == "u":  # 8 bits are stored with 128 as silence
+        return ((values.astype(np.float32) - 128) / 128).astype(np.float32)
+    if values.dtype.kind == "i":
+        return (values / -float(np.iinfo(values.dtype).min)).astype(np.float32)
+    return values.astype(np.float32)
+
+
+def _unreadable(path: Path, error: Exception) -> Fault:
+    return Fault(str(path), f"is a recording that cannot be read: {error}", remedy="copy it again, or remove it")
+
+
+def open_wav(path: Path, options: PackOptions) -> Source:
+    """Open a folder of WAV recordings.
+
+    Raises:
+        DataError: recordings cannot be read, or differ in rate, length or number of channels.
+    """
+    return Recordings(path, options)
+
+
+FORMAT = Format(
+    "a folder of class folders with WAV recordings", lambda place: place.holds(*SUFFIXES), open_wav, order=80
+)

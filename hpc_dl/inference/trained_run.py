@@ -1,0 +1,73 @@
+"""What a command that uses a run's weights checks before it imports torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpc_dl.config import yaml
+from hpc_dl.data.config import DataConfig
+from hpc_dl.data.open_spec import open_spec
+from hpc_dl.data.spec import DataSpec
+from hpc_dl.errors import RunError
+from hpc_dl.runs.checkpoints import Checkpoint, listed, problem_of
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.schema import parse
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run that has weights, and the data it was trained on.
+
+    Attributes:
+        run: the run.
+        checkpoint: its best weights so far, intact.
+        data: the data it was trained on.
+    """
+
+    run: RunFolder
+    checkpoint: Checkpoint
+    data: DataSpec
+
+    @classmethod
+    def open(cls, run: RunFolder) -> TrainedRun:
+        """Find the best weights so far, and open the data; the run may still be training.
+
+        Raises:
+            RunError: it has no weights yet, or they are damaged, or its data file is gone.
+            HpcDlError: the data file is damaged, or no longer fits the run.
+        """
+        best = listed(run.checkpoints, "best")
+        if not best:
+            raise RunError.at(
+                run.name, "has no weights yet", remedy="wait for its first validation (see `hpc-dl status`)"
+            )
+        config = run_data(run)
+        if problem := problem_of(best[-1]):
+            raise RunError.at(best[-1].path, f"is damaged: {problem}", remedy="restore it from a copy")
+        return cls(run, best[-1], open_spec(config))
+
+    def check_split(self, split: str) -> None:
+        """Check that the data have a split.
+
+        Raises:
+            RunError: they have not.
+        """
+        if split not in self.data.sizes:
+            raise RunError.at("--split", "is not a split of the data", value=split, allowed=", ".join(self.data.sizes))
+
+
+def run_data(run: RunFolder) -> DataConfig:
+    """Return the ``data`` section of a run, whose file exists.
+
+    Raises:
+        RunError: the file was moved or deleted since the run started.
+    """
+    config = parse(DataConfig, yaml.load(run.config).get("data"), "data")
+    if config.file is not None and not Path(config.file).exists():
+        raise RunError.at(
+            config.file,
+            f"does not exist anymore, but {run.name} was trained on it",
+            remedy="copy the data file back to this path",
+        )
+    return config

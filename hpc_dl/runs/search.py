@@ -1,0 +1,92 @@
+"""Finding runs in the folder of all runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from hpc_dl.errors import RunError, nearest
+from hpc_dl.formatting import shortened
+from hpc_dl.runs.folder import RunFolder
+
+_LOST_AND_FOUND = "lost+found"  # of the system, at the top of a disk
+_NAME_FORMS = "a run's name, the beginning of one, its folder, or 'latest'"
+
+
+def all_runs(runs: Path) -> Iterator[RunFolder]:
+    """Yield all runs in a folder, oldest first, including damaged ones and those of another layout.
+
+    A folder that may not be looked into counts as a run.
+
+    Raises:
+        RunError: the folder of all runs cannot be read.
+    """
+    try:
+        with os.scandir(runs) as entries:
+            paths = [Path(entry.path).absolute() for entry in entries]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise RunError.at(
+            runs, f"cannot be read: {error.strerror}", remedy="ask its owner for access, or specify another with --runs"
+        ) from None
+    times = {path: time for path in paths if (time := _time_of_run(path)) is not None}
+    yield from (RunFolder(path) for path in sorted(times, key=lambda path: (times[path], path)))
+
+
+def _time_of_run(path: Path) -> int | None:
+    """When a run was prepared, in ns; ``None`` for anything but a run."""
+    try:
+        for name in ("config.yaml", "layout", "state.json"):  # any of them may be missing in a damaged run
+            with suppress(FileNotFoundError):
+                return os.lstat(path / name).st_mtime_ns
+    except NotADirectoryError:
+        return None
+    except OSError:  # the folder is someone else's
+        hidden = path.name.startswith(".") or path.name == _LOST_AND_FOUND
+        return None if hidden else 0
+    return None
+
+
+def find(name: str, runs: Path) -> RunFolder:
+    """Return the run that a user names.
+
+    Args:
+        name: the run's name, the beginning of it, its folder, or ``latest``.
+        runs: folder of all runs.
+
+    Raises:
+        RunError: the name matches no run or several, or the run's folder has another layout.
+    """
+    run = RunFolder(Path(name).absolute()) if name and _time_of_run(Path(name)) is not None else _by_name(name, runs)
+    run.check_layout()
+    return run
+
+
+def _by_name(name: str, runs: Path) -> RunFolder:
+    if not name:
+        raise RunError.at("RUN", "is empty", allowed=_NAME_FORMS)
+    known = list(all_runs(runs))
+    if name == "latest" and known:
+        return known[-1]
+    exact = [run for run in known if run.name == name]
+    matches = exact or [run for run in known if run.name.startswith(name)]
+    if len(matches) == 1:
+        return matches[0]
+    names = [run.name for run in known]
+    if not matches:
+        raise RunError.at(
+            name,
+            f"no such run in {runs.absolute()}",
+            allowed=_NAME_FORMS,
+            remedy=nearest(name, names)
+            or "list the runs with `hpc-dl status`, or specify their folder with --runs DIR",
+        )
+    raise RunError.at(
+        name,
+        f"matches {len(matches)} runs",
+        allowed=shortened([run.name for run in reversed(matches)], most=5),
+        remedy="type more of the name, or `latest`",
+    )

@@ -1,0 +1,185 @@
+"""Columns of text, missing values, and rows that belong together, in CSV and Parquet tables."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from hpc_dl.errors import DataError
+
+from .conftest import content, packed
+
+SEX = ["female", "male", None]
+SITE = ["Oslo", "Bergen", "Oslo", "Troms\u00f8"]
+NUM = 240
+
+
+def columns() -> dict[str, list[Any]]:
+    """Ages with holes, two columns of words, one with holes, a subject of 4 rows, classes."""
+    age = np.random.default_rng(0).integers(20, 80, NUM).astype(float)
+    return {
+        "subject": [f"s{row // 4:02d}" for row in range(NUM)],
+        "age": [None if row % 10 == 3 else age[row] for row in range(NUM)],
+        "sex": [SEX[row % 3] for row in range(NUM)],
+        "site": [SITE[row // 4 % 4] for row in range(NUM)],
+        "label": [["well", "ill"][row // 8 % 2] for row in range(NUM)],
+    }
+
+
+@pytest.fixture(params=["csv", "tsv", "parquet"])
+def table(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / f"in.{request.param}"
+    if request.param == "parquet":
+        pyarrow.parquet.write_table(pyarrow.table(columns()), path, row_group_size=77)
+    else:
+        mark = "\t" if request.param == "tsv" else ","
+        rows = zip(*columns().values(), strict=True)
+        cells = [[("n/a" if mark == "\t" else "") if cell is None else str(cell) for cell in row] for row in rows]
+        path.write_text("\n".join(mark.join(row) for row in [list(columns()), *cells]))
+    return path
+
+
+def input_attributes(path: Path) -> dict[str, Any]:
+    with h5py.File(path) as file:
+        return dict(file["train/inputs"].attrs)
+
+
+def test_text_becomes_categories(table: Path, tmp_path: Path) -> None:
+    result = packed(table, tmp_path / "out.h5", omit="subject")
+    values = content(tmp_path / "out.h5")["train/inputs"]
+    names = input_attributes(tmp_path / "out.h5")["columns"].tolist()
+    assert names == ["age", "sex=female", "sex=male", "sex=missing", "site=Bergen", "site=Oslo", "site=Troms\u00f8"]
+    stored = columns()
+    for column, name in ((1, "female"), (2, "male"), (3, None)):
+        np.testing.assert_array_equal(values[:, column], [cell == name for cell in stored["sex"]])
+    np.testing.assert_array_equal(values[:, 5], [cell == "Oslo" for cell in stored["site"]])
+    np.testing.assert_array_equal(values[:, 0], np.array(stored["age"], np.float32))
+    notes = " ".join(result["notes"])
+    assert "sex: female, male, missing; site: Bergen, Oslo, Troms" in notes
+    assert "missing values: age 24, sex 80" in notes and "`data.imputation`" in notes
+
+
+def test_categories_can_be_numbers(table: Path, tmp_path: Path) -> None:
+    packed(table, tmp_path / "out.h5", omit="subject,sex", categories="numbers")
+    values = content(tmp_path / "out.h5")["train/inputs"]
+    np.testing.assert_array_equal(values[:, 1], [["Bergen", "Oslo", "Troms\u00f8"].index(s) for s in columns()["site"]])
+    stored = json.loads(input_attributes(tmp_path / "out.h5")["categories"])
+    assert stored == {"site": ["Bergen", "Oslo", "Troms\u00f8"]}
+
+
+@pytest.mark.parametrize("missing", ["mean", "median", "most_frequent"])
+def test_missing_values_get_a_statistic_of_the_training_split(missing: Any, table: Path, tmp_path: Path) -> None:
+    packed(
+        table, tmp_path / "out.h5", inputs="age,sex", missing=missing, indicator=True, categories="numbers",
+        splits="train=.5,val=.2,test=.3",
+    )  # fmt: skip
+    arrays = content(tmp_path / "out.h5")
+    train = arrays["train/inputs"]
+    known = train[train[:, 1] == 0, 0]
+    counts = {value: int((known == value).sum()) for value in sorted(set(known.tolist()))}
+    expected = {
+        "mean": float(np.mean(known.astype(float))),
+        "median": float(np.median(known)),
+        "most_frequent": max(counts, key=lambda value: counts[value]),
+    }[missing]
+    assert input_attributes(tmp_path / "out.h5")["columns"].tolist() == [
+        "age",
+        "age is missing",
+        "sex",
+        "sex is missing",
+    ]
+    for split in ("train", "val", "test"):
+        inputs = arrays[f"{split}/inputs"]
+        np.testing.assert_array_equal(inputs[inputs[:, 1] == 1, 0], np.float32(expected))
+        assert np.isfinite(inputs).all()
+    assert sum((arrays[f"{split}/inputs"][:, 1] == 1).sum() for split in ("train", "val", "test")) == 24
+    filled = json.loads(input_attributes(tmp_path / "out.h5")["filled"])
+    assert filled["age"] == pytest.approx(expected) and filled["sex"] in ("female", "male")
+
+
+def test_rows_with_missing_values_can_be_left_out(table: Path, tmp_path: Path) -> None:
+    result = packed(table, tmp_path / "out.h5", omit="subject", missing="drop")
+    stored = columns()
+    kept = [row for row in range(NUM) if stored["age"][row] is not None and stored["sex"][row] is not None]
+    arrays = content(tmp_path / "out.h5")
+    np.testing.assert_array_equal(arrays["train/inputs"][:, 0], np.float32([stored["age"][row] for row in kept]))
+    np.testing.assert_array_equal(arrays["train/targets"], [stored["label"][row] == "well" for row in kept])
+    assert any(f"{NUM - len(kept)} of 240 rows with missing values are left out" in note for note in result["notes"])
+
+
+def test_all_columns_with_missing_values_are_refused_in_one_line(table: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"has missing values: age 24, sex 80\. Use `--missing drop`.*`median`"
+    ) as caught:
+        packed(table, tmp_path / "out.h5", omit="subject", missing="refuse")
+    assert len(caught.value.faults) == 1
+
+
+def test_rows_of_a_group_stay_in_one_split(table: Path, tmp_path: Path) -> None:
+    result = packed(table, tmp_path / "out.h5", group="subject", splits="train=.6,val=.2,test=.2")
+    ages = {split: content(tmp_path / "out.h5")[f"{split}/inputs"] for split in ("train", "val", "test")}
+    assert result["sizes"] == {"train": 144, "val": 48, "test": 48}
+    stored = columns()
+    seen: dict[str, set[str]] = {}
+    for split, rows in ages.items():
+        for age in rows[:, 0]:
+            matches = {s for s, a in zip(stored["subject"], stored["age"], strict=True) if a == age}
+            if len(matches) == 1:
+                seen.setdefault(matches.pop(), set()).add(split)
+    assert all(len(splits) == 1 for splits in seen.values()) and len(seen) > 3
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert file.attrs["shared"] == "none"
+    assert any("no group is in two splits (groups: train 36, val 12, test 12)" in note for note in result["notes"])
+
+
+def test_an_identifier_is_no_category(table: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"column 'name': has 240 different texts in 240 rows.*`--omit name`"):
+        path = tmp_path / "names.csv"
+        path.write_text("name,y\n" + "".join(f"n{row},{row % 2}\n" for row in range(240)))
+        packed(path, tmp_path / "out.h5")
+
+
+def test_all_bad_columns_are_reported_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("a;b;c;y\n1;1,5;x;0\n2;2,5;y;1\nthree;3,0;x;1\n")
+    with pytest.raises(DataError) as caught:
+        packed(path, tmp_path / "out.h5")
+    assert [fault.problem for fault in caught.value.faults] == ["is not a number", "has decimal commas"]
+    assert "line 4, column 'a'" in str(caught.value) and "--categorical a" in str(caught.value)
+
+
+def test_numbers_can_be_categories(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("site,a,y\n1,5,0\n17,6,1\n2A,7,1\n")
+    packed(path, tmp_path / "out.h5", categorical="site")
+    assert input_attributes(tmp_path / "out.h5")["columns"].tolist() == ["site=1", "site=17", "site=2A", "a"]
+    np.testing.assert_array_equal(content(tmp_path / "out.h5")["train/inputs"][:, :3], np.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"a,y\n1,0\n2\0,1\n", "line 3: contains a null character"),
+        ("a,y\n1,0\n".encode("utf-16"), "cannot be read: .*utf-8.* Save the table in UTF-8"),
+        ("a,y\nd\u00e9j\u00e0,0\n".encode("latin-1"), "cannot be read: .* Save the table in UTF-8"),
+        (b"a,y\n1,0\n2,\n", "line 3, column 'y': is a missing target.*`--missing drop`"),
+        (b'a,y\n"1,0\n2,1\n', "has 1 cells for 2 columns|is missing"),
+    ],
+)
+def test_damaged_csv_is_refused_in_one_line(text: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_bytes(text)
+    with pytest.raises(DataError, match=message) as caught:
+        packed(tmp_path / "in.csv", tmp_path / "out.h5")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpc_dl.data.packing.formats.csv_table._MAX_LINE", 1 << 20)
+    (tmp_path / "in.csv").write_bytes(b"a,y\n" + b"1" * (1 << 20))
+    with pytest.raises(DataError, match=r"line 2: is longer than 1 MiB"):
+        packed(tmp_path / "in.csv", tmp_path / "out.h5")
