@@ -18,12 +18,23 @@ def cancel(names: RunNames, runs: RunsDir = None, as_json: AsJson = False) -> No
     from hpc_dl.cli.run_selection import select_runs
     from hpc_dl.cluster.status import cancel as stop
     from hpc_dl.cluster.status import statuses
+    from hpc_dl.errors import Fault, HpcDlError
 
     selected = select_runs(names, runs)
-    stopping = {run.name: stop(run) for run in selected}
+    actions: dict[str, str] = {}
+    faults: list[Fault] = []
+    for run in selected:
+        try:
+            actions[run.name] = "stop requested" if stop(run) else "had already ended"
+        except HpcDlError as error:  # the other runs are stopped nevertheless
+            if len(selected) == 1:
+                raise
+            actions[run.name] = "not stopped"
+            faults += error.faults
     rows = statuses(selected)
     for row in rows:
-        action = "stop requested" if stopping[row["run"]] else "had already ended"
-        say(f"{row['run']}: {action} ({row['state']})")
+        say(f"{row['run']}: {actions[row['run']]} ({row['state']})")
     if as_json:
         emit(rows)
+    if faults:
+        raise HpcDlError(*faults)

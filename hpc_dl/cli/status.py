@@ -11,8 +11,8 @@ from hpc_dl.cli.run_table import Row, Sort, add_settings, print_runs, sort_order
 def status(names: OptionalRunNames = None, runs: RunsDir = None, sort: Sort = None, as_json: AsJson = False) -> None:
     """Show the state and progress of runs, and why they ended.
 
-    States: pending, running, stopped, finished, failed, diverged, cancelled, lost. Several runs are
-    shown with the settings in which they differ.
+    States: pending, running, stopped, finished, failed, diverged, cancelled, lost, unknown. Several
+    runs are shown with the settings in which they differ.
 
     Example:
         hpc-dl status latest

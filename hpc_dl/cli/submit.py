@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from hpc_dl.cli.arguments import AsJson, Config, DataDir, NoTry, Overrides, RunsDir, Site
 
 if TYPE_CHECKING:
+    from hpc_dl.cluster.site import SiteProfile
     from hpc_dl.runs.folder import RunFolder
 
 
@@ -55,6 +57,7 @@ def submit(
     on_slurm = dry_run or uses_slurm(profile)
     experiment = load_experiment(config, overrides)
     profile.check(experiment)
+    report_ignored_variables(profile)
     check_names("submitit")
     if dry_run:
         text = batch_script(runs_dir, experiment, profile, data_dir)
@@ -76,6 +79,17 @@ def submit(
     report_submission(run, facts, wait=wait, as_json=as_json)
 
 
+def report_ignored_variables(profile: SiteProfile) -> None:
+    """Name the variables of the user's shell that would change a job; sbatch does not get them."""
+    from hpc_dl.cli.output import say
+    from hpc_dl.cluster.sbatch_options import ignored_variables
+
+    if profile.scheduler != "local" and (ignored := ignored_variables(os.environ)):
+        say(
+            f"hpc-dl: ignored variables of your shell: {', '.join(ignored)} (`sbatch` in the site profile sets options)"
+        )
+
+
 def report_submission(
     run: RunFolder, facts: dict[str, Any], *, wait: bool, as_json: bool, from_now: bool = False
 ) -> None:
@@ -90,8 +104,9 @@ def report_submission(
     """
     from hpc_dl.cli.output import emit, say
     from hpc_dl.cluster.folders import cli_name
+    from hpc_dl.cluster.job_id import JobId
 
-    job = f"Slurm job {facts['job_id']}" if "job_id" in facts else f"process {facts['pid']}"
+    job = job_id.description if (job_id := JobId.of(facts)) else f"process {facts['pid']}"
     say(f"Submitted {run.name} ({job})")
     if wait:
         _follow_until_end(run, as_json, from_now)

@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hpc_dl.cluster import slurm
+from hpc_dl.cluster.job_id import JobId
 from hpc_dl.errors import ClusterError, HpcDlError
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.provenance import redact
@@ -49,7 +51,9 @@ def allocation_overrides(environment: Mapping[str, str] = os.environ) -> list[st
                 remedy="request more cores with --cpus-per-gpu=4",
             )
         overrides.append(f"resources.cpus_per_gpu={cpus // max(1, gpus)}")
-    if mebibytes := int(environment.get("SLURM_MEM_PER_NODE", "0")):
+    mebibytes = int(environment.get("SLURM_MEM_PER_NODE", "0"))
+    mebibytes = mebibytes or int(environment.get("SLURM_MEM_PER_CPU", "0")) * cpus
+    if mebibytes := mebibytes or int(environment.get("SLURM_MEM_PER_GPU", "0")) * gpus:
         overrides.append(f"resources.memory={mebibytes}M")
     return overrides
 
@@ -69,12 +73,13 @@ def run_before_requeue(
     """
     if int(environment.get("SLURM_RESTART_COUNT", "0")) == 0 or not in_batch_script(environment):
         return None
+    this_job = slurm.this_job(environment)
     for run in reversed(list(all_runs(runs))):
         try:
             job = read_job(run)
         except (HpcDlError, OSError):  # another run's folder is damaged, or someone else's
             continue
-        if job.get("launcher") == "sbatch" and job.get("job_id") == environment["SLURM_JOB_ID"]:
+        if job.get("launcher") == "sbatch" and JobId.of(job) == this_job:
             original_command = read_provenance(run).get("command")
             if original_command == [redact(argument) for argument in command]:
                 run.check_layout()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import submitit
 
-from hpc_dl.cluster import requeue, signal_lead
-from hpc_dl.cluster.job_environment import import_folders
-from hpc_dl.cluster.site import Container, SiteProfile, expand
-from hpc_dl.data.sources import path_of
+from hpc_dl.cluster import requeue, sbatch_options, signal_lead
+from hpc_dl.cluster.container import python_in_container
+from hpc_dl.cluster.job_environment import RANK_VARIABLES, import_folders
+from hpc_dl.cluster.job_id import JobId
+from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.errors import ClusterError
 from hpc_dl.runs.folder import RunFolder
 
@@ -21,8 +23,24 @@ if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
 
 
+class JobUnknown(Exception):
+    """sbatch accepted a job, but did not report which one; the message is what it printed."""
+
+
 class ScriptExecutor(submitit.SlurmExecutor):
-    """submitit's Slurm executor, which can also write its script without Slurm (``--dry-run``)."""
+    """submitit's Slurm executor, with our reading of sbatch's answer and any option of sbatch.
+
+    It can also write its script without Slurm (``--dry-run``).
+
+    Attributes:
+        options: changes to the ``#SBATCH`` lines; see :func:`sbatch_options.changed`.
+        asked: whether sbatch was started; from then on, there may be a job.
+        submitted: the job of the last submission.
+    """
+
+    options: Mapping[str, str | None] = {}
+    asked = False
+    submitted: JobId | None = None
 
     @classmethod
     def affinity(cls) -> int:
@@ -33,7 +51,21 @@ class ScriptExecutor(submitit.SlurmExecutor):
         """Return the batch script that a submission sends to sbatch."""
         # The same calls that submitit makes when it submits; a test on a real Slurm compares the
         # two scripts.
-        return str(self._make_submission_file_text(self._submitit_command_str, ""))
+        return self._make_submission_file_text(self._submitit_command_str, "")
+
+    def _make_submission_file_text(self, command: str, uid: str) -> str:
+        return sbatch_options.changed(str(super()._make_submission_file_text(command, uid)), self.options)
+
+    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+        self.asked = True
+        return list(super()._make_submission_command(submission_file_path))
+
+    def _get_job_id_from_submission_command(self, string: bytes | str) -> str:  # type: ignore[override]
+        output = string if isinstance(string, str) else string.decode(errors="replace")
+        self.submitted = JobId.from_sbatch(output)
+        if self.submitted is None:
+            raise JobUnknown(" ".join(output.split()))
+        return self.submitted.number  # names submitit's files as the job will see it
 
 
 def executor(
@@ -67,7 +99,16 @@ def executor(
         )
     slurm = ScriptExecutor(folder=run.submitit, python=_python(run, experiment, site, data_dir))
     slurm.update_parameters(**_parameters(run, experiment, site, lead_s))
+    slurm.options = _changes(experiment, site)
     return slurm
+
+
+def _changes(experiment: Experiment, site: SiteProfile) -> dict[str, str | None]:
+    """The changes to submitit's #SBATCH lines: by the site profile, then by the user's shell."""
+    changes = sbatch_options.for_resources(site.sbatch, experiment.resources)
+    written = {name for name in ("account", "partition", "qos", "reservation", "constraint") if getattr(site, name)}
+    chosen = sbatch_options.places(os.environ)
+    return {name: value for name, value in chosen.items() if name not in written} | changes
 
 
 def _parameters(run: RunFolder, experiment: Experiment, site: SiteProfile, lead_s: int) -> dict[str, Any]:
@@ -94,12 +135,19 @@ def _parameters(run: RunFolder, experiment: Experiment, site: SiteProfile, lead_
         "teardown": requeue.teardown_lines(),
         # --cpus-per-task: in many versions of Slurm srun does not inherit it from sbatch. --export:
         # SBATCH_EXPORT in the user's shell would hide the variables set above from the ranks.
-        "srun_args": [f"--cpus-per-task={resources.cpus_per_gpu}", "--kill-on-bad-exit=1", "--export=ALL"],
+        "srun_args": [*_cpus_of_a_rank(experiment, site), "--kill-on-bad-exit=1", "--export=ALL"],
     }
     if resources.gpus_per_node:
         gpu_type = f"{site.gpu_type}:" if site.gpu_type else ""
         parameters["gpus_per_node"] = f"{gpu_type}{resources.gpus_per_node}"
     return parameters
+
+
+def _cpus_of_a_rank(experiment: Experiment, site: SiteProfile) -> list[str]:
+    """The option of srun; none if the profile requests CPU cores in another way."""
+    changes = sbatch_options.for_resources(site.sbatch, experiment.resources)
+    cpus = changes.get("cpus-per-task", str(experiment.resources.cpus_per_gpu))
+    return [f"--cpus-per-task={cpus}"] if cpus else []
 
 
 def _setup(run: RunFolder, experiment: Experiment, site: SiteProfile) -> list[str]:
@@ -113,6 +161,7 @@ def _setup(run: RunFolder, experiment: Experiment, site: SiteProfile) -> list[st
     after = f":{shlex.quote(last)}" if last else ""
     return [
         *lines,
+        f"unset {' '.join(RANK_VARIABLES)}  # srun sets the ranks",
         f"export PYTHONPATH={shlex.quote(first)}${{PYTHONPATH:+:$PYTHONPATH}}{after}",
         "export PYTHONSAFEPATH=1  # do not import from the current folder, which may have been edited",
         'export HDF5_USE_FILE_LOCKING="${HDF5_USE_FILE_LOCKING:-FALSE}"',
@@ -123,20 +172,4 @@ def _python(run: RunFolder, experiment: Experiment, site: SiteProfile, data_dir:
     """The shell command that starts Python on a node."""
     if site.container is None:
         return shlex.quote(sys.executable)
-    return shlex.join(_in_container(site.container, run, experiment, data_dir))
-
-
-def _in_container(container: Container, run: RunFolder, experiment: Experiment, data_dir: Path | None) -> list[str]:
-    data = experiment.data
-    file = Path(data.file) if data.file else path_of(data.source or "", data_dir)
-    binds = [str(run.path), str(file.absolute().parent), *map(os.path.expandvars, container.binds)]
-    command = ["apptainer", "exec"]
-    if experiment.resources.gpus_per_node:
-        command.append("--nv")
-    for bind in dict.fromkeys(binds):
-        command += ["--bind", bind]
-    # Without the PYTHONPATH outside: the packages that site modules add to it are for another
-    # Python.
-    first, last = import_folders(run, experiment)
-    command += ["--env", f"PYTHONPATH={first}:{last}" if last else f"PYTHONPATH={first}"]
-    return [*command, *container.args, str(expand("container.image", container.image)), "python"]
+    return shlex.join(python_in_container(site.container, run, experiment, data_dir))

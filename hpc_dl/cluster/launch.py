@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import psutil
 
 from hpc_dl.atomic_files import write_json
-from hpc_dl.cluster import job_environment, requeue
+from hpc_dl.cluster import job_environment, requeue, slurm
 from hpc_dl.cluster.allocation import in_batch_script, refuse_several_tasks
 from hpc_dl.cluster.child_processes import LAUNCHER_PID, Command, run_together
+from hpc_dl.cluster.job_id import JobId
 from hpc_dl.cluster.rank_process import KEEP_TERMINAL, run_rank
 from hpc_dl.errors import ClusterError, Stopped
 from hpc_dl.runs.folder import RunFolder
@@ -25,17 +26,6 @@ if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
 
 _INTERRUPTED = 130  # exit status of a shell command that SIGINT ended
-# srun takes its defaults from these variables, which may contradict the experiment's resources.
-_SRUN_DEFAULTS = (
-    "SLURM_NTASKS",
-    "SLURM_NPROCS",
-    "SLURM_NTASKS_PER_NODE",
-    "SLURM_TASKS_PER_NODE",
-    "SLURM_CPUS_PER_TASK",
-    "SLURM_CPUS_PER_GPU",
-    "SLURM_DISTRIBUTION",
-    "SLURM_EXPORT_ENV",
-)
 
 
 def launch(run: RunFolder, experiment: Experiment, *, foreground: bool, in_process: bool = True) -> int:
@@ -57,6 +47,8 @@ def launch(run: RunFolder, experiment: Experiment, *, foreground: bool, in_proce
     """
     if foreground:
         _write_job(run)
+    for name in job_environment.RANK_VARIABLES:
+        os.environ.pop(name, None)  # of another job; the ranks get theirs below
     for left_over in (run.requeue, requeue.refusal_file(run)):
         left_over.unlink(missing_ok=True)  # by an earlier attempt that was killed
     try:
@@ -88,7 +80,8 @@ def launch(run: RunFolder, experiment: Experiment, *, foreground: bool, in_proce
 def _write_job(run: RunFolder) -> None:
     """Write the ``job.json`` of a run that was not submitted, for ``status`` and ``cancel``."""
     if in_batch_script(os.environ):
-        facts: dict[str, object] = {"launcher": "sbatch", "job_id": os.environ["SLURM_JOB_ID"]}
+        facts: dict[str, object] = {"launcher": "sbatch", **slurm.this_job(os.environ).facts()}
+        facts["home_cluster"] = os.environ.get("SLURM_CLUSTER_NAME", "")
     else:
         facts = {"launcher": "train", "pid": os.getpid(), "process_started": psutil.Process().create_time()}
     time_now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
@@ -98,8 +91,8 @@ def _write_job(run: RunFolder) -> None:
 def _with_srun(run: RunFolder, experiment: Experiment, foreground: bool) -> int:
     resources = experiment.resources
     print(
-        f"Slurm job {os.environ['SLURM_JOB_ID']}: {resources.nodes} nodes × {resources.ranks_per_node} ranks with "
-        f"{resources.cpus_per_gpu} CPU cores each, as allocated",
+        f"{JobId.from_environment(os.environ).description}: {resources.nodes} nodes × {resources.ranks_per_node} ranks "
+        f"with {resources.cpus_per_gpu} CPU cores each, as allocated",
         file=sys.stderr,
         flush=True,
     )
@@ -110,12 +103,13 @@ def _with_srun(run: RunFolder, experiment: Experiment, foreground: bool) -> int:
         f"--ntasks-per-node={resources.ranks_per_node}",
         f"--cpus-per-task={resources.cpus_per_gpu}",
     ]
-    environment = job_environment.for_python(os.environ, run, experiment)
-    for name in _SRUN_DEFAULTS:
-        environment.pop(name, None)
+    environment = job_environment.for_python(job_environment.for_srun(os.environ), run, experiment)
     failure = run_together([Command(["srun", *options, *_rank_command(run, foreground)], environment)])
+    status_of_ranks = failure.status if failure else 0
     # Also with run_together, so that a signal cannot end us before the requeue is decided.
-    decision = run_together([Command(requeue.teardown_command(run, failure.status if failure else 0), os.environ)])
+    decision = run_together(
+        [Command(requeue.teardown_command(run, status_of_ranks, slurm.this_job(os.environ)), os.environ)]
+    )
     status = decision.status if decision else 0
     if status in (0, Stopped.exit_status):
         return status

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpc_dl.cluster.child_processes import die_with_launcher
+from hpc_dl.cluster.job_id import JobId
 from hpc_dl.compatibility.checks import check_training
 from hpc_dl.errors import HpcDlError, Stopped, environment_fault, printable
 from hpc_dl.runs.folder import RunFolder
@@ -119,8 +120,8 @@ def _redirect_output(log: Path, rank: int) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
-    job_id = os.environ.get("SLURM_JOB_ID")
-    where = f"{socket.gethostname()}, process {os.getpid()}" + (f", Slurm job {job_id}" if job_id else "")
+    job = f", {JobId.from_environment(os.environ).description}" if "SLURM_JOB_ID" in os.environ else ""
+    where = f"{socket.gethostname()}, process {os.getpid()}{job}"
     print(f"=== {time.strftime('%Y-%m-%dT%H:%M:%S%z')} rank {rank} on {where}", file=sys.stderr, flush=True)
 
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from hpc_dl.cluster.job_id import SHELL_ASSIGNMENT, JobId
 from hpc_dl.errors import Stopped
 from hpc_dl.runs.folder import RunFolder
 
@@ -30,7 +31,7 @@ _DECISION = r"""
 requeue() {
     local try message
     for try in 1 2 3 4 5 6; do
-        message=$(trap '' TERM; scontrol requeue "$SLURM_JOB_ID" 2>&1) && exit STOPPED
+        message=$(trap '' TERM; scontrol requeue "$job" 2>&1) && exit STOPPED
         case $message in
             *"pending execution"*) exit STOPPED ;;  # Slurm has requeued it already
             *[Cc]ontact*) sleep 10 ;;  # the controller is restarting
@@ -51,14 +52,14 @@ if [[ -z $cause && $status -ne 0 ]] && ! state_is "stopped|finished|failed|diver
     cause=killed  # before the ranks could stop with a checkpoint
 fi
 if [[ -n $cause ]]; then
-    job=" $(scontrol --oneliner show job "$SLURM_JOB_ID" 2>/dev/null) "
-    if [[ $job =~ \ Restarts=([0-9]+)\  ]] && ((BASH_REMATCH[1] > ${SLURM_RESTART_COUNT:-0})); then
+    facts=" $(scontrol --oneliner show job "$job" 2>/dev/null) "
+    if [[ $facts =~ \ Restarts=([0-9]+)\  ]] && ((BASH_REMATCH[1] > ${SLURM_RESTART_COUNT:-0})); then
         :  # Slurm itself has requeued it
-    elif [[ $job =~ \ PreemptTime=[0-9] ]]; then
+    elif [[ $facts =~ \ PreemptTime=[0-9] ]]; then
         requeue
-    elif [[ $job =~ \ JobState=(COMPLETING|CANCELLED)\  && $job != *" Reason=TimeLimit "* ]]; then
+    elif [[ $facts =~ \ JobState=(COMPLETING|CANCELLED)\  && $facts != *" Reason=TimeLimit "* ]]; then
         record_cancellation
-    elif [[ $cause == limit || ($cause == term && $job == *" Reason=TimeLimit "*) ]]; then
+    elif [[ $cause == limit || ($cause == term && $facts == *" Reason=TimeLimit "*) ]]; then
         requeue
     fi
 fi
@@ -87,18 +88,20 @@ def teardown_lines() -> list[str]:
     return ["status=$?", *_DECISION.replace("STOPPED", str(Stopped.exit_status)).splitlines()]
 
 
-def teardown_command(run: RunFolder, status: int) -> list[str]:
+def teardown_command(run: RunFolder, status: int, job: JobId | None = None) -> list[str]:
     """The command that runs :func:`teardown_lines` for ranks whose exit status is known.
 
     Args:
         run: the run.
         status: exit status of srun.
+        job: the job that it runs in; ``None``: what the environment says.
     """
-    return ["bash", "-c", "\n".join([*_variables(run), f"(exit {status})", *teardown_lines()])]
+    return ["bash", "-c", "\n".join([*_variables(run, job), f"(exit {status})", *teardown_lines()])]
 
 
-def _variables(run: RunFolder) -> list[str]:
+def _variables(run: RunFolder, job: JobId | None = None) -> list[str]:
     return [
         f"run={shlex.quote(str(run.path))}",
+        f"job={job}" if job else SHELL_ASSIGNMENT,
         "trap : TERM USR1 USR2  # outlive the ranks; an empty trap ('') would be inherited by them",
     ]

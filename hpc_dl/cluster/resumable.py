@@ -22,8 +22,14 @@ def check_resumable(run: RunFolder) -> dict[str, Any]:
     """
     facts = status(run)
     state = facts["state"]
-    if state not in ("pending", "running") and (holder := holder_of(run)) is not None:
+    if state not in ("pending", "running", "unknown") and (holder := holder_of(run)) is not None:
         raise RunError.at(run.name, f"is still running in {holder}", remedy="wait for it, or end that process")
+    if state == "unknown":
+        raise RunError.at(
+            run.name,
+            f"may still be queued or running ({facts['job']}): {facts['reason']}",
+            remedy=f"wait until Slurm reports its end, or stop it first: hpc-dl cancel {cli_name(run)}",
+        )
     if state in ("pending", "running"):
         unsure = "; it is unknown whether it still is" if "did not respond" in facts.get("reason", "") else ""
         raise RunError.at(

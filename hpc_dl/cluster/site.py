@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, field_validator
 
 from hpc_dl import shipped
+from hpc_dl.cluster import sbatch_options
 from hpc_dl.config import yaml
 from hpc_dl.config.resources import parse_gib, parse_minutes
 from hpc_dl.errors import ConfigError, Fault, nearest
@@ -89,6 +90,11 @@ class SiteProfile(Section):
     """Slurm's name for the GPU model, for ``--gpus-per-node=TYPE:N``."""
     exclusive: bool = False
     """Request whole nodes."""
+    sbatch: dict[str, str | int | float | bool | None] = {}
+    """Any other options of sbatch, by their long names without dashes; they replace those that
+    hpc_dl writes. ``null`` omits an option, ``true`` gives it without a value. ``{nodes}``,
+    ``{gpus_per_node}``, ``{gpus}``, ``{cpus_per_gpu}``, ``{memory}``, ``{memory_per_cpu}`` and
+    ``{memory_per_gpu}`` (in MiB) stand for what the experiment requests."""
     modules: list[str] = []
     """Environment modules, loaded first, in this order."""
     setup: list[str] = []
@@ -115,6 +121,16 @@ class SiteProfile(Section):
                 raise ValueError(
                     f"{name} looks like a secret: export it in your shell instead; sbatch passes it to the job"
                 )
+        return value
+
+    @field_validator("sbatch")
+    @classmethod
+    def _sbatch(cls, value: dict[str, str | int | float | bool | None]) -> dict[str, str | int | float | bool | None]:
+        for name, setting in value.items():
+            if problem := sbatch_options.fault_in(name, setting):
+                raise ValueError(f"{name} {problem}. {nearest(name, sbatch_options.known_options())}".rstrip(". "))
+        if pair := sbatch_options.contradiction(value):
+            raise ValueError(f"{pair[0]} and {pair[1]} exclude each other: omit one of them")
         return value
 
     def runs(self) -> Path | None:

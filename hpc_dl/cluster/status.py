@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import psutil
 from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster import slurm
 from hpc_dl.cluster.folders import cli_name
+from hpc_dl.cluster.job_id import JobId
 from hpc_dl.cluster.requeue import refusal_file
 from hpc_dl.errors import ClusterError, Fault, HpcDlError, RunError
 from hpc_dl.learning.metric_names import split_of
@@ -36,10 +37,11 @@ _STOP_S = 30.0  # for the current step and the checkpoint; Slurm's default KillW
 # their connection to it.
 _LOST_RANK = re.compile(r"gloo|NCCL|Connection (closed|reset)|was killed by|status 137")
 
-_MOST_MESSAGE_BYTES = 64 << 10
+_NOT_ENDED = ("pending", "running", "unknown")
+_MOST_MESSAGE_BYTES, _MOST_OUTPUT_BYTES = 64 << 10, 16 << 20
 
-#: The reason of a state that may be out of date.
 _PLACE = {"step", "epoch", "time"}  # keys of a journal row that are no metrics
+#: The reason of a state that may be out of date.
 NO_RESPONSE = "Slurm did not respond; this is the last state that the run recorded"
 
 
@@ -56,18 +58,19 @@ def statuses(runs: Iterable[RunFolder]) -> list[dict[str, Any]]:
 
     Returns:
         For each run ``run``, ``dir``, ``state`` (created, pending, running, stopped, finished,
-        failed, diverged, cancelled, lost; unreadable if its folder is damaged, cannot be read or
-        has another layout), ``job`` (a description), ``submitted``; where known ``reason``,
-        ``rank`` and ``log`` of a failure, ``epoch`` and ``step`` reached, and ``metrics`` of a
-        finished run.
+        failed, diverged, cancelled, lost; unknown if Slurm reports a state that is neither alive
+        nor an end for certain; unreadable if its folder is damaged, cannot be read or has another
+        layout), ``job`` (a description), ``submitted``; where known ``reason``, ``rank`` and
+        ``log`` of a failure, ``epoch`` and ``step`` reached, and ``metrics`` of a finished run.
     """
     runs = list(runs)
     jobs = {run: _facts_or_fault(run, lambda run: _job_of(run.checked())) for run in runs}
     queried = (_facts_or_fault(run, _job_to_query) for run in runs)
     # Slurm is queried before the run's own state is read: a run that ends in between is then
     # reported as finished, not as lost.
-    infos = slurm.query_jobs(job["job_id"] for job in queried if isinstance(job, dict) and "job_id" in job)
-    return [_row_of(run, jobs[run], infos) for run in runs]
+    ids = [slurm.job_of(job) if isinstance(job, dict) else None for job in queried]
+    infos = slurm.query_jobs(job_id for job_id in ids if job_id)
+    return [_row_of(run, jobs[run], infos.get(id_) if id_ else None) for run, id_ in zip(runs, ids, strict=True)]
 
 
 def cancel(run: RunFolder) -> bool:
@@ -81,7 +84,7 @@ def cancel(run: RunFolder) -> bool:
 
     Raises:
         RunError: the run was never launched.
-        ClusterError: it runs on another machine, or Slurm refuses.
+        ClusterError: it runs on another machine, Slurm refuses, or does not end the job.
     """
     if status(run)["state"] in ENDED:
         return False
@@ -92,8 +95,13 @@ def cancel(run: RunFolder) -> bool:
         raise ClusterError.at(run.name, f"runs on {job['host']}", remedy="cancel it there")
     write_json(run.cancelled, {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "by": user()})
     try:
-        if "job_id" in job:
-            slurm.cancel([job["job_id"]])
+        if job_id := slurm.job_of(job):
+            for still_alive, info in slurm.cancel([job_id]).items():
+                raise ClusterError.at(
+                    run.name,
+                    f"Slurm accepted the request to cancel {still_alive.description}, but still reports {info.state}",
+                    remedy=f"try again, or see `scontrol show job {still_alive}`",
+                )
         elif process := _process_of(job):
             _stop(process)
     except BaseException:
@@ -117,6 +125,14 @@ def log_of(run: RunFolder, rank: int = 0) -> Path | None:
     return None
 
 
+def _ran_out_of_memory(run: RunFolder) -> bool:
+    """Whether the kernel killed a rank for its memory; the job itself is then only FAILED."""
+    with suppress(OSError, HpcDlError):
+        output = log_of(run, rank=-1)  # of the job
+        return output is not None and b" oom-kill event" in read_bytes(output, _MOST_OUTPUT_BYTES)
+    return False
+
+
 def _facts_or_fault(run: RunFolder, read: Callable[[RunFolder], dict[str, Any]]) -> dict[str, Any] | Fault:
     """Read facts of a run; one that is damaged or cannot be read must not hide the others."""
     try:
@@ -127,8 +143,8 @@ def _facts_or_fault(run: RunFolder, read: Callable[[RunFolder], dict[str, Any]])
         return Fault(error.filename or str(run.path), f"cannot be read: {error.strerror}")
 
 
-def _row_of(run: RunFolder, job: dict[str, Any] | Fault, infos: Mapping[str, slurm.JobInfo]) -> dict[str, Any]:
-    facts = job if isinstance(job, Fault) else _facts_or_fault(run, lambda run: _combined(run, job, infos))
+def _row_of(run: RunFolder, job: dict[str, Any] | Fault, info: slurm.JobInfo | None) -> dict[str, Any]:
+    facts = job if isinstance(job, Fault) else _facts_or_fault(run, lambda run: _combined(run, job, info))
     if not isinstance(facts, Fault):
         return facts
     reason = str(facts).removeprefix(f"{run.path}: ")
@@ -136,19 +152,21 @@ def _row_of(run: RunFolder, job: dict[str, Any] | Fault, infos: Mapping[str, slu
             "reason": reason}  # fmt: skip
 
 
-def _combined(run: RunFolder, job: dict[str, Any], infos: Mapping[str, slurm.JobInfo]) -> dict[str, Any]:
+def _combined(run: RunFolder, job: dict[str, Any], info: slurm.JobInfo | None) -> dict[str, Any]:
     own = read_state(run)
-    job_state, reason = _state_of_job(run, job, infos, started=own["state"] != "created")
+    job_state, reason = _state_of_job(run, job, info, started=own["state"] != "created")
     facts: dict[str, Any] = {"run": run.name, "dir": str(run.path), "state": own["state"], "job": _description(job)}
     facts["submitted"] = job.get("submitted") or own.get("time")
     if own["state"] == "finished":
         facts["metrics"] = read_result(run).get("metrics", {})
-    elif run.cancelled.exists() and (own["state"] in ("failed", "cancelled") or job_state != "running"):
+    elif run.cancelled.exists() and (
+        own["state"] in ("failed", "cancelled") or job_state not in ("running", "unknown")
+    ):
         # Cancelling may make the job fail; the cancellation is the better reason.
         facts |= {"state": "cancelled", "reason": _cancelled_by(run, own)}
     elif own["state"] == "stopped":
         facts |= _stopped(run, job, own, job_state, reason)
-    elif not _is_final(own) and own["state"] == "failed" and "job_id" in job and job_state in ("pending", "running"):
+    elif not _is_final(own) and own["state"] == "failed" and "job_id" in job and job_state in _NOT_ENDED:
         message = "it lost a rank" + ("; Slurm is determining whether a node failed" if job_state == "running" else "")
         facts |= {"state": job_state, "reason": f"{message}: {reason}" if reason else message}
     elif own["state"] in ENDED:
@@ -158,6 +176,8 @@ def _combined(run: RunFolder, job: dict[str, Any], infos: Mapping[str, slurm.Job
     else:
         facts["state"] = job_state or own["state"]
         if facts["state"] == "lost":
+            if info and info.state == "FAILED" and _ran_out_of_memory(run):
+                reason = slurm.JobInfo("OUT_OF_MEMORY").explanation
             facts["reason"] = f"{reason}; {_how_to_resume(run)}"
             facts |= {"log": str(log)} if (log := log_of(run)) else {}
         elif reason:
@@ -177,18 +197,17 @@ def _is_final(own: dict[str, Any]) -> bool:
     return own["state"] in ENDED - {"stopped"}
 
 
-def _state_of_job(
-    run: RunFolder, job: dict[str, Any], infos: Mapping[str, slurm.JobInfo], started: bool
-) -> tuple[str, str]:
+def _state_of_job(run: RunFolder, job: dict[str, Any], info: slurm.JobInfo | None, started: bool) -> tuple[str, str]:
     """The state and reason according to Slurm or this machine; the state is "" if neither knows."""
     if "job_id" in job:
-        info = infos.get(job["job_id"])
         if info is None:
             return "", NO_RESPONSE
         if info.waits:
             return "pending", info.explanation
         if info.alive:
-            return "running", "" if started else "the job is starting"
+            return "running", info.explanation or ("" if started else "the job is starting")
+        if info.kind == "unclear":
+            return "unknown", info.explanation
         if info.state == "CANCELLED":
             return "cancelled", "with Slurm's scancel, or by an administrator"
         return "lost", info.explanation
@@ -209,7 +228,7 @@ def _stopped(run: RunFolder, job: dict[str, Any], own: dict[str, Any], job_state
         return {"state": job_state, "reason": f"requeued, will resume at step {own['step']}: {reason}"}
     if job_state == "running" and job.get("launcher") != "train":  # `train` never starts a run again
         return {"state": job_state}
-    if job_state == "cancelled":
+    if job_state in ("cancelled", "unknown"):
         return {"state": job_state, "reason": reason}
     if reason == NO_RESPONSE:
         return {"state": "stopped", "reason": reason}
@@ -277,4 +296,6 @@ def _progress(run: RunFolder) -> dict[str, Any]:
 def _description(job: dict[str, Any]) -> str:
     if not job:
         return ""
-    return f"Slurm job {job['job_id']}" if "job_id" in job else f"process {job['pid']} on {job['host']}"
+    if job_id := JobId.of(job):
+        return job_id.description
+    return f"process {job['pid']} on {job['host']}"

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpc_dl.atomic_files import write_json, write_text
-from hpc_dl.cluster import background, slurm
+from hpc_dl.cluster import background, slurm, slurm_sentences
 from hpc_dl.cluster.job_environment import outside_of_jobs
+from hpc_dl.cluster.job_id import JobId
 from hpc_dl.cluster.rank_process import RankTask
 from hpc_dl.cluster.signal_lead import required_lead_s
 from hpc_dl.config import yaml
@@ -55,7 +56,7 @@ def submit_run(
         return background.start(run, experiment, site)
     facts = {
         "launcher": "slurm",
-        "job_id": _sbatch(run, experiment, site, data_dir),
+        **_sbatch(run, experiment, site, data_dir).facts(),
         "host": socket.gethostname(),
         "submitted": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
@@ -97,28 +98,40 @@ def uses_slurm(site: SiteProfile) -> bool:
     return has_sbatch and site.scheduler != "local"
 
 
-def _sbatch(run: RunFolder, experiment: Experiment, site: SiteProfile, data_dir: Path | None) -> str:
+def _sbatch(run: RunFolder, experiment: Experiment, site: SiteProfile, data_dir: Path | None) -> JobId:
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-    from hpc_dl.cluster.batch_script import executor
+    from hpc_dl.cluster.batch_script import JobUnknown, executor
 
+    slurm_executor = None
     try:
         lead_s = required_lead_s(run.path.parent, experiment.name, run)
         slurm_executor = executor(run, experiment, site, data_dir, lead_s)
         # submitit also prints the message of sbatch, which is reported below.
         with _outside_of_jobs(), contextlib.redirect_stderr(io.StringIO()):
-            return str(slurm_executor.submit(RankTask(str(run.path))).job_id)
+            slurm_executor.submit(RankTask(str(run.path)))
+        assert slurm_executor.submitted is not None
+        return slurm_executor.submitted
+    except JobUnknown as error:
+        raise _maybe_queued(run, f"sbatch accepted the job, but its answer names none: {str(error)!r}") from None
     except (FailedJobError, FailedSubmissionError) as error:
         message = _sbatch_message(str(error))
-    except BaseException:
-        _delete_if_new(run)
-        raise
+    except BaseException as error:
+        if slurm_executor is None or not slurm_executor.asked:
+            _delete_if_new(run)
+            raise
+        raise _maybe_queued(run, f"the submission was interrupted ({error or type(error).__name__})") from error
     if "timed out" in message:
-        reason = f"sbatch did not respond ({message}); the job may be queued anyway"
-        write_state(run, "failed", reason=reason)
-        raise ClusterError.at("sbatch", reason, remedy=f"check with `squeue --me`; the run folder is {run.path}")
+        raise _maybe_queued(run, f"sbatch did not respond ({message})")
     _delete_if_new(run)
     raise ClusterError.at("sbatch", message, remedy=_remedy(message, experiment, site))
+
+
+def _maybe_queued(run: RunFolder, problem: str) -> ClusterError:
+    """The error after which the run keeps its folder, because its job may start."""
+    reason = f"{problem}; the job may be queued"
+    write_state(run, "failed", reason=reason)
+    return ClusterError.at("sbatch", reason, remedy=f"check with `squeue --me`; the run folder is {run.path}")
 
 
 def _delete_if_new(run: RunFolder) -> None:
@@ -148,38 +161,8 @@ def _sbatch_message(text: str) -> str:
 
 
 def _remedy(message: str, experiment: Experiment, site: SiteProfile) -> str:
-    message = message.lower()
-    if "partition" in message and "invalid" in message:
-        partitions = ", ".join(slurm.partitions()) or "see sinfo"
-        return f"set `partition` in the site profile (now {site.partition!r}) to one of: {partitions}"
-    if "account" in message:
-        return (
-            f"set `account` (now {site.account!r}) and `partition` in the site profile to a combination that you "
-            "may use; `sacctmgr show associations user=$USER` lists them"
-        )
-    if "qos" in message:
-        return f"set `qos` in the site profile (now {site.qos!r}); `sacctmgr show qos` lists them"
-    if "constraint" in message or "feature" in message:
-        return f"set `constraint` in the site profile (now {site.constraint!r}); `sinfo -o %f` lists the features"
-    if "reservation" in message:
-        return (
-            f"set `reservation` in the site profile (now {site.reservation!r}); `scontrol show reservation` lists them"
-        )
-    if "time limit" in message:
-        return f"request less than resources.time={experiment.resources.time}; `sinfo -o '%P %l'` shows the limits"
-    if (
-        "node configuration" in message
-        or "gres" in message
-        or "node count" in message
-        or "cpu" in message
-        or "memory" in message
-    ):
-        resources = experiment.resources
-        return (
-            f"no node has what is requested (nodes={resources.nodes}, gpus_per_node={resources.gpus_per_node}, "
-            f"cpus_per_gpu={resources.cpus_per_gpu}, memory={resources.memory}); "
-            "`sinfo -N -o '%N %c %m %G'` shows the nodes"
-        )
-    if "unable to contact" in message:
-        return "Slurm's controller is unreachable; try again later, or run on this machine with --site local"
-    return "`hpc-dl submit --dry-run` shows the batch script that was sent"
+    current = {f"resources.{key}": value for key, value in experiment.resources.model_dump().items()}
+    current |= {
+        key: getattr(site, key) for key in ("account", "partition", "qos", "constraint", "reservation", "gpu_type")
+    }
+    return slurm_sentences.remedy(message, current | ({"sbatch": site.sbatch} if site.sbatch else {}), slurm.partitions)

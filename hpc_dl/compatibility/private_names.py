@@ -163,6 +163,11 @@ PRIVATE_NAMES: tuple[PrivateNames, ...] = (
         "write a batch script where there is no Slurm",
         _each("submitit:SlurmExecutor.", "_make_submission_file_text _submitit_command_str affinity"),
     ),
+    PrivateNames(
+        "submitit",
+        "read the number and the cluster of a job in sbatch's answer",
+        _each("submitit:SlurmExecutor.", "_get_job_id_from_submission_command _make_submission_command"),
+    ),
     PrivateNames("submitit", "wait for a run in the background", ("LocalJob():_process",)),
     PrivateNames(
         "wandb",

@@ -17,7 +17,8 @@ from hpc_dl.runs.folder import RunFolder
 
 State = Literal["created", "pending", "running", "stopped", "finished", "failed", "diverged", "cancelled", "lost"]
 _MOST_PID = 2**31
-_JOB_ID = re.compile(r"[0-9][\w\[\],%+.:-]*")
+_JOB_ID = re.compile(r"[0-9]+(_[0-9]+)?")
+_CLUSTER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 _Check = Callable[[Any], bool]
 
@@ -40,6 +41,10 @@ def _is_pid(value: Any) -> bool:
 
 def _is_job_id(value: Any) -> bool:
     return _is_text(value) and bool(_JOB_ID.fullmatch(value))  # it becomes an argument of Slurm's commands
+
+
+def _is_cluster(value: Any) -> bool:
+    return _is_text(value) and bool(_CLUSTER.fullmatch(value))  # likewise
 
 
 def _is_seconds(value: Any) -> bool:
@@ -69,7 +74,7 @@ _STATE = {
 }  # fmt: skip
 _JOB = {
     "host": _is_text, "job_id?": _is_job_id, "pid?": _is_pid, "process_started?": _is_seconds, "submitted?": _is_text,
-    "launcher?": _is_text,
+    "launcher?": _is_text, "cluster?": _is_cluster, "home_cluster?": _is_text,
 }  # fmt: skip
 _RESULT = {
     "metrics": _are_metrics, "run?": _is_text, "dir?": _is_text, "state?": _is_state, "epochs?": _is_count,

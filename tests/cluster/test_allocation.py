@@ -48,7 +48,7 @@ def test_requeued_job_finds_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     run, command = RunFolder.create(tmp_path, "x"), ["hpc-dl", "train", "x.yaml"]
     run.config.write_text("name: x\n")
-    write_json(run.job, {"launcher": "sbatch", "job_id": "7"})
+    write_json(run.job, {"launcher": "sbatch", "job_id": "7", "host": "n1"})
     write_json(run.provenance, {"command": command})
     requeued = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "1"}
     assert run_before_requeue(tmp_path, command, requeued) == run

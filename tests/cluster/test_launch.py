@@ -1,12 +1,18 @@
 """Ranks as processes of this machine, started by ``hpc-dl train``."""
 
+import os
 import re
 import signal
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
+from hpc_dl.cluster import job_environment, launch
+from hpc_dl.cluster.rank_process import rank_of
+from hpc_dl.config.experiment import Experiment
+from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import read_state
 from hpc_dl.tracking.journal import read_journal
 from tests.cluster.conftest import Desk, wait_until
@@ -28,8 +34,22 @@ def ranks_of(desk: Desk) -> list[psutil.Process]:
     return ranks
 
 
+def test_single_rank_ignores_the_ranks_of_another_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in job_environment.RANK_VARIABLES:
+        monkeypatch.setenv(name, "5")
+    ranks: list[int] = []
+    monkeypatch.setattr(launch, "run_rank", lambda run, **options: ranks.append(rank_of(os.environ)) or 0)  # type: ignore[func-returns-value]
+    experiment = Experiment.from_dict({"name": "x", "data": {"source": "digits"}, "model": {"name": "linear"}})
+    launch.launch(RunFolder.create(tmp_path, "x"), experiment, foreground=True)
+    assert ranks == [0]
+    assert not set(job_environment.RANK_VARIABLES) & os.environ.keys()
+
+
 @pytest.mark.slow
 def test_two_ranks_train_together(desk: Desk) -> None:
+    # Left over from another job; with them, the ranks would wait for peers that do not exist.
+    desk.environment |= {"MASTER_ADDR": "192.0.2.1", "RANK": "5", "NODE_RANK": "3", "TORCHELASTIC_RUN_ID": "x"}
+    desk.environment |= {"WORLD_SIZE": "64", "TORCHELASTIC_USE_AGENT_STORE": "True"}
     outcome = desk.json("train", *TWO_RANKS)
     assert (outcome["state"], outcome["world_size"]) == ("finished", 2)
     run = desk.only_run()

@@ -171,10 +171,12 @@ def test_refused_job_is_explained_and_its_folder_deleted(
 def test_plain_sbatch_uses_the_resources_of_the_allocation(slurm_desk: Desk) -> None:
     options = ["--parsable", "--nodes=2", "--gpus-per-node=2", "--mem=1500M", "--cpus-per-gpu=1", "--time=5"]
     script = PROJECT / "slurm" / "train.sbatch"
+    # Left over from another job, and passed on by sbatch: ranks would wait for that job's peers.
+    left_over = {"MASTER_ADDR": "192.0.2.1", "RANK": "5", "WORLD_SIZE": "64", "TORCHELASTIC_USE_AGENT_STORE": "True"}
     result = subprocess.run(
         ["sbatch", *options, str(script), "tiny.yaml", "--json"],
         cwd=slurm_desk.folder,
-        env=slurm_desk.environment,
+        env=slurm_desk.environment | left_over | {"SLURM_HINT": "nomultithread", "SRUN_CPUS_PER_TASK": "99"},
         capture_output=True,
         text=True,
         timeout=180,

@@ -24,6 +24,7 @@ def end_of_script(
     status: int = 0,
     requeue_script: str = "",
     restarts: int = 0,
+    job: dict[str, str] | None = None,
 ) -> tuple[int, bool]:
     """Run the end of the script with a fake ``scontrol``.
 
@@ -35,6 +36,7 @@ def end_of_script(
         status: exit status of the ranks.
         requeue_script: shell code of ``scontrol requeue``.
         restarts: Slurm's restart count.
+        job: the variables that identify the job.
 
     Returns:
         The exit status, and whether a requeue was requested.
@@ -50,7 +52,7 @@ def end_of_script(
         f"else echo JobId=7 {shlex.quote(report)} Dependency=none; fi\n"
     )
     (programs / "scontrol").chmod(0o755)
-    environment = {"PATH": f"{programs}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+    environment = {"PATH": f"{programs}:{os.environ['PATH']}", **(job or {"SLURM_JOB_ID": "7"})}
     environment |= {"SLURM_RESTART_COUNT": str(restarts)} if restarts else {}
     result = subprocess.run(
         requeue.teardown_command(run, status), env=environment, capture_output=True, text=True, timeout=30
@@ -127,3 +129,10 @@ def test_refusal_of_slurm_is_saved(run: RunFolder) -> None:
 def test_job_that_slurm_has_requeued_already(run: RunFolder) -> None:
     end_of_script(run, _RUNNING, cause="limit", requeue_script="echo 'Job is pending execution for job 7' >&2; exit 1")
     assert not requeue.refusal_file(run).exists()
+
+
+def test_only_the_task_of_an_array_is_requeued(run: RunFolder) -> None:
+    # Of the last task that Slurm starts, SLURM_JOB_ID is the number of the whole array.
+    job = {"SLURM_JOB_ID": "11", "SLURM_ARRAY_JOB_ID": "11", "SLURM_ARRAY_TASK_ID": "1"}
+    assert end_of_script(run, _RUNNING, cause="limit", job=job) == (75, True)
+    assert (run.path / "requested").read_text() == "11_1\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpc_dl.cluster import slurm
+from hpc_dl.cluster.job_id import JobId
 
 WriteProgram = Callable[[str, str], None]
 
@@ -32,8 +33,12 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteProgram:
 def test_sacct_reports_jobs_missing_in_squeue(programs: WriteProgram) -> None:
     programs("squeue", "echo '1|RUNNING|None'")
     programs("sacct", "echo '2|CANCELLED by 0|None'; echo '3|OUT_OF_MEMORY|OutOfMemory'")
-    infos = slurm.query_jobs(["1", "2", "3"])
-    assert {job: info.state for job, info in infos.items()} == {"1": "RUNNING", "2": "CANCELLED", "3": "OUT_OF_MEMORY"}
+    infos = slurm.query_jobs(map(JobId, ["1", "2", "3"]))
+    assert {str(job): info.state for job, info in infos.items()} == {
+        "1": "RUNNING",
+        "2": "CANCELLED",
+        "3": "OUT_OF_MEMORY",
+    }
 
 
 @pytest.mark.parametrize("sacct", ["", "echo 'Slurm accounting storage is disabled' >&2; exit 1", "missing"])
@@ -42,15 +47,15 @@ def test_scontrol_reports_jobs_without_accounting(programs: WriteProgram, sacct:
     if sacct != "missing":
         programs("sacct", sacct)
     programs("scontrol", 'echo "JobId=$4 JobState=FAILED Reason=NonZeroExitCode Dependency=(null)"')
-    assert slurm.query_jobs(["5"]) == {"5": slurm.JobInfo("FAILED", "NonZeroExitCode")}
+    assert slurm.query_jobs([JobId("5")]) == {JobId("5"): slurm.JobInfo("FAILED", "NonZeroExitCode")}
 
 
 def test_only_an_explicit_error_makes_a_job_forgotten(programs: WriteProgram) -> None:
     programs("squeue", "")
     programs("scontrol", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
-    assert slurm.query_jobs(["5"]) == {"5": slurm.JobInfo(slurm.FORGOTTEN)}
+    assert slurm.query_jobs([JobId("5")]) == {JobId("5"): slurm.JobInfo(slurm.FORGOTTEN)}
     programs("scontrol", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
-    assert slurm.query_jobs(["5"]) == {}
+    assert slurm.query_jobs([JobId("5")]) == {}
 
 
 def test_unresponsive_slurm_reports_nothing(programs: WriteProgram, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,5 +63,71 @@ def test_unresponsive_slurm_reports_nothing(programs: WriteProgram, monkeypatch:
     for name in ("squeue", "sacct", "scontrol"):
         programs(name, "exec sleep 30")
     started = time.monotonic()
-    assert slurm.query_jobs(["5"]) == {}
+    assert slurm.query_jobs([JobId("5")]) == {}
     assert time.monotonic() - started < 5
+
+
+# Slurm 22.05.8, shortened: `scontrol --oneliner show job 11` after `sbatch --array=0-1`.
+_ARRAY = """JobId=11 ArrayJobId=11 ArrayTaskId=1 JobName=x JobState=FAILED Reason=NonZeroExitCode
+JobId=12 ArrayJobId=11 ArrayTaskId=0 JobName=x JobState=RUNNING Reason=None"""
+
+
+@pytest.mark.parametrize(
+    ("job", "state"),
+    [(JobId("11", "0"), "RUNNING"), (JobId("11", "1"), "FAILED"), (JobId("11"), "FAILED"), (JobId("12"), "RUNNING")],
+)
+def test_task_of_an_array_is_told_from_its_siblings(programs: WriteProgram, job: JobId, state: str) -> None:
+    programs("scontrol", f"echo '{_ARRAY}'")
+    assert slurm.query_jobs([job])[job].state == state
+    assert slurm.query_jobs([JobId("11", "2")]) == {}
+    programs("scontrol", f"echo '{_ARRAY.replace('ArrayTaskId=0', 'ArrayTaskId=0,2-8:2%1')}'")
+    assert slurm.query_jobs([JobId("11", "4")])[JobId("11", "4")].state == "RUNNING"
+
+
+def test_job_submitted_from_a_task_of_an_array_is_none_itself(programs: WriteProgram) -> None:
+    inherited = {"SLURM_JOB_ID": "62", "SLURM_ARRAY_JOB_ID": "11", "SLURM_ARRAY_TASK_ID": "0"}
+    programs("scontrol", "echo 'JobId=62 JobName=x JobState=RUNNING'")
+    assert slurm.this_job(inherited) == JobId("62")
+    programs("scontrol", f"echo '{_ARRAY}'")
+    assert slurm.this_job(inherited | {"SLURM_JOB_ID": "12"}) == JobId("11", "0")
+    programs("scontrol", "exit 1")
+    assert slurm.this_job(inherited | {"SLURM_JOB_ID": "12"}) == JobId("11", "0")
+
+
+def test_every_query_names_the_cluster(programs: WriteProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "log"
+    for name in ("squeue", "sacct", "scancel"):
+        programs(name, f"echo {name} $1 $2 $SLURM_CLUSTERS $SQUEUE_PARTITION >>{log}")
+    programs("scontrol", f"echo scontrol $1 $2 $SLURM_CLUSTERS >>{log}; echo JobId=7 JobState=CANCELLED Reason=None")
+    monkeypatch.setenv("SLURM_CLUSTERS", "beta")
+    monkeypatch.setenv("SQUEUE_PARTITION", "hidden")
+    job = JobId("7", cluster="alpha")
+    assert slurm.query_jobs([job])[job].state == "CANCELLED"
+    slurm.send_signal(job, "USR2")
+    assert slurm.cancel([job]) == {}
+    assert slurm.job_facts(job)["JobId"] == "7"
+    assert {tuple(line.split()[1:]) for line in log.read_text().splitlines()} == {("-M", "alpha")}
+    log.unlink()
+    slurm.query_jobs([JobId("7")])
+    assert "beta" not in log.read_text(), "a job without a cluster is on that of this machine"
+
+
+def test_job_notes_the_cluster_that_it_runs_on(programs: WriteProgram) -> None:
+    slurm.local_cluster.cache_clear()
+    programs("scontrol", "echo 'ClusterName             = alpha'")
+    assert slurm.job_of({"job_id": "7", "home_cluster": "alpha"}) == JobId("7")
+    assert slurm.job_of({"job_id": "7", "home_cluster": "beta"}) == JobId("7", cluster="beta")
+    slurm.local_cluster.cache_clear()
+
+
+def test_cancel_reports_a_job_that_goes_on(
+    programs: WriteProgram, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(slurm, "_CANCEL_S", 0.1)
+    programs("scancel", f"echo $1 >>{tmp_path}/cancelled")  # succeeds and does nothing, like Slurm's with `12` for 11_0
+    programs("scontrol", f"echo '{_ARRAY}'")
+    programs("squeue", "echo '11_0|RUNNING|None'; echo '11_1|COMPLETING|None'")
+    assert slurm.cancel([JobId("12")]) == {JobId("12"): slurm.JobInfo("RUNNING")}
+    assert slurm.cancel([JobId("11")]) == {}
+    names = (tmp_path / "cancelled").read_text().split()
+    assert names == ["11_0", "11_1"], "never the number of the whole array"

@@ -12,8 +12,9 @@ from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster import slurm
 from hpc_dl.cluster.folders import cli_name
 from hpc_dl.cluster.requeue import refusal_file
+from hpc_dl.cluster.resumable import check_resumable
 from hpc_dl.cluster.status import cancel, status, statuses
-from hpc_dl.errors import RunError
+from hpc_dl.errors import ClusterError, RunError
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import State, write_state
 from tests.cluster.slurm_reports import JOB, slurm_reports
@@ -156,7 +157,7 @@ def test_process_is_identified_by_its_start_time(run: RunFolder) -> None:
 
 def test_many_runs_need_one_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     queries: list[list[str]] = []
-    monkeypatch.setattr(slurm, "query_jobs", lambda ids: queries.append(sorted(ids)) or {})  # type: ignore[func-returns-value]
+    monkeypatch.setattr(slurm, "query_jobs", lambda jobs: queries.append(sorted(map(str, jobs))) or {})  # type: ignore[func-returns-value]
     runs = [RunFolder.create(tmp_path, "x") for _ in range(5)]
     for number, run in enumerate(runs):
         write_json(run.job, {**JOB, "job_id": str(number)})
@@ -192,3 +193,42 @@ def test_run_of_another_layout_is_unreadable(run: RunFolder, monkeypatch: pytest
 
 def test_run_may_be_listed_twice(run: RunFolder) -> None:
     assert [facts["run"] for facts in statuses([run, run])] == [run.name, run.name]
+
+
+@pytest.mark.parametrize("own", [None, "running", "stopped"])
+@pytest.mark.parametrize("slurm_state", ["DREAMING", "REVOKED", "LAUNCH_FAILED"])
+def test_unclear_state_of_slurm_is_shown_and_prevents_a_second_job(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, own: State | None, slurm_state: str
+) -> None:
+    write_json(run.job, JOB)
+    if own:
+        write_state(run, own, **_DETAILS.get(own, {}))
+    slurm_reports(monkeypatch, slurm.JobInfo(slurm_state))
+    facts = status(run)
+    assert facts["state"] == "unknown"
+    assert facts["reason"].startswith(f"Slurm says {slurm_state}: ")
+    with pytest.raises(RunError, match=f"may still be queued or running .*{slurm_state}"):
+        check_resumable(run)
+
+
+def test_killed_rank_names_the_memory(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(run.job, JOB)
+    write_state(run, "running")
+    # Slurm 22.05.8 with task/cgroup. The job is FAILED, since only a step ran out of memory.
+    text = (
+        "slurmstepd-n2: error: Detected 1 oom-kill event(s) in StepId=26.0. Some of your processes may have been killed"
+    )
+    (run.submitit / "7_0_log.out").write_text(f"{text} by the cgroup out-of-memory handler.\n")
+    slurm_reports(monkeypatch, slurm.JobInfo("FAILED", "NonZeroExitCode"))
+    assert "increase resources.memory" in status(run)["reason"]
+
+
+def test_cancel_fails_if_slurm_goes_on(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(run.job, JOB)
+    write_state(run, "running")
+    slurm_reports(monkeypatch, slurm.JobInfo("RUNNING"))
+    monkeypatch.setattr(slurm, "cancel", lambda jobs: dict.fromkeys(jobs, slurm.JobInfo("RUNNING")))
+    with pytest.raises(ClusterError, match="accepted the request to cancel Slurm job 7, but still reports RUNNING"):
+        cancel(run)
+    assert not run.cancelled.exists()
+    assert status(run)["state"] == "running"

@@ -36,6 +36,30 @@ def test_accounting_records_how_a_job_ended(shared: Cluster) -> None:
     assert shared.slurm("sacct", "-X", "-n", "-P", "-j", failing, "-o", "ExitCode") == "3:0"
 
 
+def test_job_that_exceeds_its_memory_is_killed_by_its_cgroup(shared: Cluster) -> None:
+    if "task/cgroup" not in shared.slurm("scontrol", "show", "config"):
+        pytest.skip("this machine does not let the cluster create cgroups that limit memory")
+    job = shared.submit('python3 -c "bytearray(400 << 20)"')  # with --mem=100M
+    wait_until(lambda: shared.state(job) == "OUT_OF_MEMORY", "the job runs out of memory")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--account=nobody"], "Invalid account or account/partition combination specified"),
+        (["--qos=nothing"], "Invalid qos specification"),
+        (["--qos=limited", "--gpus=1", "--time=60"], "QOSMaxWallDurationPerJobLimit"),
+        (["--qos=limited", "--time=5"], "QOSMinGRES"),
+        (["--partition=no-mem", "--mem=100M"], "--mem is not allowed on this partition"),
+    ],
+)
+def test_limits_are_enforced(shared: Cluster, options: list[str], message: str) -> None:
+    command = ["sbatch", "--output=/dev/null", *options, "--wrap=true"]
+    refused = subprocess.run(command, env=shared.environment, capture_output=True, text=True, timeout=60)
+    assert refused.returncode != 0
+    assert message in refused.stderr
+
+
 def test_requeued_job_starts_again_soon(second: Cluster) -> None:
     job = second.submit("sleep 600")
     wait_until(lambda: second.state(job) == "RUNNING", "the job runs")

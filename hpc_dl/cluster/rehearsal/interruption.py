@@ -74,8 +74,8 @@ def _send_signal(run: RunFolder) -> None:
     """
     job = read_json(run.job)
     try:
-        if "job_id" in job:
-            slurm.send_signal(job["job_id"], _SIGNAL)
+        if job_id := slurm.job_of(job):
+            slurm.send_signal(job_id, _SIGNAL)
             return
         for submitit_process in psutil.Process(job["pid"]).children():
             for task in submitit_process.children():
@@ -109,7 +109,7 @@ def _event(run: RunFolder, kind: str, attempt: int) -> dict[str, Any] | None:
 
 def _queue_time(run: RunFolder) -> float | None:
     """When the run was last queued."""
-    if job_id := read_json(run.job).get("job_id"):
+    if job_id := slurm.job_of(read_json(run.job)):
         return _timestamp(slurm.job_facts(job_id).get("SubmitTime"))
     ends = [event["time"] for event in attempts.history(run) if event["event"] == "ended"]
     return _timestamp(ends[-1] if ends else read_json(run.job)["submitted"])
@@ -117,7 +117,7 @@ def _queue_time(run: RunFolder) -> float | None:
 
 def _start_time(run: RunFolder) -> float | None:
     """When the run's job last started."""
-    if job_id := read_json(run.job).get("job_id"):
+    if job_id := slurm.job_of(read_json(run.job)):
         return _timestamp(slurm.job_facts(job_id).get("StartTime"))
     return _timestamp(re.findall(r"^=== (\S+) rank", run.log(0).read_text(encoding="utf-8"), re.MULTILINE)[-1])
 

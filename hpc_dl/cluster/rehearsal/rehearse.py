@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster import signal_lead, status
+from hpc_dl.cluster.job_id import JobId
 from hpc_dl.cluster.prepare import prepare
 from hpc_dl.cluster.rehearsal.interruption import interrupt, is_finished
 from hpc_dl.cluster.rehearsal.report import Report, Timeline, compare, durations
@@ -62,7 +63,7 @@ def rehearse_experiment(
             write_json(file(run), {"hold_at_step": hold_at_step})
         submitted.append(run)
         facts = submit_run(run, short, site, data_dir)
-        job = f"Slurm job {facts['job_id']}" if "job_id" in facts else f"process {facts['pid']}"
+        job = job_id.description if (job_id := JobId.of(facts)) else f"process {facts['pid']}"
         say(f"Submitted the {role} run {run.name} ({job})")
         return run
 

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import signal
 
-from dev_cluster import daemons, hosts
+from dev_cluster import daemons, hosts, memory
 from dev_cluster.cluster import Cluster, require_cluster
 from dev_cluster.daemons import kill_started_processes, pid_of
 from dev_cluster.errors import Fault, command, say
@@ -91,6 +91,7 @@ def down(cluster: Cluster, options: argparse.Namespace) -> int:
         num_killed = sum([kill_started_processes(cluster, name) for name in names])
         if num_killed:
             say(f"killed {num_killed} remaining processes")
+        memory.remove_cgroups(cluster)
         hosts.remove_line(cluster)
         if options.purge:
             purge(cluster)
@@ -120,7 +121,16 @@ def purge(cluster: Cluster) -> None:
     """Delete what this command created; a foreign file stays, and with it the state folder."""
     for name in ("munge", "run", "log", "tmp", "ctld", "spool", "gpu", "db", "db.new"):
         shutil.rmtree(cluster.folder / name, ignore_errors=True)
-    for name in ("slurm.conf", "gres.conf", "cgroup.conf", "slurmdbd.conf", "apt.log", "cluster.json", "lock"):
+    for name in (
+        "slurm.conf",
+        "gres.conf",
+        "cgroup.conf",
+        "job_submit.lua",
+        "slurmdbd.conf",
+        "apt.log",
+        "cluster.json",
+        "lock",
+    ):
         (cluster.folder / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         cluster.folder.rmdir()

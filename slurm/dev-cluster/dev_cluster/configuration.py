@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 
-from dev_cluster import slurm
+from dev_cluster import memory, policies, slurm
 from dev_cluster.cluster import Cluster
 from dev_cluster.files import write_atomically
 
@@ -46,10 +46,8 @@ def write_configuration(cluster: Cluster) -> None:
     devices = f"{folder}/gpu/nvidia[0-{settings.gpus - 1}]"
     gres = f"NodeName={cluster.node_range} Name=gpu Flags=nvidia_gpu_env File={devices}\n"
     write_atomically(folder / "gres.conf", gres if settings.gpus else "")
-    # slurmd loads a cgroup plugin even if none is used: v2 needs systemd, v1 works without any
-    # cgroups.
-    plugin = "disabled" if slurm.version() >= (24, 5) else "cgroup/v1"
-    write_atomically(folder / "cgroup.conf", f"CgroupPlugin={plugin}\n")
+    write_atomically(folder / "cgroup.conf", memory.cgroup_conf(slurm.version()))
+    write_atomically(folder / "job_submit.lua", policies.JOB_SUBMIT)
     write_atomically(folder / "slurmdbd.conf", slurmdbd_conf(cluster), 0o600)
     write_atomically(cluster.settings_file, json.dumps(dataclasses.asdict(settings), indent=2) + "\n")
 
@@ -91,9 +89,9 @@ def slurm_conf(cluster: Cluster) -> str:
         "SlurmdPidFile": folder / "run" / "slurmd-%n.pid",
         "SlurmctldLogFile": cluster.log("slurmctld"),
         "SlurmdLogFile": cluster.log("slurmd-%n"),
-        # Nothing that needs cgroups: containers and sandboxes often have none.
+        # Needs no cgroups: containers and sandboxes often have none.
         "ProctrackType": "proctrack/linuxproc",
-        "TaskPlugin": "task/none",
+        "TaskPlugin": "task/cgroup" if memory.is_enforceable() else "task/none",
         "MpiDefault": "none",
         "MailProg": "/bin/true",
         "GresTypes": "gpu",
@@ -125,6 +123,8 @@ def slurm_conf(cluster: Cluster) -> str:
         "AccountingStoragePort": settings.base_port + 1,
         "AccountingStoragePass": cluster.munge_socket,  # slurmdbd's munge socket, which AuthInfo does not set
         "AccountingStorageTRES": "gres/gpu",
+        "AccountingStorageEnforce": "associations,limits,qos",
+        "JobSubmitPlugins": "lua",
     }
     known_keys = {key.lower(): key for key in entries}
     for key, value in settings.set.items():
@@ -143,5 +143,6 @@ def slurm_conf(cluster: Cluster) -> str:
         # earlier is COMPLETED.
         "PartitionName=preemptible PriorityTier=1 PreemptMode=REQUEUE",
         f"PartitionName=preemptible-grace PriorityTier=1 PreemptMode=REQUEUE GraceTime={settings.grace_time}",
+        *policies.PARTITIONS,
     ]
     return "\n".join(lines) + "\n"

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import time
 
-from dev_cluster import daemons, hosts
+from dev_cluster import daemons, hosts, policies
 from dev_cluster.cluster import Cluster, prepare_state_folder
 from dev_cluster.configuration import create_folders, slurm_conf, write_configuration
 from dev_cluster.daemons import pid_of, wait_for
@@ -108,6 +108,7 @@ def start_all(cluster: Cluster) -> int:
         lambda: accounting_knows_cluster(cluster, with_port=True),
         ["slurmdbd", "slurmctld"],
     )
+    policies.create(cluster)  # not before: slurmctld makes gres/gpu known to slurmdbd
     return num_started
 
 

@@ -14,10 +14,12 @@
 #SBATCH --time=2160
 
 # setup
+unset RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE NODE_RANK GROUP_RANK GROUP_WORLD_SIZE ROLE_RANK ROLE_WORLD_SIZE ROLE_NAME MASTER_ADDR MASTER_PORT TORCHELASTIC_RUN_ID TORCHELASTIC_USE_AGENT_STORE TORCHELASTIC_RESTART_COUNT TORCHELASTIC_MAX_RESTARTS  # srun sets the ranks
 export PYTHONPATH=/runs/golden-YYYYMMDD-HHMMSS-xxxx/code${PYTHONPATH:+:$PYTHONPATH}
 export PYTHONSAFEPATH=1  # do not import from the current folder, which may have been edited
 export HDF5_USE_FILE_LOCKING="${HDF5_USE_FILE_LOCKING:-FALSE}"
 run=/runs/golden-YYYYMMDD-HHMMSS-xxxx
+job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID} job=${job:-$SLURM_JOB_ID}
 trap : TERM USR1 USR2  # outlive the ranks; an empty trap ('') would be inherited by them
 rm -f "$run/requeue" "$run/requeue-refused"  # of an earlier attempt that was killed
 
@@ -31,7 +33,7 @@ status=$?
 requeue() {
     local try message
     for try in 1 2 3 4 5 6; do
-        message=$(trap '' TERM; scontrol requeue "$SLURM_JOB_ID" 2>&1) && exit 75
+        message=$(trap '' TERM; scontrol requeue "$job" 2>&1) && exit 75
         case $message in
             *"pending execution"*) exit 75 ;;  # Slurm has requeued it already
             *[Cc]ontact*) sleep 10 ;;  # the controller is restarting
@@ -52,14 +54,14 @@ if [[ -z $cause && $status -ne 0 ]] && ! state_is "stopped|finished|failed|diver
     cause=killed  # before the ranks could stop with a checkpoint
 fi
 if [[ -n $cause ]]; then
-    job=" $(scontrol --oneliner show job "$SLURM_JOB_ID" 2>/dev/null) "
-    if [[ $job =~ \ Restarts=([0-9]+)\  ]] && ((BASH_REMATCH[1] > ${SLURM_RESTART_COUNT:-0})); then
+    facts=" $(scontrol --oneliner show job "$job" 2>/dev/null) "
+    if [[ $facts =~ \ Restarts=([0-9]+)\  ]] && ((BASH_REMATCH[1] > ${SLURM_RESTART_COUNT:-0})); then
         :  # Slurm itself has requeued it
-    elif [[ $job =~ \ PreemptTime=[0-9] ]]; then
+    elif [[ $facts =~ \ PreemptTime=[0-9] ]]; then
         requeue
-    elif [[ $job =~ \ JobState=(COMPLETING|CANCELLED)\  && $job != *" Reason=TimeLimit "* ]]; then
+    elif [[ $facts =~ \ JobState=(COMPLETING|CANCELLED)\  && $facts != *" Reason=TimeLimit "* ]]; then
         record_cancellation
-    elif [[ $cause == limit || ($cause == term && $job == *" Reason=TimeLimit "*) ]]; then
+    elif [[ $cause == limit || ($cause == term && $facts == *" Reason=TimeLimit "*) ]]; then
         requeue
     fi
 fi
