@@ -43,13 +43,14 @@ def test_own_loaders_train_validate_and_test(tmp_path: Path) -> None:
     assert yaml.load(run.config)["data"] is None
 
 
-@pytest.mark.parametrize("step", [2, 5, 7])
+@pytest.mark.parametrize("step", [pytest.param(2, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow), 7])
 def test_training_with_own_loaders_resumes_exactly(tmp_path: Path, step: int) -> None:
     whole = finish(prepared(tmp_path / "whole"))
     stopped = finish(prepared(tmp_path / "stopped"), Stop(step, numbers=(signal.SIGUSR2,)))
     assert differences(stopped, whole) == []
 
 
+@pytest.mark.slow
 def test_longer_training_with_own_loaders_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     whole = finish(prepared(tmp_path / "whole"))
     short = finish(prepared(tmp_path / "short", trainer={"max_epochs": 2}))

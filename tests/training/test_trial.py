@@ -62,9 +62,9 @@ def test_good_module_is_tried_in_silence(image_file: Path, capfd: pytest.Capture
 
 
 def test_trial_is_limited_in_time(image_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "LIMIT_S", 2.0)
+    monkeypatch.setattr(trial, "LIMIT_S", 1.0)
     assert tried(image_file, "Sleeps") == [
-        "fails_in_steps.Sleeps: not tried to the end: one batch of each split takes more than 2 s on this CPU"
+        "fails_in_steps.Sleeps: not tried to the end: one batch of each split takes more than 1 s on this CPU"
     ]
 
 
