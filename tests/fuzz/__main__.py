@@ -57,6 +57,9 @@ def main() -> None:
             number = max(1, round(CASES[kind] * options.share))
             for outcome in run_cases(range(number), lambda case, kind=kind: all_checks[kind](case, options.seed)):
                 counts[outcome.kind] += 1
+                if "library does not survive" in outcome.detail:  # it crashed or hung in the child process
+                    counts["of these, libhdf5 crashed or hung"] += 1
+                    print(f"{kind} case {outcome.case}: {outcome.detail}", flush=True)
                 if outcome.failed:
                     failures.append((kind, outcome))
                     print(f"{kind} case {outcome.case}: {outcome.kind}: {outcome.detail}", flush=True)

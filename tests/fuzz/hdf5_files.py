@@ -175,6 +175,9 @@ def check_case(case: int, seed: int, bases: dict[str, Any], folder: Path) -> tup
     except HpcDlError as error:
         report = None
         refusals.append(_one_line(error))
+    if any("library does not survive" in refusal for refusal in refusals):
+        path.unlink()
+        return "refused", "; ".join(refusals)  # reading it here would crash or hang as well
     wrong = []
     for dataset, expected in truth.items():
         try:
@@ -196,7 +199,7 @@ def check_case(case: int, seed: int, bases: dict[str, Any], folder: Path) -> tup
     path.unlink()
     if wrong:
         return "wrong", f"{name}: {', '.join(wrong)}"
-    return ("refused", refusals[0]) if refusals else ("fine", name)
+    return ("refused", "; ".join(refusals)) if refusals else ("fine", name)
 
 
 def _equal(actual: NDArray[Any], expected: NDArray[Any]) -> bool:
