@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hpc_dl.cli.arguments import AsJson
-from hpc_dl.cli.output import emit, table
+from hpc_dl.cli.output import emit, show, table
 from hpc_dl.formatting import megabytes
 
 
@@ -28,8 +28,8 @@ def bench(
         emit(result)
         return
     disk = result["disk_bytes_per_s"]
-    print(f"{result['file']}: {megabytes(result['bytes'])}, shuffled batches of {batch_size}")
-    print(
+    show(f"{result['file']}: {megabytes(result['bytes'])}, shuffled batches of {batch_size}")
+    show(
         f"limits of this machine: a copy in memory {megabytes(result['memory_bytes_per_s'])}/s; "
         + (
             f"reading the file sequentially from disk {megabytes(disk)}/s"
@@ -50,6 +50,6 @@ def bench(
     first = {dataset["limit"]: dataset for dataset in reversed(result["datasets"])}
     for limit in dict.fromkeys(dataset["limit"] for dataset in result["datasets"]):
         names = ", ".join(dataset["dataset"] for dataset in result["datasets"] if dataset["limit"] == limit)
-        print(f"{names}: limited by {limit}")
+        show(f"{names}: limited by {limit}")
         if first[limit]["remedy"]:
-            print(f"  {first[limit]['remedy']}")
+            show(f"  {first[limit]['remedy']}")

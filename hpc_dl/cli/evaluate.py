@@ -36,9 +36,9 @@ def evaluate(
     """
     from hpc_dl.cli.output import emit, show, table
 
-    trained = _trained_run(name, runs)
+    trained = _trained_run(name, runs, yes)
     trained.check_split(split)
-    model = _load(trained, yes)
+    model = _load(trained)
     from hpc_dl.inference import evaluation
 
     result = evaluation.evaluate(model, split)
@@ -83,11 +83,11 @@ def predict(
     from hpc_dl.data.storage.hdf5 import open_file
     from hpc_dl.inference.output_file import check_output
 
-    trained = _trained_run(name, runs)
+    trained = _trained_run(name, runs, yes)
     path = file_of(file, data_folder())
     open_file(path).close()
     check_output(out, force=force, source=path)
-    model = _load(trained, yes)
+    model = _load(trained)
     from hpc_dl.inference import prediction
 
     result = prediction.predict(model, path, out, inputs=inputs, force=force)
@@ -117,9 +117,9 @@ def export(
     from hpc_dl.cli.output import emit, show
     from hpc_dl.inference.output_file import check_output
 
-    trained = _trained_run(name, runs)
+    trained = _trained_run(name, runs, yes)
     check_output(out, force=force)
-    model = _load(trained, yes)
+    model = _load(trained)
     from hpc_dl.inference import onnx_export
 
     result = onnx_export.export(model, out, force=force)
@@ -131,23 +131,24 @@ def export(
     show(f"Largest difference from the model on {result['compared']} samples: {result['largest_difference']:.1e}")
 
 
-def _trained_run(name: str, runs: Path | None) -> TrainedRun:
-    """Find a run with weights and data; does not import torch."""
+def _trained_run(name: str, runs: Path | None, yes: bool) -> TrainedRun:
+    """Find a run with weights and data whose code may be run; does not import torch."""
     from hpc_dl.cli.run_selection import select_run
-    from hpc_dl.inference.trained_run import TrainedRun
-
-    return TrainedRun.open(select_run(name, runs))
-
-
-def _load(trained: TrainedRun, yes: bool) -> TrainedModel:
-    """Load a run's best model; Lightning's console messages are turned off."""
-    from hpc_dl.cli.output import LOADING, say
     from hpc_dl.config import yaml
+    from hpc_dl.inference.trained_run import TrainedRun
     from hpc_dl.runs.trust import check_trusted, names_code
 
-    config = yaml.load(trained.run.config)
+    run = select_run(name, runs)
+    config = yaml.load(run.config)
     if names_code(config.get("model") if isinstance(config, dict) else None):
-        check_trusted(trained.run, "its model is Python code that its config.yaml names", yes=yes)
+        check_trusted(run, "its model is Python code that its config.yaml names", yes=yes)
+    return TrainedRun.open(run)
+
+
+def _load(trained: TrainedRun) -> TrainedModel:
+    """Load a run's best model; Lightning's console messages are turned off."""
+    from hpc_dl.cli.output import LOADING, say
+
     say(LOADING)
     from hpc_dl.inference.trained_model import TrainedModel
     from hpc_dl.training.console import quiet

@@ -26,6 +26,8 @@ def test_validate_describes_the_training(hpc_dl: HpcDl, config: Config, image_fi
         "task": "classification",
         "input_shape": [1, 8, 8],
         "num_outputs": 3,
+        "classes": ["dark", "gray", "light"],
+        "notes": [],
         "sizes": {"train": 48, "val": 13, "test": 11},
         "ranks": 1,
         "global_batch_size": 10,
