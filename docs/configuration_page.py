@@ -70,7 +70,7 @@ def page() -> str:
     )
     parts += [*_section("model.network", NetworkModelConfig, level=3)]
     parts.append(
-        "### Activations\n\nThe values of `activation` in the architectures above. In the formulas, x is the output "
+        "### Activations\n\nThe values of `activation` in the architectures above. In the formulas, x is the\noutput "
         "of the layer.\n\n| name | formula |\n| --- | --- |"
     )
     parts += [f"| `{name}` | {_cell(activation.formula)} |" for name, activation in ACTIVATIONS.items()]

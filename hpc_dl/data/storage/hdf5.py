@@ -221,6 +221,14 @@ def type_name(dataset: h5py.Dataset) -> str:
     return "opaque bytes" if dtype.kind == "V" else str(dtype)
 
 
+def _stored_bytes(attribute_id: Any) -> int:
+    """Return the size of an attribute; h5py takes the size 0 of an empty one for an error."""
+    try:
+        return int(attribute_id.get_storage_size())
+    except RuntimeError:
+        return 0
+
+
 def attribute(item: h5py.File | h5py.Dataset, name: str) -> Any:
     """Return an attribute in plain Python types, or None if it does not exist.
 
@@ -229,7 +237,7 @@ def attribute(item: h5py.File | h5py.Dataset, name: str) -> Any:
     Raises:
         DataError: it is larger than any that we use.
     """
-    if name in item.attrs and (size := item.attrs.get_id(name).get_storage_size()) > _MOST_ATTRIBUTE_BYTES:
+    if name in item.attrs and (size := _stored_bytes(item.attrs.get_id(name))) > _MOST_ATTRIBUTE_BYTES:
         raise DataError.at(
             f"{where(item)}, attribute {name}",
             f"is too large to read ({size} bytes)",
