@@ -64,7 +64,7 @@ def statuses(runs: Iterable[RunFolder]) -> list[dict[str, Any]]:
         ``log`` of a failure, ``epoch`` and ``step`` reached, and ``metrics`` of a finished run.
     """
     runs = list(runs)
-    jobs = {run: _facts_or_fault(run, lambda run: _job_of(run.checked())) for run in runs}
+    jobs = {run: _facts_or_fault(run, lambda run: read_job(run.checked())) for run in runs}
     queried = (_facts_or_fault(run, _job_to_query) for run in runs)
     # Slurm is queried before the run's own state is read: a run that ends in between is then
     # reported as finished, not as lost.
@@ -88,7 +88,7 @@ def cancel(run: RunFolder) -> bool:
     """
     if status(run)["state"] in ENDED:
         return False
-    job = _job_of(run)
+    job = read_job(run)
     if not job:
         raise RunError.at(run.name, "was never launched", remedy=f"delete {run.path} if you do not need it")
     if "job_id" not in job and job["host"] != socket.gethostname():
@@ -250,14 +250,9 @@ def _how_to_resume(run: RunFolder) -> str:
     return f"resume it with `hpc-dl resume {cli_name(run)}`"
 
 
-def _job_of(run: RunFolder) -> dict[str, Any]:
-    """How the run was launched; empty for one that is being prepared."""
-    return read_job(run)
-
-
 def _job_to_query(run: RunFolder) -> dict[str, Any]:
     """The job of a run if Slurm may know more about it than the run itself; else empty."""
-    return {} if run.layout_fault() or _is_final(read_state(run)) else _job_of(run)
+    return {} if run.layout_fault() or _is_final(read_state(run)) else read_job(run)
 
 
 def _process_of(job: dict[str, Any]) -> psutil.Process | None:

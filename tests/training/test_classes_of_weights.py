@@ -10,6 +10,7 @@ from hpc_dl.data.spec import IGNORED
 from hpc_dl.inference.evaluation import evaluate
 from hpc_dl.inference.prediction import predict
 from hpc_dl.inference.trained_model import TrainedModel
+from hpc_dl.inference.trained_run import TrainedRun
 from hpc_dl.runs.folder import RunFolder
 from tests.experiments import classes, prepared, raw
 from tests.training.attempts import finish
@@ -37,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 def test_evaluation_counts_labeled_samples_only(run: RunFolder) -> None:
-    trained = TrainedModel.load(run)
+    trained = TrainedModel.load(TrainedRun.open(run))
     assert trained.data.class_names == ("left", "none", "right")
     evaluation = evaluate(trained, "test")
     assert evaluation["classes"] == ["left", "none", "right"]
@@ -47,7 +48,7 @@ def test_evaluation_counts_labeled_samples_only(run: RunFolder) -> None:
 
 
 def test_predictions_name_the_labels(run: RunFolder, tmp_path: Path) -> None:
-    predict(TrainedModel.load(run), run.path.parents[1] / "texts.h5", tmp_path / "out.h5")
+    predict(TrainedModel.load(TrainedRun.open(run)), run.path.parents[1] / "texts.h5", tmp_path / "out.h5")
     with h5py.File(tmp_path / "out.h5") as file:
         assert list(file.attrs["class_labels"]) == list(file.attrs["class_names"]) == ["left", "none", "right"]
         assert file["test/predictions"].shape == (11,)
@@ -55,7 +56,7 @@ def test_predictions_name_the_labels(run: RunFolder, tmp_path: Path) -> None:
 
 def test_numbering_survives_another_file(run: RunFolder) -> None:
     write(run.path.parents[1] / "texts.h5", kept=slice(1, 3))
-    trained = TrainedModel.load(run)
+    trained = TrainedModel.load(TrainedRun.open(run))
     assert trained.data.class_names == ("left", "none", "right")
     confusion = np.array(evaluate(trained, "test")["confusion"])
     assert confusion[0].sum() == 0 and confusion.sum() == SIZES["test"] - 2

@@ -35,8 +35,7 @@ from hpc_dl.errors import DataError
 #: Called with the stage, and the number of processed and of all samples.
 Report = Callable[[str, int, int], None]
 
-#: How long the reading speed of the source, and of the packed file, is measured.
-SPEED_SECONDS = 1.0
+SPEED_SECONDS = 1.0  #: How long the reading speed of the source, and of the packed file, is measured.
 
 
 @dataclass(frozen=True)

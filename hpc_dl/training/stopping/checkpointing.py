@@ -68,11 +68,9 @@ class Checkpointing(Callback):
             say: shows the user one line.
             divergence: finds out that the training has diverged; ``None`` for one that stops it.
             patience: ends the training when it no longer improves; ``None`` for never.
-            ends_at: when the job ends at the latest (``time.time()``); ``None`` where that is
-                unknown.
+            ends_at: when the job ends at the latest (``time.time()``); ``None`` if unknown.
             before_save: brings to disk what must not be older than the checkpoint: the journal.
-            check_data: raises DataError if the data changed; ``at_once``: even if it was just
-                checked.
+            check_data: raises DataError if the data changed; ``at_once``: even if just checked.
             writing: a context for the time of a write, such as a phase of the watchdog.
         """
         self._run = run
@@ -141,8 +139,6 @@ class Checkpointing(Callback):
         """Restore the state after a complete training, of which only the test remains."""
         self.load_state_dict(point.callbacks[self.state_key])
         self._loop.set_to_end(point.progress)
-
-    # Lightning's hooks
 
     def state_dict(self) -> dict[str, Any]:
         """The best value so far, the metric that was chosen, and the patience, for a checkpoint."""
@@ -230,8 +226,6 @@ class Checkpointing(Callback):
             self._writer.save(trainer, Position(epoch, 0), complete=True)
         else:
             self._writer.save(trainer, Position(epoch - 1, batches), complete=True)
-
-    # Between two batches
 
     def _at_boundary(self, trainer: pl.Trainer) -> None:
         """Save, stop or hold before a batch, if that is requested and possible here.
