@@ -57,6 +57,8 @@ def watched_files(config: DataConfig) -> WatchedFiles:
     Raises:
         DataError: the source is unknown or cannot be made.
     """
+    if config.source is None and config.file is None:  # what the module's own loaders read is not known
+        return WatchedFiles([])
     path = data_path(config)
     try:
         return WatchedFiles(files_behind(path))
