@@ -21,7 +21,7 @@ PROJECT = Path(__file__).parents[1]
 FOLDER = PROJECT / ".compat"
 PAGE = PROJECT / "docs" / "reference" / "compatibility.md"
 # Tools of the tests, in any version.
-TOOLS = ["pytest", "pytest-timeout", "pytest-xdist", "hatchling", "mkdocs-material", "mkdocstrings[python]"]
+TOOLS = ["pytest<9.2", "pytest-timeout", "pytest-xdist", "hatchling", "mkdocs-material", "mkdocstrings[python]"]
 MARKS = "not slurm and not container and not slow"
 # The generated page of the commands has the words of the pinned typer.
 PAGE_OF_COMMANDS = "tests/docs/test_pages.py::test_generated_page_matches_the_code[commands_page.py]"
