@@ -50,7 +50,8 @@ def oldest(requirement: Requirement) -> str:
 def install(name: str, packages: list[str]) -> Path:
     """An environment with these packages, made or brought up to date; the path of its Python."""
     python = FOLDER / name / "bin" / "python"
-    venv.create(FOLDER / name, with_pip=True)
+    if not python.exists():
+        venv.create(FOLDER / name, with_pip=True)
     pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--upgrade"]
     subprocess.run([*pip, *packages, *TOOLS], check=True)
     return python
