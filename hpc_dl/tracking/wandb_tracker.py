@@ -55,6 +55,7 @@ class WandbTracker(Logger):
         describe: Callable[[], Description],
         say: Callable[[str], None],
         sync_command: str,
+        stop: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare the logger; Lightning requests :attr:`experiment` once the ranks are known.
 
@@ -68,6 +69,7 @@ class WandbTracker(Logger):
             describe: returns what W&B is told about the run, as far as it is known.
             say: called with messages for the user, one line each.
             sync_command: the command that uploads the run.
+            stop: called, from a thread, when somebody has pressed the Stop button in W&B.
         """
         super().__init__()
         self._config = config
@@ -78,6 +80,7 @@ class WandbTracker(Logger):
         self._describe = describe
         self._say = say
         self._sync_command = sync_command
+        self._stop = stop
         self._said: set[str] = set()
         self._step: Callable[[], int] = lambda: from_step
         self._logged: JournalWriter | None = None
@@ -150,8 +153,8 @@ class WandbTracker(Logger):
             record = WandbRecord.of(self._folder)
             description = self._describe()
             if mode == "online":
-                arguments = (self._folder, self._folder / "journal", self._attempt, self._describe, self._say)
-                self._reporter = Reporter(*arguments)
+                journal = self._folder / "journal"
+                self._reporter = Reporter(self._folder, journal, self._attempt, self._describe, self._say, self._stop)
                 self._reporter.start()
             else:
                 self._offline = True

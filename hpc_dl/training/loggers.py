@@ -17,6 +17,7 @@ from hpc_dl.tracking.journal_logger import JournalLogger
 from hpc_dl.tracking.wandb_description import FAILED, FINISHED, STOPPED, WAITING, Outcome
 from hpc_dl.tracking.wandb_tracker import WandbTracker
 from hpc_dl.training.console import say
+from hpc_dl.training.stopping import signals
 
 _STOP_LIMIT_S = 10.0
 """Longest wait for W&B when the job is about to be ended."""
@@ -52,6 +53,7 @@ class Loggers:
                 describe=lambda: describe(run),
                 say=say,
                 sync_command=f"hpc-dl sync {shlex.quote(str(run.path))}",
+                stop=lambda: signals.request("wandb", "W&B"),
             )
 
     def attach(self, step: Callable[[], int]) -> None:
