@@ -13,7 +13,15 @@ class WandbError(Exception):
 
 
 class Unavailable(WandbError):
-    """The server did not respond, or said that it cannot now; a later attempt may succeed."""
+    """The server did not respond, or said that it cannot now; a later attempt may succeed.
+
+    Attributes:
+        retry_after_s: how long the server asks to wait; ``None`` if it does not say.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class Refused(WandbError):
@@ -86,3 +94,19 @@ class Patience:
         if self.problem:
             self.problem = ""
             self._say("W&B: the server responds again.")
+
+
+class Once(Patience):
+    """No second attempt, and no message: for a question that may remain without an answer."""
+
+    def __init__(self) -> None:
+        """Nothing is said to anybody."""
+        super().__init__(lambda message: None)
+
+    def failed(self, problem: str, attempt: int, retry_after_s: float | None) -> None:
+        """Give up.
+
+        Raises:
+            Unavailable: always.
+        """
+        raise Unavailable(problem, retry_after_s)

@@ -16,6 +16,7 @@ from hpc_dl.tracking.wandb_errors import Patience, Refused, Unavailable, WandbEr
 from hpc_dl.tracking.wandb_record import WandbRecord, upload_lock
 from hpc_dl.tracking.wandb_rows import GrowingRows
 from hpc_dl.tracking.wandb_server import WandbServer
+from hpc_dl.tracking.wandb_stop_button import StopButton
 from hpc_dl.tracking.wandb_upload import Upload
 
 INTERVAL_S = 15.0
@@ -37,6 +38,7 @@ class Reporter:
         attempt: int,
         describe: Callable[[], Description],
         say: Callable[[str], None],
+        stop: Callable[[], None],
     ) -> None:
         """Prepare to report.
 
@@ -46,6 +48,7 @@ class Reporter:
             attempt: number of the attempt.
             describe: returns what W&B is told about the run.
             say: called with messages for the user, one line each, from the thread.
+            stop: called, from the thread, when somebody has pressed the Stop button in W&B.
         """
         self._folder = run_folder
         self._journal = journal
@@ -58,6 +61,7 @@ class Reporter:
         self._over = threading.Event()
         self._uploaded = False
         self._upload: Upload | None = None
+        self._stop_button = StopButton(run_folder, stop)
         self._interval_s = _seconds("WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL", INTERVAL_S)
         self._thread = threading.Thread(target=self._run, name="W&B", daemon=True)
 
@@ -101,7 +105,18 @@ class Reporter:
                 self._say_once(f"W&B: rows could not be sent ({type(error).__name__}: {message}); trying again.")
             if over:
                 return
-            self._over.wait(wait_s)
+            self._wait(wait_s)
+
+    def _wait(self, wait_s: float) -> None:
+        """Wait for the next pass; ask for the Stop button meanwhile, where the server responds."""
+        until = time.monotonic() + wait_s
+        while not self._over.is_set() and (left_s := until - time.monotonic()) > 0:
+            if self._upload is None or self._upload.place is None:
+                self._over.wait(left_s)
+            elif self._stop_button.wait_s:
+                self._over.wait(min(left_s, self._stop_button.wait_s))
+            else:
+                self._stop_button.ask(self._account, self._upload.place)
 
     def _pass(self, over: bool) -> None:
         """Send what there is; at the end, until the server has everything."""
@@ -119,17 +134,20 @@ class Reporter:
             finally:
                 if self._upload.connected:
                     self._say_once(f"W&B: {self._upload.record.url}")
+        if self._server.stopped and not over:
+            self._stop_button.pressed(record.id)
         if proof.problem:
             raise WandbError(proof.problem)
         self._uploaded = over
 
     def _open(self, record: WandbRecord) -> Upload:
-        server = WandbServer(account(), self._patience)
+        self._account = account()
+        self._server = WandbServer(self._account, self._patience)
         self._rows = GrowingRows(self._folder, self._journal, self._attempt)
         self._description = self._describe()
         self._metrics = SystemMetrics(self._folder, self._description.started)
         self._measured = 0.0
-        return Upload(self._folder, record, server)
+        return Upload(self._folder, record, self._server)
 
     def _measurements(self) -> list[dict[str, Any]]:
         if time.monotonic() - self._measured < INTERVAL_S:

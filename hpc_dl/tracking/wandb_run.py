@@ -108,6 +108,15 @@ class RecordedRun(wandb.Run):
             )
         self._hpc_dl_logged = (step, names | data.keys())
 
+    def __getattr__(self, name: str) -> Any:
+        """Say what to use instead of an attribute that a run does not have."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise AttributeError(
+            f"self.logger.experiment has no {name}: it is a wandb.Run, whatever wandb.mode is; log numbers with "
+            "self.log(name, value), all else with self.logger.experiment.log({name: wandb.Image(...)})"
+        )
+
     def define_metric(self, *_: Any, **__: Any) -> wandb.sdk.wandb_metric.Metric:
         """Ignore it: the x-axis of all charts is the global step."""
         self._hpc_dl_say("W&B: define_metric is not used; the x-axis of all charts is trainer/global_step.")

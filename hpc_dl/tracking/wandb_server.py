@@ -54,6 +54,9 @@ _UPSERT = """mutation UpsertBucket ($id: String, $name: String, $project: String
         inserted
     }
 }"""
+_STOPPED = """query RunStoppedStatus($projectName: String, $entityName: String, $runId: String!) {
+    project(name: $projectName, entityName: $entityName) { run(name: $runId) { stopped } }
+}"""
 _CREATE_FILES = """mutation CreateRunFiles ($entity: String!, $project: String!, $run: String!, $files: [String!]!) {
     createRunFiles(input: {entityName: $entity, projectName: $project, runName: $run, files: $files}) {
         runID uploadHeaders files { name uploadUrl }
@@ -62,18 +65,25 @@ _CREATE_FILES = """mutation CreateRunFiles ($entity: String!, $project: String!,
 
 
 class WandbServer:
-    """A connection to W&B's server; for use in one thread."""
+    """A connection to W&B's server; for use in one thread.
 
-    def __init__(self, account: Account, patience: Patience) -> None:
+    Attributes:
+        stopped: whether the last response of the file stream said that the run is to stop.
+    """
+
+    def __init__(self, account: Account, patience: Patience, timeout_s: tuple[float, float] = TIMEOUT_S) -> None:
         """Prepare a connection; nothing is sent yet.
 
         Args:
             account: server and credentials.
             patience: decides how often a failed request is repeated.
+            timeout_s: longest wait for a connection, and for a response.
         """
         self.app_url = account.app_url
+        self.stopped = False
         self._url = account.url
         self._patience = patience
+        self._timeout_s = timeout_s
         self._session = account.session()
 
     def default_entity(self) -> str:
@@ -84,6 +94,11 @@ class WandbServer:
         """What the server shows of a run; ``None`` if it has none of that id."""
         data = self._graphql(_RUN, {"entity": entity, "project": project, "name": run_id})
         return (data.get("project") or {}).get("run")
+
+    def is_stopped(self, entity: str, project: str, run_id: str) -> bool:
+        """Whether somebody has pressed the Stop button on the run's page, asked by a query."""
+        data = self._graphql(_STOPPED, {"entityName": entity, "projectName": project, "runId": run_id})
+        return ((data.get("project") or {}).get("run") or {}).get("stopped") is True
 
     def resume_status(self, entity: str, project: str, run_id: str) -> dict[str, Any] | None:
         """The numbers of lines that the server has, and the last ones; ``None`` for a new run."""
@@ -101,7 +116,11 @@ class WandbServer:
     def stream(self, entity: str, project: str, run_id: str, body: Mapping[str, Any]) -> None:
         """Send lines of files, or how the run ended; an empty body says that it still runs."""
         parts = "/".join(quote(part, safe="") for part in (entity, project, run_id))
-        self._request("POST", f"{self._url}/files/{parts}/file_stream", json=body)
+        response = self._request("POST", f"{self._url}/files/{parts}/file_stream", json=body)
+        try:
+            self.stopped = response.json().get("stopped") is True
+        except (ValueError, AttributeError):
+            self.stopped = False
 
     def upload(self, entity: str, project: str, run_id: str, folder: Path, names: Sequence[str]) -> None:
         """Upload files of a run.
@@ -146,7 +165,7 @@ class WandbServer:
             attempt += 1
             retry_after: float | None = None
             try:
-                response = self._session.request(method, url, timeout=TIMEOUT_S, **arguments)
+                response = self._session.request(method, url, timeout=self._timeout_s, **arguments)
             except requests.RequestException as error:
                 problem = f"{self._url} cannot be reached ({_reason(error)})"
             else:

@@ -8,6 +8,7 @@ rows that Lightning passes to it: a thread reads them from the journal. What it 
 from __future__ import annotations
 
 import json
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from hpc_dl.tracking.journal_logger import JournalLogger
 from hpc_dl.tracking.wandb_config import WandbConfig
 from hpc_dl.tracking.wandb_description import Description, Outcome
 from hpc_dl.tracking.wandb_mode import resolve_mode
+from hpc_dl.tracking.wandb_on_demand import AfterImport, RunOnDemand
 from hpc_dl.tracking.wandb_record import WandbRecord
 from hpc_dl.tracking.wandb_reporter import Reporter
 from hpc_dl.tracking.wandb_rows import LOGGED
@@ -55,6 +57,7 @@ class WandbTracker(Logger):
         describe: Callable[[], Description],
         say: Callable[[str], None],
         sync_command: str,
+        stop: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare the logger; Lightning requests :attr:`experiment` once the ranks are known.
 
@@ -68,6 +71,7 @@ class WandbTracker(Logger):
             describe: returns what W&B is told about the run, as far as it is known.
             say: called with messages for the user, one line each.
             sync_command: the command that uploads the run.
+            stop: called, from a thread, when somebody has pressed the Stop button in W&B.
         """
         super().__init__()
         self._config = config
@@ -78,11 +82,14 @@ class WandbTracker(Logger):
         self._describe = describe
         self._say = say
         self._sync_command = sync_command
+        self._stop = stop
         self._said: set[str] = set()
         self._step: Callable[[], int] = lambda: from_step
         self._logged: JournalWriter | None = None
         self._started = False
         self._run: RecordedRun | None = None
+        self._on_demand: RunOnDemand | None = None
+        self._import: AfterImport | None = None
         self._reporter: Reporter | None = None
         self._offline = False
 
@@ -100,7 +107,7 @@ class WandbTracker(Logger):
                 self._start()
             except Exception as error:  # of wandb, pydantic or the system; none may end the training
                 self._say_once(f"W&B: not reporting ({_first_line(error)}); the journal has all rows.")
-        return self._run or DummyExperiment()
+        return self._run or self._on_demand or DummyExperiment()
 
     @property
     def name(self) -> str:
@@ -137,6 +144,8 @@ class WandbTracker(Logger):
         if not uploaded or self._offline:
             self._say(f"W&B: to upload this run from a machine with network: {self._sync_command}")
         self._reporter, self._offline = None, False
+        if self._import is not None:
+            self._import.stop()
         if self._run is not None:
             from hpc_dl.tracking.wandb_run import end_globals
 
@@ -145,30 +154,44 @@ class WandbTracker(Logger):
 
     def _start(self) -> None:
         mode, reason = resolve_mode(self._config)
-        record = None
-        if mode != "disabled":
+        if mode == "disabled":
+            if "wandb" in sys.modules:  # the module imports it
+                self._make_run("disabled", "disabled")
+            else:
+                self._on_demand = RunOnDemand(self._run_on_demand)
+                self._import = AfterImport("wandb", self._run_on_demand)
+        else:
             record = WandbRecord.of(self._folder)
             description = self._describe()
             if mode == "online":
-                arguments = (self._folder, self._folder / "journal", self._attempt, self._describe, self._say)
-                self._reporter = Reporter(*arguments)
+                journal = self._folder / "journal"
+                self._reporter = Reporter(self._folder, journal, self._attempt, self._describe, self._say, self._stop)
                 self._reporter.start()
             else:
                 self._offline = True
                 self._say_once(f"W&B: recording offline; {reason}")
-        from hpc_dl.tracking.wandb_run import RecordedRun
+            self._make_run(record.id, description.name)
 
-        self._run = RecordedRun(
-            record.id if record else "disabled",
-            description.name if record else "disabled",
-            self._config.project,
-            self._folder / FILES,
-            lambda: self._step(),
-            self._record,
-            self._note,
-            self._say_once,
-        )
-        self._run.make_global()
+    def _run_on_demand(self) -> Any:
+        try:
+            return self._make_run("disabled", "disabled")
+        except Exception as error:  # as in `experiment`
+            self._say_once(f"W&B: what the module logs to it is not recorded ({_first_line(error)})")
+            return DummyExperiment()
+
+    def _make_run(self, run_id: str, name: str) -> RecordedRun:
+        """Make the run of a user's code, unless there is one."""
+        if self._import is not None:
+            self._import.stop()
+        if self._run is None:
+            from hpc_dl.tracking.wandb_run import RecordedRun
+
+            project, files = self._config.project, self._folder / FILES
+            self._run = RecordedRun(
+                run_id, name, project, files, lambda: self._step(), self._record, self._note, self._say_once
+            )
+            self._run.make_global()
+        return self._run
 
     def _record(self, numbers: Mapping[str, Any], others: Mapping[str, Any], step: int) -> None:
         """Record a row of a user's code; the journal's errors end the training, others do not."""

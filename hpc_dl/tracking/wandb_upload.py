@@ -54,6 +54,11 @@ class Upload:
         """Whether the server has shown what it has, so that ``record.url`` is its page."""
         return self._place is not None
 
+    @property
+    def place(self) -> tuple[str, str, str] | None:
+        """Entity, project and id of the run; ``None`` before it is connected."""
+        return self._place
+
     def send(
         self, description: Description, rows: Sequence[Row], outcome: Outcome, events: Sequence[Row] = ()
     ) -> Proof:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -17,6 +16,7 @@ from hpc_dl.tracking.journal_logger import JournalLogger
 from hpc_dl.tracking.wandb_description import FAILED, FINISHED, STOPPED, WAITING, Outcome
 from hpc_dl.tracking.wandb_tracker import WandbTracker
 from hpc_dl.training.console import say
+from hpc_dl.training.stopping import signals
 
 _STOP_LIMIT_S = 10.0
 """Longest wait for W&B when the job is about to be ended."""
@@ -39,29 +39,27 @@ class Loggers:
             from_step: step of the checkpoint that the attempt resumes from; 0 without one.
         """
         self.journal = JournalLogger(run.journal, attempt, from_step)
-        self._wandb = None
         self._outcome: Outcome = FAILED
-        # A module that uses wandb gets a run even if nothing is reported: its calls must not fail.
-        if experiment.wandb.mode != "disabled" or "wandb" in sys.modules:
-            self._wandb = WandbTracker(
-                experiment.wandb,
-                self.journal,
-                folder=run.path,
-                attempt=attempt,
-                from_step=from_step,
-                describe=lambda: describe(run),
-                say=say,
-                sync_command=f"hpc-dl sync {shlex.quote(str(run.path))}",
-            )
+        # Even if nothing is reported: a module's calls of wandb must not fail.
+        self._wandb = WandbTracker(
+            experiment.wandb,
+            self.journal,
+            folder=run.path,
+            attempt=attempt,
+            from_step=from_step,
+            describe=lambda: describe(run),
+            say=say,
+            sync_command=f"hpc-dl sync {shlex.quote(str(run.path))}",
+            stop=lambda: signals.request("wandb", "W&B"),
+        )
 
     def attach(self, step: Callable[[], int]) -> None:
         """Set how to find the global step of what a module logs to W&B itself."""
-        if self._wandb is not None:
-            self._wandb.attach(step)
+        self._wandb.attach(step)
 
     def all(self) -> list[pl.loggers.Logger]:
         """Every logger that the Trainer writes to; ``self.logger`` of a module is the first."""
-        return [self.journal] if self._wandb is None else [self._wandb, self.journal]
+        return [self._wandb, self.journal]
 
     def report_success(self) -> None:
         """Have :meth:`close` report to W&B that the run finished."""
@@ -78,9 +76,8 @@ class Loggers:
     def close(self) -> None:
         """Finish the W&B run (as failed, unless reported otherwise) and close the journal."""
         try:
-            if self._wandb is not None:
-                stopped = self._outcome in (STOPPED, WAITING)
-                self._wandb.finish(self._outcome, _STOP_LIMIT_S if stopped else None)
+            stopped = self._outcome in (STOPPED, WAITING)
+            self._wandb.finish(self._outcome, _STOP_LIMIT_S if stopped else None)
         finally:
             with suppress(OSError):
                 self.journal.close()

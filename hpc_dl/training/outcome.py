@@ -25,6 +25,7 @@ _REASONS = {
     "limit": "warned of its time limit",
     "interrupt": "interrupted by Ctrl-C",
     "term": "received SIGTERM: cancelled, preempted, or its node is shutting down",
+    "wandb": "stopped from W&B",
 }
 
 

@@ -43,6 +43,7 @@ class FakeWandb:
         hangs: while set, no request is answered.
         dead: while set, connections are closed without a response.
         on_request: called with the kind of each request before it is answered.
+        stopped: ids of the runs whose Stop button was pressed, which the file stream may tell.
         lose_responses: number of requests to the file stream that succeed without a response.
     """
 
@@ -64,6 +65,8 @@ class FakeWandb:
         self.hangs = False
         self.dead = False
         self.on_request: Callable[[str], None] = lambda kind: None
+        self.stopped: set[str] = set()
+        self.tells_stop_in_stream = True
         self.lose_responses = 0
         self._lock = threading.Lock()
         self._server = _QuietServer(("127.0.0.1", 0), self._handler())
@@ -88,8 +91,7 @@ class FakeWandb:
         for variables in self.upserts:
             if variables.get("name") == run_id:
                 merged.update({key: value for key, value in variables.items() if value is not None})
-        config = json.loads(merged.get("config", "{}"))
-        merged["config"] = {key: entry["value"] for key, entry in config.items()}
+        merged["config"] = {key: entry["value"] for key, entry in json.loads(merged.get("config", "{}")).items()}
         return merged
 
     def state(self, run_id: str) -> str:
@@ -122,6 +124,8 @@ class FakeWandb:
         if "RunResumeStatus" in query:
             bucket = self._past_of(variables["name"])
             return {"model": {"id": "p", "name": "p", "entity": {"id": "e", "name": ENTITY}, "bucket": bucket}}
+        if "RunStoppedStatus" in query:
+            return {"project": {"run": {"stopped": variables["runId"] in self.stopped}}}
         if "ServerFeaturesQuery" in query:
             return {"serverInfo": {"features": []}}
         if "CreateRunFiles" in query:
@@ -212,7 +216,7 @@ class FakeWandb:
             self.exit_codes[run_id] = body["exitcode"]
             if body.get("preempting"):
                 self.preempting.add(run_id)
-        return {"exitcode": None, "limits": {}}
+        return {"exitcode": None, "limits": {}, "stopped": self.tells_stop_in_stream and run_id in self.stopped}
 
     def _append(self, run_id: str, offset: int, lines: list[dict[str, Any]]) -> None:
         """Append what is new; a repeated request brings nothing new, and changes nothing."""

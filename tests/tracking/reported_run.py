@@ -30,12 +30,14 @@ class ReportedRun:
 
     Attributes:
         messages: what its attempts said.
+        num_stops: how often they were to stop.
     """
 
     def __init__(self, folder: Path, server: FakeWandb) -> None:
         self.folder = folder / "run"
         self.folder.mkdir()
         self.messages: list[str] = []
+        self.num_stops = 0
         self._server = server
 
     @property
@@ -55,8 +57,12 @@ class ReportedRun:
             describe=lambda: DESCRIPTION,
             say=self.messages.append,
             sync_command="hpc-dl sync RUN",
+            stop=self._stop,
         )
         return AttemptOfRun(self, journal, tracker)
+
+    def _stop(self) -> None:
+        self.num_stops += 1
 
     def sync(self, outcome: Outcome = FINISHED) -> Proof:
         """Upload the run as ``hpc-dl sync`` does."""

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import read_journal
+from hpc_dl.tracking.wandb_on_demand import AfterImport
 from hpc_dl.tracking.wandb_record import WandbRecord
+from hpc_dl.tracking.wandb_rows import LOGGED
 from hpc_dl.training.train import train
 from tests import experiments
 from tests.conftest import PROJECT, WANDB_KEY
@@ -80,6 +83,58 @@ def test_module_that_logs_to_wandb_trains_with_wandb_disabled(tmp_path: Path, im
     sys.modules.pop("logs_to_wandb")
     assert sum("by_wandb" in row for row in read_journal(run.journal)) == 6
     assert not (run.path / "wandb.json").exists()
+
+
+@pytest.fixture
+def no_wandb(user_modules: None) -> Iterator[None]:
+    """A process that has not imported wandb yet."""
+    hidden = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "wandb"}
+    own = "hpc_dl.tracking.wandb_run"
+    hidden |= {own: sys.modules[own]} if own in sys.modules else {}
+    for name in hidden:
+        del sys.modules[name]
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "wandb" or name == own]:
+        del sys.modules[name]
+    sys.modules.update(hidden)
+    sys.modules.pop("logs_without_wandb", None)
+
+
+def logged_without_wandb(run: RunFolder) -> tuple[int, int, int]:
+    """The rows in the journal with a value of the logger and of wandb, and the rows beside it."""
+    rows = read_journal(run.journal)
+    beside = read_journal(run.path / LOGGED, any_values=True)
+    assert all({"note", "weights"} <= set(row) for row in beside)
+    assert '{"summary": {"best": 1}}' in (run.path / LOGGED / "settings.jsonl").read_text()
+    return sum("by_logger" in row for row in rows), sum("by_wandb" in row for row in rows), len(beside)
+
+
+@pytest.mark.usefixtures("no_wandb")
+def test_module_without_wandb_logs_through_its_logger(tmp_path: Path, image_file: Path) -> None:
+    run = experiments.prepared(tmp_path, experiments.raw(image_file, model={"class": "logs_without_wandb.Net"}))
+    train(run)
+    assert logged_without_wandb(run) == (6, 0, 6)
+
+
+@pytest.mark.usefixtures("no_wandb")
+def test_module_may_import_wandb_late_with_wandb_disabled(tmp_path: Path, image_file: Path) -> None:
+    content = experiments.raw(image_file, model={"class": "logs_without_wandb.ImportsLate"})
+    run = experiments.prepared(tmp_path, content)
+    train(run)
+    assert logged_without_wandb(run) == (6, 6, 6)
+    assert len(list((run.path / "wandb" / "files").rglob("*.png"))) == 6
+    assert not [finder for finder in sys.meta_path if isinstance(finder, AfterImport)]
+
+
+@pytest.mark.usefixtures("user_modules")
+def test_unknown_attribute_of_the_experiment_says_what_to_use(tmp_path: Path, image_file: Path) -> None:
+    content = experiments.raw(image_file, model={"class": "logs_without_wandb.UsesTensorBoard"})
+    with pytest.raises(AttributeError) as caught:
+        train(experiments.prepared(tmp_path, content))
+    sys.modules.pop("logs_without_wandb")
+    assert str(caught.value).startswith("self.logger.experiment has no add_scalar")
+    assert "self.log(" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_content_of_a_run(tmp_path: Path, image_file: Path, wandb_server: FakeWandb) -> None:

@@ -33,8 +33,8 @@ from hpc_dl.training.stopping.resume_point import KEY, ResumePoint
 LEAD_MARGIN_S = 15.0
 
 # Requests that the ranks exchange between two batches; the highest of all ranks counts.
-_NOTHING, _SAVE, _DIVERGED, _LIMIT, _INTERRUPT, _TERM = range(6)
-_REQUESTS: dict[signals.Cause, int] = {"limit": _LIMIT, "interrupt": _INTERRUPT, "term": _TERM}
+_NOTHING, _SAVE, _DIVERGED, _LIMIT, _INTERRUPT, _TERM, _WANDB = range(7)
+_REQUESTS: dict[signals.Cause, int] = {"limit": _LIMIT, "interrupt": _INTERRUPT, "term": _TERM, "wandb": _WANDB}
 _CAUSES: dict[int, signals.Cause] = {request: cause for cause, request in _REQUESTS.items()}
 
 

@@ -1,4 +1,4 @@
-"""Signals that request a training to stop.
+"""Requests to stop a training: signals, and the Stop button in W&B.
 
 A handler may run at any moment, in the middle of an optimizer step or of a write. So it only
 records the request, which the training checks between two batches. Imports no torch, so that the
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Literal
 
-Cause = Literal["limit", "term", "interrupt"]
+Cause = Literal["limit", "term", "interrupt", "wandb"]
 
 # Slurm warns ahead of the time limit with the signal that --signal names: submitit chooses USR2,
 # Lightning USR1.
@@ -27,6 +27,14 @@ _CAUSES: dict[int, Cause] = {
     signal.SIGTERM: "term",
     signal.SIGINT: "interrupt",
 }
+# Which earlier causes a request replaces. What people want comes first, or a job that was to stop
+# would be requeued. Ctrl-C replaces the Stop button, since a second Ctrl-C must end the process.
+_REPLACED: dict[Cause, set[Cause | None]] = {
+    "limit": {None},
+    "term": {None, "limit"},
+    "wandb": {None, "limit", "term"},
+    "interrupt": {None, "limit", "wandb"},
+}
 
 
 @dataclass
@@ -35,8 +43,8 @@ class StopRequest:
 
     Attributes:
         cause: ``limit``: the time limit is near; ``term``: cancelled, preempted, or the node shuts
-            down; ``interrupt``: Ctrl-C.
-        signal_name: the signal, as text.
+            down; ``interrupt``: Ctrl-C; ``wandb``: the Stop button in W&B.
+        signal_name: the signal, or what else requested it, as text.
         time: when it arrived, as ``time.monotonic()``.
     """
 
@@ -97,8 +105,7 @@ def clear_request() -> None:
 def request(cause: Cause, name: str) -> None:
     """Request this process to stop, without a signal."""
     global _request
-    # A cancel overrides an earlier warning of the time limit: the job must not be requeued.
-    if _request is None or (_request.cause == "limit" and cause != "limit"):
+    if (_request.cause if _request else None) in _REPLACED[cause]:
         _request = StopRequest(cause, name, time.monotonic())
 
 
@@ -111,6 +118,6 @@ def _record(number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(Exception):
             _epilogue()
         os._exit(130)
-    if number == signal.SIGINT and _request is None:
+    if number == signal.SIGINT and (_request is None or _request.cause == "wandb"):
         os.write(2, b"\nStopping after the running step, with a checkpoint. Press Ctrl-C again to stop at once.\n")
     request(_CAUSES[number], signal.Signals(number).name)
