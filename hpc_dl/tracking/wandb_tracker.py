@@ -1,7 +1,7 @@
 """Reporting a run to Weights & Biases; whatever happens to W&B, the training continues.
 
-The journal is the record of a run, and all that W&B gets comes from it. So this logger ignores the
-rows that Lightning passes to it: a thread reads them from the journal. What it adds is the
+The journal is the record of a run, and all that W&B gets comes from it. So this logger writes each
+row into the journal, from which a thread reads it. What it adds is the
 ``wandb.Run`` for a user's own code, whose rows go into the journal as well.
 """
 
@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.loggers.logger import DummyExperiment, rank_zero_experiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from hpc_dl.tracking.journal import JournalWriter
+from hpc_dl.tracking.journal import JournalWriter, without_reserved_names
 from hpc_dl.tracking.journal_logger import JournalLogger
 from hpc_dl.tracking.wandb_config import WandbConfig
 from hpc_dl.tracking.wandb_description import Description, Outcome
@@ -39,7 +39,7 @@ class WandbTracker(Logger):
 
     Example:
         tracker = WandbTracker(config.wandb, journal, folder=…, attempt=0, from_step=0, …)
-        trainer = Trainer(logger=[tracker, journal])
+        trainer = Trainer(logger=tracker)
         tracker.attach(lambda: trainer.global_step)
         tracker.finish(FINISHED)
     """
@@ -79,7 +79,7 @@ class WandbTracker(Logger):
         self._say = say
         self._sync_command = sync_command
         self._said: set[str] = set()
-        self._step: Callable[[], int] = lambda: from_step
+        self._step: Callable[[], int] | None = None
         self._logged: JournalWriter | None = None
         self._started = False
         self._run: RecordedRun | None = None
@@ -107,6 +107,15 @@ class WandbTracker(Logger):
         """The name of the logger."""
         return "wandb"
 
+    def __getattr__(self, name: str) -> Any:
+        """Lightning's ``WandbLogger`` has further methods, such as ``log_image``."""
+        from hpc_dl.tracking.other_loggers_calls import WandbLoggerCalls
+
+        method = None if name.startswith("_") else getattr(WandbLoggerCalls, name, None)
+        if method is None:
+            raise AttributeError(f"self.logger has no {name}; log with self.log or self.logger.experiment.log")
+        return method.__get__(self)
+
     @property
     def version(self) -> int:
         """The number of the attempt."""
@@ -114,8 +123,21 @@ class WandbTracker(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Do nothing: W&B gets the row from the journal."""
+        """Write the row into the journal, from which W&B gets it.
+
+        Args:
+            metrics: values by name.
+            step: of Lightning's rows; a user's code may give none, or a counter of its own.
+
+        Raises:
+            OSError: the journal cannot be written.
+        """
         _ = self.experiment  # starts to report if nothing has requested it yet
+        now = self._step() if self._step is not None else self._from_step if step is None else step
+        row = without_reserved_names({name: value for name, value in metrics.items() if name != "epoch"})
+        if "epoch" in metrics:  # as Lightning passes it
+            row["epoch"] = metrics["epoch"]
+        self._journal.log_metrics(row, step if step is not None and abs(step - now) <= 1 else now)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Do nothing: W&B gets the resolved experiment from the run folder."""
@@ -163,7 +185,7 @@ class WandbTracker(Logger):
             description.name if record else "disabled",
             self._config.project,
             self._folder / FILES,
-            lambda: self._step(),
+            lambda: self._step() if self._step else self._from_step,
             self._record,
             self._note,
             self._say_once,
@@ -173,12 +195,12 @@ class WandbTracker(Logger):
     def _record(self, numbers: Mapping[str, Any], others: Mapping[str, Any], step: int) -> None:
         """Record a row of a user's code; the journal's errors end the training, others do not."""
         if numbers:
-            self._journal.log_metrics(numbers, step)
+            self._journal.log_metrics(without_reserved_names(numbers), step)
         if others:
             try:
                 if self._logged is None:
                     self._logged = JournalWriter(self._folder / LOGGED, self._attempt, self._from_step)
-                self._logged.write(others, step)
+                self._logged.write(without_reserved_names(others), step)
             except (OSError, ValueError) as error:
                 self._say_once(f"W&B: images and other media cannot be recorded ({_first_line(error)})")
 

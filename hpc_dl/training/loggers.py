@@ -41,8 +41,8 @@ class Loggers:
         self.journal = JournalLogger(run.journal, attempt, from_step)
         self._wandb = None
         self._outcome: Outcome = FAILED
-        # A module that uses wandb gets a run even if nothing is reported: its calls must not fail.
-        if experiment.wandb.mode != "disabled" or "wandb" in sys.modules:
+        # A user's code may log by wandb or self.logger: its calls must not fail in any mode.
+        if experiment.wandb.mode != "disabled" or experiment.model.import_paths or "wandb" in sys.modules:
             self._wandb = WandbTracker(
                 experiment.wandb,
                 self.journal,
@@ -60,8 +60,8 @@ class Loggers:
             self._wandb.attach(step)
 
     def all(self) -> list[pl.loggers.Logger]:
-        """Every logger that the Trainer writes to; ``self.logger`` of a module is the first."""
-        return [self.journal] if self._wandb is None else [self._wandb, self.journal]
+        """The loggers of the Trainer: one, which writes each row into the journal."""
+        return [self.journal if self._wandb is None else self._wandb]
 
     def report_success(self) -> None:
         """Have :meth:`close` report to W&B that the run finished."""
