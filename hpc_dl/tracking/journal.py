@@ -35,7 +35,7 @@ _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def without_reserved_names(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a user's code logs, with ``step``, ``epoch`` and ``time`` as ``logged/step`` etc."""
+    """Return logged values; ``step``, ``epoch`` and ``time`` get the prefix ``logged/``."""
     return {f"logged/{name}" if name in _RESERVED_KEYS else name: value for name, value in metrics.items()}
 
 
