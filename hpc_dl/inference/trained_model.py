@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,8 @@ def _weights(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
     except Exception as error:  # which one depends on where the file is wrong
-        problem = str(error).partition("\n")[0]
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        problem = f"it contains {named[1]}" if named else str(error).partition("\n")[0]
         raise RunError.at(
             path,
             f"cannot be read as weights: {problem}",

@@ -45,7 +45,7 @@ def import_module(name: str, where: str, value: str) -> ModuleType:
         sys.path.insert(0, os.getcwd())
     try:
         return importlib.import_module(name)
-    except Exception as error:  # a user's module may raise anything while it is imported
+    except (Exception, SystemExit) as error:  # a user's module may raise anything while it is imported
         raise ConfigError.at(
             where,
             f"cannot import {name}: {type(error).__name__}: {error}{raised_at(error)}",
@@ -107,7 +107,7 @@ def construct(target: Callable[..., Any], args: Args, where: str, path: str, dat
         return target(*positional, **named)
     except HpcDlError:
         raise
-    except Exception as error:  # a user's code may raise anything
+    except (Exception, SystemExit) as error:  # a user's code may raise anything
         # Only now: some classes accept more than their signature shows.
         if isinstance(error, TypeError) and (fault := _unfit(target, positional, named)):
             problem, allowed = fault

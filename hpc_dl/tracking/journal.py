@@ -34,6 +34,11 @@ _FILE_NAME = re.compile(r"attempt-([0-9]{1,9})\.jsonl")
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
+def without_reserved_names(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return logged values; ``step``, ``epoch`` and ``time`` get the prefix ``logged/``."""
+    return {f"logged/{name}" if name in _RESERVED_KEYS else name: value for name, value in metrics.items()}
+
+
 class JournalWriter:
     """Writer of the file of one attempt; each call appends one line.
 

@@ -12,6 +12,8 @@ import wandb
 from wandb.sdk.data_types.utils import history_dict_to_json
 from wandb.sdk.lib import module
 
+from hpc_dl.tracking.other_loggers_calls import TensorBoardCalls
+
 _INSTEAD = {
     "log_artifact": "upload it afterwards with `wandb artifact put`, or keep it in the run folder",
     "log_model": "set checkpoint.keep in the YAML, and `wandb artifact put` a checkpoint afterwards",
@@ -29,13 +31,15 @@ _INSTEAD = {
 }
 """What W&B's own client can do and a run of hpc_dl cannot, with what to use instead."""
 
+_INIT, _LOGIN = wandb.init, wandb.login
+
 Record = Callable[[Mapping[str, Any], Mapping[str, Any], int], None]
 """Called with numbers, other values and the step of a row."""
 Note = Callable[[str, Mapping[str, Any]], None]
 """Called with ``config`` or ``summary`` and new values of it."""
 
 
-class RecordedRun(wandb.Run):
+class RecordedRun(TensorBoardCalls, wandb.Run):
     """A run without a connection, for ``wandb.run`` and ``self.logger.experiment``.
 
     ``wandb.log`` writes numbers to the journal, and all else (images, histograms, tables, text) to
@@ -77,6 +81,7 @@ class RecordedRun(wandb.Run):
         self._hpc_dl_step = step
         self._hpc_dl_record = record
         self._hpc_dl_say = say_once
+        self._hpc_dl_other_steps = False
         self._hpc_dl_logged: tuple[int, set[str]] = (-1, set())
 
     @property
@@ -87,14 +92,15 @@ class RecordedRun(wandb.Run):
     def log(self, data: Mapping[str, Any], step: int | None = None, *_: Any, **__: Any) -> None:
         """Record a row; see ``wandb.Run.log``. ``commit`` is not needed: a step is one row."""
         now = self._hpc_dl_step()
-        if step is not None and abs(step - now) > 1:
+        if step is not None and abs(step - now) > 1 and not self._hpc_dl_other_steps:
+            self._hpc_dl_other_steps = True
             self._hpc_dl_say(
                 f"W&B: step={step} of wandb.log is not used; rows belong to the training's global step ({now}). "
                 "Log your own counter as a value."
             )
         self._warn_if_repeated(data, now)
         numbers = {name: number for name, value in data.items() if (number := _number(value)) is not None}
-        others = {name: value for name, value in data.items() if name not in numbers}
+        others = {name: value for name, value in data.items() if name not in numbers and value is not None}
         if others:
             others = _plain(history_dict_to_json(self, others, step=now))
         self._hpc_dl_record(numbers, others, now)
@@ -128,6 +134,14 @@ class RecordedRun(wandb.Run):
     def mark_preempting(self) -> None:
         """Ignore it: hpc_dl says how the run ended."""
 
+    def _continue(self, *_: Any, config: Any = None, **__: Any) -> RecordedRun:
+        """Return this run: hpc_dl starts a single one, with the project and name of the YAML."""
+        self._hpc_dl_say("W&B: wandb.init returns the run of hpc_dl, whose project and name are those of the YAML.")
+        if config:
+            values = config if isinstance(config, Mapping) else vars(config)
+            self.config.update(dict(values), allow_val_change=True)  # type: ignore[no-untyped-call]
+        return self
+
     @property
     def step(self) -> int:
         """The training's global step."""
@@ -139,7 +153,9 @@ class RecordedRun(wandb.Run):
         return None
 
     def make_global(self) -> None:
-        """Become the run of ``wandb.log`` and ``wandb.run``."""
+        """Become the run of ``wandb.log`` and ``wandb.run``, also for a user's ``wandb.init``."""
+        wandb.init = self._continue
+        wandb.login = _login
         functions = {name: getattr(self, name) for name in (*_GLOBAL, "define_metric", "mark_preempting")}
         module.set_global(run=self, config=self.config, log=self.log, summary=self.summary, **functions)  # type: ignore[no-untyped-call]
 
@@ -163,7 +179,13 @@ class _Summary(dict[str, Any]):
 
 def end_globals() -> None:
     """Undo :meth:`RecordedRun.make_global`."""
+    wandb.init, wandb.login = _INIT, _LOGIN
     module.unset_globals()  # type: ignore[no-untyped-call]
+
+
+def _login(*_: Any, **__: Any) -> bool:
+    """Do nothing: hpc_dl logs in by itself."""
+    return True
 
 
 def _number(value: Any) -> float | int | None:

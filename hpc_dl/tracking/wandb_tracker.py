@@ -1,7 +1,7 @@
 """Reporting a run to Weights & Biases; whatever happens to W&B, the training continues.
 
-The journal is the record of a run, and all that W&B gets comes from it. So this logger ignores the
-rows that Lightning passes to it: a thread reads them from the journal. What it adds is the
+The journal is the record of a run, and all that W&B gets comes from it. So this logger writes each
+row into the journal, from which a thread reads it. What it adds is the
 ``wandb.Run`` for a user's own code, whose rows go into the journal as well.
 """
 
@@ -18,7 +18,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.loggers.logger import DummyExperiment, rank_zero_experiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from hpc_dl.tracking.journal import JournalWriter
+from hpc_dl.tracking.journal import JournalWriter, without_reserved_names
 from hpc_dl.tracking.journal_logger import JournalLogger
 from hpc_dl.tracking.wandb_config import WandbConfig
 from hpc_dl.tracking.wandb_description import Description, Outcome
@@ -41,7 +41,7 @@ class WandbTracker(Logger):
 
     Example:
         tracker = WandbTracker(config.wandb, journal, folder=…, attempt=0, from_step=0, …)
-        trainer = Trainer(logger=[tracker, journal])
+        trainer = Trainer(logger=tracker)
         tracker.attach(lambda: trainer.global_step)
         tracker.finish(FINISHED)
     """
@@ -84,7 +84,7 @@ class WandbTracker(Logger):
         self._sync_command = sync_command
         self._stop = stop
         self._said: set[str] = set()
-        self._step: Callable[[], int] = lambda: from_step
+        self._step: Callable[[], int] | None = None
         self._logged: JournalWriter | None = None
         self._started = False
         self._run: RecordedRun | None = None
@@ -114,6 +114,15 @@ class WandbTracker(Logger):
         """The name of the logger."""
         return "wandb"
 
+    def __getattr__(self, name: str) -> Any:
+        """Lightning's ``WandbLogger`` has further methods, such as ``log_image``."""
+        from hpc_dl.tracking.other_loggers_calls import WandbLoggerCalls
+
+        method = None if name.startswith("_") else getattr(WandbLoggerCalls, name, None)
+        if method is None:
+            raise AttributeError(f"self.logger has no {name}; log with self.log or self.logger.experiment.log")
+        return method.__get__(self)
+
     @property
     def version(self) -> int:
         """The number of the attempt."""
@@ -121,8 +130,21 @@ class WandbTracker(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Do nothing: W&B gets the row from the journal."""
+        """Write the row into the journal, from which W&B gets it.
+
+        Args:
+            metrics: values by name.
+            step: of Lightning's rows; a user's code may give none, or a counter of its own.
+
+        Raises:
+            OSError: the journal cannot be written.
+        """
         _ = self.experiment  # starts to report if nothing has requested it yet
+        now = self._step() if self._step is not None else self._from_step if step is None else step
+        row = without_reserved_names({name: value for name, value in metrics.items() if name != "epoch"})
+        if "epoch" in metrics:  # as Lightning passes it
+            row["epoch"] = metrics["epoch"]
+        self._journal.log_metrics(row, step if step is not None and abs(step - now) <= 1 else now)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Do nothing: W&B gets the resolved experiment from the run folder."""
@@ -172,6 +194,9 @@ class WandbTracker(Logger):
                 self._say_once(f"W&B: recording offline; {reason}")
             self._make_run(record.id, description.name)
 
+    def _global_step(self) -> int:
+        return self._from_step if self._step is None else self._step()
+
     def _run_on_demand(self) -> Any:
         try:
             return self._make_run("disabled", "disabled")
@@ -188,7 +213,7 @@ class WandbTracker(Logger):
 
             project, files = self._config.project, self._folder / FILES
             self._run = RecordedRun(
-                run_id, name, project, files, lambda: self._step(), self._record, self._note, self._say_once
+                run_id, name, project, files, self._global_step, self._record, self._note, self._say_once
             )
             self._run.make_global()
         return self._run
@@ -196,12 +221,12 @@ class WandbTracker(Logger):
     def _record(self, numbers: Mapping[str, Any], others: Mapping[str, Any], step: int) -> None:
         """Record a row of a user's code; the journal's errors end the training, others do not."""
         if numbers:
-            self._journal.log_metrics(numbers, step)
+            self._journal.log_metrics(without_reserved_names(numbers), step)
         if others:
             try:
                 if self._logged is None:
                     self._logged = JournalWriter(self._folder / LOGGED, self._attempt, self._from_step)
-                self._logged.write(others, step)
+                self._logged.write(without_reserved_names(others), step)
             except (OSError, ValueError) as error:
                 self._say_once(f"W&B: images and other media cannot be recorded ({_first_line(error)})")
 

@@ -11,9 +11,10 @@ import torch
 from pytorch_lightning.callbacks import Callback, RichProgressBar
 
 from hpc_dl.data.ragged import Ragged
+from hpc_dl.errors import escape_control_characters
 from hpc_dl.learning.metric_names import without_forks
 from hpc_dl.learning.training_module import TrainingModule
-from hpc_dl.training.stopping.divergence import gradient_norm
+from hpc_dl.training.stopping.divergence import gradient_norm, learning_rate
 
 Inspect = Callable[[pl.Trainer, Mapping[str, float]], None]
 
@@ -107,8 +108,8 @@ class TrainingMetrics(Callback):
             trainer.callback_metrics["train/loss"] = torch.tensor(row["train/loss"])
         if (norm := gradient_norm(trainer.lightning_module)) is not None:  # they remain until the next backward pass
             row["train/gradient_norm"] = norm
-        if trainer.optimizers:
-            row["train/lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+        if (rate := learning_rate(trainer)) is not None:
+            row["train/lr"] = rate
         for logger in trainer.loggers:
             logger.log_metrics(row, step=trainer.global_step)
         self._inspect(trainer, row)
@@ -201,7 +202,9 @@ def _epoch(trainer: pl.Trainer) -> str:
 
 
 def _metrics(trainer: pl.Trainer) -> str:
-    return "".join(f"  {name} {value:.4g}" for name, value in _shown_metrics(trainer).items())
+    return "".join(
+        f"  {escape_control_characters(name)} {value:.4g}" for name, value in _shown_metrics(trainer).items()
+    )
 
 
 def _shown_metrics(trainer: pl.Trainer) -> dict[str, float]:

@@ -58,8 +58,8 @@ class Loggers:
         self._wandb.attach(step)
 
     def all(self) -> list[pl.loggers.Logger]:
-        """Every logger that the Trainer writes to; ``self.logger`` of a module is the first."""
-        return [self._wandb, self.journal]
+        """The loggers of the Trainer: one, which writes each row into the journal."""
+        return [self._wandb]
 
     def report_success(self) -> None:
         """Have :meth:`close` report to W&B that the run finished."""

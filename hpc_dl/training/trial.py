@@ -22,11 +22,14 @@ from typing import Any
 import psutil
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers.logger import DummyLogger
 
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, Fault, HpcDlError, raised_at
+from hpc_dl.tracking.journal_logger import JournalLogger
+from hpc_dl.tracking.wandb_config import WandbConfig
+from hpc_dl.tracking.wandb_description import Description
+from hpc_dl.tracking.wandb_tracker import WandbTracker
 from hpc_dl.training.batches import batches_of, has_test_data
 from hpc_dl.training.model_building import build_model
 from hpc_dl.training.train import has_test
@@ -118,6 +121,17 @@ def _run(experiment: Experiment, data: DataSpec, folder: Path) -> None:
     batches = batches_of(single, data, model)
     config = experiment.trainer
     automatic = model.automatic_optimization
+    journal = JournalLogger(folder / "journal")
+    logger = WandbTracker(
+        WandbConfig(mode="disabled"),
+        journal,
+        folder=folder,
+        attempt=0,
+        from_step=0,
+        describe=lambda: Description(name="trial", project="trial"),
+        say=lambda _: None,
+        sync_command="",
+    )
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=1,
@@ -128,7 +142,7 @@ def _run(experiment: Experiment, data: DataSpec, folder: Path) -> None:
         num_sanity_val_steps=0,
         gradient_clip_val=config.gradient_clip_val if automatic else None,
         gradient_clip_algorithm=config.gradient_clip_algorithm if automatic else None,
-        logger=DummyLogger(),
+        logger=logger,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

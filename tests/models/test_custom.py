@@ -87,6 +87,7 @@ def test_module_without_lightning_modules() -> None:
         ("import no_such_thing\n", "ModuleNotFoundError: No module named 'no_such_thing'"),
         ("x = 1 / 0\n", "ZeroDivisionError: division by zero"),
         ("def f(:\n", "SyntaxError: "),
+        ("raise SystemExit('bye')\n", "SystemExit: bye"),
     ],
 )
 def test_import_errors_raise(package: Package, source: str, message: str) -> None:

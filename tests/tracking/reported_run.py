@@ -113,8 +113,7 @@ class AttemptOfRun:
                 self._add({"val/loss": 2.0 / step}, step)
 
     def _add(self, values: dict[str, float], step: int) -> None:
-        for logger in (self.tracker, self._journal):
-            logger.log_metrics({**values, "epoch": 0}, step)
+        self.tracker.log_metrics({**values, "epoch": 0}, step)
 
     def wait_for_rows(self, number: int) -> None:
         """Wait until the server has so many rows."""

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.trainer.connectors.logger_connector import _LoggerConnector
 from pytorch_lightning.trainer.connectors.logger_connector.logger_connector import convert_tensors_to_scalars
 
-_OF_THE_ROW = ("step", "epoch", "time")  # what every row has; a metric of such a name is renamed
+from hpc_dl.tracking.journal import without_reserved_names
 
 
 class LoggedRows(_LoggerConnector):
@@ -48,7 +48,7 @@ class LoggedRows(_LoggerConnector):
             return
         self._logged_metrics.update(metrics)
         scalars: dict[str, Any] = convert_tensors_to_scalars(metrics)
-        row = {f"logged/{name}" if name in _OF_THE_ROW else name: value for name, value in scalars.items()}
+        row = without_reserved_names(scalars)
         if not trainer.testing:  # a test runs after the last epoch and belongs to no epoch
             row["epoch"] = float(trainer.current_epoch)
         for logger in trainer.loggers:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, Literal
 
 import pytorch_lightning as pl
 import torch
 
+from hpc_dl.formatting import shortened
 from hpc_dl.runs.checkpoints import Kind
 
 Write = Callable[[Kind, int, Callable[[BinaryIO], None]], OSError | None]
@@ -42,11 +43,19 @@ class BestWeights:
         self._say = say
         self._writes = writes
         self._unwritten: bytes | None = None
+        self._said_nan = False
+        self._left_out: list[str] = []
         self.value: float | None = None
         self.step: int | None = None
 
-    def consider(self, trainer: pl.Trainer, value: float) -> None:
-        """Keep the present weights if their value is better than the best so far."""
+    def consider(self, trainer: pl.Trainer, name: str, value: float) -> None:
+        """Keep the present weights if their value of a metric is better than the best so far."""
+        if math.isnan(value) and not self._said_nan:
+            self._said_nan = True
+            self._say(
+                f"{name} is nan at step {trainer.global_step}: "
+                "such weights count as the best only while there are no others."
+            )
         if self.value is None or math.isnan(self.value):  # any number is better than none
             better = self.value is None or not math.isnan(value)
         else:
@@ -57,6 +66,13 @@ class BestWeights:
     def keep(self, trainer: pl.Trainer, value: float) -> None:
         """Keep the present weights."""
         checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=True)
+        left_out = _leave_out_objects(checkpoint)
+        if left_out != self._left_out:
+            self._left_out = left_out
+            self._say(
+                f"The file with the best weights leaves out what is neither a plain value nor a tensor "
+                f"({shortened(left_out, 3)}); it can be read without running code."
+            )
         checkpoint["metrics"] = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.value, self.step = value, trainer.global_step
         self._unwritten = None
@@ -84,3 +100,36 @@ class BestWeights:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the best value and its step from a checkpoint."""
         self.value, self.step = state["best"], state["best_step"]
+
+
+_SAVED_ARGUMENTS = ("hyper_parameters", "datamodule_hyper_parameters")
+_TYPE_OF_ARGUMENTS = "hparams_type"
+
+
+def _leave_out_objects(checkpoint: dict[str, Any]) -> list[str]:
+    """Remove saved hyperparameters that ``torch.load(weights_only=True)`` refuses; return names.
+
+    A module's ``save_hyperparameters`` may save a path, a function or a network.
+    """
+    left_out = []
+    for key in _SAVED_ARGUMENTS:
+        saved = checkpoint.get(key)
+        if not isinstance(saved, Mapping) or _is_plain(saved):
+            continue
+        plain = {str(name): value for name, value in saved.items() if _is_plain(value)}
+        left_out += [str(name) for name in saved if str(name) not in plain]
+        checkpoint[key] = plain
+    if not _is_plain(checkpoint.get(_TYPE_OF_ARGUMENTS)):
+        del checkpoint[_TYPE_OF_ARGUMENTS]  # OmegaConf's
+    return left_out
+
+
+def _is_plain(value: Any) -> bool:
+    content = io.BytesIO()
+    try:
+        torch.save(value, content)
+        content.seek(0)
+        torch.load(content, weights_only=True)
+    except Exception:  # what pickle raises depends on the object
+        return False
+    return True

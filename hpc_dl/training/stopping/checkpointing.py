@@ -198,7 +198,7 @@ class Checkpointing(Callback):
             return
         self._writer.best.mode = self._monitor.mode
         if may_keep:
-            self._writer.best.consider(trainer, value)
+            self._writer.best.consider(trainer, self._monitor.name or "", value)
         if self._patience is not None:
             self._patience.consider(value, self._monitor.mode)
             if self._patience.ran_out:

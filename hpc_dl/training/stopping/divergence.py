@@ -102,8 +102,8 @@ class Divergence:
         norm = row.get("train/gradient_norm")
         norm = gradient_norm(trainer.lightning_module) if norm is None else norm
         facts = [f"gradient norm {norm:.4g}"] if norm is not None else []
-        if trainer.optimizers:
-            facts.insert(0, f"learning rate {trainer.optimizers[0].param_groups[0]['lr']:.4g}")
+        if (rate := learning_rate(trainer)) is not None:
+            facts.insert(0, f"learning rate {rate:.4g}")
         details = f" ({', '.join(facts)})" if facts else ""
         self.reason = f"{what} at step {trainer.global_step}{details}"
         if not self._stops:
@@ -131,6 +131,13 @@ def weights_are_finite(module: torch.nn.Module) -> bool:
     for value in finite:
         by_device.setdefault(value.device, []).append(value)
     return all(bool(torch.stack(values).all()) for values in by_device.values())
+
+
+def learning_rate(trainer: pl.Trainer) -> float | None:
+    """The learning rate of the first optimizer; ``None`` without one, or where it has none."""
+    groups = trainer.optimizers[0].param_groups if trainer.optimizers else []  # Lightning's mock has no groups
+    rate = groups[0].get("lr") if groups else None
+    return None if rate is None else float(rate)
 
 
 def gradient_norm(module: torch.nn.Module) -> float | None:

@@ -1,0 +1,55 @@
+"""Modules written for other loggers train unchanged, and what they log is recorded."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from hpc_dl.cluster.prepare import check
+from hpc_dl.config.experiment import Experiment
+from hpc_dl.errors import ConfigError
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.tracking.journal import read_journal
+from hpc_dl.tracking.wandb_rows import LOGGED
+from hpc_dl.training.train import train
+from tests import experiments
+
+pytestmark = pytest.mark.usefixtures("user_modules")
+
+
+def trained(tmp_path: Path, image_file: Path) -> RunFolder:
+    run = experiments.prepared(tmp_path, experiments.raw(image_file, model={"class": "logs_elsewhere.Net"}))
+    train(run)
+    return run
+
+
+def test_calls_of_other_loggers_are_recorded(
+    tmp_path: Path, image_file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(tmp_path, image_file)
+    rows = read_journal(run.journal)
+    steps = [row for row in rows if "by_tensorboard" in row]
+    assert steps
+    assert all(row["by_tensorboard"] == pytest.approx(row["by_logger"]) for row in steps)
+    assert {"logged/epoch", "logged/step", "after"} <= {name for row in rows for name in row}
+    media = (run.path / LOGGED / "attempt-000.jsonl").read_text()
+    assert '"image"' in media and '"table"' in media
+    settings = (run.path / LOGGED / "settings.jsonl").read_text().splitlines()
+    assert {"config": {"own_setting": 3}} in [json.loads(line) for line in settings]
+    said = capfd.readouterr()
+    assert (said.out + said.err).count("of wandb.log is not used") == 1
+    assert (said.out + said.err).count("val_loss is nan at step") == 1
+
+
+def test_best_weights_leave_out_saved_objects(tmp_path: Path, image_file: Path) -> None:
+    run = trained(tmp_path, image_file)
+    content = torch.load(run.checkpoints / "best.ckpt", weights_only=True)
+    assert content["hyper_parameters"] == {"width": 3}
+
+
+def test_call_that_no_run_has_is_found_by_the_trial(image_file: Path) -> None:
+    content = experiments.raw(image_file, model={"class": "logs_elsewhere.Unknown"})
+    content.pop("optimizer", None)
+    with pytest.raises(ConfigError, match=r"has no add_nothing; log with self\.log or .* line \d+"):
+        check(Experiment.from_dict(content), data_dir=None, say=lambda _: None, try_batches=True)
