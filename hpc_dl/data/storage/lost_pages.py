@@ -48,7 +48,7 @@ class MappedRange:
 
 
 _ranges: list[MappedRange] = []
-_installed: list[Any] = []  # keeps the handler alive
+_handlers: list[Any] = []  # the only one, kept alive
 
 
 def protect(mapped: mmap.mmap, address: int) -> MappedRange:
@@ -62,19 +62,19 @@ def protect(mapped: mmap.mmap, address: int) -> MappedRange:
     _ranges.append(protected)
     # Another map may get the same addresses afterwards.
     weakref.finalize(mapped, _ranges.remove, protected).atexit = False
-    if _SUPPORTED and not _installed:
-        _install()
+    if _SUPPORTED:
+        _install()  # again for each map: faulthandler, for one, takes the signal for itself
     return protected
 
 
 def _install() -> None:
+    if not _handlers:
+        _handlers.append(_HANDLER(_on_bus_error))
     _libc.mmap.restype = ctypes.c_void_p
     _libc.mmap.argtypes = [
         ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long,
     ]  # fmt: skip
-    handler = _HANDLER(_on_bus_error)
-    _installed.append(handler)
-    action = _Action(handler=ctypes.cast(handler, ctypes.c_void_p).value, flags=_SA_SIGINFO)
+    action = _Action(handler=ctypes.cast(_handlers[0], ctypes.c_void_p).value, flags=_SA_SIGINFO)
     _libc.sigaction(signal.SIGBUS, ctypes.byref(action), None)
 
 
