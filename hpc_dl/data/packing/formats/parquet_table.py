@@ -41,9 +41,9 @@ class ParquetTable(Table):
 
     def input_type(self, names: Sequence[str]) -> np.dtype[Any]:
         """See :class:`Table`."""
-        types = {self._schema.field(name).type.to_pandas_dtype() for name in names}
+        types = {str(self._schema.field(name).type) for name in names}
         is_complete = not any(column.num_missing or column.is_category for column in self._columns)
-        return np.dtype(np.uint8 if types == {np.uint8} and is_complete else np.float32)
+        return np.dtype(np.uint8 if types == {"uint8"} and is_complete else np.float32)
 
     def rows(self, columns: Sequence[str], start: int) -> Iterator[Rows]:
         """See :class:`Table`."""
