@@ -193,3 +193,11 @@ def test_row_numbers_are_no_input(name: str, tmp_path: Path) -> None:
     values = content(tmp_path / "out.h5")["train/inputs"]
     np.testing.assert_array_equal(values, [[row % 7 + 0.5] for row in range(20)])
     assert any("number the rows" in note for note in result["notes"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_half_precision_columns_are_packed(tmp_path: Path) -> None:
+    values = np.arange(20, dtype=np.float16)
+    pyarrow.parquet.write_table(pyarrow.table({"a": values, "label": [0, 1] * 10}), tmp_path / "in.parquet")
+    packed(tmp_path / "in.parquet", tmp_path / "out.h5")
+    np.testing.assert_array_equal(content(tmp_path / "out.h5")["train/inputs"][:, 0], values)
