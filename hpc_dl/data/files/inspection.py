@@ -243,7 +243,7 @@ def _read_all(
 ) -> tuple[NDArray[np.int64], list[Fault]]:
     """Read a whole dataset, count NaN and infinite values, and collect the damaged parts."""
     counts = np.zeros(2, np.int64)
-    if not dataset.shape:
+    if not dataset.shape or not dataset.size:
         return counts, []
     faults: list[Fault] = []
     try:

@@ -210,8 +210,10 @@ def distinct(values: NDArray[Any]) -> NDArray[Any]:
         low, high = int(values.min()), int(values.max())
         if high - low < _SMALL_RANGE:
             seen = np.zeros(high - low + 1, bool)
-            seen[values.reshape(-1).astype(np.int64) - low] = True
-            return np.flatnonzero(seen) + low
+            wide = values.reshape(-1) if values.dtype == np.uint64 else values.reshape(-1).astype(np.int64)
+            first = wide.dtype.type(low)  # labels of 2^63 and more exceed int64, but not their differences
+            seen[wide - first] = True
+            return np.flatnonzero(seen).astype(wide.dtype) + first
     return np.unique(values)
 
 

@@ -10,6 +10,8 @@ from hpc_dl.errors import DataError, nearest
 from hpc_dl.formatting import shortened
 
 _TARGET_NAMES = ("target", "targets", "label", "labels", "class", "y")
+_INDEX_NAMES = ("", "Unnamed: 0", "__index_level_0__")
+"""What pandas and R call the row numbers that they write beside the columns of a table."""
 
 
 def choose_columns(path: Path, columns: Sequence[str], options: PackOptions) -> tuple[list[str], list[str]]:
@@ -23,6 +25,7 @@ def choose_columns(path: Path, columns: Sequence[str], options: PackOptions) -> 
         *targets,
         *named_columns(path, options.omit, columns, "--omit"),
         *named_columns(path, options.group, columns, "--group"),
+        *index_columns(columns),
     }
     inputs = named_columns(path, options.inputs, columns, "--inputs", taken=",".join(targets)) or [
         name for name in columns if name not in omitted
@@ -34,6 +37,11 @@ def choose_columns(path: Path, columns: Sequence[str], options: PackOptions) -> 
     if not inputs:
         raise DataError.at(path, "has no columns other than the targets")
     return inputs, targets
+
+
+def index_columns(columns: Sequence[str]) -> list[str]:
+    """Return the columns that number the rows, or have no name: they hold no measurement."""
+    return [name for name in columns if name.strip() in _INDEX_NAMES]
 
 
 def target_columns(path: Path, columns: Sequence[str], chosen: str | None, *, taken: str | None = None) -> list[str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hpc_dl.data.files.format import Samples
 from hpc_dl.data.packing.classes import number_classes
-from hpc_dl.data.packing.column_choice import choose_columns, named_columns
+from hpc_dl.data.packing.column_choice import choose_columns, index_columns, named_columns
 from hpc_dl.data.packing.source import PackOptions, Source, Values
 from hpc_dl.data.packing.table_columns import Cells, InputColumn, is_missing, parsed
 from hpc_dl.errors import DataError, Fault
@@ -52,6 +52,7 @@ class Table(Source):
     def __init__(self, path: Path, kind: str, columns: Sequence[str], options: PackOptions) -> None:
         self.path = path
         inputs, self._target_names = choose_columns(path, columns, options)
+        self._left_out = [name for name in index_columns(columns) if name not in {*inputs, *self._target_names}]
         categorical = named_columns(path, options.categorical, columns, "--categorical")
         self._columns = [InputColumn(name, options, is_category=name in categorical) for name in inputs]
         self._options = options
@@ -227,6 +228,9 @@ class Table(Source):
         """Add notes and attributes on how the table was read."""
         self.input_attributes["columns"] = tuple(name for column in self._columns for name in column.names)
         categories = {column.name: list(column.categories) for column in self._columns if column.is_category}
+        if self._left_out:
+            names = shortened([repr(name) for name in self._left_out])
+            self.notes.append(f"columns without a name or that number the rows are left out: {names}")
         if categories:
             self.input_attributes["categories"] = json.dumps(categories, ensure_ascii=False)
             how = "one column each (one-hot)" if self._options.categories == "onehot" else "their numbers"

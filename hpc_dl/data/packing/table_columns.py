@@ -102,7 +102,9 @@ class InputColumn:
                 first = min(others)
                 self._first_text = self._first_text or (rows[first], others[first])
                 self._found.update(others.values())
-            large = np.abs(numbers[~missing]) > _EXACT_IN_FLOAT32
+            large = (
+                np.abs(numbers[~missing].astype(np.result_type(numbers, np.float32), copy=False)) > _EXACT_IN_FLOAT32
+            )
             self.num_rounded += int((large & (numbers[~missing] == np.rint(numbers[~missing]))).sum())
         self.num_missing += int(missing.sum())
         return missing

@@ -116,7 +116,7 @@ def fit_scaling(
     if not np.isfinite([*offset, *divisor]).all():
         raise DataError.at(
             spec.file,
-            "the training inputs contain NaN or infinite values, so no scaling can be fitted",
+            "the training inputs contain NaN or infinite values, or are too large to square, so no scaling fits",
             remedy="fill in missing values (`data.imputation: mean`), correct the file, or exclude these samples "
             "(`data.splits.indices`); `hpc-dl data verify` counts them",
         )
@@ -151,12 +151,14 @@ def _fit_standardize(blocks: Iterable[NDArray[Any]]) -> tuple[NDArray[np.float64
         values = block.astype(np.float64)
         if shift is None:
             shift = values.mean(axis=(0, 2))
-        values -= shift[:, None]
-        count += values.shape[0] * values.shape[2]
-        total = total + values.sum(axis=(0, 2))
-        squares = squares + np.square(values).sum(axis=(0, 2))
-    mean = total / count
-    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller reports what is not finite
+            values -= shift[:, None]
+            count += values.shape[0] * values.shape[2]
+            total = total + values.sum(axis=(0, 2))
+            squares = squares + np.square(values).sum(axis=(0, 2))
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = total / count
+        deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
     assert shift is not None  # a split is never empty
     return shift + mean, deviation
 

@@ -55,6 +55,7 @@ AS_CLASSES = {
     "from one": (Y + 1, {"classes": "remap"}, ("1", "2", "3")),
     "gaps": ((4 * Y + 1).astype("i1"), {"classes": "remap"}, ("1", "5", "9")),
     "negative floats": (Y - 1.0, {"classes": "remap"}, ("-1", "0", "1")),
+    "above int64": (Y.astype("u8") + 2**63, {"classes": "remap"}, tuple(str(2**63 + k) for k in range(3))),
     "halves": (Y / 2, {"classes": "remap"}, ("0", "0.5", "1")),
     "listed": (2 - Y, {"classes": [2, 1, 0]}, ("2", "1", "0")),
     "enumeration": (Y.astype("i1"), {}, ("low", "mid", "high")),

@@ -183,3 +183,21 @@ def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "in.csv").write_bytes(b"a,y\n" + b"1" * (1 << 20))
     with pytest.raises(DataError, match=r"line 2: is longer than 1 MiB"):
         packed(tmp_path / "in.csv", tmp_path / "out.h5")
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0"])
+def test_row_numbers_are_no_input(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text(f"{name},a,label\n" + "".join(f"{row},{row % 7}.5,{row % 2}\n" for row in range(20)))
+    result = packed(path, tmp_path / "out.h5")
+    values = content(tmp_path / "out.h5")["train/inputs"]
+    np.testing.assert_array_equal(values, [[row % 7 + 0.5] for row in range(20)])
+    assert any("number the rows" in note for note in result["notes"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_half_precision_columns_are_packed(tmp_path: Path) -> None:
+    values = np.arange(20, dtype=np.float16)
+    pyarrow.parquet.write_table(pyarrow.table({"a": values, "label": [0, 1] * 10}), tmp_path / "in.parquet")
+    packed(tmp_path / "in.parquet", tmp_path / "out.h5")
+    np.testing.assert_array_equal(content(tmp_path / "out.h5")["train/inputs"][:, 0], values)

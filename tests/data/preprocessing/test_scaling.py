@@ -69,6 +69,12 @@ def test_scaling_none_only_converts_the_type(foreign_file: MakeFile) -> None:
     assert torch.equal(fitted(foreign_file, integers, "none")(torch.from_numpy(integers)), torch.full((40, 6), 200.0))
 
 
+@pytest.mark.filterwarnings("error")
+def test_values_whose_squares_overflow_are_reported(foreign_file: MakeFile) -> None:
+    with pytest.raises(DataError, match="too large"):
+        fitted(foreign_file, FLOATS.astype(np.float64) * 1e300, "standardize")
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("method", ["unit", "standardize"])
 def test_nan_in_the_inputs_is_reported(foreign_file: MakeFile, value: float, method: str) -> None:

@@ -138,6 +138,14 @@ def test_verify_says_where_damage_would_go_unnoticed(tmp_path: Path) -> None:
     assert not verify(experiments.classification_file(tmp_path))["unchecked_structure"]
 
 
+def test_dataset_without_rows_is_verified(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file["x"] = np.zeros((0, 4))
+        file["y"] = np.zeros((4, 0))
+    assert verify(path)["num_datasets"] == 2
+
+
 def test_pipe_or_device_is_no_data_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.h5")
     for path, kind in {tmp_path / "fifo.h5": "a pipe", Path("/dev/zero"): "a device"}.items():
