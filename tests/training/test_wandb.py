@@ -128,11 +128,11 @@ def test_module_may_import_wandb_late_with_wandb_disabled(tmp_path: Path, image_
 
 @pytest.mark.usefixtures("user_modules")
 def test_unknown_attribute_of_the_experiment_says_what_to_use(tmp_path: Path, image_file: Path) -> None:
-    content = experiments.raw(image_file, model={"class": "logs_without_wandb.UsesTensorBoard"})
+    content = experiments.raw(image_file, model={"class": "logs_without_wandb.UsesMLflow"})
     with pytest.raises(AttributeError) as caught:
         train(experiments.prepared(tmp_path, content))
     sys.modules.pop("logs_without_wandb")
-    assert str(caught.value).startswith("self.logger.experiment has no add_scalar")
+    assert str(caught.value).startswith("self.logger.experiment has no set_tag")
     assert "self.log(" in str(caught.value)
     assert "\n" not in str(caught.value)
 

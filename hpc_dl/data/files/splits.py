@@ -125,7 +125,8 @@ def _split_remedy(file: h5py.File) -> str:
     names = [path for path, _ in linked_datasets(file)]
     splits = {split for split, _ in map(split_and_base, (name.strip("/") for name in names))}
     if "train" in splits:
-        command = f"hpc-dl data pack {Path(file.filename).name} packed.h5"
+        path = Path(file.filename)
+        command = f"hpc-dl data pack {path.name} {path.stem}-packed.h5"
         return f"the datasets are named after splits ({shortened(names, 4)}): convert the file with `{command}`"
     return "describe in `data.splits` how the file is divided: by groups, fractions or indices"
 
