@@ -57,10 +57,8 @@ def test_failing_rank_fails_the_job(slurm_desk: Desk) -> None:
     )  # fmt: skip
     outcome = json.loads(result.stdout)
     assert (outcome["state"], outcome["rank"]) == ("failed", 3)
-    assert re.fullmatch(
-        r'RuntimeError: deliberate, in \S+/own_model\.py line \d+: `raise RuntimeError\("deliberate"\)`',
-        outcome["reason"],
-    )
+    statement = r'RuntimeError: deliberate, in \S+/own_model\.py line \d+: `raise RuntimeError\("deliberate"\)`'
+    assert re.fullmatch(statement, outcome["reason"])
     assert "RuntimeError: deliberate" in Path(outcome["log"]).read_text()
     # With a result pickle of submitit, the job would count as result.
     assert not list((slurm_desk.only_run().submitit).glob("*_3_result.pkl"))
