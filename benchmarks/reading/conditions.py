@@ -20,7 +20,7 @@ from benchmarks.reading.processes import anonymous_bytes, run_in_fresh_process
 from benchmarks.reading.readers import HPC_DL, hpc_dl, own_readers
 from hpc_dl.data.datamodule import HDF5DataModule
 
-FIRST_BATCH_SAMPLES = (1, 1_000, 100_000, 10_000_000, 100_000_000)
+FIRST_BATCH_SAMPLES = (2, 1_000, 100_000, 10_000_000, 100_000_000)
 _OPENED = ", opened before"
 _libc = ctypes.CDLL(None, use_errno=True)
 

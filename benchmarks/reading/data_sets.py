@@ -167,10 +167,14 @@ def compression_ratio(folder: Path, data: DataSet, layout: str) -> float:
 
 
 def write_sparse(path: Path, samples: int, shape: tuple[int, ...] = (1, 28, 28)) -> None:
-    """Write a contiguous file of zeros of any size, whose values are a hole in the file."""
+    """Write a contiguous file of zeros of any size, whose values are a hole in the file.
+
+    The last sample has the class 1, since one class alone is refused.
+    """
     with h5py.File(path, "w", libver="latest") as file:
         for name, size, dtype in (("train/inputs", (samples, *shape), "u1"), ("train/targets", (samples,), "u1")):
             properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
             properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
             file.create_dataset(name, size, dtype, dcpl=properties)
+        file["train/targets"][-1] = 1

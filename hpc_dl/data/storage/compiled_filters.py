@@ -20,6 +20,8 @@ Bytes = NDArray[np.uint8]
 
 LZF, BLOSC, LZ4, BITSHUFFLE, ZSTD, BLOSC2 = 32000, 32001, 32004, 32008, 32015, 32026
 #: Libraries of hdf5plugin whose filters keep no state between calls, so threads may share them.
+# Blosc2 pads a chunk to whole blocks, to less than twice its size in each of five dimensions.
+_BLOSC2_PADDING = 32
 PLUGINS = {BLOSC: "blosc", LZ4: "lz4", BITSHUFFLE: "bshuf", ZSTD: "zstd", BLOSC2: "blosc2"}
 _REVERSE = 0x0100  # H5Z_FLAG_REVERSE: decode
 
@@ -56,7 +58,8 @@ def _guard(number: int, parameters: tuple[int, ...], most: int) -> Callable[[Byt
         return functools.partial(_check_blocks, value_bytes=1, values_at_once=1, most=most)
     if number in (ZSTD, BLOSC2):
         declared = declared_by_zstd if number == ZSTD else declared_by_blosc2
-        return lambda stored: _check_declared(declared(stored.data), most)
+        limit = most if number == ZSTD else most * _BLOSC2_PADDING
+        return lambda stored: _check_declared(declared(stored.data), limit)
     if number == BITSHUFFLE and len(parameters) > 4 and parameters[4]:  # it also compresses
         return functools.partial(_check_blocks, value_bytes=parameters[2], values_at_once=8, most=most)
     return None

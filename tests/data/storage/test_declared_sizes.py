@@ -177,3 +177,14 @@ def test_child_process_returns_and_raises(tmp_path: Path) -> None:
         in_child_process(refuse, Path("x"))
     with pytest.raises(ZeroDivisionError):
         in_child_process(lambda path, progress: 1 // 0, Path("x"))
+
+
+@pytest.mark.parametrize("chunk", [(1, 1, 40, 56, 50), (2, 3, 33, 17, 5), (13, 7)])
+def test_padding_of_blosc2_is_no_damage(tmp_path: Path, chunk: tuple[int, ...]) -> None:
+    """Blosc2 declares whole blocks, which may be more than the chunk."""
+    values = np.random.default_rng(0).normal(size=(4, *chunk[1:])).astype("f4")
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=values, chunks=(min(4, chunk[0]), *chunk[1:]), **hdf5plugin.Blosc2())
+    with closing(open_rows(path, "x")) as reader:
+        np.testing.assert_array_equal(reader.take(np.arange(4)), values)
