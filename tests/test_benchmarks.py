@@ -46,7 +46,7 @@ def test_reading_measures_every_reader_and_evaluates_every_floor(tmp_path: Path)
         at_most = entry["unit"] in ("MB", "s")
         reached = entry["value"] <= entry["bound"] if at_most else entry["value"] >= entry["bound"]
         assert entry["reached"] is reached, entry
-    assert [first["samples"] for first in results["first_batch"]] == [1, 1000, 100_000]
+    assert [first["samples"] for first in results["first_batch"]] == [2, 1000, 100_000]
 
 
 @pytest.mark.slow

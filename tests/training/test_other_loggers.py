@@ -51,5 +51,5 @@ def test_best_weights_leave_out_saved_objects(tmp_path: Path, image_file: Path) 
 def test_call_that_no_run_has_is_found_by_the_trial(image_file: Path) -> None:
     content = experiments.raw(image_file, model={"class": "logs_elsewhere.Unknown"})
     content.pop("optimizer", None)
-    with pytest.raises(ConfigError, match=r"has no add_nothing; log with self\.log or .* line \d+"):
+    with pytest.raises(ConfigError, match=r"has no add_nothing: .* log numbers with self\.log.* line \d+"):
         check(Experiment.from_dict(content), data_dir=None, say=lambda _: None, try_batches=True)
