@@ -9,10 +9,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hpc_dl.regular_files import read_json
-
-__all__ = ["fsync", "publish", "read_json", "write_json", "write_text"]
-
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically: temporary file in the same folder, fsync, rename."""

@@ -10,11 +10,13 @@ import errno
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hpc_dl.errors import ConfigError, HpcDlError
 
+_T = TypeVar("_T")
 _MOST_JSON = 64 << 20
 # Network file systems report these when a server restarts or a file was replaced; once is no
 # failure.
@@ -36,12 +38,21 @@ def read_bytes(path: Path, most: int) -> bytes:
         DamagedFile: it is no regular file, or larger.
         OSError: it does not exist or cannot be read.
     """
+    return repeated_once(lambda: _read_once(path, most))
+
+
+def repeated_once(access: Callable[[], _T]) -> _T:
+    """Return the result of an access to a file, repeated if a network file system hesitates.
+
+    Raises:
+        OSError: the access failed for another reason, or twice.
+    """
     try:
-        return _read_once(path, most)
+        return access()
     except OSError as error:
         if error.errno not in _TRANSIENT:
             raise
-    return _read_once(path, most)
+    return access()
 
 
 def read_json(path: Path) -> Any:

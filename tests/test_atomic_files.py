@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hpc_dl.atomic_files import read_json, write_json, write_text
+from hpc_dl.atomic_files import write_json, write_text
+from hpc_dl.regular_files import read_json
 
 
 def test_write_replaces_the_file_and_leaves_no_others(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def watched_files(config: DataConfig) -> WatchedFiles:
     path = data_path(config)
     try:
         return WatchedFiles(files_behind(path))
-    except (OSError, RuntimeError, LookupError, ValueError):  # whoever opens it next reports this better
+    except (OSError, RuntimeError, LookupError, ValueError):  # the next attempt to open it reports this better
         return WatchedFiles([path])
 
 

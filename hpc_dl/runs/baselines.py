@@ -6,7 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from hpc_dl.atomic_files import read_json, write_json
+from hpc_dl.atomic_files import write_json
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs.folder import RunFolder
 
 _FOLDER = "baselines"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hpc_dl.atomic_files import read_json
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs import attempts
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import read_journal

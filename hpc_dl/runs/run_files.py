@@ -106,7 +106,7 @@ def read_result(run: RunFolder) -> dict[str, Any]:
 
 
 def read_cancelled(run: RunFolder) -> dict[str, Any]:
-    """Return who cancelled a run and when; empty if nobody did.
+    """Return who cancelled a run and when; empty if it was not cancelled.
 
     Raises:
         DamagedFile: the file is damaged.

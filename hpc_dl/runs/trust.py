@@ -36,7 +36,7 @@ def check_trusted(run: RunFolder, runs_code_by: str, *, yes: bool) -> None:
         yes: whether the user has agreed already.
 
     Raises:
-        RunError: it is another user's, and nobody agreed.
+        RunError: it is another user's, and the user did not agree.
     """
     if yes or not (owner := foreign_owner(run)):
         return

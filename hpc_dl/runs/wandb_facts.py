@@ -1,4 +1,4 @@
-"""What W&B is told about a run, read from its folder."""
+"""The description of a run for W&B, read from its folder."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.config import yaml
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs import attempts
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.schema import parse

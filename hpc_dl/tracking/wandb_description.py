@@ -1,4 +1,4 @@
-"""What W&B is told about a run, and what it confirms."""
+"""The description of a run that W&B receives, and the proof of what it has."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LOST = Outcome(None, None, "send")
 
 @dataclass(frozen=True)
 class Description:
-    """What W&B is told about a run besides its rows.
+    """The description of a run that W&B receives in addition to its rows.
 
     Attributes:
         name: shown in tables.

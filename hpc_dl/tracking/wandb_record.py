@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Self
 
-from hpc_dl.atomic_files import read_json, write_json
+from hpc_dl.atomic_files import write_json
+from hpc_dl.regular_files import read_json
 
 _POLL_S = 0.2
 _STALE_S = 900.0  # an upload takes minutes at most, with all its waits

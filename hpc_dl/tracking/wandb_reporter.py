@@ -46,9 +46,9 @@ class Reporter:
             run_folder: the run.
             journal: its journal folder.
             attempt: number of the attempt.
-            describe: returns what W&B is told about the run.
+            describe: returns the description of the run for W&B.
             say: called with messages for the user, one line each, from the thread.
-            stop: called, from the thread, when somebody has pressed the Stop button in W&B.
+            stop: called, from the thread, when a user presses the Stop button in W&B.
         """
         self._folder = run_folder
         self._journal = journal

@@ -96,7 +96,7 @@ class WandbServer:
         return (data.get("project") or {}).get("run")
 
     def is_stopped(self, entity: str, project: str, run_id: str) -> bool:
-        """Whether somebody has pressed the Stop button on the run's page, asked by a query."""
+        """Whether a user has pressed the Stop button on the run's page; sends a query."""
         data = self._graphql(_STOPPED, {"entityName": entity, "projectName": project, "runId": run_id})
         return ((data.get("project") or {}).get("run") or {}).get("stopped") is True
 

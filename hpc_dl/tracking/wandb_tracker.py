@@ -68,10 +68,10 @@ class WandbTracker(Logger):
             attempt: number of the attempt, from 0.
             from_step: ``global_step`` of the checkpoint from which the attempt resumes; 0 for a
                 fresh start.
-            describe: returns what W&B is told about the run, as far as it is known.
+            describe: returns the description of the run for W&B, as far as it is known.
             say: called with messages for the user, one line each.
             sync_command: the command that uploads the run.
-            stop: called, from a thread, when somebody has pressed the Stop button in W&B.
+            stop: called, from a thread, when a user presses the Stop button in W&B.
         """
         super().__init__()
         self._config = config

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.baselines.compare import compare, interval, verdict
 from hpc_dl.baselines.features import position_rows, rows_of
 from hpc_dl.baselines.fitting import TASKS_WITH_BASELINES
@@ -20,6 +19,7 @@ from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.files.format import Samples, write
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.errors import ConfigError
+from hpc_dl.regular_files import read_json
 from hpc_dl.training.train import train
 from tests import experiments
 

@@ -13,10 +13,11 @@ import h5py
 import pytest
 import torch
 
-from hpc_dl.atomic_files import read_json, write_json
+from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster.status import status
 from hpc_dl.config import yaml
 from hpc_dl.errors import RunError
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs import lock
 from hpc_dl.runs.attempts import history
 from hpc_dl.runs.folder import RunFolder

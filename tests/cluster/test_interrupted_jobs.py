@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.cluster.folders import cli_name
 from hpc_dl.cluster.prepare import prepare
 from hpc_dl.cluster.site import SiteProfile
@@ -26,6 +25,7 @@ from hpc_dl.cluster.status import cancel, status
 from hpc_dl.cluster.submit import submit_run
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs.attempts import history
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import read_state

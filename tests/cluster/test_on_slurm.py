@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hpc_dl.atomic_files import read_json
+from hpc_dl.regular_files import read_json
 from tests.cluster.conftest import Desk, wait_until
 from tests.conftest import PROJECT
 

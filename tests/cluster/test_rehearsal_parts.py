@@ -12,13 +12,14 @@ import psutil
 import pytest
 import torch
 
-from hpc_dl.atomic_files import read_json, write_json
+from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster.rehearsal.interruption import interrupt
 from hpc_dl.cluster.rehearsal.report import Report, Timeline, compare
 from hpc_dl.cluster.rehearsal.short_experiment import STEPS, shortened
 from hpc_dl.cluster.rehearsal.stages import StageFailed, Stages
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ConfigError
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs import attempts
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import JournalWriter

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.cluster.rehearsal.short_experiment import STEPS, STEPS_BEFORE_SIGNAL, STEPS_PER_EPOCH
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import read_journal
 from hpc_dl.training.stopping.rehearsal import file

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hpc_dl.atomic_files import read_json, write_json
+from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster import requeue
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs.folder import RunFolder
 
 _RUNNING = "JobState=RUNNING Reason=None Restarts=0"

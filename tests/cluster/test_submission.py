@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.cluster import submit
 from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ClusterError
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import read_state
 

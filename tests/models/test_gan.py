@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.datamodule import HDF5DataModule
@@ -23,6 +22,7 @@ from hpc_dl.learning.schedules import Plateau
 from hpc_dl.models.gan import GAN, GANConfig
 from hpc_dl.nn.adversarial import discriminator_loss, generator_loss, gradient_penalty
 from hpc_dl.nn.sample_quality import coverage, energy_distance, modes_found
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs.checkpoints import listed
 from hpc_dl.runs.comparison import differences, value_differences
 from hpc_dl.runs.folder import RunFolder

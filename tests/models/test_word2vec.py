@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.data.config import DataConfig
 from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.ragged import Ragged
@@ -16,6 +15,7 @@ from hpc_dl.data.spec import DataSpec, FieldSpec, Window
 from hpc_dl.errors import ConfigError, DataError
 from hpc_dl.models.word2vec import Word2Vec, Word2VecConfig
 from hpc_dl.nn.skip_gram import Noise, keep_probability, noise_distribution, skip_gram_loss
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs.comparison import differences, value_differences
 from tests import experiments
 from tests.training.attempts import Stop, finish, finish_in_processes, weights_of_each_rank

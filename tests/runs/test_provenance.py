@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import hpc_dl
-from hpc_dl.atomic_files import read_json
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs import provenance
 from tests import experiments
 from tests.experiments import spec

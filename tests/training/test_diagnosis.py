@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.open_spec import open_spec
 from hpc_dl.learning.supervised import Supervised
+from hpc_dl.regular_files import read_json
 from hpc_dl.training.advice import advise
 from hpc_dl.training.diagnosis import classify_fit, constant_loss, diagnose, still_falling
 from hpc_dl.training.model_building import build_model

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.cluster.prepare import check
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ConfigError
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs.comparison import differences
 from hpc_dl.runs.folder import RunFolder
 from tests import experiments

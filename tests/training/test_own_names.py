@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.cli.output import result_table
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import read_journal
 from hpc_dl.training.train import train

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.cluster.prepare import check
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.files.format import write
 from hpc_dl.data.ragged import Ragged
+from hpc_dl.regular_files import read_json
 from hpc_dl.training.train import train
 from tests import experiments
 

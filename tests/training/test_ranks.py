@@ -9,7 +9,7 @@ import pytest
 import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment
 
-from hpc_dl.atomic_files import read_json
+from hpc_dl.regular_files import read_json
 from hpc_dl.tracking.journal import read_journal
 from hpc_dl.training.ranks import Ranks, cpus_per_rank
 from hpc_dl.training.train import train

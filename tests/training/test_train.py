@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.open_spec import open_spec
 from hpc_dl.errors import DataError
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs.attempts import history
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import read_state

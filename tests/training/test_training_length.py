@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.open_spec import open_spec
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import read_journal
 from hpc_dl.training.train import train

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.cluster.resume import apply_changes
 from hpc_dl.config import yaml
 from hpc_dl.errors import ConfigError, RunError
@@ -15,6 +14,7 @@ from hpc_dl.inference.onnx_export import export
 from hpc_dl.inference.prediction import predict
 from hpc_dl.inference.trained_model import TrainedModel
 from hpc_dl.inference.trained_run import TrainedRun
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import read_state
 from hpc_dl.tracking.journal import read_journal

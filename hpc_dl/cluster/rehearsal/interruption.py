@@ -11,13 +11,13 @@ from typing import Any
 
 import psutil
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.cluster import slurm
 from hpc_dl.cluster.rehearsal.report import Report, Timeline
 from hpc_dl.cluster.rehearsal.short_experiment import STEPS, STEPS_BEFORE_SIGNAL
 from hpc_dl.cluster.rehearsal.stages import StageFailed, Stages
 from hpc_dl.cluster.requeue import refusal_file
 from hpc_dl.errors import HpcDlError
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs import attempts
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import read_state

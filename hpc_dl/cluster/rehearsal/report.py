@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.cluster import signal_lead
 from hpc_dl.cluster.rehearsal.short_experiment import STEPS
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.formatting import shortened
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs import comparison
 from hpc_dl.runs.folder import RunFolder
 

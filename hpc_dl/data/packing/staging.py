@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hpc_dl.atomic_files import read_json, write_json
+from hpc_dl.atomic_files import write_json
 from hpc_dl.data.packing.plan import Plan
 from hpc_dl.errors import DataError
+from hpc_dl.regular_files import read_json
 
 _PLAN = "plan.json"
 

@@ -20,9 +20,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.atomic_files import publish, read_json, write_json
+from hpc_dl.atomic_files import publish, write_json
 from hpc_dl.data.files.format import Samples, create_file, write_attributes, write_split_attributes
 from hpc_dl.data.packing.plan import Plan
+from hpc_dl.regular_files import read_json
 
 #: At most this much is lost when a run is killed.
 CHECKPOINT_BYTES = 64 << 20

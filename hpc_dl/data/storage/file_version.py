@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpc_dl.errors import DataError
+from hpc_dl.regular_files import repeated_once
 
 _SECONDS_BETWEEN_CHECKS = 1.0
-_TRANSIENT = (errno.EIO, errno.ESTALE)
 _REMEDY = "start the job again, and do not change its files while it is running"
 
 
@@ -94,12 +94,7 @@ class FileVersion:
 
     def _status_now(self) -> os.stat_result:
         try:
-            try:
-                return self._status()
-            except OSError as error:
-                if error.errno not in _TRANSIENT:
-                    raise
-                return self._status()  # network file systems report these once when a server restarts
+            return repeated_once(self._status)
         except OSError as error:
             gone = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
             problem = "was removed" if gone else f"became unreadable ({error.strerror})"
@@ -122,7 +117,7 @@ class WatchedFiles:
                 # Open for as long as it is watched, or a new file could get the number of its
                 # inode.
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            except OSError:  # whoever opens it next reports this better
+            except OSError:  # the next attempt to open it reports this better
                 continue
             self._descriptors.append(descriptor)
             stamp = Stamp.of(os.fstat(descriptor))

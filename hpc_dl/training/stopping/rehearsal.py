@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hpc_dl.atomic_files import read_json, write_json
+from hpc_dl.atomic_files import write_json
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.training.stopping import signals
 from hpc_dl.training.stopping.rank_group import RankGroup

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.config.checkpoint import CheckpointConfig
 from hpc_dl.config.trainer import EarlyStopping
 from hpc_dl.errors import Stopped
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.training.stopping import checkpoint_interval, checkpoint_writer, checkpointing
 from hpc_dl.training.stopping.checkpoint_interval import is_due

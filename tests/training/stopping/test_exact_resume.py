@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from hpc_dl.atomic_files import read_json
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs import attempts as history
 from hpc_dl.runs.comparison import differences
 from hpc_dl.runs.folder import RunFolder

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.errors import Stopped
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs.checkpoints import listed
 from hpc_dl.runs.comparison import differences
 from hpc_dl.runs.folder import RunFolder

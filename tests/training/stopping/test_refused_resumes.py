@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hpc_dl.atomic_files import read_json
 from hpc_dl.cluster.rank_process import run_rank
 from hpc_dl.errors import Stopped
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs import attempts as history
 from hpc_dl.runs import lock
 from hpc_dl.runs.folder import RunFolder

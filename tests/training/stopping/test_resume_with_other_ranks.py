@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from hpc_dl.atomic_files import read_json, write_text
+from hpc_dl.atomic_files import write_text
 from hpc_dl.config import yaml
 from hpc_dl.errors import Stopped
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs.checkpoints import listed
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import read_journal
