@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.soak.faults import FAULTS, MOMENTS
+from benchmarks.soak.faults import FAULTS, MOMENTS, PlannedFault
 from benchmarks.soak.schedule import schedule
+from benchmarks.soak.trials import Trial, allowed_steps
 from tests.conftest import PROJECT
 
 
@@ -41,3 +42,16 @@ def test_schedule_has_every_fault_and_every_moment() -> None:
     planned = [fault for _, faults in itertools.islice(schedule(1), 40) for fault in faults]
     assert {fault.fault for fault in planned} == set(FAULTS)
     assert {fault.moment for fault in planned} == set(MOMENTS)
+
+
+def test_full_disk_excuses_a_run_that_could_not_save_its_last_checkpoint() -> None:
+    def trial(fault: str, attempt: int, status: int | None) -> Trial:
+        shot = PlannedFault(fault, "test", where=0, delay_s=0, target=0, second_s=0, cold=False)
+        return Trial(1, "1 rank", attempt, shot, status=status, reached=72)
+
+    full, failed, stopped = trial("disk full for a while", 0, None), trial("SIGTERM", 0, 1), trial("SIGTERM", 0, 75)
+    assert allowed_steps(failed, [full, failed]) is None
+    assert allowed_steps(failed, [failed]) == 0
+    assert allowed_steps(stopped, [full, stopped]) == 0
+    later = trial("SIGTERM", 1, 1)
+    assert allowed_steps(later, [full, later]) == 0

@@ -19,6 +19,8 @@ from hpc_dl.runs.comparison import differences
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import read_state
 
+FAILED = 1  # exit status of a launcher whose ranks ended with an error
+
 
 @dataclass
 class Trial:
@@ -139,7 +141,7 @@ class Soak:
                 if wait_for_moment(attempt, fault, num_remaining, configuration, reference.seconds):
                     trial = Trial(self.runs, configuration, attempt.number, fault)
                     trials.append(trial)
-                    _apply_fault(attempt, trial)
+                    _apply_fault(attempt, trial, trials)
                 _note_resume_step(trials, attempt)
             for _ in range(3 + len(faults)):
                 attempt.wait()
@@ -171,7 +173,7 @@ def _is_finished(run: RunFolder) -> bool:
     return bool(read_state(run)["state"] == "finished")
 
 
-def _apply_fault(attempt: Attempt, trial: Trial) -> None:
+def _apply_fault(attempt: Attempt, trial: Trial, trials: Sequence[Trial]) -> None:
     """Cause the fault; if it ends the attempt, wait for that and note how it ended."""
     fault = FAULTS[trial.shot.fault]
     training_had_started = attempt.from_step is not None
@@ -187,7 +189,10 @@ def _apply_fault(attempt: Attempt, trial: Trial) -> None:
     state = read_state(attempt.run)
     if state["state"] in ("stopped", "finished"):
         trial.reached = max(trial.reached, state["step"])
-    if fault.graceful and training_had_started and attempt.status not in (0, Stopped.exit_status):
+    allowed = {0, Stopped.exit_status}
+    if any(_disk_was_full(earlier, trial) for earlier in trials if earlier is not trial):
+        allowed.add(FAILED)  # the last checkpoint may have met the full disk before the signal came
+    if fault.graceful and training_had_started and attempt.status not in allowed:
         trial.problem = f"ended with status {attempt.status} ({state.get('reason')}); see {attempt.run.path}"
 
 
@@ -210,10 +215,19 @@ def allowed_steps(trial: Trial, trials: Sequence[Trial]) -> int | None:
     """
     allowed = promised_steps(FAULTS[trial.shot.fault], trial.configuration)
     for earlier in trials[: trials.index(trial)]:
-        disk_was_full = FAULTS[earlier.shot.fault].damaged_checkpoints is None
-        same_attempt = (earlier.run, earlier.attempt) == (trial.run, trial.attempt)
+        if not _disk_was_full(earlier, trial):
+            continue
+        # A run that ended because it could not save loses what came after the last checkpoint.
+        if trial.status == FAILED:
+            return None
         # After a full disk the next checkpoint is an interval away. The journal lags behind the
         # training, so allow for two intervals.
-        if allowed and disk_was_full and same_attempt and trial.reached - earlier.reached < 2 * allowed:
+        if allowed and trial.reached - earlier.reached < 2 * allowed:
             return None
     return allowed
+
+
+def _disk_was_full(earlier: Trial, trial: Trial) -> bool:
+    """Whether an earlier fault filled the disk during the attempt that a later fault hit."""
+    same_attempt = (earlier.run, earlier.attempt) == (trial.run, trial.attempt)
+    return same_attempt and FAULTS[earlier.shot.fault].damaged_checkpoints is None
