@@ -1,15 +1,17 @@
-# make demo    the main job, end to end, on this machine
-# make test    every test, on a real Slurm where it can be set up here
-# make quick   the tests that need neither Slurm nor much time: while you work
-# make lint    formatting, style and types
-# make check   what a change must pass: lint, docs and all tests
-# make docs    the documentation site, in site/
-# make compat  the quick tests with the oldest and the newest allowed versions of every dependency
-# make bench   measure everything but the GPU; writes docs/reference/benchmarks.md
-# make gpu     measure on one GPU, at most 8 minutes; GPU_ARGS=--again measures all parts again
-# make zoo     train every shipped experiment and compare; hours on two cores: CONFIGS="cnn-digits …" selects some
-# make fuzz    damaged and hostile files and YAML; SEED varies them, FUZZ_SECONDS limits the time
-# make soak    stop trainings at random moments and compare, for SOAK_SECONDS; SEED repeats the faults
+# make demo           the main job, end to end, on this machine
+# make test           every test but the next two, on a real Slurm where it can be set up here
+# make tutorial       run every command of the tutorial
+# make gpu-rehearsal  run the GPU benchmarks on a CPU, in small
+# make quick          the tests that need neither Slurm nor much time: while you work
+# make lint           formatting, style and types
+# make check          what a change must pass: lint, docs and all of these tests
+# make docs           the documentation site, in site/
+# make compat         the quick tests with the oldest and the newest allowed versions of every dependency
+# make bench          measure everything but the GPU; writes docs/reference/benchmarks.md
+# make gpu            measure on one GPU, at most 8 minutes; GPU_ARGS=--again measures all parts again
+# make zoo            train every shipped experiment and compare; hours on two cores: CONFIGS="cnn-digits …" selects some
+# make fuzz           damaged and hostile files and YAML; SEED varies them, FUZZ_SECONDS limits the time
+# make soak           stop trainings at random moments and compare, for SOAK_SECONDS; SEED repeats the faults
 
 PYTHON ?= python3
 SOAK_SECONDS ?= 300
@@ -18,10 +20,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check lint docs compat bench gpu gpu-wheels zoo fuzz soak clean
+.PHONY: help demo test tutorial gpu-rehearsal quick check lint docs compat bench gpu gpu-wheels zoo fuzz soak clean
 
-# Several trainings at a time share the cores here: threads that wait must not spin.
-test quick soak: export OMP_WAIT_POLICY := PASSIVE
+# Several trainings at a time share the cores here: one thread for each, and threads that wait must not spin.
+test quick tutorial gpu-rehearsal soak: export OMP_NUM_THREADS := 1
+test quick tutorial gpu-rehearsal soak: export OMP_WAIT_POLICY := PASSIVE
 # Without compiled files, pytest and the many processes of the tests would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -55,7 +58,13 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	@slurm/dev-cluster/cluster up || echo "No Slurm could be set up here: its tests will be skipped, or fail under CI=true." >&2
-	$(BIN)/pytest $(PARALLEL) $(PYTEST_ARGS)
+	$(BIN)/pytest $(PARALLEL) -m "not own_target" $(PYTEST_ARGS)
+
+tutorial: $(VENV)/.installed
+	$(BIN)/pytest -q tests/docs/test_tutorial.py
+
+gpu-rehearsal: $(VENV)/.installed
+	$(BIN)/pytest -q -m own_target tests/test_gpu_benchmark.py
 
 quick: $(VENV)/.installed
 	$(BIN)/pytest $(PARALLEL) -m "not slurm and not container and not slow" $(PYTEST_ARGS)
@@ -71,7 +80,7 @@ docs: $(VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "Built site/index.html"
 
-check: lint docs test
+check: lint docs tutorial gpu-rehearsal test
 
 compat: $(VENV)/.installed
 	$(BIN)/python -m tests.compat

@@ -20,11 +20,14 @@ _CLUSTER = PROJECT / "slurm" / "dev-cluster" / "cluster"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the tests of a cluster in one worker, one after another, since some take nodes down.
 
-    Those that only need a cluster of their own run in another worker at the same time.
+    Those that only need a cluster of their own run in another worker at the same time. The worker
+    that makes a data set also runs the other tests of data sets.
     """
     for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if "made" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("data sources"))
         if item.get_closest_marker("slurm"):
-            fixtures = getattr(item, "fixturenames", ())
             own = "state_folders" in fixtures and "shared" not in fixtures  # of tests/dev_cluster
             item.add_marker(pytest.mark.xdist_group("throw-away clusters" if own else "slurm"))
 

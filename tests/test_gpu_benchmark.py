@@ -39,6 +39,7 @@ def use_parts(monkeypatch: pytest.MonkeyPatch, measured: list[str], *names: str,
     monkeypatch.setattr(gpu, "all_parts", lambda: {name: part(name) for name in names})
 
 
+@pytest.mark.own_target
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_rehearsal_runs_every_part_without_optional_packages(tmp_path: Path) -> None:

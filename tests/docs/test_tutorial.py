@@ -20,6 +20,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.own_target
 @pytest.mark.slow
 def test_every_command_of_the_tutorial_succeeds(tmp_path: Path) -> None:
     assert len(FILES) == 2 and len(COMMANDS) > 12

@@ -50,17 +50,21 @@ QUICK = {(c.name, c.kind): c for c in ALL}.values()
 ONE_PER_ARCHITECTURE = {c.name: c for c in reversed(SUPERVISED)}.values()
 
 
-def parametrize(selected: Iterable[Combination], quick: Iterable[Combination] = QUICK) -> pytest.MarkDecorator:
+def parametrize(
+    selected: Iterable[Combination], quick: Iterable[Combination] = QUICK, group: str = ""
+) -> pytest.MarkDecorator:
     """Run a test for each combination; all but the ``quick`` ones are marked as slow.
 
-    All tests of a combination run in the same worker, which builds its model once.
+    All tests of a combination run in the same worker, which builds its model once, unless another
+    group is named.
     """
     fast = set(quick)
-    return pytest.mark.parametrize("combination", [_parameter(c, slow=c not in fast) for c in selected])
+    parameters = [_parameter(c, slow=c not in fast, group=group or str(c)) for c in selected]
+    return pytest.mark.parametrize("combination", parameters)
 
 
-def _parameter(combination: Combination, slow: bool) -> Any:
-    marks = [pytest.mark.xdist_group(str(combination)), *([pytest.mark.slow] if slow else [])]
+def _parameter(combination: Combination, slow: bool, group: str) -> Any:
+    marks = [pytest.mark.xdist_group(group), *([pytest.mark.slow] if slow else [])]
     return pytest.param(combination, id="-".join(combination), marks=marks)
 
 
@@ -230,7 +234,7 @@ def shared_onnx_operators() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("shared_onnx_operators")
-@parametrize(ONE_PER_KIND, quick=[])
+@parametrize(ONE_PER_KIND, quick=[], group="onnx")  # in the worker that built the table
 def test_onnx_computes_the_same(combination: Combination, tmp_path: Path) -> None:
     if reason := models.config_class(combination.name).no_export:
         pytest.skip(reason)
