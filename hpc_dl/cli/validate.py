@@ -72,9 +72,10 @@ def validate(
 
 
 def _plain(value: Any) -> str:
-    """A value for people: ``1,077 train, 360 val`` for sizes, ``1 × 8 × 8`` for a shape."""
+    """A value for people: ``9 train, 3 val`` for sizes, ``8 × 8`` for a shape, ``a, b`` for names."""
     if isinstance(value, dict):
         return ", ".join(f"{_plain(item)} {key}" for key, item in value.items())
     if isinstance(value, list):
-        return " × ".join(map(_plain, value))
+        names = all(isinstance(item, str) for item in value)
+        return (", " if names else " × ").join(map(_plain, value))
     return f"{value:,}" if isinstance(value, int) else str(value)

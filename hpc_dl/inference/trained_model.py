@@ -18,6 +18,7 @@ from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import RunError
 from hpc_dl.inference.trained_run import TrainedRun
 from hpc_dl.learning.supervised import Supervised
+from hpc_dl.learning.training_module import TrainingModule
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.training.model_building import build_model
@@ -80,7 +81,13 @@ class TrainedModel:
                 model.
         """
         if not isinstance(self.model, Supervised) or self.data.task == "sequence_to_sequence":
-            raise RunError.at(self.run.name, f"{type(self.model).__name__} cannot compute outputs from inputs alone")
+            raise RunError.at(
+                self.run.name,
+                f"{type(self.model).__name__} cannot compute outputs from inputs alone",
+                remedy=""
+                if isinstance(self.model, TrainingModule)
+                else "train its network with `model: {network: …}`, or load the checkpoint in a script of your own",
+            )
         return self.model
 
 

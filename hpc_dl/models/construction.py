@@ -50,8 +50,19 @@ def import_module(name: str, where: str, value: str) -> ModuleType:
             where,
             f"cannot import {name}: {type(error).__name__}: {error}{raised_at(error)}",
             value=value,
-            remedy="start hpc-dl in the folder that contains your package, or install it",
+            remedy=_import_remedy(name, error),
         ) from error
+
+
+def _import_remedy(name: str, error: BaseException) -> str:
+    """What helps if the import of a user's module fails, also because of what it imports itself."""
+    if not isinstance(error, ModuleNotFoundError) or error.name is None:
+        return f"correct it; `python -c 'import {name}'` shows the whole traceback"
+    if name == error.name or name.startswith(f"{error.name}."):
+        return "start hpc-dl in the folder that contains your package, or install it"
+    if error.name.partition(".")[0] == "lightning":
+        return "import pytorch_lightning instead, which hpc_dl trains with"
+    return f"install {error.name.partition('.')[0]} in the environment of hpc-dl"
 
 
 def import_object(path: str, where: str) -> Any:

@@ -76,6 +76,10 @@ def _by_name(name: str, runs: Path) -> RunFolder:
     if len(matches) == 1:
         return matches[0]
     names = [run.name for run in known]
+    if not known:
+        raise RunError.at(
+            name, f"no such run in {runs.absolute()}, which has no runs", remedy="specify their folder with --runs DIR"
+        )
     if not matches:
         raise RunError.at(
             name,

@@ -17,7 +17,9 @@ def test_files_of_a_new_project(tmp_path: Path, hpc_dl: HpcDl, monkeypatch: pyte
     assert status == 0
     assert sorted(path.name for path in (tmp_path / "new" / "project").iterdir()) == sorted(FILES)
     assert "cd new/project" in messages and "hpc-dl train experiment.yaml" in messages
-    assert hpc_dl("validate", "new/project/experiment.yaml", "model={name: mlp}")[0] == 0
+    status, facts, _ = hpc_dl("validate", "new/project/experiment.yaml", "model={name: mlp}")
+    assert status == 0
+    assert "1 × 8 × 8" in facts and "0, 1, 2, 3, 4, 5, 6, 7, 8, 9" in facts
     script = (tmp_path / "new" / "project" / "train.sbatch").read_text()
     assert "sbatch train.sbatch experiment.yaml" in script and "configs/" not in script
 

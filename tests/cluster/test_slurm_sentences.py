@@ -33,6 +33,7 @@ _REFUSALS = [
     ("--mem is not allowed here: use --mem-per-cpu – Unspecified error", "what its message says", ("sbatch",)),
     ("unrecognized option '--foo'", "omit or change it", ("sbatch",)),
     ("Unable to contact slurm controller (connect failure)", "--site local", ()),
+    ("DNS SRV lookup failed – fatal: Could not establish a configuration source", "on a login node", ()),
     ("Requested time limit is invalid (missing or exceeds some limit)", "less resources.time", ()),  # doc
     ("Rate limit exceeded, please retry momentarily", "try again in a minute", ()),  # doc
 ]  # fmt: skip

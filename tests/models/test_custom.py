@@ -82,19 +82,28 @@ def test_module_without_lightning_modules() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "message"),
+    ("source", "message", "remedy"),
     [
-        ("import no_such_thing\n", "ModuleNotFoundError: No module named 'no_such_thing'"),
-        ("x = 1 / 0\n", "ZeroDivisionError: division by zero"),
-        ("def f(:\n", "SyntaxError: "),
-        ("raise SystemExit('bye')\n", "SystemExit: bye"),
+        (
+            "import no_such_thing\n",
+            "ModuleNotFoundError: No module named 'no_such_thing'",
+            "Install no_such_thing in the environment of hpc-dl",
+        ),
+        (
+            "import lightning.pytorch as pl\n",
+            "ModuleNotFoundError: No module named 'lightning'",
+            "Import pytorch_lightning instead, which hpc_dl trains with",
+        ),
+        ("x = 1 / 0\n", "ZeroDivisionError: division by zero", "Correct it; `python -c 'import {module}'` shows"),
+        ("def f(:\n", "SyntaxError: ", "Correct it; `python -c 'import {module}'` shows"),
+        ("raise SystemExit('bye')\n", "SystemExit: bye", "Correct it; `python -c 'import {module}'` shows"),
     ],
 )
-def test_import_errors_raise(package: Package, source: str, message: str) -> None:
+def test_import_errors_raise(package: Package, source: str, message: str, remedy: str) -> None:
     module = package(source)
     line = error_of(custom(f"{module}.Net"))
     assert line.startswith(f"model.class: cannot import {module}: {message}")
-    assert line.endswith("Start hpc-dl in the folder that contains your package, or install it")
+    assert f"). {remedy.format(module=module)}" in line
 
 
 @pytest.mark.parametrize(
