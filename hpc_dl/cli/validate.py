@@ -72,7 +72,7 @@ def validate(
 
 
 def _plain(value: Any) -> str:
-    """A value for people: ``9 train, 3 val`` for sizes, ``8 × 8`` for a shape, ``a, b`` for names."""
+    """For people: ``9 train, 3 val`` for sizes, ``8 × 8`` for shapes, ``a, b`` for names."""
     if isinstance(value, dict):
         return ", ".join(f"{_plain(item)} {key}" for key, item in value.items())
     if isinstance(value, list):
