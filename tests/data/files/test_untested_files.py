@@ -50,3 +50,12 @@ def test_long_work_in_python_may_go_on(config: DataConfig, monkeypatch: pytest.M
     monkeypatch.setattr(module, "_SILENCE_S", 0.6)
     monkeypatch.setattr(module, "open_data", slow)
     assert module.open_untested_spec(config) == spec
+
+
+def test_faults_read_the_same_from_a_child(config: DataConfig) -> None:
+    absent = config.model_copy(update={"inputs": "absent"})
+    with pytest.raises(DataError) as directly:
+        module.open_spec(absent)
+    with pytest.raises(DataError) as from_child:
+        module.open_untested_spec(absent)
+    assert str(from_child.value) == str(directly.value)
