@@ -15,7 +15,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-_ABSENT = object()
+
+class _Absent:
+    """No value; a class, because it is the same one after an error came from a child process."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Fault:
 
     where: str
     problem: str
-    value: object = _ABSENT
+    value: object = _Absent
     allowed: str = ""
     remedy: str = ""
 
@@ -43,7 +45,7 @@ class Fault:
     def __str__(self) -> str:
         line = f"{self.where}: {self.problem}"
         details = []
-        if self.value is not _ABSENT:
+        if self.value is not _Absent:
             details.append(f"got {_shorten(repr(self.value))}")
         if self.allowed:
             details.append(f"allowed: {self.allowed}")

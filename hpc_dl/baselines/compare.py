@@ -13,7 +13,7 @@ from hpc_dl.baselines.fitting import TASKS_WITH_BASELINES, fit_baselines, no_bas
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.open_spec import open_spec
+from hpc_dl.data.open_spec import open_untested_spec
 from hpc_dl.data.spec import PER_POSITION, DataSpec
 from hpc_dl.errors import ConfigError, HpcDlError
 from hpc_dl.formatting import duration
@@ -81,7 +81,7 @@ def compare(
     Raises:
         ConfigError: there is no baseline for the task.
     """
-    data = open_spec(experiment.data, data_dir)
+    data = open_untested_spec(experiment.data, data_dir)
     if not data.file:
         raise ConfigError.at("data", "is required: baselines are fitted on a data file, not on a module's own loaders")
     if data.task not in TASKS_WITH_BASELINES:

@@ -12,7 +12,7 @@ from hpc_dl.cluster.folders import runs_folder
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data import sources
-from hpc_dl.data.open_spec import open_spec
+from hpc_dl.data.open_spec import open_untested_spec
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import RunError
 from hpc_dl.runs import provenance, snapshot
@@ -49,7 +49,7 @@ def check(
     source = experiment.data.source
     if source in sources.names() and not sources.path_of(source, data_dir).exists():
         say(f"Creating the data set {source} (only once)")
-    data = open_spec(experiment.data, data_dir)
+    data = open_untested_spec(experiment.data, data_dir)
     for note in data.notes:
         say(f"Note: {note}")
     section = experiment.data.model_copy(update={"source": None, "file": data.file or None})

@@ -9,6 +9,7 @@ import numpy as np
 
 from hpc_dl.data import sources
 from hpc_dl.data.config import DataConfig
+from hpc_dl.data.files.child_process import Progress, beat_while_python_runs, in_child_process
 from hpc_dl.data.files.data_file import open_data
 from hpc_dl.data.files.fields import open_targets
 from hpc_dl.data.files.value_checks import sample_ranges
@@ -18,6 +19,8 @@ from hpc_dl.data.spec import IGNORED, OWN_DATA, DataSpec
 from hpc_dl.data.storage.dependencies import files_behind
 from hpc_dl.data.storage.file_version import WatchedFiles
 from hpc_dl.regular_files import user_path
+
+_SILENCE_S = 60.0  # of one call of the HDF5 library, on a slow file system
 
 
 def open_spec(config: DataConfig, data_dir: str | Path | None = None) -> DataSpec:
@@ -37,6 +40,29 @@ def open_spec(config: DataConfig, data_dir: str | Path | None = None) -> DataSpe
     if config.source is None and config.file is None:  # the module has its own loaders
         return OWN_DATA
     return spec_after_preprocessing(open_data(data_path(config, data_dir), config).spec, config)
+
+
+def open_untested_spec(config: DataConfig, data_dir: str | Path | None = None) -> DataSpec:
+    """Do the same as :func:`open_spec` in a child process, for a file that no run has read yet.
+
+    A damaged file on which the HDF5 library crashes or loops forever is one line then.
+
+    Args:
+        config: as for :func:`open_spec`.
+        data_dir: as for :func:`open_spec`.
+
+    Raises:
+        DataError: as for :func:`open_spec`, or the HDF5 library crashed or did not return.
+        ConfigError: as for :func:`open_spec`.
+    """
+    if config.source is not None or config.file is None:  # our own file, or none
+        return open_spec(config, data_dir)
+
+    def read(_: Path, beat: Progress) -> DataSpec:
+        beat_while_python_runs(beat)  # many labels may take long
+        return open_spec(config, data_dir)
+
+    return in_child_process(read, data_path(config), silence_s=_SILENCE_S)
 
 
 def data_path(config: DataConfig, data_dir: str | Path | None = None) -> Path:

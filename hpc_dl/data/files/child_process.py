@@ -20,6 +20,7 @@ Progress = Callable[[], object]
 
 _SILENCE_S = 120.0  # for 8 MiB from a slow disk
 _BEAT, _RESULT = b".", b"="
+_BEAT_EVERY_S = 1.0
 _REMEDY = "copy the file again, or create it again"
 
 
@@ -60,6 +61,19 @@ def in_child_process(read: Callable[[Path, Progress], _R], path: Path, *, silenc
     raise result
 
 
+def beat_while_python_runs(beat: Callable[[], object]) -> None:
+    """Have a child process beat once a second, except during a call into C that does not return.
+
+    A loop in the HDF5 library holds the interpreter, which then handles no signals.
+
+    Args:
+        beat: the second argument of the function that runs in the child.
+    """
+    signal.signal(signal.SIGALRM, lambda *_: beat())
+    signal.siginterrupt(signal.SIGALRM, False)  # reads from slow disks go on
+    signal.setitimer(signal.ITIMER_REAL, _BEAT_EVERY_S, _BEAT_EVERY_S)
+
+
 def _received(reading: int, path: Path, silence_s: float) -> bytes:
     """Wait for the result while the child makes progress."""
     content = b""
@@ -85,6 +99,8 @@ def _run_and_exit(read: Callable[[Path, Progress], Any], path: Path, writing: in
 
             error.add_note(traceback.format_exc())
             answer = (False, error)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)  # no beat in the middle of the result
         content = _RESULT + pickle.dumps(answer)
         while content:
             content = content[os.write(writing, content) :]

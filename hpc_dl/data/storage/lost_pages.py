@@ -20,6 +20,10 @@ _MAP_FIXED, _MAP_PRIVATE, _MAP_ANONYMOUS = 0x10, 0x02, 0x20
 _ADDRESS_OFFSET = 16  # of si_addr in siginfo_t, on all 64-bit Linux systems
 _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _libc = ctypes.CDLL(None)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [
+    ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long,
+]  # fmt: skip
 
 
 class _Action(ctypes.Structure):
@@ -70,10 +74,6 @@ def protect(mapped: mmap.mmap, address: int) -> MappedRange:
 def _install() -> None:
     if not _handlers:
         _handlers.append(_HANDLER(_on_bus_error))
-    _libc.mmap.restype = ctypes.c_void_p
-    _libc.mmap.argtypes = [
-        ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long,
-    ]  # fmt: skip
     action = _Action(handler=ctypes.cast(_handlers[0], ctypes.c_void_p).value, flags=_SA_SIGINFO)
     _libc.sigaction(signal.SIGBUS, ctypes.byref(action), None)
 
