@@ -82,6 +82,8 @@ def files_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
 def regular_files(folder: Path) -> Iterator[Path]:
     """Yield all regular files below a folder, without hidden ones; links are followed.
 
+    Links that lead nowhere are among them.
+
     Raises:
         DataError: a link leads back to a folder above it, or a folder cannot be read.
     """
@@ -95,12 +97,14 @@ def _regular_files(folder: Path, above: set[str]) -> Iterator[Path]:
         raise DataError.at(folder, f"is a folder that cannot be read: {error.strerror}") from None
     for name in names:
         path = folder / name
-        if name.startswith(".") or not os.path.exists(path):  # hidden, or a link that leads nowhere
+        if name.startswith("."):
             continue
         if os.path.isdir(path):
             real = os.path.realpath(path)
             if real in above:
                 raise DataError.at(path, "is a link to a folder above it", value=real, remedy="remove the link")
             yield from _regular_files(path, above | {real})
-        elif os.path.isfile(path):  # not a pipe or a device, which may never end
+        # A pipe or a device may never end. A link that leads nowhere is a sample that is missing:
+        # its reader names it, instead of packing the others only.
+        elif os.path.isfile(path) or not os.path.exists(path):
             yield path

@@ -40,11 +40,11 @@ def common_length(lengths: Sequence[int], chosen: int | None, names: Sequence[st
     return lengths[0]
 
 
-def resized(values: NDArray[Any], length: int, axis: int = -1) -> NDArray[Any]:
-    """Cut an array at the end of an axis, or pad it with zeros."""
+def resized(values: NDArray[Any], length: int, axis: int = -1, silence: int = 0) -> NDArray[Any]:
+    """Cut an array at the end of an axis, or pad it with the value of silence."""
     missing = length - values.shape[axis]
     if missing <= 0:
         return np.take(values, range(length), axis)
     padding = [(0, 0)] * values.ndim
     padding[axis] = (0, missing)
-    return np.pad(values, padding)
+    return np.pad(values, padding, constant_values=silence)

@@ -37,7 +37,9 @@ def parsed(cells: Cells) -> tuple[NDArray[Any], dict[int, str]]:
     if isinstance(cells, np.ndarray):
         return cells, {}
     try:
-        return np.fromiter(map(float, cells), np.float64, len(cells)), {}  # type: ignore[arg-type]
+        # Python reads 1_000 as 1000; other programs do not.
+        if not any("_" in cell for cell in cells):  # type: ignore[operator]
+            return np.fromiter(map(float, cells), np.float64, len(cells)), {}  # type: ignore[arg-type]
     except (ValueError, TypeError):
         pass
     numbers, texts = np.full(len(cells), np.nan), {}
@@ -45,7 +47,7 @@ def parsed(cells: Cells) -> tuple[NDArray[Any], dict[int, str]]:
         if cell is None or is_missing(cell):
             continue
         try:
-            numbers[row] = float(cell)
+            numbers[row] = float(cell if "_" not in cell else "a text")
         except ValueError:
             texts[row] = cell.strip()
     return numbers, texts

@@ -77,6 +77,36 @@ def test_recordings_of_several_lengths_are_cut_on_request(tmp_path: Path) -> Non
     assert inputs.shape == (2, 350) and not inputs[1, 300:].any() and inputs[0, 300:].any()
 
 
+def test_recordings_of_8_bits_are_padded_with_silence(tmp_path: Path) -> None:
+    for number, steps in enumerate((8, 4)):
+        path = tmp_path / "in" / "a" / f"{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with wave.open(str(path), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(1)
+            file.setframerate(RATE)
+            file.writeframes(bytes([200] * steps))
+    packed(tmp_path / "in", tmp_path / "out.h5", length=8)
+    inputs = content(tmp_path / "out.h5")["train/inputs"][:, 0]
+    assert inputs.tolist() == [[200] * 8, [200] * 4 + [128] * 4]
+
+
+def test_link_to_a_missing_recording_is_named(tmp_path: Path) -> None:
+    write_wav(tmp_path / "in" / "a" / "0.wav", tone(0))
+    (tmp_path / "in" / "a" / "1.wav").symlink_to(tmp_path / "gone.wav")
+    with pytest.raises(DataError, match=r"1\.wav: is a recording that cannot be read: .*No such file"):
+        packed(tmp_path / "in", tmp_path / "out.h5")
+
+
+def test_images_of_8_and_16_bits_are_not_mixed(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    image.fromarray(np.full((4, 4), 900, np.uint16)).save(tmp_path / "in" / "a" / "0.png")
+    image.fromarray(np.full((4, 4), 90, np.uint8)).save(tmp_path / "in" / "a" / "1.png")
+    with pytest.raises(DataError, match=r"different depths.*0\.png"):
+        packed(tmp_path / "in", tmp_path / "out.h5")
+
+
 def test_recordings_with_two_channels_and_a_table(tmp_path: Path) -> None:
     for number in range(4):
         write_wav(tmp_path / "in" / f"{number}.wav", np.repeat(tone(number), 2), channels=2)

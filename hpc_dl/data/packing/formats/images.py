@@ -29,6 +29,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", "
 
 # Pillow's modes with one channel that are stored unchanged. All others are converted to RGB.
 _GRAY = {"1": np.uint8, "L": np.uint8, "I;16": np.uint16, "I;16B": np.uint16, "I": np.int32, "F": np.float32}
+_DEEP = {mode for mode, dtype in _GRAY.items() if dtype is not np.uint8}
 _IMAGE_FOLDERS = ("images", "image", "imgs")
 _MASK_FOLDERS = ("masks", "mask", "labels", "segmentations")
 
@@ -55,6 +56,14 @@ class ImageFolder(FilePerSample):
         self._mode, (height, width) = headers[0].mode, self._size or headers[0].size
         self._pages = headers[0].pages
         modes = Counter(header.mode for header in headers)
+        if len(modes) > 1 and (deep := [header for header in headers if header.mode in _DEEP]):
+            # Pillow cuts their values at 255 when it converts them to RGB.
+            raise DataError.at(
+                path, "has images of different depths",
+                value=shortened([f"{mode}: {count}x" for mode, count in modes.most_common()]),
+                allowed=f"one mode of Pillow, for example {deep[0].mode} as in {deep[0].path.name}",
+                remedy="convert them to one type first",
+            )  # fmt: skip
         if len(modes) > 1 or self._mode not in _GRAY:
             self._mode = "RGB"
         channels = 1 if self._mode in _GRAY else 3

@@ -21,6 +21,7 @@ from hpc_dl.errors import DataError, Fault
 from hpc_dl.formatting import shortened
 
 SUFFIXES = (".wav", ".wave")
+_SILENCE_8_BITS = 128  # these are unsigned; zero is the lowest value
 _UNKNOWN_SIZE = (0, 0xFFFFFFFF)  # written by a program that could not seek back
 
 
@@ -87,7 +88,7 @@ class Recordings(FilePerSample):
             counts = ", ".join(f"{kind}: {count}x" for kind, count in types.most_common())
             self.notes.append(f"all become float32 from -1 to 1 (stored as {counts}); {resampled:,} are resampled")
         if changed := sum(own != length for own in lengths):
-            self.notes.append(f"{changed:,} of {len(lengths):,} recordings are cut or padded with zeros at the end")
+            self.notes.append(f"{changed:,} of {len(lengths):,} recordings are cut or padded with silence at the end")
 
     def load(self, path: Path) -> NDArray[Any]:
         """See :class:`FilePerSample`."""
@@ -100,7 +101,8 @@ class Recordings(FilePerSample):
                 signal = require("scipy.signal", "SciPy", str(self.path))
                 common = math.gcd(self._rate, rate)
                 values = signal.resample_poly(values, self._rate // common, rate // common, axis=1)
-            return resized(values, self.inputs.shape[1]).astype(self.inputs.dtype, copy=False)
+            silence = _SILENCE_8_BITS if values.dtype.kind == "u" else 0
+            return resized(values, self.inputs.shape[1], silence=silence).astype(self.inputs.dtype, copy=False)
         except DAMAGED as error:
             raise DataError(_unreadable(path, error)) from None
 
@@ -133,8 +135,8 @@ class Recordings(FilePerSample):
 
 def _normalized(values: NDArray[Any]) -> NDArray[Any]:
     """Return samples of any type as float32, full scale from -1 to 1."""
-    if values.dtype.kind == "u":  # 8 bits are stored with 128 as silence
-        return ((values.astype(np.float32) - 128) / 128).astype(np.float32)
+    if values.dtype.kind == "u":
+        return ((values.astype(np.float32) - _SILENCE_8_BITS) / _SILENCE_8_BITS).astype(np.float32)
     if values.dtype.kind == "i":
         return (values / -float(np.iinfo(values.dtype).min)).astype(np.float32)
     return values.astype(np.float32)
