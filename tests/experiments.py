@@ -90,8 +90,11 @@ def spec(
     )
 
 
-def training_recipe(data: DataSpec, total_steps: int = 10) -> TrainingRecipe:
-    """Adam at a constant rate, with the default loss of the data."""
+def training_recipe(data: DataSpec, total_steps: int = 10, loss: LossConfig | None = None) -> TrainingRecipe:
+    """Adam at a constant rate, by default with the loss of the data."""
     return TrainingRecipe(
-        Task(LossConfig(), data), OPTIMIZERS["adam"](name="adam"), SCHEDULES["constant"](name="constant"), total_steps
+        Task(loss or LossConfig(), data),
+        OPTIMIZERS["adam"](name="adam"),
+        SCHEDULES["constant"](name="constant"),
+        total_steps,
     )

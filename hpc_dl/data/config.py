@@ -61,6 +61,17 @@ class Augmentation(Section):
     """Largest rotation angle; volumes are rotated about each of their axes."""
     shear: Fraction = 0.0
     """Largest shear: how far one side moves relative to its distance from the opposite side."""
+    elastic: Annotated[Amount, Unit("pixels")] = 0.0
+    """Elastic deformation (Simard et al., 2003): each pixel is taken from a place that is shifted
+    by a smooth random field; the standard deviation of the shift along each axis. Simard's α = 34
+    with σ = 4 is 1.4 pixels."""
+    elastic_smoothness: Annotated[float, Field(gt=0, le=64), Unit("pixels")] = 4.0
+    """Standard deviation σ of the Gaussian that smooths the field of ``elastic``: the larger, the
+    more do neighbors move together."""
+    occlude: Annotated[Fraction, Unit("of the size")] = 0.0
+    """Side of a box at a random place that is set to the image's mean (cutout, DeVries and Taylor,
+    2017), as a fraction of each side of the image; the box may lie partly outside. Labels of pixels
+    stay."""
     brightness: Amount = 0.0
     """Largest value added to all pixels of an image, in units of the scaled inputs."""
     contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -198,6 +198,10 @@ class LossConfig(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target probability that is spread evenly over all classes; with
     ``cross_entropy`` and ``cross_entropy_dice`` (Szegedy et al., 2016)."""
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    """Train on pairs of samples: inputs λ·x₁ + (1 − λ)·x₂, loss λ·L(y₁) + (1 − λ)·L(y₂), with λ
+    from a Beta(α, α) distribution for each batch (Zhang et al., 2018); this is α, 0.1 to 0.4 in the
+    paper. 0 for none."""
     gamma: Annotated[float, Field(ge=0)] = 2.0
     """Exponent of ``focal``: the larger, the less samples count that are already classified well; 0
     gives ``cross_entropy``."""
@@ -207,6 +211,10 @@ class LossConfig(Section):
     l2: Annotated[float, Field(ge=0)] = 0.0
     """Factor of the L2 penalty: half the sum of the squared weights is added to the training
     loss."""
+
+
+#: Tasks with one target for a sample, whose losses can be mixed.
+MIXABLE = ("classification", "multilabel", "regression")
 
 
 def loss_faults(config: LossConfig, loss: str, data: DataSpec) -> list[Fault]:
@@ -236,6 +244,15 @@ def loss_faults(config: LossConfig, loss: str, data: DataSpec) -> list[Fault]:
                 f"has no effect with {loss} (loss.name)",
                 value=config.label_smoothing,
                 allowed=f"0, or one of the losses {', '.join(smoothing)}",
+            )
+        )
+    if config.mixup and (data.task not in MIXABLE or not data.is_dense or len(data.inputs) > 1):
+        faults.append(
+            Fault(
+                "loss.mixup",
+                f"cannot mix {data.inputs_description} for {data.task} (data.task)",
+                value=config.mixup,
+                allowed=f"0, or one array of numbers for each sample, all of one shape, and {', '.join(MIXABLE)}",
             )
         )
     if config.class_weights != "none":

@@ -10,6 +10,7 @@ from torch import nn
 from torchmetrics import MeanMetric
 
 from hpc_dl.learning.losses import penalty
+from hpc_dl.learning.mixup import mixed
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.training_module import TrainingModule
 
@@ -37,8 +38,14 @@ class Supervised(TrainingModule):
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         """Return the mean loss of a batch plus the penalties on the weights, a scalar."""
         x, y = self.inputs_and_targets(batch)
-        loss = self.recipe.task.loss(self.outputs_for(x, y), y)
-        config = self.recipe.task.config
+        task = self.recipe.task
+        config = task.config
+        if config.mixup:
+            x, others, share = mixed(x, config.mixup)
+            outputs = self.outputs_for(x, y)
+            loss = share * task.loss(outputs, y) + (1 - share) * task.loss(outputs, y[others])
+        else:
+            loss = task.loss(self.outputs_for(x, y), y)
         if config.l1 or config.l2:
             weight_penalty = penalty(list(self.parameters()), config)
             return loss if weight_penalty is None else loss + weight_penalty

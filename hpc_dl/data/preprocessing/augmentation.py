@@ -29,8 +29,10 @@ def augment(config: Augmentation, x: Tensor, labels: Tensor | None = None) -> tu
         Both, in the same shapes. Pixels from beyond the edge repeat the edge.
     """
     num_axes = x.ndim - 2
-    if config.shift or config.scale or config.rotate or config.shear:
+    if config.shift or config.scale or config.rotate or config.shear or config.elastic:
         grid = functional.affine_grid(_matrices(config, x.shape).to(x), list(x.shape), align_corners=False)
+        if config.elastic:
+            grid = grid + _elastic_shifts(config, x.shape).to(x)
         x = functional.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
         if labels is not None:
             moved = functional.grid_sample(
@@ -55,7 +57,47 @@ def _change_values(config: Augmentation, x: Tensor) -> Tensor:
     if config.noise:
         # Drawn on the device of the batch, whose generator is in the checkpoint, too.
         x = x + config.noise * torch.randn_like(x)
+    if config.occlude:
+        x = torch.where(
+            _boxes(config.occlude, x.shape).to(x.device), x.mean(dim=tuple(range(1, x.ndim)), keepdim=True), x
+        )
     return x
+
+
+def _elastic_shifts(config: Augmentation, shape: torch.Size) -> Tensor:
+    """Return smooth random shifts (B, *sizes, axes) of coordinates -1 to 1, last axis first.
+
+    P. Simard, D. Steinkraus and J. Platt, Best Practices for Convolutional Neural Networks, ICDAR
+    2003: independent uniform numbers, smoothed with a Gaussian.
+    """
+    count, sizes = shape[0], shape[2:]
+    num_axes = len(sizes)
+    field = _uniform(1.0, count, num_axes, *sizes)
+    radius = math.ceil(3 * config.elastic_smoothness)
+    offsets = torch.arange(-radius, radius + 1)
+    weights = torch.exp(-0.5 * (offsets / config.elastic_smoothness) ** 2)
+    for axis, size in enumerate(sizes):
+        # The field goes around the edges, so that its variance is the same everywhere.
+        places = (torch.arange(size)[:, None] + offsets) % size
+        smoothing = torch.zeros(size, size).scatter_add_(1, places, weights.expand(size, -1))
+        smoothing /= smoothing.norm(dim=1, keepdim=True)  # keeps the variance, 1/3
+        field = torch.tensordot(field, smoothing, dims=([2 + axis], [1])).movedim(-1, 2 + axis)
+    pixels = config.elastic * math.sqrt(3) * field
+    in_units = 2 / torch.tensor(sizes, dtype=torch.float32).reshape(1, num_axes, *[1] * num_axes)
+    return (pixels * in_units).flip(1).movedim(1, -1)
+
+
+def _boxes(fraction: float, shape: torch.Size) -> Tensor:
+    """Return (B, 1, *sizes): True in a box around a random center."""
+    count, sizes = shape[0], shape[2:]
+    inside = torch.ones(count, 1, *[1] * len(sizes), dtype=torch.bool)
+    for axis, size in enumerate(sizes):
+        side = max(1, round(fraction * size))
+        start = torch.randint(size, (count, 1)) - side // 2
+        places = torch.arange(size)
+        along = (places >= start) & (places < start + side)
+        inside = inside & along.reshape(count, 1, *[size if other == axis else 1 for other in range(len(sizes))])
+    return inside
 
 
 def _matrices(config: Augmentation, shape: torch.Size) -> Tensor:

@@ -1,5 +1,6 @@
 """Augmentation: the effect of each setting, and the same images in a resumed run."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,39 @@ def test_volumes_are_augmented_along_all_axes() -> None:
     assert not torch.allclose(result, VOLUMES, atol=0.05)
 
 
+@pytest.mark.parametrize("smoothness", [2.0, 8.0])
+def test_elastic_shifts_are_smooth_and_as_large_as_configured(smoothness: float) -> None:
+    sizes = (48, 80)
+    places = torch.stack(torch.meshgrid(*[torch.arange(float(n)) for n in sizes], indexing="ij")).expand(24, 2, *sizes)
+    shifts = changed(places, elastic=1.5, elastic_smoothness=smoothness) - places
+    shifts = shifts[..., 8:-8, 8:-8]  # pixels from beyond the edge repeat the edge
+    assert shifts.std().item() == pytest.approx(1.5, rel=0.1)
+    for axis in (-1, -2):
+        # A Gaussian filter of σ gives neighbors a correlation of exp(-1 / 4σ²).
+        difference = shifts.diff(dim=axis).square().mean() / (2 * shifts.square().mean())
+        assert 1 - difference.item() == pytest.approx(math.exp(-1 / (4 * smoothness**2)), abs=0.01)
+
+
+def test_labels_follow_elastic_shifts() -> None:
+    x = torch.arange(32.0).expand(8, 1, 32, 32)
+    torch.manual_seed(0)
+    moved, labels = augment(Augmentation(elastic=2.0), x, x[:, 0].long())
+    assert labels is not None and not torch.equal(labels, x[:, 0].long())
+    assert (moved[:, 0] - labels).abs().max() <= 0.5 + 1e-4, "the nearest pixel of the same place"
+
+
+def test_box_is_set_to_the_mean_of_the_image() -> None:
+    for x in (IMAGES, VOLUMES):
+        result = changed(x, occlude=0.5)
+        means = x.mean(dim=tuple(range(1, x.ndim)), keepdim=True).expand_as(x)
+        box = result != x
+        assert torch.equal(result[box], means[box])
+        side = [round(0.5 * n) for n in x.shape[2:]]
+        sizes = box[:, 0].flatten(1).sum(1)
+        assert sizes.max() == math.prod(side) and sizes.min() < math.prod(side), "at the edge a part is outside"
+        assert (box.any(dim=1) == box.all(dim=1)).all(), "all channels"
+
+
 def test_evaluation_is_not_augmented(tmp_path: Path) -> None:
     file = experiments.classification_file(tmp_path)
     plain, augmented = (
@@ -112,8 +146,8 @@ def test_evaluation_is_not_augmented(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_resumed_run_sees_the_same_images(tmp_path: Path) -> None:
     file = experiments.classification_file(tmp_path)
-    section = {"rotate": 20.0, "shift": 0.2, "noise": 0.3, "mirror": [-1]}
-    content = experiments.raw(file, data={"augmentation": section}, trainer={"max_epochs": 2})
+    section = {"rotate": 20.0, "shift": 0.2, "noise": 0.3, "mirror": [-1], "elastic": 1.0, "occlude": 0.3}
+    content = experiments.raw(file, data={"augmentation": section}, loss={"mixup": 0.4}, trainer={"max_epochs": 2})
     uninterrupted, stopped, without = (
         experiments.prepared(tmp_path, c) for c in (content, content, experiments.raw(file, trainer={"max_epochs": 2}))
     )

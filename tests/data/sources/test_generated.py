@@ -96,3 +96,35 @@ def test_mnist1d_keeps_the_packages_test_set(made: Made) -> None:
     np.testing.assert_array_equal(learned[order[0]], x[:4000].astype(np.float32)[order[1]])
     assert (counts[0] + counts[1]).tolist() == np.bincount(y[:4000]).tolist()
     assert np.abs(counts[1] - 0.1 * (counts[0] + counts[1])).max() <= 1
+
+
+def test_spirals_are_half_a_turn_apart(made: Made) -> None:
+    with h5py.File(made("spirals")) as file:
+        points, labels = file["train/inputs"][()], file["train/targets"][()]
+    radius, angle = np.hypot(*points.T), np.arctan2(points[:, 1], points[:, 0])
+    away = radius > 1.5  # near the center the noise is as large as the radius
+    behind = (angle - 2 * np.pi * 2 * radius / 6.5 - np.pi * labels + np.pi) % (2 * np.pi) - np.pi
+    assert abs(behind[away].mean()) < 0.02 and behind[away].std() < 0.2
+
+
+def test_circles_are_a_disc_and_a_ring(made: Made) -> None:
+    with h5py.File(made("circles")) as file:
+        radius, labels = np.hypot(*file["train/inputs"][()].T), file["train/targets"][()]
+    assert radius[labels == 0].max() <= 0.8 and 1.2 <= radius[labels == 1].min() < radius.max() <= 2.0001
+    # Even over the area: half of the disc's points are within radius / √2.
+    assert (radius[labels == 0] < 0.8 / math.sqrt(2)).mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_two_curves_are_parallel(made: Made) -> None:
+    with h5py.File(made("two_curves")) as file:
+        (x, y), labels = file["train/inputs"][()].T, file["train/targets"][()]
+    np.testing.assert_allclose(y, 0.6 * np.cos(np.pi * x) + np.where(labels, 0.3, -0.3), atol=1e-6)
+
+
+def test_targets_of_sine_and_kepler_follow_the_formula(made: Made) -> None:
+    with h5py.File(made("sine")) as file:
+        np.testing.assert_allclose(file["train/targets"], np.sin(file["train/inputs"][:, 0]), atol=1e-6)
+    with h5py.File(made("kepler")) as file:
+        beside = file["train/targets"][()] - 1.5 * file["train/inputs"][:, 0]
+    masses = 10 ** (-2 * beside)
+    assert 0.9 - 1e-5 <= masses.min() < 0.91 and 1.09 < masses.max() <= 1.1 + 1e-5
