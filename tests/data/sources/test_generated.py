@@ -104,7 +104,8 @@ def test_spirals_are_half_a_turn_apart(made: Made) -> None:
     radius, angle = np.hypot(*points.T), np.arctan2(points[:, 1], points[:, 0])
     away = radius > 1.5  # near the center the noise is as large as the radius
     behind = (angle - 2 * np.pi * 2 * radius / 6.5 - np.pi * labels + np.pi) % (2 * np.pi) - np.pi
-    assert abs(behind[away].mean()) < 0.02 and behind[away].std() < 0.2
+    # Noise of 0.2 along the radius is 0.39 of an angle.
+    assert abs(behind[away].mean()) < 0.02 and behind[away].std() == pytest.approx(0.39, abs=0.03)
 
 
 def test_circles_are_a_disc_and_a_ring(made: Made) -> None:
