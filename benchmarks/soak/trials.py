@@ -190,7 +190,7 @@ def _apply_fault(attempt: Attempt, trial: Trial, trials: Sequence[Trial]) -> Non
     if state["state"] in ("stopped", "finished"):
         trial.reached = max(trial.reached, state["step"])
     allowed = {0, Stopped.exit_status}
-    if any(_disk_was_full(earlier, trial) for earlier in trials if earlier is not trial):
+    if any(_disk_was_full(earlier, trial) for earlier in trials):
         allowed.add(FAILED)  # the last checkpoint may have met the full disk before the signal came
     if fault.graceful and training_had_started and attempt.status not in allowed:
         trial.problem = f"ended with status {attempt.status} ({state.get('reason')}); see {attempt.run.path}"

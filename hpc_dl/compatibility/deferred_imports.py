@@ -1,7 +1,7 @@
 """``scipy.signal``, imported when something in it is used instead of with torchmetrics.
 
-torchmetrics imports it only to add a name that SciPy removed. That takes a sixth of the start of
-every command and rank that imports Lightning, and no training here uses it.
+torchmetrics imports it only to add a name that SciPy removed. That takes an eighth of the start
+of every command and rank that imports Lightning, and no training here uses it.
 """
 
 from __future__ import annotations

@@ -37,9 +37,7 @@ def parsed(cells: Cells) -> tuple[NDArray[Any], dict[int, str]]:
     if isinstance(cells, np.ndarray):
         return cells, {}
     try:
-        # Python reads 1_000 as 1000; other programs do not.
-        if not any("_" in cell for cell in cells):  # type: ignore[operator]
-            return np.fromiter(map(float, cells), np.float64, len(cells)), {}  # type: ignore[arg-type]
+        return np.fromiter(map(_number, cells), np.float64, len(cells)), {}  # type: ignore[arg-type]
     except (ValueError, TypeError):
         pass
     numbers, texts = np.full(len(cells), np.nan), {}
@@ -47,10 +45,16 @@ def parsed(cells: Cells) -> tuple[NDArray[Any], dict[int, str]]:
         if cell is None or is_missing(cell):
             continue
         try:
-            numbers[row] = float(cell if "_" not in cell else "a text")
+            numbers[row] = _number(cell)
         except ValueError:
             texts[row] = cell.strip()
     return numbers, texts
+
+
+def _number(cell: str) -> float:
+    if "_" in cell:  # Python reads 1_000 as 1000; other programs do not
+        raise ValueError
+    return float(cell)
 
 
 def _texts(cells: Cells) -> list[str | None]:

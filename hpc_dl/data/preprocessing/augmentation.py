@@ -32,7 +32,7 @@ def augment(config: Augmentation, x: Tensor, labels: Tensor | None = None) -> tu
     if config.shift or config.scale or config.rotate or config.shear or config.elastic:
         grid = functional.affine_grid(_matrices(config, x.shape).to(x), list(x.shape), align_corners=False)
         if config.elastic:
-            grid = grid + _elastic_shifts(config, x.shape).to(x)
+            grid = grid + _elastic_shifts(config, x.shape, x.device).to(x)
         x = functional.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
         if labels is not None:
             moved = functional.grid_sample(
@@ -64,7 +64,7 @@ def _change_values(config: Augmentation, x: Tensor) -> Tensor:
     return x
 
 
-def _elastic_shifts(config: Augmentation, shape: torch.Size) -> Tensor:
+def _elastic_shifts(config: Augmentation, shape: torch.Size, device: torch.device) -> Tensor:
     """Return smooth random shifts (B, *sizes, axes) of coordinates -1 to 1, last axis first.
 
     P. Simard, D. Steinkraus and J. Platt, Best Practices for Convolutional Neural Networks, ICDAR
@@ -72,7 +72,7 @@ def _elastic_shifts(config: Augmentation, shape: torch.Size) -> Tensor:
     """
     count, sizes = shape[0], shape[2:]
     num_axes = len(sizes)
-    field = _uniform(1.0, count, num_axes, *sizes)
+    field = _uniform(1.0, count, num_axes, *sizes).to(device)  # where smoothing is fast
     radius = math.ceil(3 * config.elastic_smoothness)
     offsets = torch.arange(-radius, radius + 1)
     weights = torch.exp(-0.5 * (offsets / config.elastic_smoothness) ** 2)
@@ -81,9 +81,9 @@ def _elastic_shifts(config: Augmentation, shape: torch.Size) -> Tensor:
         places = (torch.arange(size)[:, None] + offsets) % size
         smoothing = torch.zeros(size, size).scatter_add_(1, places, weights.expand(size, -1))
         smoothing /= smoothing.norm(dim=1, keepdim=True)  # keeps the variance, 1/3
-        field = torch.tensordot(field, smoothing, dims=([2 + axis], [1])).movedim(-1, 2 + axis)
+        field = torch.tensordot(field, smoothing.to(device), dims=([2 + axis], [1])).movedim(-1, 2 + axis)
     pixels = config.elastic * math.sqrt(3) * field
-    in_units = 2 / torch.tensor(sizes, dtype=torch.float32).reshape(1, num_axes, *[1] * num_axes)
+    in_units = 2 / torch.tensor(sizes, dtype=torch.float32, device=device).reshape(1, num_axes, *[1] * num_axes)
     return (pixels * in_units).flip(1).movedim(1, -1)
 
 
