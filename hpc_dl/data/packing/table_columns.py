@@ -37,7 +37,8 @@ def parsed(cells: Cells) -> tuple[NDArray[Any], dict[int, str]]:
     if isinstance(cells, np.ndarray):
         return cells, {}
     try:
-        return np.fromiter(map(_number, cells), np.float64, len(cells)), {}  # type: ignore[arg-type]
+        if "_" not in "".join(cells):  # type: ignore[arg-type]  # faster than _number of each cell
+            return np.fromiter(map(float, cells), np.float64, len(cells)), {}  # type: ignore[arg-type]
     except (ValueError, TypeError):
         pass
     numbers, texts = np.full(len(cells), np.nan), {}
