@@ -22,8 +22,10 @@ class ModelSection(Section):
     name: str
     """Name of the architecture (``hpc-dl models`` lists them)."""
     init_from: str | None = None
-    """Start from the best weights of a run, or from a checkpoint file: parameters of the same name
-    and shape are loaded, the others (such as a head for other classes) are initialized as usual."""
+    """Start from the best weights of a run, or from a file (a checkpoint, a state dict of
+    ``torch.save``, ``.safetensors``): parameters of the same name and shape are loaded, the others
+    (such as a head for other classes) are initialized as usual. ``resnet`` also reads torchvision's
+    names."""
     freeze: list[str] = []
     """Parameters that are not trained, as names or patterns of modules or parameters: ``features``,
     ``layers.0.*``."""

@@ -92,6 +92,11 @@ class Network(Supervised):
                 self.eval()(torch.zeros(2, *data.input_shape))
             self.train()
 
+    def own_names(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Rename the weights of the network itself, as its library writes them."""
+        known = self.network.state_dict()
+        return {f"network.{name}" if name in known else name: value for name, value in weights.items()}
+
     def forward(self, x: Any) -> Tensor:
         """Map a batch to outputs as the task needs them.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
@@ -22,6 +23,7 @@ from hpc_dl.nn.convolution import (
     stem,
 )
 from hpc_dl.nn.pooling import GlobalAverage
+from hpc_dl.nn.pretrained_names import renamed
 from hpc_dl.schema import Unit
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
@@ -111,6 +113,7 @@ class ResNet(Supervised):
         super().__init__(recipe)
         num_channels, *sizes = data.input_shape
         num_axes, num_in, bottleneck = len(sizes), config.width, config.depth >= 50
+        self._depth = config.depth
         blocks: list[nn.Module] = []
         for stage, num_blocks in enumerate(_BLOCKS[config.depth]):
             for number in range(num_blocks):
@@ -128,3 +131,26 @@ class ResNet(Supervised):
         """Map (B, C, *sizes) to (B, num_outputs)."""
         outputs: torch.Tensor = self.classifier(self.blocks(self.stem(x)))
         return outputs
+
+    def own_names(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Rename the weights of torchvision's ResNets, whose names timm's ``resnet18`` … share.
+
+        The layers are the same if the stem is ``large``; a smaller stem stays fresh.
+        """
+        return renamed(weights, _torchvision_modules(self._depth))
+
+
+def _torchvision_modules(depth: int) -> dict[str, str]:
+    """The name of each module here by its name in torchvision."""
+    modules = {"conv1": "stem.0.0", "bn1": "stem.0.1", "fc": "classifier.2"}
+    places = [(stage, number) for stage, total in enumerate(_BLOCKS[depth], 1) for number in range(total)]
+    num_convolutions = 3 if depth >= 50 else 2
+    for block, (stage, number) in enumerate(places):
+        theirs, own = f"layer{stage}.{number}", f"blocks.{block}"
+        for index in range(num_convolutions - 1):
+            modules[f"{theirs}.conv{index + 1}"] = f"{own}.layers.{index}.0"
+            modules[f"{theirs}.bn{index + 1}"] = f"{own}.layers.{index}.1"
+        modules[f"{theirs}.conv{num_convolutions}"] = f"{own}.layers.{num_convolutions - 1}"
+        modules[f"{theirs}.bn{num_convolutions}"] = f"{own}.layers.{num_convolutions}"
+        modules |= {f"{theirs}.downsample.{index}": f"{own}.shortcut.{index}" for index in range(2)}
+    return modules

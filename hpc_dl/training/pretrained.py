@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from hpc_dl.errors import ConfigError, RunError
 from hpc_dl.formatting import shortened
+from hpc_dl.nn.pretrained_names import KnowsOtherNames
 from hpc_dl.regular_files import user_path
 from hpc_dl.runs import search
 
@@ -51,14 +54,17 @@ def load_pretrained(module: nn.Module, path: Path, say: Callable[[str], None] = 
 
     Args:
         module: with fresh weights; on the meta device nothing is copied, only checked.
-        path: a checkpoint of hpc_dl or Lightning, or a state dict written by ``torch.save``. Only
-            plain weights are read, so the file cannot run code in this process.
+        path: a checkpoint of hpc_dl or Lightning, a state dict written by ``torch.save``, or a file
+            of safetensors. Only plain weights are read, so the file cannot run code in this
+            process.
         say: prints one line for the user.
 
     Raises:
         ConfigError: the file cannot be read, or none of its weights matches.
     """
     saved = _state_dict(path)
+    if isinstance(module, KnowsOtherNames):
+        saved = module.own_names(saved)
     own = {name: value for name, value in module.state_dict().items() if not name.startswith("evaluation.")}
     matching = [name for name, value in own.items() if name in saved and saved[name].shape == value.shape]
     fresh = [name for name in own if name not in matching]
@@ -68,7 +74,7 @@ def load_pretrained(module: nn.Module, path: Path, say: Callable[[str], None] = 
             "has no weight that matches this model in name and shape",
             value=str(path),
             allowed=f"weights such as {', '.join(list(own)[:_NUM_LISTED])}",
-            remedy="specify a run of the same architecture",
+            remedy="specify a run of the same architecture and width, or weights with these names",
         )
     with torch.no_grad():
         for name in matching:
@@ -109,6 +115,8 @@ def freeze(module: nn.Module, patterns: Sequence[str]) -> None:
 
 def _state_dict(path: Path) -> dict[str, torch.Tensor]:
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError:
         raise ConfigError.at(
@@ -117,12 +125,12 @@ def _state_dict(path: Path) -> dict[str, torch.Tensor]:
             value=str(path),
             remedy="save only `model.state_dict()`",
         ) from None
-    except (OSError, RuntimeError, ValueError, EOFError):
+    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError):
         raise ConfigError.at(
             "model.init_from",
             "is not a checkpoint, or a damaged one",
             value=str(path),
-            remedy="specify a run, or its best.ckpt",
+            remedy="specify a run, its best.ckpt, a state dict of torch.save, or a .safetensors file",
         ) from None
     state = content.get("state_dict", content) if isinstance(content, dict) else {}
     return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
