@@ -18,15 +18,12 @@ from hpc_dl.data.spec import PER_POSITION, DataSpec
 from hpc_dl.errors import ConfigError, HpcDlError
 from hpc_dl.formatting import duration
 from hpc_dl.learning.direction import known_direction
+from hpc_dl.learning.intervals import student_t
 from hpc_dl.learning.task import Task
 from hpc_dl.runs import baselines
 from hpc_dl.runs.run_files import read_provenance, read_result
 from hpc_dl.runs.search import all_runs
 
-# Quantiles of Student's t for a two-sided interval of 95%, by degrees of freedom (Student, 1908);
-# not from SciPy, which comes with the extra `baseline` only.
-_T = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-_NORMAL = 1.959964
 # Keys in which two runs of the same network may differ.
 _MAY_DIFFER = ("name", "seed", "resources", "wandb", "checkpoint")
 _DECISIVE_METRIC = {
@@ -36,29 +33,6 @@ _DECISIVE_METRIC = {
     **dict.fromkeys(PER_POSITION, "accuracy"),
     "reconstruction": "squared_error",
 }
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and half the width of its 95% confidence interval; NaN for a single value.
-
-    The interval is two-sided, with the quantile of Student's t distribution.
-    """
-    if len(values) < 2:
-        return values[0], math.nan
-    quantile = _t_quantile(len(values) - 1)
-    return statistics.fmean(values), quantile * statistics.stdev(values) / math.sqrt(len(values))
-
-
-def _t_quantile(degrees: int) -> float:
-    """The 97.5% quantile of Student's t, by its expansion around the normal distribution if large.
-
-    Abramowitz and Stegun (1964), 26.7.5; the error is below 0.0001.
-    """
-    if degrees < len(_T):
-        return _T[degrees]
-    z, n = _NORMAL, degrees
-    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    return z + first / n + second / n**2 + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * n**3)
 
 
 def compare(
@@ -112,7 +86,7 @@ def best_baseline(fitted: Sequence[dict[str, Any]], metric: str) -> dict[str, An
     sign = -1 if known_direction(metric) == "min" else 1
     measured = [baseline for baseline in fitted if metric in baseline["metrics"]]
     best = max(measured, key=lambda baseline: sign * statistics.fmean(baseline["metrics"][metric]))
-    mean, half_width = interval(best["metrics"][metric])
+    mean, half_width = student_t(best["metrics"][metric])
     return {"name": best["name"], "mean": mean, "half_width": None if math.isnan(half_width) else half_width}
 
 
@@ -132,7 +106,7 @@ def verdict(
         return f"{baseline[0].upper()}{baseline[1:]}. There is no finished run on these data to compare it with."
     sign = -1 if known_direction(metric) == "min" else 1
     name = max(networks, key=lambda name: sign * statistics.fmean(networks[name]))
-    mean, half_width = interval(networks[name])
+    mean, half_width = student_t(networks[name])
     one_seed = math.isnan(half_width)
     seeds = "with one seed" if one_seed else f"over {len(networks[name])} seeds"
     length = (trainings or {}).get(name)

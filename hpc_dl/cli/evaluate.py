@@ -34,6 +34,7 @@ def evaluate(
     Example:
         hpc-dl evaluate latest --split val
     """
+    from hpc_dl.cli.group_table import group_table
     from hpc_dl.cli.output import emit, show, table
 
     trained = _trained_run(name, runs, yes)
@@ -51,6 +52,9 @@ def evaluate(
         show()
         rows = [[label, *counts] for label, counts in zip(result["classes"], result["confusion"], strict=True)]
         table(["true \\ predicted", *result["classes"]], rows)
+    if "by_group" in result:
+        show()
+        group_table(result["by_group"])
 
 
 def predict(

@@ -36,7 +36,8 @@ def results(
         hpc-dl results
         hpc-dl results --sort val/loss
     """
-    from hpc_dl.cli.output import emit, result_table, say
+    from hpc_dl.cli.group_table import group_table
+    from hpc_dl.cli.output import emit, result_table, say, show
     from hpc_dl.cli.run_selection import select_runs
     from hpc_dl.cluster.status import statuses
     from hpc_dl.runs.run_files import read_result
@@ -57,6 +58,9 @@ def results(
         emit([outcomes[number] for number in order])
     elif len(outcomes) == 1 and outcomes[0]["metrics"]:
         result_table(outcomes[0])
+        if "by_group" in outcomes[0]:
+            show()
+            group_table(outcomes[0]["by_group"])
     else:
         print_runs(["run", "state", *settings, *metrics], [rows[number] for number in order], hidden=further)
         if not test and not metrics and _metric_names(outcomes, "test"):

@@ -133,6 +133,13 @@ class DataConfig(Section):
     """Stored label of samples, pixels, steps or nodes without a class, such as -1 or 255; ``nan``
     for NaN. They count neither in the loss nor in metrics, class weights or baselines.
     """
+    group: str | None = None
+    """Path of a dataset with the group of each sample, such as its site, scanner or sex (integers
+    or texts), found like ``inputs``. For classification and regression, the result then has metrics
+    of the test samples by group: ``accuracy``, ``recall`` and ``positive_rate`` (share predicted as
+    class 1) with Wilson's 95% interval, ``mae`` and ``bias`` with Student's t. ``hpc-dl evaluate``
+    has those of any split.
+    """
     channels: ChannelSetting = "auto"
     """Axis of the channels in the stored inputs: ``first`` (N, C, …), ``last`` (N, …, C), or
     ``none`` if there is no such axis, in which case one is added. ``auto`` means ``first``, except

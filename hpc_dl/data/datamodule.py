@@ -106,10 +106,9 @@ class HDF5DataModule(pl.LightningDataModule):
             shuffle: exactly, or by blocks that are stored together.
             shuffle_buffer: MiB of samples that ``blocks`` shuffles together.
             device_resident: keep all samples in the memory of the device.
-            transform: a function applied to each training batch on the host, before scaling: takes
-                ``(x, y)`` or a mapping of tensors with the stored values, and returns its
-                replacement in the same range. What it draws from the generators of Python, NumPy
-                and torch depends on seed, epoch and batch only.
+            transform: a function applied to each training batch on the host, before scaling: from
+                ``(x, y)``, or a mapping, of stored values to its replacement in the same range.
+                What it draws from Python, NumPy and torch depends on seed, epoch and batch only.
             num_workers: processes that apply the transform; 0 for the training process.
             imputation: what replaces missing values (NaN).
             missing_indicator: add channels that mark missing values.
@@ -153,8 +152,9 @@ class HDF5DataModule(pl.LightningDataModule):
             spec: what ``open_spec`` returned for this section; names the file.
             seed: seed of the order of the training samples.
         """
-        section = {name: getattr(config, name) for name in type(config).model_fields if name not in ("source", "file")}
-        return cls(spec.file, **section, seed=seed)
+        others = ("source", "file", "group")  # the group of a sample is in no batch
+        keys = [key for key in type(config).model_fields if key not in others]
+        return cls(spec.file, **{key: getattr(config, key) for key in keys}, seed=seed)
 
     @property
     def spec(self) -> DataSpec:

@@ -16,6 +16,7 @@ from hpc_dl.inference.trained_model import TrainedModel, default_device
 from hpc_dl.learning.metric_names import split_and_metric, split_of
 from hpc_dl.learning.metrics import confusion_matrix
 from hpc_dl.learning.supervised import Supervised
+from hpc_dl.training.metrics_by_group import metrics_by_group
 from hpc_dl.training.model_inputs import preprocessed_on
 from hpc_dl.training.train import has_test
 
@@ -32,7 +33,7 @@ def evaluate(trained: TrainedModel, split: str) -> dict[str, Any]:
     Returns:
         ``run``, ``checkpoint``, ``split``, ``samples``, ``metrics`` by name without the split; for
         one class per sample, step or pixel also ``classes`` and ``confusion``, with the true
-        classes as rows and the predicted classes as columns.
+        classes as rows and the predicted classes as columns; ``by_group`` with ``data.group``.
 
     Raises:
         RunError: the model has no test step.
@@ -68,6 +69,9 @@ def evaluate(trained: TrainedModel, split: str) -> dict[str, Any]:
     has_confusion = trained.data.task in ("classification", *PER_POSITION) and len(classes) <= _MOST_CLASSES
     if has_confusion and isinstance(model, Supervised):
         evaluation |= {"classes": classes, "confusion": _confusion(model, batches)}
+    if trained.experiment.data.group is not None and isinstance(model, Supervised):
+        by_group = metrics_by_group(model, batches, trained.experiment.data, split, default_device())
+        evaluation["by_group"] = by_group
     with suppress(PermissionError):  # someone else's run: the figures are the answer, the file only a copy
         write_json(trained.run.path / f"evaluation-{split}.json", evaluation)
     return evaluation

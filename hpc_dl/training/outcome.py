@@ -29,13 +29,19 @@ _REASONS = {
 }
 
 
-def record_result(attempt: Attempt, metrics: dict[str, float], diagnosis: dict[str, Any] | None) -> None:
+def record_result(
+    attempt: Attempt,
+    metrics: dict[str, float],
+    diagnosis: dict[str, Any] | None,
+    by_group: dict[str, Any] | None = None,
+) -> None:
     """Write the result, then the state, so that the result exists once the state is ``finished``.
 
     Args:
         attempt: the attempt, after its test.
         metrics: final metrics by name.
         diagnosis: from :func:`hpc_dl.training.diagnosis.diagnose`.
+        by_group: from :func:`hpc_dl.training.metrics_by_group.metrics_by_group`.
     """
     run, trainer, data = attempt.run, attempt.trainer, attempt.data
     seconds = attempt.seconds
@@ -59,6 +65,7 @@ def record_result(attempt: Attempt, metrics: dict[str, float], diagnosis: dict[s
             "device": trainer.strategy.root_device.type,
             "seed": attempt.experiment.seed,
             **({} if diagnosis is None else {"diagnosis": diagnosis}),
+            **({} if by_group is None else {"by_group": by_group}),
             **({} if baseline is None else {"baseline": {"metric": baseline["metric"], **baseline["best"]}}),
         },
     )

@@ -54,6 +54,9 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
             elif isinstance(model, Supervised) and data.is_dense:
                 _check_output_shape(model, data)
         faults += missing_data_faults(data, model)
+        if experiment.data.group is not None and not isinstance(model, Supervised):
+            problem = f"needs the outputs of a network, which {type(model).__name__} does not give"
+            faults.append(Fault("data.group", problem, remedy="remove it, or use `model: {network: …}`"))
         if not model.automatic_optimization:
             faults += _manual_optimization_faults(experiment)
         if experiment.model.init_from is not None:

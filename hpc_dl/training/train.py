@@ -29,6 +29,7 @@ from hpc_dl.training.batches import has_test_data
 from hpc_dl.training.callbacks import TrainingMetrics
 from hpc_dl.training.console import say, set_up_logging
 from hpc_dl.training.diagnosis import diagnose
+from hpc_dl.training.metrics_by_group import metrics_by_group
 from hpc_dl.training.outcome import record_divergence, record_result, record_stop
 from hpc_dl.training.ranks import Ranks, cpus_per_rank
 from hpc_dl.training.stopping import signals
@@ -144,7 +145,7 @@ def conclude(attempt: Attempt, metrics: dict[str, float], best: Checkpoint) -> N
     if attempt.trainer.is_global_zero:
         if not isinstance(attempt.model, TrainingModule):
             metrics = dict(sorted((metrics | _logged_at(attempt, best.step)).items()))
-        record_result(attempt, metrics, _diagnosis(attempt))
+        record_result(attempt, metrics, _diagnosis(attempt), _by_group(attempt))
     attempt.loggers.report_success()
     attempt.group.destroy()
 
@@ -191,6 +192,17 @@ def _logged_at(attempt: Attempt, step: int) -> dict[str, float]:
     values = (item for row in rows for item in row.items())
     of_rows = {"step", "epoch", "time", *TrainingMetrics.NAMES}
     return {name: value for name, value in values if name not in of_rows and split_of(name) != "test"}
+
+
+def _by_group(attempt: Attempt) -> dict[str, Any] | None:
+    """The metrics of the test samples by group; ``None`` without ``data.group`` or a test split."""
+    if attempt.experiment.data.group is None or "test" not in attempt.data.sizes:
+        return None
+    assert isinstance(attempt.model, Supervised)  # see preflight
+    assert isinstance(attempt.batches, HDF5DataModule)
+    with attempt.watchdog.phase("computing metrics by group", patience=6):
+        device = attempt.trainer.strategy.root_device
+        return metrics_by_group(attempt.model, attempt.batches, attempt.experiment.data, "test", device)
 
 
 def _diagnosis(attempt: Attempt) -> dict[str, Any] | None:

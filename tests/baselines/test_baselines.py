@@ -3,15 +3,13 @@
 import json
 import math
 import re
-import statistics
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import t
 
-from hpc_dl.baselines.compare import compare, interval, verdict
+from hpc_dl.baselines.compare import compare, verdict
 from hpc_dl.baselines.features import position_rows, rows_of
 from hpc_dl.baselines.fitting import TASKS_WITH_BASELINES
 from hpc_dl.config.experiment import Experiment
@@ -146,16 +144,6 @@ def test_task_without_baselines_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data\.task: has no baseline \(got 'generation'"):
         compared(tmp_path, tmp_path / "g.h5")
     assert "generation" not in TASKS_WITH_BASELINES
-
-
-def test_interval_is_that_of_student() -> None:
-    mean, half = interval([1.0, 2.0, 3.0])
-    assert (mean, half) == (2.0, pytest.approx(4.303 / math.sqrt(3)))
-    assert math.isnan(interval([1.0])[1])
-    for count in [*range(2, 40), 1000]:
-        values = [float(number) for number in range(count)]
-        error = statistics.stdev(values) / math.sqrt(count)
-        assert interval(values)[1] == pytest.approx(t.ppf(0.975, count - 1) * error, rel=2e-4)
 
 
 @pytest.mark.parametrize(

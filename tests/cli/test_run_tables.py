@@ -99,3 +99,19 @@ def test_runs_of_different_experiments_have_a_limited_number_of_columns(hpc_dl: 
     text = hpc_dl("status", runs[0].name, runs[1].name).out
     assert "section5.key" in text.splitlines()[0] and "section6.key" not in text.splitlines()[0]
     assert "3 more settings differ: section6.key, section7.key, section8.key" in text
+
+
+def test_metrics_by_group_of_a_single_run(hpc_dl: HpcDl) -> None:
+    run = finished(0.1, 0.7)
+    accuracy = {"value": 0.9, "low": 0.5958, "high": 0.9821, "count": 10}
+    groups = [
+        {"group": "O\x1b[1mslo", "samples": 10, "metrics": {"accuracy": accuracy, "recall": accuracy}},
+        {"group": "Bern", "samples": 1, "metrics": {"accuracy": accuracy | {"low": None, "high": None}}},
+    ]
+    by_group = {"by": "site", "split": "test", "intervals": "Wilson", "positive_class": "ill", "groups": groups}
+    write_json(run.result, {"run": run.name, "metrics": {"test/accuracy": 0.9}, "by_group": by_group})
+    title, header, oslo, bern = hpc_dl("results", "latest").out.splitlines()[-4:]
+    assert title == "test by site, with 95% intervals (Wilson); positive: ill"
+    assert header.split() == ["group", "samples", "accuracy", "recall"]
+    assert oslo.split("  ")[0] == r"O\x1b[1mslo" and oslo.count("0.9 (0.596 to 0.982)") == 2
+    assert bern.split() == ["Bern", "1", "0.9"]

@@ -17,6 +17,7 @@ from hpc_dl.data.files.class_numbering import FoundLabels, check_settings, enum_
 from hpc_dl.data.files.field_specs import SampleFields, describe_fields
 from hpc_dl.data.files.fields import open_targets
 from hpc_dl.data.files.format import FORMAT, FORMAT_VERSION
+from hpc_dl.data.files.sample_groups import check_groups
 from hpc_dl.data.files.split_reader import SplitReader
 from hpc_dl.data.files.splits import Split, locate_splits, num_samples_of
 from hpc_dl.data.files.value_checks import check_edges, check_targets, looks_like_classes
@@ -128,6 +129,8 @@ def open_data(path: str | Path, config: DataConfig) -> DataFile:
             f"works on images and volumes only, but {spec.file} has {spec.inputs_description}",
             remedy="remove `data.augmentation`",
         )
+    if config.group is not None:
+        check_groups(spec, splits, config)
     if config.balance != "none":
         spec, splits = _balance_training(spec, splits, config.balance)
     return DataFile(spec, splits)

