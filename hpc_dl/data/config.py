@@ -175,10 +175,11 @@ class DataConfig(Section):
     missing_indicator: bool = False
     """For each channel, add another one that marks missing values with 1 and all others with 0."""
     scaling: ScalingMethod = "auto"
-    """Scaling of the inputs, fitted on the training split. ``unit``: to [0, 1] by the range of the
-    values (all values for integers, per channel for others); ``center``: to mean 0 per channel;
-    ``standardize``: to mean 0 and standard deviation 1 per channel; ``none``. ``auto``: ``unit``
-    for integer inputs, otherwise ``standardize``; token numbers are not scaled.
+    """Scaling of the inputs, fitted on the training split. ``unit``: to [0, 1] by the range of each
+    variable or channel, but by one range for all pixels of images and volumes of integers;
+    ``center``: to mean 0 per channel; ``standardize``: to mean 0 and standard deviation 1 per
+    channel; ``none``. ``auto``: ``unit`` for integer inputs, otherwise ``standardize``; token
+    numbers are not scaled.
     """
     projection: ProjectionMethod = "none"
     """Projection of scaled vectors to the principal components of the training split. ``pca``

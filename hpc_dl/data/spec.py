@@ -104,6 +104,11 @@ class FieldSpec:
         """The axis of the channels in a batch: 1, or 2 after the steps of a window."""
         return 1 if self.window is None else 2
 
+    @property
+    def has_pixels(self) -> bool:
+        """Whether a sample, or a step of it, is an image or volume: channels and two more axes."""
+        return len(self.shape) - (self.window is not None) >= 3
+
 
 def input_kind_of(inputs: Sequence[FieldSpec]) -> InputKind:
     """Return the kind of a sample with these inputs."""

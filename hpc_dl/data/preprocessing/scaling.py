@@ -91,10 +91,11 @@ def fit_scaling(
     Args:
         spec: of the data set.
         number: which of its inputs.
-        method: ``unit``: the range of all values for integers, of each channel for other numbers;
-            ``center``: the mean of each channel; ``standardize``: also its standard deviation;
-            ``auto``: ``unit`` for integers, else ``standardize``, but integers in sequences are
-            token numbers and stay unscaled; ``none``. The edges of a graph always stay unscaled.
+        method: ``unit``: the range of each channel, or of all pixels of images and volumes of
+            integers; ``center``: the mean of each channel; ``standardize``: also its standard
+            deviation; ``auto``: ``unit`` for integers, else ``standardize``, but integers in
+            sequences are token numbers and stay unscaled; ``none``. The edges of a graph always
+            stay unscaled.
         values: yields the values of the training split in pieces.
 
     Raises:
@@ -120,7 +121,7 @@ def fit_scaling(
             remedy="fill in missing values (`data.imputation: mean`), correct the file, or exclude these samples "
             "(`data.splits.indices`); `hpc-dl data verify` counts them",
         )
-    if method == "unit" and integral:
+    if method == "unit" and integral and field.has_pixels:
         offset, greatest = offset.min(keepdims=True), (offset + divisor).max(keepdims=True)
         divisor = greatest - offset
     # A constant channel becomes 0 rather than NaN.

@@ -17,7 +17,7 @@ GENERATOR = np.random.default_rng(0)
 FLOATS = (GENERATOR.normal(size=(40, 3, 5, 5)) * [[[[1]], [[10]], [[0]]]] + [[[[0]], [[1e4]], [[7]]]]).astype("f4")
 
 
-def fitted(make: MakeFile, inputs: np.ndarray, method: Any) -> Scaling:
+def fitted(make: MakeFile, inputs: np.ndarray, method: Any, **settings: Any) -> Scaling:
     # The validation split is very different, and must not count.
     held_out = np.full_like(inputs, 99)
     path = make(
@@ -26,7 +26,7 @@ def fitted(make: MakeFile, inputs: np.ndarray, method: Any) -> Scaling:
         val__inputs=held_out,
         val__targets=np.zeros(len(inputs)),
     )
-    config = DataConfig(file=str(path), scaling=method)
+    config = DataConfig(file=str(path), scaling=method, **settings)
     with open_data(path, config).reader("train") as reader:
         return fit_preprocessing(reader, 0, config)[0].scaling
 
@@ -44,13 +44,29 @@ def test_standardize_per_channel(foreign_file: MakeFile) -> None:
     assert torch.equal(x, torch.from_numpy(FLOATS))  # the batch itself is not modified
 
 
-def test_unit_of_integers_uses_one_range(foreign_file: MakeFile) -> None:
+def test_unit_of_integer_images_is_one_range(foreign_file: MakeFile) -> None:
     integers = GENERATOR.integers(3, 17, (40, 2, 4, 4), np.uint8)
     integers[:, 1] //= 2
     scaling = fitted(foreign_file, integers, "auto")
     assert scaling == Scaling("unit", (1.0,), (15.0,))
     scaled = scaling(torch.from_numpy(integers))
     assert (float(scaled.min()), float(scaled.max())) == (0, 1)
+
+
+def test_unit_of_an_integer_table_is_per_variable(foreign_file: MakeFile) -> None:
+    """Age, income and a constant: (x − min) / (max − min) of each; one range would erase the age."""
+    age, income = GENERATOR.integers(18, 90, 40), GENERATOR.integers(10_000, 200_000, 40)
+    table = np.stack([age, income, np.full(40, 7)], 1)
+    scaling = fitted(foreign_file, table, "auto")
+    assert scaling.method == "unit"
+    expected = np.stack([(x - x.min()) / np.ptp(x) for x in (age, income)] + [np.zeros(40)], 1)
+    np.testing.assert_allclose(scaling(torch.from_numpy(table)), expected, rtol=1e-6)
+
+
+def test_unit_of_integer_series_is_per_channel(foreign_file: MakeFile) -> None:
+    series = GENERATOR.integers(0, 100, (40, 2, 9)) * [[[1], [1000]]]
+    scaled = fitted(foreign_file, series, "unit", channels="first")(torch.from_numpy(series))
+    np.testing.assert_allclose(scaled.amax((0, 2)), [1, 1], rtol=1e-6)
 
 
 def test_unit_of_floats_is_per_channel(foreign_file: MakeFile) -> None:
