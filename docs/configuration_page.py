@@ -76,7 +76,14 @@ def page() -> str:
     parts += [f"| `{name}` | {_cell(activation.formula)} |" for name, activation in ACTIVATIONS.items()]
     parts.append("")
     parts += _section("loss", LossConfig)
-    parts.append("## metrics\n\nThe metrics of each task (`data.task`).\n\n| task | metrics |\n| --- | --- |")
+    parts.append(
+        "## metrics\n\nThe metrics of each task (`data.task`).\n\n"
+        "`f1`: of class 1 if there are two classes, of each label (mean) for multilabel, otherwise as\n`f1_macro`. "
+        "`f1_macro`: the mean over the classes that occur or are predicted; `f1_micro`: of the\nnumbers of true and "
+        "false positives and negatives of all classes together; `f1_weighted`: the mean\nover the classes, weighted by "
+        "their number of samples. `topk` (`top2`, `top3`, …): the share of\nsamples whose class is among the k most "
+        "probable ones, for more than k classes.\n\n| task | metrics |\n| --- | --- |"
+    )
     own = {f"only for the model {name}": models.config_class(name).metrics for name in models.names()}
     parts += [
         f"| {task} | {', '.join(f'`{name}`' for name in names)} |" for task, names in (METRICS | own).items() if names

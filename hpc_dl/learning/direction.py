@@ -15,9 +15,9 @@ Mode = Literal["auto", "min", "max"]
 
 _LOWER = ("loss", "mse", "mae", "error", "bits_per_step", "perplexity", "nll", "distance", "residual", "iterations")
 _HIGHER = (
-    "accuracy", "f1", "top5", "auroc", "auc", "dice", "dice_foreground", "iou", "iou_foreground", "r2", "exact_match",
-    "precision", "recall", "specificity", "score", "modes", "coverage", "quality", "wordsim353", "simlex999",
-    "analogies",
+    "accuracy", "f1", "f1_macro", "f1_micro", "f1_weighted", "auroc", "auc", "dice", "dice_foreground", "iou",
+    "iou_foreground", "r2", "exact_match", "precision", "recall", "specificity", "score", "modes", "coverage",
+    "quality", "wordsim353", "simlex999", "analogies",
 )  # fmt: skip
 # Words of names in users' own modules; the last known word of a name decides.
 _WORDS: dict[str, Direction] = {
@@ -27,9 +27,9 @@ _WORDS: dict[str, Direction] = {
          "ece", "brier", "bce", "ce", "crossentropy", "entropy", "divergence", "losses", "hausdorff"), "min"),
     **dict.fromkeys(_HIGHER, "max"),
     **dict.fromkeys(
-        ("acc", "f", "map", "ap", "bleu", "rouge", "meteor", "psnr", "ssim", "kappa", "mcc", "matthews", "jaccard",
-         "prec", "rec", "sensitivity", "auprc", "ndcg", "mrr", "correlation", "pearson", "spearman", "similarity",
-         "elbo", "reward", "return", "hits", "miou", "em"), "max"),
+        ("acc", "f", "top", "map", "ap", "bleu", "rouge", "meteor", "psnr", "ssim", "kappa", "mcc", "matthews",
+         "jaccard", "prec", "rec", "sensitivity", "auprc", "ndcg", "mrr", "correlation", "pearson", "spearman",
+         "similarity", "elbo", "reward", "return", "hits", "miou", "em"), "max"),
 }  # fmt: skip
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ from torchmetrics.classification import (
 from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
 
 from hpc_dl.data.spec import IGNORED, PER_POSITION, DataSpec, TaskName
-from hpc_dl.errors import ConfigError
+from hpc_dl.errors import ConfigError, Fault, nearest
 
 
 class _R2(R2Score):
@@ -57,6 +58,18 @@ class IoUOfForeground(MulticlassConfusionMatrix):
     def compute(self) -> Tensor:
         """The metric, a scalar."""
         return per_class(super().compute())["iou"][1:].nanmean()
+
+
+class F1(MulticlassF1Score):
+    """F1 score of class 1 if there are two classes, otherwise the mean of all classes."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes, average="none" if num_classes == 2 else "macro")
+
+    def compute(self) -> Tensor:
+        """The metric, a scalar."""
+        score: Tensor = super().compute()
+        return score[1] if score.ndim else score
 
 
 class BalancedAccuracy(MulticlassStatScores):
@@ -105,12 +118,19 @@ class BitsPerStep(MeanMetric):
 Builder = Callable[[int], Metric]
 
 
+def _top(k: int) -> Builder:
+    return lambda num_classes: MulticlassAccuracy(num_classes, average="micro", top_k=k)
+
+
 def _multiclass_metrics() -> dict[str, Builder]:
     return {
         "accuracy": lambda k: MulticlassAccuracy(k, average="micro"),
         "balanced_accuracy": lambda k: BalancedAccuracy(k),
-        "f1": lambda k: MulticlassF1Score(k, average="macro"),
-        "top5": lambda k: MulticlassAccuracy(k, average="micro", top_k=min(5, k)),
+        "f1": lambda k: F1(k),
+        "f1_macro": lambda k: MulticlassF1Score(k, average="macro"),
+        "f1_micro": lambda k: MulticlassF1Score(k, average="micro"),
+        "f1_weighted": lambda k: MulticlassF1Score(k, average="weighted"),
+        "top5": _top(5),
         "auroc": lambda k: _AUROC(k),
     }
 
@@ -130,13 +150,16 @@ def _value_metrics() -> dict[str, Builder]:
     return {"mse": lambda _: MeanSquaredError(), "mae": lambda _: MeanAbsoluteError(), "r2": lambda _: _R2()}
 
 
-#: The metrics that fit each task, by name.
+#: The metrics that fit each task, by name; ``top5`` stands for any number, see :func:`builder`.
 METRICS: dict[TaskName, dict[str, Builder]] = {
     "classification": _multiclass_metrics(),
     "multilabel": {
         "accuracy": lambda k: MultilabelAccuracy(k, average="micro", ignore_index=IGNORED),
         "balanced_accuracy": lambda k: MultilabelBalancedAccuracy(k),
         "f1": lambda k: MultilabelF1Score(k, average="macro", ignore_index=IGNORED),
+        "f1_macro": lambda k: MultilabelF1Score(k, average="macro", ignore_index=IGNORED),
+        "f1_micro": lambda k: MultilabelF1Score(k, average="micro", ignore_index=IGNORED),
+        "f1_weighted": lambda k: MultilabelF1Score(k, average="weighted", ignore_index=IGNORED),
         "exact_match": lambda k: MultilabelExactMatch(k, ignore_index=IGNORED),
         "auroc": lambda k: MultilabelAUROC(k, ignore_index=IGNORED),
     },
@@ -152,6 +175,7 @@ METRICS: dict[TaskName, dict[str, Builder]] = {
     "embedding": {},
 }
 
+_TOP = re.compile(r"top([1-9]\d*)")
 
 _DEFAULTS: dict[TaskName, tuple[str, ...]] = {
     "classification": ("accuracy", "balanced_accuracy", "f1"),
@@ -172,6 +196,26 @@ def default_metrics(data: DataSpec) -> tuple[str, ...]:
     """Return the names of the metrics that are used where the ``metrics`` key is not given."""
     names = _DEFAULTS[data.task]
     return (*names, "auroc") if data.task == "classification" and data.num_outputs == 2 else names
+
+
+def builder(name: str, task: TaskName) -> Builder | None:
+    """Return what builds the metric of that name, ``top3`` and the like included; None if none."""
+    top = _TOP.fullmatch(name)
+    return _top(int(top[1])) if top and "top5" in METRICS[task] else METRICS[task].get(name)
+
+
+def metric_faults(names: Sequence[str], data: DataSpec) -> list[Fault]:
+    """Return which metrics do not fit the task, or are 1 for any prediction."""
+    known, k = METRICS[data.task], data.num_outputs
+    faults = []
+    for name in names:
+        if builder(name, data.task) is None:
+            problem, allowed = f"does not fit the task {data.task} (data.task)", ", ".join(known)
+            faults.append(Fault("metrics", problem, value=name, allowed=allowed, remedy=nearest(name, known)))
+        elif (top := _TOP.fullmatch(name)) and int(top[1]) >= k:
+            allowed = "top1" if k < 3 else f"top1 to top{k - 1}"
+            faults.append(Fault("metrics", f"is 1 for any prediction of {k} classes", value=name, allowed=allowed))
+    return faults
 
 
 def confusion_matrix(data: DataSpec) -> Metric:

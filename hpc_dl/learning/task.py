@@ -14,10 +14,10 @@ from torchmetrics import MetricCollection
 
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import IGNORED, PER_POSITION, DataSpec, TaskName
-from hpc_dl.errors import ConfigError, Fault, nearest
+from hpc_dl.errors import ConfigError
 from hpc_dl.learning.class_weights import class_weights
 from hpc_dl.learning.losses import COMPATIBLE_LOSSES, LOSSES, MASKS_ITSELF, LossConfig, LossName, loss_faults
-from hpc_dl.learning.metrics import METRICS, default_metrics
+from hpc_dl.learning.metrics import builder, default_metrics, metric_faults
 
 
 class Task:
@@ -63,19 +63,8 @@ class Task:
         self.config = config
         loss_name = COMPATIBLE_LOSSES[self.name][0] if config.name == "auto" else config.name
         faults = loss_faults(config, loss_name, data)
-        compatible = METRICS[self.name]
         self._metrics = default_metrics(data) if metrics is None else tuple(metrics)
-        faults += [
-            Fault(
-                "metrics",
-                f"does not fit the task {self.name} (data.task)",
-                value=name,
-                allowed=", ".join(compatible),
-                remedy=nearest(name, compatible),
-            )
-            for name in self._metrics
-            if name not in compatible
-        ]
+        faults += metric_faults(self._metrics, data)
         if faults:
             raise ConfigError(*faults)
         self._loss = LOSSES.get(loss_name)
@@ -126,8 +115,15 @@ class Task:
 
     def metrics(self, prefix: str) -> MetricCollection:
         """Build empty metrics whose names start with ``prefix`` (``val/``)."""
-        builders = METRICS[self.name]
-        return MetricCollection({name: builders[name](self.num_outputs) for name in self._metrics}, prefix=prefix)
+        builders = {name: builder(name, self.name) for name in self._metrics}
+        # Metrics with equal counts after the first batch share them from then on, but those
+        # of top2 and top3 may be equal by chance.
+        shared = not any(name.startswith("top") for name in self._metrics)
+        return MetricCollection(
+            {name: build(self.num_outputs) for name, build in builders.items() if build is not None},
+            prefix=prefix,
+            compute_groups=shared,
+        )
 
     def update(self, metrics: MetricCollection, outputs: torch.Tensor, targets: Any) -> None:
         """Update the metrics with a batch."""

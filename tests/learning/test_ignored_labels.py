@@ -82,7 +82,7 @@ def test_batch_without_any_label_has_no_effect(task: str) -> None:
 
 @pytest.mark.parametrize("task", SHAPES)
 def test_metrics_are_those_of_the_labeled_positions(task: str) -> None:
-    names = tuple(METRICS[task])  # type: ignore[index]
+    names = tuple(name if name != "top5" else "top2" for name in METRICS[task])  # type: ignore[index]
     learned = Task(LossConfig(), data_of(task), names)
     flat_task = Task(LossConfig(), replace(data_of("classification", ignores=False), task=task), names)  # type: ignore[arg-type]
     outputs, targets = batch(task)

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
+import sklearn.metrics
 import torch
 from torch import Tensor
 
@@ -62,12 +63,53 @@ def test_balanced_accuracy_of_the_majority_class() -> None:
     assert actual == pytest.approx({"accuracy": 35 / 36, "balanced_accuracy": 1 / 2})
 
 
-def test_top5() -> None:
+@pytest.mark.parametrize("average", ["macro", "micro", "weighted"])
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_f1_averages_equal_those_of_scikit_learn(average: str, num_classes: int) -> None:
+    found, true = ([min(y, num_classes - 1) for y in classes] for classes in (FOUND, TRUE))
+    data = spec(num_outputs=num_classes)
+    actual = computed(data, certain(found, num_classes), torch.tensor(true), f"f1_{average}", "f1", first=3)
+    # of class 1 if there are two
+    own = sklearn.metrics.f1_score(true, found, average="binary" if num_classes == 2 else "macro")
+    expected = {f"f1_{average}": sklearn.metrics.f1_score(true, found, average=average), "f1": own}
+    assert actual == pytest.approx(expected)
+
+
+def test_f1_of_two_classes_by_hand() -> None:
+    # Class 1: one of three is found, one is false. Class 0: five of six are found, two are false.
+    actual = computed(
+        spec(num_outputs=2),
+        certain([1, 0, 0, 1, 0, 0, 0, 0, 0], 2),
+        torch.tensor([1, 1, 1, 0, 0, 0, 0, 0, 0]),
+        *("f1", "f1_macro", "f1_micro", "f1_weighted"),
+    )
+    first, second = 2 * 5 / (7 + 6), 2 * 1 / (2 + 3)
+    assert actual == pytest.approx(
+        {
+            "f1": second,
+            "f1_macro": (first + second) / 2,
+            "f1_micro": 6 / 9,  # the accuracy
+            "f1_weighted": (6 * first + 3 * second) / 9,
+        }
+    )
+
+
+def test_topk() -> None:
     data = spec(num_outputs=7)
     outputs = torch.arange(7.0).repeat(4, 1)  # class 6 first, then 5, 4, 3, 2
-    actual = computed(data, outputs, torch.tensor([6, 2, 1, 0]), "accuracy", "top5")
-    assert actual == pytest.approx({"accuracy": 1 / 4, "top5": 2 / 4})
-    assert computed(CLASSES, certain(FOUND), torch.tensor(TRUE), "top5") == {"top5": 1}, "there are only three classes"
+    actual = computed(data, outputs, torch.tensor([6, 2, 1, 0]), "accuracy", "top5", "top6", "top1")
+    assert actual == pytest.approx({"accuracy": 1 / 4, "top1": 1 / 4, "top5": 2 / 4, "top6": 3 / 4})
+
+
+@pytest.mark.parametrize(
+    ("name", "num_classes", "allowed"), [("top5", 5, "top1 to top4"), ("top3", 3, "top1 to top2"), ("top2", 2, "top1")]
+)
+def test_topk_of_k_or_fewer_classes_is_refused(name: str, num_classes: int, allowed: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        Task(LossConfig(), spec(num_outputs=num_classes), [name])
+    assert str(raised.value) == (
+        f"metrics: is 1 for any prediction of {num_classes} classes (got {name!r}; allowed: {allowed})"
+    )
 
 
 def area(scores: list[float], positive: list[bool]) -> float:
@@ -146,7 +188,8 @@ def test_multilabel_metrics() -> None:
     # In the first batch all logits are within [0, 1]: each predicts that the label is set.
     outputs = torch.tensor([[0.1, 0.2], [0.3, 0.4], [2.0, -1.0], [-3.0, -1.0], [-1.0, 5.0]])
     targets = torch.tensor([[1, 0], [1, 1], [1, 0], [0, 0], [1, 0]])
-    actual = computed(LABELS, outputs, targets, "accuracy", "balanced_accuracy", "f1", "exact_match", "auroc", first=2)
+    names = ("accuracy", "balanced_accuracy", "f1", "f1_micro", "f1_weighted", "exact_match", "auroc")
+    actual = computed(LABELS, outputs, targets, *names, first=2)
     area_0 = area([0.1, 0.3, 2, -3, -1], [True, True, True, False, True])
     area_1 = area([0.2, 0.4, -1, -1, 5], [False, True, False, False, False])
     assert actual == pytest.approx(
@@ -155,6 +198,8 @@ def test_multilabel_metrics() -> None:
             # label 0: 3 of 4 set, 1 of 1 not set; label 1: 1 of 1, 2 of 4
             "balanced_accuracy": ((3 / 4 + 1) / 2 + (1 + 2 / 4) / 2) / 2,
             "f1": (2 * 3 / (4 + 3) + 2 * 1 / (1 + 3)) / 2,
+            "f1_micro": 2 * (3 + 1) / (4 + 3 + 1 + 3),
+            "f1_weighted": (4 * (2 * 3 / (4 + 3)) + 1 * (2 * 1 / (1 + 3))) / 5,
             "exact_match": 3 / 5,
             "auroc": (area_0 + area_1) / 2,
         }
@@ -207,6 +252,8 @@ def test_confusion_matrix_of_labels_and_pixels() -> None:
 
 def test_reset_clears_metrics() -> None:
     for name, make in METRICS["segmentation"].items():
+        if name == "top5":  # needs more classes
+            continue
         metric = make(3)
         outputs, targets = certain(FOUND[4:]), torch.tensor(TRUE[4:])
         metric.update(outputs, targets)

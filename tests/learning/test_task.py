@@ -102,8 +102,8 @@ def test_incompatible_loss_raises(name: str, data: DataSpec, compatible: tuple[s
 
 
 def test_metrics_by_name() -> None:
-    names = list(Task(LossConfig(), CLASSES, ["top5", "auroc"]).metrics("val/"))
-    assert names == ["val/auroc", "val/top5"]
+    names = list(Task(LossConfig(), CLASSES, ["top2", "auroc"]).metrics("val/"))
+    assert names == ["val/auroc", "val/top2"]
     with pytest.raises(ConfigError, match=r"metrics: does not fit the task regression .*got 'accuracy'; allowed: mse"):
         Task(LossConfig(), VALUES, ["mse", "accuracy"])
 

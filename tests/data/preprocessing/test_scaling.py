@@ -54,7 +54,7 @@ def test_unit_of_integer_images_is_one_range(foreign_file: MakeFile) -> None:
 
 
 def test_unit_of_an_integer_table_is_per_variable(foreign_file: MakeFile) -> None:
-    """Age, income and a constant: (x − min) / (max − min) of each; one range would erase the age."""
+    """Age, income, a constant: (x − min) / (max − min) of each; one range would hide the age."""
     age, income = GENERATOR.integers(18, 90, 40), GENERATOR.integers(10_000, 200_000, 40)
     table = np.stack([age, income, np.full(40, 7)], 1)
     scaling = fitted(foreign_file, table, "auto")
