@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.packing.classes import label_type, labels_or_values
+from hpc_dl.data.packing.classes import class_notes, label_type, labels_or_values
 from hpc_dl.data.packing.file_per_sample import files_below
-from hpc_dl.data.packing.label_table import is_table, label_of, read_labels
+from hpc_dl.data.packing.label_table import LabelTable, is_table
 from hpc_dl.data.packing.source import PackOptions, split_folders
 from hpc_dl.errors import DataError
 
@@ -26,6 +26,7 @@ class LabeledFiles(NamedTuple):
         class_names: names of the classes.
         sizes: number of files in each split.
         table: the table that the labels are from; None if they are the names of folders.
+        notes: how the labels were read.
     """
 
     files: list[Path]
@@ -34,6 +35,7 @@ class LabeledFiles(NamedTuple):
     class_names: tuple[str, ...]
     sizes: dict[str, int]
     table: Path | None
+    notes: list[str]
 
 
 def labeled_files(path: Path, suffixes: Sequence[str], what: str, options: PackOptions) -> LabeledFiles:
@@ -53,13 +55,13 @@ def labeled_files(path: Path, suffixes: Sequence[str], what: str, options: PackO
     sizes: dict[str, int] = {}
     if is_table(options.targets):
         table = Path(str(options.targets))
-        labels = read_labels(table)
+        labels = LabelTable(table)
         for split, folder in folders.items():
             found = files_below(folder, suffixes)
             files, sizes[split] = files + found, len(found)
-        texts = [label_of(file, labels, table) for file in files]
+        texts = [labels.label_of(file) for file in files]
         task, values, names = labels_or_values(texts, options, str(table))
-        return LabeledFiles(files, values, task, names, sizes, table.absolute())
+        return LabeledFiles(files, values, task, names, sizes, table.absolute(), [*labels.notes(), *class_notes(names)])
     classes_of = {split: _classes(folder, suffixes, what) for split, folder in folders.items()}
     names = options.class_names or tuple(sorted({name for classes in classes_of.values() for name in classes}))
     numbers: list[int] = []
@@ -72,7 +74,9 @@ def labeled_files(path: Path, suffixes: Sequence[str], what: str, options: PackO
             files += members
             numbers += [names.index(name)] * len(members)
         sizes[split] = sum(map(len, classes.values()))
-    return LabeledFiles(files, np.array(numbers, label_type(len(names))), "classification", names, sizes, None)
+    return LabeledFiles(
+        files, np.array(numbers, label_type(len(names))), "classification", names, sizes, None, class_notes(names)
+    )
 
 
 def _classes(folder: Path, suffixes: Sequence[str], what: str) -> dict[str, list[Path]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hpc_dl.data.packing.number_texts import number_of, other_notation, text_of
 from hpc_dl.data.packing.source import PackOptions
 from hpc_dl.errors import DataError
 from hpc_dl.formatting import shortened
@@ -51,6 +53,19 @@ def number_classes(texts: Sequence[str], named: Sequence[str], where: str) -> tu
     return np.array([number[text] for text in texts], label_type(len(names))), names
 
 
+def class_notes(names: Sequence[str]) -> list[str]:
+    """Say how classes are numbered, and whether two names differ in case only."""
+    if not names:
+        return []
+    notes = [f"{len(names):,} classes, numbered in this order: {shortened(names)}"]
+    by_case: dict[str, list[str]] = {}
+    for name in names:
+        by_case.setdefault(name.casefold(), []).append(name)
+    if alike := [" and ".join(map(repr, same)) for same in by_case.values() if len(same) > 1]:
+        notes.append(f"names that differ in upper and lower case only are different classes: {shortened(alike, 5)}")
+    return notes
+
+
 def label_type(num_classes: int) -> np.dtype[Any]:
     """Return the smallest type for class numbers that both NumPy and torch support."""
     return np.dtype(np.uint8 if num_classes <= 256 else np.int32)
@@ -73,10 +88,10 @@ def labels_or_values(
     Raises:
         DataError: a value is not a number, or a label is not among the class names.
     """
-    task = options.task if options.task in ("classification", "regression") else _task_of(texts)
+    task = options.task if options.task in ("classification", "regression") else _task_of(texts, where)
     if task == "classification":
         return task, *number_classes(texts, options.class_names, where)
-    return task, np.array([_number(text, where) for text in texts], np.float32), ()
+    return task, np.array([_value(text, where) for text in texts], np.float32), ()
 
 
 def remapped_classes(values: NDArray[Any], named: Sequence[str], where: str) -> tuple[NDArray[Any], tuple[str, ...]]:
@@ -116,11 +131,11 @@ def remapped_classes(values: NDArray[Any], named: Sequence[str], where: str) -> 
     if named and len(named) != len(distinct):
         raise DataError.at(
             where,
-            f"has {len(distinct)} different labels ({shortened([f'{value:g}' for value in distinct])})",
+            f"has {len(distinct)} different labels ({shortened(list(map(text_of, distinct)))})",
             allowed=f"the {len(named)} class names: {shortened(named)}",
             remedy="correct `--class-names`",
         )
-    names = tuple(named) or tuple(f"{value:g}" for value in distinct.astype(np.float64))
+    names = tuple(named) or tuple(map(text_of, distinct))
     return codes.astype(label_type(len(names))), names
 
 
@@ -141,23 +156,29 @@ def too_many(num_labels: int, num_samples: int) -> bool:
 
 def _by_value(text: str) -> tuple[int, float, str]:
     try:
-        return 0, float(text), text
+        return 0, number_of(text), text
     except ValueError:
         return 1, 0.0, text
 
 
-def _task_of(texts: Sequence[str]) -> str:
+def _task_of(texts: Sequence[str], where: str) -> str:
     """Infer the task: regression if all are numbers and some are not integers."""
     try:
-        return "regression" if any(not float(text).is_integer() for text in texts) else "classification"
+        return "regression" if any(not number_of(text).is_integer() for text in texts) else "classification"
     except ValueError:
-        return "classification"
+        pass
+    if notation := other_notation(texts):
+        remedy = f"{notation[1]}; or `--task classification` if they are classes"
+        raise DataError.at(where, notation[0], remedy=remedy)
+    return "classification"
 
 
-def _number(text: str, where: str) -> float:
+def _value(text: str, where: str) -> float:
     try:
-        return float(text)
+        if math.isfinite(value := number_of(text)):
+            return value
     except ValueError:
-        raise DataError.at(
-            where, "is not a number", value=text, remedy="correct it, or use `--task classification`"
-        ) from None
+        pass
+    raise DataError.at(
+        where, "is not a finite number", value=text, remedy="correct it, or use `--task classification`"
+    ) from None

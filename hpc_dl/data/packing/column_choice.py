@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from hpc_dl.data.packing.source import PackOptions
 from hpc_dl.errors import DataError, nearest
 from hpc_dl.formatting import shortened
 
-_TARGET_NAMES = ("target", "targets", "label", "labels", "class", "y")
+TARGET_NAMES = ("target", "targets", "label", "labels", "class", "y")
 _INDEX_NAMES = ("", "Unnamed: 0", "__index_level_0__")
 """What pandas and R call the row numbers that they write beside the columns of a table."""
 
@@ -18,8 +19,11 @@ def choose_columns(path: Path, columns: Sequence[str], options: PackOptions) -> 
     """Return the columns of the inputs (by default all others) and of the targets.
 
     Raises:
-        DataError: a column does not exist, or the target column cannot be inferred.
+        DataError: a column does not exist or has the name of another, or the target column cannot
+            be inferred.
     """
+    if twice := [name for name, count in Counter(columns).items() if count > 1]:
+        raise DataError.at(path, "has two columns with the same name", value=twice[0], remedy="rename one")
     targets = target_columns(path, columns, options.targets, taken=options.inputs)
     omitted = {
         *targets,
@@ -30,7 +34,7 @@ def choose_columns(path: Path, columns: Sequence[str], options: PackOptions) -> 
     inputs = named_columns(path, options.inputs, columns, "--inputs", taken=",".join(targets)) or [
         name for name in columns if name not in omitted
     ]
-    if shared := [name for name in inputs if name in targets]:
+    if shared := sorted({*inputs} & {*targets}):
         raise DataError.at(
             path, "has a column that is both input and target", value=shared[0], remedy="remove it from one"
         )
@@ -54,7 +58,7 @@ def target_columns(path: Path, columns: Sequence[str], chosen: str | None, *, ta
     """
     targets = named_columns(path, chosen, columns, "--targets", taken=taken)
     if not targets:
-        targets = [name for name in columns if name.lower() in _TARGET_NAMES][:1]
+        targets = [name for name in columns if name.lower() in TARGET_NAMES][:1]
     if not targets:
         raise DataError.at(
             path,
@@ -75,9 +79,9 @@ def named_columns(
     Raises:
         DataError: a column does not exist.
     """
-    names, others = _separated(text, columns), _separated(taken, columns)
+    names, others, known = _separated(text, columns), _separated(taken, columns), set(columns)
     for name in names:
-        if name not in columns:
+        if name not in known:
             raise DataError.at(
                 path,
                 "has no such column",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.packing.classes import labels_or_values
+from hpc_dl.data.packing.classes import class_notes, labels_or_values
 from hpc_dl.data.packing.damaged import DAMAGED, MAX_RATIO
 from hpc_dl.data.packing.file_per_sample import FilePerSample, first_faults, map_in_threads
 from hpc_dl.data.packing.source import PackOptions, Values, require
@@ -73,6 +73,7 @@ class Volumes(FilePerSample):
             class_names=names,
             files=[file.absolute() for file in [*self.samples, *self._masks]],
         )
+        self.notes += class_notes(names) if names and not self._masks else []
         if len(voxel_sizes) > 1:
             usual, count = voxel_sizes.most_common(1)[0]
             self.notes.append(

@@ -20,6 +20,7 @@ from hpc_dl.atomic_files import publish
 from hpc_dl.data.files.format import FileAttributes, Samples
 from hpc_dl.data.packing.damaged import damage_reported
 from hpc_dl.data.packing.layout import Layout
+from hpc_dl.data.packing.left_out import left_out
 from hpc_dl.data.packing.open_source import open_source
 from hpc_dl.data.packing.plan import Plan
 from hpc_dl.data.packing.source import PackOptions, Source
@@ -64,8 +65,7 @@ class PackRequest:
 def pack(path: Path, out: Path, request: PackRequest, report: Report) -> dict[str, Any]:
     """Pack a source into a file of our own format; resume if an earlier run was killed.
 
-    The file appears only when it is complete and, if requested, verified. Its bytes do not depend
-    on how often the run was killed.
+    The file appears only when complete and, on request, verified. A killed run changes no byte.
 
     Args:
         path: a file or folder in a format that ``open_source.py`` supports.
@@ -95,7 +95,7 @@ def _pack(source: Source, out: Path, request: PackRequest, report: Report) -> di
     with damage_reported(source.path):
         source.fit(splits.is_in("train"))
     plan = _plan(source, splits, request, out)
-    notes = [*source.notes, *splits.notes]
+    notes = [*source.notes, *left_out(source), *splits.notes]
     if not source.has_splits and request.fractions is None:
         notes.append("all samples are in the training split; to create others, use `--splits train=.8,val=.1,test=.1`")
     try:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hpc_dl.data.files.channels import channel_axis
 from hpc_dl.data.files.format import Samples
-from hpc_dl.data.packing.classes import is_whole, number_classes, remapped_classes
+from hpc_dl.data.packing.classes import class_notes, is_whole, number_classes, remapped_classes
 from hpc_dl.data.packing.source import Channels, PackOptions, Source, Values
 from hpc_dl.errors import DataError, Fault
 from hpc_dl.formatting import shortened
@@ -87,7 +87,7 @@ class PairedSource(Source):
             labels = [column.read(0, num_rows(column)) for _, column in self._pairs]
             self._codes, names = remapped_classes(np.concatenate(labels), options.class_names, targets.name)
         if self._codes is not None:
-            notes.append(f"{len(names)} classes, numbered in this order: {shortened(names)}")
+            notes += class_notes(names)
         stored_task = str(stored.pop("task", "auto"))
         task = options.task if options.task != "auto" else stored_task
         task = "classification" if self._codes is not None and task == "auto" else task
@@ -283,4 +283,5 @@ def _choose_task(targets: Column, task: str) -> str:
 
 
 def _text(value: Any) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    """Return a label; what pads texts of a fixed length is no part of it."""
+    return (value.decode(errors="replace") if isinstance(value, bytes) else str(value)).strip(" \t\r\n\0")

@@ -18,6 +18,7 @@ _JSON = "convert it to a table: `pandas.read_json(FILE).to_parquet('FILE.parquet
 _ARROW = "convert it: `pandas.read_feather(FILE).to_parquet('FILE.parquet')`"
 _DATABASE = "export a table as CSV: `sqlite3 -header -csv FILE 'select * from TABLE' > FILE.csv`"
 _AUDIO = "convert it: `ffmpeg -i FILE FILE.wav`, one WAV file per sample in a folder per class"
+_IMAGE = "convert it: `magick FILE FILE.png` (ImageMagick)"
 _VIDEO = "save the frames as images: `ffmpeg -i FILE CLASS/%06d.png`"
 _SLIDE = "convert it: `bfconvert FILE FILE.tif` (Bio-Formats)"
 _FREESURFER = "convert it: `mri_convert FILE FILE.nii.gz` (FreeSurfer)"
@@ -39,6 +40,7 @@ _REMEDIES: dict[str, str] = {
     **dict.fromkeys((".feather", ".arrow", ".orc"), _ARROW),
     **dict.fromkeys((".db", ".sqlite", ".sqlite3"), _DATABASE),
     **dict.fromkeys((".mp3", ".flac", ".ogg", ".m4a", ".aiff", ".aif", ".opus"), _AUDIO),
+    **dict.fromkeys((".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".exr", ".dng", ".cr2", ".nef"), _IMAGE),
     **dict.fromkeys((".mp4", ".avi", ".mov", ".mkv", ".webm"), _VIDEO),
     **dict.fromkeys((".svs", ".ndpi", ".czi", ".nd2", ".lif", ".vsi", ".oib"), _SLIDE),
     **dict.fromkeys((".mgz", ".mgh", ".mnc"), _FREESURFER),
@@ -46,7 +48,7 @@ _REMEDIES: dict[str, str] = {
     **dict.fromkeys((".pdf", ".docx", ".doc", ".odt", ".rtf", ".html", ".tex"), _DOCUMENT),
     **dict.fromkeys((".fits", ".fit", ".fits.gz"), _ASTRONOMY),
     ".loom": _CELLS,
-    ".heic": "convert it: `heif-convert FILE FILE.png`",
+    ".zarr.zip": "unpack it to a folder (`unzip FILE -d FOLDER.zarr`), and pack that",
     ".hdr": "convert the pair to NIfTI: `nibabel.save(nibabel.load('FILE.img'), 'FILE.nii.gz')`",
     ".root": "export the tree with uproot: `uproot.open(FILE)[TREE].arrays(library='pd').to_parquet('FILE.parquet')`",
     ".tfrecord": "read it with TensorFlow, and save plain arrays: `np.savez('x.npz', x=…, y=…)`",
@@ -55,6 +57,10 @@ _REMEDIES: dict[str, str] = {
     ".nii.gz": "specify the folder with the volumes",
     ".wav": "specify the folder with the recordings, one folder per class",
 }
+#: What a file may hold that is one sample among others.
+_SAMPLES = {_IMAGE, _AUDIO, _VIDEO, _SLIDE, _DICOM, _ITK, _FREESURFER, _EEG}
+_ONE_FILE = (".csv", ".tsv", ".csv.gz", ".parquet", ".h5", ".hdf5", ".mat", ".npz", ".h5ad", ".nwb")
+_TEXTS = (".txt", ".text", ".md")
 _DICOM_MAGIC = b"DICM"  # at byte 128
 
 
@@ -62,6 +68,13 @@ def remedy_for(place: Place) -> str:
     """Return what to do about a file or folder that no format claims."""
     if place.is_folder:
         found = [remedy for suffix, remedy in _REMEDIES.items() if place.holds(suffix)]
+        if place.holds(*_ONE_FILE):
+            found.append(
+                "specify one file of the folder; join several tables first: "
+                "`pandas.concat(map(pandas.read_csv, FILES)).to_csv('ALL.csv', index=False)`"
+            )
+        if place.holds(*_TEXTS):
+            found.append("specify one text file, or remove the files that are no text from the folder")
         return found[0] if found else "convert the files to a supported format"
     matching = [suffix for suffix in _REMEDIES if place.is_file(suffix)]
     if matching:
@@ -69,3 +82,9 @@ def remedy_for(place: Place) -> str:
     if place.start(132)[128:] == _DICOM_MAGIC:
         return _DICOM
     return "convert it to a supported format"
+
+
+def sample_remedy(suffix: str) -> str | None:
+    """Return how to convert a file that may be a sample, such as a photo or a recording."""
+    remedy = _REMEDIES.get(suffix)
+    return remedy if remedy in _SAMPLES else None

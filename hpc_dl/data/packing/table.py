@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.files.format import Samples
-from hpc_dl.data.packing.classes import number_classes
+from hpc_dl.data.packing.classes import class_notes, number_classes
 from hpc_dl.data.packing.column_choice import choose_columns, index_columns, named_columns
+from hpc_dl.data.packing.number_texts import other_notation, text_of
 from hpc_dl.data.packing.source import PackOptions, Source, Values
 from hpc_dl.data.packing.table_columns import Cells, InputColumn, is_missing, parsed
 from hpc_dl.errors import DataError, Fault
@@ -52,7 +53,7 @@ class Table(Source):
     def __init__(self, path: Path, kind: str, columns: Sequence[str], options: PackOptions) -> None:
         self.path = path
         inputs, self._target_names = choose_columns(path, columns, options)
-        self._left_out = [name for name in index_columns(columns) if name not in {*inputs, *self._target_names}]
+        self._left_out = sorted({*index_columns(columns)} - {*inputs, *self._target_names})
         categorical = named_columns(path, options.categorical, columns, "--categorical")
         self._columns = [InputColumn(name, options, is_category=name in categorical) for name in inputs]
         self._options = options
@@ -193,8 +194,11 @@ class Table(Source):
         for name in self._target_names:
             parts = [parsed(part) for part in cells[name]]
             numbers.append(np.concatenate([part for part, _ in parts]).astype(np.float64))
-            if found := [text for _, others in parts for text in others.values()]:
-                texts[name] = found[0]
+            if others := [text for _, texts_of_rows in parts for text in texts_of_rows.values()]:
+                texts[name] = others[0]
+                if options.task != "classification" and (notation := other_notation(others)):
+                    remedy = f"{notation[1]}; or `--task classification` if they are classes"
+                    raise DataError.at(f"{self.path}: column {name!r}", notation[0], value=others[0], remedy=remedy)
         values = np.stack(numbers, axis=1)
         task = options.task
         if task == "auto":
@@ -212,11 +216,8 @@ class Table(Source):
         if task == "segmentation":
             raise DataError.at(where, f"does not fit the task {task}", remedy="use `--task classification`")
         if task == "classification":
-            labels = (
-                [str(cell).strip() for part in cells[self._target_names[0]] for cell in part]
-                if texts
-                else [f"{value:g}" for value in values[:, 0]]
-            )
+            found = [cell for part in cells[self._target_names[0]] for cell in part]
+            labels = [str(cell).strip() for cell in found] if texts else list(map(text_of, found))
             self._targets, names = number_classes(labels, options.class_names, where)
             return task, names
         if len(invalid := np.argwhere(~np.isfinite(values))):
@@ -237,7 +238,7 @@ class Table(Source):
             described = "; ".join(f"{name}: {shortened(texts)}" for name, texts in categories.items())
             self.notes.append(f"columns of text become categories, {how}: {described}")
         if self.class_names:
-            self.notes.append(f"{len(self.class_names)} classes, numbered in this order: {shortened(self.class_names)}")
+            self.notes += class_notes(self.class_names)
         incomplete = [column for column in self._columns if column.num_missing]
         if incomplete and self._options.missing == "keep":
             self.notes.append(

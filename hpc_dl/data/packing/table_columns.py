@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.packing.classes import too_many
+from hpc_dl.data.packing.classes import is_whole, too_many
+from hpc_dl.data.packing.number_texts import number_of, other_notation, text_of
 from hpc_dl.data.packing.source import PackOptions
 from hpc_dl.errors import Fault
 from hpc_dl.formatting import shortened
@@ -23,7 +23,6 @@ Cells = NDArray[Any] | Sequence[str | None]
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
 _MISSING_CATEGORY = "missing"
 _EXACT_IN_FLOAT32 = 1 << 24
-_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
 _MOST_CATEGORIES = 10_000
 
 
@@ -37,7 +36,8 @@ def parsed(cells: Cells) -> tuple[NDArray[Any], dict[int, str]]:
     if isinstance(cells, np.ndarray):
         return cells, {}
     try:
-        if "_" not in "".join(cells):  # type: ignore[arg-type]  # faster than _number of each cell
+        joined = "".join(cells)  # type: ignore[arg-type]  # faster than number_of each cell
+        if "_" not in joined and joined.isascii():
             return np.fromiter(map(float, cells), np.float64, len(cells)), {}  # type: ignore[arg-type]
     except (ValueError, TypeError):
         pass
@@ -46,21 +46,15 @@ def parsed(cells: Cells) -> tuple[NDArray[Any], dict[int, str]]:
         if cell is None or is_missing(cell):
             continue
         try:
-            numbers[row] = _number(cell)
+            numbers[row] = number_of(cell)
         except ValueError:
             texts[row] = cell.strip()
     return numbers, texts
 
 
-def _number(cell: str) -> float:
-    if "_" in cell:  # Python reads 1_000 as 1000; other programs do not
-        raise ValueError
-    return float(cell)
-
-
 def _texts(cells: Cells) -> list[str | None]:
     if isinstance(cells, np.ndarray):
-        return [None if np.isnan(value) else f"{value:g}" for value in cells.astype(np.float64)]
+        return [None if np.isnan(value) else text_of(value) for value in cells]
     return [None if cell is None or is_missing(cell) else cell.strip() for cell in cells]
 
 
@@ -112,7 +106,7 @@ class InputColumn:
             large = (
                 np.abs(numbers[~missing].astype(np.result_type(numbers, np.float32), copy=False)) > _EXACT_IN_FLOAT32
             )
-            self.num_rounded += int((large & (numbers[~missing] == np.rint(numbers[~missing]))).sum())
+            self.num_rounded += int((large & is_whole(numbers[~missing])).sum())
         self.num_missing += int(missing.sum())
         return missing
 
@@ -125,8 +119,10 @@ class InputColumn:
             num_rows: number of all rows.
         """
         place = f"{where}: column {self.name!r}"
-        if self._first_text and any(_DECIMAL_COMMA.fullmatch(text) for text in self._found):
-            return Fault(place, "has decimal commas", value=self._first_text[1], remedy="write numbers with a point")
+        if self._first_text and (found := other_notation(self._found)):
+            problem, remedy = found
+            remedy += f"; or leave it out with `--omit {self.name}`, or use `--categorical {self.name}` for categories"
+            return Fault(place, problem, value=self._first_text[1], remedy=remedy)
         if self._first_text and self._num_numbers and not self.is_category:
             row, text = self._first_text
             return Fault(

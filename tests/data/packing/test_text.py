@@ -95,3 +95,29 @@ def test_what_is_no_text_is_refused(content: bytes, message: str, tmp_path: Path
     (tmp_path / "in.txt").write_bytes(content)
     with pytest.raises(DataError, match=message):
         packed(tmp_path / "in.txt", tmp_path / "out.h5")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("\u6211\u559c\u6b61 AI\u3002", ["\u6211", "\u559c", "\u6b61", "AI", "\u3002"]),
+        ("\u0939\u093f\u0928\u094d\u0926\u0940 \u092d", ["\u0939\u093f\u0928\u094d\u0926\u0940", "\u092d"]),
+        ("cafe\u0301s don't", ["cafe\u0301s", "don't"]),
+        ("\u0e09\u0e31\u0e19", ["\u0e09\u0e31", "\u0e19"]),
+        ("\ud55c\uad6d\uc5b4", ["\ud55c\uad6d\uc5b4"]),
+    ],
+)
+def test_words_of_other_scripts(text: str, words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text(text)
+    packed(tmp_path / "in.txt", tmp_path / "out.h5", tokens="words")
+    names = vocabulary(tmp_path / "out.h5")
+    assert [names[token] for token in content(tmp_path / "out.h5")["train/inputs"]] == words
+
+
+def test_folders_of_texts_are_no_classes(tmp_path: Path) -> None:
+    for name in ("neg", "pos"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / "1.txt").write_text(name)
+    assert "folders are no classes, all files form one text: neg, pos" in packed(
+        tmp_path / "in", tmp_path / "out.h5"
+    )["notes"]  # fmt: skip

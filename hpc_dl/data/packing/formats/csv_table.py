@@ -11,15 +11,19 @@ import itertools
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
+from hpc_dl.data.packing.delimiter import delimiter_of
+from hpc_dl.data.packing.encodings import encoding_remedy
 from hpc_dl.data.packing.formats import Format
+from hpc_dl.data.packing.number_texts import number_of
 from hpc_dl.data.packing.source import PackOptions, Source
 from hpc_dl.data.packing.table import Rows, Table
 from hpc_dl.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _ROWS_TOGETHER = 4096
+_FIRST_LINES = 10
 _CELLS_TOGETHER = 1 << 20
 # A line that never ends must not fill the memory.
 _MAX_LINE = 64 << 20
@@ -38,7 +42,8 @@ class CSVTable(Table):
 
     def rows(self, columns: Sequence[str], start: int) -> Iterator[Rows]:
         """See :class:`Table`."""
-        numbers = [self._names.index(name) for name in columns]
+        index = {name: number for number, name in enumerate(self._names)}
+        numbers = [index[name] for name in columns]
         num_together = max(1, min(_ROWS_TOGETHER, _CELLS_TOGETHER // len(self._names)))
         with self._open() as file:
             rows = itertools.islice(self._rows(file), start, None)
@@ -47,7 +52,7 @@ class CSVTable(Table):
                 yield Rows([line for line, _ in block], cells)
 
     def _open(self) -> TextIO:
-        opened = gzip.open if self.path.suffix == ".gz" else open
+        opened = gzip.open if self.path.suffix.lower() == ".gz" else open
         return cast(TextIO, opened(self.path, "rt", encoding="utf-8-sig", newline=""))
 
     def _read_header(self) -> None:
@@ -57,20 +62,29 @@ class CSVTable(Table):
         """
         try:
             with self._open() as file:
-                line = next(self._lines(file), "")
+                start = list(itertools.islice(self._lines(file), _FIRST_LINES))
+            self._skipped = 1 if start and start[0].startswith("sep=") else 0  # written for Excel
+            self._delimiter = delimiter_of([line for line in start[self._skipped :] if line.strip()], self.path)
+            with self._open() as file:
+                reader = self._reader(file)
+                cells = [cell.strip() for cell in next(filter(None, reader), [])]
         except _UNREADABLE as error:
-            raise DataError.at(self.path, f"cannot be read: {error}", remedy=_remedy(error)) from None
-        if not line.strip():
+            raise DataError.at(self.path, f"cannot be read: {error}", remedy=self._remedy(error)) from None
+        if not cells:
             raise DataError.at(self.path, "is empty")
-        tab = ".tsv" in self.path.suffixes
-        self._delimiter = "\t" if tab else max(",;\t", key=line.count)
-        cells = [cell.strip() for cell in next(csv.reader([line], delimiter=self._delimiter))]
-        self._has_header = not all(map(_is_number, cells))
-        self._names = cells if self._has_header else [str(number) for number in range(1, len(cells) + 1)]
-        if duplicates := [name for name in self._names if self._names.count(name) > 1]:
+        if len(cells) == 1:
             raise DataError.at(
-                self.path, "has two columns with the same name", value=duplicates[0], remedy="rename one"
+                self.path,
+                "has one column only",
+                value=cells[0],
+                allowed="cells separated by commas, semicolons, tabs or |",
+                remedy="separate the cells, and remove lines of comments above the names",
             )
+        self._header_lines = 0 if all(map(_is_number, cells)) else reader.line_num
+        self._names = cells if self._header_lines else [str(number) for number in range(1, len(cells) + 1)]
+
+    def _reader(self, file: TextIO) -> Any:
+        return csv.reader(itertools.islice(self._lines(file), self._skipped, None), delimiter=self._delimiter)
 
     def _lines(self, file: TextIO) -> Iterator[str]:
         for number in itertools.count(1):
@@ -91,25 +105,26 @@ class CSVTable(Table):
 
     def _rows(self, file: TextIO) -> Iterator[tuple[int, list[str]]]:
         """Yield the line number and the cells of each row that is not empty."""
-        reader = csv.reader(self._lines(file), delimiter=self._delimiter)
+        reader = self._reader(file)
         try:
             for row in reader:
-                if row and not (self._has_header and reader.line_num == 1):
+                if row and reader.line_num > self._header_lines:
                     if len(row) != len(self._names):
                         raise DataError.at(
-                            f"{self.path}: line {reader.line_num}",
+                            f"{self.path}: line {self._skipped + reader.line_num}",
                             f"has {len(row)} cells for {len(self._names)} columns",
                             remedy="correct the line; a cell that contains the delimiter needs quotes",
                         )
-                    yield reader.line_num, row
+                    yield self._skipped + reader.line_num, row
         except _UNREADABLE as error:
             raise DataError.at(
-                f"{self.path}: line {reader.line_num}", f"cannot be read: {error}", remedy=_remedy(error)
+                f"{self.path}: line {self._skipped + reader.line_num}",
+                f"cannot be read: {error}",
+                remedy=self._remedy(error),
             ) from None
 
-
-def _remedy(error: Exception) -> str:
-    return "save the table in UTF-8" if isinstance(error, UnicodeDecodeError) else "copy or save it again"
+    def _remedy(self, error: Exception) -> str:
+        return encoding_remedy(self.path) if isinstance(error, UnicodeDecodeError) else "copy or save it again"
 
 
 def open_csv(path: Path, options: PackOptions) -> Source:
@@ -124,7 +139,7 @@ def open_csv(path: Path, options: PackOptions) -> Source:
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        number_of(text.replace(",", ".", 1))
     except ValueError:
         return False
     return True

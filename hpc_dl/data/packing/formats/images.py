@@ -81,6 +81,7 @@ class ImageFolder(FilePerSample):
             class_names=found.class_names,
             files=[*(file.absolute() for file in self.samples), *([found.table] if found.table else [])],
         )
+        self.notes += found.notes
         if self._mode == "RGB" and set(modes) != {"RGB"}:
             counts = ", ".join(f"{count:,} {mode}" for mode, count in modes.most_common())
             self.notes.append(f"all images are converted to RGB (modes in Pillow: {counts}); transparency is dropped")
@@ -202,7 +203,7 @@ class MaskedImages(ImageFolder):
         images = [file for members in files.values() for file in members]
         sizes = {split: len(members) for split, members in files.items()}
         self._masks = [masks[file] for file in images]
-        found = LabeledFiles(images, np.empty(0, np.uint8), "segmentation", options.class_names, sizes, None)
+        found = LabeledFiles(images, np.empty(0, np.uint8), "segmentation", options.class_names, sizes, None, [])
         super().__init__(path, found, options)
         self.kind = "images with masks"
         self.files += [mask.absolute() for mask in self._masks]

@@ -8,7 +8,7 @@ from typing import Any
 
 from hpc_dl.data.packing.file_per_sample import files_below
 from hpc_dl.data.packing.formats import Format
-from hpc_dl.data.packing.label_table import is_table, label_of, read_labels, stem_of
+from hpc_dl.data.packing.label_table import LabelTable, is_table, stem_of
 from hpc_dl.data.packing.nifti_volumes import SUFFIXES, Volumes
 from hpc_dl.data.packing.source import PackOptions, Source, split_folders
 from hpc_dl.errors import DataError
@@ -31,13 +31,13 @@ def open_nifti(path: Path, options: PackOptions) -> Source:
     volumes: dict[str, list[Path]] = {}
     targets: dict[Path, Any] = {}
     table = Path(options.targets) if options.targets else None
-    labels: dict[str, str] | None = None
+    labels: LabelTable | None = None
     if table is not None and is_table(options.targets):
-        labels = read_labels(table)
+        labels = LabelTable(table)
     for split, folder in (folders or {"train": path}).items():
         if labels is not None:
             volumes[split] = files_below(folder, SUFFIXES)
-            targets |= {file: label_of(file, labels, table) for file in volumes[split]}
+            targets |= {file: labels.label_of(file) for file in volumes[split]}
         else:
             images = _subfolder(folder, (options.inputs,) if options.inputs else _IMAGE_FOLDERS, "--inputs")
             masks = _subfolder(folder, (options.targets,) if options.targets else _MASK_FOLDERS, "--targets")
@@ -49,6 +49,7 @@ def open_nifti(path: Path, options: PackOptions) -> Source:
     source = Volumes(path, volumes, targets, options)
     if table is not None and labels is not None:
         source.files.append(table.absolute())
+        source.notes += labels.notes()
     return source
 
 

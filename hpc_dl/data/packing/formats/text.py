@@ -6,6 +6,7 @@ The vocabulary is that of the training split; tokens that only occur elsewhere b
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,15 +17,23 @@ from numpy.typing import NDArray
 from hpc_dl.data.files.array_names import SPLIT_NAMES
 from hpc_dl.data.files.format import Samples
 from hpc_dl.data.packing.classes import label_type
+from hpc_dl.data.packing.encodings import encoding_remedy
 from hpc_dl.data.packing.file_per_sample import files_below
 from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.source import PackOptions, Source, Values
 from hpc_dl.errors import DataError
+from hpc_dl.formatting import shortened
 
 SUFFIXES = (".txt", ".text", ".md")
 UNKNOWN = "<unknown>"
-# A word with its apostrophes and hyphens, a line break, or any other visible character.
-_WORD = re.compile(r"\w+(?:['’-]\w+)*|\n|[^\w\s]")
+# Scripts without spaces between words: Thai to Myanmar, Khmer, kana and Chinese characters.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+# Signs that belong to the letter before them, as in Hindi or in decomposed é.
+_MARKS = "".join(chr(number) for number in range(0x300, 0x10000) if unicodedata.category(chr(number)) in ("Mn", "Mc"))
+_LETTERS = rf"(?:(?![{_UNSPACED}])\w[{_MARKS}\u200c\u200d]*)+"
+# A word with its apostrophes and hyphens, a character of a script without spaces with its signs, a
+# line break, or any other visible character.
+_WORD = re.compile(rf"{_LETTERS}(?:['’-]{_LETTERS})*|[{_UNSPACED}][{_MARKS}]*|\n|[^\w\s]")
 _PIECE_CHARACTERS = 1 << 20
 
 
@@ -118,7 +127,7 @@ class TextStream(Source):
                     rest = piece[end:]
                     yield piece[:end]
         except (OSError, UnicodeDecodeError) as error:
-            remedy = "save it in UTF-8: `iconv -f latin1 -t utf-8 FILE`" if isinstance(error, ValueError) else ""
+            remedy = encoding_remedy(text) if isinstance(error, UnicodeDecodeError) else ""
             raise DataError.at(text, f"cannot be read: {error}", remedy=remedy) from None
         if rest:
             yield rest
@@ -139,7 +148,10 @@ def open_text(path: Path, options: PackOptions) -> Source:
         split = next((SPLIT_NAMES[part] for part in parts if part in SPLIT_NAMES), "")
         by_split.setdefault(split, []).append(file)
     if "train" not in by_split:
-        return TextStream(path, {"train": files}, options)
+        source = TextStream(path, {"train": files}, options)
+        if folders := sorted({file.parent.name for file in files if file.parent != path}):
+            source.notes.append(f"folders are no classes, all files form one text: {shortened(folders, 5)}")
+        return source
     if "" in by_split:
         raise DataError.at(by_split[""][0], "belongs to no split", remedy="move it, or name it after a split")
     return TextStream(

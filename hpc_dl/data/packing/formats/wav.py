@@ -82,6 +82,7 @@ class Recordings(FilePerSample):
             class_names=found.class_names,
             files=[*(file.absolute() for file in self.samples), *([found.table] if found.table else [])],
         )
+        self.notes += found.notes
         self.input_attributes["rate"] = float(self._rate)
         self.notes.append(f"{self._rate:,} values per second, {length / self._rate:.3g} s each")
         if len(types) > 1 or resampled:
