@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import inspect
+import itertools
+import textwrap
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -16,13 +20,11 @@ from hpc_dl.errors import ConfigError, Fault, nearest
 class Section(BaseModel):
     """A part of a configuration: no unknown keys, no implicit type conversions, immutable.
 
-    The docstring below each attribute is its help text, shown by ``hpc-dl models NAME`` and in
-    docs/reference/configuration.md.
+    The docstring below each attribute is its help text (:func:`help_texts`), shown by ``hpc-dl
+    models NAME`` and in docs/reference/configuration.md.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Unit(str):
@@ -86,6 +88,22 @@ def parse_named(sections: Mapping[str, type[S]], raw: object, where: str, defaul
 def unit_of(section: type[Section], field: str) -> str:
     """Return the unit declared for a field, or an empty string."""
     return next((str(m) for m in section.model_fields[field].metadata if isinstance(m, Unit)), "")
+
+
+def help_texts(section: type[Section]) -> dict[str, str]:
+    """Return the docstring below each field of a section, by field.
+
+    Read from the source when it is shown: pydantic would read all of them at each start.
+    """
+    texts = {}
+    for cls in (c for c in reversed(section.__mro__) if issubclass(c, Section)):
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+        assert isinstance(definition, ast.ClassDef)
+        for statement, below in itertools.pairwise(definition.body):
+            match statement, below:
+                case ast.AnnAssign(target=ast.Name(id=field)), ast.Expr(value=ast.Constant(value=str(text))):
+                    texts[field] = " ".join(text.split())
+    return texts
 
 
 def join(where: str, *parts: object) -> str:

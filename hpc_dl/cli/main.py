@@ -26,7 +26,7 @@ from hpc_dl.cli.submit import submit
 from hpc_dl.cli.sync import sync
 from hpc_dl.cli.train import train
 from hpc_dl.cli.validate import validate
-from hpc_dl.compatibility.deferred_imports import defer_scipy_signal
+from hpc_dl.compatibility.deferred_imports import defer_rarely_used
 from hpc_dl.errors import HpcDlError, environment_fault
 
 COMMANDS: dict[str, dict[str, Any]] = {
@@ -98,7 +98,7 @@ def main() -> None:
     Every user error is one line on stderr and exit status 2, without a traceback.
     """
     _open_standard_streams()
-    defer_scipy_signal()
+    defer_rarely_used()
     try:
         exit_status = app(prog_name="hpc-dl", standalone_mode=False)
         sys.stdout.flush()

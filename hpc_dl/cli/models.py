@@ -72,15 +72,16 @@ def describe(section: type[Section]) -> list[dict[str, Any]]:
     Returns:
         For each key, ``parameter`` (its name), ``type``, ``default``, ``unit`` and ``meaning``.
     """
-    from hpc_dl.schema import unit_of
+    from hpc_dl.schema import help_texts, unit_of
 
+    meanings = help_texts(section)
     return [
         {
             "parameter": field.alias or key,
             "type": _type_name(field.annotation),
             "default": "(required)" if field.is_required() else field.default,
             "unit": unit_of(section, key),
-            "meaning": " ".join((field.description or "").split()),
+            "meaning": meanings.get(key, ""),
         }
         for key, field in section.model_fields.items()
     ]

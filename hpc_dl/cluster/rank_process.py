@@ -16,7 +16,7 @@ from pathlib import Path
 from hpc_dl.cluster.child_processes import die_with_launcher
 from hpc_dl.cluster.job_id import JobId
 from hpc_dl.compatibility.checks import check_training
-from hpc_dl.compatibility.deferred_imports import defer_scipy_signal
+from hpc_dl.compatibility.deferred_imports import defer_rarely_used
 from hpc_dl.errors import HpcDlError, Stopped, environment_fault, printable
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.lock import AlreadyRunning
@@ -61,7 +61,7 @@ def run_rank(run: RunFolder, *, redirect: bool, checked: bool = False) -> int:
         _redirect_output(run.log(rank), rank)
     # Many parallel file systems do not support HDF5's locks; HDF5 reads this when it is imported.
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
-    defer_scipy_signal()
+    defer_rarely_used()
     try:
         if not checked:  # before the import of train, which fails where a private name is missing
             check_training(with_wandb=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
@@ -28,6 +29,8 @@ from hpc_dl.training.pretrained import load_pretrained
 from hpc_dl.training.training_length import batches_per_epoch
 
 _QUICKLY_READ_BYTES = 16 << 20
+_SMALL_MODEL = 4_000_000
+_SMALL_INPUT = 100_000
 
 
 def preflight(experiment: Experiment, data: DataSpec) -> int:
@@ -49,10 +52,13 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
         # values in __init__, so it runs on the CPU.
         with torch.device("cpu" if experiment.model.import_paths else "meta"):
             model = build_model(experiment, data)
-            if isinstance(model, Network):
-                faults += _output_faults(model, data)
-            elif isinstance(model, Supervised) and data.is_dense:
-                _check_output_shape(model, data)
+        if _is_small(model, data):
+            with torch.random.fork_rng(devices=()):
+                model = build_model(experiment, data)
+        if isinstance(model, Network):
+            faults += _output_faults(model, data)
+        elif isinstance(model, Supervised) and data.is_dense:
+            _check_output_shape(model, data)
         faults += missing_data_faults(data, model)
         if experiment.data.group is not None and not isinstance(model, Supervised):
             problem = f"needs the outputs of a network, which {type(model).__name__} does not give"
@@ -75,6 +81,13 @@ def _is_quickly_read(data: DataSpec) -> bool:
     return data.sizes["train"] * sample <= _QUICKLY_READ_BYTES and not any(field.window for field in data.inputs)
 
 
+def _is_small(model: nn.Module, data: DataSpec) -> bool:
+    """Whether a pass with values takes less time than the imports of one on the meta device."""
+    on_meta = any(parameter.is_meta for parameter in model.parameters())
+    fits = data.is_dense and math.prod(data.input_shape) <= _SMALL_INPUT
+    return on_meta and fits and num_parameters(model) <= _SMALL_MODEL
+
+
 def _check_output_shape(model: Supervised, data: DataSpec) -> None:
     outputs = _outputs_of_zeros(model, data)
     expected = (2, *model.recipe.task.output_shape)
@@ -83,9 +96,11 @@ def _check_output_shape(model: Supervised, data: DataSpec) -> None:
 
 @torch.no_grad()
 def _outputs_of_zeros(model: Supervised, data: DataSpec) -> torch.Tensor:
+    """The outputs for two samples of zeros: (2, *output_shape)."""
     model.eval()
-    tokens = data.input_kind == "tokens"
-    outputs: torch.Tensor = model(torch.zeros(2, *data.input_shape, dtype=torch.int64 if tokens else torch.float32))
+    kind = torch.int64 if data.input_kind == "tokens" else torch.float32
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    outputs: torch.Tensor = model(torch.zeros(2, *data.input_shape, dtype=kind, device=device))
     return outputs
 
 

@@ -17,7 +17,7 @@ from tests.training import modules
 
 
 @pytest.mark.parametrize("name", models.names())
-def test_parameters_are_counted_without_drawing_weights(image_file: Path, name: str) -> None:
+def test_parameters_are_counted_without_changing_the_random_state(image_file: Path, name: str) -> None:
     section = models.config_class(name)
     experiment = Experiment.from_dict(experiments.raw(image_file, model={"name": name, **section.small}))
     data = open_spec(experiment.data)
