@@ -11,7 +11,7 @@ from hpc_dl.cluster.job_environment import import_folders
 from hpc_dl.cluster.site import Container, expand
 from hpc_dl.data.sources import path_of
 from hpc_dl.errors import ClusterError
-from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.folder import CODE_STORE, RunFolder
 
 if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
@@ -55,6 +55,7 @@ def python_in_container(
 def _needed_folders(run: RunFolder, experiment: Experiment, data_dir: Path | None) -> Iterator[str]:
     """Yield the folders of the run, its data and its initial weights, with the targets of links."""
     yield str(run.path)
+    yield str(run.path.parent / CODE_STORE)
     data = experiment.data
     file = Path(data.file) if data.file else path_of(data.source or "", data_dir)
     for needed in (file, *_files_behind(file)):

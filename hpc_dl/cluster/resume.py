@@ -17,7 +17,7 @@ from hpc_dl.cluster.submit import submit_run
 from hpc_dl.config import overrides, yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ClusterError, ConfigError, Fault, RunError
-from hpc_dl.runs import attempts, checkpoints
+from hpc_dl.runs import attempts, checkpoints, snapshot
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.provenance import commits, redact
 from hpc_dl.runs.run_files import read_provenance
@@ -146,7 +146,9 @@ def prepare_again(
             allowed=original_checksum,
             remedy="restore the original file, or start a new run",
         )
-    if update_code:
+    if not update_code:
+        snapshot.check(run)
+    else:
         _rename(run.code, f"code-until-{time.strftime('%Y%m%d-%H%M%S')}")
         take_code(run, experiment)
     if run.result.exists():

@@ -7,7 +7,7 @@
       config.yaml        the complete experiment, with every default written out
       site.yaml          the site profile that the run was submitted with
       provenance.json    where the result comes from: code, packages, host, data
-      code/              the code that the job runs, copied when the run was prepared
+      code               link to the code that the job runs, in ../.code, taken when it was prepared
       job.json           how the run was launched: its Slurm job id or its process id
       state.json         what the run is doing; written by its job
       cancelled.json     who cancelled the run, and when
@@ -43,6 +43,8 @@ from hpc_dl.errors import Fault, RunError
 from hpc_dl.regular_files import DamagedFile, read_bytes
 
 DEFAULT_RUNS = "runs"
+#: The folder in a folder of runs that holds the snapshots of the code, each once.
+CODE_STORE = ".code"
 #: Increased by every change after which the files of older run folders can no longer be read.
 LAYOUT_VERSION = "2"
 _UNMARKED_LAYOUT = "1"  # folders of that version have no marker
@@ -149,7 +151,7 @@ class RunFolder:
 
     @property
     def code(self) -> Path:
-        """The snapshot of the code; first on the job's PYTHONPATH."""
+        """The link to the snapshot of the code; first on the job's PYTHONPATH."""
         return self.path / "code"
 
     @property

@@ -1,35 +1,114 @@
-"""The copy of the code in the run folder: edits made while the job is queued do not affect it."""
+"""Snapshots of the code: edits made while a job is queued do not affect it.
+
+``RUNS/.code/SHA256`` holds the code of all runs that were prepared with the same code, and ``code``
+in each of these run folders is a link to it.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import itertools
+import os
+import secrets
 import shutil
 import site
 import sysconfig
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import hpc_dl
-from hpc_dl.runs.folder import RunFolder
+from hpc_dl.errors import RunError
+from hpc_dl.runs.folder import CODE_STORE, RunFolder
 
-_IGNORED = shutil.ignore_patterns(
-    "__pycache__", "*.pyc", ".git", ".venv", "*.h5", "*.hdf5", "*.ckpt", "project_template", "shipped_files"
-)
+_RECENT_S = 600.0
+_IGNORED_FOLDERS = ("__pycache__", ".git", ".venv", "project_template", "shipped_files")
+_IGNORED_SUFFIXES = (".pyc", ".h5", ".hdf5", ".ckpt")
 
 
-def take(folder: RunFolder, *import_paths: str) -> None:
-    """Copy this package, and the user's own code, into ``RUN/code``, which jobs import from first.
+def take(run: RunFolder, *import_paths: str) -> None:
+    """Link ``RUN/code``, which jobs import from first, to a snapshot of the current code.
 
     Args:
-        folder: the run.
+        run: the run.
+        import_paths: as in :func:`stored`.
+
+    Raises:
+        OSError: the snapshot cannot be written.
+    """
+    link(run, stored(run.path.parent, *import_paths))
+
+
+def stored(runs: Path, *import_paths: str) -> Path:
+    """Return a snapshot of this package and the user's own code, writing it if there is none yet.
+
+    Args:
+        runs: the folder of the runs.
         import_paths: import paths of the user's own classes. Their top-level packages or files are
             copied, unless they are installed (in site-packages), where edits are not expected.
+
+    Raises:
+        OSError: the snapshot cannot be written.
     """
-    folder.code.mkdir(exist_ok=True)
-    _copy(Path(hpc_dl.__file__).parent, folder.code)
+    files = dict(_files_of_package(Path(hpc_dl.__file__).parent))
     for module in sorted({path.partition(".")[0] for path in import_paths}):
         origin = origin_of(module)
         if origin is not None and not _is_installed(origin):
-            _copy(origin, folder.code)
+            files |= dict(_files_of_package(origin))
+    store = runs / CODE_STORE
+    digest = _digest(files.items())
+    for number in itertools.count(1):
+        snapshot = store / (digest if number == 1 else f"{digest}-{number}")
+        if not snapshot.exists():
+            _write(snapshot, files)
+        # Another user's snapshot could be changed by that user, and an edited one is not this code.
+        if snapshot.stat().st_uid == os.geteuid() and _digest(_files_in(snapshot)) == digest:
+            os.utime(snapshot)  # keeps it from being removed before the run links to it
+            return snapshot
+    raise AssertionError("unreachable")
+
+
+def link(run: RunFolder, snapshot: Path) -> None:
+    """Make ``RUN/code`` a link to a snapshot; relative, so that the folder of all runs can move."""
+    run.code.symlink_to(os.path.relpath(snapshot, run.path))
+
+
+def check(run: RunFolder) -> None:
+    """Check that the code of a run is there, as it was when the run was prepared.
+
+    Raises:
+        RunError: it is missing or was changed.
+    """
+    remedy = "restore it, or continue with the current code by --update-code"
+    if not run.code.is_dir():
+        where = f"{os.readlink(run.code)} is" if run.code.is_symlink() else "it is"
+        raise RunError.at(run.code, f"the snapshot of the code is missing: {where} not there", remedy=remedy)
+    snapshot = run.code.resolve()
+    if run.code.is_symlink() and _digest(_files_in(snapshot)) != snapshot.name.partition("-")[0]:
+        raise RunError.at(snapshot, "the snapshot of the code was changed after it was taken", remedy=remedy)
+
+
+def remove_unused(runs: Path, used: Iterable[RunFolder]) -> list[Path]:
+    """Delete the snapshots of a folder that no run links to any more.
+
+    The latest ten minutes are spared: a run that is being prepared may be about to link to them.
+
+    Args:
+        runs: the folder of the runs.
+        used: all runs in it.
+
+    Returns:
+        The deleted snapshots.
+    """
+    needed = {link.resolve() for run in used for link in run.path.glob("code*")}
+    store = (runs / CODE_STORE).resolve()
+    entries = list(store.iterdir()) if store.is_dir() else []
+    recent = time.time() - _RECENT_S
+    unused = [entry for entry in entries if entry not in needed and entry.stat().st_mtime < recent]
+    for snapshot in unused:
+        shutil.rmtree(snapshot)
+    return unused
 
 
 def origin_of(module: str) -> Path | None:
@@ -40,11 +119,52 @@ def origin_of(module: str) -> Path | None:
     return Path(spec.origin) if spec and spec.origin else None
 
 
-def _copy(source: Path, target: Path) -> None:
-    if source.is_dir():
-        shutil.copytree(source, target / source.name, ignore=_IGNORED, dirs_exist_ok=True)
-    else:
-        shutil.copy2(source, target / source.name)
+def _files_of_package(origin: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the files of a package, or a single file, by their path in the snapshot."""
+    if origin.is_file():
+        yield origin.name, origin
+        return
+    for name, path in _files_in(origin):
+        yield f"{origin.name}/{name}", path
+
+
+def _files_in(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the files below a folder that belong in a snapshot, by their relative path."""
+    seen = set()  # against links that lead in a circle
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(parent))
+        folders[:] = [
+            name
+            for name in folders
+            if name not in _IGNORED_FOLDERS and os.path.realpath(os.path.join(parent, name)) not in seen
+        ]
+        for name in names:
+            path = Path(parent, name)
+            if path.suffix not in _IGNORED_SUFFIXES and path.is_file():
+                yield path.relative_to(folder).as_posix(), path
+
+
+def _digest(files: Iterable[tuple[str, Path]]) -> str:
+    total = hashlib.sha256()
+    for name, path in sorted(files):
+        content = hashlib.sha256(path.read_bytes()).digest()
+        total.update(name.encode(errors="surrogateescape") + b"\0" + content)
+    return total.hexdigest()
+
+
+def _write(snapshot: Path, files: dict[str, Path]) -> None:
+    """Copy the files; several processes may write the same snapshot at the same time."""
+    draft = snapshot.with_name(f".{snapshot.name}-{secrets.token_hex(4)}")
+    try:
+        for name, source in files.items():
+            (draft / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, draft / name)
+        draft.rename(snapshot)
+    except OSError:
+        if not snapshot.is_dir():  # else another process was faster
+            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _is_installed(path: Path) -> bool:

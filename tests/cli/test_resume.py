@@ -1,6 +1,7 @@
 """``hpc-dl resume``: a resumed run ends like an uninterrupted one; invalid requests are refused."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -189,6 +190,9 @@ def test_run_of_sbatch_does_not_train_on_the_login_node(hpc_dl: HpcDl, config: C
 def test_resume_uses_the_code_of_the_first_start(hpc_dl: HpcDl, config: Callable[..., Path]) -> None:
     assert hpc_dl("train", config()).status == 0
     run = only_run()
+    snapshot = run.code.resolve()
+    run.code.unlink()
+    shutil.copytree(snapshot, run.code)
     (run.code / "hpc_dl" / "training" / "train.py").write_text("raise RuntimeError('the snapshot was run')\n")
     result = hpc_dl("resume", run.name, "trainer.max_epochs=2")
     assert (result.status, read_state(run)["reason"]) == (1, "RuntimeError: the snapshot was run")

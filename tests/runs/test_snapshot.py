@@ -1,5 +1,7 @@
 """The copy of the code in the run folder."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import hpc_dl
+from hpc_dl.errors import RunError
 from hpc_dl.runs import snapshot
-from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.folder import CODE_STORE, RunFolder
 
 
 @pytest.fixture
@@ -66,8 +69,7 @@ def test_namespace_packages_and_single_files_are_copied(run: RunFolder, importab
     (importable / "namespaced").mkdir()
     (importable / "namespaced" / "net.py").write_text("x")
     (importable / "single_file_net.py").write_text("y")
-    snapshot.take(run, "namespaced.net")
-    snapshot.take(run, "single_file_net")
+    snapshot.take(run, "namespaced.net", "single_file_net")
     assert (run.code / "namespaced" / "net.py").read_text() == "x"
     assert (run.code / "single_file_net.py").read_text() == "y"
 
@@ -76,3 +78,73 @@ def test_namespace_packages_and_single_files_are_copied(run: RunFolder, importab
 def test_installed_modules_are_not_copied(run: RunFolder, module: str) -> None:
     snapshot.take(run, module)
     assert [path.name for path in run.code.iterdir()] == ["hpc_dl"]
+
+
+def test_runs_with_the_same_code_share_one_snapshot(run: RunFolder, importable: Path) -> None:
+    (importable / "shared_net.py").write_text("x = 1\n")
+    other = RunFolder.create(run.path.parent, "b")
+    for folder in (run, other):
+        snapshot.take(folder, "shared_net.Net")
+    assert run.code.resolve() == other.code.resolve()
+    assert len([path for path in run.path.rglob("*") if path.is_file()]) == 1, "only the layout"
+    (importable / "shared_net.py").write_text("x = 2\n")
+    third = RunFolder.create(run.path.parent, "c")
+    snapshot.take(third, "shared_net.Net")
+    assert third.code.resolve() != run.code.resolve()
+    assert len(list((run.path.parent / CODE_STORE).iterdir())) == 2
+
+
+def test_edited_snapshot_is_reported_and_not_given_to_others(run: RunFolder) -> None:
+    snapshot.take(run)
+    snapshot.check(run)
+    (run.code / "hpc_dl" / "errors.py").write_text("edited")
+    with pytest.raises(RunError, match="was changed after it was taken"):
+        snapshot.check(run)
+    other = RunFolder.create(run.path.parent, "b")
+    snapshot.take(other)
+    snapshot.check(other)
+    assert other.code.resolve().name == f"{run.code.resolve().name}-2"
+
+
+def test_compiled_files_are_no_change(run: RunFolder) -> None:
+    snapshot.take(run)
+    (run.code / "hpc_dl" / "__pycache__").mkdir()
+    (run.code / "hpc_dl" / "__pycache__" / "errors.pyc").write_bytes(b"compiled")
+    snapshot.check(run)
+
+
+def test_missing_snapshot_is_reported(run: RunFolder, tmp_path: Path) -> None:
+    snapshot.take(run)
+    moved = RunFolder(tmp_path / "elsewhere" / run.name)
+    shutil.copytree(run.path, moved.path, symlinks=True)
+    with pytest.raises(RunError, match=r"snapshot of the code is missing.*--update-code"):
+        snapshot.check(moved)
+
+
+def test_all_runs_can_move_together(run: RunFolder) -> None:
+    snapshot.take(run)
+    moved = run.path.parent.rename(run.path.parent.with_name("moved"))
+    snapshot.check(RunFolder(moved / run.name))
+
+
+def test_snapshot_is_removed_with_its_last_run(run: RunFolder, importable: Path) -> None:
+    (importable / "own_net.py").write_text("x = 1\n")
+    other = RunFolder.create(run.path.parent, "b")
+    snapshot.take(run, "own_net.Net")
+    snapshot.take(other)
+    recent = RunFolder.create(run.path.parent, "c")
+    for entry in (run.path.parent / CODE_STORE).iterdir():
+        os.utime(entry, (0, 0))
+    (importable / "own_net.py").write_text("x = 2\n")
+    snapshot.take(recent, "own_net.Net")
+    assert snapshot.remove_unused(run.path.parent, [other]) == [run.code.resolve()]
+    snapshot.check(other)
+    snapshot.check(recent)
+
+
+def test_links_in_a_circle_are_followed_once(run: RunFolder, importable: Path) -> None:
+    (importable / "circular").mkdir()
+    (importable / "circular" / "net.py").write_text("x = 1\n")
+    (importable / "circular" / "again").symlink_to(importable / "circular")
+    snapshot.take(run, "circular.net.Net")
+    assert [path.name for path in (run.code / "circular").rglob("*")] == ["net.py"]

@@ -27,7 +27,7 @@ rm -f "$run/requeue" "$run/requeue-refused"  # of an earlier attempt that was ki
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output /runs/golden-YYYYMMDD-HHMMSS-xxxx/submitit/%j_%t_log.out --cpus-per-task=8 --kill-on-bad-exit=1 --export=ALL apptainer exec --nv --bind /runs/golden-YYYYMMDD-HHMMSS-xxxx --bind /data --bind /scratch --env PYTHONPATH=/runs/golden-YYYYMMDD-HHMMSS-xxxx/code --writable-tmpfs '/images/hpc dl.sif' python -u -m submitit.core._submit /runs/golden-YYYYMMDD-HHMMSS-xxxx/submitit
+srun --unbuffered --output /runs/golden-YYYYMMDD-HHMMSS-xxxx/submitit/%j_%t_log.out --cpus-per-task=8 --kill-on-bad-exit=1 --export=ALL apptainer exec --nv --bind /runs/golden-YYYYMMDD-HHMMSS-xxxx --bind /runs/.code --bind /data --bind /scratch --env PYTHONPATH=/runs/golden-YYYYMMDD-HHMMSS-xxxx/code --writable-tmpfs '/images/hpc dl.sif' python -u -m submitit.core._submit /runs/golden-YYYYMMDD-HHMMSS-xxxx/submitit
 
 
 # teardown
