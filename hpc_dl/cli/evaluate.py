@@ -46,7 +46,8 @@ def evaluate(
     if as_json:
         emit(result)
         return
-    show(f"{result['run']}, {result['checkpoint']}: {result['samples']:,} {split} samples\n")
+    samples = "" if result["samples"] is None else f"{result['samples']:,} "
+    show(f"{result['run']}, {result['checkpoint']}: {samples}{split} samples\n")
     table(["metric", split], [[metric, f"{value:.4g}"] for metric, value in result["metrics"].items()])
     if "confusion" in result:
         show()

@@ -13,7 +13,7 @@ from hpc_dl.config import experiment_file
 from hpc_dl.config.checkpoint import CheckpointConfig
 from hpc_dl.config.resources import Resources
 from hpc_dl.config.trainer import TrainerConfig
-from hpc_dl.data.config import DEFAULT_BATCH_SIZE, DataConfig, OwnLoadersConfig
+from hpc_dl.data.config import DEFAULT_BATCH_SIZE, DataConfig, data_section
 from hpc_dl.errors import ConfigError, Fault
 from hpc_dl.learning.losses import LossConfig
 from hpc_dl.learning.optimizers import OPTIMIZERS, OptimizerConfig
@@ -88,11 +88,8 @@ class Experiment:
             value = raw.get(key)
             if key == "name" and value is None:
                 value = default_name
-            if key == "data" and value is None and "class" in (raw.get("model") or {}):
-                sections[key] = OwnLoadersConfig()
-                continue
             try:
-                sections[key] = parser(value)
+                sections[key] = parser(raw if key == "data" else value)
             except ConfigError as error:
                 faults.extend(error.faults)
         faults.extend(_impossible_combinations(sections))
@@ -168,7 +165,7 @@ def _metrics(value: object) -> tuple[str, ...] | None:
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "name": _name,
     "seed": _seed,
-    "data": lambda value: parse(DataConfig, value, "data"),
+    "data": data_section,  # gets the whole mapping
     "model": _model,
     "loss": lambda value: parse(LossConfig, value, "loss"),
     "metrics": _metrics,

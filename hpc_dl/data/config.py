@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from hpc_dl.data.spec import WITHOUT_TARGETS, TaskName
 from hpc_dl.data.split_config import Fraction, Splits
-from hpc_dl.schema import Section, Unit
+from hpc_dl.schema import Section, Unit, parse
 
 DEFAULT_BATCH_SIZE = 64  # samples per device
 
@@ -247,6 +248,18 @@ class OwnLoadersConfig(DataConfig):
     @model_validator(mode="after")
     def _check_combinations(self) -> OwnLoadersConfig:
         return self
+
+
+def data_section(experiment: Mapping[str, Any]) -> DataConfig:
+    """Parse the ``data`` section of an experiment's mapping; a LightningModule may do without.
+
+    Raises:
+        ConfigError: it is invalid.
+    """
+    model = experiment.get("model")
+    if experiment.get("data") is None and isinstance(model, Mapping) and "class" in model:
+        return OwnLoadersConfig()
+    return parse(DataConfig, experiment.get("data"), "data")
 
 
 def _as_tuple(names: Names) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 class OwnLoaders(pl.LightningDataModule):
     """Gives Lightning the module's own loaders."""
 
-    test_split = "test"
+    test_split = "test"  # whose samples the module is tested on
 
     def __init__(self, model: pl.LightningModule) -> None:
         """Load nothing yet.
@@ -21,6 +21,15 @@ class OwnLoaders(pl.LightningDataModule):
         super().__init__()
         self._model = model
 
+    def setup(self, stage: str) -> None:
+        """Have the module set up the loaders of the training where it is tested on one of them.
+
+        Args:
+            stage: what Lightning is about to do; it sets up the module for that itself.
+        """
+        if stage == "test" and self.test_split != "test":
+            self._model.setup("fit")
+
     def train_dataloader(self) -> Any:
         """The module's training batches."""
         return self._model.train_dataloader()
@@ -30,8 +39,9 @@ class OwnLoaders(pl.LightningDataModule):
         return self._model.val_dataloader() if has_loader(type(self._model), "val") else []
 
     def test_dataloader(self) -> Any:
-        """The module's test batches; none where it has no such loader."""
-        return self._model.test_dataloader() if has_loader(type(self._model), "test") else []
+        """The module's test batches, or those of :attr:`test_split`; none without such a loader."""
+        has_one = has_loader(type(self._model), self.test_split)
+        return getattr(self._model, f"{self.test_split}_dataloader")() if has_one else []
 
     def example_batch(self) -> Any:
         """A training batch."""

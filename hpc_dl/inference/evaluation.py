@@ -9,13 +9,16 @@ import pytorch_lightning as pl
 import torch
 
 from hpc_dl.atomic_files import write_json
+from hpc_dl.data.datamodule import HDF5DataModule
+from hpc_dl.data.own_loaders import OwnLoaders, has_loader
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import PER_POSITION
-from hpc_dl.errors import RunError
+from hpc_dl.errors import HpcDlError, RunError, raised_at
 from hpc_dl.inference.trained_model import TrainedModel, default_device
 from hpc_dl.learning.metric_names import split_and_metric, split_of
 from hpc_dl.learning.metrics import confusion_matrix
 from hpc_dl.learning.supervised import Supervised
+from hpc_dl.learning.training_module import TrainingModule
 from hpc_dl.training.metrics_by_group import metrics_by_group
 from hpc_dl.training.model_inputs import preprocessed_on
 from hpc_dl.training.train import has_test
@@ -31,12 +34,13 @@ def evaluate(trained: TrainedModel, split: str) -> dict[str, Any]:
         split: one that the data have.
 
     Returns:
-        ``run``, ``checkpoint``, ``split``, ``samples``, ``metrics`` by name without the split; for
-        one class per sample, step or pixel also ``classes`` and ``confusion``, with the true
-        classes as rows and the predicted classes as columns; ``by_group`` with ``data.group``.
+        ``run``, ``checkpoint``, ``split``, ``samples`` (``None`` where a user's loaders do not
+        tell), ``metrics`` by name without the split; for one class per sample, step or pixel also
+        ``classes`` and ``confusion``, with the true classes as rows and the predicted classes as
+        columns; ``by_group`` with ``data.group``.
 
     Raises:
-        RunError: the model has no test step.
+        RunError: the model has no test step or no loader of this split, or its code fails.
     """
     sizes, model, batches = trained.data.sizes, trained.model, trained.batches
     if not has_test(model):
@@ -45,6 +49,8 @@ def evaluate(trained: TrainedModel, split: str) -> dict[str, Any]:
             f"cannot be evaluated, since {type(model).__name__} has no test_step",
             remedy="define test_step in its class",
         )
+    if isinstance(batches, OwnLoaders) and not has_loader(type(model), split):
+        raise RunError.at("--split", f"{type(model).__name__} has no {split}_dataloader", value=split)
     batches.test_split = split
     trainer = pl.Trainer(
         accelerator="auto",
@@ -55,14 +61,14 @@ def evaluate(trained: TrainedModel, split: str) -> dict[str, Any]:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.test(model, batches, verbose=False)
+    _test(trained, trainer)
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
     metrics = {split_and_metric(name)[1] if split_of(name) == "test" else name: logged[name] for name in logged}
     evaluation: dict[str, Any] = {
         "run": trained.run.name,
         "checkpoint": trained.checkpoint.path.name,
         "split": split,
-        "samples": sizes[split],
+        "samples": sizes.get(split),
         "metrics": dict(sorted(metrics.items())),
     }
     classes = list(trained.data.class_names)
@@ -70,11 +76,32 @@ def evaluate(trained: TrainedModel, split: str) -> dict[str, Any]:
     if has_confusion and isinstance(model, Supervised):
         evaluation |= {"classes": classes, "confusion": _confusion(model, batches)}
     if trained.experiment.data.group is not None and isinstance(model, Supervised):
+        assert isinstance(batches, HDF5DataModule)  # since the data have groups
         by_group = metrics_by_group(model, batches, trained.experiment.data, split, default_device())
         evaluation["by_group"] = by_group
     with suppress(PermissionError):  # someone else's run: the figures are the answer, the file only a copy
         write_json(trained.run.path / f"evaluation-{split}.json", evaluation)
     return evaluation
+
+
+def _test(trained: TrainedModel, trainer: pl.Trainer) -> None:
+    """Test the model; a user's module is restored by Lightning, with all of its hooks.
+
+    Raises:
+        RunError: the user's code fails.
+    """
+    model, batches = trained.model, trained.batches
+    if isinstance(model, TrainingModule):
+        trainer.test(model, batches, verbose=False)
+        return
+    try:
+        with trained.allowing_own_objects():
+            trainer.test(model, batches, ckpt_path=str(trained.checkpoint.path), weights_only=True, verbose=False)
+    except HpcDlError:
+        raise
+    except (Exception, SystemExit) as error:  # a user's code may raise anything
+        where = raised_at(error, anywhere=True)
+        raise RunError.at(trained.run.name, f"its test fails: {type(error).__name__}: {error}{where}") from error
 
 
 def _confusion(model: Supervised, batches: Any) -> list[list[int]]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.files.format import staged
 from hpc_dl.data.preprocessing.pipeline import Preprocessing
 from hpc_dl.data.spec import WITH_CLASSES, TaskName
@@ -49,6 +50,7 @@ def export(trained: TrainedModel, out: Path, *, force: bool = False) -> dict[str
     """
     data = trained.data
     network = trained.network()
+    assert isinstance(trained.batches, HDF5DataModule)  # since it is no user's module
     if reason := _not_representable(trained):
         raise RunError.at(trained.run.name, f"cannot be exported: {reason}")
     check_output(out, force=force)

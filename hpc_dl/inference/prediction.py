@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hpc_dl.data.batches.loader import tensors
+from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.files.data_file import DataFile, open_data
 from hpc_dl.data.files.format import staged
 from hpc_dl.data.preprocessed_spec import spec_after_preprocessing
@@ -139,6 +140,7 @@ def _open_inputs(trained: TrainedModel, file: Path, inputs: str | None, groups: 
 
 def _outputs(trained: TrainedModel, network: Supervised, batch: Any, device: torch.device) -> tuple[Tensor, Any]:
     """The network's outputs for a batch, and where each sample starts if they differ in length."""
+    assert isinstance(trained.batches, HDF5DataModule)  # since it is no user's module
     preprocessed = preprocessed_on(device, network, trained.batches, batch)
     x = preprocessed if isinstance(preprocessed, dict) else preprocessed[0]
     first = next(iter(x.values())) if isinstance(x, dict) else x

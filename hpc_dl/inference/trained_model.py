@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 
@@ -15,15 +17,22 @@ from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.errors import RunError
+from hpc_dl.errors import HpcDlError, RunError
 from hpc_dl.inference.trained_run import TrainedRun
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.learning.training_module import TrainingModule
+from hpc_dl.models.base import ModelSection
+from hpc_dl.models.construction import import_object
+from hpc_dl.models.custom import CustomModelConfig
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.training.model_building import build_model
+from hpc_dl.training.batches import Batches, batches_of
+from hpc_dl.training.model_building import build_model, restores_itself
 
 _DATA_MODULE_KEY = HDF5DataModule.__qualname__  # in Lightning's checkpoints
+# What arrays and numbers of NumPy consist of in a pickle.
+_NUMPY = re.compile(r"numpy\.(ndarray|dtype|(_core|core)\.multiarray\.(_reconstruct|scalar))")
+_NUMPY_TYPES = [kind for kind in vars(np.dtypes).values() if isinstance(kind, type)]
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,9 @@ class TrainedModel:
         run: the run.
         experiment: its configuration.
         data: the data it was trained on.
-        model: on the CPU, in evaluation mode.
+        model: on the CPU, in evaluation mode. A user's LightningModule that takes part in its own
+            restoring (``setup``, ``configure_model``, ``on_load_checkpoint``) gets its weights when
+            Lightning runs it.
         batches: the data in batches, preprocessed as in the training.
         checkpoint: the file that the weights come from.
     """
@@ -43,7 +54,7 @@ class TrainedModel:
     experiment: Experiment
     data: DataSpec
     model: pl.LightningModule
-    batches: HDF5DataModule
+    batches: Batches
     checkpoint: Checkpoint
 
     @classmethod
@@ -55,7 +66,7 @@ class TrainedModel:
         """
         run, best, data = trained.run, trained.checkpoint, trained.data
         experiment = Experiment.from_dict(yaml.load(run.config))
-        content = _weights(best.path)
+        content = _weights(best.path, experiment.model)
         data_state = content.get(_DATA_MODULE_KEY)
         if isinstance(data_state, dict) and (classes := data_state.get("classes")):  # the labels that it learned
             section = experiment.data.model_copy(update={"classes": classes})
@@ -63,15 +74,20 @@ class TrainedModel:
             data = open_spec(experiment.data)
         unfrozen = replace(experiment, model=experiment.model.model_copy(update={"freeze": []}))
         model = build_model(unfrozen, data).eval()
-        batches = HDF5DataModule.from_config(experiment.data, data, seed=experiment.seed)
+        batches = batches_of(experiment, data, model)
         try:
-            model.load_state_dict(content["state_dict"])
+            if not restores_itself(model):
+                model.load_state_dict(content["state_dict"])
             if _DATA_MODULE_KEY in content:
                 batches.load_state_dict(content[_DATA_MODULE_KEY])
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             problem = " ".join(str(error).split())
             raise RunError.at(best.path, f"does not fit the model of {run.config}: {problem}") from None
         return cls(run, experiment, data, model, batches, best)
+
+    def allowing_own_objects(self) -> AbstractContextManager[None]:
+        """Return a context in which the checkpoint is read, also by Lightning."""
+        return _allowing_own_objects(self.checkpoint.path, self.experiment.model)
 
     def network(self) -> Supervised:
         """Return the model, which computes outputs from inputs alone.
@@ -91,16 +107,21 @@ class TrainedModel:
         return self.model
 
 
-def _weights(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of weights and plain values; any other object in it is refused.
+def _weights(path: Path, model: ModelSection) -> dict[str, Any]:
+    """Read a checkpoint of weights, plain values and objects of the user's own module.
 
-    Loading arbitrary objects would run the code that they name.
+    Any other object is refused, because loading it would run the code that it names. The code of
+    the user's module runs anyway.
     """
     try:
-        content = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
+        with _allowing_own_objects(path, model):
+            content = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
+    except HpcDlError:
+        raise
     except Exception as error:  # which one depends on where the file is wrong
         named = re.search(r"GLOBAL (\S+)", str(error))
-        problem = f"it contains {named[1]}" if named else str(error).partition("\n")[0]
+        cause = re.search(r"WeightsUnpickler error:\s*([^\n]+)", str(error))
+        problem = f"it contains {named[1]}" if named else cause[1] if cause else str(error).partition("\n")[0]
         raise RunError.at(
             path,
             f"cannot be read as weights: {problem}",
@@ -109,6 +130,19 @@ def _weights(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RunError.at(path, "is not a checkpoint", value=type(content).__name__)
     return content
+
+
+def _allowing_own_objects(path: Path, model: ModelSection) -> AbstractContextManager[None]:
+    """Allow ``torch.load(weights_only=True)`` the user's own classes, and NumPy's arrays."""
+    package = model.class_path.partition(".")[0] if isinstance(model, CustomModelConfig) else None
+    objects: list[Any] = []
+    for name in torch.serialization.get_unsafe_globals_in_checkpoint(path):
+        if _NUMPY.fullmatch(name):
+            objects += [(import_object(name, str(path)), name), *_NUMPY_TYPES]
+        elif name.partition(".")[0] == package and isinstance(value := import_object(name, str(path)), type):
+            objects.append((value, name))
+    context: AbstractContextManager[None] = torch.serialization.safe_globals(objects)
+    return context
 
 
 def default_device() -> torch.device:

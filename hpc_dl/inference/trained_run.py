@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpc_dl.config import yaml
-from hpc_dl.data.config import DataConfig, OwnLoadersConfig
+from hpc_dl.data.config import DataConfig, data_section
 from hpc_dl.data.open_spec import open_spec
-from hpc_dl.data.spec import DataSpec
+from hpc_dl.data.spec import SPLITS, DataSpec
 from hpc_dl.errors import RunError
 from hpc_dl.runs.checkpoints import Checkpoint, listed, problem_of
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.schema import parse
 
 
 @dataclass(frozen=True)
@@ -44,24 +43,24 @@ class TrainedRun:
                 run.name, "has no weights yet", remedy="wait for its first validation (see `hpc-dl status`)"
             )
         config = run_data(run)
-        if isinstance(config, OwnLoadersConfig):
-            raise RunError.at(
-                run.name,
-                "was trained on the module's own loaders, of which hpc_dl cannot read single splits or samples",
-                remedy="see `hpc-dl results` for its test, or load its checkpoint with load_from_checkpoint",
-            )
         if problem := problem_of(best[-1]):
             raise RunError.at(best[-1].path, f"is damaged: {problem}", remedy="restore it from a copy")
         return cls(run, best[-1], open_spec(config))
 
+    @property
+    def own_loaders(self) -> bool:
+        """Whether the data come from the loaders of the user's module."""
+        return not self.data.file
+
     def check_split(self, split: str) -> None:
-        """Check that the data have a split.
+        """Check that the data have a split; of a module's own loaders only the module knows.
 
         Raises:
             RunError: they have not.
         """
-        if split not in self.data.sizes:
-            raise RunError.at("--split", "is not a split of the data", value=split, allowed=", ".join(self.data.sizes))
+        splits = SPLITS if self.own_loaders else tuple(self.data.sizes)
+        if split not in splits:
+            raise RunError.at("--split", "is not a split of the data", value=split, allowed=", ".join(splits))
 
 
 def run_data(run: RunFolder) -> DataConfig:
@@ -72,7 +71,7 @@ def run_data(run: RunFolder) -> DataConfig:
         ConfigError: the run's configuration is damaged, or of another version.
     """
     raw = yaml.load(run.config)
-    config = parse(DataConfig, raw.get("data") if isinstance(raw, Mapping) else raw, "data")
+    config = data_section(raw if isinstance(raw, Mapping) else {"data": raw})
     if config.file is not None and not Path(config.file).exists():
         raise RunError.at(
             config.file,

@@ -11,8 +11,11 @@ from hpc_dl.data.open_spec import class_counts
 from hpc_dl.data.spec import WITH_CLASSES, DataSpec
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.task import Task
+from hpc_dl.learning.training_module import TrainingModule
 from hpc_dl.training.pretrained import freeze
 from hpc_dl.training.training_length import total_steps
+
+_RESTORING_HOOKS = ("setup", "configure_model", "on_load_checkpoint", "load_state_dict")
 
 
 def build_model(experiment: Experiment, data: DataSpec) -> pl.LightningModule:
@@ -28,6 +31,18 @@ def build_model(experiment: Experiment, data: DataSpec) -> pl.LightningModule:
     model = experiment.model.build(data, recipe)
     freeze(model, experiment.model.freeze)
     return model
+
+
+def restores_itself(model: pl.LightningModule) -> bool:
+    """Whether only a Trainer can load the module's weights.
+
+    A user's module may make its layers in ``setup`` or ``configure_model``, or change in other
+    hooks what is loaded.
+    """
+    if isinstance(model, TrainingModule):
+        return False
+    has_hook = any(getattr(type(model), name) is not getattr(pl.LightningModule, name) for name in _RESTORING_HOOKS)
+    return has_hook or not model.strict_loading
 
 
 def num_parameters(model: nn.Module) -> int:

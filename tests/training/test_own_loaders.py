@@ -7,9 +7,13 @@ from typing import Any
 import pytest
 
 from hpc_dl.cluster.prepare import check
+from hpc_dl.cluster.resume import apply_changes
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
-from hpc_dl.errors import ConfigError
+from hpc_dl.errors import ConfigError, RunError
+from hpc_dl.inference.evaluation import evaluate
+from hpc_dl.inference.trained_model import TrainedModel
+from hpc_dl.inference.trained_run import TrainedRun, run_data
 from hpc_dl.regular_files import read_json
 from hpc_dl.runs.comparison import differences
 from hpc_dl.runs.folder import RunFolder
@@ -64,6 +68,30 @@ def test_longer_training_with_own_loaders_equals_an_uninterrupted_one(tmp_path: 
 def test_ranks_share_the_samples_of_own_loaders(tmp_path: Path) -> None:
     run = finish_in_processes(prepared(tmp_path, resources={"gpus_per_node": 0, "nodes": 2}))
     assert read_json(run.result)["steps"] == 9, "40 samples, 8 in a batch, 2 ranks, 3 epochs"
+
+
+def test_own_loaders_are_evaluated_on_each_of_their_splits(tmp_path: Path) -> None:
+    run = finish(prepared(tmp_path, name="WithTest"))
+    trained = TrainedRun.open(run)
+    trained.check_split("val")
+    evaluation = evaluate(TrainedModel.load(trained), "test")
+    assert evaluation["metrics"] == {"acc": pytest.approx(read_json(run.result)["metrics"]["test_acc"])}
+    assert evaluation["samples"] is None
+    assert evaluate(TrainedModel.load(trained), "train")["metrics"].keys() == {"acc"}
+    with pytest.raises(RunError, match=r"^--split: is not a split of the data \(got 'all'; allowed: train, val"):
+        trained.check_split("all")
+
+
+def test_module_without_a_test_loader_is_not_evaluated(tmp_path: Path) -> None:
+    run = finish(prepared(tmp_path, name="WithTestStep"))
+    with pytest.raises(RunError, match=r"^--split: WithTestStep has no test_dataloader"):
+        evaluate(TrainedModel.load(TrainedRun.open(run)), "test")
+
+
+def test_run_with_own_loaders_is_prepared_again(tmp_path: Path) -> None:
+    run = finish(prepared(tmp_path))
+    assert run_data(run).file is None
+    assert apply_changes(run, ["trainer.max_epochs=4"]).trainer.max_epochs == 4
 
 
 def test_trial_runs_own_loaders() -> None:

@@ -13,6 +13,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from hpc_dl.errors import Fault, RunError
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.training.lightning.epoch_loop import Position
+from hpc_dl.training.model_building import restores_itself
 
 #: The key of a checkpoint under which hpc_dl stores what Lightning omits.
 KEY = "hpc_dl"
@@ -64,7 +65,7 @@ def examine(start: Checkpoint, facts: Mapping[str, Any], model: pl.LightningModu
         for key, where, problem in _MUST_AGREE
         if own[key] != facts[key]
     ]
-    if problem := _model_difference(content["state_dict"], model):
+    if not restores_itself(model) and (problem := _model_difference(content["state_dict"], model)):
         faults.append(Fault("model", f"does not fit {start.path.name}: {problem}", remedy=_NEW_RUN))
     if faults:
         raise RunError(*faults)

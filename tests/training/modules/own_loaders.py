@@ -59,3 +59,10 @@ class WithTest(Net):
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self.log("test_acc", (self.layer(batch["x"]).argmax(1) == batch["y"]).float().mean())
+
+
+class WithTestStep(Net):
+    """Has no batches for its test."""
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("test_acc", 1.0)
