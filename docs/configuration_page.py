@@ -20,7 +20,7 @@ from hpc_dl.learning.metrics import METRICS
 from hpc_dl.learning.optimizers import OPTIMIZERS
 from hpc_dl.learning.schedules import SCHEDULES
 from hpc_dl.models.network import NetworkModelConfig
-from hpc_dl.nn.activations import ACTIVATIONS
+from hpc_dl.nn.activations import ACTIVATIONS, ParametricActivation
 from hpc_dl.schema import Section
 from hpc_dl.tracking.wandb_config import WandbConfig
 
@@ -71,10 +71,12 @@ def page() -> str:
     parts += [*_section("model.network", NetworkModelConfig, level=3)]
     parts.append(
         "### Activations\n\nThe values of `activation` in the architectures above. In the formulas, x is the\noutput "
-        "of the layer.\n\n| name | formula |\n| --- | --- |"
+        "of the layer. Names in them are parameters, such as `activation: {name: leaky_relu, slope:\n0.2}`, with "
+        "their default values.\n\n| name | formula |\n| --- | --- |"
     )
     parts += [f"| `{name}` | {_cell(activation.formula)} |" for name, activation in ACTIVATIONS.items()]
     parts.append("")
+    parts += _section("model.activation", ParametricActivation, "An activation with its parameters.")
     parts += _section("loss", LossConfig)
     parts.append(
         "## metrics\n\nThe metrics of each task (`data.task`).\n\n"

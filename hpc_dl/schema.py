@@ -135,9 +135,9 @@ _PROBLEMS = {
 
 def _fault(section: type[Section], where: str, detail: Any) -> Fault:
     """Translate one of pydantic's errors for a user of the YAML file."""
-    loc = _drop_union_tags(section, detail["loc"])
-    path = join(where, *loc)
     kind = detail["type"]
+    loc = _drop_union_tags(section, detail["loc"], unknown_key=kind == "extra_forbidden")
+    path = join(where, *loc)
     context = detail.get("ctx", {})
     if kind == "extra_forbidden":
         parent = _section_at(section, loc[:-1]) or section
@@ -221,8 +221,14 @@ def sections_in(annotation: Any) -> typing.Iterator[type[BaseModel]]:
         yield from sections_in(argument)
 
 
-def _drop_union_tags(section: type[BaseModel], loc: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Remove the union members that pydantic adds to a path (``batch_size.int``) from it."""
+def _drop_union_tags(section: type[BaseModel], loc: tuple[Any, ...], unknown_key: bool) -> tuple[Any, ...]:
+    """Remove the union members that pydantic adds to a path (``batch_size.int``) from it.
+
+    Args:
+        section: the class at the start of the path.
+        loc: the path.
+        unknown_key: whether its last part is a key that no section has.
+    """
     kept: list[Any] = []
     current: type[BaseModel] | None = section
     for position, key in enumerate(loc):
@@ -232,9 +238,8 @@ def _drop_union_tags(section: type[BaseModel], loc: tuple[Any, ...]) -> tuple[An
             continue
         field = _field(current, key)
         if field is None:
-            # An unknown key is the last part of its path; any other part that is not a field is
-            # the tag of a union.
-            if position == len(loc) - 1:
+            # A part that is not a field is the tag of a union.
+            if unknown_key and position == len(loc) - 1:
                 kept.append(key)
             continue
         kept.append(key)

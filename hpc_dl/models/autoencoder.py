@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -16,8 +16,10 @@ from hpc_dl.errors import ConfigError
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
-from hpc_dl.nn.activations import ActivationName, activation
+from hpc_dl.nn.activations import ActivationSetting, activation, pieces
 from hpc_dl.nn.convolution import convolution
+from hpc_dl.nn.dense import dense_block
+from hpc_dl.nn.initialization import initialized
 from hpc_dl.nn.upsampling import halved, strided_upsampling
 from hpc_dl.schema import Unit
 
@@ -40,7 +42,7 @@ class AutoencoderConfig(ModelConfig):
     only."""
     kernel_size: Annotated[int, Field(ge=1), Unit("steps, pixels or voxels")] = 3
     """Size of the convolution kernels along each axis; odd."""
-    activation: ActivationName = "relu"
+    activation: ActivationSetting = "relu"
     """Activation after each hidden layer."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
     """Dropout probability of the inputs; above 0 it is a denoising autoencoder (Vincent et al.,
@@ -79,18 +81,27 @@ class Autoencoder(Supervised):
     def __init__(self, config: AutoencoderConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
         super().__init__(recipe)
         channels, *size = data.input_shape
+        setting, k = config.activation, pieces(config.activation)
         down: list[nn.Module] = [nn.Dropout(config.dropout)] if config.dropout else []
         up: list[nn.Module] = [nn.Sigmoid()] if config.output == "sigmoid" else []  # in reverse order
-        for num_out in config.channels:
-            down.append(convolution(len(size), channels, num_out, config.kernel_size, stride=2))
-            down.append(activation(config.activation))
-            up += [strided_upsampling(num_out, channels, config.kernel_size, size), activation(config.activation)]
+        for number, num_out in enumerate(config.channels):
+            convolved = convolution(len(size), channels, num_out * k, config.kernel_size, stride=2)
+            down += [initialized(convolved, setting), activation(setting, num_out)]
+            # The last upsampling has no activation after it, the others compute the pieces of one.
+            if number == 0:
+                restored = strided_upsampling(num_out, channels, config.kernel_size, size)
+            else:
+                restored = initialized(strided_upsampling(num_out, channels * k, config.kernel_size, size), setting)
+            up += [restored, activation(setting, num_out)]
             channels, size = num_out, halved(size)
-        down.append(nn.Flatten())
-        up.append(nn.Unflatten(1, (channels, *size)))
         widths = [channels * math.prod(size), *config.widths, config.code]
-        self.encoder = nn.Sequential(*down, *_dense(widths, config.activation))
-        self.decoder = nn.Sequential(*_dense(widths[::-1], config.activation), *up[::-1])
+        self.encoder = nn.Sequential(*down, nn.Flatten(), *_dense(widths, setting))
+        if config.channels:
+            channels *= k
+        decoded = _dense([*widths[:0:-1], channels * math.prod(size)], setting)
+        if config.channels:
+            initialized(decoded[-1], setting)
+        self.decoder = nn.Sequential(*decoded, nn.Unflatten(1, (channels, *size)), *up[::-1])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, *input_shape) to (B, *input_shape)."""
@@ -103,9 +114,7 @@ class Autoencoder(Supervised):
         return code
 
 
-def _dense(widths: Sequence[int], name: ActivationName) -> list[nn.Module]:
+def _dense(widths: Sequence[int], setting: ActivationSetting) -> list[Any]:
     """Build dense layers with an activation after each but the last."""
-    layers: list[nn.Module] = []
-    for num_in, num_out in itertools.pairwise(widths):
-        layers += [nn.Linear(num_in, num_out), activation(name)]
-    return layers[:-1]
+    *hidden, last = itertools.pairwise(widths)
+    return [layer for pair in hidden for layer in dense_block(*pair, setting)] + [nn.Linear(*last)]

@@ -15,8 +15,9 @@ from hpc_dl.errors import ConfigError, Fault
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
-from hpc_dl.nn.activations import ActivationName, activation
+from hpc_dl.nn.activations import ActivationSetting
 from hpc_dl.nn.convolution import NormName, PaddingName, convolution_block, size_after
+from hpc_dl.nn.dense import dense_block
 from hpc_dl.nn.pooling import GlobalAverage, PoolingName, pooling
 from hpc_dl.schema import Unit
 
@@ -54,7 +55,7 @@ class CNNConfig(ModelConfig):
     """Normalization after each convolution: ``batch``: each feature map over the batch (Ioffe and
     Szegedy, 2015); for small batches ``layer``: all feature maps of a sample, or ``group``: up to
     eight groups of them; or ``none``."""
-    activation: ActivationName = "relu"
+    activation: ActivationSetting = "relu"
     """Activation after each convolution and after the hidden layer."""
     pooling: PoolingName = "max"
     """Pooling at the end of each block."""
@@ -142,7 +143,7 @@ class CNN(Supervised):
             nn.Dropout(config.dropout),
         ]
         if config.hidden:
-            head += [nn.Linear(num_in, config.hidden, bias=config.bias), activation(config.activation)]
+            head += dense_block(num_in, config.hidden, config.activation, bias=config.bias)
         self.classifier = nn.Sequential(*head, nn.Linear(config.hidden or num_in, data.num_outputs, bias=config.bias))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

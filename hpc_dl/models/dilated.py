@@ -13,7 +13,7 @@ from hpc_dl.errors import ConfigError, Fault
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
-from hpc_dl.nn.activations import ActivationName
+from hpc_dl.nn.activations import ActivationSetting
 from hpc_dl.nn.convolution import NormName, convolution, convolution_block
 from hpc_dl.nn.pooling import GlobalAverage
 from hpc_dl.schema import Unit
@@ -43,7 +43,7 @@ class DilatedConfig(ModelConfig):
     be 1 for a target at each position."""
     norm: NormName = "batch"
     """Normalization after each convolution, as in ``cnn``."""
-    activation: ActivationName = "relu"
+    activation: ActivationSetting = "relu"
     """Activation after each convolution."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
     """Dropout probability of the head's inputs (Srivastava et al., 2014)."""

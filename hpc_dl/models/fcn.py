@@ -14,7 +14,7 @@ from hpc_dl.errors import ConfigError, Fault
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
-from hpc_dl.nn.activations import ActivationName
+from hpc_dl.nn.activations import ActivationSetting
 from hpc_dl.nn.convolution import NormName, convolution, convolution_block
 from hpc_dl.nn.upsampling import crop, dense_output_faults, linear_upsampling, pad_to_multiple
 from hpc_dl.schema import Unit
@@ -47,7 +47,7 @@ class FCNConfig(ModelConfig):
     """Size of the kernels along each axis; odd."""
     norm: NormName = "batch"
     """Normalization after each convolution; ``group`` or ``layer`` for small batches."""
-    activation: ActivationName = "relu"
+    activation: ActivationSetting = "relu"
     """Activation after each convolution."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
     """Dropout probability of the last stage's outputs."""

@@ -14,9 +14,11 @@ from hpc_dl.data.spec import DataSpec
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
-from hpc_dl.nn.activations import ActivationName, activation
+from hpc_dl.nn.activations import ActivationSetting, activation
+from hpc_dl.nn.dense import dense_block
 from hpc_dl.nn.fixed_point import FixedPoint, fixed_point
-from hpc_dl.nn.graphs import GraphHead, Graphs, PoolingName, feature_counts, scatter_mean, scatter_sum
+from hpc_dl.nn.graphs import GraphHead, Graphs, PoolingName, feature_counts, scatter_sum
+from hpc_dl.nn.initialization import initialized
 from hpc_dl.schema import Unit
 
 
@@ -41,7 +43,7 @@ class FixedPointConfig(ModelConfig):
     both."""
     state_activation: Literal["tanh", "relu", "elu", "leaky_relu", "sigmoid"] = "tanh"
     """Activation inside F; its slope must not exceed 1."""
-    activation: ActivationName = "relu"
+    activation: ActivationSetting = "relu"
     """Activation of the hidden layer."""
     tolerance: Annotated[float, Field(gt=0)] = 1e-6
     """Stop when the largest change of an entry, relative to the largest entry, falls below this."""
@@ -79,9 +81,7 @@ class FixedPointNetwork(Supervised):
         self.config = config
         self.transition = Transition(config, num_features, num_edge_features)
         self.hidden = nn.Sequential(
-            nn.Linear(config.width + num_features, config.width),
-            activation(config.activation),
-            nn.Dropout(config.dropout),
+            *dense_block(config.width + num_features, config.width, config.activation), nn.Dropout(config.dropout)
         )
         self.head = GraphHead(
             config.width, data.num_outputs, None if data.task == "node_classification" else config.pooling
@@ -128,11 +128,13 @@ class FixedPointNetwork(Supervised):
 
 
 class Transition(nn.Module):
-    """F: the new state of a node v, φ(mean over its neighbors u of g(e_uv) ⊙ W h_u + input of v).
+    """F: the new state h_v = φ(A x_v + mean of neighbors u of (B x_u + C e_uv + g(e_uv) ⊙ W h_u)).
 
-    F is a contraction on every graph, in the norm max over nodes of ‖h‖₂: φ has slopes of at most
-    1, a mean is no longer than the longest of its parts, the gates g(e_uv) are between 0 and 1, and
-    the spectral norm of W is at most ``contraction``. Two directions of edges contribute half each.
+    It depends on what Scarselli et al. (2009) name: the features x_v of the node, e_uv of its edges
+    and x_u of its neighbors, and their states h_u. F is a contraction on every graph, in the norm
+    max over nodes of ‖h‖₂: φ has slopes of at most 1, a mean is no longer than the longest of its
+    parts, the gates g(e_uv) are between 0 and 1, and the spectral norm of W is at most
+    ``contraction``. Two directions of edges have separate weights and contribute half each.
     """
 
     def __init__(self, config: FixedPointConfig, num_features: int, num_edge_features: int) -> None:
@@ -144,15 +146,22 @@ class Transition(nn.Module):
             num_edge_features: features of an edge, 0 for none.
         """
         super().__init__()
-        self.contraction = config.contraction
-        self.input = nn.Linear(num_features, config.width)
-        self.phi = activation(config.state_activation)
+
+        def layer(num_in: int) -> nn.Linear:
+            return initialized(nn.Linear(num_in, config.width, bias=False), config.state_activation)
+
+        directions = range(2 if config.directed else 1)
+        with_features = directions if num_edge_features else ()
         self.directed = config.directed
-        num_directions = 2 if config.directed else 1
-        self.influence = nn.ModuleList(nn.Linear(config.width, config.width, bias=False) for _ in range(num_directions))
-        with_features = range(num_directions if num_edge_features else 0)
-        self.gate = nn.ModuleList(nn.Linear(num_edge_features, config.width) for _ in with_features)
-        self.edge_input = nn.ModuleList(nn.Linear(num_edge_features, config.width, bias=False) for _ in with_features)
+        self.contraction = config.contraction
+        self.input = initialized(nn.Linear(num_features, config.width), config.state_activation)
+        self.neighbor_input = nn.ModuleList(layer(num_features) for _ in directions)
+        self.edge_input = nn.ModuleList(layer(num_edge_features) for _ in with_features)
+        self.gate = nn.ModuleList(
+            initialized(nn.Linear(num_edge_features, config.width), "sigmoid") for _ in with_features
+        )
+        self.influence = nn.ModuleList(layer(config.width) for _ in directions)
+        self.phi = activation(config.state_activation, config.width)
 
     def forward(self, graphs: Graphs) -> Callable[[Tensor], Tensor]:
         """Return F for these graphs, from (N, width) to (N, width).
@@ -172,8 +181,10 @@ class Transition(nn.Module):
             # Each neighbor's share of the mean, (E, 1), or (E, width) with the gates.
             count = scatter_sum(torch.ones_like(near, dtype=inputs.dtype), far, size)
             share = (1 / (len(ends) * count)).index_select(0, far)[:, None]
+            neighbors = self.neighbor_input[direction](graphs.nodes).index_select(0, near)
+            inputs = inputs + scatter_sum(neighbors * share, far, size)
             if features is not None:
-                inputs = inputs + scatter_mean(self.edge_input[direction](features), far, size)
+                inputs = inputs + scatter_sum(self.edge_input[direction](features) * share, far, size)
                 share = share * self.gate[direction](features).sigmoid()
             parts.append((self._bounded_weight(direction), near, far, share))
 

@@ -19,8 +19,9 @@ from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.schedules import Plateau
 from hpc_dl.learning.training_module import TrainingModule
 from hpc_dl.models.base import ModelConfig
-from hpc_dl.nn.activations import ActivationName, activation
+from hpc_dl.nn.activations import ActivationSetting
 from hpc_dl.nn.adversarial import AdversarialLoss, discriminator_loss, generator_loss, gradient_penalty
+from hpc_dl.nn.dense import dense_block
 from hpc_dl.nn.sample_quality import coverage, energy_distance, modes_found
 from hpc_dl.schema import Unit
 
@@ -46,7 +47,7 @@ class GANConfig(ModelConfig):
     """Hidden layers of each network."""
     width: Annotated[int, Field(ge=1), Unit("units")] = 128
     """Units of each hidden layer."""
-    activation: ActivationName = "leaky_relu"
+    activation: ActivationSetting = "leaky_relu"
     """Activation after each hidden layer."""
     loss: AdversarialLoss = "relativistic"
     """``plain``: the non-saturating loss (Goodfellow et al., 2014), whose generator often covers
@@ -233,7 +234,7 @@ class GAN(TrainingModule):
 
 def _hidden(num_in: int, config: GANConfig) -> list[nn.Module]:
     sizes = [num_in, *[config.width] * config.depth]
-    return [layer for pair in itertools.pairwise(sizes) for layer in (nn.Linear(*pair), activation(config.activation))]
+    return [layer for pair in itertools.pairwise(sizes) for layer in dense_block(*pair, config.activation)]
 
 
 def _trainable(network: nn.Module) -> list[nn.Parameter]:

@@ -16,7 +16,7 @@ from hpc_dl.data.spec import DataSpec
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
-from hpc_dl.nn.activations import ActivationName, activation
+from hpc_dl.nn.activations import ActivationSetting, activation, pieces
 from hpc_dl.nn.graphs import GraphHead, Graphs, PoolingName, edge_weights, feature_counts, scatter_sum
 from hpc_dl.schema import Unit
 
@@ -37,7 +37,7 @@ class GCNConfig(ModelConfig):
     """Number of graph convolutions; a node is influenced by nodes up to this many edges away."""
     width: Annotated[int, Field(ge=1), Unit("features of a node")] = 64
     """Hidden features of each node; 16 in the paper."""
-    activation: ActivationName = "relu"
+    activation: ActivationSetting = "relu"
     """Activation after each graph convolution but one that outputs classes."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
     """Dropout probability of the inputs of each layer, the first included (Srivastava et al.,
@@ -81,16 +81,20 @@ class GCN(Supervised):
         sizes = [num_features, *[config.width] * config.depth]
         if not has_head:
             sizes[-1] = data.num_outputs
+        activated = sizes[1:] if has_head else sizes[1:-1]
+        self.activations = nn.ModuleList(activation(config.activation, num_out) for num_out in activated)
+        factors = [pieces(config.activation)] * len(activated) + [1]
         self.layers = nn.ModuleList(
-            nn.ModuleList(nn.Linear(*pair, bias=number == 0) for number in range(2 if config.directed else 1))
-            for pair in itertools.pairwise(sizes)
+            nn.ModuleList(
+                nn.Linear(num_in, num_out * factor, bias=number == 0) for number in range(2 if config.directed else 1)
+            )
+            for (num_in, num_out), factor in zip(itertools.pairwise(sizes), factors, strict=False)
         )
         for layer in self.layers.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
-        self.activation = activation(config.activation)
         self.dropout = nn.Dropout(config.dropout)
         self.head = GraphHead(config.width, data.num_outputs, pooling) if has_head else None
 
@@ -106,8 +110,8 @@ class GCN(Supervised):
         for number, directions in enumerate(self.layers):
             assert isinstance(directions, nn.ModuleList)
             hidden = self._convolve(self.dropout(hidden), directions, adjacencies)
-            if self.head is not None or number < len(self.layers) - 1:
-                hidden = self.activation(hidden)
+            if number < len(self.activations):
+                hidden = self.activations[number](hidden)
         return hidden if self.head is None else self.head(self.dropout(hidden), graphs)
 
     @staticmethod

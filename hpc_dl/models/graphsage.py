@@ -16,8 +16,9 @@ from hpc_dl.errors import ConfigError
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
-from hpc_dl.nn.activations import ActivationName, activation
+from hpc_dl.nn.activations import ActivationSetting, activation, pieces
 from hpc_dl.nn.graphs import GraphHead, Graphs, PoolingName, edge_weights, feature_counts, scatter_max, scatter_mean
+from hpc_dl.nn.initialization import initialized
 from hpc_dl.schema import Unit
 
 Aggregation = Literal["mean", "max"]
@@ -47,7 +48,7 @@ class GraphSAGEConfig(ModelConfig):
     (``edge_features``): softplus of a linear function."""
     normalize: bool = False
     """Normalize the hidden features of each node to length 1 after each layer, as in the paper."""
-    activation: ActivationName = "relu"
+    activation: ActivationSetting = "relu"
     """Activation after each layer."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
     """Dropout probability of the hidden features (Srivastava et al., 2014)."""
@@ -73,11 +74,7 @@ class GraphSAGE(Supervised):
             raise ConfigError.at("model.edge_weights", "requires `aggregation: mean`", value=True)
         self.weigh = edge_weights(config.edge_weights, num_edge_features)
         sizes = [num_features, *[config.width] * config.depth]
-        self.layers = nn.ModuleList(
-            SAGELayer(num_in, num_out, config.aggregation, config.directed)
-            for num_in, num_out in itertools.pairwise(sizes)
-        )
-        self.activation = activation(config.activation)
+        self.layers = nn.ModuleList(SAGELayer(num_in, num_out, config) for num_in, num_out in itertools.pairwise(sizes))
         self.dropout = nn.Dropout(config.dropout)
         self.normalize = config.normalize
         self.head = GraphHead(
@@ -94,7 +91,7 @@ class GraphSAGE(Supervised):
         weights = None if self.weigh is None else self.weigh(graphs)
         hidden = graphs.nodes
         for layer in self.layers:
-            hidden = self.activation(layer(hidden, graphs.source, graphs.target, weights))
+            hidden = layer(hidden, graphs.source, graphs.target, weights)
             if self.normalize:
                 hidden = functional.normalize(hidden)
             hidden = self.dropout(hidden)
@@ -103,22 +100,26 @@ class GraphSAGE(Supervised):
 
 
 class SAGELayer(nn.Module):
-    """A linear function of each node, plus one of its neighbors' summary for each direction."""
+    """φ of a linear function of each node plus one of its neighbors' summary for each direction."""
 
-    def __init__(self, num_in: int, num_out: int, aggregation: Aggregation, directed: bool) -> None:
+    def __init__(self, num_in: int, num_out: int, config: GraphSAGEConfig) -> None:
         """Build the layer.
 
         Args:
             num_in: features of a node, before.
             num_out: features of a node, after.
-            aggregation: how neighbors are combined.
-            directed: whether the two directions have separate weights.
+            config: the parameters.
         """
         super().__init__()
-        self.own = nn.Linear(num_in, num_out)
-        self.pool = nn.Sequential(nn.Linear(num_in, num_in), nn.ReLU()) if aggregation == "max" else None
-        self.incoming = nn.Linear(num_in, num_out, bias=False)
-        self.outgoing = nn.Linear(num_in, num_out, bias=False) if directed else None
+        setting = config.activation
+        width = num_out * pieces(setting)
+        self.own = initialized(nn.Linear(num_in, width), setting)
+        self.pool = None
+        if config.aggregation == "max":
+            self.pool = nn.Sequential(initialized(nn.Linear(num_in, num_in), "relu"), nn.ReLU())
+        self.incoming = initialized(nn.Linear(num_in, width, bias=False), setting)
+        self.outgoing = initialized(nn.Linear(num_in, width, bias=False), setting) if config.directed else None
+        self.activation = activation(setting, num_out)
 
     def forward(self, hidden: Tensor, source: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
         """Map (N, num_in) to (N, num_out).
@@ -137,7 +138,7 @@ class SAGELayer(nn.Module):
             both_weights = None if weights is None else torch.cat([weights, weights])
             ends = torch.cat([source, target]), torch.cat([target, source])
             around = self.incoming(self._summary(neighbors, *ends, both_weights))
-        outputs: Tensor = self.own(hidden) + around
+        outputs: Tensor = self.activation(self.own(hidden) + around)
         return outputs
 
     def _summary(self, neighbors: Tensor, source: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -16,10 +15,9 @@ from hpc_dl.errors import ConfigError
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
-from hpc_dl.nn.activations import ActivationName, activation
+from hpc_dl.nn.activations import ActivationSetting
+from hpc_dl.nn.dense import DenseNormName, dense_block
 from hpc_dl.schema import Unit
-
-_NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 
 class MLPConfig(ModelConfig):
@@ -35,10 +33,10 @@ class MLPConfig(ModelConfig):
     """Units of each hidden layer."""
     widths: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), Unit("units")] | None = None
     """Units of each hidden layer as a list, instead of ``depth`` and ``width``."""
-    norm: Literal["none", "batch", "layer"] = "none"
+    norm: DenseNormName = "none"
     """Normalization before each activation: ``batch``: each unit over the batch (Ioffe and Szegedy,
     2015); ``layer``: the units of each sample (Ba et al., 2016)."""
-    activation: ActivationName = "relu"
+    activation: ActivationSetting = "relu"
     """Activation after each hidden layer."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
     """Dropout probability of the hidden units (Srivastava et al., 2014)."""
@@ -75,10 +73,7 @@ class MLP(Supervised):
         sizes = [math.prod(data.input_shape), *config.hidden_sizes]
         layers: list[nn.Module] = []
         for num_in, num_out in itertools.pairwise(sizes):
-            layers.append(nn.Linear(num_in, num_out, bias=config.bias and config.norm == "none"))
-            if config.norm != "none":
-                layers.append(_NORMS[config.norm](num_out))
-            layers.append(activation(config.activation))
+            layers += dense_block(num_in, num_out, config.activation, norm=config.norm, bias=config.bias)
             if config.dropout:
                 layers.append(nn.Dropout(config.dropout))
         self.hidden = nn.Sequential(*layers)

@@ -13,7 +13,7 @@ from hpc_dl.errors import ConfigError
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
-from hpc_dl.nn.activations import ActivationName
+from hpc_dl.nn.activations import ActivationSetting
 from hpc_dl.nn.convolution import NormName, convolution_block, separable_convolution
 from hpc_dl.nn.pooling import GlobalAverage, overlapping_max_pooling
 from hpc_dl.schema import Unit
@@ -39,7 +39,7 @@ class SeparableConfig(ModelConfig):
     """Size of the kernels along each axis; odd."""
     norm: NormName = "batch"
     """Normalization after each convolution, as in ``cnn``."""
-    activation: ActivationName = "relu"
+    activation: ActivationSetting = "relu"
     """Activation after each convolution, including the depthwise ones (Howard et al., 2017)."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
     """Dropout probability of the head's inputs (Srivastava et al., 2014)."""

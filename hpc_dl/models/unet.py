@@ -19,7 +19,7 @@ from hpc_dl.errors import ConfigError, Fault
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
-from hpc_dl.nn.activations import ActivationName
+from hpc_dl.nn.activations import ActivationSetting
 from hpc_dl.nn.convolution import NormName, convolution, convolution_block
 from hpc_dl.nn.pooling import pooling
 from hpc_dl.nn.upsampling import UpsamplingName, crop, dense_output_faults, pad_to_multiple, upsampling
@@ -50,7 +50,7 @@ class UNetConfig(ModelConfig):
     everything passes through the lowest level, as in an autoencoder."""
     norm: NormName = "batch"
     """Normalization after each convolution; ``group`` or ``layer`` for small batches."""
-    activation: ActivationName = "relu"
+    activation: ActivationSetting = "relu"
     """Activation after each convolution."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
     """Dropout probability of the lowest level's outputs."""

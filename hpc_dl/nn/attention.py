@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hpc_dl.errors import ConfigError
-from hpc_dl.nn.activations import ActivationName, activation
+from hpc_dl.nn.activations import ActivationSetting, activation, pieces
 from hpc_dl.nn.sequences import mask
 from hpc_dl.schema import Section, Unit
 
@@ -46,7 +46,7 @@ class EncoderOptions(Section):
     """Attention heads per block; each uses its share of the width."""
     hidden: Annotated[int | None, Field(ge=1), Unit("units")] = None
     """Hidden units of the dense network in each block; null means four times the width."""
-    activation: ActivationName = "gelu"
+    activation: ActivationSetting = "gelu"
     """Activation of the dense networks."""
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.1
     """Dropout probability, applied to the vectors of the steps and to the outputs of each attention
@@ -133,12 +133,14 @@ class EncoderBlock(nn.Module):
     al., 2020).
     """
 
-    def __init__(self, width: int, heads: int, hidden: int, dropout: float, activation_name: ActivationName) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, dropout: float, setting: ActivationSetting) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
         self.attention = SelfAttention(width, heads)
         self.dense_norm = nn.LayerNorm(width)
-        self.dense = nn.Sequential(nn.Linear(width, hidden), activation(activation_name), nn.Linear(hidden, width))
+        self.dense = nn.Sequential(
+            nn.Linear(width, hidden * pieces(setting)), activation(setting, hidden, axis=-1), nn.Linear(hidden, width)
+        )
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, present: Tensor | None = None, causal: bool = False) -> Tensor:

@@ -7,7 +7,8 @@ from typing import Literal
 
 from torch import nn
 
-from hpc_dl.nn.activations import ActivationName, activation
+from hpc_dl.nn.activations import ActivationSetting, activation, pieces
+from hpc_dl.nn.initialization import Layer, initialized
 from hpc_dl.nn.pooling import overlapping_max_pooling
 
 PaddingName = Literal["same", "valid"]
@@ -31,7 +32,7 @@ def convolution(
     padding: PaddingName = "same",
     groups: int = 1,
     bias: bool = True,
-) -> nn.Module:
+) -> Layer:
     """Build a convolution, (B, num_in, *sizes) to (B, num_out, *sizes as in :func:`size_after`).
 
     Args:
@@ -80,7 +81,7 @@ def convolution_block(
     kernel_size: int = 1,
     *,
     norm: NormName = "batch",
-    activation_name: ActivationName = "relu",
+    activation_name: ActivationSetting = "relu",
     stride: int = 1,
     dilation: int = 1,
     padding: PaddingName = "same",
@@ -91,10 +92,11 @@ def convolution_block(
 
     The convolution has a bias only without normalization, which adds its own.
     """
+    num_channels = num_out * pieces(activation_name)
     layer = convolution(
         num_axes,
         num_in,
-        num_out,
+        num_channels,
         kernel_size,
         stride=stride,
         dilation=dilation,
@@ -102,8 +104,8 @@ def convolution_block(
         groups=groups,
         bias=bias and norm == "none",
     )
-    layers = [layer] if norm == "none" else [layer, normalization(norm, num_axes, num_out)]
-    return nn.Sequential(*layers, activation(activation_name))
+    between = [] if norm == "none" else [normalization(norm, num_axes, num_channels)]
+    return nn.Sequential(initialized(layer, activation_name), *between, activation(activation_name, num_out))
 
 
 def separable_convolution(
@@ -113,7 +115,7 @@ def separable_convolution(
     kernel_size: int = 3,
     *,
     norm: NormName = "batch",
-    activation_name: ActivationName = "relu",
+    activation_name: ActivationSetting = "relu",
     stride: int = 1,
 ) -> nn.Sequential:
     """Build a depthwise separable convolution with normalization and activation.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, TypeVar, get_args
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from hpc_dl.nn.activations import ActivationSetting, name_of, pieces
 from hpc_dl.schema import Section
 
 WeightsName = Literal[
@@ -20,6 +21,7 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _LAYERS = (nn.Linear, *_CONVOLUTIONS, *_TRANSPOSED)
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+L = TypeVar("L", bound=Layer)
 #: Fan-in and fan-out: inputs of one output, outputs of one input.
 Fans = tuple[float, float]
 
@@ -28,7 +30,9 @@ class Initialization(Section):
     """Initial weights of dense, convolutional and recurrent layers."""
 
     weights: WeightsName = "auto"
-    """``auto``: the architecture's own; ``glorot_uniform``: U(−r, r) with r = √(6 / (fan-in +
+    """``auto``: ``he_normal`` for layers before ReLU and its relatives, ``glorot_uniform`` before
+    tanh, sigmoid, SELU, maxout and ``none``; for other layers (outputs, recurrent, attention) the
+    architecture's own; ``glorot_uniform``: U(−r, r) with r = √(6 / (fan-in +
     fan-out)), and ``glorot_normal``, for tanh and sigmoid (Glorot and Bengio, 2010); ``he_normal``:
     N(0, 2 / fan-in), and ``he_uniform``, for ReLU (He et al., 2015); ``normal``: N(0, std²);
     ``orthogonal`` (Saxe et al., 2014); ``zeros``."""
@@ -59,6 +63,19 @@ def initialize(module: nn.Module, init: Initialization) -> None:
             fill(layer.weight, fans(layer), init.std)
         if init.bias is not None and layer.bias is not None:
             nn.init.constant_(layer.bias, init.bias)
+
+
+def initialized(layer: L, setting: ActivationSetting) -> L:
+    """Return a layer with initial weights that suit the activation after it: the weights ``auto``.
+
+    He's keep the variance of a signal from ReLU to ReLU, which sets half of it to 0; Glorot's where
+    the activation cuts nothing off.
+    """
+    fill = _INITIALIZERS[_suitable(name_of(setting))]
+    assert fill is not None
+    num_in, num_out = fans(layer)
+    fill(layer.weight, (num_in, num_out / pieces(setting)), 0.0)
+    return layer
 
 
 def fans(layer: Layer) -> Fans:
@@ -100,8 +117,14 @@ _INITIALIZERS: dict[str, Callable[[Tensor, Fans, float], object] | None] = {
 }
 assert set(_INITIALIZERS) == set(get_args(WeightsName))
 
+# The mean square of the greater of two standard normal numbers is 1: maxout cuts nothing off.
+_GLOROT = ("none", "tanh", "sigmoid", "selu", "maxout")
 _SATURATING = ("tanh", "sigmoid")
-_RECTIFYING = ("relu", "leaky_relu", "very_leaky_relu", "rrelu", "prelu", "elu", "maxout", "apl")
+_RECTIFYING = ("relu", "leaky_relu", "very_leaky_relu", "rrelu", "prelu", "elu", "apl")
+
+
+def _suitable(activation: str) -> WeightsName:
+    return "glorot_uniform" if activation in _GLOROT else "he_normal"
 
 
 def initialization_warning(init: Initialization, activation: str) -> str | None:

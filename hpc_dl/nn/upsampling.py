@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from hpc_dl.errors import Fault
 from hpc_dl.nn.convolution import convolution
+from hpc_dl.nn.initialization import Layer
 
 UpsamplingName = Literal["transposed", "interpolation"]
 
@@ -38,7 +39,7 @@ def upsampling(name: UpsamplingName, num_axes: int, num_in: int, num_out: int) -
     )
 
 
-def strided_upsampling(num_in: int, num_out: int, kernel_size: int, sizes: Sequence[int]) -> nn.Module:
+def strided_upsampling(num_in: int, num_out: int, kernel_size: int, sizes: Sequence[int]) -> Layer:
     """Build a transposed convolution that reverses a stride of 2 (Zeiler et al., 2010).
 
     Args:

@@ -9,6 +9,7 @@ from torch.nn.parameter import UninitializedParameter
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.models.base import ModelConfig
+from hpc_dl.nn.activations import name_of
 from hpc_dl.nn.initialization import initialization_warning
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.training.batches import Batches
@@ -62,9 +63,10 @@ def _tf32(experiment: Experiment, device: torch.device) -> str:
 
 def _initialization(experiment: Experiment) -> str:
     """A hint if the initial weights do not suit the activation."""
-    if not isinstance(experiment.model, ModelConfig):
+    setting = getattr(experiment.model, "activation", None)
+    if not isinstance(experiment.model, ModelConfig) or setting is None:
         return ""
-    return initialization_warning(experiment.model.init, getattr(experiment.model, "activation", "")) or ""
+    return initialization_warning(experiment.model.init, name_of(setting)) or ""
 
 
 def _warm_up(experiment: Experiment, data: DataSpec) -> str:

@@ -30,6 +30,46 @@ def bare(x: dict[str, Any]) -> dict[str, Any]:
     return {name: x[name] for name in ("nodes", "edges")}
 
 
+@pytest.mark.parametrize("directed", [True, False])
+def test_transition_equals_its_formula(directed: bool) -> None:
+    """h_v = φ(A x_v + a + mean of u of (B x_u + C e_uv + σ(D e_uv + d) ⊙ W h_u)), node by node."""
+    model, x = built(directed=directed), batch(seed=6, sizes=(5,))
+    f = model.transition
+    nodes, edges, features = (x[name].values for name in ("nodes", "edges", "edge_features"))
+    torch.manual_seed(0)
+    state = torch.randn(5, 8)
+    pairs = [(int(u), int(v), e) for (u, v), e in zip(edges, features, strict=True)]
+    backward = [(v, u, e) for u, v, e in pairs]
+    directions = [pairs, backward] if directed else [pairs + backward]
+    expected = []
+    for v in range(5):
+        total = f.input(nodes[v])
+        for number, ends in enumerate(directions):
+            messages = [
+                f.neighbor_input[number](nodes[u])
+                + f.edge_input[number](e)
+                + f.gate[number](e).sigmoid() * (f._bounded_weight(number) @ state[u])
+                for u, to, e in ends
+                if to == v
+            ]
+            if messages:
+                total = total + torch.stack(messages).mean(0) / len(directions)
+        expected.append(total.tanh())
+    torch.testing.assert_close(f(Graphs.of(x))(state), torch.stack(expected))
+
+
+def test_features_of_neighbors_matter_even_without_states() -> None:
+    """A pair of nodes: the state of one depends on the features of the other, also where W is 0."""
+    model, x = built(BARE), bare(batch(seed=7, sizes=(2,), density=1.0))
+    with torch.no_grad():
+        for layer in model.transition.influence:
+            layer.weight.zero_()
+        before = model.transition(Graphs.of(x))(torch.zeros(2, 8))
+        x["nodes"].values[1] += 1
+        after = model.transition(Graphs.of(x))(torch.zeros(2, 8))
+    assert (before[0] - after[0]).abs().max() > 0.01
+
+
 @pytest.mark.parametrize("scale", [1.0, 100.0])
 @pytest.mark.parametrize("directed", [True, False])
 @pytest.mark.parametrize("phi", ["tanh", "relu", "elu", "leaky_relu", "sigmoid"])

@@ -33,7 +33,7 @@ def dense(model: GCN, nodes: Tensor, adjacency: np.ndarray) -> Tensor:
             a = matrix + model.self_weight * np.eye(len(matrix))
             spread = a / np.sqrt(a.sum(1)[:, None] * a.sum(0)[None])
             total = total + torch.from_numpy(spread).float() @ hidden @ layer.weight.T
-        hidden = total if number == len(model.layers) - 1 else model.activation(total)
+        hidden = total if number == len(model.layers) - 1 else model.activations[number](total)
     return hidden
 
 
