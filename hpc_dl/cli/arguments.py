@@ -52,3 +52,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on
 NoTry = Annotated[
     bool, typer.Option("--no-try", help="Run no batch through your own module or network (one of each split, 30 s).")
 ]
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Return the height and width of ``--size HxW``.
+
+    Raises:
+        DataError: it is none.
+    """
+    from hpc_dl.errors import DataError
+
+    if text is None:
+        return None
+    height, _, width = text.lower().partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise DataError.at("--size", "is not a height and width", value=text, allowed="for example 224x224")
+    return int(height), int(width)

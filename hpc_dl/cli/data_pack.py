@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from hpc_dl.cli.arguments import AsJson
+from hpc_dl.cli.arguments import AsJson, parse_size
 from hpc_dl.cli.output import emit, show
 from hpc_dl.cli.pack_progress import ProgressReport
-from hpc_dl.errors import DataError
 from hpc_dl.formatting import megabytes
 
 # h5py and NumPy are imported inside the functions, so that `--help` works without them.
@@ -136,7 +135,7 @@ def pack(
             targets=targets,
             task=task,
             channels=channels,
-            size=_parse_size(size),
+            size=parse_size(size),
             class_names=tuple(name.strip() for name in class_names.split(",")) if class_names else (),
             classes=classes,
             omit=omit,
@@ -180,12 +179,3 @@ def _describe_speedup(before: dict[str, Any], after: dict[str, Any]) -> str:
     factor = after["samples_per_s"] / max(1, before["samples_per_s"])
     old, new = (f"{speed['samples_per_s']:,} samples/s ({speed['order']})" for speed in (before, after))
     return f"speed: {old} -> {new}: {factor:,.{1 if factor < 10 else 0}f} times"
-
-
-def _parse_size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    height, _, width = text.lower().partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
-        raise DataError.at("--size", "is not a height and width", value=text, allowed="for example 224x224")
-    return int(height), int(width)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpc_dl.cli.arguments import AsJson, RunName, RunsDir, Yes
+from hpc_dl.cli.arguments import AsJson, RunName, RunsDir, Yes, parse_size
 from hpc_dl.cli.completion import complete_splits
 
 if TYPE_CHECKING:
@@ -63,39 +63,53 @@ def predict(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="HDF5 file in the format of the training data, or a name from `hpc-dl data list`."
+            metavar="FILE",
+            help="HDF5 file in the format of the training data, what `hpc-dl data pack` reads (folders of images, "
+            "CSV, …), or a name from `hpc-dl data list`.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.h5", help="HDF5 file to write.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="File to write: .h5, or .csv with a row a sample.")
+    ],
     inputs: Annotated[
         str | None, typer.Option("--inputs", metavar="NAME", help="Dataset of the inputs; by default as in training.")
     ] = None,
+    targets: Annotated[
+        str | None,
+        typer.Option(
+            "--targets", "--target", metavar="NAME", help="Column of known targets, or a CSV table of files and labels."
+        ),
+    ] = None,
+    size: Annotated[str | None, typer.Option(metavar="HxW", help="Resize images to this height and width.")] = None,
     force: Force = False,
     yes: Yes = False,
     runs: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict every sample of a file with a run's best weights.
+    """Predict every sample of a file or folder with a run's best weights.
 
-    The file needs no targets.
+    Targets are not needed; known ones are copied beside the predictions.
 
-    Example:
+    Examples:
         hpc-dl predict latest new.h5 --out predictions.h5
+        hpc-dl predict latest photos/ --out predictions.csv
     """
     from hpc_dl.cli.output import emit, show
     from hpc_dl.cluster.folders import data_folder
+    from hpc_dl.data.packing.open_source import check_readable
     from hpc_dl.data.sources import file_of
-    from hpc_dl.data.storage.hdf5 import open_file
     from hpc_dl.inference.output_file import check_output
 
     trained = _trained_run(name, runs, yes)
     path = file_of(file, data_folder())
-    open_file(path).close()
+    pixels = parse_size(size)
+    check_readable(path)
     check_output(out, force=force, source=path)
     model = _load(trained)
     from hpc_dl.inference import prediction
+    from hpc_dl.inference.samples import HowToRead
 
-    result = prediction.predict(model, path, out, inputs=inputs, force=force)
+    result = prediction.predict(model, path, out, how=HowToRead(inputs, targets, pixels), force=force)
     if as_json:
         emit(result)
         return

@@ -19,7 +19,7 @@ from hpc_dl.data.preprocessing.pipeline import Preprocessing
 from hpc_dl.data.spec import WITH_CLASSES, TaskName
 from hpc_dl.errors import ConfigError, RunError
 from hpc_dl.inference.output_file import check_output
-from hpc_dl.inference.prediction import probabilities
+from hpc_dl.inference.prediction_files import probabilities
 from hpc_dl.inference.trained_model import TrainedModel
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hpc_dl.data.packing.classes import class_notes, label_type, labels_or_values
 from hpc_dl.data.packing.file_per_sample import files_below
 from hpc_dl.data.packing.label_table import LabelTable, is_table
-from hpc_dl.data.packing.source import PackOptions, split_folders
+from hpc_dl.data.packing.source import PackOptions, TrainedOn, Values, split_folders
 from hpc_dl.errors import DataError
 
 
@@ -21,8 +21,8 @@ class LabeledFiles(NamedTuple):
 
     Attributes:
         files: all files, by split.
-        labels: (N,) class numbers, or values.
-        task: classification or regression.
+        labels: (N,) class numbers, or values; (N, 0) without labels.
+        task: classification or regression; empty without labels.
         class_names: names of the classes.
         sizes: number of files in each split.
         table: the table that the labels are from; None if they are the names of folders.
@@ -37,9 +37,16 @@ class LabeledFiles(NamedTuple):
     table: Path | None
     notes: list[str]
 
+    @property
+    def targets(self) -> Values | None:
+        """Shape and type of one label; None without labels."""
+        return Values((), self.labels.dtype) if self.task else None
+
 
 def labeled_files(path: Path, suffixes: Sequence[str], what: str, options: PackOptions) -> LabeledFiles:
     """Find the files below a folder, with labels by folder or from the table of ``--targets``.
+
+    Files to predict need no labels; they have some if all are in folders of the known classes.
 
     Args:
         path: the folder.
@@ -62,6 +69,8 @@ def labeled_files(path: Path, suffixes: Sequence[str], what: str, options: PackO
         texts = [labels.label_of(file) for file in files]
         task, values, names = labels_or_values(texts, options, str(table))
         return LabeledFiles(files, values, task, names, sizes, table.absolute(), [*labels.notes(), *class_notes(names)])
+    if options.trained_on is not None:
+        return _perhaps_labeled(path, folders, suffixes, what, options.trained_on)
     classes_of = {split: _classes(folder, suffixes, what) for split, folder in folders.items()}
     names = options.class_names or tuple(sorted({name for classes in classes_of.values() for name in classes}))
     numbers: list[int] = []
@@ -77,6 +86,23 @@ def labeled_files(path: Path, suffixes: Sequence[str], what: str, options: PackO
     return LabeledFiles(
         files, np.array(numbers, label_type(len(names))), "classification", names, sizes, None, class_notes(names)
     )
+
+
+def _perhaps_labeled(
+    path: Path, folders: Mapping[str, Path], suffixes: Sequence[str], what: str, trained_on: TrainedOn
+) -> LabeledFiles:
+    """Return all files, with labels if all are in folders of classes of the training."""
+    files_of = {split: files_below(folder, suffixes) for split, folder in folders.items()}
+    sizes = {split: len(files) for split, files in files_of.items()}
+    files = [file for members in files_of.values() for file in members]
+    if not files:
+        raise DataError.at(path, f"contains no {what}s", allowed=", ".join(suffixes))
+    names = trained_on.class_names
+    labels = [file.relative_to(folders[split]).parts[0] for split, members in files_of.items() for file in members]
+    if trained_on.task == "classification" and set(labels) <= set(names):
+        numbers = np.array([names.index(label) for label in labels], label_type(len(names)))
+        return LabeledFiles(files, numbers, "classification", names, sizes, None, [])
+    return LabeledFiles(files, np.empty((len(files), 0), np.uint8), "", names, sizes, None, [])
 
 
 def _classes(folder: Path, suffixes: Sequence[str], what: str) -> dict[str, list[Path]]:

@@ -40,9 +40,9 @@ def number_classes(texts: Sequence[str], named: Sequence[str], where: str) -> tu
             "has a label that is not a class name",
             value=unknown[0],
             allowed=", ".join(named),
-            remedy="add it to `--class-names`",
+            remedy="correct it, or add it to the class names",
         )
-    if too_many(len(labels), len(texts)):
+    if not named and too_many(len(labels), len(texts)):
         raise DataError.at(
             where,
             f"has {len(labels)} different labels for {len(texts)} samples, too many for classes",

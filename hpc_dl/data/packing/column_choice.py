@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpc_dl.data.packing.known_columns import known_columns
 from hpc_dl.data.packing.source import PackOptions
 from hpc_dl.errors import DataError, nearest
 from hpc_dl.formatting import shortened
@@ -18,13 +19,26 @@ _INDEX_NAMES = ("", "Unnamed: 0", "__index_level_0__")
 def choose_columns(path: Path, columns: Sequence[str], options: PackOptions) -> tuple[list[str], list[str]]:
     """Return the columns of the inputs (by default all others) and of the targets.
 
+    Rows to predict have the inputs of the training, and possibly targets.
+
     Raises:
         DataError: a column does not exist or has the name of another, or the target column cannot
             be inferred.
     """
     if twice := [name for name, count in Counter(columns).items() if count > 1]:
         raise DataError.at(path, "has two columns with the same name", value=twice[0], remedy="rename one")
-    targets = target_columns(path, columns, options.targets, taken=options.inputs)
+    known = [column.name for column in known_columns(options)]
+    if absent := [name for name in known if name not in columns]:
+        raise DataError.at(
+            path, "lacks a column of the training", value=absent[0], allowed=shortened(columns, 20), remedy="add it"
+        )
+    if options.trained_on is None or options.targets:
+        targets = target_columns(path, columns, options.targets, taken=options.inputs)
+    else:
+        can_be_known = options.trained_on.task in ("classification", "regression")
+        targets = [name for name in _usual_targets(columns) if name not in known] if can_be_known else []
+    if known:
+        return known, targets
     omitted = {
         *targets,
         *named_columns(path, options.omit, columns, "--omit"),
@@ -58,7 +72,7 @@ def target_columns(path: Path, columns: Sequence[str], chosen: str | None, *, ta
     """
     targets = named_columns(path, chosen, columns, "--targets", taken=taken)
     if not targets:
-        targets = [name for name in columns if name.lower() in TARGET_NAMES][:1]
+        targets = _usual_targets(columns)
     if not targets:
         raise DataError.at(
             path,
@@ -67,6 +81,11 @@ def target_columns(path: Path, columns: Sequence[str], chosen: str | None, *, ta
             remedy="choose it with `--targets COLUMN`",
         )
     return targets
+
+
+def _usual_targets(columns: Sequence[str]) -> list[str]:
+    """Return the first column with a usual name for targets, if there is one."""
+    return [name for name in columns if name.lower() in TARGET_NAMES][:1]
 
 
 def named_columns(

@@ -44,6 +44,10 @@ class FilePerSample(Source):
                 inputs[row] = values
             yield Samples(inputs, self.targets_of(first, stop))
 
+    def names(self, start: int, stop: int) -> list[str]:
+        """See :class:`Source`: the paths of the files in the folder."""
+        return [file.relative_to(self.path).as_posix() for file in self.samples[start:stop]]
+
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any] | None:
         """See :class:`Source`."""
         return np.stack(list(map_in_threads(self.load, [self.samples[row] for row in rows])))

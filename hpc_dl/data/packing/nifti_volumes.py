@@ -26,7 +26,7 @@ class Volumes(FilePerSample):
     Args:
         path: the folder.
         volumes: the volumes of each split.
-        targets: mask or label of each volume.
+        targets: mask or label of each volume; empty for volumes to predict.
         options: how to read the volumes.
     """
 
@@ -42,13 +42,16 @@ class Volumes(FilePerSample):
             *DAMAGED, self._nibabel.filebasedimages.ImageFileError, self._nibabel.spatialimages.HeaderDataError,
         )  # fmt: skip
         self.samples = [file for files in volumes.values() for file in files]
-        chosen = [targets[file] for file in self.samples]
+        chosen = [targets[file] for file in self.samples if targets]
         names: tuple[str, ...] = options.class_names
         values, voxel_sizes = self._common_shape(self.samples)
         channels = values.shape[3:] or (1,)
         self._masks: list[Path] = [mask for mask in chosen if isinstance(mask, Path)]
         self._values: NDArray[Any] | None = None
-        if self._masks:
+        stored: Values | None = None
+        if not targets:
+            task, self._values = "", np.empty((len(self.samples), 0), np.uint8)
+        elif self._masks:
             task = "segmentation"
             masks, _ = self._common_shape(self._masks)
             # Masks are often saved as floats. That they are integers is checked on reading.

@@ -164,8 +164,8 @@ class PairedSource(Source):
     def _targets_of(self, targets: Column, first: int, start: int, stop: int) -> NDArray[Any]:
         if self._codes is not None:
             return self._codes[first + start : first + stop]
-        assert self.targets is not None
-        return np.ascontiguousarray(targets.read(start, stop).reshape(stop - start, *self.targets.shape))
+        shape = (0,) if self.targets is None else self.targets.shape
+        return np.ascontiguousarray(targets.read(start, stop).reshape(stop - start, *shape))
 
     def _channels_first(self, inputs: NDArray[Any]) -> NDArray[Any]:
         if self._channels == "last":

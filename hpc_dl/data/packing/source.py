@@ -57,6 +57,8 @@ class PackOptions:
         vocabulary: most different words that are kept; the others become one token.
         rate: values per second to resample recordings to; None if all have the same.
         length: steps that each recording is cut or padded to; None if all have the same.
+        trained_on: what a model was trained on, for samples to predict: inputs are read in the same
+            way, and targets may be missing; None to pack.
     """
 
     inputs: str | None = None
@@ -77,6 +79,24 @@ class PackOptions:
     vocabulary: int = 20_000
     rate: float | None = None
     length: int | None = None
+    trained_on: TrainedOn | None = None
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """The data of a training, as its file describes them.
+
+    Attributes:
+        inputs: shape and type of one input as stored, channels first.
+        task: what the targets are for.
+        class_names: names of the classes; empty if there are none.
+        attributes: what the inputs mean, as ``Source.input_attributes``.
+    """
+
+    inputs: Values
+    task: str
+    class_names: tuple[str, ...]
+    attributes: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -139,6 +159,10 @@ class Source(ABC):
         """Return the class of each sample (N,), to stratify by; None if there are no classes."""
         return None
 
+    def names(self, start: int, stop: int) -> list[str]:
+        """Return the names of the samples from ``start`` to ``stop``: their numbers, from 0."""
+        return [str(number) for number in range(start, stop)]
+
     def groups(self) -> NDArray[Any] | None:
         """Return the group of each sample (N,), for example its subject; None if there are none.
 
@@ -193,6 +217,22 @@ class Source(ABC):
                 raise DataError.at(file, f"is missing or cannot be read: {error.strerror}") from None
             digest.update(json.dumps([str(file), status.st_size, status.st_mtime_ns]).encode())
         return digest.hexdigest()
+
+
+def check_type(source: Source, trained_on: TrainedOn | None) -> None:
+    """Check that samples to predict have the type of those of the training, and so the same scale.
+
+    Raises:
+        DataError: they have another type.
+    """
+    if trained_on is not None and source.inputs.dtype != trained_on.inputs.dtype:
+        raise DataError.at(
+            source.path,
+            "has values of another type than the training data",
+            value=str(source.inputs.dtype),
+            allowed=str(trained_on.inputs.dtype),
+            remedy="convert the files",
+        )
 
 
 def require(module: str, package: str, where: str, extra: str = "pack") -> ModuleType:

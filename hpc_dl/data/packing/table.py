@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hpc_dl.data.files.format import Samples
 from hpc_dl.data.packing.classes import class_notes, number_classes
 from hpc_dl.data.packing.column_choice import choose_columns, index_columns, named_columns
+from hpc_dl.data.packing.known_columns import known_columns
 from hpc_dl.data.packing.number_texts import other_notation, text_of
 from hpc_dl.data.packing.source import PackOptions, Source, Values
 from hpc_dl.data.packing.table_columns import Cells, InputColumn, is_missing, parsed
@@ -55,18 +56,23 @@ class Table(Source):
         inputs, self._target_names = choose_columns(path, columns, options)
         self._left_out = sorted({*index_columns(columns)} - {*inputs, *self._target_names})
         categorical = named_columns(path, options.categorical, columns, "--categorical")
-        self._columns = [InputColumn(name, options, is_category=name in categorical) for name in inputs]
+        self._columns: Sequence[InputColumn] = known_columns(options) or [
+            InputColumn(name, options, is_category=name in categorical) for name in inputs
+        ]
         self._options = options
         self._kept: NDArray[np.intp] | None = None  # the rows that are packed; None for all of them
         self._groups: NDArray[Any] | None = None
         values, num_rows = self._scan(options.group)
-        task, names = self._choose_targets(values, options)
+        if self._target_names:
+            task, names = self._choose_targets(values, options)
+        else:  # rows to predict
+            task, names, self._targets = "", (), np.empty((num_rows, 0), np.uint8)
         dtype = self.input_type(inputs)
         super().__init__(
             path=path,
             kind=kind,
             inputs=Values((sum(len(column.names) for column in self._columns),), dtype),
-            targets=Values(self._targets.shape[1:], self._targets.dtype),
+            targets=Values(self._targets.shape[1:], self._targets.dtype) if self._target_names else None,
             sizes={"train": len(self._targets)},
             has_splits=False,
             task=task,
@@ -150,7 +156,7 @@ class Table(Source):
                         f"{self.path}: {self.row_name} {number}, column {name!r}",
                         "is a missing target" if name in self._target_names else "is a missing group",
                         value=part[int(absent.argmax())],
-                        remedy="fill it in, or leave such rows out with `--missing drop`",
+                        remedy="fill it in" if self._options.trained_on else "fill it in, or use `--missing drop`",
                     )
                 is_dropped |= absent
                 cells[name].append(part)

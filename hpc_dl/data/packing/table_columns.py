@@ -21,7 +21,7 @@ Cells = NDArray[Any] | Sequence[str | None]
 
 # How other programs write a missing value.
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
-_MISSING_CATEGORY = "missing"
+MISSING_CATEGORY = "missing"
 _EXACT_IN_FLOAT32 = 1 << 24
 _MOST_CATEGORIES = 10_000
 
@@ -145,8 +145,8 @@ class InputColumn:
             )
         self.categories = tuple(sorted(self._found))
         if self.num_missing and self.options.missing == "keep":
-            self.categories = (*self.categories, _MISSING_CATEGORY)
-            self.filled = _MISSING_CATEGORY
+            self.categories = (*self.categories, MISSING_CATEGORY)
+            self.filled = MISSING_CATEGORY
         return None
 
     @property
@@ -154,10 +154,11 @@ class InputColumn:
         """Names of the columns of the packed inputs that it becomes."""
         one_hot = self.is_category and self.options.categories == "onehot"
         names = tuple(f"{self.name}={text}" for text in self.categories) if one_hot else (self.name,)
-        return (*names, f"{self.name} is missing") if self._is_marked else names
+        return (*names, f"{self.name} is missing") if self.is_marked else names
 
     @property
-    def _is_marked(self) -> bool:
+    def is_marked(self) -> bool:
+        """Whether a column that marks missing values follows it."""
         return self.options.indicator and self.num_missing > 0
 
     def fit(self, cells: Sequence[Cells]) -> None:
@@ -200,5 +201,5 @@ class InputColumn:
             numbers, _ = parsed(cells)
             missing = np.isnan(numbers) if numbers.dtype.kind == "f" else np.zeros(len(numbers), bool)
             out[:, 0] = numbers if self.filled is None else np.where(missing, self.filled, numbers)
-        if self._is_marked:
+        if self.is_marked:
             out[:, -1] = missing

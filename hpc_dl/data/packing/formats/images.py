@@ -21,7 +21,7 @@ from hpc_dl.data.packing.damaged import DAMAGED
 from hpc_dl.data.packing.file_per_sample import FilePerSample, files_below, first_faults, map_in_threads
 from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.label_table import is_table, stem_of
-from hpc_dl.data.packing.source import PackOptions, Source, Values, require, split_folders
+from hpc_dl.data.packing.source import PackOptions, Source, Values, check_type, require, split_folders
 from hpc_dl.errors import DataError, Fault
 from hpc_dl.formatting import shortened
 
@@ -66,6 +66,8 @@ class ImageFolder(FilePerSample):
             )  # fmt: skip
         if len(modes) > 1 or self._mode not in _GRAY:
             self._mode = "RGB"
+        if options.trained_on and options.trained_on.inputs.shape[0] == 3 and self._mode not in _DEEP:
+            self._mode = "RGB"
         channels = 1 if self._mode in _GRAY else 3
         super().__init__(
             path=path,
@@ -74,7 +76,7 @@ class ImageFolder(FilePerSample):
                 (channels, *([self._pages] if self._pages > 1 else []), height, width),
                 np.dtype(_GRAY.get(self._mode, np.uint8)),
             ),
-            targets=Values((), self._labels.dtype),
+            targets=found.targets,
             sizes=found.sizes,
             has_splits=len(found.sizes) > 1,
             task=found.task,
@@ -82,6 +84,7 @@ class ImageFolder(FilePerSample):
             files=[*(file.absolute() for file in self.samples), *([found.table] if found.table else [])],
         )
         self.notes += found.notes
+        check_type(self, options.trained_on)
         if self._mode == "RGB" and set(modes) != {"RGB"}:
             counts = ", ".join(f"{count:,} {mode}" for mode, count in modes.most_common())
             self.notes.append(f"all images are converted to RGB (modes in Pillow: {counts}); transparency is dropped")
@@ -263,7 +266,7 @@ def open_images(path: Path, options: PackOptions) -> Source:
     Raises:
         DataError: images cannot be read or differ in size; it names each of them.
     """
-    if not is_table(options.targets):
+    if not is_table(options.targets) and options.trained_on is None:
         folders = split_folders(path) or {"train": path}
         pairs = {split: _image_and_mask_folder(folder, options) for split, folder in folders.items()}
         if all(pairs.values()):

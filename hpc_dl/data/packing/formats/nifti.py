@@ -38,6 +38,9 @@ def open_nifti(path: Path, options: PackOptions) -> Source:
         if labels is not None:
             volumes[split] = files_below(folder, SUFFIXES)
             targets |= {file: labels.label_of(file) for file in volumes[split]}
+        elif options.trained_on is not None:  # volumes to predict
+            images = next((folder / name for name in _IMAGE_FOLDERS if (folder / name).is_dir()), folder)
+            volumes[split] = files_below(images, SUFFIXES)
         else:
             images = _subfolder(folder, (options.inputs,) if options.inputs else _IMAGE_FOLDERS, "--inputs")
             masks = _subfolder(folder, (options.targets,) if options.targets else _MASK_FOLDERS, "--targets")

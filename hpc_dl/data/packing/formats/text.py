@@ -47,7 +47,7 @@ class TextStream(Source):
     """
 
     def __init__(self, path: Path, files: dict[str, list[Path]], options: PackOptions) -> None:
-        self.path = path
+        self.path, self._known = path, options.trained_on
         self._texts = [text for texts in files.values() for text in texts]
         self._words, self._most = options.tokens == "words", options.vocabulary
         sizes = {split: sum(len(part) for part in self._tokens(texts)) for split, texts in files.items()}
@@ -71,7 +71,10 @@ class TextStream(Source):
             self.notes.append("`--splits` cuts the text into consecutive parts")
 
     def fit(self, is_training: NDArray[np.bool_]) -> None:
-        """See :class:`Source`; finds the vocabulary of the training split."""
+        """See :class:`Source`; finds the vocabulary of the training split, unless it is known."""
+        if self._known is not None:
+            self._use(self._known.class_names)
+            return
         counts: Counter[str] = Counter()
         start = 0
         for part in self._tokens(self._texts):
@@ -84,14 +87,26 @@ class TextStream(Source):
         kept = sorted(counts, key=lambda token: (-counts[token], token))[: self._most - 1]
         # The number of the unknown token is 0. Other characters are in alphabetical order, so that
         # the numbers do not depend on how often each occurs.
-        self.class_names = (UNKNOWN, *(kept if self._words else sorted(kept)))
-        self._number = {token: number for number, token in enumerate(self.class_names)}
-        self.inputs = Values((), label_type(len(self.class_names)))
+        self._use((UNKNOWN, *(kept if self._words else sorted(kept))))
         covered = sum(counts[token] for token in kept) / counts.total()
         self.notes.append(
             f"vocabulary of {len(self.class_names):,} {self._named}: those of the training split that occur most often "
             f"({covered:.2%} of it), and {UNKNOWN} for all others"
         )
+
+    def _use(self, vocabulary: tuple[str, ...]) -> None:
+        self.class_names = vocabulary
+        self._number = {token: number for number, token in enumerate(vocabulary)}
+        self.inputs = Values((), label_type(len(vocabulary)))
+
+    def _number_of(self, token: str) -> int:
+        number = self._number.get(token, self._number.get(UNKNOWN))
+        if number is None:
+            raise DataError.at(
+                self.path, "has a token that is not in the vocabulary of the training", value=token,
+                allowed=shortened(self.class_names), remedy="remove it",
+            )  # fmt: skip
+        return number
 
     @property
     def _named(self) -> str:
@@ -104,7 +119,7 @@ class TextStream(Source):
             skip = max(0, start - first)
             first += len(part)
             if skip < len(part):
-                numbers = np.fromiter((self._number.get(token, 0) for token in part[skip:]), self.inputs.dtype)
+                numbers = np.fromiter(map(self._number_of, part[skip:]), self.inputs.dtype)
                 yield Samples(numbers, np.empty((len(numbers), 0), np.uint8))
 
     def _tokens(self, texts: list[Path]) -> Iterator[list[str]]:

@@ -16,7 +16,7 @@ from hpc_dl.data.packing.damaged import DAMAGED
 from hpc_dl.data.packing.file_per_sample import FilePerSample, first_faults, map_in_threads
 from hpc_dl.data.packing.fixed_length import common_length, resized
 from hpc_dl.data.packing.formats import Format
-from hpc_dl.data.packing.source import PackOptions, Source, Values, require
+from hpc_dl.data.packing.source import PackOptions, Source, Values, check_type, require
 from hpc_dl.errors import DataError, Fault
 from hpc_dl.formatting import shortened
 
@@ -68,14 +68,15 @@ class Recordings(FilePerSample):
         self._rate = round(options.rate) if options.rate else recordings[0].rate
         types = Counter(str(recording.dtype) for recording in recordings)
         resampled = sum(count for rate, count in rates.items() if rate != self._rate)
-        dtype = np.dtype(np.float32) if len(types) > 1 or resampled else recordings[0].dtype
+        normalized = options.trained_on is not None and options.trained_on.inputs.dtype.kind == "f"
+        dtype = np.dtype(np.float32) if len(types) > 1 or resampled or normalized else recordings[0].dtype
         lengths = [-(-recording.num_steps * self._rate // recording.rate) for recording in recordings]
         length = common_length(lengths, options.length, [file.name for file in self.samples], str(path))
         super().__init__(
             path=path,
             kind="WAV recordings",
             inputs=Values((recordings[0].num_channels, length), dtype),
-            targets=Values((), self._labels.dtype),
+            targets=found.targets,
             sizes=found.sizes,
             has_splits=len(found.sizes) > 1,
             task=found.task,
@@ -83,6 +84,7 @@ class Recordings(FilePerSample):
             files=[*(file.absolute() for file in self.samples), *([found.table] if found.table else [])],
         )
         self.notes += found.notes
+        check_type(self, options.trained_on)
         self.input_attributes["rate"] = float(self._rate)
         self.notes.append(f"{self._rate:,} values per second, {length / self._rate:.3g} s each")
         if len(types) > 1 or resampled:
