@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.ragged import Ragged
+from hpc_dl.errors import ConfigError
 from hpc_dl.inference.output_file import check_output
 from hpc_dl.inference.prediction_files import check_format, new_prediction_file
 from hpc_dl.inference.samples import HowToRead, open_samples
@@ -60,9 +62,32 @@ def predict(
         with new_prediction_file(out, trained.data, list(samples.sizes)) as results:
             for split in samples.sizes:
                 for batch in samples.batches(split, trained.experiment.batch_size_per_device):
-                    results.add(split, batch, *_outputs(trained, network, batch.inputs, device))
+                    with _other_sizes_reported(file, samples.shape, trained.data.input_shape):
+                        outputs = _outputs(trained, network, batch.inputs, device)
+                    results.add(split, batch, *outputs)
             results.finish(about)
         return {"run": trained.run.name, "out": str(out), "samples": samples.sizes}
+
+
+@contextmanager
+def _other_sizes_reported(file: Path, shape: tuple[int, ...], trained_shape: tuple[int, ...]) -> Iterator[None]:
+    """Report that the network fails for inputs of another size than in the training.
+
+    Raises:
+        ConfigError: it does.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError) as error:
+        if shape == trained_shape:
+            raise
+        raise ConfigError.at(
+            str(file),
+            f"has inputs of another size than the training data, for which the model fails: "
+            f"{str(error).partition(chr(10))[0]:.200}",
+            value=shape,
+            allowed=f"{trained_shape}, or larger ones",
+        ) from None
 
 
 def _outputs(trained: TrainedModel, network: Supervised, batch: Any, device: torch.device) -> tuple[Tensor, Any]:

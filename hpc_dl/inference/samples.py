@@ -64,9 +64,11 @@ class Samples(ABC):
 
     Attributes:
         sizes: number of samples by split; ``all`` if there are no splits.
+        shape: of one input, preprocessed.
     """
 
     sizes: dict[str, int]
+    shape: tuple[int, ...]
 
     @abstractmethod
     def batches(self, split: str, size: int) -> Iterator[Batch]:
@@ -95,6 +97,7 @@ class HDF5Samples(Samples):
         groups = _groups_by_split(path, how.inputs or trained.data.inputs[0].name)
         self._file = _open_inputs(trained, path, how.inputs, groups)
         self._splits = {group or _WITHOUT_SPLITS: split for split, group in groups.items()}
+        self.shape = spec_after_preprocessing(self._file.spec, trained.experiment.data).input_shape
         self.sizes = {group: self._file.spec.sizes[split] for group, split in self._splits.items()}
 
     def batches(self, split: str, size: int) -> Iterator[Batch]:
@@ -135,9 +138,10 @@ class PackableSamples(Samples):
         self._has_targets = data.task in ("classification", "regression") and self._source.targets is not None
         window = data.inputs[0].window if self._source.stream else None
         self._window = 0 if window is None else window.length
-        actual = (self._window, *self._source.inputs.shape) if self._window else self._source.inputs.shape
-        if actual != shape and not trained.experiment.data.crop:
-            raise _other_shape(path, actual, shape)
+        self.shape = (self._window, *self._source.inputs.shape) if self._window else self._source.inputs.shape
+        is_image = len(shape) == len(self.shape) == 3
+        remedy = f"resize images with --size {shape[1]}x{shape[2]}" if is_image else "convert the samples"
+        _check_shape(trained, path, self.shape, shape, remedy)
         sizes = self._source.sizes
         self._lengths = dict(sizes if self._source.has_splits else {_WITHOUT_SPLITS: self._source.num_samples})
         self.sizes = {split: length // max(1, self._window) for split, length in self._lengths.items()}
@@ -190,13 +194,21 @@ def _trained_on(trained: TrainedModel) -> TrainedOn:
     return TrainedOn(Values(field.shape, np.dtype(field.dtype)), data.task, names, values)
 
 
-def _other_shape(path: Path, actual: tuple[int, ...], expected: tuple[int, ...]) -> ConfigError:
-    is_other_size = len(expected) == 3 and actual[:1] == expected[:1]
-    remedy = f"resize images with --size {expected[1]}x{expected[2]}" if is_other_size else "convert the samples"
-    return ConfigError.at(
-        str(path), "has inputs of another shape than the training data", value=actual, allowed=str(expected),
-        remedy=remedy,
-    )  # fmt: skip
+def _check_shape(
+    trained: TrainedModel, path: Path, actual: tuple[int, ...], expected: tuple[int, ...], remedy: str
+) -> None:
+    """Check that samples have the shape of those of the training, or a size that the model takes.
+
+    Raises:
+        ConfigError: they have not; the message says why the model takes one size only.
+    """
+    problem, reason = "has inputs of another shape than the training data", ""
+    if len(actual) == len(expected) > 1 and actual[0] == expected[0]:
+        reason = trained.experiment.model.fixed_size
+        problem = f"has inputs of another size than the training data, and the model takes no others: {reason}"
+        expected = actual if not reason else expected
+    if actual != expected:
+        raise ConfigError.at(str(path), problem, value=actual, allowed=str(expected), remedy=remedy)
 
 
 def _groups_by_split(file: Path, inputs: str) -> dict[str, str]:
@@ -238,12 +250,15 @@ def _open_inputs(trained: TrainedModel, file: Path, inputs: str | None, groups: 
     data_file = open_data(file, config.model_copy(update=changes))
     expected = [(field.shape, field.ragged) for field in trained.data.inputs]
     actual = [(field.shape, field.ragged) for field in spec_after_preprocessing(data_file.spec, config).inputs]
-    if expected != actual and not config.crop:
+    remedy = "store them in the same shape, or choose another dataset with --inputs"
+    if len(expected) == len(actual) == 1 and not expected[0][1] and not actual[0][1]:
+        _check_shape(trained, file, actual[0][0], expected[0][0], remedy)
+    elif expected != actual:
         raise ConfigError.at(
             str(file),
             "has inputs of another shape than the training data",
             value=", ".join(str(shape) for shape, _ in actual),
             allowed=", ".join(str(shape) for shape, _ in expected),
-            remedy="store them in the same shape, or choose another dataset with --inputs",
+            remedy=remedy,
         )
     return data_file

@@ -44,6 +44,11 @@ class ModelSection(Section):
         """
 
     @property
+    def fixed_size(self) -> str:
+        """Why the trained network takes inputs of one size only; empty if it takes others, too."""
+        return "it has a weight for each value of a sample"
+
+    @property
     def import_paths(self) -> list[str]:
         """The import paths of a user's own code; empty for a shipped architecture."""
         return []

@@ -70,6 +70,13 @@ class CNNConfig(ModelConfig):
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.25
     """Dropout probability of the head's inputs (Srivastava et al., 2014)."""
 
+    @property
+    def fixed_size(self) -> str:
+        """See :class:`ModelSection`."""
+        if self.head == "global_average":
+            return ""
+        return "its dense head has a weight for each position (`model.head: global_average` has none)"
+
     def module(self, data: DataSpec, recipe: TrainingRecipe) -> CNN:
         """Build the module for series, images or volumes.
 

@@ -48,6 +48,11 @@ class DilatedConfig(ModelConfig):
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
     """Dropout probability of the head's inputs (Srivastava et al., 2014)."""
 
+    @property
+    def fixed_size(self) -> str:
+        """Empty: convolutions only, or the mean over all positions."""
+        return ""
+
     def module(self, data: DataSpec, recipe: TrainingRecipe) -> Dilated:
         """Build the module for series, images or volumes of any size.
 

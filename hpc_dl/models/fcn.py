@@ -52,6 +52,11 @@ class FCNConfig(ModelConfig):
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
     """Dropout probability of the last stage's outputs."""
 
+    @property
+    def fixed_size(self) -> str:
+        """Empty: convolutions only."""
+        return ""
+
     def module(self, data: DataSpec, recipe: TrainingRecipe) -> FCN:
         """Build the module for series, images or volumes with a target at each position.
 

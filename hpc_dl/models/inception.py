@@ -43,6 +43,11 @@ class InceptionConfig(ModelConfig):
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.25
     """Dropout probability of the head's inputs (Srivastava et al., 2014); 0.4 in the paper."""
 
+    @property
+    def fixed_size(self) -> str:
+        """Empty: the mean over all positions."""
+        return ""
+
     def module(self, data: DataSpec, recipe: TrainingRecipe) -> Inception:
         """Build the module for series, images or volumes of any size."""
         return Inception(self, data, recipe)

@@ -41,6 +41,11 @@ class NetworkModelConfig(ModelSection):
     ``out`` if not given."""
 
     @property
+    def fixed_size(self) -> str:
+        """Empty: nothing is known of the network; it fails if it does not take a size."""
+        return ""
+
+    @property
     def import_paths(self) -> list[str]:
         """The import paths of the network and of the objects in its arguments."""
         return [self.network, *import_paths(self.args)]

@@ -55,6 +55,11 @@ class ResNetConfig(ModelConfig):
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
     """Dropout probability of the head's inputs (Srivastava et al., 2014); 0 in the paper."""
 
+    @property
+    def fixed_size(self) -> str:
+        """Empty: the mean over all positions."""
+        return ""
+
     def module(self, data: DataSpec, recipe: TrainingRecipe) -> ResNet:
         """Build the module for series, images or volumes of any size."""
         return ResNet(self, data, recipe)

@@ -46,6 +46,11 @@ class TransformerConfig(EncoderOptions, ModelConfig):
     """Attend only to the step itself and to earlier steps; ``auto``: where the targets are later
     steps, such as next tokens."""
 
+    @property
+    def fixed_size(self) -> str:
+        """See :class:`ModelSection`."""
+        return "it has learned a vector for each position" if self.positions == "learned" else ""
+
     def module(self, data: DataSpec, recipe: TrainingRecipe) -> Transformer:
         """Build the module for tokens, sequences and series.
 

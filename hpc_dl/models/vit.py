@@ -33,6 +33,11 @@ class ViTConfig(EncoderOptions, ModelConfig):
     """What the output of an image is computed from: the ``mean`` of its patches, or a
     ``class_token`` that is added before them."""
 
+    @property
+    def fixed_size(self) -> str:
+        """See :class:`ModelSection`."""
+        return "it has learned a vector for the position of each patch"
+
     def module(self, data: DataSpec, recipe: TrainingRecipe) -> ViT:
         """Build the module for images of one size.
 

@@ -29,6 +29,7 @@ class RecurrentOptions(Section):
     dropout: Annotated[float, Field(ge=0, lt=1), Unit("probability")] = 0.0
     """Dropout probability of the states passed to the next layer and to the outputs, not of those
     passed to the next step (Zaremba et al., 2014)."""
+
     embedding: Annotated[int, Field(ge=1), Unit("numbers")] = 64
     """Size of the vector of a token; no effect for other inputs."""
     vocabulary: Annotated[int | None, Field(ge=1), Unit("tokens")] = None
@@ -37,6 +38,11 @@ class RecurrentOptions(Section):
     read_out: Literal["last", "mean"] = "last"
     """What the output of a sample is computed from: the state after its ``last`` step, or the
     ``mean`` of the states after all steps. No effect where each step has a target."""
+
+    @property
+    def fixed_size(self) -> str:
+        """Empty: the same weights read any number of steps."""
+        return ""
 
 
 class RecurrentLayers(nn.Module):
