@@ -27,7 +27,7 @@ from hpc_dl.errors import ConfigError, DataError
 from hpc_dl.inference.trained_model import TrainedModel
 
 _WITHOUT_SPLITS = "all"
-_INPUT_ATTRIBUTES = ("columns", "categories", "filled", "rate", "units")  # as `hpc-dl data pack` writes them
+_INPUT_ATTRIBUTES = ("columns", "categories", "filled", "rate")  # as `hpc-dl data pack` writes them
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class PackableSamples(Samples):
                 size=how.size,
                 task="regression" if data.task == "regression" else "classification",
                 class_names=known.class_names,
-                tokens="words" if attributes.get("units") == "number of a word" else "characters",
+                tokens="characters" if all(len(name) == 1 for name in known.class_names[1:]) else "words",
                 rate=attributes.get("rate"),
                 length=shape[-1] if attributes.get("rate") and shape else None,
                 trained_on=known,
