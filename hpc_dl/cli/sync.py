@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,17 +39,30 @@ def sync(names: OptionalRunNames = None, runs: RunsDir = None, jobs: Jobs = 8, a
     try:
         owner = account()
     except NoCredentials as error:
-        raise RunError.at("W&B", str(error).split(" (")[0], remedy="run `wandb login`, or set WANDB_API_KEY") from None
+        raise RunError.at("W&B", str(error).split(" (`")[0], remedy=error.remedy) from None
     facts = statuses(selected)
     outcomes = []
     items = [(run, fact["state"]) for run, fact in zip(selected, facts, strict=True)]
-    for outcome in sync_runs(items, owner, jobs, say):
-        outcomes.append(outcome)
-        say(_line(outcome))
+    with _ended_by_ctrl_c():
+        for outcome in sync_runs(items, owner, jobs, say):
+            outcomes.append(outcome)
+            say(_line(outcome))
     if as_json:
         emit([_facts(outcome) for outcome in outcomes])
     if any(outcome.problem for outcome in outcomes):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _ended_by_ctrl_c() -> Iterator[None]:
+    """Have Ctrl-C end the process at once: an upload can be ended anywhere, threads take longer."""
+    import signal
+
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _line(synced: Synced) -> str:

@@ -9,14 +9,17 @@ from datetime import datetime
 from typing import Any
 
 from hpc_dl.config import yaml
-from hpc_dl.regular_files import read_json
+from hpc_dl.errors import ConfigError
+from hpc_dl.regular_files import read_bytes, read_json
 from hpc_dl.runs import attempts
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.schema import parse
 from hpc_dl.tracking.wandb_config import WandbConfig
 from hpc_dl.tracking.wandb_description import Description
+from hpc_dl.tracking.wandb_outbox import to_json
 from hpc_dl.tracking.wandb_rows import LOGGED
 
+_MOST_BYTES = 64 << 20
 _OF_RESULT = ("epochs", "steps", "seconds", "parameters", "world_size", "device")
 
 
@@ -30,6 +33,8 @@ def describe(run: RunFolder) -> Description:
         OSError: a file cannot be read.
     """
     config = yaml.load(run.config)
+    if not isinstance(config, dict):
+        raise ConfigError.at(run.config, "must be a mapping of keys to values")
     section = parse(WandbConfig, config.get("wandb") or {}, "wandb")
     provenance = _mapping(run.provenance)
     result = _mapping(run.result)
@@ -39,7 +44,7 @@ def describe(run: RunFolder) -> Description:
         "host": provenance.get("host"),
         "command": provenance.get("command"),
         "commit": _commit(provenance.get("git")),
-        "data": (provenance.get("data") or {}).get("checksum"),
+        "data": _inner(provenance, "data").get("checksum"),
         "hpc_dl": provenance.get("hpc_dl"),
         "python": provenance.get("python"),
     }
@@ -53,14 +58,16 @@ def describe(run: RunFolder) -> Description:
         entity=section.entity,
         group=section.group or config.get("name"),
         tags=section.tags,
-        config={
-            **config,
-            "hpc_dl": {name: value for name, value in facts.items() if value is not None},
-            **own["config"],
-        },
-        summary={**own["summary"], **_summary(result, facts)},
+        config=_strict(
+            {
+                **config,
+                "hpc_dl": {name: value for name, value in facts.items() if value is not None},
+                **own["config"],
+            }
+        ),
+        summary=_strict({**own["summary"], **_summary(result, facts)}),
         commit=facts["commit"],
-        started=_time(started[0]["time"]) if started else 0.0,
+        started=_time(started[0].get("time")) if started else 0.0,
     )
 
 
@@ -72,7 +79,21 @@ def _summary(result: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, A
         values["diagnosis"] = {name: value for name, value in diagnosis.items() if value is not None}
     if isinstance(baseline := result.get("baseline"), dict):
         values["baseline"] = baseline
-    return {**values, **(result.get("metrics") or {})}
+    return {**values, **_inner(result, "metrics")}
+
+
+def _inner(mapping: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = mapping.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _strict(values: Any) -> Any:
+    """Values as W&B has them: JSON has no infinities, and no dates."""
+    if isinstance(values, dict):
+        return {str(name): _strict(value) for name, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [_strict(value) for value in values]
+    return to_json(values) if values is None or isinstance(values, (bool, int, float, str)) else str(values)
 
 
 def _mapping(path: Any) -> dict[str, Any]:
@@ -97,15 +118,15 @@ def _commit(git: Any) -> str | None:
 def _settings_of_user(run: RunFolder) -> dict[str, dict[str, Any]]:
     """What the user's code has set in ``wandb.config`` and ``wandb.summary``."""
     settings: dict[str, dict[str, Any]] = {"config": {}, "summary": {}}
-    with suppress(OSError):
-        for line in (run.path / LOGGED / "settings.jsonl").read_text(encoding="utf-8").splitlines():
-            with suppress(ValueError):
+    with suppress(OSError, ValueError):
+        for line in read_bytes(run.path / LOGGED / "settings.jsonl", _MOST_BYTES).splitlines():
+            with suppress(ValueError, TypeError, AttributeError, KeyError):  # a damaged line
                 for what, values in json.loads(line).items():
                     settings[what].update(values)
     return settings
 
 
-def _time(text: str) -> float:
-    with suppress(ValueError):
+def _time(text: Any) -> float:
+    with suppress(ValueError, TypeError):
         return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S%z").timestamp()
     return 0.0

@@ -6,19 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from hpc_dl.errors import HpcDlError
+from hpc_dl.errors import HpcDlError, environment_fault, escape_control_characters
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.wandb_facts import describe
 from hpc_dl.tracking.wandb_account import Account
 from hpc_dl.tracking.wandb_description import FAILED, FINISHED, LOST, RUNNING, STOPPED, WAITING, Outcome, Proof
-from hpc_dl.tracking.wandb_errors import Patience, WandbError
+from hpc_dl.tracking.wandb_errors import SharedPatience, WandbError
 from hpc_dl.tracking.wandb_record import WandbRecord, upload_lock
 from hpc_dl.tracking.wandb_rows import read_rows
 from hpc_dl.tracking.wandb_server import WandbServer
 from hpc_dl.tracking.wandb_upload import Upload
-
-PATIENCE_S = 300.0
-"""How long a run's upload waits in all for a server that does not respond."""
 
 _LOCK_WAIT_S = 120.0
 _OUTCOMES: dict[str, Outcome] = {
@@ -62,18 +59,17 @@ def sync_runs(
         jobs: number of uploads at a time.
         say: called with problems that begin or end, from several threads.
     """
+    patience = SharedPatience(say)
     with ThreadPoolExecutor(jobs) as pool:
-        yield from pool.map(lambda item: _sync(item[0], item[1], account, say), runs)
+        yield from pool.map(lambda item: _sync(item[0], item[1], account, patience), runs)
 
 
-def _sync(run: RunFolder, state: str, account: Account, say: Callable[[str], None]) -> Synced:
+def _sync(run: RunFolder, state: str, account: Account, patience: SharedPatience) -> Synced:
     """Upload one run; no error of one run keeps others from being uploaded."""
     outcome = _OUTCOMES.get(state)
-    if outcome is None or not run.journal.is_dir():
-        return Synced(run, state, remark="has nothing to upload yet")
-    patience = Patience(lambda message: say(f"{run.name}: {message}"), PATIENCE_S)
-    patience.hurry(PATIENCE_S)
     try:
+        if outcome is None or not run.journal.is_dir():
+            return Synced(run, state, remark="has nothing to upload yet")
         with upload_lock(run.path, _LOCK_WAIT_S) as acquired:
             if not acquired:
                 return Synced(run, state, problem="another upload of it is running")
@@ -84,5 +80,12 @@ def _sync(run: RunFolder, state: str, account: Account, say: Callable[[str], Non
             upload = Upload(run.path, WandbRecord.of(run.path), WandbServer(account, patience))
             proof = upload.send(description, rows, outcome)
             return Synced(run, state, proof, proof.problem)
-    except (WandbError, HpcDlError, OSError, ValueError) as error:
-        return Synced(run, state, problem=" ".join(str(error).split()))
+    except Exception as error:  # also a mistake of ours: its kind is said, for a report
+        return Synced(run, state, problem=_problem(error))
+
+
+def _problem(error: Exception) -> str:
+    fault = environment_fault(error)
+    expected = isinstance(error, (WandbError, HpcDlError, OSError))
+    text = str(fault or error) if expected else f"{type(error).__name__}: {error}"
+    return escape_control_characters(" ".join(text.split()))

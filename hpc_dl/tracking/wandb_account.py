@@ -10,6 +10,7 @@ from io import StringIO
 from typing import Any
 
 import requests
+from pydantic import ValidationError
 
 from hpc_dl.tracking.wandb_errors import WandbError
 
@@ -17,7 +18,15 @@ _TOKEN_TIMEOUT_S = 30.0
 
 
 class NoCredentials(WandbError):
-    """There is no API key for the server."""
+    """There is no API key for the server.
+
+    Attributes:
+        remedy: what to do about it.
+    """
+
+    def __init__(self, message: str, remedy: str = "run `wandb login`, or set WANDB_API_KEY") -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,8 @@ def account() -> Account:
             auth = wbauth.authenticate_session(host=host, source="hpc-dl", prompt=False, update_session=False)
     except wandb.Error as error:
         raise NoCredentials(str(error).splitlines()[0]) from None
+    except ValidationError as error:
+        raise NoCredentials(_invalid(error), remedy="correct it, or unset it") from None
     except (ValueError, OSError) as error:  # its message may have the key
         reason = f"W&B's settings or the netrc file cannot be read ({type(error).__name__})"
         raise NoCredentials(reason) from None
@@ -90,6 +101,14 @@ def account() -> Account:
         options["proxies"] = {scheme: proxy for scheme, proxy in proxies.items() if proxy}
     entity = os.environ.get("WANDB_ENTITY") or settings.entity
     return Account(settings.base_url.rstrip("/"), settings.app_url.rstrip("/"), entity, options)
+
+
+def _invalid(error: ValidationError) -> str:
+    """Name the first invalid setting; its value only if that is no secret."""
+    detail = error.errors()[0]
+    name = str(detail["loc"][0]) if detail["loc"] else "?"
+    shown = f": {detail['msg']} (got {detail['input']!r})" if name == "base_url" else ""
+    return f"WANDB_{name.upper()}, or {name} in W&B's settings file, is not valid{shown}"
 
 
 def _with_token(request: requests.PreparedRequest, token: str | None) -> requests.PreparedRequest:

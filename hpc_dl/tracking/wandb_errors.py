@@ -7,9 +7,20 @@ import threading
 import time
 from collections.abc import Callable
 
+from hpc_dl.errors import escape_control_characters
+
+_MOST_CHARACTERS = 300
+
 
 class WandbError(Exception):
-    """W&B's server could not be used; the message is one line for people."""
+    """W&B's server could not be used; the message is one line for people.
+
+    It may have text of the server, which is shortened and printed without control characters.
+    """
+
+    def __init__(self, message: str) -> None:
+        line = escape_control_characters(" ".join(message.split()))
+        super().__init__(line if len(line) <= _MOST_CHARACTERS else f"{line[:_MOST_CHARACTERS]}…")
 
 
 class Unavailable(WandbError):
@@ -50,12 +61,13 @@ class Patience:
     FIRST_WAIT_S = 1.0
     LONGEST_WAIT_S = 30.0
 
-    def __init__(self, say: Callable[[str], None], limit_s: float = math.inf) -> None:
-        """Store how to report, and for how long to try."""
+    def __init__(self, say: Callable[[str], None], limit_s: float = math.inf, remark: str = "") -> None:
+        """Store how to report, for how long to try, and what to add when a problem begins."""
         self.deadline = time.monotonic() + limit_s
         self.problem = ""
         self.responded = False
         self._say = say
+        self._remark = remark
         self._hurried = threading.Event()
 
     def hurry(self, limit_s: float) -> None:
@@ -75,10 +87,9 @@ class Patience:
             Unavailable: the deadline would pass meanwhile.
         """
         if not self.problem:
-            self._say(f"W&B: {problem}; trying again. The training is not affected, the journal has all rows.")
+            self._say(f"W&B: {problem}; trying again.{self._remark}")
         self.problem = problem
-        wait_s = min(self.FIRST_WAIT_S * 2 ** min(attempt - 1, 10), self.LONGEST_WAIT_S)
-        until = time.monotonic() + (wait_s if retry_after_s is None else retry_after_s)
+        until = time.monotonic() + self._wait_s(attempt, retry_after_s)
         training = not self._hurried.is_set()
         if training and self._hurried.wait(min(until - time.monotonic(), threading.TIMEOUT_MAX)):
             if retry_after_s is None:
@@ -94,6 +105,51 @@ class Patience:
         if self.problem:
             self.problem = ""
             self._say("W&B: the server responds again.")
+
+    def _wait_s(self, attempt: int, retry_after_s: float | None) -> float:
+        wait_s = min(self.FIRST_WAIT_S * 2 ** min(attempt - 1, 10), self.LONGEST_WAIT_S)
+        return wait_s if retry_after_s is None else retry_after_s
+
+
+class SharedPatience(Patience):
+    """That of all uploads of a command, in several threads: an outage is waited for once."""
+
+    OUTAGE_S = 300.0
+    UNREACHED_S = 15.0
+    """The same where the server has never been reached, as on a node without a network."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        """Store how to report."""
+        super().__init__(say)
+        self._since = 0.0
+        self._lock = threading.Lock()
+
+    def failed(self, problem: str, attempt: int, retry_after_s: float | None) -> None:
+        """Wait before the next attempt.
+
+        Raises:
+            Unavailable: the server does not respond for too long.
+        """
+        wait_s = self._wait_s(attempt, retry_after_s)
+        with self._lock:
+            if not self.problem:
+                self._since = time.monotonic()
+            until = self._since + (self.OUTAGE_S if self.responded else self.UNREACHED_S)
+            # One server may refuse the requests of one run only, while others succeed.
+            lasting = wait_s * attempt > self.OUTAGE_S
+            if lasting or time.monotonic() + wait_s > until:
+                self.problem = problem
+                asked = "" if retry_after_s is None else f" and asks to wait {retry_after_s:.0f} s"
+                raise Unavailable(f"{problem}{asked}", retry_after_s)
+            if not self.problem:
+                self._say(f"W&B: {problem}; trying again.")
+            self.problem = problem
+        time.sleep(wait_s)
+
+    def succeeded(self) -> None:
+        """Note that the server responds."""
+        with self._lock:
+            super().succeeded()
 
 
 class Once(Patience):

@@ -16,6 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from hpc_dl.regular_files import check_regular
+
 Row = dict[str, Any]
 
 GLOBAL_STEP = "trainer/global_step"
@@ -35,23 +37,42 @@ class Outbox:
     def __init__(self, path: Path) -> None:
         """Open an outbox; a line that a kill has cut off is removed.
 
+        A damaged one is emptied, since the journal has all values.
+
         Args:
             path: the file; created when there is something to send.
 
         Raises:
-            OSError: the file cannot be read.
-            ValueError: it is damaged.
+            OSError: the file cannot be read or removed.
+            DamagedFile: it is no file.
         """
         self._path = path
+        self._forget()
+        for text in self._texts():
+            try:
+                line = json.loads(text)
+                if not all(type(line[name]) is int for name in (GLOBAL_STEP, "_step")):
+                    raise ValueError("not a line of this file")
+                self._note(line[GLOBAL_STEP], frozenset(name for name in line if not _is_added(name)), line)
+            except (ValueError, KeyError, TypeError, RecursionError):
+                self.clear()
+                break
+            self._size += len(text)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether no other process has changed the file since it was read."""
+        try:
+            return self._path.stat().st_size == self._size
+        except FileNotFoundError:
+            return self._size == 0
+
+    def _forget(self) -> None:
         self.count = 0
         self._next_step = 0
         self._first_time: float | None = None
         self._names: dict[int, frozenset[str]] = {}  # of the values of each step
         self._size = 0
-        for text in self._texts():
-            line = json.loads(text)
-            self._note(line[GLOBAL_STEP], frozenset(name for name in line if not _is_added(name)), line)
-            self._size += len(text)
 
     def add(self, rows: Iterable[Row], started: float) -> None:
         """Append the values that are not in the outbox yet, and flush them to the disk.
@@ -66,7 +87,7 @@ class Outbox:
         new = []
         for row in rows:
             known = self._names.get(row["step"], frozenset())
-            values = {name: _to_json(value) for name, value in row.items() if name not in _PLACE and name not in known}
+            values = {name: value for name, value in _values(row).items() if name not in known}
             if not values:
                 continue
             place = {} if row.get("epoch") is None else {"epoch": row["epoch"]}
@@ -84,10 +105,9 @@ class Outbox:
         for text in islice(self._texts(), start, None):
             yield text.decode().rstrip("\n")
 
-    def place(self, number: int) -> tuple[int, int]:
-        """The ``_step`` and the global step of a line."""
-        line = json.loads(next(self.lines(number)))
-        return line["_step"], line[GLOBAL_STEP]
+    def line(self, number: int) -> Row:
+        """A line's values, with ``_step``, ``_timestamp`` and the global step."""
+        return dict(json.loads(next(self.lines(number))))
 
     def last_step(self) -> int:
         """The highest global step; -1 without any line."""
@@ -100,7 +120,7 @@ class Outbox:
             OSError: the file cannot be removed.
         """
         self._path.unlink(missing_ok=True)
-        self.__init__(self._path)  # type: ignore[misc]
+        self._forget()
 
     def _note(self, step: int, names: frozenset[str], line: Row) -> None:
         self._names[step] = self._names.get(step, frozenset()) | names
@@ -110,6 +130,7 @@ class Outbox:
 
     def _texts(self) -> Iterator[bytes]:
         try:
+            check_regular(self._path, self._path.stat())
             with self._path.open("rb") as file:
                 for text in file:
                     if text.endswith(b"\n"):
@@ -136,8 +157,17 @@ def latest(rows: Iterable[Row]) -> Row:
     """The newest value of each name: what W&B's tables show for a run."""
     values: Row = {}
     for row in rows:
-        values.update((name, _to_json(value)) for name, value in row.items() if name not in _PLACE)
+        values.update(_values(row))
     return values
+
+
+def _values(row: Row) -> Row:
+    """The values of a row; those with a name that each line has already get a prefix."""
+    return {
+        f"logged/{name}" if _is_added(name) else name: to_json(value)
+        for name, value in row.items()
+        if name not in _PLACE
+    }
 
 
 def media_files(lines: Iterable[str]) -> list[str]:
@@ -160,7 +190,7 @@ def _is_added(name: str) -> bool:
     return name in ("epoch", GLOBAL_STEP, "_step", "_timestamp", "_runtime")
 
 
-def _to_json(value: Any) -> Any:
+def to_json(value: Any) -> Any:
     """The value as W&B's client writes it: JSON has no NaN."""
     if isinstance(value, float) and not math.isfinite(value):
         return _NON_FINITE.get(value, "NaN")

@@ -12,8 +12,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Self
 
+from pydantic import TypeAdapter, ValidationError
+
 from hpc_dl.atomic_files import write_json
-from hpc_dl.regular_files import read_json
+from hpc_dl.regular_files import DamagedFile, read_json
 
 _POLL_S = 0.2
 _STALE_S = 900.0  # an upload takes minutes at most, with all its waits
@@ -29,6 +31,7 @@ class WandbRecord:
         entity: its owner.
         url: the run's page.
         replaces: pages of earlier W&B runs of this run, which lacked rows or had foreign ones.
+        folder: the run folder, by which a copy is recognized.
     """
 
     id: str = field(default_factory=lambda: secrets.token_hex(10))
@@ -36,18 +39,23 @@ class WandbRecord:
     entity: str | None = None
     url: str | None = None
     replaces: list[str] = field(default_factory=list)
+    folder: str | None = None
 
     @classmethod
     def of(cls, run_folder: Path) -> Self:
         """Read the record of a run; create it if there is none.
 
+        A copy of a run folder becomes a W&B run of its own, since both may be trained further.
+
         Raises:
             OSError: it cannot be read or written.
-            ValueError: it is damaged.
+            DamagedFile: it is damaged.
         """
-        record = cls.read(run_folder)
-        if record is None:
-            record = cls()
+        record = cls.read(run_folder) or cls()
+        if record.folder is None or not _is_same(Path(record.folder), run_folder):
+            if record.folder is not None and _has_id(Path(record.folder), record.id):
+                record = cls(project=record.project, entity=record.entity)
+            record.folder = str(run_folder.absolute())
             record.save(run_folder)
         return record
 
@@ -57,15 +65,14 @@ class WandbRecord:
 
         Raises:
             OSError: it cannot be read.
-            ValueError: it is damaged.
+            DamagedFile: it is damaged.
         """
         content = read_json(_path(run_folder))
-        if content is None:
-            return None
-        if not isinstance(content, dict) or not isinstance(content.get("id"), str):
-            raise ValueError(f"{_path(run_folder)} is damaged")
-        known = {item.name for item in fields(cls)}
-        return cls(**{name: value for name, value in content.items() if name in known})
+        try:
+            return None if content is None else TypeAdapter(cls).validate_python(content)
+        except ValidationError:
+            remedy = "remove it; the run is then uploaded as a new W&B run"
+            raise DamagedFile.at(_path(run_folder), "is damaged", remedy=remedy) from None
 
     def save(self, run_folder: Path) -> None:
         """Write the record.
@@ -78,9 +85,24 @@ class WandbRecord:
     def replace(self) -> None:
         """Continue as another W&B run, which gets all rows."""
         page = self.url or self.id
-        fresh = type(self)(project=self.project, entity=self.entity, replaces=[*self.replaces, page])
+        fresh = type(self)(
+            project=self.project, entity=self.entity, replaces=[*self.replaces, page], folder=self.folder
+        )
         for item in fields(self):
             setattr(self, item.name, getattr(fresh, item.name))
+
+
+def _is_same(folder: Path, other: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        return folder.samefile(other)
+    return False
+
+
+def _has_id(folder: Path, run_id: str) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        record = WandbRecord.read(folder)
+        return record is not None and record.id == run_id
+    return False
 
 
 def _path(run_folder: Path) -> Path:

@@ -27,6 +27,9 @@ FINISH_S = 60.0
 UNREACHED_S = 5.0
 """The same where the server has never been reached, as on a node without a network."""
 
+_REMARK = " The training is not affected, the journal has all rows."
+_LONGEST_S = 86_400.0
+
 
 class Reporter:
     """The thread that reports one attempt of a run; its errors never reach the training."""
@@ -56,7 +59,7 @@ class Reporter:
         self._describe = describe
         self._say = say
         self._said: set[str] = set()
-        self._patience = Patience(say)
+        self._patience = Patience(say, remark=_REMARK)
         self._outcome: Outcome = RUNNING
         self._over = threading.Event()
         self._uploaded = False
@@ -97,7 +100,7 @@ class Reporter:
             except WandbError as error:
                 self._upload = None  # the next one asks the server what it has
                 if not isinstance(error, Unavailable):  # which was reported when it began
-                    self._say_once(f"W&B: {error}. The training is not affected, the journal has all rows.")
+                    self._say_once(f"W&B: {error}.{_REMARK}")
                 wait_s = REFUSED_INTERVAL_S if isinstance(error, (Refused, NoCredentials)) else wait_s
             except Exception as error:  # a full disk, or a mistake of ours: never the training's problem
                 self._upload = None
@@ -125,7 +128,7 @@ class Reporter:
             if not acquired:  # `hpc-dl sync` is uploading this run
                 return
             record = WandbRecord.of(self._folder)
-            if self._upload is None or self._upload.record.id != record.id:
+            if self._upload is None or not self._upload.is_current(record):
                 self._upload = self._open(record)
             description = self._describe() if over else self._description
             outcome = self._outcome if over else RUNNING
@@ -162,7 +165,9 @@ class Reporter:
 
 
 def _seconds(variable: str, default: float) -> float:
+    """The duration that a user has set; the default where it is none."""
     try:
-        return float(os.environ[variable])
+        value = float(os.environ[variable])
     except (KeyError, ValueError):
         return default
+    return min(value, _LONGEST_S) if value >= 0 else default  # NaN is not

@@ -73,9 +73,9 @@ class RecordedRun(TensorBoardCalls, wandb.Run):
         super().__init__(settings=settings)
         self._attach_id = None
         self._config._set_callback(  # type: ignore[no-untyped-call]
-            lambda key=None, val=None, data=None: note("config", _plain(data or {key: val}))
+            lambda key=None, val=None, data=None: note("config", _plain_values(data or {key: val}))
         )
-        self.summary = _Summary(lambda values: note("summary", _plain(values)))  # type: ignore[assignment]
+        self.summary = _Summary(lambda values: note("summary", _plain_values(values)))  # type: ignore[assignment]
         self._interface = None
         self._hpc_dl_files = files
         self._hpc_dl_step = step
@@ -100,10 +100,14 @@ class RecordedRun(TensorBoardCalls, wandb.Run):
             )
         self._warn_if_repeated(data, now)
         numbers = {name: number for name, value in data.items() if (number := _number(value)) is not None}
-        others = {name: value for name, value in data.items() if name not in numbers and value is not None}
-        if others:
-            others = _plain(history_dict_to_json(self, others, step=now))
-        self._hpc_dl_record(numbers, others, now)
+        others: dict[str, Any] = {}
+        for name, value in data.items():
+            if name not in numbers and value is not None:
+                try:
+                    others |= _plain_value(history_dict_to_json(self, {str(name): value}, step=now))
+                except Exception as error:  # of a value's own methods, too: W&B does not end a training
+                    self._hpc_dl_say(f"W&B: {name} is not recorded ({type(error).__name__}: {_first_line(error)})")
+        self._hpc_dl_record({str(name): value for name, value in numbers.items()}, others, now)
 
     def _warn_if_repeated(self, data: Mapping[str, Any], step: int) -> None:
         last, names = self._hpc_dl_logged
@@ -192,23 +196,44 @@ def _number(value: Any) -> float | int | None:
     """The value as a number; ``None`` if it is none."""
     if isinstance(value, int):
         return value
-    if isinstance(value, Real):
-        return float(value)
-    size = value.numel() if hasattr(value, "numel") else getattr(value, "size", 0)
-    return float(value.item()) if size == 1 and hasattr(value, "item") else None
+    try:
+        if isinstance(value, Real):
+            return float(value)
+        size = value.numel() if hasattr(value, "numel") else getattr(value, "size", 0)
+        return float(value.item()) if size == 1 and hasattr(value, "item") else None
+    except Exception:  # a complex number, text in an array, a tensor without data
+        return None
 
 
 def _plain(value: Any) -> Any:
     """The value as JSON has it; arrays and tensors as lists, what is neither as text."""
+    try:
+        return _plain_value(value)
+    except Exception as error:  # of a value's own methods
+        return f"not recorded ({type(error).__name__})"
+
+
+def _plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(name): _plain(value) for name, value in values.items()}
+
+
+def _plain_value(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {str(name): _plain_value(item) for name, item in value.items()}
     if isinstance(value, (list, tuple, set)):
-        return [_plain(item) for item in value]
+        return [_plain_value(item) for item in value]
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(value)
     if value is None or isinstance(value, (int, str)):
         return value
-    return _plain(value.tolist()) if hasattr(value, "tolist") else str(value)
+    return _plain_value(value.tolist()) if hasattr(value, "tolist") else str(value)
+
+
+def _first_line(error: Exception) -> str:
+    try:
+        return next(iter(str(error).splitlines()), "")
+    except Exception:  # the value in its message cannot be shown
+        return ""
 
 
 def _unsupported(name: str) -> Callable[..., Any]:

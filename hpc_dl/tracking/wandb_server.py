@@ -9,20 +9,27 @@ which W&B's own client relies on when a response is lost.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import requests
 
+from hpc_dl.tracking import wandb_responses as responses
 from hpc_dl.tracking.wandb_account import Account
 from hpc_dl.tracking.wandb_errors import Patience, Refused
+from hpc_dl.tracking.wandb_responses import M
 
 HISTORY, SUMMARY, EVENTS = "wandb-history.jsonl", "wandb-summary.json", "wandb-events.jsonl"
 
 TIMEOUT_S = (6.0, 30.0)
 """Longest wait for a connection, and for a response."""
+
+_MOST_BYTES = 64 << 20
+_MOST_SECONDS = 60.0  # for all of a response that comes in drops
 
 _VIEWER = "query Viewer { viewer { id entity username flags teams { edges { node { name } } } } }"
 _RUN = """query Run($project: String!, $entity: String!, $name: String!) {
@@ -88,39 +95,39 @@ class WandbServer:
 
     def default_entity(self) -> str:
         """The entity of the account, which owns projects for which none is given."""
-        return str((self._graphql(_VIEWER, {}).get("viewer") or {}).get("entity") or "")
+        viewer = self._graphql(_VIEWER, {}, responses.Viewer, "viewer")
+        return viewer.entity if viewer else ""
 
-    def run(self, entity: str, project: str, run_id: str) -> dict[str, Any] | None:
+    def run(self, entity: str, project: str, run_id: str) -> responses.ShownRun | None:
         """What the server shows of a run; ``None`` if it has none of that id."""
-        data = self._graphql(_RUN, {"entity": entity, "project": project, "name": run_id})
-        return (data.get("project") or {}).get("run")
+        variables = {"entity": entity, "project": project, "name": run_id}
+        return self._graphql(_RUN, variables, responses.ShownRun, "project", "run")
 
     def is_stopped(self, entity: str, project: str, run_id: str) -> bool:
         """Whether a user has pressed the Stop button on the run's page; sends a query."""
-        data = self._graphql(_STOPPED, {"entityName": entity, "projectName": project, "runId": run_id})
-        return ((data.get("project") or {}).get("run") or {}).get("stopped") is True
+        variables = {"entityName": entity, "projectName": project, "runId": run_id}
+        shown = self._graphql(_STOPPED, variables, responses.StoppedRun, "project", "run")
+        return shown is not None and shown.stopped is True
 
-    def resume_status(self, entity: str, project: str, run_id: str) -> dict[str, Any] | None:
+    def resume_status(self, entity: str, project: str, run_id: str) -> responses.SentRun | None:
         """The numbers of lines that the server has, and the last ones; ``None`` for a new run."""
-        data = self._graphql(_RESUME_STATUS, {"entity": entity, "project": project, "name": run_id})
-        return (data.get("model") or {}).get("bucket")
+        variables = {"project": project, "entity": entity, "name": run_id}
+        return self._graphql(_RESUME_STATUS, variables, responses.SentRun, "model", "bucket")
 
-    def upsert(self, **fields: Any) -> dict[str, Any]:
+    def upsert(self, **fields: Any) -> responses.DescribedRun:
         """Create a run, or change its description; a run that had ended is running again.
 
         Returns:
             The run as the server knows it now.
         """
-        return dict(self._graphql(_UPSERT, fields)["upsertBucket"]["bucket"])
+        bucket = self._graphql(_UPSERT, fields, responses.DescribedRun, "upsertBucket", "bucket")
+        return bucket or responses.DescribedRun()
 
     def stream(self, entity: str, project: str, run_id: str, body: Mapping[str, Any]) -> None:
         """Send lines of files, or how the run ended; an empty body says that it still runs."""
         parts = "/".join(quote(part, safe="") for part in (entity, project, run_id))
-        response = self._request("POST", f"{self._url}/files/{parts}/file_stream", json=body)
-        try:
-            self.stopped = response.json().get("stopped") is True
-        except (ValueError, AttributeError):
-            self.stopped = False
+        content = self._request("POST", f"{self._url}/files/{parts}/file_stream", json=body)
+        self.stopped = self._document(content).get("stopped") is True
 
     def upload(self, entity: str, project: str, run_id: str, folder: Path, names: Sequence[str]) -> None:
         """Upload files of a run.
@@ -133,28 +140,40 @@ class WandbServer:
             names: their paths in that folder, which are their names in W&B.
         """
         variables = {"entity": entity, "project": project, "run": run_id, "files": list(names)}
-        created = self._graphql(_CREATE_FILES, variables)["createRunFiles"]
-        headers = dict(header.split(":", 1) for header in created.get("uploadHeaders") or [])
-        for file in created["files"]:
-            content = (folder / file["name"]).read_bytes()
-            url = str(file["uploadUrl"])
-            own = url.startswith((self._url, "/"))  # a storage service must not see the key
-            url = self._url + url if url.startswith("/") else url
+        created = self._graphql(_CREATE_FILES, variables, responses.UploadUrls, "createRunFiles")
+        if created is None or {file.name for file in created.files} != set(names):
+            raise self._malformed("no address for a file")
+        headers = {name: value.strip() for name, _, value in (header.partition(":") for header in created.headers)}
+        for file in created.files:
+            content = (folder / file.name).read_bytes()
+            own = file.url.startswith((self._url, "/"))  # a storage service must not see the key
+            url = self._url + file.url if file.url.startswith("/") else file.url
             self._request("PUT", url, data=content, headers=headers, **({} if own else {"auth": _no_credentials}))
 
-    def _graphql(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-        response = self._request("POST", f"{self._url}/graphql", json={"query": query, "variables": variables})
+    def _graphql(self, query: str, variables: Mapping[str, Any], kind: type[M], *path: str) -> M | None:
+        """Return the part of the response that a path leads to."""
+        answer = self._document(
+            self._request("POST", f"{self._url}/graphql", json={"query": query, "variables": variables})
+        )
         try:
-            document = response.json()
-        except ValueError:
-            raise Refused(f"{self._url} is not a W&B server: its response is no JSON", 200) from None
-        if errors := document.get("errors"):
-            message = errors[0].get("message") if isinstance(errors[0], dict) else errors[0]
-            raise Refused(f"the server refused: {message}", 200)
-        return dict(document.get("data") or {})
+            return responses.part(kind, answer.get("data"), *path)
+        except ValueError as error:
+            raise self._malformed(error) from None
 
-    def _request(self, method: str, url: str, **arguments: Any) -> requests.Response:
-        """Send a request until the server accepts or refuses it.
+    def _document(self, content: bytes) -> dict[str, Any]:
+        try:
+            answer = responses.document(content)
+        except ValueError as error:
+            raise self._malformed(error) from None
+        if message := responses.error_message(answer):
+            raise Refused(f"the server refused: {message}", 200)
+        return answer
+
+    def _malformed(self, problem: object) -> Refused:
+        return Refused(f"{self._url} does not respond as a W&B server does: {problem}", 200)
+
+    def _request(self, method: str, url: str, **arguments: Any) -> bytes:
+        """Send a request until the server accepts or refuses it; returns the response's content.
 
         Raises:
             Unavailable: the patience has ended.
@@ -165,26 +184,50 @@ class WandbServer:
             attempt += 1
             retry_after: float | None = None
             try:
-                response = self._session.request(method, url, timeout=self._timeout_s, **arguments)
+                with self._session.request(method, url, timeout=self._timeout_s, stream=True, **arguments) as response:
+                    content = self._read(response)
+            except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, UnicodeError) as error:
+                raise Refused(f"{url} is not a valid address ({_reason(error)})", 0) from None
             except requests.RequestException as error:
                 problem = f"{self._url} cannot be reached ({_reason(error)})"
             else:
                 self._patience.responded = True
                 if response.ok:
                     self._patience.succeeded()
-                    return response
+                    return content
                 if response.status_code not in (408, 429) and response.status_code < 500:
-                    raise Refused(_refusal(response), response.status_code)
+                    raise Refused(_refusal(response.status_code, content), response.status_code)
                 problem = f"{self._url} responds with status {response.status_code}"
-                header = response.headers.get("Retry-After", "")
-                if header.isdigit():
-                    retry_after = float(header)
+                retry_after = _seconds(response.headers.get("Retry-After", ""))
             self._patience.failed(problem, attempt, retry_after)
+
+    def _read(self, response: requests.Response) -> bytes:
+        """The content of a response, of bounded size and duration."""
+        until = time.monotonic() + _MOST_SECONDS
+        content = bytearray()
+        for chunk in response.iter_content(1 << 16):
+            content += chunk
+            if len(content) > _MOST_BYTES:
+                raise self._malformed(f"a response of more than {_MOST_BYTES >> 20} MiB")
+            if time.monotonic() > until:
+                raise requests.Timeout("its response does not end")
+        return bytes(content)
 
 
 def _no_credentials(request: Any) -> Any:
     request.headers.pop("Authorization", None)
     return request
+
+
+def _seconds(retry_after: str) -> float | None:
+    """How long a server asks to wait, in seconds or until a date; ``None`` if it does not."""
+    if retry_after.isascii() and retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        date = parsedate_to_datetime(retry_after)
+        return max(0.0, date.timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _reason(error: Exception) -> str:
@@ -196,14 +239,12 @@ def _reason(error: Exception) -> str:
     return str(error).split(">: ")[-1].split(": ", 1)[-1].rstrip(")'\"") or type(error).__name__
 
 
-def _refusal(response: requests.Response) -> str:
+def _refusal(status: int, content: bytes) -> str:
     try:
-        document = response.json()
-        message = (document.get("errors") or [{}])[0].get("message") or document.get("error") or ""
-    except (ValueError, AttributeError, IndexError, TypeError):
+        message = responses.error_message(responses.document(content))
+    except ValueError:
         message = ""
     hint = {401: "; is the API key valid?", 403: "; is the key valid, is the project yours, is there quota left?"}
-    status = response.status_code
     return f"the server refused with status {status}" + (f": {message}" if message else "") + hint.get(status, "")
 
 

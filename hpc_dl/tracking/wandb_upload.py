@@ -13,12 +13,14 @@ from hpc_dl.tracking.wandb_description import Description, Outcome, Proof
 from hpc_dl.tracking.wandb_errors import Refused
 from hpc_dl.tracking.wandb_outbox import GLOBAL_STEP, Outbox, Row, latest, media_files
 from hpc_dl.tracking.wandb_record import WandbRecord
+from hpc_dl.tracking.wandb_responses import DescribedRun, SentRun
 from hpc_dl.tracking.wandb_server import EVENTS, HISTORY, SUMMARY, WandbServer, json_lines
 
 FILES = Path("wandb", "files")
 """Where a run folder has the files of W&B's media."""
 
 _MOST_LINES, _MOST_BYTES = 2000, 4_000_000  # of one request; wandb-core sends up to 10 MB
+_SAME_TIME_S = 1.0  # a server may keep whole seconds
 
 
 class Upload:
@@ -53,6 +55,10 @@ class Upload:
     def connected(self) -> bool:
         """Whether the server has shown what it has, so that ``record.url`` is its page."""
         return self._place is not None
+
+    def is_current(self, record: WandbRecord) -> bool:
+        """Whether no other process has uploaded the run meanwhile."""
+        return self.record.id == record.id and self._outbox.is_current
 
     @property
     def place(self) -> tuple[str, str, str] | None:
@@ -108,17 +114,18 @@ class Upload:
         if outcome.newest == "hold" or not record.url or not record.entity or not record.project:
             return None
         shown = self._server.run(record.entity, record.project, record.id)
-        if shown is None or int(shown.get("historyLineCount") or 0) != self._outbox.count:
+        if shown is None or shown.num_rows != self._outbox.count:
             return None
-        last = (_parsed(shown.get("historyKeys")) or {}).get("lastStep")
-        if self._outbox.count and last not in (None, self._outbox.place(self._outbox.count - 1)[0]):
+        last = shown.keys.get("lastStep")
+        if self._outbox.count and last not in (None, self._outbox.line(self._outbox.count - 1)["_step"]):
             return None
-        known = _parsed(shown.get("summaryMetrics")) or {}
-        if any(known.get(name) != value for name, value in summary.items() if isinstance(value, (int, float, str))):
+        if any(
+            shown.summary.get(name) != value for name, value in summary.items() if isinstance(value, (int, float, str))
+        ):
             return None
-        if outcome.state not in (None, shown.get("state")):
+        if outcome.state not in (None, shown.state):
             return None
-        return self._proof(self._outbox.count, str(shown.get("state")), "")
+        return self._proof(self._outbox.count, shown.state, "")
 
     def _connect(self, description: Description) -> bool:
         """Find out what the server has.
@@ -130,26 +137,24 @@ class Upload:
         record.project = record.project or description.project
         record.entity = record.entity or description.entity or self._server.default_entity() or None
         known = self._server.resume_status(record.entity or "", record.project, record.id)
-        received = int((known or {}).get("historyLineCount") or 0)
         try:
-            if not self._is_ours(received, known):
+            if not self._is_ours(known):
                 return self._replace()
             bucket = self._upsert(description, new=known is None)
         except Refused as error:
             if error.status != 409 or record.url is None:  # W&B: a deleted run's id cannot be used again
                 raise
             return self._replace()
-        project = bucket.get("project") or {}
-        record.project = str(project.get("name") or record.project)
-        record.entity = str((project.get("entity") or {}).get("name") or record.entity)
+        record.project = bucket.project or record.project
+        record.entity = bucket.entity or record.entity or ""
         self._place = (record.entity, record.project, record.id)
         path = "/".join(quote(part) for part in (record.entity, record.project, "runs", record.id))
         url = f"{self._server.app_url}/{path}"
         if url != record.url:
             record.url = url
             record.save(self._folder)
-        self._received = received
-        self._num_events = int((known or {}).get("eventsLineCount") or 0)
+        self._received = known.num_rows if known else 0
+        self._num_events = known.num_events if known else 0
         return True
 
     def _replace(self) -> bool:
@@ -157,18 +162,23 @@ class Upload:
         self.record.save(self._folder)
         return False
 
-    def _is_ours(self, received: int, known: dict[str, Any] | None) -> bool:
-        """Whether the server's lines are the first ones of the outbox; the last one decides."""
-        if received == 0:
-            return True
-        if received > self._outbox.count:
-            return False
-        tail = _parsed((known or {}).get("historyTail")) or []
-        line = _parsed(tail[-1]) if tail else {}
-        mine = dict(zip(("_step", GLOBAL_STEP), self._outbox.place(received - 1), strict=True))
-        return all(line.get(name, value) == value for name, value in mine.items())
+    def _is_ours(self, known: SentRun | None) -> bool:
+        """Whether the server's lines are the first ones of the outbox; the last one decides.
 
-    def _upsert(self, description: Description, *, new: bool) -> dict[str, Any]:
+        Its time counts, too: a run folder may be copied, and both may go on.
+        """
+        if known is None or known.num_rows == 0:
+            return True
+        if known.num_rows > self._outbox.count:
+            return False
+        mine = self._outbox.line(known.num_rows - 1)
+        line = known.last_rows[-1] if known.last_rows else {}
+        if any(line.get(name, mine[name]) != mine[name] for name in ("_step", GLOBAL_STEP)):
+            return False
+        time = line.get("_timestamp", mine["_timestamp"])
+        return isinstance(time, (int, float)) and abs(time - mine["_timestamp"]) < _SAME_TIME_S
+
+    def _upsert(self, description: Description, *, new: bool) -> DescribedRun:
         """Describe the run; name and notes only once, because people may change them in W&B."""
         self._described = description
         record = self.record
@@ -194,11 +204,26 @@ class Upload:
     def _send_lines(self) -> None:
         assert self._place is not None
         for chunk in _chunks(self._outbox.lines(self._received) if self._received < self._outbox.count else ()):
-            folder = self._folder / FILES
-            if files := [name for name in media_files(chunk) if (folder / name).is_file()]:
+            folder = (self._folder / FILES).resolve()
+            if files := [name for name in media_files(chunk) if _is_within(folder, name)]:
                 self._server.upload(*self._place, folder, files)
-            self._stream({HISTORY: {"offset": self._received, "content": chunk}})
-            self._received += len(chunk)
+            self._send_rows(chunk)
+
+    def _send_rows(self, lines: list[str]) -> None:
+        """Send lines of the history, in parts if that is too much for a proxy or the server."""
+        try:
+            self._stream({HISTORY: {"offset": self._received, "content": lines}})
+        except Refused as error:
+            if error.status != 413:
+                raise
+            if len(lines) == 1:
+                step = json.loads(lines[0])[GLOBAL_STEP]
+                size = f"{len(lines[0]):,} bytes"
+                raise Refused(f"{error}: the row of step {step:,} has {size}, too many for the server", 413) from None
+            for part in (lines[: len(lines) // 2], lines[len(lines) // 2 :]):
+                self._send_rows(part)
+        else:
+            self._received += len(lines)
 
     def _stream(self, files: dict[str, Any]) -> None:
         assert self._place is not None
@@ -208,17 +233,17 @@ class Upload:
         """Compare the lines, then say how the run ended, then compare the state."""
         assert self._place is not None
         known = self._server.resume_status(*self._place)
-        received = int((known or {}).get("historyLineCount") or 0)
+        received = known.num_rows if known else 0
         if received != self._outbox.count:
             return self._proof(received, "running", f"the server has {received:,} of {self._outbox.count:,} rows")
-        if not self._is_ours(received, known):
-            return self._proof(received, "running", "the server's last step is not that of this run")
+        if not self._is_ours(known):
+            return self._proof(received, "running", "the server's last row is not that of this run")
         if outcome.exit_code is None:
             return self._proof(received, outcome.state or "open", "")
         body = {"complete": True, "exitcode": outcome.exit_code, "preempting": outcome.state == "preempted"}
         self._server.stream(*self._place, body)
-        shown = self._server.run(*self._place) or {}
-        state = str(shown.get("state", "unknown"))
+        shown = self._server.run(*self._place)
+        state = shown.state if shown else "unknown"
         return self._proof(received, state, "" if state == outcome.state else f"W&B shows the run as {state}")
 
     def _proof(self, received: int, state: str, problem: str) -> Proof:
@@ -227,9 +252,10 @@ class Upload:
         return Proof(self._outbox.count, received, last, state, self.record.url or "", text)
 
 
-def _parsed(value: Any) -> Any:
-    """A JSON value of GraphQL, which servers return as text or as objects."""
-    return json.loads(value) if isinstance(value, str) and value else value
+def _is_within(folder: Path, name: str) -> bool:
+    """Whether a file is in a folder: a run folder of someone else may name any file."""
+    path = (folder / name).resolve()
+    return path.is_relative_to(folder) and path.is_file()
 
 
 def _chunks(lines: Iterable[str]) -> Iterator[list[str]]:

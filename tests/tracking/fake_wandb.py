@@ -11,6 +11,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from .stored_runs import StoredRuns
+
 ENTITY = "test-entity"
 
 
@@ -21,19 +23,13 @@ class _QuietServer(ThreadingHTTPServer):
         """Ignore connections that were reset by killed clients."""
 
 
-class FakeWandb:
+class FakeWandb(StoredRuns):
     """A server that records what it receives, and drops rows as W&B does.
 
     A row is dropped if its ``_step`` is not above that of the row before it.
 
     Attributes:
-        rows: the history of each run id, in order of arrival.
-        dropped: rows whose ``_step`` did not increase, by run id.
-        summaries: the last summary of each run id.
         streams: the newest chunk of each file by run id.
-        upserts: the variables of each ``UpsertBucket``, in which a run describes itself.
-        exit_codes: exit codes of the runs that ended and have not resumed.
-        preempting: ids of the preempted runs.
         files: contents of the uploaded files by name.
         authorized: the ``Authorization`` headers of all queries.
         requests: number of requests by kind.
@@ -45,17 +41,14 @@ class FakeWandb:
         on_request: called with the kind of each request before it is answered.
         stopped: ids of the runs whose Stop button was pressed, which the file stream may tell.
         lose_responses: number of requests to the file stream that succeed without a response.
+        distort: changes the content of each response; gets the kind of the request, too.
+        cut_off: while set, connections close within a response.
+        most_bytes: requests with more get status 413.
     """
 
     def __init__(self) -> None:
-        self.rows: dict[str, list[dict[str, Any]]] = {}
-        self.dropped: dict[str, list[dict[str, Any]]] = {}
-        self.summaries: dict[str, dict[str, Any]] = {}
-        self.events: dict[str, list[dict[str, Any]]] = {}
+        super().__init__()
         self.streams: dict[str, dict[str, Any]] = {}
-        self.upserts: list[dict[str, Any]] = []
-        self.exit_codes: dict[str, int] = {}
-        self.preempting: set[str] = set()
         self.files: dict[str, bytes] = {}
         self.authorized: set[str] = set()
         self.requests: Counter[str] = Counter()
@@ -68,6 +61,9 @@ class FakeWandb:
         self.stopped: set[str] = set()
         self.tells_stop_in_stream = True
         self.lose_responses = 0
+        self.distort: Callable[[str, bytes], bytes] = lambda kind, content: content
+        self.cut_off = False
+        self.most_bytes = 1 << 30
         self._lock = threading.Lock()
         self._server = _QuietServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -84,39 +80,6 @@ class FakeWandb:
         self._server.shutdown()
         self._server.server_close()
         self.refuse = 503  # for connections that are still open
-
-    def run(self, run_id: str) -> dict[str, Any]:
-        """Return a run's description: its variables merged, with the config as a plain mapping."""
-        merged: dict[str, Any] = {}
-        for variables in self.upserts:
-            if variables.get("name") == run_id:
-                merged.update({key: value for key, value in variables.items() if value is not None})
-        merged["config"] = {key: entry["value"] for key, entry in json.loads(merged.get("config", "{}")).items()}
-        return merged
-
-    def state(self, run_id: str) -> str:
-        """The state that the dashboard shows."""
-        if run_id not in self.exit_codes:
-            return "running"
-        if self.exit_codes[run_id] == 0:
-            return "finished"
-        return "preempted" if run_id in self.preempting else "failed"
-
-    def values(self, run_id: str) -> dict[int, dict[str, Any]]:
-        """The values of each step, as charts show them."""
-        steps: dict[int, dict[str, Any]] = {}
-        for row in self.rows.get(run_id, []):
-            named = {name: value for name, value in row.items() if name[0] != "_" and name != "trainer/global_step"}
-            steps.setdefault(row["trainer/global_step"], {}).update(named)
-        return steps
-
-    def duplicates(self, run_id: str) -> int:
-        """The number of values that arrived more than once for their step."""
-        seen: Counter[tuple[int, str]] = Counter()
-        for row in [*self.rows.get(run_id, []), *self.dropped.get(run_id, [])]:
-            step = row["trainer/global_step"]
-            seen.update((step, name) for name in row if name[0] != "_" and name not in ("epoch", "trainer/global_step"))
-        return sum(count - 1 for count in seen.values())
 
     def _graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         if "UpsertBucket" in query:
@@ -148,7 +111,8 @@ class FakeWandb:
         inserted = all(known["name"] != variables["name"] for known in self.upserts)
         self.upserts.append(variables)
         run_id = variables["name"]
-        self._runs_again(run_id)
+        self.exit_codes.pop(run_id, None)
+        self.preempting.discard(run_id)
         bucket = {
             "id": f"id-{run_id}",
             "name": run_id,
@@ -161,48 +125,9 @@ class FakeWandb:
         }
         return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
 
-    def _runs_again(self, run_id: str) -> None:
+    def _file_stream(self, run_id: str, body: dict[str, Any]) -> dict[str, Any]:
         self.exit_codes.pop(run_id, None)
         self.preempting.discard(run_id)
-
-    def _shown(self, run_id: str) -> dict[str, Any] | None:
-        """What W&B's public API shows of a run."""
-        if all(variables["name"] != run_id for variables in self.upserts):
-            return None
-        rows = self.rows.get(run_id, [])
-        names = {name: {} for row in rows for name in row}
-        return {
-            "id": f"id-{run_id}", "name": run_id, "displayName": self.run(run_id).get("displayName"),
-            "state": self.state(run_id), "config": (self.run(run_id) and self.upserts[-1].get("config")) or "{}",
-            "summaryMetrics": json.dumps(self.summaries.get(run_id, {})), "historyLineCount": len(rows),
-            "historyKeys": {"sets": [], "keys": names, "lastStep": rows[-1]["_step"] if rows else -1},
-            "tags": [], "sweepName": None, "group": None, "jobType": None, "commit": None, "readOnly": False,
-            "createdAt": "2026-01-01T00:00:00", "heartbeatAt": "2026-01-01T00:00:00", "description": "",
-            "notes": None, "systemMetrics": "{}", "user": {"name": "u", "username": "u"}, "projectId": "1",
-        }  # fmt: skip
-
-    def _past_of(self, run_id: str) -> dict[str, Any] | None:
-        """Return what a resuming run receives about its past; ``None`` for a new run."""
-        if all(variables["name"] != run_id for variables in self.upserts):
-            return None
-        history = self.rows.get(run_id, [])
-        return {
-            "id": f"id-{run_id}",
-            "name": run_id,
-            "displayName": run_id,
-            "summaryMetrics": json.dumps(self.summaries.get(run_id, {})),
-            "logLineCount": 0,
-            "historyLineCount": len(history),
-            "eventsLineCount": len(self.events.get(run_id, [])),
-            "historyTail": json.dumps([json.dumps(row) for row in history[-1:]]),
-            "eventsTail": "[]",
-            "config": "{}",
-            "tags": [],
-            "wandbConfig": json.dumps({"t": {}}),
-        }
-
-    def _file_stream(self, run_id: str, body: dict[str, Any]) -> dict[str, Any]:
-        self._runs_again(run_id)
         self.streams.setdefault(run_id, {}).update(body.get("files") or {})
         for name, chunk in (body.get("files") or {}).items():
             lines = [json.loads(line) for line in chunk["content"]]
@@ -242,7 +167,7 @@ class FakeWandb:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                kind = fake._kind(self.path, body)
+                kind = self.kind = fake._kind(self.path, body)
                 fake.requests[kind] += 1
                 fake.on_request(kind)
                 time.sleep(fake.delay_s)
@@ -254,6 +179,10 @@ class FakeWandb:
                 if fake.next_responses:
                     status, retry_after = fake.next_responses.popleft()
                     return self._respond(status, {"errors": [{"message": "not now"}]}, retry_after)
+                if kind == "UpsertBucket" and json.loads(body)["variables"]["name"] in fake.deleted:
+                    return self._respond(409, {"errors": [{"message": "run was previously created and deleted"}]})
+                if len(body) > fake.most_bytes:
+                    return self._respond(413, {"error": "too large"})
                 if fake.refuse is not None:
                     return self._respond(fake.refuse, {"errors": [{"message": "refused"}]})
                 with fake._lock:
@@ -279,14 +208,15 @@ class FakeWandb:
                 return {"data": fake._graphql(request["query"], request.get("variables") or {})}
 
             def _respond(self, status: int, document: dict[str, Any], retry_after: str | None = None) -> None:
-                payload = json.dumps(document).encode()
+                payload = fake.distort(self.kind, json.dumps(document).encode())
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(payload)))
+                self.send_header("Content-Length", str(len(payload) + fake.cut_off))
                 if retry_after is not None:
                     self.send_header("Retry-After", retry_after)
                 self.end_headers()
                 self.wfile.write(payload)
+                self.close_connection = self.close_connection or fake.cut_off
 
         return Handler
 

@@ -11,7 +11,7 @@ from hpc_dl.tracking.journal_logger import JournalLogger
 from hpc_dl.tracking.wandb_account import account
 from hpc_dl.tracking.wandb_config import WandbConfig
 from hpc_dl.tracking.wandb_description import FINISHED, Description, Outcome, Proof
-from hpc_dl.tracking.wandb_errors import Patience
+from hpc_dl.tracking.wandb_errors import SharedPatience
 from hpc_dl.tracking.wandb_record import WandbRecord, upload_lock
 from hpc_dl.tracking.wandb_rows import read_rows
 from hpc_dl.tracking.wandb_server import WandbServer
@@ -43,7 +43,11 @@ class ReportedRun:
     @property
     def id(self) -> str:
         """Its id in W&B."""
-        return WandbRecord.of(self.folder).id
+        return self.record().id
+
+    def record(self) -> WandbRecord:
+        """What its folder knows about its W&B run."""
+        return WandbRecord.of(self.folder)
 
     def attempt(self, number: int = 0, from_step: int = 0, mode: str = "auto") -> AttemptOfRun:
         """Start an attempt."""
@@ -66,7 +70,7 @@ class ReportedRun:
 
     def sync(self, outcome: Outcome = FINISHED) -> Proof:
         """Upload the run as ``hpc-dl sync`` does."""
-        patience = Patience(self.messages.append, LIMIT_S)
+        patience = SharedPatience(self.messages.append)
         with upload_lock(self.folder, LIMIT_S) as acquired:
             assert acquired
             upload = Upload(self.folder, WandbRecord.of(self.folder), WandbServer(account(), patience))

@@ -2,7 +2,9 @@
 
 import threading
 
+import numpy as np
 import pytest
+import torch
 
 from hpc_dl.tracking import wandb_upload
 from hpc_dl.tracking.wandb_description import LOST, RUNNING, STOPPED, WAITING
@@ -10,7 +12,7 @@ from hpc_dl.tracking.wandb_errors import Refused
 from hpc_dl.tracking.wandb_record import WandbRecord
 
 from .fake_wandb import FakeWandb
-from .reported_run import ReportedRun
+from .reported_run import ReportedRun, wait
 
 
 def test_offline_run_that_was_killed_and_resumed(run: ReportedRun) -> None:
@@ -191,3 +193,56 @@ def test_interrupted_sync_can_be_repeated(run: ReportedRun, wandb_server: FakeWa
     wandb_server.refuse = None
     run.sync()
     run.check(100)
+
+
+def test_sync_between_two_passes_is_noticed(run: ReportedRun, monkeypatch) -> None:
+    """Another process adds to the outbox what the training has not seen in this order."""
+    monkeypatch.setenv("WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL", "60")
+    attempt = run.attempt()
+    attempt.log(1, 20)
+    wait(lambda: any("/runs/" in message for message in run.messages))
+    first = run.id
+    for step in range(21, 41):
+        attempt.log(step, step)
+        run.sync(RUNNING)
+        attempt._add({"late": 1.0}, step - 5)  # W&B has that step already
+    attempt.end()
+    run.check(40)
+    assert run.id == first
+
+
+def test_names_that_each_line_has_may_be_logged(run: ReportedRun, wandb_server: FakeWandb) -> None:
+    attempt = run.attempt(mode="offline")
+    attempt._add({"_step": 7.0, "_timestamp": 8.0, "trainer/global_step": 9.0}, 1)
+    attempt.end()
+    for _ in range(2):
+        assert run.sync().received == 1
+    row = wandb_server.rows[run.id][0]
+    assert {name: value for name, value in row.items() if name.startswith("logged/")} == {
+        "logged/_step": 7.0,
+        "logged/_timestamp": 8.0,
+        "logged/trainer/global_step": 9.0,
+    }
+
+
+def test_values_that_cannot_be_recorded_do_not_end_the_training(run: ReportedRun, wandb_server: FakeWandb) -> None:
+    class Unprintable:
+        def __str__(self) -> str:
+            raise ValueError("no")
+
+        __repr__ = __str__
+
+    endless: list[object] = []
+    endless.append(endless)
+    values = {"bad": Unprintable(), "endless": endless, "meta": torch.empty(1, device="meta")}
+    others = {"complex": np.complex64(1j), "text": np.str_("x"), "day": np.datetime64("2026-01-01"), ("a", 1): 2}
+    attempt = run.attempt(mode="offline")
+    attempt.log(1, 1)
+    attempt.tracker.experiment.log({**values, **others, "good": 1.0})
+    attempt.tracker.experiment.summary.update(values)
+    attempt.end()
+    said = [message for message in run.messages if "is not recorded" in message]
+    assert len(said) == len(values)
+    run.sync()
+    row = next(row for row in wandb_server.rows[run.id] if "good" in row)
+    assert (row["complex"], row["text"], row["day"], row["('a', 1)"]) == ("1j", "x", "2026-01-01", 2)
