@@ -35,7 +35,7 @@ class ReportedRun:
 
     def __init__(self, folder: Path, server: FakeWandb) -> None:
         self.folder = folder / "run"
-        self.folder.mkdir()
+        self.folder.mkdir(exist_ok=True)
         self.messages: list[str] = []
         self.num_stops = 0
         self._server = server
