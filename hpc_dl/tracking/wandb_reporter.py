@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hpc_dl.tracking.system_metrics import SystemMetrics
+from hpc_dl.tracking import system_metrics
+from hpc_dl.tracking.system_metrics import OtherNodes, SystemMetrics
 from hpc_dl.tracking.wandb_account import NoCredentials, account
 from hpc_dl.tracking.wandb_description import RUNNING, Description, Outcome
 from hpc_dl.tracking.wandb_errors import Patience, Refused, Unavailable, WandbError
@@ -42,6 +43,7 @@ class Reporter:
         describe: Callable[[], Description],
         say: Callable[[str], None],
         stop: Callable[[], None],
+        num_nodes: int = 1,
     ) -> None:
         """Prepare to report.
 
@@ -52,6 +54,7 @@ class Reporter:
             describe: returns the description of the run for W&B.
             say: called with messages for the user, one line each, from the thread.
             stop: called, from the thread, when a user presses the Stop button in W&B.
+            num_nodes: number of nodes whose load is reported.
         """
         self._folder = run_folder
         self._journal = journal
@@ -65,6 +68,7 @@ class Reporter:
         self._uploaded = False
         self._upload: Upload | None = None
         self._stop_button = StopButton(run_folder, stop)
+        self._other_nodes = OtherNodes(run_folder) if num_nodes > 1 else None
         self._interval_s = _seconds("WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL", INTERVAL_S)
         self._thread = threading.Thread(target=self._run, name="W&B", daemon=True)
 
@@ -153,10 +157,11 @@ class Reporter:
         return Upload(self._folder, record, self._server)
 
     def _measurements(self) -> list[dict[str, Any]]:
-        if time.monotonic() - self._measured < INTERVAL_S:
+        if time.monotonic() - self._measured < system_metrics.INTERVAL_S:
             return []
         self._measured = time.monotonic()
-        return [self._metrics.measure()]
+        others = self._other_nodes.take(self._description.started) if self._other_nodes else []
+        return [self._metrics.measure(), *others]
 
     def _say_once(self, message: str) -> None:
         if message not in self._said:

@@ -58,6 +58,7 @@ class WandbTracker(Logger):
         say: Callable[[str], None],
         sync_command: str,
         stop: Callable[[], None] = lambda: None,
+        num_nodes: int = 1,
     ) -> None:
         """Prepare the logger; Lightning requests :attr:`experiment` once the ranks are known.
 
@@ -72,6 +73,7 @@ class WandbTracker(Logger):
             say: called with messages for the user, one line each.
             sync_command: the command that uploads the run.
             stop: called, from a thread, when a user presses the Stop button in W&B.
+            num_nodes: number of nodes whose load is reported.
         """
         super().__init__()
         self._config = config
@@ -83,6 +85,7 @@ class WandbTracker(Logger):
         self._say = say
         self._sync_command = sync_command
         self._stop = stop
+        self._num_nodes = num_nodes
         self._said: set[str] = set()
         self._step: Callable[[], int] | None = None
         self._logged: JournalWriter | None = None
@@ -187,7 +190,9 @@ class WandbTracker(Logger):
             description = self._describe()
             if mode == "online":
                 journal = self._folder / "journal"
-                self._reporter = Reporter(self._folder, journal, self._attempt, self._describe, self._say, self._stop)
+                self._reporter = Reporter(
+                    self._folder, journal, self._attempt, self._describe, self._say, self._stop, self._num_nodes
+                )
                 self._reporter.start()
             else:
                 self._offline = True

@@ -123,7 +123,7 @@ def prepare_attempt(
     if ranks.rank == 0:
         with watchdog.phase("verifying the newest checkpoint"):
             newest = _newest_checkpoint(run)
-    loggers = Loggers(run, experiment, number, newest.step if newest else 0)
+    loggers = Loggers(run, experiment, ranks, number, newest.step if newest else 0)
     cleanup.callback(loggers.close)
     divergence = Divergence(experiment.trainer.on_nan, say if ranks.rank == 0 else log_only)
     checkpointing = Checkpointing(

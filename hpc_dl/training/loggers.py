@@ -13,9 +13,11 @@ from hpc_dl.config.experiment import Experiment
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.wandb_facts import describe
 from hpc_dl.tracking.journal_logger import JournalLogger
+from hpc_dl.tracking.system_metrics import NodeMonitor
 from hpc_dl.tracking.wandb_description import FAILED, FINISHED, STOPPED, WAITING, Outcome
 from hpc_dl.tracking.wandb_tracker import WandbTracker
 from hpc_dl.training.console import say
+from hpc_dl.training.ranks import Ranks
 from hpc_dl.training.stopping import signals
 
 _STOP_LIMIT_S = 10.0
@@ -29,12 +31,13 @@ class Loggers:
         journal: writes a JSON line per row into the run folder.
     """
 
-    def __init__(self, run: RunFolder, experiment: Experiment, attempt: int, from_step: int) -> None:
+    def __init__(self, run: RunFolder, experiment: Experiment, ranks: Ranks, attempt: int, from_step: int) -> None:
         """Open the loggers.
 
         Args:
             run: the run.
             experiment: its configuration.
+            ranks: this process's rank.
             attempt: number of the attempt, from 0.
             from_step: step of the checkpoint that the attempt resumes from; 0 without one.
         """
@@ -51,7 +54,10 @@ class Loggers:
             say=say,
             sync_command=f"hpc-dl sync {shlex.quote(str(run.path))}",
             stop=lambda: signals.request("wandb", "W&B"),
+            num_nodes=experiment.resources.nodes,
         )
+        first_of_node = ranks.local_rank == 0 and ranks.rank > 0
+        self._node = NodeMonitor(run.path) if first_of_node and experiment.wandb.mode in ("auto", "online") else None
 
     def attach(self, step: Callable[[], int]) -> None:
         """Set how to find the global step of what a module logs to W&B itself."""
@@ -75,6 +81,8 @@ class Loggers:
 
     def close(self) -> None:
         """Finish the W&B run (as failed, unless reported otherwise) and close the journal."""
+        if self._node is not None:
+            self._node.stop()
         try:
             stopped = self._outcome in (STOPPED, WAITING)
             self._wandb.finish(self._outcome, _STOP_LIMIT_S if stopped else None)

@@ -49,7 +49,7 @@ class ReportedRun:
         """What its folder knows about its W&B run."""
         return WandbRecord.of(self.folder)
 
-    def attempt(self, number: int = 0, from_step: int = 0, mode: str = "auto") -> AttemptOfRun:
+    def attempt(self, number: int = 0, from_step: int = 0, mode: str = "auto", num_nodes: int = 1) -> AttemptOfRun:
         """Start an attempt."""
         journal = JournalLogger(self.folder / "journal", number, from_step)
         tracker = WandbTracker(
@@ -62,6 +62,7 @@ class ReportedRun:
             say=self.messages.append,
             sync_command="hpc-dl sync RUN",
             stop=self._stop,
+            num_nodes=num_nodes,
         )
         return AttemptOfRun(self, journal, tracker)
 
