@@ -38,7 +38,6 @@ def models(
     from hpc_dl.cli.output import emit, show, table
     from hpc_dl.errors import ConfigError, nearest
     from hpc_dl.models import config_class, names, summary
-    from hpc_dl.training.model_building import default_field_of_view
 
     if name is None:
         rows = [{"name": known, "summary": summary(known)} for known in names()]
@@ -55,6 +54,8 @@ def models(
     section = config_class(name)
     parameters = parameters_of(section)
     accepts = {"inputs": section.inputs, "tasks": section.tasks}
+    from hpc_dl.training.model_building import default_field_of_view  # imports torch, which a list does not need
+
     field = default_field_of_view(section)
     if as_json:
         facts = {"name": name, "summary": summary(name), **accepts, "receptive_field": field and field[0]}
