@@ -16,9 +16,9 @@ from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.activations import ActivationSetting
-from hpc_dl.nn.convolution import NormName, PaddingName, convolution_block, size_after
+from hpc_dl.nn.convolution import NormName, convolution_block, size_after
 from hpc_dl.nn.dense import dense_block
-from hpc_dl.nn.pooling import GlobalAverage, PoolingName, pooling
+from hpc_dl.nn.pooling import GlobalAverage, PaddingName, PoolingName, pooling, size_after_pooling
 from hpc_dl.schema import Unit
 
 
@@ -61,6 +61,10 @@ class CNNConfig(ModelConfig):
     """Pooling at the end of each block."""
     pool_size: Annotated[int, Field(ge=1), Unit("pixels")] = 2
     """Size of the pooling window along each axis."""
+    pool_padding: PaddingName = "valid"
+    """``valid``: positions after the last full window are dropped, ⌊size / pool_size⌋ remain;
+    ``same``: windows reach beyond the border, ⌈size / pool_size⌉ remain, and what is beyond does
+    not count."""
     head: Literal["dense", "global_average"] = "dense"
     """Input of the head: all values of the last feature maps (``dense``), or the mean of each
     (``global_average``, Lin et al., 2014), which accepts inputs of any size and has fewer
@@ -94,7 +98,7 @@ class CNNConfig(ModelConfig):
             stride = 1 if number % self.convolutions else self.stride
             sizes = tuple(size_after(n, self.kernel_size, stride, self.dilation, self.padding) for n in sizes)
             if (number + 1) % self.convolutions == 0 and self.pooling != "none":
-                sizes = tuple(n // self.pool_size for n in sizes)
+                sizes = tuple(size_after_pooling(n, self.pool_size, self.pool_padding) for n in sizes)
         return sizes
 
     def _faults(self, sizes: tuple[int, ...]) -> Iterator[Fault]:
@@ -141,7 +145,7 @@ class CNN(Supervised):
                     )
                 )
                 num_in = num_out
-            blocks.append(pooling(config.pooling, len(sizes), config.pool_size))
+            blocks.append(pooling(config.pooling, len(sizes), config.pool_size, config.pool_padding))
         self.features = nn.Sequential(*blocks)
         if config.head == "dense":
             num_in *= math.prod(config.sizes_after(len(config.channels), tuple(sizes)))

@@ -9,9 +9,8 @@ from torch import nn
 
 from hpc_dl.nn.activations import ActivationSetting, activation, pieces
 from hpc_dl.nn.initialization import Layer, initialized
-from hpc_dl.nn.pooling import overlapping_max_pooling
+from hpc_dl.nn.pooling import PaddingName, overlapping_max_pooling
 
-PaddingName = Literal["same", "valid"]
 NormName = Literal["batch", "layer", "group", "none"]
 StemName = Literal["auto", "small", "medium", "large"]
 

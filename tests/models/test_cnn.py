@@ -49,6 +49,7 @@ def test_number_of_parameters() -> None:
         {"padding": "valid", "channels": [4], "kernel_size": 2, "dilation": 2},
         {"pooling": "none", "stride": 3, "groups": 2},
         {"pooling": "sum", "pool_size": 3, "channels": [4], "norm": "layer"},
+        {"pooling": "average", "pool_size": 3, "pool_padding": "same", "channels": [2, 2]},
         {"pooling": "average", "head": "global_average", "hidden": 0, "norm": "group"},
     ],
     ids=lambda parameters: "-".join(parameters) or "defaults",

@@ -1,6 +1,7 @@
 """Convolutions and pooling along one, two and three axes, compared with torch and with formulas."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -16,7 +17,14 @@ from hpc_dl.nn.convolution import (
     size_after,
     stem,
 )
-from hpc_dl.nn.pooling import GlobalAverage, PoolingName, SumPool, overlapping_max_pooling, pooling
+from hpc_dl.nn.pooling import (
+    GlobalAverage,
+    PoolingName,
+    SumPool,
+    overlapping_max_pooling,
+    pooling,
+    size_after_pooling,
+)
 
 AXES = (1, 2, 3)
 
@@ -80,6 +88,26 @@ def test_pooling_of_each_window(num_axes: int, size: int) -> None:
     torch.testing.assert_close(pooling("sum", num_axes, size)(x), windows.sum(-1))
     assert pooling("none", num_axes, size)(x) is x
     torch.testing.assert_close(GlobalAverage()(x), x.mean(tuple(range(2, 2 + num_axes))))
+
+
+@pytest.mark.parametrize("kind", ["max", "average", "sum"])
+@pytest.mark.parametrize(("length", "size"), [(6, 2), (7, 2), (7, 3), (8, 3), (1, 3), (5, 4)])
+def test_same_pooling_equals_its_formula(kind: PoolingName, length: int, size: int) -> None:
+    """⌈n / s⌉ windows from −⌊(⌈n / s⌉ s − n) / 2⌋; each over the positions that exist."""
+    x = torch.randn(2, 3, length, generator=torch.Generator().manual_seed(0)) - 5  # 0 would be the maximum
+    number = math.ceil(length / size)
+    first = -((number * size - length) // 2)
+    of_window = {"max": torch.amax, "average": torch.mean, "sum": torch.sum}[kind]
+    starts = [first + size * n for n in range(number)]
+    expected = torch.stack([of_window(x[..., max(0, i) : i + size], -1) for i in starts], -1)
+    torch.testing.assert_close(pooling(kind, 1, size, "same")(x), expected)
+    assert size_after_pooling(length, size, "same") == number
+
+
+def test_same_pooling_of_images_pads_each_axis() -> None:
+    x = torch.arange(15.0).reshape(1, 1, 3, 5)
+    assert pooling("max", 2, 2, "same")(x).tolist() == [[[[6, 8, 9], [11, 13, 14]]]]
+    assert pooling("average", 2, 2, "same")(x).tolist() == [[[[3, 5, 6.5], [10.5, 12.5, 14]]]]
 
 
 def test_sum_pooling_matches_torch_and_has_gradients_at_0() -> None:
