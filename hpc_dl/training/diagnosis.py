@@ -2,14 +2,16 @@
 
 The fit follows from the losses of both splits: high and high is underfitting, low training and high
 validation loss is overfitting, low and low is good, high training and low validation loss is
-suspicious. A loss is high compared with that of the best constant prediction.
+suspicious. A loss is high compared with that of the best constant prediction. Two losses differ if
+their difference is large compared with that, too, and with its scatter between batches.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,10 +28,10 @@ from hpc_dl.training.unit_activity import UnitActivity
 
 _SAMPLES = 1024
 _BATCHES = 16
-# Shares of the constant prediction's loss. A loss above _HIGH is high, and so is a validation loss
-# that exceeds the training loss by more than _GAP.
+# Shares of the constant prediction's loss: a loss above _HIGH is high, two losses differ by _GAP.
 _HIGH = 0.3
 _GAP = 0.15
+_SIGNIFICANT = 2.0  # standard errors
 _DIVERGED = 10.0
 _FALL = 0.03  # the share by which the last quarter of the validations lowers a loss that still falls
 _FEWEST_VALIDATIONS = 3  # before that quarter
@@ -52,7 +54,8 @@ def diagnose(
 
     Returns:
         ``fit`` (``good``, ``overfit``, ``underfit``, ``unlikely``, ``diverged``; ``unknown``
-        without a validation split), ``losses`` by ``train``, ``val`` and ``constant``;
+        without a validation split), ``losses`` by ``train``, ``val`` and ``constant``, ``errors``:
+        the standard errors of the first two;
         ``gradients``: the norm of each layer's gradient over that of its weights; ``dead`` and
         ``saturated``: shares of the units of an activation, unless zero; ``words``: sentences.
     """
@@ -64,38 +67,47 @@ def diagnose(
         train = _sample(batches, "train", model, device)
         with ExitStack() as hooks:
             activity = UnitActivity(model, hooks)
-            losses = {"train": _mean_loss(model, train), "constant": constant_loss(task, [y for _, y in train])}
+            losses, errors = {"constant": constant_loss(task, [y for _, y in train])}, {}
+            losses["train"], errors["train"] = _mean_loss(model, train)
         gradients = _relative_gradients(model, train)
         if "val" in model.recipe.data.sizes:
-            losses["val"] = _mean_loss(model, _sample(batches, "val", model, device))
+            losses["val"], errors["val"] = _mean_loss(model, _sample(batches, "val", model, device))
     finally:
         model.to(home)
         for module, mode in modes.items():
             module.training = mode
-    fit, dead, saturated = classify_fit(losses), activity.dead(), activity.saturated()
+    fit, dead, saturated = classify_fit(losses, errors), activity.dead(), activity.saturated()
     falling = still_falling(validations) and validations[-1] > _NEGLIGIBLE * losses["constant"]
     return {
         "fit": fit,
         "losses": {name: _json_number(round(value, 6)) for name, value in losses.items()},
+        "errors": {name: _json_number(round(value, 6)) for name, value in errors.items()},
         "gradients": {name: _json_number(float(f"{value:.3g}")) for name, value in gradients.items()},
         "dead": dead,
         "saturated": saturated,
-        "words": advise(fit, losses, gradients, dead, saturated, still_falling=falling),
+        "words": advise(fit, losses, gradients, dead, saturated, still_falling=falling, errors=errors),
     }
 
 
-def classify_fit(losses: dict[str, float]) -> str:
-    """The fit, from the losses of ``train``, ``val`` (if there is one) and ``constant``."""
+def classify_fit(losses: dict[str, float], errors: Mapping[str, float] = MappingProxyType({})) -> str:
+    """The fit.
+
+    Args:
+        losses: of ``train``, ``val`` (if there is one) and ``constant``.
+        errors: standard errors of ``train`` and ``val``; 0 if not given.
+    """
     train, constant, val = losses["train"], losses["constant"], losses.get("val", losses["train"])
     if not (math.isfinite(train) and math.isfinite(val)) or train > _DIVERGED * constant > 0:
         return "diverged"
-    train_high = train > _HIGH * constant
+    high = _HIGH * constant
     if "val" not in losses:
-        return "underfit" if train_high else "unknown"
-    val_high = val > _HIGH * constant or val - train > _GAP * constant
-    if train_high:
-        return "underfit" if val_high else "unlikely"
-    return "overfit" if val_high else "good"
+        return "underfit" if train > high else "unknown"
+    scatter = math.hypot(errors.get("train", 0.0), errors.get("val", 0.0))
+    if not abs(val - train) > max(_GAP * constant, _SIGNIFICANT * scatter):
+        return "underfit" if (train + val) / 2 > high else "good"
+    if val > train:
+        return "underfit" if train > high else "overfit"
+    return "good" if train <= high else "underfit" if val > high else "unlikely"
 
 
 def still_falling(validations: Sequence[float]) -> bool:
@@ -131,27 +143,33 @@ def constant_loss(task: Task, targets: list[Any]) -> float:
 
 
 def _sample(batches: HDF5DataModule, split: str, model: Supervised, device: torch.device) -> list[tuple[Any, Any]]:
-    """Inputs and targets of some batches, evenly spread over a split."""
+    """Inputs and targets of some batches, each evenly spread over a split."""
     size = model.recipe.data.sizes[split]
     count = min(size, _SAMPLES)
     samples = np.linspace(0, size - 1, count).astype(np.intp)
+    number = min(_BATCHES, max(1, count // 2))
     return [
-        model.inputs_and_targets(preprocessed_on(device, model, batches, batches.read_batch(split, part)))
-        for part in np.array_split(samples, min(_BATCHES, max(1, count // 2)))
+        model.inputs_and_targets(preprocessed_on(device, model, batches, batches.read_batch(split, samples[i::number])))
+        for i in range(number)
     ]
 
 
-def _mean_loss(model: Supervised, batches: list[tuple[Any, Any]]) -> float:
-    task, total, weight = model.recipe.task, 0.0, 0
+def _mean_loss(model: Supervised, batches: list[tuple[Any, Any]]) -> tuple[float, float]:
+    """The mean loss, and its standard error: how much it scatters between batches."""
+    task = model.recipe.task
+    values, weights = [], []
     with torch.no_grad():
         for x, y in batches:
             outputs = model(x)
             if task.config.name in _MARGIN_LOSSES:
-                total += float((outputs.argmax(1) != y).sum())
+                values.append(float((outputs.argmax(1) != y).float().mean()))
             else:
-                total += float(task.loss(outputs, y)) * task.weight(y)
-            weight += task.weight(y)
-    return total / weight
+                values.append(float(task.loss(outputs, y)))
+            weights.append(task.weight(y))
+    mean = float(np.average(values, weights=weights))
+    if len(values) == 1:
+        return mean, math.inf
+    return mean, float(np.sqrt(np.average(np.square(np.subtract(values, mean)), weights=weights) / (len(values) - 1)))
 
 
 def _relative_gradients(model: Supervised, batches: list[tuple[Any, Any]]) -> dict[str, float]:

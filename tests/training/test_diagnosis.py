@@ -13,7 +13,7 @@ from hpc_dl.data.open_spec import open_spec
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.regular_files import read_json
 from hpc_dl.training.advice import advise
-from hpc_dl.training.diagnosis import classify_fit, constant_loss, diagnose, still_falling
+from hpc_dl.training.diagnosis import _sample, classify_fit, constant_loss, diagnose, still_falling
 from hpc_dl.training.model_building import build_model
 from hpc_dl.training.train import train
 from tests import experiments
@@ -44,6 +44,62 @@ def built(file: Path, **model: Any) -> tuple[Supervised, HDF5DataModule]:
 )
 def test_fit_from_losses(train_loss: float, val_loss: float, fit: str) -> None:
     assert classify_fit({"train": train_loss, "val": val_loss, "constant": 1.0}) == fit
+
+
+@pytest.mark.parametrize(
+    ("train_loss", "val_loss", "fit"),
+    [
+        (0.31, 0.29, "good"),  # about equal, on both sides of what counts as high
+        (0.31, 0.31, "underfit"),
+        (0.29, 0.32, "underfit"),
+        (0.25, 0.05, "good"),
+        (0.9, 0.6, "underfit"),
+    ],
+)
+def test_losses_that_hardly_differ_are_judged_together(train_loss: float, val_loss: float, fit: str) -> None:
+    assert classify_fit({"train": train_loss, "val": val_loss, "constant": 1.0}) == fit
+
+
+@pytest.mark.parametrize(
+    ("train_loss", "val_loss", "surely", "perhaps"),
+    [(0.1, 0.4, "overfit", "good"), (0.45, 0.25, "unlikely", "underfit"), (0.1, 0.9, "overfit", "underfit")],
+)
+def test_difference_is_judged_against_its_scatter(
+    train_loss: float, val_loss: float, surely: str, perhaps: str
+) -> None:
+    """The standard error of a difference is √(σ_train² + σ_val²); within two it is chance."""
+    losses = {"train": train_loss, "val": val_loss, "constant": 1.0}
+    difference = abs(train_loss - val_loss)
+    for share, expected in ((0.49, surely), (0.51, perhaps)):
+        errors = {"train": 0.6 * share * difference, "val": 0.8 * share * difference}
+        assert classify_fit(losses, errors) == expected
+    assert classify_fit(losses, {"train": 0.01, "val": math.inf}) == perhaps, "a single batch has no scatter"
+
+
+def test_standard_error_is_that_of_the_batch_means(tmp_path: Path) -> None:
+    model, batches = built(experiments.regression_file(tmp_path))
+    diagnosis = diagnose(model, batches, CPU)
+    train = _sample(batches, "train", model, CPU)
+    with torch.no_grad():
+        means = torch.tensor([model.recipe.task.loss(model.eval()(x), y) for x, y in train])
+    assert len(means) == 16 and {len(y) for _, y in train} == {3}
+    assert diagnosis["errors"]["train"] == pytest.approx((means.std() / 4).item(), rel=1e-3)
+    assert "training " in diagnosis["words"][0] and " ± " in diagnosis["words"][0]
+
+
+@pytest.mark.parametrize("fit", ["good", "overfit", "unknown", "underfit", "unlikely"])
+def test_no_cause_that_evaluation_excludes(fit: str) -> None:
+    """Losses are measured in evaluation mode, without dropout: it cannot raise one of them."""
+    words = " ".join(advise(fit, {"train": 0.1, "constant": 1.0}, {}, {}, {}, still_falling=False))
+    assert "strong dropout" not in words and "less dropout" not in words
+
+
+def test_vanished_gradients_are_not_met_with_a_larger_model() -> None:
+    losses = {"train": 0.9, "val": 0.9, "constant": 1.0}
+    general = " ".join(advise("underfit", losses, {"a": 1.0}, {}, {}, still_falling=False))
+    assert "larger model" in general and "fewer layers" not in general
+    vanished = " ".join(advise("underfit", losses, {"a": 1.0, "b": 0.0}, {}, {}, still_falling=False))
+    assert "fewer layers" in vanished and "larger model" not in vanished and "underfits" in vanished
 
 
 @pytest.mark.parametrize(
