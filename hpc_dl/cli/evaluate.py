@@ -113,7 +113,7 @@ def predict(
     if as_json:
         emit(result)
         return
-    counts = ", ".join(f"{size:,} in /{group}" for group, size in result["samples"].items())
+    counts = ", ".join(f"{size:,} {group}" for group, size in result["samples"].items())
     show(f"{out}: predictions of {result['run']} for the samples of {file}: {counts}")
 
 

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import onnxruntime
 import pytest
+from PIL import Image
 
 from tests import experiments
 from tests.cli.conftest import HpcDl
@@ -51,6 +52,25 @@ def test_predictions_match_the_evaluation(hpc_dl: HpcDl, run: Path, image_file: 
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
     assert (probabilities.argmax(1) == predictions).all()
     assert accuracy == pytest.approx(hpc_dl("evaluate", run, "--json").json["metrics"]["accuracy"])
+
+
+def test_folder_of_images_becomes_a_table(hpc_dl: HpcDl, run: Path, tmp_path: Path) -> None:
+    for number, image in enumerate(experiments.classes(4, 3).inputs):
+        place = tmp_path / "photos" / ("dark" if number % 3 == 0 else "new")
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0]).resize((10, 10)).save(place / f"{number}.png")
+    answer = hpc_dl("predict", run, tmp_path / "photos", "--out", tmp_path / "out.csv", "--size", "8x8")
+    assert answer.status == 0 and "for the samples of" in answer.out and ": 4 all" in answer.out, answer.err
+    header, *rows = (tmp_path / "out.csv").read_text().splitlines()
+    assert header == "sample,prediction,probability_dark,probability_gray,probability_light"
+    assert [row.partition(",")[0] for row in rows] == ["dark/0.png", "dark/3.png", "new/1.png", "new/2.png"]
+    for arguments, message in (
+        ((tmp_path / "photos",), "Resize images with --size 8x8"),
+        ((tmp_path / "photos", "--size", "8"), "--size: is not a height and width (got '8'"),
+        ((tmp_path / "cwd",), "contains no files of a supported format"),
+    ):
+        answer = hpc_dl("predict", run, *arguments, "--out", tmp_path / "none.csv")
+        assert answer.status == 2 and message in answer.err and not (tmp_path / "none.csv").exists()
 
 
 def test_prediction_for_inputs_without_targets(hpc_dl: HpcDl, run: Path, tmp_path: Path) -> None:
