@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+import zarr
+from PIL import Image
 
 from hpc_dl.data.packing.open_source import open_source
 from hpc_dl.data.packing.pack import PackRequest, pack
@@ -149,22 +151,53 @@ def test_text_has_the_vocabulary_of_the_training(tmp_path: Path) -> None:
         predict(model, tmp_path / "new.txt", tmp_path / "out.csv")
 
 
-@pytest.mark.parametrize("kind", ["npy", "npz", "nifti"])
+SOURCES = {
+    "npy": ("scans.npy", ["0", "1"]),
+    "npz": ("scans.npz", ["0", "1"]),
+    "zarr": ("scans.zarr", ["0", "1"]),
+    "nifti": ("", ["scan0.nii.gz", "scan1.nii.gz"]),
+    "bids": ("", ["sub-0/anat/sub-0_T1w.nii.gz", "sub-1/anat/sub-1_T1w.nii.gz"]),
+}
+
+
+def save(kind: str, folder: Path, values: np.ndarray) -> None:
+    """Save two volumes, without targets."""
+    if kind == "npy":
+        np.save(folder / "scans.npy", values)
+    elif kind == "npz":
+        np.savez(folder / "scans.npz", x=values, subject=np.arange(2))
+    elif kind == "zarr":
+        group = zarr.open_group(folder / "scans.zarr", mode="w")
+        group.create_array("inputs", data=values)
+        group.create_array("ages", data=np.arange(2.0))
+    for number, volume in enumerate(values[:, 0]):
+        if kind == "nifti":
+            nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), folder / f"scan{number}.nii.gz")
+        elif kind == "bids":
+            place = folder / f"sub-{number}" / "anat"
+            place.mkdir(parents=True)
+            nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), place / f"sub-{number}_T1w.nii.gz")
+            (folder / "dataset_description.json").write_text("{}")
+            (folder / "participants.tsv").write_text("participant_id\tage\nsub-0\t1\nsub-1\t2\n")
+
+
+@pytest.mark.parametrize("kind", SOURCES)
 def test_arrays_and_volumes_need_no_targets(tmp_path: Path, kind: str) -> None:
-    values = np.random.default_rng(0).integers(0, 99, (2, 3, 4, 5)).astype(np.int16)
+    values = np.random.default_rng(0).integers(0, 99, (2, 1, 3, 4, 5)).astype(np.int16)
+    save(kind, tmp_path, values)
+    name, names = SOURCES[kind]
     known = TrainedOn(Values((1, 3, 4, 5), values.dtype), "classification", ("a", "b"), {})
-    if kind == "nifti":
-        for number, volume in enumerate(values):
-            nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / f"scan{number}.nii.gz")
-        path = tmp_path
-    elif kind == "npy":
-        path = tmp_path / "scans.npy"
-        np.save(path, values[:, None])
-    else:
-        path = tmp_path / "scans.npz"
-        np.savez(path, x=values[:, None], subject=np.arange(2))
-    source = open_source(path, PackOptions(trained_on=known, class_names=("a", "b")))
+    source = open_source(tmp_path / name, PackOptions(trained_on=known, class_names=("a", "b")))
     (block,) = source.blocks(0)
-    np.testing.assert_array_equal(block.inputs, values[:, None])
+    np.testing.assert_array_equal(block.inputs, values)
     assert source.targets is None and source.inputs.shape == (1, 3, 4, 5)
-    assert source.names(0, 2) == (["scan0.nii.gz", "scan1.nii.gz"] if kind == "nifti" else ["0", "1"])
+    assert source.names(0, 2) == names
+
+
+def test_pages_of_a_stack_are_samples(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((4, 5), 9 * number, np.uint8)) for number in range(3)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    known = TrainedOn(Values((1, 4, 5), np.dtype(np.uint8)), "segmentation", ("a", "b"), {})
+    source = open_source(tmp_path / "stack.tif", PackOptions(trained_on=known))
+    (block,) = source.blocks(0)
+    assert block.inputs.shape == (3, 1, 4, 5) and block.inputs[:, 0, 0, 0].tolist() == [0, 9, 18]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,14 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from hpc_dl.data.files.array_names import INPUT_NAMES, pair_up, without_split
-from hpc_dl.data.packing.array_column import ArrayColumn
+from hpc_dl.data.files.array_names import pair_up, without_split
 from hpc_dl.data.packing.damaged import DAMAGED, MAX_RATIO
 from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.paired import Column, PairedSource
 from hpc_dl.data.packing.place import Place
 from hpc_dl.data.packing.source import PackOptions, Source
+from hpc_dl.data.packing.unlabeled import inputs_among, unlabeled
 from hpc_dl.errors import DataError
-from hpc_dl.formatting import shortened
 
 _SMALL_BYTES = 1 << 20
 
@@ -123,8 +121,8 @@ def open_npz(path: Path, options: PackOptions) -> Source:
         raise _unreadable(str(path), error) from None
     members = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
     if options.trained_on is not None:
-        name = _inputs_alone(list(members), path, options)
-        return _to_predict(path, ArchiveColumn(archive, members[name]), options)
+        name = inputs_among(list(members), path, options.inputs)
+        return unlabeled(path, "npz archive", ArchiveColumn(archive, members[name]), options, [path.absolute()])
     columns: dict[str, tuple[Column, Column]] = {
         split: (ArchiveColumn(archive, members[inputs]), ArchiveColumn(archive, members[targets]))
         for split, (inputs, targets) in pair_up(list(members), path, options.inputs, options.targets).items()
@@ -142,7 +140,8 @@ def open_npy(path: Path, options: PackOptions) -> Source:
     """
     if options.trained_on is not None:
         files = {file.stem: file for file in ([path] if path.is_file() else sorted(path.glob("*.npy")))}
-        return _to_predict(path, MappedColumn(files[_inputs_alone(list(files), path, options)]), options)
+        file = files[inputs_among(list(files), path, options.inputs)]
+        return unlabeled(path, "npy file", MappedColumn(file), options, [file.absolute()])
     if path.is_dir():
         files = {file.stem: file for file in sorted(path.glob("*.npy"))}
         pairs = pair_up(list(files), path, options.inputs, options.targets)
@@ -160,28 +159,6 @@ def open_npy(path: Path, options: PackOptions) -> Source:
     }
     used = [files[name].absolute() for pair in pairs.values() for name in pair]
     return PairedSource(path, "npy files", columns, options, used)
-
-
-def _inputs_alone(names: list[str], path: Path, options: PackOptions) -> str:
-    """Return the inputs to predict: the chosen array, the only one, or one with a usual name."""
-    usual = [name for name in names if name.lower() in INPUT_NAMES]
-    candidates = [options.inputs] if options.inputs else names if len(names) == 1 else usual
-    if len(candidates) != 1 or candidates[0] not in names:
-        raise DataError.at(
-            path, "has no array of this name" if options.inputs else "has no single array with a usual name for inputs",
-            value=options.inputs, allowed=shortened(names, 20), remedy="specify it with `--inputs NAME`",
-        )  # fmt: skip
-    return candidates[0]
-
-
-def _to_predict(path: Path, inputs: Column, options: PackOptions) -> Source:
-    """Return the inputs without targets."""
-    targets = ArrayColumn(inputs.name, np.empty((*inputs.shape[:1], 0), np.float32))
-    source = PairedSource(
-        path, "arrays", {"": (inputs, targets)}, replace(options, task="regression"), [path.absolute()]
-    )
-    source.targets = None
-    return source
 
 
 def _unreadable(where: str, error: Exception) -> DataError:

@@ -61,6 +61,8 @@ def open_bids(path: Path, options: PackOptions) -> Source:
     subjects = [child for child in sorted(path.glob("sub-*")) if child.is_dir()]
     files = [file for subject in subjects for file in files_below(subject, SUFFIXES)]
     volumes, how = _inputs(path, files, options.pattern or options.inputs)
+    if options.trained_on is not None and options.targets is None:
+        return _noted(Participants(path, volumes, {}, options), how)
     table, columns = _participants(path)
     column = _target_column(path, columns, options)
     if column is None:

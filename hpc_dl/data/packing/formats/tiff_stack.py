@@ -13,6 +13,7 @@ from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.formats.arrays import MappedColumn
 from hpc_dl.data.packing.paired import Column, PairedSource
 from hpc_dl.data.packing.source import PackOptions, Source, require
+from hpc_dl.data.packing.unlabeled import unlabeled
 from hpc_dl.errors import DataError
 
 _SUFFIXES = (".tif", ".tiff")
@@ -66,6 +67,8 @@ def open_stack(path: Path, options: PackOptions) -> Source:
     Raises:
         DataError: it cannot be read, or ``--targets`` names no stack of masks and no npy file.
     """
+    if options.trained_on is not None:
+        return unlabeled(path, "TIFF stack", PageColumn(path), options, [path.absolute()])
     targets = Path(options.targets or "")
     targets = targets if targets.is_file() else path.parent / targets
     if not (targets.is_file() and targets.name.lower().endswith((*_SUFFIXES, ".npy"))):

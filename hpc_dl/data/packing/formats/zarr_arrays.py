@@ -15,6 +15,7 @@ from hpc_dl.data.packing.array_column import ArrayColumn
 from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.paired import Column, PairedSource
 from hpc_dl.data.packing.source import PackOptions, Source, require
+from hpc_dl.data.packing.unlabeled import inputs_among, unlabeled
 from hpc_dl.data.storage.available_memory import available_bytes
 from hpc_dl.errors import DataError
 
@@ -62,15 +63,19 @@ def open_zarr(path: Path, options: PackOptions) -> Source:
         arrays = {name: item for name, item in group.members(max_depth=None) if isinstance(item, zarr.Array)}
     except Exception as error:  # each store and version has its own
         raise DataError.at(path, f"cannot be read as a zarr group: {error}", remedy="copy the folder again") from None
+    kind = f"zarr {group.metadata.zarr_format}"
+    if options.trained_on is not None:
+        inputs = ZarrColumn(path, arrays[inputs_among(list(arrays), path, options.inputs)])
+        return unlabeled(path, kind, inputs, options, _files(path))
     pairs: dict[str, tuple[Column, Column]] = {}
-    for split, (inputs, targets) in pair_up(list(arrays), path, options.inputs, options.targets).items():
-        pairs[split] = (ZarrColumn(path, arrays[inputs]), _labels(path, arrays[targets]))
+    for split, (name, of_targets) in pair_up(list(arrays), path, options.inputs, options.targets).items():
+        pairs[split] = (ZarrColumn(path, arrays[name]), _labels(path, arrays[of_targets]))
     groups = None
     if options.group:
         if options.group.strip("/") not in arrays:
             raise DataError.at(f"{path}:/{options.group}", "does not exist", remedy="correct `--group`")
         groups = _labels(path, arrays[options.group.strip("/")])
-    return PairedSource(path, f"zarr {group.metadata.zarr_format}", pairs, options, _files(path), groups=groups)
+    return PairedSource(path, kind, pairs, options, _files(path), groups=groups)
 
 
 def _labels(path: Path, array: Any) -> Column:
