@@ -86,7 +86,7 @@ def predict(
     runs: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict every sample of a file or folder with a run's best weights.
+    """Predict a file or folder of samples with the best weights.
 
     Targets are not needed; known ones are copied beside the predictions.
 
