@@ -65,7 +65,7 @@ def compress_inputs(source: Path, target: Path) -> None:
 
 
 def configuration(file: Path, **sections: Any) -> dict[str, Any]:
-    """Return the content of a YAML file: a small MLP for one epoch on the CPU, without W&B.
+    """Return the content of a YAML: one epoch of a small MLP on the CPU, without W&B or figures.
 
     Args:
         file: the HDF5 file.
@@ -78,7 +78,7 @@ def configuration(file: Path, **sections: Any) -> dict[str, Any]:
         "data": {"file": str(file), "batch_size": 8},
         "model": {"name": "mlp", "width": 8, "depth": 1},
         "optimizer": {"name": "sgd", "lr": 0.1},
-        "trainer": {"max_epochs": 1, "num_sanity_val_steps": 0, "log_every_n_steps": 1},
+        "trainer": {"max_epochs": 1, "num_sanity_val_steps": 0, "log_every_n_steps": 1, "figures": False},
         "resources": {"gpus_per_node": 0},
         "wandb": {"mode": "disabled"},
     }

@@ -11,7 +11,8 @@ PACKAGE = Path(hpc_dl.__file__).parent
 # From the ground up: a module imports only from its own package and from those before it.
 PACKAGES = (
     "errors", "regular_files", "atomic_files", "formatting", "compatibility", "shipped", "schema", "nn", "data",
-    "learning", "models", "tracking", "config", "runs", "baselines", "training", "inference", "cluster", "cli",
+    "learning", "models", "tracking", "config", "runs", "baselines",
+    "figures", "training", "inference", "cluster", "cli",
 )  # fmt: skip
 # The same inside hpc_dl.data.
 DATA = (

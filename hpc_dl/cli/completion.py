@@ -53,3 +53,10 @@ def complete_sources(incomplete: str) -> list[str]:
 def complete_splits(incomplete: str) -> list[str]:
     """Return the names of the splits."""
     return [name for name in ("train", "val", "test") if name.startswith(incomplete)]
+
+
+def complete_figures(incomplete: str) -> list[str]:
+    """Return the kinds of figures."""
+    from hpc_dl.figures import kinds
+
+    return [name for name in kinds.names() if name.startswith(incomplete)]

@@ -37,9 +37,9 @@ def evaluate(
     from hpc_dl.cli.group_table import group_table
     from hpc_dl.cli.output import emit, show, table
 
-    trained = _trained_run(name, runs, yes)
+    trained = trained_run(name, runs, yes)
     trained.check_split(split)
-    model = _load(trained)
+    model = load_model(trained)
     from hpc_dl.inference import evaluation
 
     result = evaluation.evaluate(model, split)
@@ -100,12 +100,12 @@ def predict(
     from hpc_dl.data.sources import file_of
     from hpc_dl.inference.output_file import check_output
 
-    trained = _trained_run(name, runs, yes)
+    trained = trained_run(name, runs, yes)
     path = file_of(file, data_folder())
     pixels = parse_size(size)
     check_readable(path)
     check_output(out, force=force, source=path)
-    model = _load(trained)
+    model = load_model(trained)
     from hpc_dl.inference import prediction
     from hpc_dl.inference.samples import HowToRead
 
@@ -136,9 +136,9 @@ def export(
     from hpc_dl.cli.output import emit, show
     from hpc_dl.inference.output_file import check_output
 
-    trained = _trained_run(name, runs, yes)
+    trained = trained_run(name, runs, yes)
     check_output(out, force=force)
-    model = _load(trained)
+    model = load_model(trained)
     from hpc_dl.inference import onnx_export
 
     result = onnx_export.export(model, out, force=force)
@@ -150,7 +150,7 @@ def export(
     show(f"Largest difference from the model on {result['compared']} samples: {result['largest_difference']:.1e}")
 
 
-def _trained_run(name: str, runs: Path | None, yes: bool) -> TrainedRun:
+def trained_run(name: str, runs: Path | None, yes: bool) -> TrainedRun:
     """Find a run with weights and data whose code may be run; does not import torch."""
     from hpc_dl.cli.run_selection import select_run
     from hpc_dl.config import yaml
@@ -164,7 +164,7 @@ def _trained_run(name: str, runs: Path | None, yes: bool) -> TrainedRun:
     return TrainedRun.open(run)
 
 
-def _load(trained: TrainedRun) -> TrainedModel:
+def load_model(trained: TrainedRun) -> TrainedModel:
     """Load a run's best model; Lightning's console messages are turned off."""
     from hpc_dl.cli.output import LOADING, say
 

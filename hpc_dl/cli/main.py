@@ -14,6 +14,7 @@ from hpc_dl.cli.baseline import baseline
 from hpc_dl.cli.cancel import cancel
 from hpc_dl.cli.command_group import CONTEXT_SETTINGS, CommandGroup, UsageError, add_commands, usage_message
 from hpc_dl.cli.evaluate import evaluate, export, predict
+from hpc_dl.cli.figures import figures
 from hpc_dl.cli.init import init
 from hpc_dl.cli.logs import logs
 from hpc_dl.cli.lr_range import lr_range
@@ -40,7 +41,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "resume": resume,
         "cancel": cancel,
     },
-    "Inspect runs": {"status": status, "logs": logs, "results": results, "sync": sync},
+    "Inspect runs": {"status": status, "logs": logs, "results": results, "figures": figures, "sync": sync},
     "Evaluate and use models": {"evaluate": evaluate, "predict": predict, "export": export, "baseline": baseline},
     "Data and architectures": {"data": data.app, "models": models},
     "Set up": {"init": init},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,6 +27,10 @@ def models(
         str | None,
         typer.Argument(metavar="NAME", help="An architecture; all if not given.", autocompletion=complete_models),
     ] = None,
+    activations: Annotated[
+        Path | None,
+        typer.Option("--activations", metavar="FILE.png|svg", help="Draw the activation functions and derivatives."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the architectures, or the parameters of one of them.
@@ -34,10 +39,15 @@ def models(
 
     Example:
         hpc-dl models cnn
+        hpc-dl models --activations activations.png
     """
     from hpc_dl.cli.output import emit, show, table
     from hpc_dl.errors import ConfigError, nearest
     from hpc_dl.models import config_class, names, summary
+
+    if activations is not None:
+        _draw_activations(activations)
+        return
 
     if name is None:
         rows = [{"name": known, "summary": summary(known)} for known in names()]
@@ -71,6 +81,28 @@ def models(
     show()
     columns = ["parameter", "type", "default", "unit", "meaning"]
     table(columns, [[_as_yaml(row[key]).replace("``", "`") for key in columns] for row in parameters])
+
+
+def _draw_activations(path: Path) -> None:
+    """Draw the activation functions into a file.
+
+    Raises:
+        ConfigError: its name ends with something else than .png or .svg.
+    """
+    from hpc_dl.cli.output import LOADING, say, show
+    from hpc_dl.errors import ConfigError
+
+    if path.suffix not in (".png", ".svg"):
+        raise ConfigError.at(
+            "--activations", "needs a file name of another format", value=str(path), allowed=".png, .svg"
+        )
+    say(LOADING)
+    from hpc_dl.figures.activations import draw_activations
+    from hpc_dl.figures.style import save, style
+
+    with style():
+        save(draw_activations(), path)
+    show(f"{path}: the activation functions and their derivatives")
 
 
 def describe(section: type[Section]) -> list[dict[str, Any]]:

@@ -117,13 +117,29 @@ class SelfAttention(nn.Module):
             present: (B, T) bool, False for padding; None without padding.
             causal: whether each step attends only to itself and to earlier steps.
         """
-        q, k, v = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.queries_keys_values(x).chunk(3, -1)
-        )
+        q, k, v = self._queries_keys_values_by_head(x)
         allowed = None if present is None else present[:, None, None, :]
         attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=allowed, is_causal=causal)
         outputs: Tensor = self.out(attended.transpose(1, 2).flatten(2))
         return outputs
+
+    def weights(self, x: Tensor, present: Tensor | None = None, causal: bool = False) -> Tensor:
+        """Return the weights of each step on all steps, (B, heads, T, T); the rows add up to 1.
+
+        The arguments are those of :meth:`forward`, whose fused operation does not return them.
+        """
+        q, k, _ = self._queries_keys_values_by_head(x)
+        scores = q @ k.mT / math.sqrt(q.shape[-1])
+        if present is not None:
+            scores = scores.masked_fill(~present[:, None, None, :], -math.inf)
+        if causal:
+            scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -math.inf)
+        return scores.softmax(-1)
+
+    def _queries_keys_values_by_head(self, x: Tensor) -> list[Tensor]:
+        """Return three tensors (B, heads, T, W / heads)."""
+        parts = self.queries_keys_values(x).chunk(3, -1)
+        return [part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts]
 
 
 class EncoderBlock(nn.Module):
@@ -211,10 +227,15 @@ class CrossAttention(nn.Module):
         Returns:
             (B, T, W).
         """
+        attended: Tensor = self.weights(states, memory, lengths) @ memory
+        return attended
+
+    def weights(self, states: Tensor, memory: Tensor, lengths: Tensor) -> Tensor:
+        """Return the weights of the memory, (B, T, S), for the arguments of :meth:`forward`."""
         if self.additive:
             scores = self.score(torch.tanh(self.query(states)[:, :, None] + self.key(memory)[:, None])).squeeze(-1)
         else:
             scores = states @ memory.mT
         padding = ~mask(lengths.clamp(min=1), memory.shape[1])
-        attended: Tensor = scores.masked_fill(padding[:, None], -math.inf).softmax(dim=-1) @ memory
-        return attended
+        weights: Tensor = scores.masked_fill(padding[:, None], -math.inf).softmax(dim=-1)
+        return weights

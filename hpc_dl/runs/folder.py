@@ -26,6 +26,7 @@
       wandb.lock         held by an upload to W&B
       wandb/             what the run's own code logs to W&B: images, histograms, settings
       result.json        final metrics
+      figures/           what a finished run and `hpc-dl figures` have drawn
       evaluation-*.json  metrics of `hpc-dl evaluate`, one file per split
 
 Every path is defined here once.
@@ -227,6 +228,11 @@ class RunFolder:
     def submitit(self) -> Path:
         """Folder of the batch script and its output: all that is printed before the log starts."""
         return self.path / "submitit"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the figures."""
+        return self.path / "figures"
 
     @property
     def result(self) -> Path:

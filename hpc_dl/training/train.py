@@ -29,6 +29,7 @@ from hpc_dl.training.batches import has_test_data
 from hpc_dl.training.callbacks import TrainingMetrics
 from hpc_dl.training.console import say, set_up_logging
 from hpc_dl.training.diagnosis import diagnose
+from hpc_dl.training.end_figures import draw_end_figures
 from hpc_dl.training.metrics_by_group import metrics_by_group
 from hpc_dl.training.outcome import record_divergence, record_result, record_stop
 from hpc_dl.training.ranks import Ranks, cpus_per_rank
@@ -146,6 +147,7 @@ def conclude(attempt: Attempt, metrics: dict[str, float], best: Checkpoint) -> N
         if not isinstance(attempt.model, TrainingModule):
             metrics = dict(sorted((metrics | _logged_at(attempt, best.step)).items()))
         record_result(attempt, metrics, _diagnosis(attempt), _by_group(attempt))
+        draw_end_figures(attempt, best)
     attempt.loggers.report_success()
     attempt.group.destroy()
 

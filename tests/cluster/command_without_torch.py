@@ -1,4 +1,5 @@
-"""Run the commands of hpc-dl in the JSON on stdin, one after another, without torch.
+"""Run the commands of hpc-dl in the JSON on stdin, one after another, without torch
+and matplotlib.
 
 Input: a list of ``[arguments, expected exit status]``. Output: a list with the messages of each.
 """
@@ -10,7 +11,7 @@ import sys
 
 from hpc_dl.cli.main import main
 
-SLOW_IMPORTS = {"torch", "pytorch_lightning", "submitit", "wandb"}
+SLOW_IMPORTS = {"torch", "pytorch_lightning", "submitit", "wandb", "matplotlib._version"}
 
 
 def run(arguments: list[str], expected: int) -> str:

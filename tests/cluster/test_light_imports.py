@@ -25,6 +25,7 @@ WRONG = [
             ["evaluate"],
             ["predict", "x.h5", "--out", "y.h5"],
             ["export", "--out", "y.onnx"],
+            ["figures"],
             ["logs"],
             ["cancel"],
             ["status"],

@@ -1,0 +1,32 @@
+"""The base class of the kinds of figures."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from hpc_dl.figures.subject import Subject
+
+
+class FigureKind(ABC):
+    """A kind of figure: which runs it applies to, and how it is drawn.
+
+    Attributes:
+        needs_model: whether it needs more than the journal.
+        at_end: its place among the figures of a finished run, which draws the first few that apply
+            to it; 0 for a figure that is drawn on demand only.
+    """
+
+    needs_model: ClassVar[bool] = True
+    at_end: ClassVar[int] = 0
+
+    @abstractmethod
+    def unfit(self, subject: Subject) -> str:
+        """Return why a run has no such figure, as the end of a sentence; empty if it has one."""
+
+    @abstractmethod
+    def draw(self, subject: Subject) -> Figure:
+        """Draw the figure of a run for which :meth:`unfit` returns nothing."""
