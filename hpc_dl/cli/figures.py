@@ -119,8 +119,11 @@ def _with_model(name: str, runs: Path | None, yes: bool) -> Subject:
     from hpc_dl.figures.subject import Subject
 
     trained = load_model(trained_run(name, runs, yes))
+    from hpc_dl.data.datamodule import HDF5DataModule
     from hpc_dl.inference.trained_model import default_device
 
+    if not isinstance(trained.batches, HDF5DataModule):  # the module's own loaders
+        return Subject(trained.run)
     return Subject(trained.run, trained.data, trained.model.to(default_device()), trained.batches)
 
 
