@@ -50,7 +50,7 @@ def no_representations(subject: Subject) -> str:
         return "" if subject.class_names else "needs the words of the tokens"
     if reason := subject.no_outputs("classification", "multilabel", "regression", "reconstruction"):
         return reason
-    layer = _last_layer(subject)
+    layer = last_layer(subject)
     fits = hasattr(subject.model, "encode") or (layer is not None and layer.in_features > 1)
     return "" if fits else "needs a last layer that is dense, with several inputs"
 
@@ -62,9 +62,9 @@ def representations(subject: Subject) -> Representations:
         counts = getattr(model, "counts", None)
         order = torch.arange(len(subject.class_names)) if counts is None else counts.cpu().argsort(descending=True)
         chosen = order[:_WORDS].tolist()
-        vectors = nn.functional.normalize(model.words.weight.detach(), dim=1)[chosen].cpu().numpy()
+        points = nn.functional.normalize(model.words.weight.detach(), dim=1)[chosen].cpu().numpy()
         return Representations(
-            f"Vectors of the {len(chosen)} most frequent words", vectors, [subject.class_names[i] for i in chosen]
+            f"Vectors of the {len(chosen)} most frequent words", points, [subject.class_names[i] for i in chosen]
         )
     samples = evenly_spread(subject.spec.sizes[subject.split], _SAMPLES)
     parts = np.array_split(samples, math.ceil(len(samples) / _PER_BATCH))
@@ -72,7 +72,7 @@ def representations(subject: Subject) -> Representations:
     targets: list[Tensor] = []
     for part in parts:
         example = read(subject, part)
-        found.append(_vectors(subject, example.x).float().cpu())
+        found.append(vectors(subject, example.x).float().cpu())
         if isinstance(example.y, Tensor):
             targets.append(example.y.cpu())
     points = torch.cat(found).flatten(1).numpy()
@@ -88,7 +88,7 @@ def representations(subject: Subject) -> Representations:
     return Representations(title, points)
 
 
-def _vectors(subject: Subject, x: Any) -> Tensor:
+def vectors(subject: Subject, x: Any) -> Tensor:
     """The codes of a batch, or what its last dense layer gets."""
     model: Any = subject.model
     with torch.no_grad():
@@ -96,7 +96,7 @@ def _vectors(subject: Subject, x: Any) -> Tensor:
             codes: Tensor = model.encode(x)
             return codes
         captured: list[Tensor] = []
-        layer = _last_layer(subject)
+        layer = last_layer(subject)
         assert layer is not None
         hook = layer.register_forward_pre_hook(lambda module, inputs: captured.append(inputs[0]))
         try:
@@ -106,7 +106,8 @@ def _vectors(subject: Subject, x: Any) -> Tensor:
         return captured[-1]
 
 
-def _last_layer(subject: Subject) -> nn.Linear | None:
+def last_layer(subject: Subject) -> nn.Linear | None:
+    """The dense layer that computes the outputs; ``None`` where there is no such layer."""
     layers = [module for module in subject.network.modules() if isinstance(module, nn.Linear)]
     return layers[-1] if layers and layers[-1].out_features == subject.spec.num_outputs else None
 

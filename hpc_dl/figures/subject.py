@@ -116,6 +116,15 @@ class Subject:
             return f"applies to the tasks {', '.join(tasks)}, not to {self.data.task}"
         return ""
 
+    def no_loss(self) -> str:
+        """Why the model has no loss whose gradient can be computed; empty if it has."""
+        from hpc_dl.learning.supervised import Supervised
+
+        if self.batches is None or not isinstance(self.model, Supervised):
+            return "needs a model with one loss"
+        trained = any(weight.requires_grad and weight.ndim > 1 for weight in self.model.parameters())
+        return "" if trained else "needs weights that are trained"
+
     def no_classes(self, most: int = 1000) -> str:
         """Why the model does not assign one class to each sample or position; empty if it does."""
         if reason := self.no_outputs("classification", *PER_POSITION):

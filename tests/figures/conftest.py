@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from hpc_dl.data.files.format import Samples, write
+from hpc_dl.data.ragged import Ragged
 from hpc_dl.figures.subject import Subject
 from hpc_dl.inference.trained_model import TrainedModel
 from hpc_dl.inference.trained_run import TrainedRun
@@ -91,7 +92,24 @@ def words(folder: Path) -> dict[str, Any]:
     return experiments.raw(folder / "words.h5", data=data, model={"name": "word2vec", "dimension": 4})
 
 
-EXPERIMENTS = (images, patches, plane, values, autoencoder, generator, masks, words)
+def graphs(folder: Path) -> dict[str, Any]:
+    """Rings of nodes, whose class is the sign of the mean of their features."""
+    splits = {}
+    for seed, (split, size) in enumerate({"train": 16, "val": 6}.items()):
+        draw = np.random.default_rng(seed)
+        nodes = [draw.normal(size=(count, 3)).astype(np.float32) for count in draw.integers(4, 8, size)]
+        edges = [np.stack([np.arange(len(n)), (np.arange(len(n)) + 1) % len(n)], 1) for n in nodes]
+        classes = np.array([int(n.mean() > 0) for n in nodes])
+        splits[split] = {"nodes": Ragged.of(nodes), "edges": Ragged.of(edges), "targets": classes}
+    write(
+        folder / "graphs.h5", splits, source="g", task="classification", license="CC0-1.0", class_names=["-", "+"],
+        inputs=("nodes", "edges"),
+    )  # fmt: skip
+    data = {"inputs": ["nodes", "edges"]}
+    return experiments.raw(folder / "graphs.h5", data=data, model={"name": "fixed_point", "width": 4})
+
+
+EXPERIMENTS = (images, patches, plane, values, autoencoder, generator, masks, words, graphs)
 
 
 @pytest.fixture(scope="session")

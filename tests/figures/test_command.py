@@ -37,6 +37,7 @@ AT_END = {
     "generator": ["curves", "samples", "optimization"],
     "masks": ["curves", "segmentation", "confusion", "calibration"],
     "words": ["curves", "embeddings", "optimization"],
+    "graphs": ["curves", "confusion", "calibration", "roc"],
 }
 
 

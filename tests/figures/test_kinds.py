@@ -18,17 +18,20 @@ from tests.figures.conftest import EXPERIMENTS
 
 Subjects = Callable[[str], Subject]
 JOURNAL = {"curves", "optimization"}
-CLASSES = JOURNAL | {"confusion", "calibration", "embeddings", "roc", "precision_recall", "filters", "mistakes"}
+LOSS = {"gradients", "loss_surface"}
+SCORES = JOURNAL | LOSS | {"confusion", "calibration", "roc", "precision_recall"}
+CLASSES = SCORES | {"embeddings", "filters", "mistakes", "saliency"}
 #: What each of the runs can show.
 FITTING = {
-    "images": CLASSES,
-    "patches": CLASSES | {"attention"},
-    "plane": CLASSES - {"mistakes"} | {"decision_surface"},
-    "values": JOURNAL | {"residuals", "embeddings", "filters"},
-    "autoencoder": JOURNAL | {"reconstructions", "embeddings", "filters"},
+    "images": CLASSES | {"feature_maps"},
+    "patches": CLASSES | {"attention", "feature_maps"},
+    "plane": CLASSES - {"mistakes"} | {"decision_surface", "hidden_space"},
+    "values": JOURNAL | LOSS | {"residuals", "embeddings", "filters", "saliency"},
+    "autoencoder": JOURNAL | LOSS | {"reconstructions", "embeddings", "filters"},
     "generator": JOURNAL | {"samples"},
-    "masks": JOURNAL | {"segmentation", "confusion", "calibration", "filters"},
+    "masks": JOURNAL | LOSS | {"segmentation", "confusion", "calibration", "filters", "feature_maps"},
     "words": JOURNAL | {"embeddings"},
+    "graphs": SCORES | {"convergence", "embeddings"},
 }
 
 
