@@ -79,7 +79,7 @@ def _sync(run: RunFolder, state: str, account: Account, patience: SharedPatience
             description = describe(run)
             upload = Upload(run.path, WandbRecord.of(run.path), WandbServer(account, patience))
             proof = upload.send(description, rows, outcome)
-            return Synced(run, state, proof, proof.problem)
+            return Synced(run, state, proof, proof.problem or proof.missing)
     except Exception as error:  # also a mistake of ours: its kind is said, for a report
         return Synced(run, state, problem=_problem(error))
 

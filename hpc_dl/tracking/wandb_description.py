@@ -73,6 +73,7 @@ class Proof:
         state: the state that W&B shows.
         url: the run's page.
         problem: what does not agree; empty if all does.
+        missing: which files it does not have; empty if it has all.
     """
 
     expected: int
@@ -81,3 +82,4 @@ class Proof:
     state: str
     url: str
     problem: str = ""
+    missing: str = ""

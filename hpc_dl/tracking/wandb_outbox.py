@@ -170,22 +170,6 @@ def _values(row: Row) -> Row:
     }
 
 
-def media_files(lines: Iterable[str]) -> list[str]:
-    """The files to which lines refer, such as images, as paths in the folder of W&B's files."""
-    paths: dict[str, None] = {}
-    stack: list[Any] = [json.loads(line) for line in lines if '"_type"' in line]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, dict):
-            for name in ("path", "filenames"):
-                found = value.get(name, []) if "_type" in value else []
-                paths |= dict.fromkeys([found] if isinstance(found, str) else found)
-            stack.extend(value.values())
-        elif isinstance(value, list):
-            stack.extend(value)
-    return sorted(paths)
-
-
 def _is_added(name: str) -> bool:
     return name in ("epoch", GLOBAL_STEP, "_step", "_timestamp", "_runtime")
 

@@ -6,12 +6,14 @@ import contextlib
 import fcntl
 import os
 import secrets
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Self
 
+import psutil
 from pydantic import TypeAdapter, ValidationError
 
 from hpc_dl.atomic_files import write_json
@@ -32,6 +34,7 @@ class WandbRecord:
         url: the run's page.
         replaces: pages of earlier W&B runs of this run, which lacked rows or had foreign ones.
         folder: the run folder, by which a copy is recognized.
+        refused_files: images and other media that W&B has refused.
     """
 
     id: str = field(default_factory=lambda: secrets.token_hex(10))
@@ -40,6 +43,7 @@ class WandbRecord:
     url: str | None = None
     replaces: list[str] = field(default_factory=list)
     folder: str | None = None
+    refused_files: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, run_folder: Path) -> Self:
@@ -148,13 +152,23 @@ def _acquire(descriptor: int, path: Path) -> bool:
 def _acquire_by_file(path: Path) -> bool:
     """The lock on a file system that has none, such as Lustre without its option flock."""
     with contextlib.suppress(FileNotFoundError):
-        if time.time() - path.stat().st_mtime > _STALE_S:  # its process was killed
+        if _is_abandoned(path):
             path.unlink()
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o666))
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
         return False
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(f"{socket.gethostname()} {os.getpid()}")
     return True
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Whether the process that made the file was killed."""
+    if time.time() - path.stat().st_mtime > _STALE_S:
+        return True
+    host, _, process = path.read_text(encoding="utf-8", errors="replace").partition(" ")
+    return host == socket.gethostname() and process.isdecimal() and not psutil.pid_exists(int(process))
 
 
 def _release(descriptor: int, path: Path) -> None:

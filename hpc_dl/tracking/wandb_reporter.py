@@ -145,7 +145,9 @@ class Reporter:
             self._stop_button.pressed(record.id)
         if proof.problem:
             raise WandbError(proof.problem)
-        self._uploaded = over
+        if proof.missing:
+            self._say_once(f"W&B: {proof.missing}")
+        self._uploaded = over and not proof.missing
 
     def _open(self, record: WandbRecord) -> Upload:
         self._account = account()

@@ -129,7 +129,7 @@ class WandbServer:
         content = self._request("POST", f"{self._url}/files/{parts}/file_stream", json=body)
         self.stopped = self._document(content).get("stopped") is True
 
-    def upload(self, entity: str, project: str, run_id: str, folder: Path, names: Sequence[str]) -> None:
+    def upload(self, entity: str, project: str, run_id: str, folder: Path, names: Sequence[str]) -> dict[str, str]:
         """Upload files of a run.
 
         Args:
@@ -138,17 +138,25 @@ class WandbServer:
             run_id: the run.
             folder: where the files are.
             names: their paths in that folder, which are their names in W&B.
+
+        Returns:
+            The reasons why files were refused, by their names.
         """
         variables = {"entity": entity, "project": project, "run": run_id, "files": list(names)}
         created = self._graphql(_CREATE_FILES, variables, responses.UploadUrls, "createRunFiles")
         if created is None or {file.name for file in created.files} != set(names):
             raise self._malformed("no address for a file")
         headers = {name: value.strip() for name, _, value in (header.partition(":") for header in created.headers)}
+        refused: dict[str, str] = {}
         for file in created.files:
             content = (folder / file.name).read_bytes()
             own = file.url.startswith((self._url, "/"))  # a storage service must not see the key
             url = self._url + file.url if file.url.startswith("/") else file.url
-            self._request("PUT", url, data=content, headers=headers, **({} if own else {"auth": _no_credentials}))
+            try:
+                self._request("PUT", url, data=content, headers=headers, **({} if own else {"auth": _no_credentials}))
+            except Refused as error:
+                refused[file.name] = str(error)
+        return refused
 
     def _graphql(self, query: str, variables: Mapping[str, Any], kind: type[M], *path: str) -> M | None:
         """Return the part of the response that a path leads to."""

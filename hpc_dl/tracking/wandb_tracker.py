@@ -22,12 +22,12 @@ from hpc_dl.tracking.journal import JournalWriter, without_reserved_names
 from hpc_dl.tracking.journal_logger import JournalLogger
 from hpc_dl.tracking.wandb_config import WandbConfig
 from hpc_dl.tracking.wandb_description import Description, Outcome
+from hpc_dl.tracking.wandb_media import FILES
 from hpc_dl.tracking.wandb_mode import resolve_mode
 from hpc_dl.tracking.wandb_on_demand import AfterImport, RunOnDemand
 from hpc_dl.tracking.wandb_record import WandbRecord
 from hpc_dl.tracking.wandb_reporter import Reporter
 from hpc_dl.tracking.wandb_rows import LOGGED
-from hpc_dl.tracking.wandb_upload import FILES
 
 if TYPE_CHECKING:
     from hpc_dl.tracking.wandb_run import RecordedRun

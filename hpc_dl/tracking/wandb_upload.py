@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from hpc_dl.errors import escape_control_characters
 from hpc_dl.tracking.wandb_description import Description, Outcome, Proof
 from hpc_dl.tracking.wandb_errors import Refused
-from hpc_dl.tracking.wandb_outbox import GLOBAL_STEP, Outbox, Row, latest, media_files
+from hpc_dl.tracking.wandb_media import Media, media_files
+from hpc_dl.tracking.wandb_outbox import GLOBAL_STEP, Outbox, Row, latest
 from hpc_dl.tracking.wandb_record import WandbRecord
 from hpc_dl.tracking.wandb_responses import DescribedRun, SentRun
 from hpc_dl.tracking.wandb_server import EVENTS, HISTORY, SUMMARY, WandbServer, json_lines
 
-FILES = Path("wandb", "files")
-"""Where a run folder has the files of W&B's media."""
-
 _MOST_LINES, _MOST_BYTES = 2000, 4_000_000  # of one request; wandb-core sends up to 10 MB
+_LAG_S = (0.5, 1.0, 2.0, 4.0)
 _SAME_TIME_S = 1.0  # a server may keep whole seconds
+
+
+T = TypeVar("T")
 
 
 class Upload:
@@ -44,6 +47,7 @@ class Upload:
         self._folder = run_folder
         self._server = server
         self._outbox = Outbox(run_folder / "wandb" / "history.jsonl")
+        self._media = Media(run_folder, record, server)
         self._place: tuple[str, str, str] | None = None  # entity, project, run
         self._described: Description | None = None
         self._received = 0  # lines on the server
@@ -111,7 +115,13 @@ class Upload:
         Only reads, since any change would show a finished run as running.
         """
         record = self.record
-        if outcome.newest == "hold" or not record.url or not record.entity or not record.project:
+        if (
+            outcome.newest == "hold"
+            or record.refused_files
+            or not record.url
+            or not record.entity
+            or not record.project
+        ):
             return None
         shown = self._server.run(record.entity, record.project, record.id)
         if shown is None or shown.num_rows != self._outbox.count:
@@ -155,6 +165,7 @@ class Upload:
             record.save(self._folder)
         self._received = known.num_rows if known else 0
         self._num_events = known.num_events if known else 0
+        self._media.send(self._place, record.refused_files)
         return True
 
     def _replace(self) -> bool:
@@ -175,8 +186,8 @@ class Upload:
         line = known.last_rows[-1] if known.last_rows else {}
         if any(line.get(name, mine[name]) != mine[name] for name in ("_step", GLOBAL_STEP)):
             return False
-        time = line.get("_timestamp", mine["_timestamp"])
-        return isinstance(time, (int, float)) and abs(time - mine["_timestamp"]) < _SAME_TIME_S
+        logged = line.get("_timestamp", mine["_timestamp"])
+        return isinstance(logged, (int, float)) and abs(logged - mine["_timestamp"]) < _SAME_TIME_S
 
     def _upsert(self, description: Description, *, new: bool) -> DescribedRun:
         """Describe the run; name and notes only once, because people may change them in W&B."""
@@ -204,9 +215,7 @@ class Upload:
     def _send_lines(self) -> None:
         assert self._place is not None
         for chunk in _chunks(self._outbox.lines(self._received) if self._received < self._outbox.count else ()):
-            folder = (self._folder / FILES).resolve()
-            if files := [name for name in media_files(chunk) if _is_within(folder, name)]:
-                self._server.upload(*self._place, folder, files)
+            self._media.send(self._place, media_files(chunk))
             self._send_rows(chunk)
 
     def _send_rows(self, lines: list[str]) -> None:
@@ -232,7 +241,8 @@ class Upload:
     def _verify(self, outcome: Outcome) -> Proof:
         """Compare the lines, then say how the run ended, then compare the state."""
         assert self._place is not None
-        known = self._server.resume_status(*self._place)
+        place = self._place
+        known = _settled(lambda: self._server.resume_status(*place), self._is_complete)
         received = known.num_rows if known else 0
         if received != self._outbox.count:
             return self._proof(received, "running", f"the server has {received:,} of {self._outbox.count:,} rows")
@@ -242,20 +252,26 @@ class Upload:
             return self._proof(received, outcome.state or "open", "")
         body = {"complete": True, "exitcode": outcome.exit_code, "preempting": outcome.state == "preempted"}
         self._server.stream(*self._place, body)
-        shown = self._server.run(*self._place)
+        shown = _settled(lambda: self._server.run(*place), lambda run: run is not None and run.state == outcome.state)
         state = shown.state if shown else "unknown"
         return self._proof(received, state, "" if state == outcome.state else f"W&B shows the run as {state}")
+
+    def _is_complete(self, known: SentRun | None) -> bool:
+        return (known.num_rows if known else 0) == self._outbox.count and self._is_ours(known)
 
     def _proof(self, received: int, state: str, problem: str) -> Proof:
         last = self._outbox.last_step()
         text = escape_control_characters(problem)
-        return Proof(self._outbox.count, received, last, state, self.record.url or "", text)
+        return Proof(self._outbox.count, received, last, state, self.record.url or "", text, self._media.problem)
 
 
-def _is_within(folder: Path, name: str) -> bool:
-    """Whether a file is in a folder: a run folder of someone else may name any file."""
-    path = (folder / name).resolve()
-    return path.is_relative_to(folder) and path.is_file()
+def _settled(ask: Callable[[], T], is_right: Callable[[T], bool]) -> T:
+    """The right answer, or the last one: a server may need a moment to count what it has got."""
+    for wait_s in _LAG_S:
+        if is_right(answer := ask()):
+            return answer
+        time.sleep(wait_s)
+    return ask()
 
 
 def _chunks(lines: Iterable[str]) -> Iterator[list[str]]:

@@ -1,5 +1,8 @@
 """``hpc-dl sync`` on trained runs."""
 
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +11,9 @@ import pytest
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import read_journal
 from hpc_dl.tracking.wandb_record import WandbRecord
+from tests.child_processes import PROJECT, start
 from tests.tracking.fake_wandb import FakeWandb
+from tests.tracking.reported_run import wait
 
 from .conftest import HpcDl
 
@@ -61,3 +66,19 @@ def test_missing_key_is_said(hpc_dl: HpcDl, runs: list[RunFolder], monkeypatch: 
     done = hpc_dl("sync", runs[0].path)
     assert done.status == 2
     assert "no API key for" in done.err and "un `wandb login`, or set WANDB_API_KEY" in done.err
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_it_at_once(runs: list[RunFolder], wandb_server: FakeWandb, hpc_dl: HpcDl) -> None:
+    wandb_server.hangs = True
+    command = [sys.executable, "-c", "from hpc_dl.cli.main import main; main()", "sync", *(run.path for run in runs)]
+    process = start(command, cwd=PROJECT, stderr=subprocess.PIPE)
+    try:
+        wait(lambda: wandb_server.requests.total() >= 2, 60)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) in (-signal.SIGINT, 130)
+        assert process.stderr.read() == ""
+    finally:
+        process.kill()
+    wandb_server.hangs = False
+    assert hpc_dl("sync").status == 0

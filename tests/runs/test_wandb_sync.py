@@ -162,21 +162,41 @@ def test_unusual_values_of_the_configuration_arrive(run: RunFolder, wandb_server
     assert notes == {"limit": "Infinity", "missing": "NaN", "day": "2026-01-01"}
 
 
-def test_file_outside_of_the_run_is_not_uploaded(run: RunFolder, wandb_server: FakeWandb, tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text("key")
-    (run.path / "wandb" / "files").mkdir(parents=True)
-    (run.path / "wandb" / "files" / "link").symlink_to(secret)
-    (run.path / "wandb" / "files" / "own.txt").write_text("own")
-    names = [str(secret), f"../../../../{secret.name}", "link", "own.txt"]
-    lines = [{"attempt": 0, "from_step": 0}] + [
-        {"step": step, "x": {"_type": "file", "path": name}} for step, name in enumerate(names)
-    ]
-    for line in lines[1:]:
-        line["time"] = 1.0
+def log_files(run: RunFolder, *names: str) -> None:
+    """Log rows that refer to files, as ``wandb.log`` of an image does."""
+    lines = [{"attempt": 0, "from_step": 0}]
+    lines += [{"step": n, "time": 1.0, "x": {"_type": "file", "path": name}} for n, name in enumerate(names, start=1)]
     _write(run.path / "wandb" / "logged" / "attempt-000.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_file_outside_of_the_run_is_not_uploaded(run: RunFolder, wandb_server: FakeWandb, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("key")
+    files = run.path / "wandb" / "files"
+    _write(files / "own.txt", "own")
+    (files / "link").symlink_to(tmp_path / "secret")
+    log_files(run, str(tmp_path / "secret"), "../../../../secret", "link", "own.txt")
     assert sync(run)[0].problem == ""
     assert wandb_server.files == {"own.txt": b"own"}
+
+
+def test_refused_file_does_not_keep_the_rows_back(run: RunFolder, wandb_server: FakeWandb) -> None:
+    for name in ("a.mp4", "b.png"):
+        _write(run.path / "wandb" / "files" / name, name)
+    log_files(run, "a.mp4", "b.png")
+    wandb_server.refused_files = {"a.mp4"}
+    problem = "W&B does not have the file a.mp4: the server refused with status 403: not this file"
+    for _ in range(2):
+        done = sync(run)[0]
+        assert done.problem.startswith(problem)
+        assert (done.proof.received, done.proof.problem) == (30, "")
+        assert wandb_server.files == {"b.png": b"b.png"}
+    wandb_server.refused_files.clear()
+    assert sync(run)[0].problem == ""
+    assert set(wandb_server.files) == {"a.mp4", "b.png"}
+    requests = wandb_server.requests.total()
+    assert sync(run)[0].problem == ""
+    assert wandb_server.requests.total() == requests + 1
+    assert wandb_server.duplicates(WandbRecord.of(run.path).id) == 0
 
 
 def test_copied_runs_that_went_on_are_runs_of_their_own(run: RunFolder, wandb_server: FakeWandb) -> None:

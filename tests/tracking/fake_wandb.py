@@ -43,6 +43,7 @@ class FakeWandb(StoredRuns):
         lose_responses: number of requests to the file stream that succeed without a response.
         distort: changes the content of each response; gets the kind of the request, too.
         cut_off: while set, connections close within a response.
+        refused_files: names of files whose upload gets status 403.
         most_bytes: requests with more get status 413.
     """
 
@@ -63,6 +64,7 @@ class FakeWandb(StoredRuns):
         self.lose_responses = 0
         self.distort: Callable[[str, bytes], bytes] = lambda kind, content: content
         self.cut_off = False
+        self.refused_files: set[str] = set()
         self.most_bytes = 1 << 30
         self._lock = threading.Lock()
         self._server = _QuietServer(("127.0.0.1", 0), self._handler())
@@ -181,6 +183,8 @@ class FakeWandb(StoredRuns):
                     return self._respond(status, {"errors": [{"message": "not now"}]}, retry_after)
                 if kind == "UpsertBucket" and json.loads(body)["variables"]["name"] in fake.deleted:
                     return self._respond(409, {"errors": [{"message": "run was previously created and deleted"}]})
+                if self.path.removeprefix("/upload/") in fake.refused_files:
+                    return self._respond(403, {"error": "not this file"})
                 if len(body) > fake.most_bytes:
                     return self._respond(413, {"error": "too large"})
                 if fake.refuse is not None:

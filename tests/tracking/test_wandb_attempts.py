@@ -202,12 +202,12 @@ def test_sync_between_two_passes_is_noticed(run: ReportedRun, monkeypatch) -> No
     attempt.log(1, 20)
     wait(lambda: any("/runs/" in message for message in run.messages))
     first = run.id
-    for step in range(21, 41):
+    for step in range(21, 27):
         attempt.log(step, step)
         run.sync(RUNNING)
         attempt._add({"late": 1.0}, step - 5)  # W&B has that step already
     attempt.end()
-    run.check(40)
+    run.check(26)
     assert run.id == first
 
 
@@ -246,3 +246,25 @@ def test_values_that_cannot_be_recorded_do_not_end_the_training(run: ReportedRun
     run.sync()
     row = next(row for row in wandb_server.rows[run.id] if "good" in row)
     assert (row["complex"], row["text"], row["day"], row["('a', 1)"]) == ("1j", "x", "2026-01-01", 2)
+
+
+def test_server_that_counts_late_is_asked_again(run: ReportedRun, wandb_server: FakeWandb, monkeypatch) -> None:
+    monkeypatch.setattr(wandb_upload, "_LAG_S", (0.01, 0.01, 0.01))
+    late = {"RunResumeStatus": 3, "Run": 2}  # how many answers after the rows and the end do not know them
+
+    def count_late(kind: str, content: bytes) -> bytes:
+        if wandb_server.requests["file_stream"] and late.get(kind, 0) > 0:
+            late[kind] -= 1
+            return content.replace(b'"historyLineCount": 20', b'"historyLineCount": 15').replace(
+                b'"state": "finished"', b'"state": "running"'
+            )
+        return content
+
+    attempt = run.attempt(mode="offline")
+    attempt.log(1, 20)
+    attempt.end()
+    wandb_server.distort = count_late
+    proof = run.sync()
+    assert (proof.received, proof.state, proof.problem) == (20, "finished", "")
+    assert set(late.values()) == {0}
+    run.check(20)
