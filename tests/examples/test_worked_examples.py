@@ -41,7 +41,7 @@ def test_one_step_of_backpropagation() -> None:
     hidden, head = dense_layers(network)
     set_values(hidden.weight, [[0.14, 0.19], [0.24, 0.29]])
     set_values(head.weight, [[0.35, 0.40]])
-    squash = activation("sigmoid")
+    squash = activation("sigmoid", 1)
     error_of = Task(LossConfig(name="half_mse"), data).loss
     optimizer = OPTIMIZERS["sgd"](name="sgd", lr=1.0).build(network.parameters())
     x, target = torch.tensor([[0.05, 0.1]]), torch.tensor([[0.1]])
@@ -77,7 +77,7 @@ def test_gradients_match_the_chain_rule() -> None:
     hidden, head = dense_layers(network)
     set_values(hidden.weight, w[:4])
     set_values(head.weight, w[4:])
-    outputs = activation("sigmoid")(network(torch.tensor([x])))
+    outputs = activation("sigmoid", 1)(network(torch.tensor([x])))
     Task(LossConfig(name="half_mse"), data).loss(outputs, torch.tensor([[target]])).backward()
     computed = [*hidden.weight.grad.flatten().tolist(), *head.weight.grad.flatten().tolist()]  # type: ignore[union-attr]
     assert computed == pytest.approx(gradients, rel=1e-5)
