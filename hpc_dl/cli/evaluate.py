@@ -80,6 +80,12 @@ def predict(
             "--targets", "--target", metavar="NAME", help="Column of known targets, or a CSV table of files and labels."
         ),
     ] = None,
+    beams: Annotated[
+        int | None,
+        typer.Option(
+            "--beams", metavar="N", min=1, help="Beams of the search, for models that write sequences; 1 by default."
+        ),
+    ] = None,
     size: Annotated[str | None, typer.Option(metavar="HxW", help="Resize images to this height and width.")] = None,
     force: Force = False,
     yes: Yes = False,
@@ -109,7 +115,7 @@ def predict(
     from hpc_dl.inference import prediction
     from hpc_dl.inference.samples import HowToRead
 
-    result = prediction.predict(model, path, out, how=HowToRead(inputs, targets, pixels), force=force)
+    result = prediction.predict(model, path, out, how=HowToRead(inputs, targets, pixels), beams=beams, force=force)
     if as_json:
         emit(result)
         return
@@ -119,7 +125,7 @@ def predict(
 
 def export(
     name: RunName,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.onnx", help="ONNX file to write.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="ONNX file to write; text for word vectors.")],
     force: Force = False,
     yes: Yes = False,
     runs: RunsDir = None,
@@ -128,7 +134,8 @@ def export(
     """Export a run's best model with its preprocessing to ONNX.
 
     The exported model runs without PyTorch. Its outputs are compared with those of the original on
-    samples of the run's data.
+    samples of the run's data. Of a GAN the generator is exported. Word vectors are written in the
+    text format of word2vec.
 
     Example:
         hpc-dl export latest --out model.onnx
@@ -141,12 +148,20 @@ def export(
     model = load_model(trained)
     from hpc_dl.inference import onnx_export
 
+    if model.can("compare words"):
+        from hpc_dl.inference.word_vectors import export_vectors
+
+        result = export_vectors(model, out, force=force)
+        text = f"{out}: {result['run']}, {result['words']:,} vectors of {result['dimensions']} numbers"
+        emit(result) if as_json else show(text)
+        return
     result = onnx_export.export(model, out, force=force)
     if as_json:
         emit(result)
         return
+    meaning = "random numbers from N(0, 1)" if result["output"] == "samples" else "as stored in the data file"
     inputs = f"{result['inputs']['dtype']} (batch, {', '.join(map(str, result['inputs']['shape']))})"
-    show(f"{out}: {result['run']}, from `inputs` {inputs} as stored in the data file to `{result['output']}`")
+    show(f"{out}: {result['run']}, from `inputs` {inputs} {meaning} to `{result['output']}`")
     show(f"Largest difference from the model on {result['compared']} samples: {result['largest_difference']:.1e}")
 
 

@@ -35,7 +35,7 @@ def figures(
     runs: RunsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw a run's figures: curves, mistakes, filters and whatever else suits its task.
+    """Draw a run's figures: curves, mistakes, filters and others.
 
     Uses the journal, the run's best weights and its validation split. Without --only, all kinds
     that apply to the run are drawn; docs/how-to/figures.md shows them.

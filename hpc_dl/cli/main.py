@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import typer
 
 import hpc_dl
-from hpc_dl.cli import data
+from hpc_dl.cli import data, generate
 from hpc_dl.cli.baseline import baseline
 from hpc_dl.cli.cancel import cancel
 from hpc_dl.cli.command_group import CONTEXT_SETTINGS, CommandGroup, UsageError, add_commands, usage_message
+from hpc_dl.cli.embed import embed
 from hpc_dl.cli.evaluate import evaluate, export, predict
 from hpc_dl.cli.figures import figures
 from hpc_dl.cli.init import init
@@ -40,7 +41,16 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "cancel": cancel,
     },
     "Inspect runs": {"status": status, "logs": logs, "results": results, "figures": figures, "sync": sync},
-    "Evaluate and use models": {"evaluate": evaluate, "predict": predict, "export": export, "baseline": baseline},
+    "Evaluate and use models": {
+        "evaluate": evaluate,
+        "predict": predict,
+        "embed": embed,
+        "generate": generate.generate,
+        "similar": generate.similar,
+        "analogy": generate.analogy,
+        "export": export,
+        "baseline": baseline,
+    },
     "Data and architectures": {"data": data.app, "models": models},
     "Set up": {"init": init},
 }

@@ -7,7 +7,7 @@ import io
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from hpc_dl.errors import ConfigError, RunError
 from hpc_dl.inference.output_file import check_output
 from hpc_dl.inference.prediction_files import probabilities
 from hpc_dl.inference.trained_model import TrainedModel
+from hpc_dl.learning.abilities import GeneratesSamples
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 
@@ -32,8 +33,10 @@ def export(trained: TrainedModel, out: Path, *, force: bool = False) -> dict[str
     """Write the model as one ONNX file, after comparing its outputs with the model's.
 
     Its input ``inputs`` are samples as stored in the data file, for any batch size. Its output is
-    ``probabilities`` with the classes on axis 1, or ``predictions`` for tasks without classes. Its
-    metadata hold classes, run and checkpoint.
+    ``probabilities`` with the classes on axis 1, or ``predictions`` for tasks without classes. Of a
+    model that generates samples the input are random numbers (batch, latent) from N(0, 1), and the
+    output is ``samples`` in the units of the data, channels first. The metadata hold classes, run
+    and checkpoint.
 
     Args:
         trained: the model.
@@ -48,12 +51,49 @@ def export(trained: TrainedModel, out: Path, *, force: bool = False) -> dict[str
         RunError: the file exists, or ONNX cannot represent this model.
         ConfigError: the ONNX packages are not installed.
     """
+    check_output(out, force=force)
+    if trained.can("generate samples"):
+        generator = cast(GeneratesSamples, trained.model)
+        pipeline: nn.Module = _GenerationPipeline(trained.model)
+        inputs, output = generator.noise(_COMPARED_SAMPLES), "samples"
+    else:
+        pipeline, inputs = _prediction_pipeline(trained)
+        output = "probabilities" if trained.data.task in WITH_CLASSES else "predictions"
+    with torch.no_grad():
+        expected = pipeline(inputs)  # before tracing, since the first call caches constants on the device
+    metadata = {
+        "run": trained.run.name,
+        "checkpoint": trained.checkpoint.path.name,
+        "classes": "\n".join(trained.data.class_names),
+    }
+    with staged(out) as temporary:
+        to_onnx(pipeline, inputs, temporary, output, metadata)
+        difference = _largest_difference(temporary, inputs, expected)
+        if not difference <= _LARGEST_DIFFERENCE * max(1.0, float(expected.abs().max())):
+            raise RunError.at(
+                trained.run.name, f"cannot be exported: the outputs of the ONNX file differ by {difference:.2g}"
+            )
+    return {
+        "run": trained.run.name,
+        "out": str(out),
+        "inputs": {"dtype": str(inputs.dtype).removeprefix("torch."), "shape": list(inputs.shape[1:])},
+        "output": output,
+        "compared": len(inputs),
+        "largest_difference": difference,
+    }
+
+
+def _prediction_pipeline(trained: TrainedModel) -> tuple[nn.Module, Tensor]:
+    """Return a network from stored samples to predictions, and some samples.
+
+    Raises:
+        RunError: ONNX cannot represent this model.
+    """
     data = trained.data
     network = trained.network()
     assert isinstance(trained.batches, HDF5DataModule)  # since it is no user's module
     if reason := _not_representable(trained):
         raise RunError.at(trained.run.name, f"cannot be exported: {reason}")
-    check_output(out, force=force)
     split = "test" if "test" in data.sizes else "train"
     samples = np.arange(min(_COMPARED_SAMPLES, data.sizes[split]))
     (inputs, *_) = trained.batches.read_batch(split, samples)
@@ -64,30 +104,7 @@ def export(trained: TrainedModel, out: Path, *, force: bool = False) -> dict[str
         stored = inputs.movedim(1, -1).contiguous()
     elif channels == "none":
         stored = inputs.squeeze(1)
-    pipeline = _PredictionPipeline(network, trained.batches.preprocessings[0], data.task, channels)
-    with torch.no_grad():
-        expected = pipeline(stored)  # before tracing, since the first call caches constants on the device
-    output = "probabilities" if data.task in WITH_CLASSES else "predictions"
-    metadata = {
-        "run": trained.run.name,
-        "checkpoint": trained.checkpoint.path.name,
-        "classes": "\n".join(data.class_names),
-    }
-    with staged(out) as temporary:
-        to_onnx(pipeline, stored, temporary, output, metadata)
-        difference = _largest_difference(temporary, stored, expected)
-        if not difference <= _LARGEST_DIFFERENCE * max(1.0, float(expected.abs().max())):
-            raise RunError.at(
-                trained.run.name, f"cannot be exported: the outputs of the ONNX file differ by {difference:.2g}"
-            )
-    return {
-        "run": trained.run.name,
-        "out": str(out),
-        "inputs": {"dtype": str(stored.dtype).removeprefix("torch."), "shape": list(stored.shape[1:])},
-        "output": output,
-        "compared": len(samples),
-        "largest_difference": difference,
-    }
+    return _PredictionPipeline(network, trained.batches.preprocessings[0], data.task, channels), stored
 
 
 def to_onnx(
@@ -151,6 +168,18 @@ class _PredictionPipeline(nn.Module):
         elif self._channels == "none":
             stored = stored.unsqueeze(1)
         return probabilities(self.model(self._preprocessing(stored)), self._task)
+
+
+class _GenerationPipeline(nn.Module):
+    """From random numbers to samples in the units of the data."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model.eval()
+
+    def forward(self, z: Tensor) -> Tensor:
+        samples: Tensor = cast(GeneratesSamples, self.model).decode(z)
+        return samples
 
 
 def _largest_difference(path: Path, stored: Tensor, expected: Tensor) -> float:

@@ -12,17 +12,24 @@ from torch import Tensor
 
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.ragged import Ragged
-from hpc_dl.errors import ConfigError
+from hpc_dl.errors import ConfigError, RunError
 from hpc_dl.inference.output_file import check_output
 from hpc_dl.inference.prediction_files import check_format, new_prediction_file
 from hpc_dl.inference.samples import HowToRead, open_samples
 from hpc_dl.inference.trained_model import TrainedModel, default_device
+from hpc_dl.learning.abilities import WritesSequences
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.training.model_inputs import preprocessed_on
 
 
 def predict(
-    trained: TrainedModel, file: Path, out: Path, *, how: HowToRead | None = None, force: bool = False
+    trained: TrainedModel,
+    file: Path,
+    out: Path,
+    *,
+    how: HowToRead | None = None,
+    beams: int | None = None,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Write the model's predictions for every sample of a file or folder.
 
@@ -32,9 +39,9 @@ def predict(
     As HDF5 the result has a group for each split (``all`` if there are none) with ``predictions``:
     class numbers (N,) or (N, *positions), 0 and 1 for each label, or values; ``probabilities`` (N,
     K) if a sample has one class or several labels; ``samples``, the names, and ``targets``, where
-    known; ``predictions_offsets`` if samples differ in length. The attributes ``class_names`` and,
-    with ``data.classes``, ``class_labels`` list names and stored labels of the classes. As CSV it
-    has a row for each sample.
+    known; ``predictions_offsets`` if predictions differ in length. The attributes ``class_names``
+    and, with ``data.classes``, ``class_labels`` list names and stored labels of the classes. As CSV
+    it has a row for each sample.
 
     Args:
         trained: the model.
@@ -42,6 +49,8 @@ def predict(
             reads.
         out: the file to write, ``.csv`` or HDF5; it appears only when it is complete.
         how: how to read the file.
+        beams: number of beams of the search for sequences, see :mod:`hpc_dl.nn.beam_search`; None
+            for 1, and for models that write none.
         force: replace an existing file, but never ``file`` itself.
 
     Returns:
@@ -49,12 +58,16 @@ def predict(
 
     Raises:
         ConfigError: the inputs differ in shape or type from those of the training.
-        RunError: the model needs more than inputs, or ``out`` exists.
+        RunError: the model needs more than inputs, or ``out`` exists, or ``beams`` have no effect.
         DataError: a file cannot be read or written.
     """
     network = trained.network()
     check_output(out, force=force, source=file)
     check_format(out, trained.data.task)
+    if beams is not None and trained.data.task != "sequence_to_sequence":
+        raise RunError.at(
+            "--beams", f"has no effect: {trained.run.name} writes no sequences", allowed="for sequence_to_sequence only"
+        )
     device = default_device()
     network.to(device)
     about = {"run": trained.run.name, "checkpoint": trained.checkpoint.path.name, "inputs": str(file)}
@@ -62,15 +75,15 @@ def predict(
         with new_prediction_file(out, trained.data, list(samples.sizes)) as results:
             for split in samples.sizes:
                 for batch in samples.batches(split, trained.experiment.batch_size_per_device):
-                    with _other_sizes_reported(file, samples.shape, trained.data.input_shape):
-                        outputs = _outputs(trained, network, batch.inputs, device)
+                    with other_sizes_reported(file, samples.shape, trained.data.input_shape):
+                        outputs = _outputs(trained, network, batch.inputs, device, beams or 1)
                     results.add(split, batch, *outputs)
             results.finish(about)
         return {"run": trained.run.name, "out": str(out), "samples": samples.sizes}
 
 
 @contextmanager
-def _other_sizes_reported(file: Path, shape: tuple[int, ...], trained_shape: tuple[int, ...]) -> Iterator[None]:
+def other_sizes_reported(file: Path, shape: tuple[int, ...], trained_shape: tuple[int, ...]) -> Iterator[None]:
     """Report that the network fails for inputs of another size than in the training.
 
     Raises:
@@ -90,13 +103,31 @@ def _other_sizes_reported(file: Path, shape: tuple[int, ...], trained_shape: tup
         ) from None
 
 
-def _outputs(trained: TrainedModel, network: Supervised, batch: Any, device: torch.device) -> tuple[Tensor, Any]:
+def _outputs(
+    trained: TrainedModel, network: Supervised, batch: Any, device: torch.device, beams: int
+) -> tuple[Tensor, Any]:
     """The network's outputs for a batch, and where each sample starts if they differ in length."""
+    x, offsets = network_inputs(trained, batch, device)
+    with torch.inference_mode():
+        if isinstance(network, WritesSequences) and isinstance(x, Ragged):
+            written = network.sequences(x, beams)
+            return written.values.cpu(), written.offsets.cpu()
+        outputs = network(x)
+    return outputs.cpu(), offsets
+
+
+def network_inputs(trained: TrainedModel, batch: Any, device: torch.device) -> tuple[Any, Tensor | None]:
+    """Preprocess a batch on a device.
+
+    Returns:
+        The inputs of ``forward``; and where each sample starts, (B + 1,) on the CPU, if each has as
+        many outputs as steps or nodes, and they differ in their number.
+    """
     assert isinstance(trained.batches, HDF5DataModule)  # since it is no user's module
-    preprocessed = preprocessed_on(device, network, trained.batches, batch)
+    preprocessed = preprocessed_on(device, trained.model, trained.batches, batch)
     x = preprocessed if isinstance(preprocessed, dict) else preprocessed[0]
     first = next(iter(x.values())) if isinstance(x, dict) else x
-    with torch.inference_mode():
-        outputs = network(x)
-    per_step = isinstance(first, Ragged) and trained.data.targets and trained.data.targets[0].ragged
-    return outputs.cpu(), first.offsets.cpu() if per_step else None
+    data = trained.data
+    ragged_targets = data.targets and data.targets[0].ragged and data.task != "sequence_to_sequence"
+    per_step = isinstance(first, Ragged) and ragged_targets
+    return x, first.offsets.cpu() if per_step else None

@@ -1,4 +1,4 @@
-"""The files that ``hpc-dl predict`` writes: HDF5 with arrays, or CSV with a row for each sample."""
+"""The files of ``hpc-dl predict`` and ``embed``: HDF5 with arrays, or CSV with a row a sample."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from hpc_dl.data.files.format import staged
 from hpc_dl.data.spec import WITH_CLASSES, DataSpec, TaskName
 from hpc_dl.errors import ConfigError
 from hpc_dl.inference.samples import Batch
+from hpc_dl.inference.vocabulary import Vocabulary
 
 _CHUNK_BYTES = 64 << 10
-_IN_CSV: tuple[TaskName, ...] = ("classification", "multilabel", "regression")
+_IN_CSV: tuple[TaskName, ...] = ("classification", "multilabel", "regression", "sequence_to_sequence")
 
 
 class PredictionFile(ABC):
@@ -34,7 +35,8 @@ class PredictionFile(ABC):
         Args:
             split: of the samples.
             batch: the samples.
-            outputs: of the network, (B, …), or (total steps, …) if samples differ in length.
+            outputs: of the network, (B, …), or (total steps, …) if samples differ in length; the
+                classes of written sequences, (total steps,).
             offsets: (B + 1,), where each sample starts in ``outputs``; None if they do not differ.
         """
 
@@ -65,6 +67,13 @@ def new_prediction_file(out: Path, data: DataSpec, splits: Sequence[str]) -> Ite
                 yield PredictionArrays(file, data, splits)
 
 
+@contextmanager
+def new_embedding_file(out: Path, data: DataSpec, splits: Sequence[str]) -> Iterator[EmbeddingArrays]:
+    """Yield a new HDF5 file of embeddings; for the arguments see :func:`new_prediction_file`."""
+    with staged(out) as temporary, h5py.File(temporary, "x") as file:
+        yield EmbeddingArrays(file, data, splits)
+
+
 def check_format(out: Path, task: TaskName) -> None:
     """Check that predictions for a task fit into the format of the file.
 
@@ -89,6 +98,8 @@ def probabilities(outputs: Tensor, task: TaskName) -> Tensor:
 
 def predictions(outputs: Tensor, task: TaskName) -> Tensor:
     """Class numbers (axis 1 is removed), 0 and 1 for each label, or the values themselves."""
+    if task == "sequence_to_sequence":
+        return outputs.to(torch.int32)
     if task == "multilabel":
         return (outputs > 0).to(torch.uint8)
     return outputs.argmax(1).to(torch.int32) if task in WITH_CLASSES else outputs
@@ -96,6 +107,8 @@ def predictions(outputs: Tensor, task: TaskName) -> Tensor:
 
 class PredictionArrays(PredictionFile):
     """HDF5 with one group for each split."""
+
+    values = "predictions"  # the dataset of the outputs
 
     def __init__(self, file: h5py.File, data: DataSpec, splits: Sequence[str]) -> None:
         self._file, self._data = file, data
@@ -105,10 +118,7 @@ class PredictionArrays(PredictionFile):
 
     def add(self, split: str, batch: Batch, outputs: Tensor, offsets: Tensor | None) -> None:
         """See :class:`PredictionFile`."""
-        task = self._data.task
-        self._append(split, "predictions", _array(predictions(outputs, task)))
-        if task in ("classification", "multilabel"):
-            self._append(split, "probabilities", _array(probabilities(outputs, task)))
+        self._add_outputs(split, outputs)
         if batch.names is not None:
             self._append(split, "samples", np.array(batch.names, dtype=object))
         if batch.targets is not None:
@@ -120,12 +130,18 @@ class PredictionArrays(PredictionFile):
         """See :class:`PredictionFile`."""
         for split, offsets in self._offsets.items():
             if len(offsets) > 1:
-                self._file[split]["predictions_offsets"] = np.concatenate(offsets)
+                self._file[split][f"{self.values}_offsets"] = np.concatenate(offsets)
         self._file.attrs.update(about)
         if self._data.class_names:
             self._file.attrs["class_names"] = list(self._data.class_names)
         if labels := self._data.labels_of_classes:
             self._file.attrs["class_labels"] = list(labels)
+
+    def _add_outputs(self, split: str, outputs: Tensor) -> None:
+        task = self._data.task
+        self._append(split, self.values, _array(predictions(outputs, task)))
+        if task in ("classification", "multilabel"):
+            self._append(split, "probabilities", _array(probabilities(outputs, task)))
 
     def _append(self, split: str, name: str, rows: NDArray[Any]) -> None:
         group = self._file[split]
@@ -142,24 +158,39 @@ class PredictionArrays(PredictionFile):
         dataset[-len(rows) :] = rows
 
 
+class EmbeddingArrays(PredictionArrays):
+    """HDF5 with the embeddings of the samples in place of predictions."""
+
+    values = "embeddings"
+
+    def _add_outputs(self, split: str, outputs: Tensor) -> None:
+        self._append(split, self.values, _array(outputs))
+
+
 class PredictionTable(PredictionFile):
     """CSV with a row for each sample: its name, target, prediction and probabilities."""
 
     def __init__(self, file: Any, data: DataSpec, *, with_splits: bool) -> None:
         self._writer, self._data, self._with_splits = csv.writer(file), data, with_splits
         self._names = data.class_names or tuple(map(str, range(data.num_outputs)))
+        self._vocabulary = Vocabulary(self._names)
         self._written: dict[str, int] = {}
 
     def add(self, split: str, batch: Batch, outputs: Tensor, offsets: Tensor | None) -> None:
         """See :class:`PredictionFile`."""
         task, start = self._data.task, self._written.get(split, 0)
+        size = len(outputs) if offsets is None else len(offsets) - 1
         if not self._written:
             self._writer.writerow(self._header(batch))
-        self._written[split] = start + len(outputs)
-        predicted = self._shown(_array(predictions(outputs, task)))
-        probable = _array(probabilities(outputs, task)).tolist() if task != "regression" else [[]] * len(outputs)
-        targets = [[]] * len(outputs) if batch.targets is None else self._shown(batch.targets)
-        names = batch.names or map(str, range(start, start + len(outputs)))
+        self._written[split] = start + size
+        if offsets is None:
+            predicted = self._shown(_array(predictions(outputs, task)))
+        else:
+            parts = torch.split(outputs, offsets.diff().tolist())
+            predicted = [[self._vocabulary.text(part.tolist())] for part in parts]
+        probable = _array(probabilities(outputs, task)).tolist() if self._has_probabilities else [[]] * size
+        targets = [[]] * size if batch.targets is None else self._shown(batch.targets)
+        names = batch.names or map(str, range(start, start + size))
         for name, target, prediction, chances in zip(names, targets, predicted, probable, strict=True):
             row = [name, *target, *prediction, *(f"{chance:.6g}" for chance in chances)]
             self._writer.writerow([split, *row] if self._with_splits else row)
@@ -172,9 +203,13 @@ class PredictionTable(PredictionFile):
         if batch.targets is not None:
             header += self._titles("target")
         header += self._titles("prediction")
-        if self._data.task != "regression":
+        if self._has_probabilities:
             header += [f"probability_{name}" for name in self._names]
         return header
+
+    @property
+    def _has_probabilities(self) -> bool:
+        return self._data.task in ("classification", "multilabel")
 
     def _titles(self, title: str) -> list[str]:
         if self._data.task == "multilabel":

@@ -19,6 +19,7 @@ from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import HpcDlError, RunError
 from hpc_dl.inference.trained_run import TrainedRun
+from hpc_dl.learning.abilities import COMMANDS, Ability, WritesSequences
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.learning.training_module import TrainingModule
 from hpc_dl.models.base import ModelSection
@@ -28,6 +29,7 @@ from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.training.batches import Batches, batches_of
 from hpc_dl.training.model_building import build_model, restores_itself
+from hpc_dl.training.train import has_test
 
 _DATA_MODULE_KEY = HDF5DataModule.__qualname__  # in Lightning's checkpoints
 # What arrays and numbers of NumPy consist of in a pickle.
@@ -90,21 +92,49 @@ class TrainedModel:
         return _allowing_own_objects(self.checkpoint.path, self.experiment.model)
 
     def network(self) -> Supervised:
-        """Return the model, which computes outputs from inputs alone.
+        """Return the model, which computes outputs from inputs alone, or writes sequences.
 
         Raises:
-            RunError: it needs more than inputs: a user's module, a GAN, a sequence-to-sequence
-                model.
+            RunError: it needs more than inputs: a user's module, a GAN.
         """
-        if not isinstance(self.model, Supervised) or self.data.task == "sequence_to_sequence":
+        without_targets = self.data.task != "sequence_to_sequence" or isinstance(self.model, WritesSequences)
+        if not isinstance(self.model, Supervised) or not without_targets:
             raise RunError.at(
                 self.run.name,
                 f"{type(self.model).__name__} cannot compute outputs from inputs alone",
-                remedy=""
+                remedy=self._what_applies()
                 if isinstance(self.model, TrainingModule)
                 else "train its network with `model: {network: …}`, or load the checkpoint in a script of your own",
             )
         return self.model
+
+    def ability_for(self, command: str) -> Ability:
+        """Return the ability of the model that a command uses.
+
+        Raises:
+            RunError: it has none; the message names the commands that apply.
+        """
+        for ability in self._abilities:
+            if command in COMMANDS[ability]:
+                return ability
+        raise RunError.at(
+            self.run.name,
+            f"`{command}` does not apply to {self.experiment.model.title} with the task {self.data.task}",
+            remedy=self._what_applies(),
+        )
+
+    def can(self, ability: Ability) -> bool:
+        """Whether the model has an ability."""
+        return ability in self._abilities
+
+    @property
+    def _abilities(self) -> tuple[Ability, ...]:
+        return self.model.abilities if isinstance(self.model, TrainingModule) else ()
+
+    def _what_applies(self) -> str:
+        commands = ["evaluate"] if has_test(self.model) else []
+        commands += [command for ability in self._abilities for command in COMMANDS[ability]]
+        return f"commands for this model: {', '.join(commands)}" if commands else ""
 
 
 def _weights(path: Path, model: ModelSection) -> dict[str, Any]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import PER_POSITION, DataSpec, InputKind, TaskName
 from hpc_dl.errors import ConfigError, Fault
+from hpc_dl.learning.abilities import Ability
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.nn.sequences import StepEmbedding, pad, unpad
+from hpc_dl.nn.token_sampling import draw_tokens
 
 #: The inputs and tasks of these architectures.
 SEQUENCE_INPUTS: tuple[InputKind, ...] = ("series", "sequence", "tokens")
@@ -58,6 +62,12 @@ class SequenceModel(Supervised):
         tokens = _vocabulary(data, vocabulary) if data.input_kind == "tokens" else None
         self.steps = StepEmbedding(_num_features(data), tokens, embedding)
 
+    @property
+    def abilities(self) -> tuple[Ability, ...]:
+        """A language model also generates text."""
+        is_language_model = self.recipe.data.input_kind == "tokens" and predicts_next(self.recipe.data)
+        return (*super().abilities, "generate text") if is_language_model else super().abilities
+
     @abstractmethod
     def forward_steps(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
         """Map the steps of a batch to outputs.
@@ -91,6 +101,60 @@ class SequenceModel(Supervised):
         if not self.per_step:
             return outputs
         return outputs.transpose(1, 2) if self.recipe.data.task in PER_POSITION else outputs.flatten(1)
+
+    @torch.no_grad()
+    def generate(
+        self, start: Tensor, steps: int, temperature: float = 1.0, seed: int = 0, top_k: int | None = None
+    ) -> Tensor:
+        """Continue a text: draw each next token from the predicted probabilities.
+
+        Args:
+            start: (B, T) int64 tokens of the text so far, T at least 1, on the module's device.
+            steps: number of tokens to generate.
+            temperature: see :func:`hpc_dl.nn.token_sampling.draw_tokens`.
+            seed: seed of the random numbers.
+            top_k: see :func:`hpc_dl.nn.token_sampling.draw_tokens`.
+
+        Returns:
+            (B, steps) int64 tokens.
+
+        Raises:
+            ConfigError: the network does not predict the next token, or the temperature is
+                negative.
+        """
+        if "generate text" not in self.abilities:
+            file = self.recipe.data.file
+            raise ConfigError.at(
+                "data.targets", f"of {file} are not the next tokens", remedy="set `targets: null` with `windows`"
+            )
+        if temperature < 0:
+            raise ConfigError.at("temperature", "must not be negative", value=temperature)
+        training = self.training
+        self.eval()
+        generator = torch.Generator(start.device).manual_seed(seed)
+        generated: list[Tensor] = []
+        tokens, memory = start, None
+        for _ in range(steps):
+            logits, memory = self.next_logits(tokens, memory)
+            tokens = draw_tokens(logits, generator, temperature, top_k)
+            generated.append(tokens)
+        self.train(training)
+        return torch.cat(generated, 1) if generated else start[:, :0]
+
+    def next_logits(self, tokens: Tensor, memory: Any) -> tuple[Tensor, Any]:
+        """Return the logits of the token after a text, (B, K), and what to remember of the text.
+
+        Reads the text from its beginning for each token, at most as many tokens as a training
+        sample has; a network with a state overrides this.
+
+        Args:
+            tokens: (B, T) that follow what was read before.
+            memory: of what was read before; None at the beginning.
+        """
+        read = tokens if memory is None else torch.cat([memory, tokens], dim=1)
+        read = read[:, -self.recipe.data.input_shape[0] :]
+        logits: Tensor = self(read)[:, :, -1]
+        return logits, read
 
 
 def has_step_targets(data: DataSpec) -> bool:

@@ -9,10 +9,14 @@ import torch
 from torch import nn
 from torchmetrics import MeanMetric
 
+from hpc_dl.data.ragged import Ragged
+from hpc_dl.learning.abilities import Ability
+from hpc_dl.learning.last_hidden_layer import last_hidden_layer
 from hpc_dl.learning.losses import penalty
 from hpc_dl.learning.mixup import mixed
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.training_module import TrainingModule
+from hpc_dl.nn.sequences import unpad
 
 
 class Supervised(TrainingModule):
@@ -30,6 +34,11 @@ class Supervised(TrainingModule):
             {split: recipe.task.metrics(f"{split}/") for split in ("val", "test")}
             | {f"{split}_loss": MeanMetric() for split in ("val", "test")}
         )
+
+    @property
+    def abilities(self) -> tuple[Ability, ...]:
+        """Outputs are predictions, and the last hidden layer represents a sample."""
+        return ("predict", "embed")
 
     @abstractmethod
     def forward(self, x: Any) -> torch.Tensor:
@@ -88,6 +97,16 @@ class Supervised(TrainingModule):
         """
         outputs: torch.Tensor = self(x)
         return outputs
+
+    def embed(self, x: Any) -> torch.Tensor:
+        """Represent samples by the last hidden layer, from which the outputs are computed.
+
+        Returns:
+            (B, F) for outputs per sample; for outputs per position (B, F, *positions), or (B,
+            steps, F) for steps; (total steps or nodes, F) for samples of different lengths.
+        """
+        hidden = last_hidden_layer(self, x)
+        return unpad(hidden, x.lengths) if isinstance(x, Ragged) and hidden.ndim == 3 else hidden
 
     def _evaluate(self, split: str, batch: Any) -> None:
         x, y = self.inputs_and_targets(batch)

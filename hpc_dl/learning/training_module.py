@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 
 from hpc_dl.errors import ConfigError
+from hpc_dl.learning.abilities import Ability
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.schedules import Plateau
 
@@ -23,6 +24,11 @@ class TrainingModule(pl.LightningModule):
     def __init__(self, recipe: TrainingRecipe) -> None:
         super().__init__()
         self.recipe = recipe
+
+    @property
+    def abilities(self) -> tuple[Ability, ...]:
+        """What can be done with the trained module besides evaluating it."""
+        return ()
 
     def configure_optimizers(self) -> Any:
         """Build the optimizer and the schedule.

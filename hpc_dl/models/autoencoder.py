@@ -108,6 +108,10 @@ class Autoencoder(Supervised):
         outputs: torch.Tensor = self.decoder(self.encoder(x))
         return outputs
 
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
+        """Represent samples by their codes, (B, code)."""
+        return self.encode(x)
+
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, *input_shape) to the codes (B, code)."""
         code: torch.Tensor = self.encoder(x)

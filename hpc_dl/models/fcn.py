@@ -11,6 +11,7 @@ from torch import nn
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, Fault
+from hpc_dl.learning.abilities import Ability
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
@@ -105,6 +106,11 @@ class FCN(Supervised):
         factor = 2 ** (halvings - config.skips)
         self.last = linear_upsampling(axes, num_outputs, factor) if factor > 1 else nn.Identity()
         self.multiple = 2**halvings
+
+    @property
+    def abilities(self) -> tuple[Ability, ...]:
+        """What the last layer reads are class scores."""
+        return ("predict",)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, C, *sizes) to (B, num_outputs, *sizes); for reconstruction to (B, C, *sizes)."""

@@ -15,6 +15,7 @@ from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.data.storage.hdf5 import open_file
 from hpc_dl.errors import ConfigError
+from hpc_dl.learning.abilities import Ability
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.schedules import Plateau
 from hpc_dl.learning.training_module import TrainingModule
@@ -103,6 +104,11 @@ class GAN(TrainingModule):
         self.register_buffer("divisor", torch.ones(channels))
         self.real = nn.ModuleDict({split: CatMetric() for split in ("val", "test")})
 
+    @property
+    def abilities(self) -> tuple[Ability, ...]:
+        """The generator outputs samples."""
+        return ("generate samples",)
+
     def forward(self, z: Tensor) -> Tensor:
         """Map random numbers (B, latent) to scaled samples (B, *input_shape)."""
         samples: Tensor = self.generator(z)
@@ -114,7 +120,19 @@ class GAN(TrainingModule):
 
         The same seed gives the same samples.
         """
-        return self._scaled_samples(num_samples, seed) * self.divisor + self.offset
+        return self.decode(self.noise(num_samples, seed).to(self.device))
+
+    def noise(self, num_samples: int, seed: int = 0) -> Tensor:
+        """Draw inputs of the generator, (num_samples, latent) from N(0, 1), on the CPU.
+
+        The same seed gives the same numbers, also for a model on another device.
+        """
+        return torch.randn(num_samples, self.config.latent, generator=torch.Generator().manual_seed(seed))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Map random numbers (B, latent) to samples in the units of the data."""
+        samples: Tensor = self(z).float() * self.divisor + self.offset
+        return samples
 
     def configure_optimizers(self) -> Any:
         """Build two optimizers, the generator's first, each with its schedule."""
@@ -210,18 +228,12 @@ class GAN(TrainingModule):
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient.view_as(parameter)
 
-    def _scaled_samples(self, num_samples: int, seed: int) -> Tensor:
-        # On the CPU, so that a seed gives the same numbers on every device.
-        z = torch.randn(num_samples, self.config.latent, generator=torch.Generator().manual_seed(seed))
-        samples: Tensor = self(z.to(self.device))
-        return samples.float()
-
     @torch.no_grad()
     def _log_evaluation(self, split: str) -> None:
         metric = self.real[split]
         real: Tensor = metric.compute()[:_MAX_EVALUATED].float()  # type: ignore[operator]
         metric.reset()  # type: ignore[operator]
-        scaled = self._scaled_samples(len(real), seed=0)
+        scaled: Tensor = self(self.noise(len(real)).to(self.device)).float()
         fake = scaled.flatten(1)
         values = {"loss": energy_distance(real, fake), "coverage": coverage(real, fake)}
         with open_file(self.recipe.data.file) as file:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hpc_dl.data.spec import DataSpec
+from hpc_dl.learning.abilities import Ability
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
@@ -97,6 +98,11 @@ class GCN(Supervised):
                     nn.init.zeros_(layer.bias)
         self.dropout = nn.Dropout(config.dropout)
         self.head = GraphHead(config.width, data.num_outputs, pooling) if has_head else None
+
+    @property
+    def abilities(self) -> tuple[Ability, ...]:
+        """Without a linear layer the outputs are a convolution, and no function of a node alone."""
+        return super().abilities if self.head is not None else ("predict",)
 
     def forward(self, x: Mapping[str, Any]) -> Tensor:
         """Map graphs (ragged ``nodes``, ``edges``, optional ``edge_features``) to outputs.

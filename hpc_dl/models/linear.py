@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from hpc_dl.data.spec import DataSpec
+from hpc_dl.learning.abilities import Ability
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
@@ -37,6 +38,11 @@ class Linear(Supervised):
     def __init__(self, config: LinearConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
         super().__init__(recipe)
         self.layer = nn.Linear(math.prod(data.input_shape), data.num_outputs, bias=config.bias)
+
+    @property
+    def abilities(self) -> tuple[Ability, ...]:
+        """There is no hidden layer."""
+        return ("predict",)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, *input_shape) to (B, num_outputs)."""

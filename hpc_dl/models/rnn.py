@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from hpc_dl.data.spec import DataSpec
@@ -63,44 +62,7 @@ class Recurrent(SequenceModel):
         outputs: Tensor = self.head(states)
         return outputs
 
-    @torch.no_grad()
-    def generate(self, start: Tensor, steps: int, temperature: float = 1.0, seed: int = 0) -> Tensor:
-        """Continue a text: sample each next token from the predicted probabilities.
-
-        Args:
-            start: (B, T) int64 tokens of the text so far, T at least 1, on the module's device.
-            steps: number of tokens to generate.
-            temperature: divisor of the logits; below 1 favors probable tokens, 0 always selects the
-                most probable one.
-            seed: seed of the random numbers.
-
-        Returns:
-            (B, steps) int64 tokens.
-
-        Raises:
-            ConfigError: the network does not predict the next token, or the temperature is
-                negative.
-        """
-        data = self.recipe.data
-        if data.input_kind != "tokens" or not predicts_next(data):
-            raise ConfigError.at(
-                "data.targets", f"of {data.file} are not the next tokens", remedy="set `targets: null` with `windows`"
-            )
-        if temperature < 0:
-            raise ConfigError.at("temperature", "must not be negative", value=temperature)
-        training = self.training
-        self.eval()
-        generator = torch.Generator(start.device).manual_seed(seed)
-        generated: list[Tensor] = []
-        state: State | None = None
-        tokens = start
-        for _ in range(steps):
-            _, last, state = self.layers(self.steps(tokens), None, state)
-            logits = self.head(last)
-            if temperature == 0:
-                tokens = logits.argmax(1, keepdim=True)
-            else:
-                tokens = torch.multinomial((logits / temperature).softmax(1), 1, generator=generator)
-            generated.append(tokens)
-        self.train(training)
-        return torch.cat(generated, 1) if generated else start[:, :0]
+    def next_logits(self, tokens: Tensor, memory: State | None) -> tuple[Tensor, State]:
+        """Read only the new tokens, from the states after the former ones."""
+        _, last, states = self.layers(self.steps(tokens), None, memory)
+        return self.head(last), states

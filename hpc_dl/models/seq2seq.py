@@ -23,6 +23,7 @@ from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelConfig
 from hpc_dl.nn.attention import CrossAttention
+from hpc_dl.nn.beam_search import beam_search
 from hpc_dl.nn.recurrent import RecurrentLayers, RecurrentOptions, State
 from hpc_dl.nn.sequences import StepEmbedding, mask, pad, unpad
 from hpc_dl.schema import Unit
@@ -127,6 +128,31 @@ class Seq2Seq(Supervised):
         logits, _ = self._decode(previous, encoded, encoded.state)
         return unpad(logits, lengths)
 
+    @torch.no_grad()
+    def sequences(self, x: Ragged, beams: int = 1) -> Ragged:
+        """Write a sequence for each sample, by beam search.
+
+        Args:
+            x: B samples of int64 tokens.
+            beams: see :func:`hpc_dl.nn.beam_search.beam_search`.
+
+        Returns:
+            B samples of int64 symbols, without the end symbol, of at most ``max_length`` steps.
+        """
+        encoded = self._encode(x)
+        memory, lengths = (part.repeat_interleave(beams, 0) for part in (encoded.memory, encoded.lengths))
+        rows = torch.arange(len(encoded.memory), device=memory.device).repeat_interleave(beams)
+        shared = _Encoded(memory, lengths, [])  # by all beams of a sample
+
+        def next_logits(symbols: Tensor, state: State) -> tuple[Tensor, State]:
+            logits, after = self._decode(symbols, shared, state)
+            return logits[:, -1], after
+
+        boundary = torch.full((len(encoded.memory),), self.boundary, device=memory.device)
+        state = _selected(encoded.state, rows)
+        written, kept, _ = beam_search(next_logits, _selected, state, boundary, beams, self.max_length)
+        return Ragged(unpad(written, kept), functional.pad(kept.cumsum(0), (1, 0)))
+
     def inputs_and_targets(self, batch: Any) -> tuple[Ragged, Ragged]:
         """Return the inputs, and the targets with the end symbol."""
         x, y = super().inputs_and_targets(batch)
@@ -134,6 +160,12 @@ class Seq2Seq(Supervised):
         values = functional.pad(values, (0, 1)).scatter(1, lengths[:, None], self.boundary)
         offsets = y.offsets + torch.arange(len(y.offsets), device=y.offsets.device)
         return x, Ragged(unpad(values, lengths + 1), offsets)
+
+    def embed(self, x: Ragged) -> Tensor:
+        """Represent samples by the encoder's last state, of both directions: (B, width)."""
+        steps, lengths = pad(*x)
+        last: Tensor = self.encoder(self.dropout(self.tokens(steps)), lengths)[1]
+        return last
 
     def outputs_for(self, x: Ragged, y: Ragged) -> Tensor:
         """Return the logits of the targets' symbols, (total steps, K + 1), with teacher forcing."""
@@ -183,6 +215,13 @@ class _Encoded(NamedTuple):
     memory: Tensor
     lengths: Tensor
     state: State
+
+
+def _selected(state: Any, rows: Tensor) -> Any:
+    """Return the states (1, B, units) of some samples, of all layers."""
+    if isinstance(state, Tensor):
+        return state.index_select(1, rows)
+    return type(state)(_selected(part, rows) for part in state)  # a list of layers; a tuple for an LSTM
 
 
 def _joined_directions(state: Any) -> Any:

@@ -18,6 +18,7 @@ from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.data.storage.hdf5 import open_file
 from hpc_dl.errors import DataError, nearest
+from hpc_dl.learning.abilities import Ability
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.training_module import TrainingModule
 from hpc_dl.models.base import ModelConfig
@@ -80,6 +81,11 @@ class Word2Vec(TrainingModule):
         self.register_buffer("keep", torch.ones(data.num_outputs))
         self.evaluation = nn.ModuleDict({f"{split}_loss": MeanMetric() for split in ("val", "test")})
 
+    @property
+    def abilities(self) -> tuple[Ability, ...]:
+        """Cosines of vectors compare words."""
+        return ("compare words",)
+
     def forward(self, x: Any) -> Any:
         """Map int64 tokens (…) to vectors (…, dimension); a ``Ragged`` likewise."""
         return Ragged(self.words(x.values), x.offsets) if isinstance(x, Ragged) else self.words(x)
@@ -138,6 +144,10 @@ class Word2Vec(TrainingModule):
         """
         tokens = self._tokens([[word]])
         return self._named(self._nearest(self._unit_vectors()[tokens[:, 0]], tokens, count))
+
+    def vectors(self) -> Tensor:
+        """Return the vectors of all words, (V, dimension)."""
+        return self.words.weight.detach()
 
     @torch.no_grad()
     def analogy(self, a: str, b: str, c: str, count: int = 1) -> list[tuple[str, float]]:

@@ -125,3 +125,35 @@ def test_fixed_length_raises() -> None:
 def test_number_of_parameters_by_attention() -> None:
     sizes = {a: sum(p.numel() for p in seq2seq(attention=a).parameters()) for a in ("none", "dot", "additive")}
     assert sizes["none"] < sizes["dot"] < sizes["additive"]
+
+
+@every
+def test_one_beam_writes_the_most_probable_symbols(options: dict[str, object]) -> None:
+    model = seq2seq(max_length=6, **options)
+    rows = model(X).argmax(-1).tolist()
+    expected = [row[: row.index(END)] if END in row else row for row in rows]
+    written = model.sequences(X)
+    assert [part.tolist() for part in torch.split(written.values, written.lengths.tolist())] == expected
+
+
+@every
+def test_beams_of_a_sample_are_independent_of_the_others(options: dict[str, object]) -> None:
+    model = seq2seq(max_length=6, **options)
+    together = model.sequences(X, beams=3)
+    for number in range(3):
+        sample = slice(number, number + 1)
+        assert torch.equal(model.sequences(X.part(sample), beams=3).values, together.part(sample).values)
+
+
+def test_more_beams_find_more_probable_sequences() -> None:
+    model = seq2seq(max_length=5)
+    with torch.no_grad():
+        model.head.weight.mul_(20)  # clear preferences
+
+    def log_probability(written: Ragged) -> float:
+        _, y = model.inputs_and_targets((X, written))
+        chosen = model(X, y).log_softmax(-1).gather(1, y.values[:, None])
+        return float(chosen.sum().detach())
+
+    few, many = (log_probability(model.sequences(X, beams)) for beams in (1, 30))
+    assert many > few

@@ -33,7 +33,7 @@ _MARKS = "".join(chr(number) for number in range(0x300, 0x10000) if unicodedata.
 _LETTERS = rf"(?:(?![{_UNSPACED}])\w[{_MARKS}\u200c\u200d]*)+"
 # A word with its apostrophes and hyphens, a character of a script without spaces with its signs, a
 # line break, or any other visible character.
-_WORD = re.compile(rf"{_LETTERS}(?:['’-]{_LETTERS})*|[{_UNSPACED}][{_MARKS}]*|\n|[^\w\s]")
+WORD = re.compile(rf"{_LETTERS}(?:['’-]{_LETTERS})*|[{_UNSPACED}][{_MARKS}]*|\n|[^\w\s]")
 _PIECE_CHARACTERS = 1 << 20
 
 
@@ -125,7 +125,7 @@ class TextStream(Source):
     def _tokens(self, texts: list[Path]) -> Iterator[list[str]]:
         for text in texts:
             for piece in self._pieces(text):
-                if tokens := _WORD.findall(piece) if self._words else list(piece):
+                if tokens := WORD.findall(piece) if self._words else list(piece):
                     yield tokens
 
     def _pieces(self, text: Path) -> Iterator[str]:
