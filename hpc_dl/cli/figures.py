@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hpc_dl.figures.subject import Subject
     from hpc_dl.runs.folder import RunFolder
 
-_SUFFIXES = ("png", "svg")
+_SUFFIXES = ("png", "svg", "gif")
 
 
 def figures(
@@ -27,7 +27,10 @@ def figures(
             "--only", metavar="NAME", help="A kind of figure; may be repeated.", autocompletion=complete_figures
         ),
     ] = None,
-    suffix: Annotated[str, typer.Option("--format", metavar="png|svg", help="Pixels or vectors.")] = "png",
+    suffix: Annotated[
+        str,
+        typer.Option("--format", metavar="png|svg|gif", help="Pixels, vectors, or figures over time as animations."),
+    ] = "png",
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder of the files; by default RUN/figures.")
     ] = None,
@@ -61,6 +64,8 @@ def figures(
     else:
         subject = _with_model_if_possible(run, name, runs, yes)
         chosen = fitting(subject)
+    if suffix == "gif":
+        chosen = _animated(chosen, only)
     if not chosen:
         show(f"{run.name}: there is nothing to draw yet.")
         return
@@ -107,6 +112,23 @@ def _fitting_names(subject: Subject, names: Sequence[str]) -> list[str]:
     if faults := [Fault("--only", reason, value=name) for name, reason in reasons.items() if reason]:
         raise RunError(*faults)
     return list(reasons)
+
+
+def _animated(names: Sequence[str], only: Sequence[str] | None) -> list[str]:
+    """The kinds that can be drawn as animations.
+
+    Raises:
+        RunError: one was asked for by its name and cannot.
+    """
+    from hpc_dl.errors import Fault, RunError
+    from hpc_dl.figures import kinds
+
+    animated = [name for name in names if kinds.kind(name).animated]
+    if only and (still := [name for name in names if name not in animated]):
+        raise RunError(
+            *[Fault("--only", "is no figure over time", value=name, remedy="use png or svg") for name in still]
+        )
+    return animated
 
 
 def _with_model(name: str, runs: Path | None, yes: bool) -> Subject:

@@ -73,7 +73,8 @@ class TrainerConfig(Section):
     """What to do when the training diverges: its loss or its weights are NaN or infinite. ``stop``:
     end it with the state ``diverged``; the checkpoints before stay. ``continue``: only say so."""
     figures: bool = True
-    """Draw up to four figures of a finished run into its folder; ``hpc-dl figures`` draws all."""
+    """Record frames of some models while they train, and draw up to four figures of a finished run
+    into its folder; ``hpc-dl figures`` draws all."""
     stall_timeout: Annotated[float | None, Field(gt=0), Unit("minutes")] = 10.0
     """End the job if a rank makes no progress for this long; the message names the rank.
     ``null``: wait without limit."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hpc_dl.figures import kinds
 
@@ -24,7 +23,7 @@ def draw(subject: Subject, names: Sequence[str], folder: Path, suffix: str = "pn
         subject: what is drawn.
         names: of kinds that apply to it.
         folder: gets ``NAME.png``, or with another suffix.
-        suffix: ``png`` or ``svg``.
+        suffix: ``png`` or ``svg``, or ``gif`` for kinds that are animated.
 
     Returns:
         The files.
@@ -32,14 +31,18 @@ def draw(subject: Subject, names: Sequence[str], folder: Path, suffix: str = "pn
     Raises:
         OSError: a file cannot be written.
     """
-    from hpc_dl.figures.style import save, style
+    from hpc_dl.figures.style import save, save_animation, style
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     with style(), _undisturbed(subject):
         for name in names:
             paths.append(folder / f"{name}.{suffix}")
-            save(kinds.kind(name).draw(subject), paths[-1])
+            kind = kinds.kind(name)
+            if suffix == "gif":
+                save_animation(kind.animation(subject), paths[-1])
+            else:
+                save(kind.draw(subject), paths[-1])
     return paths
 
 
@@ -67,27 +70,14 @@ def _unfit(subject: Subject, name: str) -> str:
 
 @contextmanager
 def _undisturbed(subject: Subject) -> Iterator[None]:
-    """Keep the random state, and the mode and the gradients of the model."""
+    """Keep the random state, and the mode of the model; no gradients are left."""
     if subject.model is None:
         yield
         return
-    import torch
+    from hpc_dl.figures.undisturbed import undisturbed
 
-    modes = {module: module.training for module in subject.model.modules()}
-    devices = [p.device for p in subject.model.parameters() if p.device.type == "cuda"][:1]
-    subject.model.eval()
     try:
-        with torch.random.fork_rng(devices), _not_compiled():
+        with undisturbed(subject.model):
             yield
     finally:
         subject.model.zero_grad(set_to_none=True)
-        for module, mode in modes.items():
-            module.training = mode
-
-
-def _not_compiled() -> AbstractContextManager[Any]:
-    """A context in which nothing is compiled again for the shapes of these batches."""
-    import torch
-
-    # Without this module nothing has been compiled, and its import takes a second.
-    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -18,10 +19,12 @@ class FigureKind(ABC):
         needs_model: whether it needs more than the journal.
         at_end: its place among the figures of a finished run, which draws the first few that apply
             to it; 0 for a figure that is drawn on demand only.
+        animated: whether it can also be drawn as one figure for each frame.
     """
 
     needs_model: ClassVar[bool] = True
     at_end: ClassVar[int] = 0
+    animated: ClassVar[bool] = False
 
     @abstractmethod
     def unfit(self, subject: Subject) -> str:
@@ -30,3 +33,7 @@ class FigureKind(ABC):
     @abstractmethod
     def draw(self, subject: Subject) -> Figure:
         """Draw the figure of a run for which :meth:`unfit` returns nothing."""
+
+    def animation(self, subject: Subject) -> Iterator[Figure]:
+        """Draw one figure of the same size for each frame, if the kind is animated."""
+        raise NotImplementedError

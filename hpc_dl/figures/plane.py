@@ -33,7 +33,7 @@ class Plane:
         assert subject.batches is not None
         with torch.no_grad():
             x = subject.batches.preprocessings[0](torch.from_numpy(self.points).to(subject.device))
-            outputs: torch.Tensor = subject.network(x)
+            outputs: torch.Tensor = subject.network(x.to(next(subject.network.parameters()).dtype))
         return outputs.float().cpu()
 
     def image(self, values: NDArray[Any]) -> NDArray[Any]:

@@ -8,7 +8,7 @@ too pale for lines on white.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from hpc_dl.errors import escape_control_characters
 
 WIDTH, HEIGHT = 6.0, 4.2  # inches
 _PIXELS_PER_INCH = 160
+_MILLISECONDS = 250  # of a frame
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 TRAIN, VAL, TEST = COLORS[:3]
 LINES = ("-", "--", "-.", ":")
@@ -141,6 +142,37 @@ def save(figure: Figure, path: Path) -> None:
     metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
     try:
         figure.savefig(temporary, format=path.suffix[1:], metadata=metadata)
+        publish(temporary, path)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def save_animation(figures: Iterable[Figure], path: Path) -> None:
+    """Write figures of the same size as a GIF that repeats; it appears when it is complete.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from PIL import Image
+
+    images = []
+    for figure in figures:
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()  # type: ignore[no-untyped-call]
+        pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+        images.append(Image.fromarray(pixels[..., :3]).quantize(64))
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        images[0].save(
+            temporary,
+            format="GIF",
+            save_all=True,
+            append_images=images[1:],
+            duration=_MILLISECONDS,
+            loop=0,
+            optimize=True,
+        )
         publish(temporary, path)
     finally:
         with suppress(FileNotFoundError):

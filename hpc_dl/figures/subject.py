@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from hpc_dl.data.datamodule import HDF5DataModule
+    from hpc_dl.figures.frames import Frames
     from hpc_dl.figures.observations import Examples, Observations
     from hpc_dl.learning.supervised import Supervised
 
@@ -48,6 +49,18 @@ class Subject:
     def journal(self) -> list[dict[str, Any]]:
         """The rows of the journal, by step."""
         return read_journal(self.run.journal)
+
+    @cached_property
+    def frames(self) -> Frames | None:
+        """What the training has recorded over time; ``None`` for nothing."""
+        from hpc_dl.figures.frames import Frames
+
+        return Frames.read(self.run.frames)
+
+    def no_frames(self, kind: str) -> str:
+        """Why the run has no frames of this kind; empty if it has several."""
+        several = self.frames is not None and self.frames.kind == kind and len(self.frames.epochs) > 1
+        return "" if several else f"needs frames of {kind} that the training has recorded"
 
     @property
     def best_step(self) -> int | None:

@@ -26,6 +26,7 @@
       wandb.lock         held by an upload to W&B
       wandb/             what the run's own code logs to W&B: images, histograms, settings
       result.json        final metrics
+      frames.h5          what the model made of the same inputs after some epochs, for figures
       figures/           what a finished run and `hpc-dl figures` have drawn
       evaluation-*.json  metrics of `hpc-dl evaluate`, one file per split
 
@@ -228,6 +229,11 @@ class RunFolder:
     def submitit(self) -> Path:
         """Folder of the batch script and its output: all that is printed before the log starts."""
         return self.path / "submitit"
+
+    @property
+    def frames(self) -> Path:
+        """What figures over time are drawn from."""
+        return self.path / "frames.h5"
 
     @property
     def figures(self) -> Path:

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
 
 from hpc_dl.atomic_files import write_json
 from hpc_dl.config.experiment import Experiment
+from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.open_spec import open_spec, watched_files
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.data.storage.file_version import WatchedFiles
+from hpc_dl.figures.subject import Subject
 from hpc_dl.runs import attempts, checkpoints
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.runs.folder import RunFolder
@@ -25,6 +28,7 @@ from hpc_dl.training.batches import Batches, batches_of
 from hpc_dl.training.callbacks import TrainingMetrics
 from hpc_dl.training.compiling import compile_forward, use_channels_last
 from hpc_dl.training.console import log_only, say
+from hpc_dl.training.frames import FrameRecorder
 from hpc_dl.training.loggers import Loggers, step_of
 from hpc_dl.training.model_building import build_model, num_parameters
 from hpc_dl.training.pretrained import load_pretrained
@@ -138,7 +142,9 @@ def prepare_attempt(
         check_data=files.check,
         ends_at=_job_end(os.environ),
     )
-    callbacks = [watchdog, TrainingMetrics(divergence.inspect), checkpointing]
+    callbacks: list[Callback] = [watchdog, TrainingMetrics(divergence.inspect), checkpointing]
+    if ranks.rank == 0 and experiment.trainer.figures and isinstance(batches, HDF5DataModule):
+        callbacks.append(FrameRecorder(Subject(run, data, model, batches), run.frames))
     trainer = build_trainer(run, experiment, ranks, loggers.all(), callbacks)
     loggers.attach(lambda: step_of(trainer))
     trainer.strategy.setup_environment()  # connects the ranks, which must agree on the checkpoint to resume from

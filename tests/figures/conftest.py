@@ -48,7 +48,7 @@ def plane(folder: Path) -> dict[str, Any]:
     write(
         folder / "plane.h5", splits, source="p", task="classification", license="CC0-1.0", class_names=["low $", "up $"]
     )
-    return experiments.raw(folder / "plane.h5", trainer={"max_epochs": 4})
+    return experiments.raw(folder / "plane.h5", trainer={"max_epochs": 4, "figures": True})
 
 
 def values(folder: Path) -> dict[str, Any]:
@@ -64,7 +64,8 @@ def autoencoder(folder: Path) -> dict[str, Any]:
 def generator(folder: Path) -> dict[str, Any]:
     data = {"targets": None, "task": "generation"}
     file = experiments.classification_file(folder, shape=(2,))
-    return experiments.raw(file, data=data, model={"name": "gan", "latent": 2, "width": 8, "depth": 1})
+    model = {"name": "gan", "latent": 2, "width": 8, "depth": 1}
+    return experiments.raw(file, data=data, model=model, trainer={"max_epochs": 3, "figures": True})
 
 
 def masks(folder: Path) -> dict[str, Any]:
@@ -109,7 +110,21 @@ def graphs(folder: Path) -> dict[str, Any]:
     return experiments.raw(folder / "graphs.h5", data=data, model={"name": "fixed_point", "width": 4})
 
 
-EXPERIMENTS = (images, patches, plane, values, autoencoder, generator, masks, words, graphs)
+def text(folder: Path) -> dict[str, Any]:
+    """A stream of four letters in turn."""
+    with h5py.File(folder / "text.h5", "w") as file:
+        for split, size in (("train", 400), ("val", 100)):
+            file[f"{split}/inputs"] = np.arange(size, dtype=np.int32) % 4
+            file[f"{split}/inputs"].attrs["class_names"] = ["a", "b", "c", "\n"]
+    data = {"targets": None, "windows": {"length": 20, "stride": 20, "ahead": 1}}
+    model = {"name": "transformer", "width": 8, "depth": 1, "heads": 2}
+    trainer = {"max_epochs": 2, "figures": True}
+    return experiments.raw(
+        folder / "text.h5", data=data, model=model, trainer=trainer, optimizer={"name": "adam", "lr": 0.05}
+    )
+
+
+EXPERIMENTS = (images, patches, plane, values, autoencoder, generator, masks, words, graphs, text)
 
 
 @pytest.fixture(scope="session")

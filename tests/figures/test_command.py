@@ -36,6 +36,7 @@ AT_END = {
     "generator": ["curves", "samples", "optimization"],
     "masks": ["curves", "segmentation", "confusion", "calibration"],
     "words": ["curves", "embeddings", "optimization"],
+    "text": ["curves", "confusion", "calibration", "optimization"],
     "graphs": ["curves", "confusion", "calibration", "roc"],
 }
 
@@ -122,7 +123,8 @@ def test_command_draws_and_lists_files(hpc_dl: HpcDl, subject: Callable[[str], S
     [
         (["--only", "curve"], "--only: is no kind of figure (got 'curve'; allowed: attention,"),
         (["--only", "residuals"], "--only: applies to the tasks regression, not to classification (got 'residuals')"),
-        (["--format", "pdf"], "--format: is unknown (got 'pdf'; allowed: png, svg)"),
+        (["--only", "curves", "--format", "gif"], "--only: is no figure over time (got 'curves'). Use png or svg"),
+        (["--format", "pdf"], "--format: is unknown (got 'pdf'; allowed: png, svg, gif)"),
     ],
 )
 def test_faults(

@@ -25,12 +25,13 @@ CLASSES = SCORES | {"embeddings", "filters", "mistakes", "saliency"}
 FITTING = {
     "images": CLASSES | {"feature_maps"},
     "patches": CLASSES | {"attention", "feature_maps"},
-    "plane": CLASSES - {"mistakes"} | {"decision_surface", "hidden_space"},
+    "plane": CLASSES - {"mistakes"} | {"decision_surface", "hidden_space", "surface_by_epoch"},
     "values": JOURNAL | LOSS | {"residuals", "embeddings", "filters", "saliency"},
     "autoencoder": JOURNAL | LOSS | {"reconstructions", "embeddings", "filters"},
-    "generator": JOURNAL | {"samples"},
+    "generator": JOURNAL | {"samples", "samples_by_epoch"},
     "masks": JOURNAL | LOSS | {"segmentation", "confusion", "calibration", "filters", "feature_maps"},
     "words": JOURNAL | {"embeddings"},
+    "text": JOURNAL | LOSS | {"attention", "calibration", "confusion", "texts_by_epoch"},
     "graphs": SCORES | {"convergence", "embeddings"},
 }
 

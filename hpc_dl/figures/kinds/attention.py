@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from hpc_dl.data.ragged import Ragged
 from hpc_dl.figures.kind import FigureKind
 from hpc_dl.figures.style import SEQUENTIAL, label, panels
 from hpc_dl.nn.attention import CrossAttention, SelfAttention
@@ -80,5 +81,5 @@ def _tokens(subject: Subject, stored: Any) -> list[str]:
     names = subject.class_names
     if subject.spec.input_kind != "tokens" or subject.spec.task != "language_modeling":
         return []
-    values = getattr(stored, "values", stored)
+    values = stored.values if isinstance(stored, Ragged) else stored
     return [label(repr(names[int(token)])[1:-1], 8) for token in np.asarray(values).ravel() if int(token) < len(names)]

@@ -14,6 +14,7 @@ from hpc_dl.figures.kind import FigureKind
 from hpc_dl.figures.observations import evenly_spread
 from hpc_dl.figures.plane import Plane, no_plane, plane
 from hpc_dl.figures.style import COLORS, MARKERS, SEQUENTIAL, class_colors, class_legend, label, panels
+from hpc_dl.figures.surface_colors import surface_colors
 
 if TYPE_CHECKING:
     from hpc_dl.figures.subject import Subject
@@ -59,7 +60,7 @@ def draw_surface(ax: Axes, grid: Plane, outputs: torch.Tensor, subject: Subject)
     """
     if subject.spec.task == "classification":
         ax.imshow(
-            grid.image(surface_colors(outputs)),
+            grid.image(surface_colors(outputs.numpy())),
             extent=grid.extent,
             origin="lower",
             aspect="auto",
@@ -71,15 +72,6 @@ def draw_surface(ax: Axes, grid: Plane, outputs: torch.Tensor, subject: Subject)
         ax.figure.colorbar(image, ax=ax, label="predicted value")
     ax.grid(False)
     ax.set(xlabel="feature 0", ylabel="feature 1")
-
-
-def surface_colors(outputs: torch.Tensor) -> NDArray[Any]:
-    """Colors (points, 3) of logits (points, K): the class's color, white where it is uncertain."""
-    probabilities = outputs.softmax(1).numpy()
-    size = probabilities.shape[1]
-    certainty = ((probabilities.max(1) - 1 / size) / (1 - 1 / size))[:, None]
-    colors = class_colors(size)[probabilities.argmax(1), :3]
-    return np.asarray(1 - 0.6 * certainty * (1 - colors))
 
 
 def draw_points(ax: Axes, x: NDArray[Any], y: NDArray[Any], subject: Subject) -> None:

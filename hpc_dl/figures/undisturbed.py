@@ -1,0 +1,31 @@
+"""Looking at a model without changing what its training does next."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """A context in evaluation mode that keeps the random state and the mode of each module."""
+    modes = {module: module.training for module in model.modules()}
+    devices = [p.device for p in model.parameters() if p.device.type == "cuda"][:1]
+    model.eval()
+    try:
+        with torch.random.fork_rng(devices), _not_compiled():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _not_compiled() -> AbstractContextManager[Any]:
+    """A context in which nothing is compiled again for the shapes of these batches."""
+    # Without this module nothing has been compiled, and its import takes a second.
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
