@@ -82,6 +82,7 @@ def test_drawing_changes_neither_the_model_nor_the_random_state(
     assert of.model.training and of.model.features.training  # type: ignore[union-attr]
     assert torch.equal(states[0], torch.get_rng_state())
     assert states[1] == np.random.get_state(legacy=False)["state"]["key"].tolist()
+    of.model.eval()
 
 
 def test_files_are_light_wide_enough_and_reproducible(subject: Callable[[str], Subject], tmp_path: Path) -> None:

@@ -41,8 +41,10 @@ def test_saliency(subject: Subjects) -> None:
     assert len(figure.axes) == 10
     x = of.examples(5).x.requires_grad_()
     (gradient,) = torch.autograd.grad(of.network(x).max(1).values.sum(), x)
-    expected = gradient[2, 0].abs() / gradient[2, 0].abs().max()
-    assert np.allclose(figure.axes[7].images[0].get_array(), expected, atol=1e-6)
+    sizes = gradient[:, 0].abs()
+    steepest = int(sizes.amax((1, 2)).argmax())  # others may be 0, behind units that are off
+    expected = sizes[steepest] / sizes[steepest].max()
+    assert np.allclose(figure.axes[5 + steepest].images[0].get_array(), expected, atol=1e-5)
 
 
 def test_hidden_space(subject: Subjects) -> None:
