@@ -106,12 +106,12 @@ def write_attributes(file: h5py.File, about: FileAttributes) -> None:
     file.attrs.update(
         format=FORMAT,
         format_version=FORMAT_VERSION,
-        source=about.source,
+        source=_utf8(about.source),
         task=about.task,
         license=about.license,
-        description=about.description,
+        description=_utf8(about.description),
         url=about.url,
-        provenance=about.provenance,
+        provenance=_utf8(about.provenance),
         shared=about.shared,
     )
     for name in ("inputs", "targets"):
@@ -121,13 +121,18 @@ def write_attributes(file: h5py.File, about: FileAttributes) -> None:
         file.attrs["stream"] = True
 
 
+def _utf8(text: str) -> str:
+    """Return a text without the bytes of a file name that are no UTF-8, which HDF5 cannot store."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def write_split_attributes(inputs: h5py.Dataset, targets: h5py.Dataset | None, about: FileAttributes) -> None:
     """Write the attributes of a split; without targets the inputs name classes or tokens."""
     inputs.attrs["units"] = about.input_units
     if targets is not None:
         targets.attrs["units"] = about.target_units
     if about.class_names:
-        (inputs if targets is None else targets).attrs["class_names"] = list(about.class_names)
+        (inputs if targets is None else targets).attrs["class_names"] = list(map(_utf8, about.class_names))
 
 
 def write(

@@ -98,7 +98,12 @@ def stem_of(file: Path) -> str:
     return name.removesuffix("_0000")
 
 
-def _lines(path: Path) -> Iterator[_Line]:
+def read_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Return the cells of all lines that are not empty, with the number of each line.
+
+    Raises:
+        DataError: the table cannot be read, or is empty.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             start = [line for line in (file.readline(1 << 20) for _ in range(10)) if line.strip()]
@@ -109,7 +114,12 @@ def _lines(path: Path) -> Iterator[_Line]:
         remedy = encoding_remedy(path) if isinstance(error, UnicodeDecodeError) else "check the file"
         raise DataError.at(path, f"cannot be read: {error}", remedy=remedy) from None
     if not rows:
-        raise DataError.at(path, "is empty", allowed="lines of a file and its label")
+        raise DataError.at(path, "is empty", allowed="lines with a label")
+    return rows
+
+
+def _lines(path: Path) -> Iterator[_Line]:
+    rows = read_rows(path)
     header = [cell.lower() for cell in rows[0][1]]
     files = [header.index(name) for name in _FILE_NAMES if name in header]
     labels = [header.index(name) for name in TARGET_NAMES if name in header]

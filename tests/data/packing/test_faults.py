@@ -156,7 +156,7 @@ FAULTS: list[tuple[str, Build | None, dict[str, Any], str]] = [
     # volumes
     ("in", volumes(shape=(3, 4, 6)), {}, r"v1\.nii: differs in shape|v0\.nii: differs in shape from the other volumes"),
     ("in", volumes(mask=0.5), {}, r"masks/v0\.nii: has a value that is not a class at voxel \(0, 0, 0\)"),
-    ("in", volumes(mask=3), {"class_names": ("a", "b")}, r"\(got 3\.0; allowed: integers from 0 to 1\)"),
+    ("in", volumes(mask=3), {"class_names": ("a", "b")}, r"\(got 3; allowed: 0 to 1 \(the class names\)\)"),
     ("in", volumes(num_masks=1), {}, r"images/v1\.nii: has no mask with this name in .*masks"),
     ("in", with_file(volumes(), "images/v2.nii", b"no"), {}, r"images/v2\.nii: has no mask"),
     ("in", with_file(volumes(), "images/v1.nii", b"no"), {}, r"images/v1\.nii: is a volume that cannot be read"),

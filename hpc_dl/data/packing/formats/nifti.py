@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hpc_dl.data.packing.file_per_sample import files_below
 from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.label_table import LabelTable, is_table, stem_of
+from hpc_dl.data.packing.masks import pairs
 from hpc_dl.data.packing.nifti_volumes import SUFFIXES, Volumes
 from hpc_dl.data.packing.source import PackOptions, Source, split_folders
 from hpc_dl.errors import DataError
@@ -45,8 +45,7 @@ def open_nifti(path: Path, options: PackOptions) -> Source:
             images = _subfolder(folder, (options.inputs,) if options.inputs else _IMAGE_FOLDERS, "--inputs")
             masks = _subfolder(folder, (options.targets,) if options.targets else _MASK_FOLDERS, "--targets")
             volumes[split] = files_below(images, SUFFIXES)
-            by_name = {stem_of(file): file for file in files_below(masks, SUFFIXES)}
-            targets |= {file: _mask_of(file, by_name, masks) for file in volumes[split]}
+            targets |= pairs(volumes[split], images, files_below(masks, SUFFIXES), masks, stem_of)
         if not volumes[split]:
             raise DataError.at(folder, "contains no volumes", allowed=", ".join(SUFFIXES))
     source = Volumes(path, volumes, targets, options)
@@ -68,12 +67,6 @@ def _subfolder(folder: Path, names: tuple[str, ...], option: str) -> Path:
         or "there are no subfolders",
         remedy=f"specify it with `{option}`, or use `--targets TABLE.csv` for labels of whole volumes",
     )
-
-
-def _mask_of(file: Path, by_name: Mapping[str, Path], masks: Path) -> Path:
-    if stem_of(file) not in by_name:
-        raise DataError.at(file, f"has no mask with this name in {masks}", remedy="add it, or remove the volume")
-    return by_name[stem_of(file)]
 
 
 FORMAT = Format("a folder of NIfTI volumes", lambda place: place.holds(*SUFFIXES), open_nifti, order=60)
