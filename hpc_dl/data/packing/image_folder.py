@@ -198,7 +198,7 @@ class ImageFolder(FilePerSample):
 
 @contextmanager
 def opened(pillow: ModuleType, path: Path) -> Iterator[Any]:
-    """Open an image without a memory map: with one, Pillow 13 scrambles TIFF files that are turned."""
+    """Open an image without a memory map, with which Pillow 13 scrambles turned TIFF files."""
     with pillow.open(path) as image:
         image.filename = ""
         yield image
