@@ -180,7 +180,8 @@ def escape_control_characters(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    escapes = {ord(char): char.encode("unicode_escape").decode() for char in set(text) if not char.isprintable()}
+    return text.translate(escapes)
 
 
 def printable(text: str) -> str:

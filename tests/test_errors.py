@@ -30,6 +30,7 @@ def test_fault_has_no_control_characters(text: str) -> None:
 def test_escaped_text_keeps_letters_of_all_languages() -> None:
     assert escape_control_characters("größer — 字 100 %") == "größer — 字 100 %"
     assert escape_control_characters("a\x1b\nb") == "a\\x1b\\nb"
+    assert escape_control_characters("\0" * (1 << 20)) == "\\x00" * (1 << 20)
 
 
 def test_error_has_a_line_for_each_fault() -> None:

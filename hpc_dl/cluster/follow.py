@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,6 +17,8 @@ from hpc_dl.runs.state import ENDED, read_state
 
 _POLL_FILES_S = 0.3
 _POLL_SLURM_S = 5.0  # seldom: all users share the controller
+# What a file system leaves that crashed before it wrote the data: up to the whole file.
+_HOLE = re.compile(rb"\0{16,}")
 
 
 class LogReader:
@@ -63,6 +66,7 @@ class LogReader:
 
 def _text(line: bytes) -> str:
     """The line as it is on a terminal in the end: after each carriage return it starts over."""
+    line = _HOLE.sub(lambda hole: b"[%d null bytes]" % len(hole[0]), line)
     return line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]
 
 

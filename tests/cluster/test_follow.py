@@ -32,6 +32,11 @@ def test_log_reader_returns_complete_lines_once(tmp_path: Path) -> None:
     assert reader.remaining_lines() == ["end"]
 
 
+def test_a_hole_in_a_log_is_one_remark(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"before\n" + bytes(1 << 20) + b"after\n\0\n")
+    assert LogReader(tmp_path / "log").lines() == ["before", "[1048576 null bytes]after", "\0"]
+
+
 def test_job_output_is_shown_if_a_rank_has_no_log(run: RunFolder) -> None:
     assert log_of(run) is None
     (run.submitit / "7_0_log.out").write_text("module: command not found\n")

@@ -72,7 +72,7 @@ class Volumes(FilePerSample):
             names, stored = self._classes.names, Values(values.shape[:3], self._classes.dtype)
         else:
             texts = [str(label) for label in chosen]
-            task, self._values, names = labels_or_values(texts, options, options.targets or str(path))
+            task, self._values, names = labels_or_values(texts, options, f"{path}: {options.targets or 'labels'}")
             stored = Values((), self._values.dtype)
         super().__init__(
             path=path,

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from hpc_dl.data.files.channels import channel_axis
 from hpc_dl.data.files.format import Samples
-from hpc_dl.data.packing.classes import class_notes, is_whole, number_classes, remapped_classes
+from hpc_dl.data.packing.classes import class_notes, number_classes, remapped_classes
 from hpc_dl.data.packing.source import Channels, PackOptions, Source, Values
 from hpc_dl.errors import DataError, Fault
 from hpc_dl.formatting import shortened
 
 _LABEL_ROWS = 1 << 20
+_MOST_CLASSES = 1 << 31
 
 
 class Column(Protocol):
@@ -116,6 +117,8 @@ class PairedSource(Source):
             )
         if task == "classification" and self._codes is None:
             self._check_labels(len(names))
+        elif task == "regression":
+            self._check_values()
 
     def blocks(self, start: int) -> Iterator[Samples]:
         """See :class:`Source`."""
@@ -175,24 +178,37 @@ class PairedSource(Source):
     def _label_blocks(self) -> Iterator[NDArray[Any]]:
         """Yield all labels as int32, which is enough for any number of classes."""
         for _, targets in self._pairs:
-            for start in range(0, num_rows(targets), _LABEL_ROWS):
-                yield targets.read(start, min(start + _LABEL_ROWS, num_rows(targets))).reshape(-1).astype(np.int32)
+            for _, labels in _row_blocks(targets):
+                yield labels.reshape(-1).astype(np.int32)
+
+    def _check_values(self) -> None:
+        """Check that all targets are finite: a single NaN makes the loss of a training NaN."""
+        for _, targets in self._pairs:
+            for start, values in _row_blocks(targets):
+                if len(invalid := np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1))):
+                    raise DataError.at(
+                        targets.name,
+                        f"has an infinite or missing target in sample {start + invalid[0]}",
+                        value=values[invalid[0]].tolist(),
+                        remedy="leave such samples out: `keep = np.isfinite(y); x, y = x[keep], y[keep]`",
+                    )
 
     def _check_labels(self, num_classes: int) -> None:
         num_checked, occurring = 0, np.zeros(0, np.int32)
-        for labels in self._label_blocks():
-            invalid = (labels < 0) | (labels >= num_classes) if num_classes else labels < 0
+        for name, labels in ((column.name, labels) for _, column in self._pairs for _, labels in _row_blocks(column)):
+            labels = labels.reshape(-1)
+            invalid = (labels < 0) | (labels >= (num_classes or _MOST_CLASSES))
             if invalid.any():
                 row = int(np.flatnonzero(invalid)[0])
                 raise DataError.at(
-                    self._pairs[0][1].name,
+                    name,
                     f"has a label out of range in sample {num_checked + row}",
                     value=int(labels[row]),
-                    allowed=f"0 to {num_classes - 1} (the class names)" if num_classes else "0 and above",
+                    allowed=f"0 to {num_classes - 1} (the class names)" if num_classes else f"0 to {_MOST_CLASSES - 1}",
                     remedy="number those that occur with `--classes remap`, or use `--task regression`",
                 )
             num_checked += len(labels)
-            occurring = np.union1d(occurring, labels)
+            occurring = np.union1d(occurring, labels.astype(np.int32))
         absent = sorted(set(range(int(occurring[-1]) + 1)) - set(occurring.tolist())) if occurring[-1] < 1 << 20 else []
         if absent and not num_classes:
             self.notes.append(
@@ -206,8 +222,13 @@ def _is_remapped(targets: Column, options: PackOptions, stored_task: str) -> boo
     if targets.dtype.kind not in "biuf" or options.task in ("regression", "segmentation"):
         return False
     asked = "classification" in (options.task, stored_task) and options.task in ("auto", "classification")
-    floats = targets.dtype.kind == "f" and targets.shape[1:] in ((), (1,)) and asked
-    return options.classes == "remap" or (floats and bool(is_whole(targets.read(0, num_rows(targets))).all()))
+    return options.classes == "remap" or (targets.dtype.kind == "f" and targets.shape[1:] in ((), (1,)) and asked)
+
+
+def _row_blocks(column: Column) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield the rows of a column in blocks, with the number of the first row of each."""
+    for start in range(0, num_rows(column), _LABEL_ROWS):
+        yield start, column.read(start, min(start + _LABEL_ROWS, num_rows(column)))
 
 
 def num_rows(column: Column) -> int:
@@ -216,7 +237,7 @@ def num_rows(column: Column) -> int:
 
 
 def _check_pair(inputs: Column, targets: Column) -> None:
-    if not inputs.shape or not inputs.shape[0]:
+    if not inputs.shape or 0 in inputs.shape:
         raise DataError.at(inputs.name, "contains no samples", value=inputs.shape)
     if targets.shape[:1] != inputs.shape[:1]:
         raise DataError.at(

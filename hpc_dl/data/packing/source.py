@@ -61,6 +61,10 @@ class PackOptions:
             way, and targets may be missing; None to pack.
     """
 
+    def __post_init__(self) -> None:
+        if self.rate is not None and not 0 < self.rate < math.inf:
+            raise DataError.at("--rate", "must be a positive number", value=self.rate)
+
     inputs: str | None = None
     targets: str | None = None
     task: Task = "auto"

@@ -1,5 +1,6 @@
 """BIDS folders: one contrast becomes inputs, participants.tsv or segmentations become targets."""
 
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -124,3 +125,39 @@ def test_contrasts_without_a_usual_one_are_listed(bids: Path, tmp_path: Path) ->
         DataError, match=r"several kinds \(allowed: \*_T2w\.nii\.gz: 16, \*_bold\.nii\.gz: 8\).*--pattern"
     ):
         packed(bids, tmp_path / "out.h5")
+
+
+def test_labels_of_sessions(bids: Path, tmp_path: Path) -> None:
+    for subject in SUBJECTS:
+        table = bids / f"sub-{subject}" / f"sub-{subject}_sessions.tsv"
+        table.write_text("session_id\tdiagnosis\nses-1\twell\n2\till\n")
+    result = packed(bids, tmp_path / "out.h5", targets="diagnosis")
+    assert content(tmp_path / "out.h5")["train/targets"].tolist() == [1, 0] * len(SUBJECTS)
+    assert "targets: diagnosis of sessions.tsv" in result["notes"]
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        (None, "participants.tsv: does not exist"),
+        ("participant_id\tgroup\n" + "".join(f"{s.lstrip('0')}\ta\n" for s in SUBJECTS), "it lists sub-1, sub-2"),
+        ("participant_id\tgroup\nsub-01\t\u00e9\n".encode("utf-16"), "iconv -f utf-16"),
+        ("participant_id\tgroup\n" + "".join(f"sub-{s}\t1,{s}\n" for s in SUBJECTS), "decimal commas"),
+    ],
+)
+def test_tables_that_do_not_fit_the_folders(
+    table: str | bytes | None, problem: str, bids: Path, tmp_path: Path
+) -> None:
+    for folder in (bids / "derivatives", bids / "participants.tsv"):
+        shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
+    if table is not None:
+        (bids / "participants.tsv").write_bytes(table if isinstance(table, bytes) else table.encode())
+    with pytest.raises(DataError, match=problem):
+        packed(bids, tmp_path / "out.h5")
+
+
+def test_participants_without_a_volume_are_noted(bids: Path, tmp_path: Path) -> None:
+    with (bids / "participants.tsv").open("a") as file:
+        file.write("sub-99\t40\tpatient\t1\n")
+    assert any("1 participants of participants.tsv are not packed: sub-99" in note
+               for note in packed(bids, tmp_path / "out.h5")["notes"])  # fmt: skip

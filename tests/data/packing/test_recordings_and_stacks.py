@@ -199,3 +199,26 @@ def test_a_damaged_zarr_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "in.zarr" / "zarr.json").write_text("{")
     with pytest.raises(DataError, match=r"in\.zarr: cannot be read as a zarr group"):
         packed(tmp_path / "in.zarr", tmp_path / "out.h5")
+
+
+def test_one_zarr_array_is_no_group(tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    zarr.save_array(str(tmp_path / "in.zarr"), np.zeros((4, 2)))
+    with pytest.raises(DataError, match=r"is one array, not a group.*np\.save"):
+        packed(tmp_path / "in.zarr", tmp_path / "out.h5")
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf"), 0.2, 1e9])
+def test_rates_that_no_recording_has(rate: float, tmp_path: Path) -> None:
+    write_wav(tmp_path / "in" / "a" / "0.wav", tone(0))
+    with pytest.raises(DataError, match=r"^--rate: "):
+        packed(tmp_path / "in", tmp_path / "out.h5", rate=rate)
+
+
+def test_a_recording_of_another_codec_names_the_conversion(tmp_path: Path) -> None:
+    write_wav(tmp_path / "in" / "a" / "0.wav", tone(0), bits=8)
+    header = bytearray((tmp_path / "in" / "a" / "0.wav").read_bytes())
+    header[20:22] = (7).to_bytes(2, "little")  # mu-law
+    (tmp_path / "in" / "a" / "0.wav").write_bytes(header)
+    with pytest.raises(DataError, match="ffmpeg -i FILE -c:a pcm_s16le"):
+        packed(tmp_path / "in", tmp_path / "out.h5")

@@ -69,7 +69,11 @@ class ArchiveColumn:
                 self.name, "is stored in Fortran order", remedy="save it again: np.savez(…, x=np.ascontiguousarray(x))"
             )
         if self.dtype.kind == "O":
-            raise _unreadable(self.name, ValueError("it contains Python objects, which would need unpickling"))
+            raise DataError.at(
+                self.name,
+                "cannot be read: it contains Python objects, which would need unpickling",
+                remedy="save numbers or texts: `y.astype(str)`, `np.stack(x)`",
+            )
         self._check_size(archive.getinfo(member))
         self._data_start = self._stream.tell()
         self._row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize

@@ -1,8 +1,8 @@
 """BIDS folders: ``participants.tsv``, and ``sub-01/anat/sub-01_T1w.nii.gz`` (https://bids.neuroimaging.io).
 
 A name consists of entities (``sub-01``, ``ses-2``, ``run-1``) and a suffix (``T1w``). Only files of
-one suffix become inputs. Targets are a column of ``participants.tsv``, or the segmentations
-(``_dseg``) with the same entities, which may be among the derivatives.
+one suffix become inputs. Targets are a column of ``participants.tsv`` or ``sub-01_sessions.tsv``,
+or the segmentations (``_dseg``) with the same entities, which may be among the derivatives.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.packing.column_choice import target_columns
+from hpc_dl.data.packing.encodings import encoding_remedy
 from hpc_dl.data.packing.file_per_sample import files_below, first_faults
 from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.nifti_volumes import SUFFIXES, Volumes
@@ -29,6 +30,7 @@ from hpc_dl.errors import DataError, Fault
 from hpc_dl.formatting import shortened
 
 _PARTICIPANTS = "participants.tsv"
+_SESSIONS = "sessions.tsv"
 _MASK = "dseg"
 _MASKS = (_MASK, "mask", "probseg")
 _USUAL_INPUT = "T1w"
@@ -64,27 +66,34 @@ def open_bids(path: Path, options: PackOptions) -> Source:
     if options.trained_on is not None and options.targets is None:
         return _noted(Participants(path, volumes, {}, options), how)
     table, columns = _participants(path)
+    sessions = _sessions(subjects)
+    columns += sorted({name for row in sessions.values() for name in row} - {*columns})
     column = _target_column(path, columns, options)
     if column is None:
         targets: dict[Path, Any] = _masks_of(path, volumes, files, options.targets)
         return _noted(Participants(path, volumes, targets, options), how, "targets: their segmentations")
-    labels = {subject: row.get(column) or "" for subject, row in table.items()}
-    without = [volume for volume in volumes if is_missing(labels.get(_subject(volume)))]
+    rows = {volume: table.get(_subject(volume), {}) | sessions.get(_session(volume), {}) for volume in volumes}
+    labels = {volume: row.get(column, "") for volume, row in rows.items()}
+    without = [volume for volume in volumes if is_missing(labels[volume])]
     if without and options.missing != "drop":
         names = sorted({_subject(volume) for volume in without})
+        listed = shortened(sorted(table), 3)
         raise DataError.at(
             path / _PARTICIPANTS,
-            f"has no {column} for {len(names)} participants: {shortened(names)}",
-            remedy="fill it in, or leave them out with `--missing drop`",
+            f"has no {column} for {len(names)} participants: {shortened(names)}; it lists {listed}",
+            remedy="fill it in, name participants as the folders are named, or leave them out with `--missing drop`",
         )
     volumes = [volume for volume in volumes if volume not in set(without)]
     if not volumes:
         raise DataError.at(path / _PARTICIPANTS, f"has no {column} for any participant with a volume")
-    source = Participants(path, volumes, {volume: labels[_subject(volume)] for volume in volumes}, options)
+    source = Participants(path, volumes, {volume: labels[volume] for volume in volumes}, options)
     source.files.append((path / _PARTICIPANTS).absolute())
     if without:
         how += f"; {len(without)} volumes without {column} are left out"
-    return _noted(source, how, f"targets: {column} of {_PARTICIPANTS}")
+    found = _SESSIONS if any(column in row for row in sessions.values()) else _PARTICIPANTS
+    if absent := sorted({*table} - {_subject(volume) for volume in volumes}):
+        how += f"; {len(absent)} participants of {_PARTICIPANTS} are not packed: {shortened(absent, 3)}"
+    return _noted(source, how, f"targets: {column} of {found}")
 
 
 def _noted(source: Participants, *notes: str) -> Source:
@@ -130,6 +139,10 @@ def _target_column(path: Path, columns: list[str], options: PackOptions) -> str 
             return usual[0]
         if not set(name.lower() for name in columns) & {"label", "target", "class"} and _has_masks(path):
             return None
+    if options.targets is None and not (path / _PARTICIPANTS).exists():
+        raise DataError.at(
+            path / _PARTICIPANTS, "does not exist", remedy="add it, or use `--targets dseg` for segmentations"
+        )
     try:
         return target_columns(path / _PARTICIPANTS, columns, options.targets)[0]
     except DataError as error:
@@ -183,13 +196,7 @@ def _participants(path: Path) -> tuple[dict[str, dict[str, str]], list[str]]:
     table = path / _PARTICIPANTS
     if not table.exists():
         return {}, []
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, delimiter="\t", restval="")
-            rows = list(reader)
-            columns = list(reader.fieldnames or [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError.at(table, f"cannot be read: {error}", remedy="save it in UTF-8, with tabs") from None
+    rows, columns = _rows(table)
     if "participant_id" not in columns:
         raise DataError.at(
             table, "has no column participant_id", allowed=shortened(columns), remedy="add it, with tabs"
@@ -197,8 +204,31 @@ def _participants(path: Path) -> tuple[dict[str, dict[str, str]], list[str]]:
     subjects = ["sub-" + row["participant_id"].strip().removeprefix("sub-") for row in rows]
     if twice := [subject for subject, count in Counter(subjects).items() if count > 1]:
         raise DataError.at(table, "lists a participant twice", value=twice[0], remedy="remove one line")
-    texts = [{name: (value or "").strip() for name, value in row.items() if isinstance(name, str)} for row in rows]
-    return dict(zip(subjects, texts, strict=True)), [name for name in columns if name != "participant_id"]
+    return dict(zip(subjects, rows, strict=True)), [name for name in columns if name != "participant_id"]
+
+
+def _sessions(subjects: list[Path]) -> dict[tuple[str, str], dict[str, str]]:
+    """Return the row of each session, by ``sub-…`` and ``ses-…``, of ``sub-…_sessions.tsv``."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for subject in subjects:
+        table = subject / f"{subject.name}_{_SESSIONS}"
+        for row in _rows(table)[0] if table.exists() else []:
+            session = "ses-" + row.pop("session_id", "").removeprefix("ses-")
+            found[subject.name, session] = row
+    return found
+
+
+def _rows(table: Path) -> tuple[list[dict[str, str]], list[str]]:
+    """Return the rows of a table with tabs, and its columns."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, delimiter="\t", restval="")
+            rows, columns = list(reader), list(reader.fieldnames or [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        remedy = encoding_remedy(table) if isinstance(error, UnicodeDecodeError) else "save it in UTF-8, with tabs"
+        raise DataError.at(table, f"cannot be read: {error}", remedy=remedy) from None
+    # Cells beyond the columns have the name None.
+    return [{name: (value or "").strip() for name, value in row.items() if name is not None} for row in rows], columns
 
 
 def _suffix(file: Path) -> str:
@@ -207,6 +237,11 @@ def _suffix(file: Path) -> str:
 
 def _subject(file: Path) -> str:
     return file.name.split("_")[0]
+
+
+def _session(file: Path) -> tuple[str, str]:
+    """Return subject and session of a volume."""
+    return _subject(file), next((part for part in file.name.split("_") if part.startswith("ses-")), "")
 
 
 def _entities(file: Path) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from hpc_dl.formatting import shortened
 
 SUFFIXES = (".wav", ".wave")
 _SILENCE_8_BITS = 128  # these are unsigned; zero is the lowest value
+_MOST_UPSAMPLING = 100
 _UNKNOWN_SIZE = (0, 0xFFFFFFFF)  # written by a program that could not seek back
 
 
@@ -66,6 +67,13 @@ class Recordings(FilePerSample):
                 ]
             )  # fmt: skip
         self._rate = round(options.rate) if options.rate else recordings[0].rate
+        if not 1 <= self._rate <= _MOST_UPSAMPLING * min(rates):
+            raise DataError.at(
+                "--rate",
+                "does not fit the recordings",
+                value=options.rate,
+                allowed=f"1 to {_MOST_UPSAMPLING * min(rates)}",
+            )
         types = Counter(str(recording.dtype) for recording in recordings)
         resampled = sum(count for rate, count in rates.items() if rate != self._rate)
         normalized = options.trained_on is not None and options.trained_on.inputs.dtype.kind == "f"
@@ -146,7 +154,9 @@ def _normalized(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _unreadable(path: Path, error: Exception) -> Fault:
-    return Fault(str(path), f"is a recording that cannot be read: {error}", remedy="copy it again, or remove it")
+    is_other_codec = "Unknown wave file format" in str(error)
+    remedy = "convert it: `ffmpeg -i FILE -c:a pcm_s16le NEW.wav`" if is_other_codec else "copy it again, or remove it"
+    return Fault(str(path), f"is a recording that cannot be read: {error}", remedy=remedy)
 
 
 def open_wav(path: Path, options: PackOptions) -> Source:

@@ -59,8 +59,17 @@ def open_zarr(path: Path, options: PackOptions) -> Source:
     """
     zarr = require("zarr", "zarr", str(path), extra="zarr")
     try:
-        group = zarr.open_group(str(path), mode="r")
+        group = zarr.open(str(path), mode="r")
+        if isinstance(group, zarr.Array):
+            raise DataError.at(
+                path,
+                "is one array, not a group with inputs and targets",
+                remedy="specify the group above it, or save arrays: `np.save('x.npy', zarr.open('FILE')[:])`, "
+                "likewise y.npy, and pack x.npy",
+            )
         arrays = {name: item for name, item in group.members(max_depth=None) if isinstance(item, zarr.Array)}
+    except DataError:
+        raise
     except Exception as error:  # each store and version has its own
         raise DataError.at(path, f"cannot be read as a zarr group: {error}", remedy="copy the folder again") from None
     kind = f"zarr {group.metadata.zarr_format}"
