@@ -99,7 +99,7 @@ def test_participants_without_label_are_named_or_left_out(bids: Path, tmp_path: 
         table.read_text().replace("sub-02\t22\tpatient", "sub-02\t22\tn/a").replace("sub-05\t25\tcontrol\t1.05\n", "")
     )
     table.write_text(text.replace("sub-07", "07"))
-    with pytest.raises(DataError, match=r"has no group for 2 participants: sub-02, sub-05\..*`--missing drop`"):
+    with pytest.raises(DataError, match=r"has no group for 2 participants: sub-02, sub-05; .*`--missing drop`"):
         packed(bids, tmp_path / "out.h5")
     result = packed(bids, tmp_path / "out.h5", missing="drop")
     assert result["sizes"] == {"train": 12} and any("4 volumes without group" in note for note in result["notes"])
