@@ -216,8 +216,10 @@ def _attributes(item: h5py.File | h5py.Dataset) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return the value if JSON has its type, else its text."""
-    return value if isinstance(value, str | int | float | bool | list | None) else str(value)
+    """Return the value if JSON has its type, else its text, such as that of a reference."""
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def _has_checksum(dataset: h5py.Dataset) -> bool:

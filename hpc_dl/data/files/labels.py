@@ -144,13 +144,23 @@ def is_one_hot(values: NDArray[Any]) -> NDArray[np.bool_]:
 
 def texts(values: NDArray[Any]) -> NDArray[np.str_]:
     """Return texts without padding, from bytes of fixed or variable length."""
-    decoded = [v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in values.reshape(-1).tolist()]
-    return np.array(decoded, np.str_).reshape(values.shape)
+    return np.array([plain_text(value) for value in values.reshape(-1).tolist()], np.str_).reshape(values.shape)
+
+
+def plain_text(value: str | bytes) -> str:
+    """Return a label without the spaces and null characters that pad it to a fixed length.
+
+    Bytes that are no UTF-8 are escaped, so that two labels never become the same.
+    """
+    text = value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
+    return text.strip(" \t\r\n\0")
 
 
 def label_array(values: tuple[Label, ...]) -> NDArray[Any]:
     """Return labels as one array of numbers or of texts."""
-    return np.array(values, np.str_ if any(isinstance(value, str) for value in values) else None)
+    if any(isinstance(value, str) for value in values):
+        return np.array([plain_text(str(value)) for value in values], np.str_)
+    return np.array(values)
 
 
 def label_of(value: Any) -> Label:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hpc_dl.data.files.channels import channel_axis
 from hpc_dl.data.files.format import Samples
+from hpc_dl.data.files.labels import plain_text
 from hpc_dl.data.packing.classes import class_notes, number_classes, remapped_classes
 from hpc_dl.data.packing.source import Channels, PackOptions, Source, Values
 from hpc_dl.errors import DataError, Fault
@@ -81,7 +82,7 @@ class PairedSource(Source):
         notes = []
         if targets.dtype.kind in "OSU":
             texts = [
-                _text(value) for _, column in self._pairs for value in column.read(0, num_rows(column)).reshape(-1)
+                plain_text(value) for _, column in self._pairs for value in column.read(0, num_rows(column)).reshape(-1)
             ]
             self._codes, names = number_classes(texts, names, targets.name)
         elif _is_remapped(targets, options, str(stored.get("task", "auto"))):
@@ -301,8 +302,3 @@ def _choose_task(targets: Column, task: str) -> str:
             value=f"{targets.dtype} {targets.shape}",
         )
     return task
-
-
-def _text(value: Any) -> str:
-    """Return a label; what pads texts of a fixed length is no part of it."""
-    return (value.decode(errors="replace") if isinstance(value, bytes) else str(value)).strip(" \t\r\n\0")

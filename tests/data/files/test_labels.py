@@ -60,6 +60,8 @@ AS_CLASSES = {
     "listed": (2 - Y, {"classes": [2, 1, 0]}, ("2", "1", "0")),
     "enumeration": (Y.astype("i1"), {}, ("low", "mid", "high")),
     "fixed texts": (TEXTS, {"classes": "remap"}, ("B", "NK", "T")),
+    "padded texts": (np.array([b"B  ", b"NK\r\n", b"T"])[Y], {"classes": "remap"}, ("B", "NK", "T")),
+    "no UTF-8": (np.array([b"\xfd", b"\xfe", b"\xff"])[Y], {"classes": "remap"}, (r"\xfd", r"\xfe", r"\xff")),
     "variable texts": (TEXTS.astype(object), {"classes": "remap"}, ("B", "NK", "T")),
     "listed texts": (np.array([b"T", b"B", b"NK"])[Y], {"classes": ["T", "B", "NK"]}, ("T", "B", "NK")),
 }
