@@ -14,6 +14,7 @@ from hpc_dl.data.files.format import Samples
 from hpc_dl.data.files.labels import plain_text
 from hpc_dl.data.packing.classes import class_notes, number_classes, remapped_classes
 from hpc_dl.data.packing.source import Channels, PackOptions, Source, Values
+from hpc_dl.data.packing.target_task import choose_task
 from hpc_dl.errors import DataError, Fault
 from hpc_dl.formatting import shortened
 
@@ -93,7 +94,7 @@ class PairedSource(Source):
         stored_task = str(stored.pop("task", "auto"))
         task = options.task if options.task != "auto" else stored_task
         task = "classification" if self._codes is not None and task == "auto" else task
-        task = task if self._codes is not None and task == "classification" else _choose_task(targets, task)
+        task = task if self._codes is not None and task == "classification" else choose_task(targets, task)
         super().__init__(
             path=path,
             kind=kind,
@@ -275,30 +276,3 @@ def _channel_axis(inputs: Column, setting: Channels) -> Channels:
     if isinstance(axis, Fault):
         raise DataError(axis)
     return axis
-
-
-def _choose_task(targets: Column, task: str) -> str:
-    """Return the task, inferred from the targets if it is ``auto``, after checking the targets."""
-    kind, width = targets.dtype.kind, targets.shape[1:]
-    if task == "auto":
-        task = "regression" if kind == "f" else "segmentation" if len(width) > 1 else "classification"
-    if task == "classification" and (kind == "f" or width not in ((), (1,))):
-        raise DataError.at(
-            targets.name,
-            "must contain one class number per sample",
-            value=f"{targets.dtype} {targets.shape}",
-            remedy="store the class numbers, or use `--task regression`",
-        )
-    if task == "regression" and (kind in "OSU" or len(width) > 1):
-        raise DataError.at(
-            targets.name,
-            "must contain numbers, (N,) or (N, K), for regression",
-            value=f"{targets.dtype} {targets.shape}",
-        )
-    if task == "segmentation" and (kind not in "biu" or len(width) < 2):
-        raise DataError.at(
-            targets.name,
-            "must contain one integer mask per sample for segmentation",
-            value=f"{targets.dtype} {targets.shape}",
-        )
-    return task
