@@ -59,7 +59,7 @@ def read_groups(spec: DataSpec, split: Split, config: DataConfig) -> NDArray[Any
                 allowed=f"shape ({num_samples},)",
                 remedy="correct the dataset, or set `data.group` to another one",
             )
-        stored = dataset.asstr(errors="replace")[()].astype(str) if texts else dataset[()]
+        stored = dataset.asstr(errors="backslashreplace")[()].astype(str) if texts else dataset[()]
     groups: NDArray[Any] = stored if split.rows is None else stored[split.rows]
     if (count := len(np.unique(groups))) > _MOST_GROUPS:
         raise DataError.at(

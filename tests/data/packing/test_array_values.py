@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -40,3 +41,18 @@ def test_padded_texts_are_one_class(tmp_path: Path) -> None:
     assert result["class_names"] == ["A", "a", "b"]
     assert content(tmp_path / "out.h5")["train/targets"][:5].tolist() == [1, 1, 2, 2, 0]
     assert any("'A' and 'a'" in note for note in result["notes"])
+
+
+@pytest.mark.parametrize("kind", [h5py.ref_dtype, h5py.vlen_dtype("f4")])
+def test_references_and_rows_of_different_lengths(kind: Any, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file["x"], file["z"] = X, np.arange(10)
+        file.create_dataset("y", (10,), dtype=kind)
+    with pytest.raises(DataError, match=":/y: contains references or rows of different lengths"):
+        packed(tmp_path / "in.h5", tmp_path / "out.h5")
+
+
+def test_texts_that_are_no_utf8_stay_different(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file["x"], file["y"] = X, np.array([b"a\xfe", b"a\xff"] * 5)
+    assert packed(tmp_path / "in.h5", tmp_path / "out.h5")["class_names"] == [r"a\xfe", r"a\xff"]

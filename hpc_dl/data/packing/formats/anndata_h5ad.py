@@ -185,7 +185,7 @@ def _missing(place: str, num: int) -> DataError:
 
 def _texts(dataset: h5py.Dataset) -> NDArray[Any]:
     is_text = h5py.check_string_dtype(dataset.dtype)
-    return np.asarray(dataset.asstr(errors="replace")[()] if is_text else dataset[()])
+    return np.asarray(dataset.asstr(errors="backslashreplace")[()] if is_text else dataset[()])
 
 
 def _names(table: Any) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from hpc_dl.data.packing.source import PackOptions, Source
 from hpc_dl.data.storage.dependencies import linked_datasets
 from hpc_dl.data.storage.hdf5 import attribute, find_dataset, open_file, reports_damage, where
 from hpc_dl.data.storage.rows import RowReader, open_rows
+from hpc_dl.errors import DataError
 
 _SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5", ".nc")
 _ROOT_ATTRIBUTES = ("source", "task", "license", "description", "url", "provenance", "shared")
@@ -35,8 +36,15 @@ class HDF5Column:
         self.rows_together = 1
         self._texts = None
         self._rows: RowReader | None = None
+        if self.dtype.kind == "O" and not h5py.check_string_dtype(dataset.dtype):
+            raise DataError.at(
+                self.name,
+                "contains references or rows of different lengths",
+                allowed="numbers or texts",
+                remedy="choose another dataset with `--inputs` and `--targets`, or store one group per sample",
+            )
         if h5py.check_string_dtype(dataset.dtype):
-            self._texts = dataset.asstr(errors="replace")[()]
+            self._texts = dataset.asstr(errors="backslashreplace")[()]
         elif self.shape and self.dtype.kind in "biuf":
             self._rows = open_rows(dataset.file.filename, dataset.name, threads=len(os.sched_getaffinity(0)))
             if self._rows.rows_together * dataset.nbytes <= _MAX_CHUNK_BYTES * len(dataset):

@@ -181,7 +181,7 @@ def _value(group: h5py.Group, name: str) -> Any:
         raise DataError.at(
             f"{group.file.filename}:{group.name}/{name}", "is not a single value", remedy="add the label"
         )
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
 
 
 FORMAT = Format("HDF5 with one group per sample", _claims, open_groups, order=-10)

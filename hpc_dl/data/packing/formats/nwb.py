@@ -177,7 +177,7 @@ def _column(path: Path, table: h5py.Group, name: str) -> NDArray[Any]:
     if not isinstance(item, h5py.Dataset) or item.ndim != 1:
         raise DataError.at(f"{path}:/{_TRIALS}/{name}", "is no column of the trials", allowed=", ".join(table))
     is_text = h5py.check_string_dtype(item.dtype)
-    return np.asarray(item.asstr(errors="replace")[()] if is_text else item[()])
+    return np.asarray(item.asstr(errors="backslashreplace")[()] if is_text else item[()])
 
 
 FORMAT = Format(".nwb", lambda place: place.is_file(".nwb"), open_nwb)
