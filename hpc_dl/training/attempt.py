@@ -112,6 +112,14 @@ def prepare_attempt(
         files = watched_files(experiment.data)
         cleanup.callback(files.close)
         data = open_spec(experiment.data)
+    newest = None
+    if ranks.rank == 0:
+        with watchdog.phase("verifying the newest checkpoint"):
+            newest = _newest_checkpoint(run)
+    loggers = Loggers(run, experiment, ranks, number, newest.step if newest else 0)
+    cleanup.callback(loggers.close)
+    if ranks.rank == 0 and experiment.model.import_paths:
+        loggers.start()  # a user's module may call wandb.init in its __init__
     pl.seed_everything(experiment.seed, workers=True, verbose=False)
     model = build_model(experiment, data)
     if experiment.trainer.channels_last:
@@ -119,12 +127,6 @@ def prepare_attempt(
     if (mode := experiment.trainer.compile) != "off":
         compile_forward(model, mode, lambda: watchdog.phase("compiling", patience=6.0))
     batches = batches_of(experiment, data, model)
-    newest = None
-    if ranks.rank == 0:
-        with watchdog.phase("verifying the newest checkpoint"):
-            newest = _newest_checkpoint(run)
-    loggers = Loggers(run, experiment, ranks, number, newest.step if newest else 0)
-    cleanup.callback(loggers.close)
     divergence = Divergence(experiment.trainer.on_nan, say if ranks.rank == 0 else log_only)
     checkpointing = Checkpointing(
         run,
@@ -138,7 +140,7 @@ def prepare_attempt(
         check_data=files.check,
         ends_at=_job_end(os.environ),
     )
-    callbacks = [watchdog, TrainingMetrics(divergence.inspect), checkpointing]
+    callbacks = [watchdog, TrainingMetrics(divergence.inspect, say), checkpointing]
     trainer = build_trainer(run, experiment, ranks, loggers.all(), callbacks)
     loggers.attach(lambda: step_of(trainer))
     trainer.strategy.setup_environment()  # connects the ranks, which must agree on the checkpoint to resume from
