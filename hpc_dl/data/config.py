@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from hpc_dl.data.spec import WITHOUT_TARGETS, TaskName
 from hpc_dl.data.split_config import Fraction, Splits
-from hpc_dl.schema import Section, Unit, parse
+from hpc_dl.schema import Section, Unit
 
 DEFAULT_BATCH_SIZE = 64  # samples per device
 
@@ -197,6 +196,11 @@ class DataConfig(Section):
     """Random changes of the training images and volumes, made on the device; none by default."""
 
     @property
+    def import_paths(self) -> list[str]:
+        """The import paths of a user's own code that the section names."""
+        return []
+
+    @property
     def input_names(self) -> tuple[str, ...]:
         """The names of the input datasets."""
         return _as_tuple(self.inputs)
@@ -240,26 +244,6 @@ class DataConfig(Section):
                     f"{names}: only allowed with `file`, since the layout of a shipped source is fixed; remove it"
                 )
         return self
-
-
-class OwnLoadersConfig(DataConfig):
-    """A ``data`` section that was left out: the user's module has its own loaders."""
-
-    @model_validator(mode="after")
-    def _check_combinations(self) -> OwnLoadersConfig:
-        return self
-
-
-def data_section(experiment: Mapping[str, Any]) -> DataConfig:
-    """Parse the ``data`` section of an experiment's mapping; a LightningModule may do without.
-
-    Raises:
-        ConfigError: it is invalid.
-    """
-    model = experiment.get("model")
-    if experiment.get("data") is None and isinstance(model, Mapping) and "class" in model:
-        return OwnLoadersConfig()
-    return parse(DataConfig, experiment.get("data"), "data")
 
 
 def _as_tuple(names: Names) -> tuple[str, ...]:

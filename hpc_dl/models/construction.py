@@ -12,22 +12,24 @@ import inspect
 import os
 import sys
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from types import ModuleType
-from typing import Any, TypeGuard
+from typing import Any
 
 from torch import nn
 
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.errors import ConfigError, HpcDlError, nearest, raised_at
+from hpc_dl.errors import ConfigError, HpcDlError, describe, nearest
+from hpc_dl.schema import is_import_path
 
 Args = dict[str, Any] | list[Any]
 
 
-def is_import_path(value: object) -> TypeGuard[str]:
-    """Whether a value has the form ``package.module.Name``."""
-    return isinstance(value, str) and "." in value and all(part.isidentifier() for part in value.split("."))
+def search_current_folder() -> None:
+    """Have modules be found in the current folder as well."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
 
 
 def import_module(name: str, where: str, value: str) -> ModuleType:
@@ -41,14 +43,13 @@ def import_module(name: str, where: str, value: str) -> ModuleType:
     Raises:
         ConfigError: it cannot be imported.
     """
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    search_current_folder()
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # a user's module may raise anything while it is imported
         raise ConfigError.at(
             where,
-            f"cannot import {name}: {type(error).__name__}: {error}{raised_at(error)}",
+            f"cannot import {name}: {describe(error)}",
             value=value,
             remedy=_import_remedy(name, error),
         ) from error
@@ -123,21 +124,7 @@ def construct(target: Callable[..., Any], args: Args, where: str, path: str, dat
         if isinstance(error, TypeError) and (fault := _unfit(target, positional, named)):
             problem, allowed = fault
             raise ConfigError.at(where, f"do not fit {path}: {problem}", value=args, allowed=allowed) from None
-        raise ConfigError.at(
-            where, f"{path} raised {type(error).__name__}: {error}{raised_at(error, anywhere=True)}", value=args
-        ) from error
-
-
-def import_paths(args: Any) -> Iterator[str]:
-    """The import paths of all objects within arguments."""
-    if isinstance(args, dict):
-        for key, value in args.items():
-            if key in ("class", "object") and is_import_path(value):
-                yield value
-            yield from import_paths(value)
-    elif isinstance(args, list):
-        for value in args:
-            yield from import_paths(value)
+        raise ConfigError.at(where, f"{path} raised {describe(error, anywhere=True)}", value=args) from error
 
 
 def _value(value: Any, where: str) -> Any:
