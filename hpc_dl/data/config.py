@@ -17,7 +17,7 @@ _FILE_ONLY = ("inputs", "splits", "channels")
 
 ImputationMethod = Literal["none", "mean", "median", "most_frequent", "own_class"]
 ScalingMethod = Literal["auto", "none", "unit", "center", "standardize"]
-ProjectionMethod = Literal["none", "pca", "whiten"]
+ProjectionMethod = Literal["none", "pca", "whiten", "zca"]
 BalanceMethod = Literal["none", "undersample", "oversample"]
 ShuffleMethod = Literal["auto", "exact", "blocks"]
 ChannelSetting = Literal["auto", "first", "last", "none"]
@@ -182,11 +182,17 @@ class DataConfig(Section):
     numbers are not scaled.
     """
     projection: ProjectionMethod = "none"
-    """Projection of scaled vectors to the principal components of the training split. ``pca``
-    rotates the axes; ``whiten`` also makes the covariance the identity.
+    """Projection of scaled vectors, or of all values of a series, image or volume, to the principal
+    components of the training split. ``pca`` rotates the axes; ``whiten`` also makes the covariance
+    the identity; both return vectors. ``zca`` whitens and rotates back, so that images stay images
+    (Krizhevsky, 2009).
     """
     components: Annotated[int | None, Field(ge=1)] = None
     """Number of principal components to keep, those of the greatest variance; all by default."""
+    whitening_epsilon: Annotated[float, Field(ge=0), Unit("of the mean variance")] = 0.0
+    """Added to the variance of each component before ``whiten`` and ``zca`` divide by its root, so
+    that the noise of the smallest components is not scaled up; 0.01 to 0.1 for images.
+    """
     balance: BalanceMethod = "none"
     """Make all classes equally frequent in training. ``undersample`` drops random samples of the
     frequent classes, ``oversample`` repeats samples of the rare ones. Evaluation always uses all
@@ -233,7 +239,9 @@ class DataConfig(Section):
         if self.missing_indicator and self.imputation == "none":
             raise ValueError("`missing_indicator` requires `imputation`; choose how missing values are filled in")
         if self.components is not None and self.projection == "none":
-            raise ValueError("`components` requires `projection: pca` or `projection: whiten`")
+            raise ValueError("`components` requires `projection: pca`, `whiten` or `zca`")
+        if self.whitening_epsilon and self.projection not in ("whiten", "zca"):
+            raise ValueError("`whitening_epsilon` requires `projection: whiten` or `zca`")
         if self.windows is not None and self.crop is not None:
             raise ValueError("`windows` and `crop` exclude each other; keep only one")
         if self.source is not None:

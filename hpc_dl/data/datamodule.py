@@ -43,10 +43,10 @@ class HDF5DataModule(pl.LightningDataModule):
     In the steps of the LightningModule x is float32 (B, *spec.input_shape), scaled. y is int64 (B,)
     for classification, float32 (B, spec.num_outputs) for regression, and int64 (B, steps) or (B,
     height, width) with one class per position; -100 where there is none. Samples of different
-    lengths come as a ``Ragged``; tokens stay int64. If a file has several inputs or targets, a
-    batch is a mapping from their names to these. Inputs are copied to the device as stored (bytes,
-    for images), and converted and scaled there. Each process of a distributed run gets its share of
-    every batch, whether or not the Trainer has ``use_distributed_sampler=False``.
+    lengths come as a ``Ragged``; tokens stay int64. With several inputs or targets a batch is a
+    mapping from their names to these. Inputs are copied to the device as stored, and scaled there.
+    Each process of a distributed run gets its share of every batch, whether or not the Trainer has
+    ``use_distributed_sampler=False``.
 
     Attributes:
         config: the ``data`` section that describes the batches.
@@ -81,14 +81,14 @@ class HDF5DataModule(pl.LightningDataModule):
         scaling: ScalingMethod = "auto",
         projection: ProjectionMethod = "none",
         components: int | None = None,
+        whitening_epsilon: float = 0.0,
         balance: BalanceMethod = "none",
         augmentation: Augmentation | dict[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
         """Describe the batches; the file is opened on first access to ``spec`` or a loader.
 
-        Except ``transform``, ``num_workers`` and ``seed``, the arguments are keys of the ``data``
-        section; docs/reference/configuration.md explains them in full.
+        Most arguments are keys of the ``data`` section; docs/reference/configuration.md has more.
 
         Args:
             file: path of the HDF5 file.
@@ -113,8 +113,9 @@ class HDF5DataModule(pl.LightningDataModule):
             imputation: what replaces missing values (NaN).
             missing_indicator: add channels that mark missing values.
             scaling: scaling of the inputs.
-            projection: project scaled vectors to their principal components.
+            projection: project scaled samples to their principal components, or whiten them.
             components: number of components to keep.
+            whitening_epsilon: share of the mean variance that whitening adds to each variance.
             balance: make all classes equally frequent in training.
             augmentation: random changes of the training images, on the device after scaling.
             seed: seed of the order of the training samples.
@@ -184,9 +185,7 @@ class HDF5DataModule(pl.LightningDataModule):
         return self._missing_values
 
     def start_at(self, epoch: int, batch: int) -> None:
-        """Let the training batches start in mid-epoch, to resume; call it before training.
-
-        The Trainer must start there as well, because ``len(loader)`` still counts the whole epoch.
+        """Let the training batches start in mid-epoch, to resume, as the Trainer must, too.
 
         Args:
             epoch: index of the epoch, from 0.

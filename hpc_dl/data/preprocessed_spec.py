@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from hpc_dl.data.config import DataConfig
-from hpc_dl.data.spec import DataSpec, FieldSpec
+from hpc_dl.data.spec import DENSE, DataSpec, FieldSpec
 from hpc_dl.errors import ConfigError
 
 _MAX_FEATURES = 8192  # their covariance takes 0.5 GiB, its eigenvectors a few minutes
@@ -43,15 +44,24 @@ def spec_after_preprocessing(spec: DataSpec, config: DataConfig) -> DataSpec:
 
 
 def _projected(spec: DataSpec, config: DataConfig) -> DataSpec:
-    if spec.input_kind != "vector":
+    if spec.input_kind not in DENSE:
         raise ConfigError.at(
             "data.projection",
-            f"works on vectors only, but {spec.file} has {spec.inputs_description}",
+            f"works on samples of one shape only, but {spec.file} has {spec.inputs_description}",
             value=config.projection,
             remedy="remove it",
         )
+    to_vectors = config.projection != "zca" and spec.input_kind != "vector"
+    for key, used in (("missing_indicator", config.missing_indicator), ("augmentation", config.augmentation)):
+        if to_vectors and used != DataConfig.model_fields[key].default:
+            raise ConfigError.at(
+                f"data.{key}",
+                f"cannot be combined with `data.projection: {config.projection}`, which makes vectors of the "
+                f"{spec.input_kind}s",
+                remedy="use `projection: zca`, or remove one of them",
+            )
     field = spec.inputs[0]
-    (features,) = field.shape
+    features = math.prod(field.shape)
     if features > _MAX_FEATURES:
         raise ConfigError.at(
             "data.projection",
@@ -69,6 +79,8 @@ def _projected(spec: DataSpec, config: DataConfig) -> DataSpec:
             allowed=f"1 to {features}",
             remedy="lower it, or remove it to keep all components",
         )
+    if config.projection == "zca":
+        return spec
     return replace(spec, inputs=(replace(field, shape=(components,)),))
 
 

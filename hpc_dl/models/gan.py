@@ -65,14 +65,11 @@ class GANConfig(ModelConfig):
         Raises:
             ConfigError: the schedule waits for a loss to fall, and the losses of a GAN do not.
         """
-        if isinstance(recipe.schedule, Plateau):
-            raise ConfigError.at(
-                "schedule.name",
-                "does not suit a GAN, whose losses do not fall steadily",
-                value=recipe.schedule.name,
-                remedy="choose another schedule",
-            )
-        return GAN(self, data, recipe)
+        size = math.prod(data.input_shape)
+        generator = nn.Sequential(*_hidden(self.latent, self), nn.Linear(self.width, size))
+        discriminator = nn.Sequential(*_hidden(size, self), nn.Linear(self.width, 1))
+        penalty = usual_penalty(self.loss) if self.penalty is None else self.penalty
+        return GAN(generator, discriminator, self.latent, self.loss, penalty, data, recipe)
 
 
 class GAN(TrainingModule):
@@ -89,15 +86,42 @@ class GAN(TrainingModule):
     offset: Tensor
     divisor: Tensor
 
-    def __init__(self, config: GANConfig, data: DataSpec, recipe: TrainingRecipe) -> None:
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        latent: int,
+        loss: AdversarialLoss,
+        penalty: float,
+        data: DataSpec,
+        recipe: TrainingRecipe,
+    ) -> None:
+        """Store the networks and how they are trained.
+
+        Args:
+            generator: maps (B, latent) to scaled samples, (B, *input_shape) or flattened.
+            discriminator: maps samples of the form that the generator returns to (B, 1).
+            latent: size of the generator's input.
+            loss: of both networks.
+            penalty: factor of the gradient penalties.
+            data: the specification of the data.
+            recipe: the optimizer and schedule of both networks.
+
+        Raises:
+            ConfigError: the schedule waits for a loss to fall, and the losses of a GAN do not.
+        """
         super().__init__(recipe)
+        if isinstance(recipe.schedule, Plateau):
+            raise ConfigError.at(
+                "schedule.name",
+                "does not suit a GAN, whose losses do not fall steadily",
+                value=recipe.schedule.name,
+                remedy="choose another schedule",
+            )
         # Two optimizers are stepped in training_step.
         self.automatic_optimization = False
-        self.config = config
-        self.penalty = (config.loss == "relativistic") * 1.0 if config.penalty is None else config.penalty
-        size = math.prod(data.input_shape)
-        self.generator = nn.Sequential(*_hidden(config.latent, config), nn.Linear(config.width, size))
-        self.discriminator = nn.Sequential(*_hidden(size, config), nn.Linear(config.width, 1))
+        self.latent, self.loss, self.penalty = latent, loss, penalty
+        self.generator, self.discriminator = generator, discriminator
         # To convert generated samples to the units of the data.
         channels = (data.num_channels, *[1] * (len(data.input_shape) - 1))
         self.register_buffer("offset", torch.zeros(channels))
@@ -127,7 +151,7 @@ class GAN(TrainingModule):
 
         The same seed gives the same numbers, also for a model on another device.
         """
-        return torch.randn(num_samples, self.config.latent, generator=torch.Generator().manual_seed(seed))
+        return torch.randn(num_samples, self.latent, generator=torch.Generator().manual_seed(seed))
 
     def decode(self, z: Tensor) -> Tensor:
         """Map random numbers (B, latent) to samples in the units of the data."""
@@ -165,14 +189,14 @@ class GAN(TrainingModule):
         # Lightning counts the steps of its wrapped optimizers: only the generator's is to count.
         wrapped: Any = self.optimizers()
         generator_optimizer, discriminator_optimizer = wrapped[0], wrapped[1].optimizer
-        fake = self(torch.randn(len(x), self.config.latent, device=x.device))
+        fake = self(torch.randn(len(x), self.latent, device=x.device))
 
         self._set_gradients(self.discriminator, self.discriminator_loss(x, fake.detach()))
         discriminator_optimizer.step()
 
         with torch.no_grad():
             real_logits = self._logits(x)
-        loss = generator_loss(self.config.loss, real_logits, self._logits(fake))
+        loss = generator_loss(self.loss, real_logits, self._logits(fake))
         self._set_gradients(self.generator, loss)
         generator_optimizer.step()
         schedules: Any = self.lr_schedulers()
@@ -188,11 +212,11 @@ class GAN(TrainingModule):
             fake: (B, *input_shape) scaled generated samples.
         """
         if not self.penalty:
-            return discriminator_loss(self.config.loss, self._logits(real), self._logits(fake))
+            return discriminator_loss(self.loss, self._logits(real), self._logits(fake))
         real, fake = real.detach().requires_grad_(), fake.detach().requires_grad_()
         real_logits, fake_logits = self._logits(real), self._logits(fake)
         penalties = gradient_penalty(real_logits, real) + gradient_penalty(fake_logits, fake)
-        return discriminator_loss(self.config.loss, real_logits, fake_logits) + self.penalty * penalties
+        return discriminator_loss(self.loss, real_logits, fake_logits) + self.penalty * penalties
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Collect the real samples."""
@@ -211,7 +235,8 @@ class GAN(TrainingModule):
         self._log_evaluation("test")
 
     def _logits(self, samples: Tensor) -> Tensor:
-        logits: Tensor = self.discriminator(samples.flatten(1))
+        flat = isinstance(next(self.discriminator.children()), nn.Linear)
+        logits: Tensor = self.discriminator(samples.flatten(1) if flat else samples)
         return logits.squeeze(1)
 
     def _set_gradients(self, network: nn.Module, loss: Tensor) -> None:
@@ -242,6 +267,11 @@ class GAN(TrainingModule):
         if len(modes) == 2:
             values["modes"], values["quality"] = modes_found((scaled * self.divisor + self.offset).flatten(1), *modes)
         self.log_evaluation(split, {f"{split}/{name}": value for name, value in values.items()})
+
+
+def usual_penalty(loss: AdversarialLoss) -> float:
+    """The factor of the gradient penalties where none is given."""
+    return 1.0 if loss == "relativistic" else 0.0
 
 
 def _hidden(num_in: int, config: GANConfig) -> list[nn.Module]:

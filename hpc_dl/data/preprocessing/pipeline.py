@@ -140,7 +140,7 @@ def fit_preprocessing(
     projection = None
     if config.projection != "none":
         scaled = (scaling(torch.from_numpy(block)) for block in values())
-        projection = fit_projection(scaled, config.projection, config.components)
+        projection = fit_projection(scaled, config.projection, config.components, config.whitening_epsilon)
     indicator = imputation is not None and config.missing_indicator
     return Preprocessing(scaling, imputation, projection, indicator), missing
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpc_dl.data.config import DataConfig
+from hpc_dl.data.config import Augmentation, DataConfig, Windows
 from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.preprocessing.imputation import MissingValues
@@ -135,7 +135,7 @@ def test_p_value_of_independence() -> None:
     ("options", "message"),
     [
         ({"missing_indicator": True}, "`missing_indicator` requires `imputation`"),
-        ({"imputation": "mean", "components": 2}, "`components` requires `projection: pca` or `projection: whiten`"),
+        ({"imputation": "mean", "components": 2}, "`components` requires `projection: pca`, `whiten` or"),
         (
             {"imputation": "mean", "projection": "pca", "components": 4},
             r"data.components: exceeds the number of features .*\(got 4; allowed: 1 to 3",
@@ -147,10 +147,51 @@ def test_options_that_do_not_fit_are_rejected(incomplete: Path, options: dict[st
         _ = HDF5DataModule(incomplete, **options).spec
 
 
-def test_images_cannot_be_projected(foreign_file: MakeFile) -> None:
-    path = foreign_file(train__inputs=np.zeros((4, 1, 3, 3), "f4"), train__targets=np.zeros(4))
-    with pytest.raises(ConfigError, match=r"data.projection: works on vectors only, but .* has inputs of kind image"):
-        open_spec(DataConfig(file=str(path), projection="pca"))
+@pytest.fixture
+def images(foreign_file: MakeFile) -> tuple[Path, np.ndarray]:
+    """Write 200 correlated images of 2 × 3 × 4, and 20 others for validation."""
+    generator = np.random.default_rng(0)
+    x = (generator.normal(size=(220, 24)) @ generator.normal(size=(24, 24))).reshape(-1, 2, 3, 4).astype("f4")
+    x[200:] += 5  # the fit must not see these
+    x, val = x[:200], x[200:]
+    return foreign_file(train__inputs=x, train__targets=np.zeros(200), val__inputs=val, val__targets=np.zeros(20)), x
+
+
+def test_zca_whitens_images_and_keeps_them_close(images: tuple[Path, np.ndarray]) -> None:
+    """The covariance is the identity; of all whitenings this one changes the images least."""
+    path, x = images
+    white = preprocessed(path, x, projection="zca", scaling="center")
+    assert white.shape == x.shape
+    assert open_spec(DataConfig(file=str(path), projection="zca")).input_shape == (2, 3, 4)
+    torch.testing.assert_close(torch.cov(white.flatten(1).T, correction=0), torch.eye(24), atol=2e-3, rtol=0)
+    flat = x.reshape(200, -1).astype("f8")
+    values, vectors = np.linalg.eigh(np.cov(flat.T, bias=True))
+    by_hand = (flat - flat.mean(0)) @ (vectors / np.sqrt(values)) @ vectors.T
+    np.testing.assert_allclose(white.flatten(1).numpy(), by_hand, atol=5e-3)
+
+
+def test_epsilon_bounds_the_gain_of_small_components(images: tuple[Path, np.ndarray]) -> None:
+    path, x = images
+    white = preprocessed(path, x, projection="whiten", scaling="center", whitening_epsilon=0.1)
+    variances = np.linalg.eigvalsh(np.cov(x.reshape(200, -1).T.astype("f8"), bias=True))[::-1]
+    expected = variances / (variances + 0.1 * variances.mean())
+    np.testing.assert_allclose(white.var(0, correction=0).numpy(), expected, rtol=2e-3, atol=1e-4)
+
+
+def test_components_of_images_are_vectors(images: tuple[Path, np.ndarray]) -> None:
+    path, x = images
+    section = DataConfig(file=str(path), projection="pca", components=5)
+    assert (open_spec(section).input_shape, open_spec(section).input_kind) == ((5,), "vector")
+    assert preprocessed(path, x, projection="pca", components=5).shape == (200, 5)
+    with pytest.raises(ConfigError, match=r"data.augmentation: cannot be combined with `data.projection: pca`"):
+        open_spec(section.model_copy(update={"augmentation": Augmentation(noise=0.1)}))
+
+
+def test_tokens_cannot_be_projected(foreign_file: MakeFile) -> None:
+    path = foreign_file(train__inputs=np.arange(64), train__targets=np.arange(64))
+    section = DataConfig(file=str(path), projection="pca", windows=Windows(length=8), task="sequence_labeling")
+    with pytest.raises(ConfigError, match=r"data.projection: works on samples of one shape only, .* of kind tokens"):
+        open_spec(section)
 
 
 def test_integers_cannot_be_imputed(foreign_file: MakeFile) -> None:

@@ -11,6 +11,7 @@ from hpc_dl.data.config import DataConfig
 from hpc_dl.data.files.data_file import open_data
 from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.sources.mnist1d import _generate
+from hpc_dl.data.sources.numerals import english, german
 
 from .conftest import Made
 
@@ -129,3 +130,53 @@ def test_targets_of_sine_and_kepler_follow_the_formula(made: Made) -> None:
         beside = file["train/targets"][()] - 1.5 * file["train/inputs"][:, 0]
     masses = 10 ** (-2 * beside)
     assert 0.9 - 1e-5 <= masses.min() < 0.91 and 1.09 < masses.max() <= 1.1 + 1e-5
+
+
+def test_bars_are_drawn_where_the_labels_say(made: Made) -> None:
+    with h5py.File(made("bars")) as file:
+        images, labels = file["train/inputs"][:, 0], file["train/targets"][()]
+    drawn = np.maximum(labels[:, :8, None], labels[:, None, 8:])
+    deviations = images - drawn
+    assert abs(deviations.mean()) < 0.01 and deviations.std() == pytest.approx(0.3, rel=0.02)
+    assert labels.mean() == pytest.approx(1 / 8, rel=0.05), "each bar has the probability 1/8"
+    assert {0, 1, 2, 3} <= set(labels.sum(1)), "any number of labels"
+
+
+@pytest.mark.parametrize(
+    ("number", "english_words", "german_words"),
+    [
+        (0, "zero", "null"),
+        (1, "one", "eins"),
+        (17, "seventeen", "siebzehn"),
+        (21, "twenty one", "ein und zwanzig"),
+        (101, "one hundred one", "ein hundert eins"),
+        (1001, "one thousand one", "ein tausend eins"),
+        (21_300, "twenty one thousand three hundred", "ein und zwanzig tausend drei hundert"),
+        (
+            985_016,
+            "nine hundred eighty five thousand sixteen",
+            "neun hundert fünf und achtzig tausend sechzehn",
+        ),
+    ],
+)
+def test_numerals_follow_the_rules_of_both_languages(number: int, english_words: str, german_words: str) -> None:
+    assert (" ".join(english(number)), " ".join(german(number))) == (english_words, german_words)
+
+
+def test_numerals_are_translations(made: Made) -> None:
+    file = made("numerals")
+    data = open_data(file, DataConfig(file=str(file)))
+    names = data.spec.class_names
+    with data.reader("test") as reader:
+        sources, targets = reader.read(np.arange(50))
+    words = {" ".join(english(number)): " ".join(german(number)) for number in range(1000)}
+    found = 0
+    for row in range(50):
+        source, target = (
+            " ".join(names[token] for token in part.values[part.offsets[row] : part.offsets[row + 1]])
+            for part in (sources, targets)
+        )
+        if source in words:
+            found += 1
+            assert target == words[source]
+    assert found > 0
