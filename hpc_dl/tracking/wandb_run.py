@@ -164,6 +164,17 @@ class RecordedRun(TensorBoardCalls, wandb.Run):
         module.set_global(run=self, config=self.config, log=self.log, summary=self.summary, **functions)  # type: ignore[no-untyped-call]
 
 
+class UnrecordedRun(RecordedRun):
+    """The run of the ranks other than 0, whose calls of wandb do nothing, as those of Lightning."""
+
+    def __init__(self, say_once: Callable[[str], None]) -> None:
+        """Create a run."""
+        super().__init__("rank", "rank", "rank", Path(), lambda: 0, lambda *_: None, lambda *_: None, say_once)
+
+    def log(self, *_: Any, **__: Any) -> None:
+        """Ignore a row."""
+
+
 class _Summary(dict[str, Any]):
     """``wandb.run.summary``, whose changes are recorded."""
 

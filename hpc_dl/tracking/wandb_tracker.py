@@ -100,6 +100,19 @@ class WandbTracker(Logger):
         """Set how to find the global step of what a user's code logs."""
         self._step = step
 
+    def ignore_calls(self) -> None:
+        """Have what a user's code logs to W&B itself do nothing: this rank is not rank 0."""
+
+        def ignore() -> None:
+            from hpc_dl.tracking.wandb_run import UnrecordedRun
+
+            UnrecordedRun(lambda message: None).make_global()
+
+        if "wandb" in sys.modules:
+            ignore()
+        else:
+            self._import = AfterImport("wandb", ignore)
+
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:

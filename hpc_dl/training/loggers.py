@@ -58,6 +58,8 @@ class Loggers:
             stop=lambda: signals.request("wandb", "W&B"),
             num_nodes=experiment.resources.nodes,
         )
+        if ranks.rank > 0:
+            self._wandb.ignore_calls()
         first_of_node = ranks.local_rank == 0 and ranks.rank > 0
         self._node = NodeMonitor(run.path) if first_of_node and experiment.wandb.mode in ("auto", "online") else None
 

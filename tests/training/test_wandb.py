@@ -8,14 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
+from hpc_dl.config import yaml
+from hpc_dl.config.experiment import Experiment
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import read_journal
 from hpc_dl.tracking.wandb_on_demand import AfterImport
 from hpc_dl.tracking.wandb_record import WandbRecord
 from hpc_dl.tracking.wandb_rows import LOGGED
+from hpc_dl.tracking.wandb_run import end_globals
+from hpc_dl.training.loggers import Loggers
+from hpc_dl.training.ranks import Ranks
 from hpc_dl.training.train import train
 from tests import experiments
 from tests.conftest import PROJECT, WANDB_KEY
@@ -135,6 +141,24 @@ def test_unknown_attribute_of_the_experiment_says_what_to_use(tmp_path: Path, im
     assert str(caught.value).startswith("self.logger.experiment has no set_tag")
     assert "self.log(" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_other_ranks_may_call_wandb(tmp_path: Path, image_file: Path, wandb_server: FakeWandb) -> None:
+    """A module calls it on every rank; only the calls of rank 0 are recorded, as with Lightning."""
+    import wandb
+
+    run = prepared(tmp_path, image_file)
+    loggers = Loggers(run, Experiment.from_dict(yaml.load(run.config)), Ranks(1, 1, 2, False), 0, 0)
+    try:
+        assert wandb.init(project="other") is wandb.run
+        wandb.log({"loss": 1.0, "image": wandb.Image(np.zeros((4, 4, 3), dtype=np.uint8))})
+        wandb.run.summary["best"] = 1.0
+        wandb.config.update({"own": 2})
+    finally:
+        loggers.close()
+        end_globals()
+    assert wandb_server.requests.total() == 0
+    assert not (run.path / "wandb").exists()
 
 
 def test_content_of_a_run(tmp_path: Path, image_file: Path, wandb_server: FakeWandb) -> None:
