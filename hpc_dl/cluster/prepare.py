@@ -46,6 +46,28 @@ def check(
     Raises:
         HpcDlError: with all faults.
     """
+    resolved, data = with_data(experiment, data_dir=data_dir, say=say, runs=runs)
+    return resolved, data, check_model(resolved, data, say=say, try_batches=try_batches)
+
+
+def with_data(
+    experiment: Experiment, *, data_dir: Path | None, say: Callable[[str], None], runs: Path | None = None
+) -> tuple[Experiment, DataSpec]:
+    """Create missing data and open them.
+
+    Args:
+        experiment: as written by the user.
+        data_dir: as for :func:`check`.
+        say: as for :func:`check`.
+        runs: as for :func:`check`.
+
+    Returns:
+        The experiment with its data source and initial weights resolved to absolute paths, and the
+        description of the data.
+
+    Raises:
+        HpcDlError: with all faults.
+    """
     source = experiment.data.source
     if source in sources.names() and not sources.path_of(source, data_dir).exists():
         say(f"Creating the data set {source} (only once)")
@@ -57,7 +79,22 @@ def check(
     if model.init_from is not None:
         weights = weights_file(model.init_from, runs or runs_folder())
         model = model.model_copy(update={"init_from": str(weights)})
-    resolved = dataclasses.replace(experiment, data=section, model=model)
+    return dataclasses.replace(experiment, data=section, model=model), data
+
+
+def check_model(resolved: Experiment, data: DataSpec, *, say: Callable[[str], None], try_batches: bool = False) -> int:
+    """Check an experiment with resolved data, and return the number of trainable parameters.
+
+    Args:
+        resolved: as returned by :func:`with_data`.
+        data: likewise.
+        say: as for :func:`check`.
+        try_batches: as for :func:`check`.
+
+    Raises:
+        HpcDlError: with all faults.
+    """
+    model = resolved.model
     parameters = preflight(resolved, data)
     if message := unused_loaders(resolved, data):
         say(message)
@@ -66,7 +103,7 @@ def check(
 
         if problem := attempt(resolved, data):
             say(f"{model.import_paths[0]}: {problem}")
-    return resolved, data, parameters
+    return parameters
 
 
 def prepare(
