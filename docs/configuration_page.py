@@ -22,6 +22,7 @@ from hpc_dl.learning.schedules import SCHEDULES
 from hpc_dl.models.network import NetworkModelConfig
 from hpc_dl.nn.activations import ACTIVATIONS, ParametricActivation
 from hpc_dl.schema import Section
+from hpc_dl.sweeps.config import Parameter, SweepConfig
 from hpc_dl.tracking.wandb_config import WandbConfig
 
 PAGE = Path(__file__).with_name("reference") / "configuration.md"
@@ -109,6 +110,8 @@ def page() -> str:
     parts += _section("checkpoint", CheckpointConfig)
     parts += _section("resources", Resources)
     parts += _section("wandb", WandbConfig)
+    parts += _section("sweep", SweepConfig, "Only used by `hpc-dl sweep` ([guide](../how-to/sweeps.md)):")
+    parts += _section("sweep.parameters.KEY", Parameter, "One of the lists or ranges:")
     return "\n".join(parts)
 
 

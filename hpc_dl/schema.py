@@ -248,7 +248,12 @@ def _drop_union_tags(section: type[BaseModel], loc: tuple[Any, ...], unknown_key
     """
     kept: list[Any] = []
     current: type[BaseModel] | None = section
+    is_key_of_mapping = False
     for position, key in enumerate(loc):
+        if is_key_of_mapping:  # chosen by the user
+            kept.append(key)
+            is_key_of_mapping = False
+            continue
         if isinstance(key, int) or current is None:
             if isinstance(key, int):
                 kept.append(key)
@@ -261,4 +266,5 @@ def _drop_union_tags(section: type[BaseModel], loc: tuple[Any, ...], unknown_key
             continue
         kept.append(key)
         current = next(sections_in(field.annotation), None)
+        is_key_of_mapping = typing.get_origin(field.annotation) is dict and current is not None
     return tuple(kept)

@@ -13,16 +13,23 @@ def cancel(names: RunNames, runs: RunsDir = None, as_json: AsJson = False) -> No
 
     Example:
         hpc-dl cancel latest
+        hpc-dl cancel mlp-digits-sweep
     """
     from hpc_dl.cli.output import emit, say
-    from hpc_dl.cli.run_selection import select_runs
+    from hpc_dl.cli.run_selection import select_runs, select_sweep
     from hpc_dl.cluster.status import cancel as stop
     from hpc_dl.cluster.status import statuses
     from hpc_dl.errors import Fault, HpcDlError
+    from hpc_dl.sweeps.cancel import cancel_sweep
 
-    selected = select_runs(names, runs)
     actions: dict[str, str] = {}
     faults: list[Fault] = []
+    sweeps = [sweep for name in names if (sweep := select_sweep(name, runs)) is not None]
+    others = [name for name in names if select_sweep(name, runs) is None]
+    selected = select_runs(others, runs) if others else []
+    for sweep in sweeps:
+        stopped = cancel_sweep(sweep)
+        say(f"{sweep.name}: stop requested for {len(stopped)} of {len(sweep.members())} members")
     for run in selected:
         try:
             actions[run.name] = "stop requested" if stop(run) else "had already ended"

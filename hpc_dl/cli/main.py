@@ -11,6 +11,7 @@ import typer
 import hpc_dl
 from hpc_dl.cli import data, generate
 from hpc_dl.cli.baseline import baseline
+from hpc_dl.cli.best import best
 from hpc_dl.cli.cancel import cancel
 from hpc_dl.cli.command_group import CONTEXT_SETTINGS, CommandGroup, UsageError, add_commands, usage_message
 from hpc_dl.cli.embed import embed
@@ -26,6 +27,7 @@ from hpc_dl.cli.results import results
 from hpc_dl.cli.resume import resume
 from hpc_dl.cli.status import status
 from hpc_dl.cli.submit import submit
+from hpc_dl.cli.sweep import sweep
 from hpc_dl.cli.sync import sync
 from hpc_dl.cli.train import train
 from hpc_dl.cli.validate import validate
@@ -38,11 +40,19 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "lr-range": lr_range,
         "train": train,
         "submit": submit,
+        "sweep": sweep,
         "rehearse": rehearse,
         "resume": resume,
         "cancel": cancel,
     },
-    "Inspect runs": {"status": status, "logs": logs, "results": results, "figures": figures, "sync": sync},
+    "Inspect runs": {
+        "status": status,
+        "logs": logs,
+        "results": results,
+        "best": best,
+        "figures": figures,
+        "sync": sync,
+    },
     "Evaluate and use models": {
         "evaluate": evaluate,
         "predict": predict,

@@ -22,6 +22,9 @@ def resume(
     update_code: Annotated[
         bool, typer.Option("--update-code", help="Use the current code instead of the run's own copy.")
     ] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Of a sweep, only the members that failed or were lost.")
+    ] = False,
     yes: Yes = False,
     runs: RunsDir = None,
     as_json: AsJson = False,
@@ -36,14 +39,18 @@ def resume(
     trainer.max_steps). A longer training also continues a finished run. As long as a run has no
     best weights, checkpoint.monitor and checkpoint.mode may change, too.
 
+    For a sweep, all members that have ended without a result are submitted again, in one job array.
+
     Example:
         hpc-dl resume latest trainer.max_epochs=20
+        hpc-dl resume mlp-digits-sweep --failed
 
     Exit status:
         as for `hpc-dl train` and `hpc-dl submit`
     """
     from hpc_dl.cli.output import LOADING, say
-    from hpc_dl.cli.run_selection import select_run
+    from hpc_dl.cli.run_selection import select_run, select_sweep
+    from hpc_dl.cli.sweep_resume import resume_sweep
     from hpc_dl.cluster import site as sites
     from hpc_dl.cluster.allocation import allocation_overrides, in_batch_script
     from hpc_dl.cluster.resumable import check_resumable
@@ -55,6 +62,13 @@ def resume(
     from hpc_dl.runs.trust import check_trusted
 
     check_versions()
+    if (sweep := select_sweep(name, runs)) is not None:
+        if overrides or here or wait or update_code:
+            raise RunError.at(name, "is a sweep, for which only --failed, --site and --yes can be given")
+        resume_sweep(sweep, site, only_failed=failed, yes=yes, as_json=as_json)
+        return
+    if failed:
+        raise RunError.at(name, "is no sweep, and --failed selects members of one")
     run = select_run(name, runs)
     facts = check_resumable(run)
     check_trusted(run, "resuming it runs its code and loads all objects in its checkpoint", yes=yes)

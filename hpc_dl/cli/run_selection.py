@@ -8,29 +8,43 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hpc_dl.runs.folder import RunFolder
+    from hpc_dl.sweeps.folder import SweepFolder
 
 
 def select_run(name: str, runs: Path | None) -> RunFolder:
     """Return the run that the user means.
 
     Args:
-        name: a name, an unambiguous prefix, a run folder, or ``latest``.
+        name: a name, an unambiguous prefix, a run folder, or ``latest``; also of a sweep's member.
         runs: the value of ``--runs``.
 
     Raises:
         RunError: no run matches, or several do.
     """
     from hpc_dl.cluster.folders import runs_folder
+    from hpc_dl.errors import RunError
     from hpc_dl.runs.search import find
+    from hpc_dl.sweeps.search import find_members, find_sweep
 
-    return find(name, runs_folder(runs))
+    folder = runs_folder(runs)
+    if (sweep := find_sweep(name, folder)) is not None:
+        raise RunError.at(
+            name, f"is a sweep of {len(sweep.members())} runs", remedy=f"name one; `hpc-dl status {name}` lists them"
+        )
+    try:
+        return find(name, folder)
+    except RunError:
+        members = find_members(name, folder)
+        if len(members) != 1:
+            raise
+        return members[0].checked()
 
 
 def select_runs(names: list[str] | None, runs: Path | None) -> list[RunFolder]:
-    """Return the runs that the user means; without names, all runs.
+    """Return the runs that the user means; without names, all runs that are no member of a sweep.
 
     Args:
-        names: each as for :func:`select_run`.
+        names: each as for :func:`select_run`, or a sweep, which stands for all of its members.
         runs: the value of ``--runs``.
 
     Raises:
@@ -39,10 +53,33 @@ def select_runs(names: list[str] | None, runs: Path | None) -> list[RunFolder]:
     from hpc_dl.cli.output import say
     from hpc_dl.cluster.folders import runs_folder
     from hpc_dl.runs.search import all_runs
+    from hpc_dl.sweeps.search import all_sweeps, find_sweep
 
+    folder = runs_folder(runs)
     if names:
-        return [select_run(name, runs) for name in names]
-    selected = list(all_runs(runs_folder(runs)))
-    if not selected:
-        say(f"There are no runs in {runs_folder(runs).absolute()}.")
+        chosen: list[RunFolder] = []
+        for name in names:
+            sweep = find_sweep(name, folder)
+            chosen += [select_run(name, runs)] if sweep is None else sweep.runs()
+        return chosen
+    selected = list(all_runs(folder))
+    sweeps = all_sweeps(folder)
+    if sweeps:
+        described = ", ".join(f"{sweep.name} ({len(sweep.members())})" for sweep in sweeps)
+        say(f"Sweeps and their number of runs: {described}. Name one to see its runs.")
+    elif not selected:
+        say(f"There are no runs in {folder.absolute()}.")
     return selected
+
+
+def select_sweep(name: str, runs: Path | None) -> SweepFolder | None:
+    """Return the sweep that the user names; ``None`` if the name is none of a sweep.
+
+    Args:
+        name: the sweep's name or folder.
+        runs: the value of ``--runs``.
+    """
+    from hpc_dl.cluster.folders import runs_folder
+    from hpc_dl.sweeps.search import find_sweep
+
+    return find_sweep(name, runs_folder(runs))

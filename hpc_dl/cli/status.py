@@ -16,10 +16,12 @@ def status(names: OptionalRunNames = None, runs: RunsDir = None, sort: Sort = No
 
     Example:
         hpc-dl status latest
+        hpc-dl status mlp-digits-sweep
         hpc-dl status --sort optimizer.lr
     """
-    from hpc_dl.cli.output import emit
-    from hpc_dl.cli.run_selection import select_runs
+    from hpc_dl.cli.output import emit, say
+    from hpc_dl.cli.run_selection import select_runs, select_sweep
+    from hpc_dl.cli.sweep_summary import sweep_summary
     from hpc_dl.cluster.status import statuses
 
     selected = select_runs(names, runs)
@@ -32,6 +34,10 @@ def status(names: OptionalRunNames = None, runs: RunsDir = None, sort: Sort = No
         return
     columns = ["run", "state", *settings, "job", "progress"]
     print_runs(columns, [rows[number] for number in order], remarks="reason", hidden=further)
+    for name in names or []:
+        if (sweep := select_sweep(name, runs)) is not None:
+            members = set(sweep.members())
+            say(sweep_summary(sweep, [facts for facts in facts_of_runs if facts["run"] in members]))
 
 
 def _row(facts: dict[str, Any]) -> Row:

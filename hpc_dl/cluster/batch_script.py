@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,19 @@ if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
 
 
+@dataclass(frozen=True)
+class RankCommand:
+    """What a batch script runs instead of submitit's command: shell code that may use variables.
+
+    Attributes:
+        arguments: the arguments of Python.
+        output: the file for what the ranks print before their logs start.
+    """
+
+    arguments: str
+    output: str
+
+
 class JobUnknown(Exception):
     """sbatch accepted a job, but did not report which one; the message is what it printed."""
 
@@ -34,11 +48,13 @@ class ScriptExecutor(submitit.SlurmExecutor):
 
     Attributes:
         options: changes to the ``#SBATCH`` lines; see :func:`sbatch_options.changed`.
+        rank_command: what the ranks run; ``None`` for the task that is submitted.
         asked: whether sbatch was started; from then on, there may be a job.
         submitted: the job of the last submission.
     """
 
     options: Mapping[str, str | None] = {}
+    rank_command: RankCommand | None = None
     asked = False
     submitted: JobId | None = None
 
@@ -53,8 +69,34 @@ class ScriptExecutor(submitit.SlurmExecutor):
         # two scripts.
         return self._make_submission_file_text(self._submitit_command_str, "")
 
+    def send(self, task: Callable[[], None]) -> JobId:
+        """Send the batch script to sbatch.
+
+        Args:
+            task: what each rank calls, if there is no ``rank_command``.
+
+        Raises:
+            JobUnknown: the answer of sbatch names no job.
+        """
+        if self.rank_command is None:
+            self.submit(task)
+        else:
+            Path(self.folder).mkdir(parents=True, exist_ok=True)
+            self._submit_command(self._submitit_command_str)
+        assert self.submitted is not None
+        return self.submitted
+
+    @property
+    def _submitit_command_str(self) -> str:
+        if self.rank_command is None:
+            return str(super()._submitit_command_str)
+        return f"{self.python} {self.rank_command.arguments}"
+
     def _make_submission_file_text(self, command: str, uid: str) -> str:
-        return sbatch_options.changed(str(super()._make_submission_file_text(command, uid)), self.options)
+        text = str(super()._make_submission_file_text(command, uid))
+        if self.rank_command is not None:
+            text = text.replace(shlex.quote(f"{self.folder}/%j_%t_log.out"), self.rank_command.output)
+        return sbatch_options.changed(text, self.options)
 
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
         self.asked = True

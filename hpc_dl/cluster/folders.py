@@ -48,7 +48,9 @@ def cli_name(run: RunFolder) -> str:
     Commands find a run by its name in the folder of all runs only.
     """
     try:
-        found_by_name = run.path.parent == runs_folder().absolute()
+        folder = run.path.parent
+        in_sweep = (folder / "sweep.yaml").exists()  # members are found by their names, too
+        found_by_name = (folder.parent if in_sweep else folder) == runs_folder().absolute()
     except HpcDlError:  # an invalid site profile, which the command would report
         found_by_name = False
     return shlex.quote(run.name if found_by_name else str(run.path))

@@ -47,6 +47,28 @@ def check(
     Raises:
         HpcDlError: with all faults.
     """
+    resolved, data = with_data(experiment, data_dir=data_dir, say=say, runs=runs)
+    return resolved, data, check_model(resolved, data, say=say, try_batches=try_batches)
+
+
+def with_data(
+    experiment: Experiment, *, data_dir: Path | None, say: Callable[[str], None], runs: Path | None = None
+) -> tuple[Experiment, DataSpec]:
+    """Create missing data and open them.
+
+    Args:
+        experiment: as written by the user.
+        data_dir: as for :func:`check`.
+        say: as for :func:`check`.
+        runs: as for :func:`check`.
+
+    Returns:
+        The experiment with its data source and initial weights resolved to absolute paths, and the
+        description of the data.
+
+    Raises:
+        HpcDlError: with all faults.
+    """
     source = experiment.data.source
     if source in sources.names() and not sources.path_of(source, data_dir).exists():
         say(f"Creating the data set {source} (only once)")
@@ -58,13 +80,32 @@ def check(
     if model.init_from is not None:
         weights = weights_file(model.init_from, runs or runs_folder())
         model = model.model_copy(update={"init_from": str(weights)})
-    resolved = dataclasses.replace(experiment, data=section, model=model)
-    if not model.import_paths:
-        return resolved, data, preflight(resolved, data)
+    return dataclasses.replace(experiment, data=section, model=model), data
+
+
+def check_model(
+    resolved: Experiment, data: DataSpec, *, say: Callable[[str], None], try_batches: bool = False
+) -> int | None:
+    """Check an experiment with resolved data, and return the number of trainable parameters.
+
+    Args:
+        resolved: as returned by :func:`with_data`.
+        data: likewise.
+        say: as for :func:`check`.
+        try_batches: as for :func:`check`.
+
+    Returns:
+        As the last value of :func:`check`.
+
+    Raises:
+        HpcDlError: with all faults.
+    """
+    if not resolved.model.import_paths:
+        return preflight(resolved, data)
     from hpc_dl.training.own_code import check_own_code
 
     search_current_folder()  # for the copy of the code, too
-    return resolved, data, check_own_code(resolved, data, try_batches=try_batches, say=say)
+    return check_own_code(resolved, data, try_batches=try_batches, say=say)
 
 
 def prepare(
@@ -109,7 +150,12 @@ def prepare(
 
 def take_code(run: RunFolder, experiment: Experiment) -> None:
     """Copy the current code into the run folder: this package, and that of a user's own model."""
-    snapshot.take(run, *experiment.model.import_paths, *experiment.data.import_paths)
+    snapshot.take(run, *own_code(experiment))
+
+
+def own_code(experiment: Experiment) -> tuple[str, ...]:
+    """The import paths of a user's own classes for the model and the data."""
+    return (*experiment.model.import_paths, *experiment.data.import_paths)
 
 
 def user_module(experiment: Experiment) -> str | None:

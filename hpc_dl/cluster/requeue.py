@@ -27,6 +27,9 @@ from hpc_dl.cluster.job_id import SHELL_ASSIGNMENT, JobId
 from hpc_dl.errors import Stopped
 from hpc_dl.runs.folder import RunFolder
 
+#: Shell code that defines ``state_is STATE|…``, about the run folder in ``$run``.
+STATE_IS = r"""state_is() { grep -qE "^ *\"state\": \"($1)\"" "$run/state.json" 2>/dev/null; }"""
+OUTLIVE_SIGNALS = "trap : TERM USR1 USR2  # outlive the ranks; an empty trap ('') would be inherited by them"
 _DECISION = r"""
 requeue() {
     local try message
@@ -45,7 +48,6 @@ record_cancellation() {
     printf '{"time": "%s", "by": "scancel"}\n' "$(date +%Y-%m-%dT%H:%M:%S%z)" >"$run/.cancelled.json.$$"
     mv "$run/.cancelled.json.$$" "$run/cancelled.json"
 }
-state_is() { grep -qE "^ *\"state\": \"($1)\"" "$run/state.json" 2>/dev/null; }
 cause=
 { read -r cause <"$run/requeue" && rm -f "$run/requeue"; } 2>/dev/null
 if [[ -z $cause && $status -ne 0 ]] && ! state_is "stopped|finished|failed|diverged|cancelled"; then
@@ -103,5 +105,6 @@ def _variables(run: RunFolder, job: JobId | None = None) -> list[str]:
     return [
         f"run={shlex.quote(str(run.path))}",
         f"job={job}" if job else SHELL_ASSIGNMENT,
-        "trap : TERM USR1 USR2  # outlive the ranks; an empty trap ('') would be inherited by them",
+        STATE_IS,
+        OUTLIVE_SIGNALS,
     ]

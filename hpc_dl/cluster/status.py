@@ -95,13 +95,14 @@ def cancel(run: RunFolder) -> bool:
         raise ClusterError.at(run.name, f"runs on {job['host']}", remedy="cancel it there")
     write_json(run.cancelled, {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "by": user()})
     try:
-        if job_id := slurm.job_of(job):
+        if job.get("members"):  # the other runs of the task go on; a waiting one is skipped
+            if (job_id := slurm.job_of(job)) and read_state(run)["state"] == "running":
+                slurm.send_signal(job_id, "TERM")
+        elif job_id := slurm.job_of(job):
             for still_alive, info in slurm.cancel([job_id]).items():
-                raise ClusterError.at(
-                    run.name,
-                    f"Slurm accepted the request to cancel {still_alive.description}, but still reports {info.state}",
-                    remedy=f"try again, or see `scontrol show job {still_alive}`",
-                )
+                problem = f"accepted the request to cancel {still_alive.description}, but still reports {info.state}"
+                remedy = f"try again, or see `scontrol show job {still_alive}`"
+                raise ClusterError.at(run.name, f"Slurm {problem}", remedy=remedy)
         elif process := _process_of(job):
             _stop(process)
     except BaseException:
@@ -205,6 +206,8 @@ def _state_of_job(run: RunFolder, job: dict[str, Any], info: slurm.JobInfo | Non
         if info.waits:
             return "pending", info.explanation
         if info.alive:
+            if job.get("members") and not started:
+                return "pending", "waits for the other runs of its task"
             return "running", info.explanation or ("" if started else "the job is starting")
         if info.kind == "unclear":
             return "unknown", info.explanation

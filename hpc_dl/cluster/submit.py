@@ -9,7 +9,7 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import write_state
 
 if TYPE_CHECKING:
+    from hpc_dl.cluster.batch_script import ScriptExecutor
     from hpc_dl.cluster.site import SiteProfile
     from hpc_dl.config.experiment import Experiment
 
@@ -56,12 +57,22 @@ def submit_run(
         return background.start(run, experiment, site)
     facts = {
         "launcher": "slurm",
-        **_sbatch(run, experiment, site, data_dir).facts(),
+        **_submit_to_slurm(run, experiment, site, data_dir).facts(),
         "host": socket.gethostname(),
         "submitted": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     write_json(run.job, facts)
     return facts
+
+
+def _submit_to_slurm(run: RunFolder, experiment: Experiment, site: SiteProfile, data_dir: Path | None) -> JobId:
+    from hpc_dl.cluster.batch_script import executor
+
+    def make() -> ScriptExecutor:
+        lead_s = required_lead_s(run.path.parent, experiment.name, run)
+        return executor(run, experiment, site, data_dir, lead_s)
+
+    return sbatch(run, make, experiment, site)
 
 
 def batch_script(runs: Path, experiment: Experiment, site: SiteProfile, data_dir: Path | None = None) -> str:
@@ -98,20 +109,28 @@ def uses_slurm(site: SiteProfile) -> bool:
     return has_sbatch and site.scheduler != "local"
 
 
-def _sbatch(run: RunFolder, experiment: Experiment, site: SiteProfile, data_dir: Path | None) -> JobId:
+def sbatch(run: RunFolder, make: Callable[[], ScriptExecutor], experiment: Experiment, site: SiteProfile) -> JobId:
+    """Send a batch script to Slurm.
+
+    Args:
+        run: the folder for the script and its output; deleted if Slurm refuses a new one.
+        make: makes the executor.
+        experiment: for the remedy where Slurm refuses.
+        site: likewise.
+
+    Raises:
+        ClusterError: as :func:`submit_run`.
+    """
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-    from hpc_dl.cluster.batch_script import JobUnknown, executor
+    from hpc_dl.cluster.batch_script import JobUnknown
 
     slurm_executor = None
     try:
-        lead_s = required_lead_s(run.path.parent, experiment.name, run)
-        slurm_executor = executor(run, experiment, site, data_dir, lead_s)
+        slurm_executor = make()
         # submitit also prints the message of sbatch, which is reported below.
         with _outside_of_jobs(), contextlib.redirect_stderr(io.StringIO()):
-            slurm_executor.submit(RankTask(str(run.path)))
-        assert slurm_executor.submitted is not None
-        return slurm_executor.submitted
+            return slurm_executor.send(RankTask(str(run.path)))
     except JobUnknown as error:
         raise _maybe_queued(run, f"sbatch accepted the job, but its answer names none: {str(error)!r}") from None
     except (FailedJobError, FailedSubmissionError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hpc_dl.config import yaml
@@ -42,6 +42,25 @@ def apply(raw: Any, overrides: Iterable[str], say: Callable[[str], None] = lambd
             faults.extend(error.faults)
     if faults:
         raise ConfigError(*faults)
+    return result
+
+
+def assigned(raw: Any, values: Mapping[str, Any]) -> Any:
+    """Return a copy of ``raw`` in which each dotted key has its value.
+
+    As with :func:`apply`, a key that selects what a section describes comes first and drops the
+    other keys of that section.
+
+    Args:
+        raw: the parsed YAML file.
+        values: parsed values by their dotted keys.
+
+    Raises:
+        ConfigError: a path leads through a value that is not a mapping.
+    """
+    result = _copy(raw if raw is not None else {})
+    for key in sorted(values, key=lambda key: key.rpartition(".")[2] not in _SELECTORS):
+        _set(result, key.split("."), values[key])
     return result
 
 

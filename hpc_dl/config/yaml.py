@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,31 @@ def _check_size(root: Node | None, where: str) -> None:
 
 def dumps(data: Any) -> str:
     """Return data as YAML text; :func:`loads` restores the same data."""
+    if not isinstance(data, dict) or not data:
+        return _dumped(data)
+    # Most sections of the runs of a sweep are the same, and writing them takes long.
+    return "".join(_dumped_section(_AsWritten({key: value})) for key, value in data.items())
+
+
+class _AsWritten:
+    """Data as the key of a cache: equal if it looks the same as text (``1`` and ``1.0`` do not)."""
+
+    def __init__(self, data: Any) -> None:
+        self.data, self.text = data, repr(data)
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _AsWritten) and self.text == other.text
+
+
+@functools.lru_cache(maxsize=1024)
+def _dumped_section(section: _AsWritten) -> str:
+    return _dumped(section.data)
+
+
+def _dumped(data: Any) -> str:
     buffer = io.StringIO()
     _yaml().dump(data, buffer)
     return buffer.getvalue()

@@ -71,14 +71,23 @@ class RunFolder:
             RunError: the folder cannot be created there.
         """
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        folder = cls(Path(os.path.abspath(runs)) / f"{name}-{stamp}-{secrets.token_hex(2)}")
+        return cls.create_at(Path(os.path.abspath(runs)) / f"{name}-{stamp}-{secrets.token_hex(2)}")
+
+    @classmethod
+    def create_at(cls, path: Path) -> RunFolder:
+        """Create a new, empty run folder.
+
+        Raises:
+            RunError: the folder cannot be created there.
+        """
+        folder = cls(path)
         try:
             for part in (folder.journal, folder.checkpoints, folder.logs, folder.submitit):
                 part.mkdir(parents=True)
             folder.layout.write_text(f"{LAYOUT_VERSION}\n", encoding="utf-8")
         except OSError as error:
             raise RunError.at(
-                runs,
+                path.parent,
                 f"a run folder cannot be created here: {error.strerror}",
                 remedy="choose another folder with --runs DIR",
             ) from None

@@ -51,11 +51,7 @@ def stored(runs: Path, *import_paths: str) -> Path:
     Raises:
         OSError: the snapshot cannot be written.
     """
-    files = dict(_files_of_package(Path(hpc_dl.__file__).parent))
-    for module in sorted({path.partition(".")[0] for path in import_paths}):
-        origin = origin_of(module)
-        if origin is not None and not _is_installed(origin):
-            files |= dict(_files_of_package(origin))
+    files = dict(_files_of_package(Path(hpc_dl.__file__).parent)) | dict(_own_files(import_paths))
     store = runs / CODE_STORE
     digest = _digest(files.items())
     for number in itertools.count(1):
@@ -67,6 +63,16 @@ def stored(runs: Path, *import_paths: str) -> Path:
             os.utime(snapshot)  # keeps it from being removed before the run links to it
             return snapshot
     raise AssertionError("unreachable")
+
+
+def own_code_digest(*import_paths: str) -> str:
+    """Return the digest of a user's own code, as :func:`stored` would copy it; "" if there is none.
+
+    Args:
+        import_paths: as in :func:`stored`.
+    """
+    files = list(_own_files(import_paths))
+    return _digest(files) if files else ""
 
 
 def link(run: RunFolder, snapshot: Path) -> None:
@@ -117,6 +123,13 @@ def origin_of(module: str) -> Path | None:
     if spec and spec.submodule_search_locations:
         return Path(next(iter(spec.submodule_search_locations)))
     return Path(spec.origin) if spec and spec.origin else None
+
+
+def _own_files(import_paths: Iterable[str]) -> Iterator[tuple[str, Path]]:
+    for module in sorted({path.partition(".")[0] for path in import_paths}):
+        origin = origin_of(module)
+        if origin is not None and not _is_installed(origin):
+            yield from _files_of_package(origin)
 
 
 def _files_of_package(origin: Path) -> Iterator[tuple[str, Path]]:

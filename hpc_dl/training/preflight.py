@@ -17,14 +17,11 @@ from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.order.batch_order import BatchOrder
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, Fault, HpcDlError, raised_at
-from hpc_dl.learning.direction import known_direction
-from hpc_dl.learning.schedules import Plateau
 from hpc_dl.learning.supervised import Supervised
-from hpc_dl.learning.task import Task
-from hpc_dl.models.custom import CustomModelConfig
 from hpc_dl.models.network import Network
 from hpc_dl.training.batches import missing_data_faults
 from hpc_dl.training.model_building import build_model, num_parameters
+from hpc_dl.training.monitored_metrics import monitor_faults
 from hpc_dl.training.pretrained import load_pretrained
 from hpc_dl.training.training_length import batches_per_epoch
 
@@ -43,7 +40,7 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
         ConfigError: with all faults found.
     """
     faults = [*_training_split_faults(experiment, data), *_evaluation_split_faults(experiment, data)]
-    faults += [*_monitor_faults(experiment, data), *_generation_faults(experiment, data)]
+    faults += [*monitor_faults(experiment, data), *_generation_faults(experiment, data)]
     parameters = 0
     try:
         if data.file and _is_quickly_read(data):  # finds what the training would find at its start, such as NaN
@@ -238,62 +235,4 @@ def _generation_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
         Fault(f"data.{key}", "cannot be undone for generated samples", value=value, remedy="remove it")
         for key, value in (("imputation", experiment.data.imputation), ("projection", experiment.data.projection))
         if value != "none"
-    ]
-
-
-def _monitor_faults(experiment: Experiment, data: DataSpec) -> list[Fault]:
-    """Monitored metrics that are not computed, or of which it is unknown whether more is better."""
-    has_validation = "val" in data.sizes and bool(experiment.trainer.limit_val_batches)
-    if data.file and not has_validation and (faults := _validation_needed_faults(experiment)):
-        return faults
-    if data.file and "val" not in data.sizes:
-        return []
-    monitored = {}
-    if experiment.checkpoint.monitor != "auto":  # which always finds one, or needs none
-        monitored["checkpoint.monitor"] = experiment.checkpoint.monitor
-    if isinstance(experiment.schedule, Plateau):
-        monitored["schedule.monitor"] = experiment.schedule.monitor
-    if isinstance(experiment.model, CustomModelConfig):  # it may log any name
-        return _direction_faults(experiment, monitored)
-    try:
-        unweighted = experiment.loss.model_copy(update={"class_weights": "none"})
-        task = Task(unweighted, data, experiment.metrics)
-    except ConfigError:
-        return []  # reported when the model is built
-    known = ["val/loss", *task.metrics("val/"), *(f"val/{name}" for name in getattr(experiment.model, "metrics", ()))]
-    return [
-        Fault(key, "is not a metric of this task", value=name, allowed=", ".join(known))
-        for key, name in monitored.items()
-        if name not in known
-    ]
-
-
-def _validation_needed_faults(experiment: Experiment) -> list[Fault]:
-    """Settings that require a validation, in a training without one."""
-    problem = "needs a validation, but this training has none"
-    remedy = "provide a validation split (data.splits, trainer.limit_val_batches), or {}"
-    faults = []
-    if isinstance(experiment.schedule, Plateau):
-        other_schedule = remedy.format("choose another schedule")
-        faults.append(Fault("schedule.name", problem, value="plateau", remedy=other_schedule))
-    if experiment.trainer.early_stopping is not None:
-        faults.append(Fault("trainer.early_stopping", problem, remedy=remedy.format("remove it")))
-    return faults
-
-
-def _direction_faults(experiment: Experiment, monitored: dict[str, str]) -> list[Fault]:
-    """Metrics of a user's module for which ``mode: auto`` cannot know whether more is better."""
-    modes = {
-        "checkpoint.monitor": experiment.checkpoint.mode,
-        "schedule.monitor": getattr(experiment.schedule, "mode", "auto"),
-    }
-    return [
-        Fault(
-            key.replace("monitor", "mode"),
-            f"the name {name} does not say whether a lower or a higher value is better",
-            value="auto",
-            allowed="min, max",
-        )
-        for key, name in monitored.items()
-        if modes[key] == "auto" and known_direction(name) is None
     ]

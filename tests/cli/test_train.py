@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hpc_dl.runs.search import all_runs
 from tests.cli.conftest import HpcDl
 
 Config = Callable[..., Path]
@@ -65,7 +66,7 @@ def test_train_prints_json_that_matches_the_run_folder(hpc_dl: HpcDl, config: Co
 def test_train_prints_the_metrics_and_the_run_folder(hpc_dl: HpcDl, config: Config) -> None:
     status, out, _ = hpc_dl("train", config(), "--runs", "elsewhere")
     assert status == 0
-    (run,) = (Path.cwd() / "elsewhere").iterdir()
+    (run,) = (run.path for run in all_runs(Path.cwd() / "elsewhere"))
     assert f"Run folder: {run}" in out
     result = json.loads((run / "result.json").read_text())
     assert f"{result['metrics']['test/accuracy']:.4g}" in out

@@ -15,6 +15,7 @@ import pytest
 
 from hpc_dl.data import sources
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.search import all_runs
 from tests.child_processes import start
 from tests.conftest import PROJECT
 
@@ -65,8 +66,8 @@ class Desk:
         return json.loads(self.run(*arguments, "--json", status=status).stdout)
 
     def only_run(self) -> RunFolder:
-        (folder,) = self.runs.iterdir()
-        return RunFolder(folder)
+        (run,) = all_runs(self.runs)
+        return run
 
 
 def wait_until(condition: Callable[[], object], event: str, timeout_s: float = 60) -> None:

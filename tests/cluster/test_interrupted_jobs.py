@@ -28,6 +28,7 @@ from hpc_dl.config.experiment import Experiment
 from hpc_dl.regular_files import read_json
 from hpc_dl.runs.attempts import history
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.search import all_runs
 from hpc_dl.runs.state import read_state
 from hpc_dl.tracking.journal import read_journal
 from tests.cluster.conftest import Desk, wait_until
@@ -79,7 +80,7 @@ class Fleet:
         arguments = ["plain.yaml", "--runs", f"{name}-runs", "--data", os.environ["HPC_DL_DATA"]]
         slurm("sbatch", *options, str(PROJECT / "slurm" / "train.sbatch"), *arguments)
         wait_until(lambda: list((self.folder / f"{name}-runs").glob("*/job.json")), "the run has started", 90)
-        (folder,) = (self.folder / f"{name}-runs").iterdir()
+        (folder,) = (run.path for run in all_runs(self.folder / f"{name}-runs"))
         self.runs[name] = RunFolder(folder)
 
     def __getitem__(self, name: str) -> RunFolder:
@@ -240,7 +241,7 @@ def test_interrupted_job_is_requeued_and_resumes(fleet: Fleet, name: str) -> Non
 
 def test_requeued_sbatch_script_resumes_in_its_run_folder(fleet: Fleet) -> None:
     fleet.assert_resumes_and_finishes("plain")
-    assert [path.name for path in (fleet.folder / "plain-runs").iterdir()] == [fleet["plain"].name]
+    assert [run.name for run in all_runs(fleet.folder / "plain-runs")] == [fleet["plain"].name]
 
 
 def test_run_survives_a_node_failure(fleet: Fleet) -> None:

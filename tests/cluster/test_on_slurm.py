@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hpc_dl.regular_files import read_json
+from hpc_dl.runs.search import all_runs
 from tests.cluster.conftest import Desk, wait_until
 from tests.conftest import PROJECT
 
@@ -167,7 +168,7 @@ def test_refused_job_is_explained_and_its_folder_deleted(
     for message in messages:
         assert message.lower() in result.stderr.lower()
     assert "Traceback" not in result.stderr
-    assert list(slurm_desk.runs.iterdir()) == []
+    assert list(all_runs(slurm_desk.runs)) == []
 
 
 def test_plain_sbatch_uses_the_resources_of_the_allocation(slurm_desk: Desk) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from hpc_dl.cluster.rehearsal.short_experiment import STEPS, STEPS_BEFORE_SIGNAL, STEPS_PER_EPOCH
 from hpc_dl.regular_files import read_json
-from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.search import all_runs
 from hpc_dl.tracking.journal import read_journal
 from hpc_dl.training.stopping.rehearsal import file
 from tests.cluster.conftest import Desk
@@ -23,7 +23,7 @@ def test_rehearsal_on_a_machine_without_slurm(desk: Desk) -> None:
     assert result.stdout.splitlines()[-1] == "passed"
     assert "bitwise identical to those of the uninterrupted run" in result.stdout
     assert f"interrupted after step {STEPS_BEFORE_SIGNAL} of {STEPS}" in result.stdout
-    interrupted, uninterrupted = sorted(map(RunFolder, desk.runs.iterdir()), key=lambda run: not file(run).exists())
+    interrupted, uninterrupted = sorted(all_runs(desk.runs), key=lambda run: not file(run).exists())
     for run in (interrupted, uninterrupted):
         assert str(run.path) in result.stdout
         validations = [row["step"] for row in read_journal(run.journal) if "val/loss" in row]

@@ -17,6 +17,7 @@ from hpc_dl.errors import ClusterError
 from hpc_dl.regular_files import read_json
 from hpc_dl.runs import attempts
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.search import all_runs
 from hpc_dl.runs.state import read_state
 from tests.cluster.conftest import Desk, wait_until
 from tests.conftest import PROJECT
@@ -77,7 +78,7 @@ def test_refusal_names_the_key(
         submitted(site.pop("sbatch", None), resources=resources, **site)
     for message in messages:
         assert message in str(caught.value)
-    assert list((tmp_path / "runs").iterdir()) == []
+    assert list(all_runs(tmp_path / "runs")) == []
 
 
 def test_limit_of_jobs_in_the_queue(submitted: Submit) -> None:

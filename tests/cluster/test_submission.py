@@ -13,6 +13,7 @@ from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ClusterError
 from hpc_dl.regular_files import read_json
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.search import all_runs
 from hpc_dl.runs.state import read_state
 
 EXPERIMENT = Experiment.from_dict({"name": "x", "data": {"source": "digits"}, "model": {"name": "linear"}})
@@ -57,7 +58,7 @@ def test_job_and_cluster_are_recorded(submitted: Submit, answer: str, job: dict[
 def test_folder_stays_if_the_answer_names_no_job(submitted: Submit, tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match=r"its answer names none: 'Thank you for job 7!'.*Check with `squeue --me`"):
         submitted("Thank you for job 7!\n")
-    (folder,) = (tmp_path / "runs").iterdir()
+    (folder,) = (run.path for run in all_runs(tmp_path / "runs"))
     assert "may be queued" in read_state(RunFolder(folder))["reason"]
 
 
@@ -70,7 +71,7 @@ def test_folder_stays_if_the_submission_is_interrupted(
     monkeypatch.setattr("submitit.core.utils.copy_process_streams", interrupted)
     with pytest.raises(ClusterError, match="interrupted"):
         submitted("Submitted batch job 4242\n")
-    assert list((tmp_path / "runs").iterdir())
+    assert list(all_runs(tmp_path / "runs"))
 
 
 def test_refused_job_leaves_no_folder_and_the_remedy_names_the_value(submitted: Submit, tmp_path: Path) -> None:
@@ -79,7 +80,7 @@ def test_refused_job_leaves_no_folder_and_the_remedy_names_the_value(submitted: 
         submitted(refusal, 1, SiteProfile(account="wrong", partition="main"))
     assert "account is 'wrong'" in str(caught.value)
     assert str(caught.value).startswith("sbatch: Invalid account or account/partition combination specified. Set")
-    assert list((tmp_path / "runs").iterdir()) == []
+    assert list(all_runs(tmp_path / "runs")) == []
 
 
 def test_sbatch_gets_none_of_the_variables_that_would_change_the_job(

@@ -30,6 +30,7 @@ export PYTHONSAFEPATH=1  # do not import from the current folder, which may have
 export HDF5_USE_FILE_LOCKING="${HDF5_USE_FILE_LOCKING:-FALSE}"
 run=/runs/golden-YYYYMMDD-HHMMSS-xxxx
 job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID} job=${job:-$SLURM_JOB_ID}
+state_is() { grep -qE "^ *\"state\": \"($1)\"" "$run/state.json" 2>/dev/null; }
 trap : TERM USR1 USR2  # outlive the ranks; an empty trap ('') would be inherited by them
 rm -f "$run/requeue" "$run/requeue-refused"  # of an earlier attempt that was killed
 
@@ -57,7 +58,6 @@ record_cancellation() {
     printf '{"time": "%s", "by": "scancel"}\n' "$(date +%Y-%m-%dT%H:%M:%S%z)" >"$run/.cancelled.json.$$"
     mv "$run/.cancelled.json.$$" "$run/cancelled.json"
 }
-state_is() { grep -qE "^ *\"state\": \"($1)\"" "$run/state.json" 2>/dev/null; }
 cause=
 { read -r cause <"$run/requeue" && rm -f "$run/requeue"; } 2>/dev/null
 if [[ -z $cause && $status -ne 0 ]] && ! state_is "stopped|finished|failed|diverged|cancelled"; then

@@ -1,0 +1,94 @@
+"""``hpc-dl best``: the winning configuration of a sweep."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hpc_dl.cli.arguments import AsJson, RunsDir
+
+if TYPE_CHECKING:
+    from hpc_dl.sweeps.ranking import RankedPoint
+
+_MOST_ROWS = 10
+
+
+def best(
+    name: Annotated[str, typer.Argument(metavar="SWEEP", help="The sweep's name or its folder.")],
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the YAML to this new file.")] = None,
+    runs: RunsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the best settings of a sweep, as a YAML that trains again.
+
+    Points are ranked by the mean of the sweep's objective over their finished seeds. The YAML goes
+    to stdout, the ranking to stderr.
+
+    Example:
+        hpc-dl best mlp-digits-sweep --out best.yaml
+    """
+    from hpc_dl.atomic_files import write_text
+    from hpc_dl.cli.output import emit, say
+    from hpc_dl.cli.run_selection import select_sweep
+    from hpc_dl.cluster.status import statuses
+    from hpc_dl.config import overrides, yaml
+    from hpc_dl.errors import HpcDlError
+    from hpc_dl.sweeps.ranking import objective_of, ranked
+
+    sweep = select_sweep(name, runs)
+    if sweep is None:
+        raise HpcDlError.at(name, "is no sweep", remedy="list the sweeps with `hpc-dl status`")
+    if out is not None and out.exists():
+        raise HpcDlError.at(out, "exists already", remedy="choose another file for --out")
+    objective = objective_of(sweep)
+    points = ranked(sweep, objective, statuses(sweep.runs()))
+    if not points:
+        raise HpcDlError.at(
+            sweep.name,
+            f"no member has finished with the metric {objective}",
+            remedy=f"see `hpc-dl status {sweep.name}`",
+        )
+    raw: dict[str, Any] = yaml.load(sweep.config)
+    raw.pop("sweep", None)
+    content = overrides.assigned(raw, points[0].point)
+    for line in _ranking(points, objective):
+        say(line)
+    if as_json:
+        ranking = [{"point": p.point, "values": p.values, "runs": p.runs} for p in points]
+        emit({"objective": objective, "ranking": ranking, "experiment": content})
+    elif out is not None:
+        write_text(out, yaml.dumps(content))
+        say(f"Wrote {out}. Train it with `hpc-dl train {out}`.")
+    else:
+        sys.stdout.write(yaml.dumps(content))
+
+
+def _ranking(points: list[RankedPoint], objective: str) -> list[str]:
+    """The best points, one line each, and whether the first is better than chance explains."""
+    from hpc_dl.cli.sweep_summary import value_of
+    from hpc_dl.sweeps.points import described
+
+    lines = [f"Best {objective} on {len(points)} points:"]
+    lines += [
+        f"  {number}. {value_of(point)} with {described(point.point)}"
+        for number, point in enumerate(points[:_MOST_ROWS], start=1)
+    ]
+    if len(points) > 1:
+        lines.append(_comparison(points[0], points[1]))
+    return lines
+
+
+def _comparison(first: RankedPoint, second: RankedPoint) -> str:
+    import math
+
+    from hpc_dl.learning.intervals import student_t
+
+    (one, half_one), (other, half_other) = student_t(first.values), student_t(second.values)
+    if math.isnan(half_one) or math.isnan(half_other):
+        return "With a single seed for a point, chance may decide between the first two: use sweep.repeats."
+    if abs(one - other) > half_one + half_other:
+        return "The intervals of the first two (95%, Student's t) do not overlap."
+    return "The intervals of the first two (95%, Student's t) overlap: the difference may be chance."

@@ -1,0 +1,134 @@
+"""``hpc-dl sweep``: many runs of one experiment with different settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hpc_dl.cli.arguments import AsJson, Config, DataDir, NoTry, Overrides, RunsDir, Site
+
+if TYPE_CHECKING:
+    from hpc_dl.sweeps.preparation import Plan
+
+_MOST_ROWS = 30
+
+
+def sweep(
+    config: Config,
+    overrides: Overrides = None,
+    site: Site = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the batch script and the members, and submit nothing.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run members again that have a run already.")] = False,
+    runs: RunsDir = None,
+    data: DataDir = None,
+    no_try: NoTry = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run an experiment with many settings, as one job array.
+
+    The section `sweep` of the experiment lists the settings that vary. All members are checked
+    first. Without Slurm they run in the background of this machine, as many at a time as it has
+    CPU cores for.
+
+    The same command again, with more values, trials or repeats, runs only what is new.
+
+    Example:
+        hpc-dl sweep configs/mlp-digits.yaml --dry-run
+        hpc-dl sweep configs/mlp-digits.yaml sweep.repeats=5
+
+    Exit status:
+        0  submitted, or nothing new to run
+        2  invalid input, or Slurm refused the job array
+    """
+    from hpc_dl.cli.output import LOADING, emit, say
+    from hpc_dl.cli.submit import report_ignored_variables
+    from hpc_dl.cluster import site as sites
+    from hpc_dl.cluster.folders import data_folder, runs_folder
+    from hpc_dl.cluster.submit import uses_slurm
+    from hpc_dl.compatibility.checks import check_names, check_versions
+    from hpc_dl.config import experiment_file
+    from hpc_dl.errors import ConfigError
+    from hpc_dl.schema import parse
+    from hpc_dl.sweeps.config import SweepConfig
+
+    check_versions()
+    profile = sites.load(site)
+    runs_dir, data_dir = runs_folder(runs, profile), data_folder(data, profile)
+    raw, name = experiment_file.read_with_sweep(config, overrides or (), say)
+    section = raw.pop("sweep", None) if isinstance(raw, dict) else None
+    if section is None:
+        raise ConfigError.at(config, "has no section sweep", remedy="add one; see docs/how-to/sweeps.md")
+    settings = parse(SweepConfig, section, "sweep")
+    say(LOADING)
+    on_slurm = dry_run or uses_slurm(profile)
+    report_ignored_variables(profile)
+    if on_slurm:
+        check_names("submitit")
+    from hpc_dl.sweeps.preparation import create, discard, plan
+    from hpc_dl.sweeps.submission import script_of, submit_members
+
+    planned = plan(
+        raw, name, settings, runs=runs_dir, data_dir=data_dir, say=say, try_batches=not (no_try or dry_run), force=force
+    )
+    if planned.new:
+        profile.check(planned.new[0].member.experiment)
+    script = ""
+    if dry_run and planned.new:
+        script = script_of(
+            planned.sweep, len(planned.new), settings, planned.new[0].member.experiment, profile, data_dir
+        )
+    if as_json:
+        facts = _facts(planned) | ({"script": script} if dry_run else {})
+    else:
+        if script:
+            print(script)
+        _print_members(planned)
+    submissions: list[dict[str, Any]] = []
+    if planned.new and not dry_run:
+        with planned.sweep.locked():
+            created = create(planned, profile, say)
+            try:
+                submissions = submit_members(
+                    planned.sweep, created, settings, planned.new[0].member.experiment, profile, data_dir
+                )
+            except BaseException:
+                if not any(run.job.exists() for run in created):
+                    discard(planned)
+                raise
+    if as_json:
+        emit(facts | {"submissions": submissions})
+    elif submissions:
+        jobs = ", ".join(f"job array {facts['job_id']}" for facts in submissions if "job_id" in facts)
+        where = jobs or f"in the background, {submissions[0]['at_once']} at a time"
+        say(f"Submitted {len(planned.new)} members of {planned.sweep.name} ({where})")
+        say(f"Next: hpc-dl status {planned.sweep.name} | hpc-dl results {planned.sweep.name}")
+
+
+def _facts(planned: Plan) -> dict[str, Any]:
+    return {
+        "sweep": planned.sweep.name,
+        "dir": str(planned.sweep.path),
+        "new": [{"run": new.name, **new.facts()} for new in planned.new],
+        "existing": planned.existing,
+        "former": planned.former,
+    }
+
+
+def _print_members(planned: Plan) -> None:
+    from hpc_dl.cli.output import say, show, table
+    from hpc_dl.sweeps.points import described
+
+    if planned.new:
+        rows = [[new.name, described(new.member.point), str(new.member.seed)] for new in planned.new[:_MOST_ROWS]]
+        table(["member", "settings", "seed"], rows)
+        if (more := len(planned.new) - _MOST_ROWS) > 0:
+            show(f"… and {more} more")
+    say(
+        f"{planned.sweep.name}: {planned.size} members, {len(planned.new)} of them new, "
+        f"{planned.num_models} different models checked"
+    )
+    if planned.former:
+        say(f"{len(planned.former)} runs of earlier calls are no longer part of it; their folders stay")

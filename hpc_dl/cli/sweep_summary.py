@@ -1,0 +1,41 @@
+"""One line about a sweep: how many members are in which state, and the best so far."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hpc_dl.sweeps.folder import SweepFolder
+    from hpc_dl.sweeps.ranking import RankedPoint
+
+
+def sweep_summary(sweep: SweepFolder, facts: Sequence[Mapping[str, Any]]) -> str:
+    """Return the line.
+
+    Args:
+        sweep: the sweep.
+        facts: the status of its members.
+    """
+    from hpc_dl.sweeps.points import described
+    from hpc_dl.sweeps.ranking import objective_of, ranked
+
+    counts = Counter(str(row["state"]) for row in facts)
+    states = ", ".join(f"{count} {state}" for state, count in counts.most_common())
+    line = f"{sweep.name}: {len(facts)} runs: {states or 'none'}"
+    objective = objective_of(sweep)
+    points = ranked(sweep, objective, facts)
+    if points:
+        best = points[0]
+        line += f"; best {objective} so far: {value_of(best)} with {described(best.point)}"
+    return line
+
+
+def value_of(point: RankedPoint) -> str:
+    """The objective of a point, with the interval over its seeds where there are several."""
+    from hpc_dl.learning.intervals import student_t
+
+    mean, half = student_t(point.values)
+    return f"{mean:.4g}" if math.isnan(half) else f"{mean:.4g} ± {half:.2g} ({len(point.values)} seeds)"

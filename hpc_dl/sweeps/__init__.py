@@ -1,0 +1,1 @@
+"""Sweeps: many runs of one experiment with different settings, submitted as one job array."""

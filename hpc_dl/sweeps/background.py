@@ -1,0 +1,50 @@
+"""A sweep without Slurm: a process that starts its members one after another, some at a time."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+
+from hpc_dl.cluster import background
+from hpc_dl.cluster.site import SiteProfile
+from hpc_dl.cluster.status import cancel, status
+from hpc_dl.config import yaml
+from hpc_dl.config.experiment import Experiment
+from hpc_dl.errors import HpcDlError
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.state import ENDED, read_state, write_state
+from hpc_dl.schema import parse
+
+_POLL_S = 0.5
+
+
+def main() -> None:
+    """``python -m hpc_dl.sweeps.background ARRAY AT_ONCE``: run the members of a submission."""
+    array, at_once = Path(sys.argv[1]), int(sys.argv[2])
+    sweep = array.parent.parent
+    waiting = [RunFolder(sweep / name) for name in (array / "tasks").read_text(encoding="utf-8").split()]
+    active: list[RunFolder] = []
+    stopping: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: stopping.append(number))
+    while (waiting or active) and not stopping:
+        active = [run for run in active if status(run)["state"] in ("running", "pending", "created", "unknown")]
+        while waiting and len(active) < at_once:
+            run = waiting.pop(0)
+            if run.cancelled.exists() or read_state(run)["state"] in ENDED:
+                continue
+            try:
+                experiment = Experiment.from_dict(yaml.load(run.config))
+                background.start(run, experiment, parse(SiteProfile, yaml.load(run.site) or {}, "site"))
+                active.append(run)
+            except (HpcDlError, OSError) as error:  # the other members run nevertheless
+                write_state(run, "failed", reason=str(error))
+        time.sleep(_POLL_S)
+    for run in active:
+        if stopping:
+            cancel(run)
+
+
+if __name__ == "__main__":
+    main()

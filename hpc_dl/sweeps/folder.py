@@ -1,0 +1,140 @@
+"""The sweep folder: a folder of runs, with the list of its members and the job arrays.
+
+::
+
+    RUNS/NAME-sweep/
+      sweep.yaml         the experiment with its section sweep, as last submitted
+      members.json       signature, point and seed of every member, by the name of its run
+      NAME-1a2b3c/       a member: an ordinary run folder
+      .code/             the snapshots of the code that the members link to
+      arrays/N/          one submission: tasks (the members of each task), submitit/, job.json
+      lock               held while a command changes the sweep
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpc_dl.atomic_files import write_json
+from hpc_dl.errors import RunError
+from hpc_dl.regular_files import read_json
+from hpc_dl.runs.folder import RunFolder
+
+_SUFFIX = "-sweep"
+_SIGNATURE_DIGITS = 6  # of a member's name; more where two would be the same
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """The files of one sweep.
+
+    Attributes:
+        path: the folder, absolute.
+    """
+
+    path: Path
+
+    @classmethod
+    def of(cls, runs: Path, experiment_name: str) -> SweepFolder:
+        """The folder of an experiment's sweep; need not exist.
+
+        Args:
+            runs: the folder of all runs.
+            experiment_name: name of the experiment.
+        """
+        return cls(Path(os.path.abspath(runs)) / f"{experiment_name}{_SUFFIX}")
+
+    @property
+    def name(self) -> str:
+        """The sweep's name, unique in the folder of all runs."""
+        return self.path.name
+
+    @property
+    def config(self) -> Path:
+        """The experiment with its section ``sweep``; marks the folder as that of a sweep."""
+        return self.path / "sweep.yaml"
+
+    @property
+    def member_list(self) -> Path:
+        """The members that have been created."""
+        return self.path / "members.json"
+
+    @property
+    def arrays(self) -> Path:
+        """The submissions, in numbered folders."""
+        return self.path / "arrays"
+
+    @property
+    def exists(self) -> bool:
+        """Whether this is the folder of a sweep."""
+        return self.config.is_file()
+
+    def members(self) -> dict[str, dict[str, Any]]:
+        """Return ``signature``, ``point`` and ``seed`` of each member, by the name of its run.
+
+        Raises:
+            RunError: the list is damaged.
+        """
+        content = read_json(self.member_list)
+        if content is None:
+            return {}
+        if not isinstance(content, dict) or not all(
+            isinstance(facts, dict) and facts.keys() >= {"signature", "point", "seed"} for facts in content.values()
+        ):
+            raise RunError.at(self.member_list, "is not a list of members", remedy="start a sweep of another name")
+        return content
+
+    def write_members(self, members: dict[str, dict[str, Any]]) -> None:
+        """Replace the list of members."""
+        write_json(self.member_list, members)
+
+    def runs(self) -> list[RunFolder]:
+        """The runs of the members that have been created, in their order."""
+        return [RunFolder(self.path / name) for name in self.members()]
+
+    def new_array(self) -> RunFolder:
+        """Create the folder of another submission."""
+        number = 1 + max((int(entry.name) for entry in self.arrays.glob("[0-9]*")), default=0)
+        array = RunFolder(self.arrays / str(number))
+        array.submitit.mkdir(parents=True)
+        return array
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other commands from changing the sweep at the same time.
+
+        Raises:
+            RunError: another command does.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError.at(
+                    self.path, "another command is changing this sweep", remedy="wait until it has ended"
+                ) from None
+            except OSError:
+                pass  # a file system without locks
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def member_name(experiment_name: str, signature: str, taken: set[str]) -> str:
+    """Return a short name of a member that no other has: ``cnn-digits-1a2b3c``.
+
+    Args:
+        experiment_name: name of the experiment.
+        signature: of the member.
+        taken: the names of the others.
+    """
+    lengths = range(_SIGNATURE_DIGITS, len(signature) + 1)
+    return next(name for length in lengths if (name := f"{experiment_name}-{signature[:length]}") not in taken)

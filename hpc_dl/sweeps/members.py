@@ -1,0 +1,82 @@
+"""The members of a sweep: one run for each point and seed, recognized by a signature."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hpc_dl.config import overrides
+from hpc_dl.config.experiment import Experiment
+from hpc_dl.errors import ConfigError, Fault
+from hpc_dl.sweeps.config import SweepConfig
+from hpc_dl.sweeps.points import Point, described, points_of
+
+# What does not change what is learned: names, paths, tracking, and what a job requests in time.
+_SECTIONS_NOT_SIGNED = ("name", "wandb")
+_KEYS_NOT_SIGNED = {"data": ("file", "source"), "resources": ("time", "memory"), "trainer": ("figures",)}
+_MOST_FAULTS = 10
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a sweep.
+
+    Attributes:
+        point: the settings that differ from the experiment, by their dotted keys.
+        seed: the seed of the run.
+        experiment: the complete experiment.
+    """
+
+    point: Point
+    seed: int
+    experiment: Experiment
+
+    def signature(self, data_checksum: str, code_digest: str) -> str:
+        """Return what identifies the run's result, 64 hexadecimal digits.
+
+        Args:
+            data_checksum: checksum of the data set.
+            code_digest: digest of the user's own code; "" if there is none.
+        """
+        content = self.experiment.to_dict()
+        for name in _SECTIONS_NOT_SIGNED:
+            del content[name]
+        for name, keys in _KEYS_NOT_SIGNED.items():
+            content[name] = {key: value for key, value in (content[name] or {}).items() if key not in keys}
+        text = json.dumps([content, data_checksum, code_digest], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def members_of(raw: Mapping[str, Any], name: str, sweep: SweepConfig) -> list[Member]:
+    """Return the members of a sweep: all seeds of a point, then the next point.
+
+    Args:
+        raw: the parsed YAML of the experiment, without its ``sweep`` section.
+        name: the name of an experiment that does not give one.
+        sweep: the section.
+
+    Raises:
+        ConfigError: a member is no valid experiment; the message names its settings.
+    """
+    base = Experiment.from_dict(raw, default_name=name)
+    members, faults = [], []
+    for point in points_of(sweep, base.to_dict()):
+        try:
+            experiment = Experiment.from_dict(overrides.assigned(raw, point), default_name=name)
+        except ConfigError as error:
+            faults += [replace(fault, where=f"{fault.where} (with {described(point)})") for fault in error.faults]
+            continue
+        # Thousands of pictures would say little; `hpc-dl figures` draws those of one member.
+        experiment = replace(experiment, trainer=experiment.trainer.model_copy(update={"figures": False}))
+        members += [
+            Member(point, seed, replace(experiment, seed=seed)) for seed in range(base.seed, base.seed + sweep.repeats)
+        ]
+    if faults:
+        more = len(faults) - _MOST_FAULTS
+        if more > 0:
+            faults[_MOST_FAULTS:] = [Fault("sweep", f"{more} more members are invalid in the same way or another")]
+        raise ConfigError(*faults)
+    return members

@@ -1,0 +1,233 @@
+"""Preparation of a sweep: check every member, find those that are new, create their run folders."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpc_dl.atomic_files import write_json, write_text
+from hpc_dl.cluster.prepare import check_model, own_code, user_module, with_data
+from hpc_dl.config import yaml
+from hpc_dl.config.experiment import Experiment
+from hpc_dl.data.spec import DataSpec
+from hpc_dl.errors import ConfigError, HpcDlError
+from hpc_dl.runs import provenance, snapshot
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.sweeps.config import SweepConfig
+from hpc_dl.sweeps.folder import SweepFolder, member_name
+from hpc_dl.sweeps.members import Member, members_of
+from hpc_dl.sweeps.points import described
+from hpc_dl.training.monitored_metrics import known_metrics
+
+if TYPE_CHECKING:
+    from hpc_dl.cluster.site import SiteProfile
+
+Say = Callable[[str], None]
+
+# The sections that decide whether a model can be built for its data and trained.
+_CHECKED = ("data", "model", "loss", "metrics", "trainer", "checkpoint", "schedule", "resources")
+
+
+@dataclass(frozen=True)
+class NewMember:
+    """A member that has no run yet.
+
+    Attributes:
+        name: of its run.
+        signature: see :meth:`Member.signature`.
+        member: point, seed and experiment, with data and initial weights resolved.
+        data: its data set.
+    """
+
+    name: str
+    signature: str
+    member: Member
+    data: DataSpec
+
+    def facts(self) -> dict[str, Any]:
+        """The entry in the list of members."""
+        return {"signature": self.signature, "point": self.member.point, "seed": self.member.seed}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep would run.
+
+    Attributes:
+        sweep: its folder; need not exist.
+        config: the section.
+        content: the experiment with its section, for ``sweep.yaml``.
+        new: the members without a run.
+        existing: names of the runs of the other members.
+        former: names of runs in the folder that are no members any more.
+        num_models: how many different models were checked.
+    """
+
+    sweep: SweepFolder
+    config: SweepConfig
+    content: dict[str, Any]
+    new: list[NewMember]
+    existing: list[str]
+    former: list[str]
+    num_models: int
+
+    @property
+    def size(self) -> int:
+        """The number of members."""
+        return len(self.new) + len(self.existing)
+
+
+def plan(
+    raw: dict[str, Any],
+    name: str,
+    config: SweepConfig,
+    *,
+    runs: Path,
+    data_dir: Path | None,
+    say: Say,
+    try_batches: bool = False,
+    force: bool = False,
+) -> Plan:
+    """Check all members of a sweep and compare them with those that exist; writes nothing but data.
+
+    Args:
+        raw: the parsed YAML of the experiment, without its section ``sweep``.
+        name: the name of an experiment that does not give one.
+        config: the section.
+        runs: folder of all runs.
+        data_dir: folder of the shipped data sources; ``None`` for the default.
+        say: prints one line for the user.
+        try_batches: whether to run batches through a user's own module, once for each model.
+        force: whether members that have a run get another one.
+
+    Raises:
+        HpcDlError: with all faults.
+    """
+    members = members_of(raw, name, config)
+    checked, num_models = _checked(members, runs=runs, data_dir=data_dir, say=say, try_batches=try_batches)
+    _check_objective(config.objective, *checked[0])
+    folder = SweepFolder.of(runs, members[0].experiment.name)
+    known = folder.members() if folder.exists else {}
+    by_signature = {facts["signature"]: run for run, facts in known.items()}
+    taken = set(known)
+    new, existing = [], []
+    code_digest = snapshot.own_code_digest(*own_code(members[0].experiment))
+    for member, (resolved, data) in zip(members, checked, strict=True):
+        signature = member.signature(data.checksum, code_digest)
+        if signature in by_signature and not force:
+            existing.append(by_signature[signature])
+            continue
+        run = member_name(resolved.name, signature, taken)
+        taken.add(run)
+        new.append(NewMember(run, signature, replace(member, experiment=resolved), data))
+    former = [run for run in known if run not in existing]
+    content = {
+        **raw,
+        "name": members[0].experiment.name,
+        "sweep": config.model_dump(mode="json", exclude_defaults=True),
+    }
+    return Plan(folder, config, content, new, existing, former, num_models)
+
+
+def create(plan: Plan, site: SiteProfile, say: Say) -> list[RunFolder]:
+    """Create the run folders of the new members; after a failure none of them is left.
+
+    Args:
+        plan: the sweep.
+        site: the site profile, saved in each run folder.
+        say: prints one line for the user.
+
+    Raises:
+        HpcDlError: a folder cannot be created.
+    """
+    sweep, runs = plan.sweep, []
+    facts: dict[str, dict[str, Any]] = {}
+    profile = yaml.dumps(site.model_dump(mode="json", exclude_defaults=True))
+    snapshots: dict[tuple[str, ...], Path] = {}
+    try:
+        for new in plan.new:
+            run = RunFolder(sweep.path / new.name)
+            if run.path.exists():  # by a command that was killed before it could list the member
+                shutil.rmtree(run.path)
+            runs.append(RunFolder.create_at(run.path))
+            paths = own_code(new.member.experiment)
+            if paths not in snapshots:
+                snapshots[paths] = snapshot.stored(sweep.path, *paths)
+            snapshot.link(run, snapshots[paths])
+            write_text(run.config, yaml.dumps(new.member.experiment.to_dict()))
+            write_text(run.site, profile)
+            key = new.data.checksum
+            if key not in facts:
+                facts[key] = provenance.collect(sys.argv, new.data, user_module(new.member.experiment))
+            write_json(run.provenance, facts[key])
+        write_text(sweep.config, yaml.dumps(plan.content))
+        sweep.write_members(sweep.members() | {new.name: new.facts() for new in plan.new})
+    except BaseException:
+        discard(plan)
+        raise
+    return runs
+
+
+def discard(plan: Plan) -> None:
+    """Delete the run folders of the new members, and a sweep that has no others."""
+    for new in plan.new:
+        shutil.rmtree(plan.sweep.path / new.name, ignore_errors=True)
+    remaining = {name: facts for name, facts in plan.sweep.members().items() if name not in {n.name for n in plan.new}}
+    if remaining:
+        plan.sweep.write_members(remaining)
+    else:
+        shutil.rmtree(plan.sweep.path, ignore_errors=True)
+
+
+def _checked(
+    members: list[Member], *, runs: Path, data_dir: Path | None, say: Say, try_batches: bool
+) -> tuple[list[tuple[Experiment, DataSpec]], int]:
+    """Check each different model and data set once; return each member's experiment and data."""
+    said: set[str] = set()
+
+    def say_once(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            say(line)
+
+    opened: dict[str, tuple[Experiment, DataSpec]] = {}
+    models: set[str] = set()
+    result = []
+    for member in members:
+        content = member.experiment.to_dict()
+        data_key = json.dumps([content["data"], content["model"].get("init_from")])
+        model_key = json.dumps([content[section] for section in _CHECKED])
+        try:
+            if data_key not in opened:
+                opened[data_key] = with_data(member.experiment, data_dir=data_dir, say=say_once, runs=runs)
+            first, data = opened[data_key]
+            model = member.experiment.model.model_copy(update={"init_from": first.model.init_from})
+            resolved = replace(member.experiment, data=first.data, model=model)
+            if model_key not in models:
+                check_model(resolved, data, say=say_once, try_batches=try_batches)
+                models.add(model_key)
+        except HpcDlError as error:
+            where = described(member.point)
+            raise type(error)(
+                *(replace(fault, where=f"{fault.where} (with {where})") for fault in error.faults)
+            ) from None
+        result.append((resolved, data))
+    return result, len(models)
+
+
+def _check_objective(objective: str, experiment: Experiment, data: DataSpec) -> None:
+    """Check that the objective is logged, as far as that is known before the training.
+
+    Raises:
+        ConfigError: nothing logs it.
+    """
+    known = known_metrics(experiment, data)
+    if known is not None and objective not in known:
+        raise ConfigError.at(
+            "sweep.objective", "is not a metric of this task", value=objective, allowed=", ".join(known)
+        )

@@ -1,0 +1,71 @@
+"""The points of a sweep, best first; free of torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hpc_dl.config import yaml
+from hpc_dl.errors import ConfigError
+from hpc_dl.learning.direction import direction_of_name
+from hpc_dl.sweeps.config import DEFAULT_OBJECTIVE
+from hpc_dl.sweeps.folder import SweepFolder
+
+
+@dataclass(frozen=True)
+class RankedPoint:
+    """A point of which at least one member has finished.
+
+    Attributes:
+        point: its settings by dotted keys.
+        values: the objective of each finished member.
+        runs: the names of these members' runs, in the same order.
+    """
+
+    point: dict[str, Any]
+    values: list[float]
+    runs: list[str]
+
+    @property
+    def mean(self) -> float:
+        """The mean of the objective over the finished members."""
+        return statistics.fmean(self.values)
+
+
+def ranked(sweep: SweepFolder, objective: str, facts: Sequence[Mapping[str, Any]]) -> list[RankedPoint]:
+    """Return the points with a finished member, best first.
+
+    Args:
+        sweep: the sweep.
+        objective: the metric.
+        facts: the status of each member that has been created.
+    """
+    metrics = {row["run"]: row.get("metrics", {}) for row in facts}
+    points: dict[str, RankedPoint] = {}
+    for run, member in sweep.members().items():
+        value = metrics.get(run, {}).get(objective)
+        if isinstance(value, int | float) and not math.isnan(value):
+            key = json.dumps(member["point"], sort_keys=True)
+            entry = points.setdefault(key, RankedPoint(member["point"], [], []))
+            entry.values.append(float(value))
+            entry.runs.append(run)
+    sign = -1 if direction_of_name(objective) == "max" else 1
+    return sorted(points.values(), key=lambda entry: sign * entry.mean)
+
+
+def objective_of(sweep: SweepFolder) -> str:
+    """Return the metric that ranks the points of a sweep.
+
+    Raises:
+        ConfigError: the sweep's file is damaged.
+    """
+    section = yaml.load(sweep.config)
+    section = section.get("sweep") if isinstance(section, Mapping) else None
+    objective = section.get("objective", DEFAULT_OBJECTIVE) if isinstance(section, Mapping) else None
+    if not isinstance(objective, str):
+        raise ConfigError.at(sweep.config, "has no valid section sweep", remedy="start the sweep again")
+    return objective

@@ -1,0 +1,48 @@
+"""Finding sweeps and their members in the folder of all runs; free of torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.sweeps.folder import SweepFolder
+
+
+def all_sweeps(runs: Path) -> list[SweepFolder]:
+    """Return the sweeps in a folder, by name; those that cannot be read are left out."""
+    try:
+        with os.scandir(runs) as entries:
+            folders = [SweepFolder(Path(entry.path).absolute()) for entry in entries]
+    except OSError:  # the search for runs reports it
+        return []
+    return sorted((sweep for sweep in folders if sweep.exists), key=lambda sweep: sweep.name)
+
+
+def find_sweep(name: str, runs: Path) -> SweepFolder | None:
+    """Return the sweep that a user names by its name or its folder, if it is one.
+
+    Args:
+        name: as typed.
+        runs: folder of all runs.
+    """
+    for path in (runs / name, Path(name)):
+        sweep = SweepFolder(path.absolute())
+        if name and sweep.exists:
+            return sweep
+    return None
+
+
+def find_members(name: str, runs: Path) -> list[RunFolder]:
+    """Return the members of all sweeps that a user may mean: the one of that name, or by prefix.
+
+    Args:
+        name: the name of a member's run, or the beginning of it.
+        runs: folder of all runs.
+
+    Raises:
+        RunError: the list of members of a sweep is damaged.
+    """
+    members = [run for sweep in all_sweeps(runs) for run in sweep.runs()]
+    exact = [run for run in members if run.name == name]
+    return exact or [run for run in members if name and run.name.startswith(name)]
