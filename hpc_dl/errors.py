@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import difflib
 import errno
+import inspect
+import linecache
 import os
+import re
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 
 class _Absent:
@@ -164,7 +167,33 @@ def raised_at(error: BaseException, anywhere: bool = False) -> str:
     if not chosen:
         return ""
     last = chosen[-1]
-    return f", in {last.filename} line {last.lineno}" + (f": `{last.line.strip()}`" if last.line else "")
+    return _at(last.filename, last.lineno, last.line)
+
+
+def statement_in_stack(stack: str) -> str:
+    """Return the innermost statement of the user's code in a stack that ``faulthandler`` wrote.
+
+    Args:
+        stack: its text; the innermost frame comes first. Without the user's code that one counts.
+
+    Returns:
+        ``, in FILE line N: `STATEMENT```; empty for a stack without frames.
+    """
+    frames = [(file, int(line)) for file, line in re.findall(r'^ +File "(.+)", line (\d+) in ', stack, re.MULTILINE)]
+    own = [frame for frame in frames if _is_users(frame[0])]
+    return next((_at(file, line, linecache.getline(file, line)) for file, line in own or frames), "")
+
+
+def defined_at(function: Callable[..., Any]) -> str:
+    """Return where a function of the user's code is defined, like :func:`raised_at`."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None or not _is_users(code.co_filename):
+        return ""
+    return _at(code.co_filename, code.co_firstlineno, linecache.getline(code.co_filename, code.co_firstlineno))
+
+
+def _at(file: str, line: int | None, statement: str | None) -> str:
+    return f", in {file} line {line}" + (f": `{statement.strip()}`" if statement and statement.strip() else "")
 
 
 def _is_users(file: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 from hpc_dl.cli.arguments import AsJson, Config, DataDir, NoTry, Overrides, Site
 
 _MOST_CLASSES = 100  # listed
+_OF_DATA = ("data", "task", "num_outputs", "classes", "sizes", "global_batch_size", "batches_per_epoch", "total_steps")
 
 
 def validate(
@@ -47,7 +48,7 @@ def validate(
 
     _, spec, parameters = check(experiment, data_dir=data_dir, say=say, runs=runs_dir, try_batches=not no_try)
     resources = experiment.resources
-    facts = {
+    facts: dict[str, Any] = {
         "name": experiment.name,
         "model": experiment.model.title,
         "parameters": parameters,
@@ -63,11 +64,13 @@ def validate(
         "total_steps": total_steps(experiment, spec),
         "notes": list(spec.notes),
     }
+    if not spec.file:  # what a module's own loaders give is only known when it trains
+        facts |= dict.fromkeys(_OF_DATA)
     if as_json:
         emit(facts)
     else:
         del facts["notes"]  # `check` has printed them
-        rows = [[key.replace("_", " "), _plain(value)] for key, value in facts.items()]
+        rows = [[key.replace("_", " "), _plain(value)] for key, value in facts.items() if value not in (None, "", [])]
         table(["property", "value"], rows, title=f"{config}: valid")
 
 

@@ -15,9 +15,9 @@ from hpc_dl.data import sources
 from hpc_dl.data.open_spec import open_untested_spec
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import RunError
+from hpc_dl.models.construction import search_current_folder
 from hpc_dl.runs import provenance, snapshot
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.training.batches import unused_loaders
 from hpc_dl.training.preflight import preflight
 from hpc_dl.training.pretrained import weights_file
 
@@ -29,7 +29,7 @@ def check(
     say: Callable[[str], None],
     runs: Path | None = None,
     try_batches: bool = False,
-) -> tuple[Experiment, DataSpec, int]:
+) -> tuple[Experiment, DataSpec, int | None]:
     """Create missing data, and check everything that can be checked before a job is queued.
 
     Args:
@@ -41,7 +41,8 @@ def check(
 
     Returns:
         The experiment with its data source and initial weights resolved to absolute paths, the
-        description of the data, and the number of trainable parameters.
+        description of the data, and the number of trainable parameters; ``None`` if a user's own
+        code takes too long to be built.
 
     Raises:
         HpcDlError: with all faults.
@@ -58,15 +59,12 @@ def check(
         weights = weights_file(model.init_from, runs or runs_folder())
         model = model.model_copy(update={"init_from": str(weights)})
     resolved = dataclasses.replace(experiment, data=section, model=model)
-    parameters = preflight(resolved, data)
-    if message := unused_loaders(resolved, data):
-        say(message)
-    if try_batches and model.import_paths:
-        from hpc_dl.training.trial import try_batches as attempt
+    if not model.import_paths:
+        return resolved, data, preflight(resolved, data)
+    from hpc_dl.training.own_code import check_own_code
 
-        if problem := attempt(resolved, data):
-            say(f"{model.import_paths[0]}: {problem}")
-    return resolved, data, parameters
+    search_current_folder()  # for the copy of the code, too
+    return resolved, data, check_own_code(resolved, data, try_batches=try_batches, say=say)
 
 
 def prepare(

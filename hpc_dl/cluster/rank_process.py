@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import socket
@@ -59,6 +60,7 @@ def run_rank(run: RunFolder, *, redirect: bool, checked: bool = False) -> int:
     rank = rank_of(os.environ)
     if redirect:
         _redirect_output(run.log(rank), rank)
+    faulthandler.enable()  # a crash in C code leaves the Python statement in the log
     # Many parallel file systems do not support HDF5's locks; HDF5 reads this when it is imported.
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
     defer_rarely_used()

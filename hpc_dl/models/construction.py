@@ -30,6 +30,12 @@ def is_import_path(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and "." in value and all(part.isidentifier() for part in value.split("."))
 
 
+def search_current_folder() -> None:
+    """Have modules be found in the current folder as well."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+
+
 def import_module(name: str, where: str, value: str) -> ModuleType:
     """Import a module; the current folder is searched as well.
 
@@ -41,8 +47,7 @@ def import_module(name: str, where: str, value: str) -> ModuleType:
     Raises:
         ConfigError: it cannot be imported.
     """
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    search_current_folder()
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # a user's module may raise anything while it is imported

@@ -78,9 +78,9 @@ class TrainingMetrics(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add a batch, and write a row when one is due."""
-        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        loss = loss_of(outputs)
         size = _batch_size(batch)
-        if isinstance(loss, torch.Tensor):
+        if loss is not None:
             loss = loss.detach() if loss.requires_grad else loss
             if self._sum is None:
                 # A sum needs more precision than the 8 bits of bfloat16.
@@ -184,6 +184,12 @@ class TerminalProgress(RichProgressBar):
 
     def _get_train_description(self, current_epoch: int) -> str:
         return _epoch(self.trainer)
+
+
+def loss_of(outputs: Any) -> torch.Tensor | None:
+    """The loss in what a training step returns; ``None`` without one."""
+    loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+    return loss if isinstance(loss, torch.Tensor) else None
 
 
 def _batch_size(batch: Any) -> int:

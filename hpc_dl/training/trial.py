@@ -1,130 +1,88 @@
-"""One batch of each split on the CPU, to find faults in a user's own code before a job is queued.
-
-It runs in a child process that is forked as the workers of a data loader are, so that nothing is
-imported again, and that is ended when it takes too long or too much memory.
-"""
+"""One batch of each split on the CPU, to find faults in a user's own code before it is queued."""
 
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
-import os
-import resource
-import signal
-import time
+import math
 import warnings
-from contextlib import suppress
-from multiprocessing.connection import Connection
+from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import psutil
 import pytorch_lightning as pl
-import torch
+from pytorch_lightning.callbacks import Callback
 
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.errors import ConfigError, Fault, HpcDlError, raised_at
+from hpc_dl.errors import ConfigError, Fault, HpcDlError, defined_at, raised_at
+from hpc_dl.learning.metric_names import split_of, words
 from hpc_dl.tracking.journal_logger import JournalLogger
 from hpc_dl.tracking.wandb_config import WandbConfig
 from hpc_dl.tracking.wandb_description import Description
 from hpc_dl.tracking.wandb_tracker import WandbTracker
 from hpc_dl.training.batches import batches_of, has_test_data
+from hpc_dl.training.callbacks import loss_of
 from hpc_dl.training.model_building import build_model
 from hpc_dl.training.train import has_test
 
-LIMIT_S = 30.0
-LIMIT_BYTES = 800 << 20
-_POLL_S = 0.05
+_STEPS = {"train": "training_step", "validate": "validation_step", "test": "test_step"}
 
 
-def try_batches(experiment: Experiment, data: DataSpec) -> str:
-    """Train on one batch, validate and test on one, in a child process.
+def run_batches(experiment: Experiment, data: DataSpec, folder: Path) -> list[str]:
+    """Train on one batch, validate and test on one.
 
     Args:
         experiment: with a module or network of the user.
         data: its data.
+        folder: for what the module writes.
 
     Returns:
-        Why it could not be tried to the end; empty if it was.
+        Remarks for the user, one line each.
 
     Raises:
         ConfigError: it failed; the fault has the file, line and statement of the user's code.
     """
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    with TemporaryDirectory(prefix="hpc-dl-try-") as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork with several threads
-        child = context.Process(target=_in_child, args=(experiment, data, sender, Path(folder)))
-        child.start()
-        sender.close()
-        try:
-            problem = _wait(child, receiver)
-        finally:
-            assert child.pid is not None
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(child.pid, signal.SIGKILL)  # with the workers of its data loaders
-            child.kill()
-            child.join()
-    if isinstance(problem, str):
-        return problem
-    if problem:
-        raise ConfigError(*problem)
-    return ""
-
-
-def _wait(child: Any, receiver: Connection) -> str | list[Fault]:
-    """Wait for the child's faults; return why it was ended, if it was."""
-    deadline = time.monotonic() + LIMIT_S
-    while not receiver.poll(_POLL_S):
-        if time.monotonic() > deadline:
-            return f"not tried to the end: one batch of each split takes more than {LIMIT_S:.0f} s on this CPU"
-        with suppress(psutil.Error):
-            if psutil.Process(child.pid).memory_full_info().uss > LIMIT_BYTES:
-                return f"not tried to the end: a batch takes more than {LIMIT_BYTES >> 20} MiB of memory"
-    try:
-        faults: list[Fault] = receiver.recv()
-    except EOFError:  # it was killed
-        child.join(1)
-        return f"not tried to the end: the trial was ended with status {child.exitcode}"
-    return faults
-
-
-def _in_child(experiment: Experiment, data: DataSpec, sender: Connection, folder: Path) -> None:
-    os.setsid()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    output = os.open(folder / "output", os.O_WRONLY | os.O_CREAT)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.environ["WANDB_MODE"] = "disabled"
-    torch.set_num_threads(1)  # the threads of the parent do not exist here
-    try:
-        _run(experiment, data, folder)
-        faults = []
-    except HpcDlError as error:
-        faults = list(error.faults)
-    except BaseException as error:  # SystemExit too: a user's code may raise anything
-        faults = [_fault(experiment, error)]
-    sender.send(faults)
-    os._exit(0)
-
-
-def _run(experiment: Experiment, data: DataSpec, folder: Path) -> None:
     warnings.simplefilter("ignore")
     pl.seed_everything(experiment.seed, verbose=False)
     model = build_model(experiment, data)
     size = {"batch_size": experiment.batch_size_per_device, "global_batch_size": None}  # this is a single device
     single = dataclasses.replace(experiment, data=experiment.data.model_copy(update=size))
     batches = batches_of(single, data, model)
+    observer = _Observer()
+    trainer = _trainer(experiment, model, observer, folder)
+    try:
+        trainer.fit(model, batches)
+        remarks = _remarks(experiment, trainer, observer.loss_is_missing)
+        if has_test(model) and has_test_data(batches, data, model):
+            trainer.test(model, batches, verbose=False)
+    except HpcDlError:
+        raise
+    except BaseException as error:  # SystemExit too: a user's code may raise anything
+        raise ConfigError(_fault(experiment, getattr(model, observer.step), error)) from error
+    return remarks
+
+
+class _Observer(Callback):
+    """Notes whether the training step returns a loss, and which step fails."""
+
+    def __init__(self) -> None:
+        self.loss_is_missing = False
+        self.step = "training_step"
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any) -> None:
+        self.loss_is_missing = pl_module.automatic_optimization and loss_of(outputs) is None
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if trainer.state.stage is not None:
+            self.step = _STEPS.get(trainer.state.stage.value, self.step)
+
+
+def _trainer(experiment: Experiment, model: pl.LightningModule, observer: _Observer, folder: Path) -> pl.Trainer:
     config = experiment.trainer
     automatic = model.automatic_optimization
-    journal = JournalLogger(folder / "journal")
     logger = WandbTracker(
         WandbConfig(mode="disabled"),
-        journal,
+        JournalLogger(folder / "journal"),
         folder=folder,
         attempt=0,
         from_step=0,
@@ -132,7 +90,7 @@ def _run(experiment: Experiment, data: DataSpec, folder: Path) -> None:
         say=lambda _: None,
         sync_command="",
     )
-    trainer = pl.Trainer(
+    return pl.Trainer(
         accelerator="cpu",
         devices=1,
         max_epochs=1,
@@ -143,31 +101,47 @@ def _run(experiment: Experiment, data: DataSpec, folder: Path) -> None:
         gradient_clip_val=config.gradient_clip_val if automatic else None,
         gradient_clip_algorithm=config.gradient_clip_algorithm if automatic else None,
         logger=logger,
+        callbacks=[observer],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
     )
-    trainer.fit(model, batches)
-    logged = trainer.callback_metrics
+
+
+def _remarks(experiment: Experiment, trainer: pl.Trainer, loss_is_missing: bool) -> list[str]:
+    """What is possible but hardly wanted.
+
+    Raises:
+        ConfigError: the module does not log the metric that the experiment monitors.
+    """
+    logged, name = trainer.callback_metrics, type(trainer.lightning_module).__name__
     monitor = experiment.checkpoint.monitor
     if trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.completed and monitor not in ("auto", *logged):
         raise ConfigError.at(
             "checkpoint.monitor",
-            f"is not logged by {type(model).__name__}",
+            f"is not logged by {name}",
             value=monitor,
             allowed=", ".join(["auto", *sorted(name for name in logged if name not in ("train/loss",))]),
             remedy="choose one of these, or log it with self.log in validation_step",
         )
-    if has_test(model) and has_test_data(batches, data, model):
-        trainer.test(model, batches, verbose=False)
+    remarks = []
+    if loss_is_missing:
+        where = defined_at(trainer.lightning_module.training_step)
+        remarks.append(f"{name}.training_step returned no loss for its first batch, which trains nothing{where}")
+    for metric, value in logged.items():
+        if split_of(metric) == "val" and "loss" in words(metric) and not math.isfinite(float(value)):
+            where = defined_at(trainer.lightning_module.validation_step)
+            remarks.append(f"{name} logs {metric} = {float(value)} in its first validation{where}")
+    return remarks
 
 
-def _fault(experiment: Experiment, error: BaseException) -> Fault:
+def _fault(experiment: Experiment, step: Callable[..., Any], error: BaseException) -> Fault:
     key = "model.network" if experiment.model.name == "network" else "model.class"
+    where = raised_at(error) or defined_at(step) or raised_at(error, anywhere=True)
     return Fault(
         key,
-        f"fails on its first batch: {type(error).__name__}: {error}{raised_at(error, anywhere=True)}",
+        f"fails on its first batch: {type(error).__name__}: {error}{where}",
         value=experiment.model.import_paths[0],
         remedy="--no-try skips this check",
     )

@@ -1,5 +1,6 @@
 """One batch of each split through a user's own module, before its job is queued."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +10,20 @@ import pytest
 from hpc_dl.cluster.prepare import check
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ConfigError
-from hpc_dl.training import trial
+from hpc_dl.training import own_code
 from tests import experiments
 
 pytestmark = pytest.mark.usefixtures("user_modules")
 
 
-def tried(file: Path, name: str, **sections: Any) -> list[str]:
-    """What the check says about ``fails_in_steps.NAME``."""
+def tried(file: Path, name: str, try_batches: bool = True, **sections: Any) -> list[str]:
+    """What the check says about a class, by default of ``fails_in_steps``."""
     said: list[str] = []
-    content = experiments.raw(file, **{"model": {"class": f"fails_in_steps.{name}"}, **sections})
+    class_path = name if "." in name else f"fails_in_steps.{name}"
+    content = experiments.raw(file, **{"model": {"class": class_path}, **sections})
     del content["optimizer"]
     others = set(psutil.Process().children())  # of earlier tests
-    check(Experiment.from_dict(content), data_dir=None, say=said.append, try_batches=True)
+    check(Experiment.from_dict(content), data_dir=None, say=said.append, try_batches=try_batches)
     assert not set(psutil.Process().children()) - others, "the child has ended"
     return said
 
@@ -63,14 +65,17 @@ def test_good_module_is_tried_in_silence(image_file: Path, capfd: pytest.Capture
 
 
 def test_trial_is_limited_in_time(image_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "LIMIT_S", 1.0)
-    assert tried(image_file, "Sleeps") == [
-        "fails_in_steps.Sleeps: not tried to the end: one batch of each split takes more than 1 s on this CPU"
-    ]
+    monkeypatch.setattr(own_code, "LIMIT_S", 1.0)
+    (said,) = tried(image_file, "Sleeps")
+    assert re.fullmatch(
+        r"fails_in_steps\.Sleeps: not tried to the end: one batch of each split takes more than 1 s on this CPU, "
+        r"in /.*/fails_in_steps\.py line \d+: `time\.sleep\(100\)`",
+        said,
+    )
 
 
 def test_trial_is_limited_in_memory(image_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "LIMIT_BYTES", 128 << 20)
+    monkeypatch.setattr(own_code, "LIMIT_BYTES", 128 << 20)
     assert tried(image_file, "Large") == [
         "fails_in_steps.Large: not tried to the end: a batch takes more than 128 MiB of memory"
     ]
@@ -78,8 +83,53 @@ def test_trial_is_limited_in_memory(image_file: Path, monkeypatch: pytest.Monkey
 
 def test_trial_that_is_killed_is_reported(image_file: Path) -> None:
     assert tried(image_file, "Killed") == [
-        "fails_in_steps.Killed: not tried to the end: the trial was ended with status 9"
+        "fails_in_steps.Killed: not tried to the end: the trial was killed, which may be for lack of memory"
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "problem", "statement"),
+    [
+        ("ends_in_import.Crashes", r"crashes \(SIGSEGV\) while it is imported and built", r"ctypes\.string_at\(0\)"),
+        ("fails_in_init.Crashes", r"crashes \(SIGABRT\) while it is imported and built", r"os\.abort\(\)"),
+        ("fails_in_init.Ends", r"ends the process with status 0 while it is imported and built", r"os\._exit\(0\)"),
+        ("fails_in_init.Interrupts", r"raises KeyboardInterrupt while .*", r"raise KeyboardInterrupt"),
+        ("fails_in_init.Hangs", r"takes more than 1 s to be imported and built", r"time\.sleep\(0\.1\)"),
+        ("fails_in_init.Asks", r"fails_in_init\.Asks raised EOFError: .*", r"self\.width = input\(\)"),
+        ("fails_in_steps.Crashes", r"crashes \(SIGSEGV\) on its first batch", r"ctypes\.string_at\(0\)"),
+        ("fails_in_steps.ReturnsText", r"fails on its first batch: MisconfigurationE.*", r"def training_step\(.*"),
+    ],
+)
+def test_code_that_ends_the_process_or_never_returns_is_named(
+    image_file: Path, monkeypatch: pytest.MonkeyPatch, name: str, problem: str, statement: str
+) -> None:
+    if name.endswith("Hangs"):
+        monkeypatch.setattr(own_code, "LIMIT_S", 1.0)
+    with pytest.raises(ConfigError) as caught:
+        tried(image_file, name)
+    file = name.partition(".")[0]
+    assert re.match(rf"model\.\w+: {problem}, in /.*/{file}\.py line \d+: `{statement}`", str(caught.value))
+    assert "\n" not in str(caught.value)
+
+
+def test_slow_code_is_only_reported_where_nothing_is_tried(image_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_code, "LIMIT_S", 1.0)
+    (said,) = tried(image_file, "fails_in_init.Hangs", try_batches=False)
+    assert said.startswith(
+        "fails_in_init.Hangs: not checked, since it takes more than 1 s to be imported and built, in "
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "remark"),
+    [
+        ("NoLoss", r"NoLoss\.training_step returned no loss for its first batch, which trains nothing"),
+        ("NanInValidation", r"NanInValidation logs val_loss = nan in its first validation"),
+    ],
+)
+def test_likely_mistake_is_remarked(image_file: Path, name: str, remark: str) -> None:
+    (said,) = tried(image_file, name)
+    assert re.fullmatch(rf"{remark}, in /.*/fails_in_steps\.py line \d+: `def \w+_step\(.*`", said)
 
 
 def test_network_is_tried(image_file: Path) -> None:

@@ -1,6 +1,8 @@
 """Modules that fail on their first batch, each in another way; tests/training/test_trial.py."""
 
+import ctypes
 import os
+import signal
 import time
 from typing import Any
 
@@ -46,7 +48,7 @@ class Exits(Good):
 
 class Killed(Good):
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        os._exit(9)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Sleeps(Good):
@@ -60,3 +62,24 @@ class Large(Good):
         self.large = [torch.ones(8 << 20, dtype=torch.uint8) for _ in range(16)]
         time.sleep(100)
         return self.loss(batch)
+
+
+class Crashes(Good):
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        ctypes.string_at(0)
+        return self.loss(batch)
+
+
+class ReturnsText(Good):
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return "loss"
+
+
+class NoLoss(Good):
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        self.loss(batch)
+
+
+class NanInValidation(Good):
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.loss(batch) * torch.nan)
