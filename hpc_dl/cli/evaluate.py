@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -184,6 +185,7 @@ def load_model(trained: TrainedRun) -> TrainedModel:
     from hpc_dl.cli.output import LOADING, say
 
     say(LOADING)
+    os.environ["WANDB_MODE"] = "disabled"  # a user's module may call wandb.init in its __init__
     from hpc_dl.inference.trained_model import TrainedModel
     from hpc_dl.training.console import quiet
 

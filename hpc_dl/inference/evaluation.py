@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,6 +21,8 @@ from hpc_dl.learning.metric_names import split_and_metric, split_of
 from hpc_dl.learning.metrics import confusion_matrix
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.learning.training_module import TrainingModule
+from hpc_dl.tracking.wandb_description import FINISHED
+from hpc_dl.training.loggers import logger_without_run
 from hpc_dl.training.metrics_by_group import metrics_by_group
 from hpc_dl.training.model_inputs import preprocessed_on
 from hpc_dl.training.train import has_test
@@ -52,17 +56,7 @@ def evaluate(trained: TrainedModel, split: str) -> dict[str, Any]:
     if isinstance(batches, OwnLoaders) and not has_loader(type(model), split):
         raise RunError.at("--split", f"{type(model).__name__} has no {split}_dataloader", value=split)
     batches.test_split = split
-    trainer = pl.Trainer(
-        accelerator="auto",
-        devices=1,
-        precision=trained.experiment.trainer.precision,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    _test(trained, trainer)
-    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    logged = _test(trained)
     metrics = {split_and_metric(name)[1] if split_of(name) == "test" else name: logged[name] for name in logged}
     evaluation: dict[str, Any] = {
         "run": trained.run.name,
@@ -84,22 +78,40 @@ def evaluate(trained: TrainedModel, split: str) -> dict[str, Any]:
     return evaluation
 
 
-def _test(trained: TrainedModel, trainer: pl.Trainer) -> None:
+def _test(trained: TrainedModel) -> dict[str, float]:
     """Test the model; a user's module is restored by Lightning, with all of its hooks.
+
+    Returns:
+        What the test logs.
 
     Raises:
         RunError: the user's code fails.
     """
-    model, batches = trained.model, trained.batches
-    if isinstance(model, TrainingModule):
-        trainer.test(model, batches, verbose=False)
-        return
+    is_own = not isinstance(trained.model, TrainingModule)
+    path = str(trained.checkpoint.path) if is_own else None
     try:
-        with trained.allowing_own_objects():
-            trainer.test(model, batches, ckpt_path=str(trained.checkpoint.path), weights_only=True, verbose=False)
+        with TemporaryDirectory(prefix="hpc-dl-evaluate-") as folder, trained.allowing_own_objects():
+            logger = logger_without_run(Path(folder))
+            trainer = pl.Trainer(
+                accelerator="auto",
+                devices=1,
+                precision=trained.experiment.trainer.precision,
+                logger=logger if is_own else False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                default_root_dir=folder,
+            )
+            try:
+                trainer.test(trained.model, trained.batches, ckpt_path=path, weights_only=True, verbose=False)
+            finally:
+                logger.finish(FINISHED)
+        return {name: float(value) for name, value in trainer.callback_metrics.items()}
     except HpcDlError:
         raise
     except (Exception, SystemExit) as error:  # a user's code may raise anything
+        if not is_own:
+            raise
         where = raised_at(error, anywhere=True)
         raise RunError.at(trained.run.name, f"its test fails: {type(error).__name__}: {error}{where}") from error
 

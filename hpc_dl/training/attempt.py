@@ -116,6 +116,14 @@ def prepare_attempt(
         files = watched_files(experiment.data)
         cleanup.callback(files.close)
         data = open_spec(experiment.data)
+    newest = None
+    if ranks.rank == 0:
+        with watchdog.phase("verifying the newest checkpoint"):
+            newest = _newest_checkpoint(run)
+    loggers = Loggers(run, experiment, ranks, number, newest.step if newest else 0)
+    cleanup.callback(loggers.close)
+    if ranks.rank == 0 and experiment.model.import_paths:
+        loggers.start()  # a user's module may call wandb.init in its __init__
     pl.seed_everything(experiment.seed, workers=True, verbose=False)
     model = build_model(experiment, data)
     if experiment.trainer.channels_last:
@@ -123,12 +131,6 @@ def prepare_attempt(
     if (mode := experiment.trainer.compile) != "off":
         compile_forward(model, mode, lambda: watchdog.phase("compiling", patience=6.0))
     batches = batches_of(experiment, data, model)
-    newest = None
-    if ranks.rank == 0:
-        with watchdog.phase("verifying the newest checkpoint"):
-            newest = _newest_checkpoint(run)
-    loggers = Loggers(run, experiment, ranks, number, newest.step if newest else 0)
-    cleanup.callback(loggers.close)
     divergence = Divergence(experiment.trainer.on_nan, say if ranks.rank == 0 else log_only)
     checkpointing = Checkpointing(
         run,
@@ -142,7 +144,7 @@ def prepare_attempt(
         check_data=files.check,
         ends_at=_job_end(os.environ),
     )
-    callbacks: list[Callback] = [watchdog, TrainingMetrics(divergence.inspect), checkpointing]
+    callbacks: list[Callback] = [watchdog, TrainingMetrics(divergence.inspect, say), checkpointing]
     if ranks.rank == 0 and experiment.trainer.figures and isinstance(batches, HDF5DataModule):
         callbacks.append(FrameRecorder(Subject(run, data, model, batches), run.frames))
     trainer = build_trainer(run, experiment, ranks, loggers.all(), callbacks)

@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, RichProgressBar
 
 from hpc_dl.data.ragged import Ragged
-from hpc_dl.errors import escape_control_characters
+from hpc_dl.errors import defined_at, escape_control_characters
 from hpc_dl.learning.metric_names import without_forks
 from hpc_dl.learning.training_module import TrainingModule
 from hpc_dl.training.stopping.divergence import gradient_norm, learning_rate
@@ -30,13 +30,18 @@ class TrainingMetrics(Callback):
 
     NAMES = ("train/loss", "train/gradient_norm", "train/lr", "train/samples_per_s")
 
-    def __init__(self, inspect: Inspect = lambda trainer, row: None) -> None:
+    def __init__(
+        self, inspect: Inspect = lambda trainer, row: None, say: Callable[[str], None] = lambda message: None
+    ) -> None:
         """Start counting.
 
         Args:
             inspect: gets each row, to find out that the training has diverged.
+            say: shows the user one line.
         """
         self._inspect = inspect
+        self._say = say
+        self._has_loss = False  # in any step of this attempt
         self._sum: torch.Tensor | None = None  # of each batch's loss times its samples
         self._weight = 0  # samples in that sum
         self._samples = 0  # since `_since`, when this attempt started or the last row was written
@@ -81,6 +86,7 @@ class TrainingMetrics(Callback):
         loss = loss_of(outputs)
         size = _batch_size(batch)
         if loss is not None:
+            self._has_loss = True
             loss = loss.detach() if loss.requires_grad else loss
             if self._sum is None:
                 # A sum needs more precision than the 8 bits of bfloat16.
@@ -93,6 +99,13 @@ class TrainingMetrics(Callback):
         due = trainer.global_step - self._logged_step >= trainer.log_every_n_steps  # type: ignore[attr-defined]
         if due or (trainer.is_last_batch and trainer.global_step > self._logged_step):
             self._write(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say that nothing is trained, where no step of the first epoch returned a loss."""
+        if pl_module.automatic_optimization and not self._has_loss and trainer.global_step:
+            self._has_loss = True
+            where = defined_at(pl_module.training_step)
+            self._say(f"{type(pl_module).__name__}.training_step returns no loss, which trains nothing{where}.")
 
     def _write(self, trainer: pl.Trainer) -> None:
         elapsed = time.perf_counter() - self._since

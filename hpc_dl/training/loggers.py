@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,7 +15,8 @@ from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.wandb_facts import describe
 from hpc_dl.tracking.journal_logger import JournalLogger
 from hpc_dl.tracking.system_metrics import NodeMonitor
-from hpc_dl.tracking.wandb_description import FAILED, FINISHED, STOPPED, WAITING, Outcome
+from hpc_dl.tracking.wandb_config import WandbConfig
+from hpc_dl.tracking.wandb_description import FAILED, FINISHED, STOPPED, WAITING, Description, Outcome
 from hpc_dl.tracking.wandb_tracker import WandbTracker
 from hpc_dl.training.console import say
 from hpc_dl.training.ranks import Ranks
@@ -59,6 +61,10 @@ class Loggers:
         first_of_node = ranks.local_rank == 0 and ranks.rank > 0
         self._node = NodeMonitor(run.path) if first_of_node and experiment.wandb.mode in ("auto", "online") else None
 
+    def start(self) -> None:
+        """Make the run of a user's code, which ``wandb.init`` and ``wandb.log`` then use."""
+        _ = self._wandb.experiment
+
     def attach(self, step: Callable[[], int]) -> None:
         """Set how to find the global step of what a module logs to W&B itself."""
         self._wandb.attach(step)
@@ -89,6 +95,24 @@ class Loggers:
         finally:
             with suppress(OSError):
                 self.journal.close()
+
+
+def logger_without_run(folder: Path) -> WandbTracker:
+    """Return a logger for a module that is tried or evaluated: nothing is reported to W&B.
+
+    Args:
+        folder: for what the module logs.
+    """
+    return WandbTracker(
+        WandbConfig(mode="disabled"),
+        JournalLogger(folder / "journal"),
+        folder=folder,
+        attempt=0,
+        from_step=0,
+        describe=lambda: Description(name="trial", project="trial"),
+        say=lambda _: None,
+        sync_command="",
+    )
 
 
 def step_of(trainer: pl.Trainer) -> int:

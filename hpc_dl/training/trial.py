@@ -16,12 +16,9 @@ from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, Fault, HpcDlError, defined_at, raised_at
 from hpc_dl.learning.metric_names import split_of, words
-from hpc_dl.tracking.journal_logger import JournalLogger
-from hpc_dl.tracking.wandb_config import WandbConfig
-from hpc_dl.tracking.wandb_description import Description
-from hpc_dl.tracking.wandb_tracker import WandbTracker
 from hpc_dl.training.batches import batches_of, has_test_data
 from hpc_dl.training.callbacks import loss_of
+from hpc_dl.training.loggers import logger_without_run
 from hpc_dl.training.model_building import build_model
 from hpc_dl.training.train import has_test
 
@@ -80,16 +77,6 @@ class _Observer(Callback):
 def _trainer(experiment: Experiment, model: pl.LightningModule, observer: _Observer, folder: Path) -> pl.Trainer:
     config = experiment.trainer
     automatic = model.automatic_optimization
-    logger = WandbTracker(
-        WandbConfig(mode="disabled"),
-        JournalLogger(folder / "journal"),
-        folder=folder,
-        attempt=0,
-        from_step=0,
-        describe=lambda: Description(name="trial", project="trial"),
-        say=lambda _: None,
-        sync_command="",
-    )
     return pl.Trainer(
         accelerator="cpu",
         devices=1,
@@ -100,7 +87,7 @@ def _trainer(experiment: Experiment, model: pl.LightningModule, observer: _Obser
         num_sanity_val_steps=0,
         gradient_clip_val=config.gradient_clip_val if automatic else None,
         gradient_clip_algorithm=config.gradient_clip_algorithm if automatic else None,
-        logger=logger,
+        logger=logger_without_run(folder),
         callbacks=[observer],
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -9,6 +9,10 @@ import torch
 from hpc_dl.cluster.prepare import check
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ConfigError
+from hpc_dl.inference.evaluation import evaluate
+from hpc_dl.inference.trained_model import TrainedModel
+from hpc_dl.inference.trained_run import TrainedRun
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.tracking.journal import read_journal
 from hpc_dl.tracking.wandb_rows import LOGGED
@@ -40,6 +44,24 @@ def test_calls_of_other_loggers_are_recorded(
     said = capfd.readouterr()
     assert (said.out + said.err).count("of wandb.log is not used") == 1
     assert (said.out + said.err).count("val_loss is nan at step") == 1
+
+
+def test_wandb_may_be_started_in_init(tmp_path: Path, image_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    content = experiments.raw(image_file, model={"class": "inits_wandb.Net"})
+    del content["optimizer"]
+    check(Experiment.from_dict(content), data_dir=None, say=pytest.fail, try_batches=True)
+    run = experiments.prepared(tmp_path, content)
+    train(run)
+    rows = [row for row in read_journal(run.journal) if "by_run" in row]
+    assert rows and all(row["by_run"] == row["by_wandb"] for row in rows)
+    monkeypatch.setenv("WANDB_MODE", "disabled")  # as `hpc-dl evaluate` does
+    trained = TrainedModel.load(TrainedRun.open(run))
+    assert evaluate(trained, "test")["metrics"] == {
+        "loss": pytest.approx(read_json(run.result)["metrics"]["test_loss"])
+    }
+    assert not [row for row in read_journal(run.journal) if "by_test" in row and row["step"] == 0]
 
 
 def test_best_weights_leave_out_saved_objects(tmp_path: Path, image_file: Path) -> None:

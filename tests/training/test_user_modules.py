@@ -77,6 +77,23 @@ def test_failure_is_recorded(tmp_path: Path, image_file: Path) -> None:
     assert [row["step"] for row in read_journal(run.journal)] == [1, 2, 3], "the steps before the failure are recorded"
 
 
+def test_step_without_a_loss_is_remarked(tmp_path: Path, image_file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    train(prepared(tmp_path, image_file, "fails_in_steps.NoLoss", max_epochs=2))
+    remark = r"NoLoss\.training_step returns no loss, which trains nothing, in .*/fails_in_steps\.py line \d+: "
+    assert len(re.findall(remark, capfd.readouterr().err)) == 1
+
+
+def test_metric_that_is_not_finite_in_validation_is_remarked(
+    tmp_path: Path, image_file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    train(prepared(tmp_path, image_file, "fails_in_steps.NanInValidation", max_epochs=2))
+    said = capfd.readouterr().err
+    assert said.count("val_loss is nan at step") == 1, (
+        "the weights of such a step count as the best only without others"
+    )
+    assert said.count("val_perplexity is inf in the validation at step") == 1
+
+
 def test_missing_monitor_is_reported(tmp_path: Path, image_file: Path) -> None:
     run = prepared(tmp_path, image_file, "logs_val_loss_with_underscore.Net", checkpoint={"monitor": "val/loss"})
     with pytest.raises(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 
@@ -38,6 +39,7 @@ class Monitor:
         self._say = say
         self._required = required
         self._searched = False
+        self._not_finite: set[str] = set()
         self.name: str | None = None if config.monitor == "auto" else config.monitor
         self.mode: Direction = config.direction
 
@@ -52,6 +54,7 @@ class Monitor:
         """
         if self.name is None and not self._searched:
             self._search(trainer)
+        self._report_not_finite(trainer)
         if self.name is None:
             return None
         logged = trainer.callback_metrics.get(self.name)
@@ -70,6 +73,16 @@ class Monitor:
         if name is not None:
             self.name = name
             self.mode = direction(name, self._config.mode)
+
+    def _report_not_finite(self, trainer: pl.Trainer) -> None:
+        """Say once of each metric of the validation that it is NaN or infinite."""
+        values = {name: float(trainer.callback_metrics[name]) for name in _logged_in_validation(trainer)}
+        for name, value in values.items():
+            # Of the monitored one, NaN is reported where the best weights are chosen.
+            if math.isfinite(value) or name in self._not_finite or (name == self.name and math.isnan(value)):
+                continue
+            self._not_finite.add(name)
+            self._say(f"{name} is {value} in the validation at step {trainer.global_step}.")
 
     def _search(self, trainer: pl.Trainer) -> None:
         self._searched = True

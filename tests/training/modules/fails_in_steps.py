@@ -83,3 +83,4 @@ class NoLoss(Good):
 class NanInValidation(Good):
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self.log("val_loss", self.loss(batch) * torch.nan)
+        self.log("val_perplexity", torch.inf)
