@@ -47,11 +47,18 @@ profile](../how-to/sites.md).
 | `metrics` | [metrics](#metrics) of validation and test, a list of names; by default those of the task |
 """
 
+OWN_DATA = """
+With `model: {class: …}`, a LightningModule, `data` may be left out, if the module has its own data
+loaders, or name a LightningDataModule of your own: `data: {class: my_package.MyDataModule, args:
+{…}}` ([guide](../how-to/own-model.md)).
+"""
+
 
 def page() -> str:
     """Return the text of the page."""
     parts = [HEAD]
     parts += _section("data", DataConfig)
+    parts += [OWN_DATA]
     parts += _section("data.splits", Splits, "One of:")
     parts += _section("data.splits.fractions", SplitFractions)
     parts += _section("data.splits.indices", SplitIndices)

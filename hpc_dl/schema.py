@@ -9,8 +9,8 @@ import itertools
 import textwrap
 import types
 import typing
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeGuard, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -32,6 +32,23 @@ class Unit(str):
 
 
 S = TypeVar("S", bound=Section)
+
+
+def is_import_path(value: object) -> TypeGuard[str]:
+    """Whether a value has the form ``package.module.Name``."""
+    return isinstance(value, str) and "." in value and all(part.isidentifier() for part in value.split("."))
+
+
+def import_paths(args: Any) -> Iterator[str]:
+    """The import paths of all objects within arguments."""
+    if isinstance(args, dict):
+        for key, value in args.items():
+            if key in ("class", "object") and is_import_path(value):
+                yield value
+            yield from import_paths(value)
+    elif isinstance(args, list):
+        for value in args:
+            yield from import_paths(value)
 
 
 def parse(section: type[S], raw: object, where: str) -> S:

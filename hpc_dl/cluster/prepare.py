@@ -109,7 +109,7 @@ def prepare(
 
 def take_code(run: RunFolder, experiment: Experiment) -> None:
     """Copy the current code into the run folder: this package, and that of a user's own model."""
-    snapshot.take(run, *experiment.model.import_paths)
+    snapshot.take(run, *experiment.model.import_paths, *experiment.data.import_paths)
 
 
 def user_module(experiment: Experiment) -> str | None:

@@ -16,6 +16,7 @@ from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.cluster.submit import submit_run
 from hpc_dl.config import overrides, yaml
 from hpc_dl.config.experiment import Experiment
+from hpc_dl.data.config import OwnLoadersConfig
 from hpc_dl.errors import ClusterError, ConfigError, Fault, RunError
 from hpc_dl.runs import attempts, checkpoints, snapshot
 from hpc_dl.runs.folder import RunFolder
@@ -66,6 +67,13 @@ def apply_changes(run: RunFolder, changes: list[str]) -> Experiment:
     raw = overrides.apply(yaml.load(run.config), changes)
     global_batch_size = old.batch_size_per_device * old.resources.world_size
     new = Experiment.from_dict(raw)
+    if new.resources.world_size != old.resources.world_size and isinstance(new.data, OwnLoadersConfig):
+        raise ConfigError.at(
+            "resources",
+            "changes the number of ranks, and with it the batch over all ranks, whose size your own loaders set",
+            value=new.resources.world_size,
+            allowed=str(old.resources.world_size),
+        )
     if new.resources.world_size != old.resources.world_size and new.data.batch_size == old.data.batch_size:
         raw["data"] |= {"batch_size": None, "global_batch_size": global_batch_size}
         new = Experiment.from_dict(raw)

@@ -13,7 +13,7 @@ from hpc_dl.config import experiment_file
 from hpc_dl.config.checkpoint import CheckpointConfig
 from hpc_dl.config.resources import Resources
 from hpc_dl.config.trainer import TrainerConfig
-from hpc_dl.data.config import DEFAULT_BATCH_SIZE, DataConfig, data_section
+from hpc_dl.data.config import DEFAULT_BATCH_SIZE, DataConfig, OwnLoadersConfig, data_section
 from hpc_dl.errors import ConfigError, Fault
 from hpc_dl.learning.losses import LossConfig
 from hpc_dl.learning.optimizers import OPTIMIZERS, OptimizerConfig
@@ -103,8 +103,9 @@ class Experiment:
         for key in _PARSERS:
             value = getattr(self, key)
             plain[key] = value.model_dump(mode="json", by_alias=True) if isinstance(value, Section) else value
-        if self.data.source is None and self.data.file is None:
-            plain["data"] = None
+        if isinstance(self.data, OwnLoadersConfig):
+            own = self.data.model_dump(mode="json", by_alias=True, include={"class_path", "args"})
+            plain["data"] = own or None
         plain["metrics"] = None if self.metrics is None else list(self.metrics)
         if isinstance(self.model, (CustomModelConfig, NetworkModelConfig)):
             del plain["model"]["name"]

@@ -51,10 +51,10 @@ class HDF5DataModule(pl.LightningDataModule):
     Attributes:
         config: the ``data`` section that describes the batches.
         seed: seed of the order of the training samples.
-        test_split: the split that a test reads; set it to evaluate a model on another one.
+        evaluated_split: the split that a test reads; set it to evaluate a model on another one.
     """
 
-    test_split = "test"
+    evaluated_split = "test"
 
     def __init__(
         self,
@@ -210,10 +210,10 @@ class HDF5DataModule(pl.LightningDataModule):
         return self._loader("val", shuffle=False) if "val" in self.spec.sizes else []
 
     def test_dataloader(self) -> Loader:
-        """Return all samples of ``test_split``, each once."""
-        return self._loader(self.test_split, shuffle=False)
+        """Return all samples of ``evaluated_split``, each once."""
+        return self._loader(self.evaluated_split, shuffle=False)
 
-    def example_batch(self) -> Batch:
+    def first_training_batch(self) -> Batch:
         """Return a stored training batch of the usual size: the first samples, not in order."""
         size = batch_size_per_device(self.config, self.trainer.world_size if self.trainer else 1)
         return self.read_batch("train", np.arange(size))

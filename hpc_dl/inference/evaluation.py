@@ -12,7 +12,7 @@ import torch
 
 from hpc_dl.atomic_files import write_json
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.data.own_loaders import OwnLoaders, has_loader
+from hpc_dl.data.own_loaders import OwnLoaders
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import PER_POSITION
 from hpc_dl.errors import HpcDlError, RunError, raised_at
@@ -53,9 +53,9 @@ def evaluate(trained: TrainedModel, split: str) -> dict[str, Any]:
             f"cannot be evaluated, since {type(model).__name__} has no test_step",
             remedy="define test_step in its class",
         )
-    if isinstance(batches, OwnLoaders) and not has_loader(type(model), split):
-        raise RunError.at("--split", f"{type(model).__name__} has no {split}_dataloader", value=split)
-    batches.test_split = split
+    if isinstance(batches, OwnLoaders) and not batches.has_loader(split):
+        raise RunError.at("--split", f"the run's own loaders have no {split}_dataloader", value=split)
+    batches.evaluated_split = split
     logged = _test(trained)
     metrics = {split_and_metric(name)[1] if split_of(name) == "test" else name: logged[name] for name in logged}
     evaluation: dict[str, Any] = {

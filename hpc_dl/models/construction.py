@@ -12,22 +12,18 @@ import inspect
 import os
 import sys
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from types import ModuleType
-from typing import Any, TypeGuard
+from typing import Any
 
 from torch import nn
 
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, HpcDlError, nearest, raised_at
+from hpc_dl.schema import is_import_path
 
 Args = dict[str, Any] | list[Any]
-
-
-def is_import_path(value: object) -> TypeGuard[str]:
-    """Whether a value has the form ``package.module.Name``."""
-    return isinstance(value, str) and "." in value and all(part.isidentifier() for part in value.split("."))
 
 
 def search_current_folder() -> None:
@@ -131,18 +127,6 @@ def construct(target: Callable[..., Any], args: Args, where: str, path: str, dat
         raise ConfigError.at(
             where, f"{path} raised {type(error).__name__}: {error}{raised_at(error, anywhere=True)}", value=args
         ) from error
-
-
-def import_paths(args: Any) -> Iterator[str]:
-    """The import paths of all objects within arguments."""
-    if isinstance(args, dict):
-        for key, value in args.items():
-            if key in ("class", "object") and is_import_path(value):
-                yield value
-            yield from import_paths(value)
-    elif isinstance(args, list):
-        for value in args:
-            yield from import_paths(value)
 
 
 def _value(value: Any, where: str) -> Any:

@@ -12,7 +12,8 @@ from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, nearest
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.models.base import ModelSection
-from hpc_dl.models.construction import construct, import_module, import_paths, is_import_path
+from hpc_dl.models.construction import construct, import_module
+from hpc_dl.schema import import_paths, is_import_path
 
 
 class CustomModelConfig(ModelSection):

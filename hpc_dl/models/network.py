@@ -16,9 +16,10 @@ from hpc_dl.errors import ConfigError
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.base import ModelSection
-from hpc_dl.models.construction import Args, construct, import_object, import_paths, is_import_path
+from hpc_dl.models.construction import Args, construct, import_object
 from hpc_dl.nn.graphs import Graphs
 from hpc_dl.nn.sequences import mask, pad, unpad
+from hpc_dl.schema import import_paths, is_import_path
 
 # Where a network that returns several outputs keeps those that the loss takes, in this order.
 _OUTPUTS = ("logits", "out", "outputs", "output", "predictions", "prediction", "scores")

@@ -72,7 +72,7 @@ def _predictions(
     """Outputs (N, K) and targets of all samples of a split, in order."""
     whole = HDF5DataModule.from_config(config, model.recipe.data)  # without a Trainer: not divided among ranks
     whole.load_state_dict(batches.state_dict())
-    whole.test_split = split
+    whole.evaluated_split = split
     home, training = next(model.parameters()).device, model.training
     model.to(device).eval()
     outputs, targets = [], []

@@ -59,7 +59,7 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
             faults += _output_faults(model, data)
         elif isinstance(model, Supervised) and data.is_dense:
             _check_output_shape(model, data)
-        faults += missing_data_faults(data, model)
+        faults += missing_data_faults(experiment, data, model)
         if experiment.data.group is not None and not isinstance(model, Supervised):
             problem = f"needs the outputs of a network, which {type(model).__name__} does not give"
             faults.append(Fault("data.group", problem, remedy="remove it, or use `model: {network: …}`"))

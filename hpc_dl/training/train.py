@@ -129,7 +129,7 @@ def evaluate(attempt: Attempt, best: Checkpoint) -> dict[str, float]:
     """
     # weights_only=False: a user's module may store any object, and the file is our own.
     metrics: dict[str, float] = torch.load(best.path, weights_only=False, mmap=True)["metrics"]
-    if has_test(attempt.model) and has_test_data(attempt.batches, attempt.data, attempt.model):
+    if has_test(attempt.model) and has_test_data(attempt.batches, attempt.data):
         trainer = attempt.trainer
         trainer.test(attempt.model, attempt.batches, ckpt_path=str(best.path), weights_only=False, verbose=False)
         metrics |= {name: float(value) for name, value in trainer.callback_metrics.items()}

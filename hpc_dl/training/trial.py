@@ -50,7 +50,7 @@ def run_batches(experiment: Experiment, data: DataSpec, folder: Path) -> list[st
     try:
         trainer.fit(model, batches)
         remarks = _remarks(experiment, trainer, observer.loss_is_missing)
-        if has_test(model) and has_test_data(batches, data, model):
+        if has_test(model) and has_test_data(batches, data):
             trainer.test(model, batches, verbose=False)
     except HpcDlError:
         raise

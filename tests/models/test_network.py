@@ -12,9 +12,9 @@ from torch import nn
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import DataSpec, FieldSpec
 from hpc_dl.errors import ConfigError
-from hpc_dl.models.construction import import_object, import_paths
+from hpc_dl.models.construction import import_object
 from hpc_dl.models.network import Network, NetworkModelConfig
-from hpc_dl.schema import parse
+from hpc_dl.schema import import_paths, parse
 from tests.experiments import spec, training_recipe
 
 FLAT = {"class": "torch.nn.Flatten"}

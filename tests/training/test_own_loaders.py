@@ -84,7 +84,7 @@ def test_own_loaders_are_evaluated_on_each_of_their_splits(tmp_path: Path) -> No
 
 def test_module_without_a_test_loader_is_not_evaluated(tmp_path: Path) -> None:
     run = finish(prepared(tmp_path, name="WithTestStep"))
-    with pytest.raises(RunError, match=r"^--split: WithTestStep has no test_dataloader"):
+    with pytest.raises(RunError, match=r"^--split: the run's own loaders have no test_dataloader"):
         evaluate(TrainedModel.load(TrainedRun.open(run)), "test")
 
 

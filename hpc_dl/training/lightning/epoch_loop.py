@@ -147,7 +147,7 @@ class EpochLoop(_TrainingEpochLoop):
         position, progress, restore = self._entry
         self._entry = None
         if ddp_warm_up.needed(self.trainer):
-            ddp_warm_up.run(self.trainer, self.trainer.datamodule.example_batch())  # type: ignore[attr-defined]
+            ddp_warm_up.run(self.trainer, self.trainer.datamodule.first_training_batch())  # type: ignore[attr-defined]
         self._load_counters(progress)
         if self.own_loaders:
             for _ in range(position.batch):
