@@ -146,6 +146,10 @@ _ENVIRONMENT = {
 }
 
 
+_TRACEBACK = "Traceback (most recent call last):\n"
+_FRAME = re.compile(r'^ +File "(.+)", line (\d+),? in ', re.MULTILINE)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``did you mean 'x'?`` for the most similar known name, or "" when none is similar."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
@@ -170,6 +174,21 @@ def raised_at(error: BaseException, anywhere: bool = False) -> str:
     return _at(last.filename, last.lineno, last.line)
 
 
+def describe(error: BaseException, anywhere: bool = False) -> str:
+    """Describe an error of a user's code: ``TYPE: message, in FILE line N: `STATEMENT```.
+
+    Args:
+        error: the exception; of one that a worker of a data loader raised, the worker's counts.
+        anywhere: as for :func:`raised_at`.
+    """
+    if (in_worker := str(error).rpartition(_TRACEBACK)[2]) != str(error):
+        lines = in_worker.splitlines()
+        message = [line for line in lines if line and not line.startswith(" ")]
+        return f"{' '.join(message)} (in a data loading worker){_innermost(reversed(_FRAME.findall(in_worker)))}"
+    message_of = f": {error}" if str(error) else ""
+    return f"{type(error).__name__}{message_of}{raised_at(error, anywhere)}"
+
+
 def statement_in_stack(stack: str) -> str:
     """Return the innermost statement of the user's code in a stack that ``faulthandler`` wrote.
 
@@ -179,9 +198,7 @@ def statement_in_stack(stack: str) -> str:
     Returns:
         ``, in FILE line N: `STATEMENT```; empty for a stack without frames.
     """
-    frames = [(file, int(line)) for file, line in re.findall(r'^ +File "(.+)", line (\d+) in ', stack, re.MULTILINE)]
-    own = [frame for frame in frames if _is_users(frame[0])]
-    return next((_at(file, line, linecache.getline(file, line)) for file, line in own or frames), "")
+    return _innermost(_FRAME.findall(stack))
 
 
 def defined_at(function: Callable[..., Any]) -> str:
@@ -190,6 +207,13 @@ def defined_at(function: Callable[..., Any]) -> str:
     if code is None or not _is_users(code.co_filename):
         return ""
     return _at(code.co_filename, code.co_firstlineno, linecache.getline(code.co_filename, code.co_firstlineno))
+
+
+def _innermost(frames: Iterable[tuple[str, str]]) -> str:
+    """The first frame of the user's code, else the first one; empty without frames."""
+    files = [(file, int(line)) for file, line in frames]
+    own = [frame for frame in files if _is_users(frame[0])]
+    return next((_at(file, line, linecache.getline(file, line)) for file, line in own or files), "")
 
 
 def _at(file: str, line: int | None, statement: str | None) -> str:

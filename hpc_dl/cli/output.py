@@ -125,11 +125,11 @@ def result_table(result: dict[str, Any]) -> None:
 
     A last column has the metrics whose name says no split, such as ``g_loss``.
     """
-    from hpc_dl.learning.metric_names import split_and_metric
+    from hpc_dl.learning.metric_names import split_and_metric, values_of_epochs
 
     columns = ["train", "val", "test"]
     metrics: dict[str, dict[str, Any]] = {}
-    for name, value in result["metrics"].items():
+    for name, value in values_of_epochs(result["metrics"]).items():
         split, metric = split_and_metric(name)
         column = split or "no split"
         row = metrics.setdefault(metric, {})

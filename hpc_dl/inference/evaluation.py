@@ -15,7 +15,7 @@ from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.own_loaders import OwnLoaders
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.data.spec import PER_POSITION
-from hpc_dl.errors import HpcDlError, RunError, raised_at
+from hpc_dl.errors import HpcDlError, RunError, describe
 from hpc_dl.inference.trained_model import TrainedModel, default_device
 from hpc_dl.learning.metric_names import split_and_metric, split_of
 from hpc_dl.learning.metrics import confusion_matrix
@@ -112,8 +112,7 @@ def _test(trained: TrainedModel) -> dict[str, float]:
     except (Exception, SystemExit) as error:  # a user's code may raise anything
         if not is_own:
             raise
-        where = raised_at(error, anywhere=True)
-        raise RunError.at(trained.run.name, f"its test fails: {type(error).__name__}: {error}{where}") from error
+        raise RunError.at(trained.run.name, f"its test fails: {describe(error, anywhere=True)}") from error
 
 
 def _confusion(model: Supervised, batches: Any) -> list[list[int]]:

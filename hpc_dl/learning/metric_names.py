@@ -7,7 +7,8 @@ hpc_dl writes ``val/loss``; users' own modules also log ``val_loss``, ``valid/ac
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 Split = Literal["train", "val", "test"]
 
@@ -53,6 +54,14 @@ def split_of(name: str) -> Split | None:
 def without_forks(names: set[str]) -> set[str]:
     """Leave out a name that Lightning also has per step and per epoch (``x_step``, ``x_epoch``)."""
     return {name for name in names if not {f"{name}_step", f"{name}_epoch"} <= names}
+
+
+def values_of_epochs(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a name that Lightning also has per step and per epoch the value of the epoch."""
+    forked = [name for name in metrics if {f"{name}_step", f"{name}_epoch"} <= metrics.keys()]
+    forks = {f"{name}_{fork}" for name in forked for fork in ("step", "epoch")}
+    values = {**metrics, **{name: metrics[f"{name}_epoch"] for name in forked}}
+    return {name: value for name, value in values.items() if name not in forks}
 
 
 def _stands_alone(name: str, match: re.Match[str]) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 from torch import nn
 
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.errors import ConfigError, HpcDlError, nearest, raised_at
+from hpc_dl.errors import ConfigError, HpcDlError, describe, nearest
 from hpc_dl.schema import is_import_path
 
 Args = dict[str, Any] | list[Any]
@@ -49,7 +49,7 @@ def import_module(name: str, where: str, value: str) -> ModuleType:
     except (Exception, SystemExit) as error:  # a user's module may raise anything while it is imported
         raise ConfigError.at(
             where,
-            f"cannot import {name}: {type(error).__name__}: {error}{raised_at(error)}",
+            f"cannot import {name}: {describe(error)}",
             value=value,
             remedy=_import_remedy(name, error),
         ) from error
@@ -124,9 +124,7 @@ def construct(target: Callable[..., Any], args: Args, where: str, path: str, dat
         if isinstance(error, TypeError) and (fault := _unfit(target, positional, named)):
             problem, allowed = fault
             raise ConfigError.at(where, f"do not fit {path}: {problem}", value=args, allowed=allowed) from None
-        raise ConfigError.at(
-            where, f"{path} raised {type(error).__name__}: {error}{raised_at(error, anywhere=True)}", value=args
-        ) from error
+        raise ConfigError.at(where, f"{path} raised {describe(error, anywhere=True)}", value=args) from error
 
 
 def _value(value: Any, where: str) -> Any:

@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from hpc_dl.atomic_files import write_json
-from hpc_dl.errors import HpcDlError, raised_at
+from hpc_dl.errors import HpcDlError, describe
 from hpc_dl.regular_files import DamagedFile
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.run_files import State as State  # for all that write a state
@@ -65,9 +65,7 @@ def record_failure(folder: RunFolder, error: BaseException, rank: int) -> None:
     """
     with contextlib.suppress(OSError):
         if read_state(folder)["state"] not in ENDED:
-            reason = (
-                str(error) if isinstance(error, HpcDlError) else f"{type(error).__name__}: {error}{raised_at(error)}"
-            )
+            reason = str(error) if isinstance(error, HpcDlError) else describe(error)
             end_state(folder, "failed", reason=" ".join(reason.split()), rank=rank, log=str(folder.log(rank)))
 
 

@@ -59,6 +59,22 @@ def missing_data_faults(experiment: Experiment, data: DataSpec, model: pl.Lightn
     return [Fault("data", problem, remedy="name a source or file, or define train_dataloader in the module")]
 
 
+def check_has_batches(experiment: Experiment, trainer: pl.Trainer) -> None:
+    """Check, after the training, that there was something to train on.
+
+    Raises:
+        ConfigError: a user's own loader gives no batch.
+    """
+    if trainer.global_step or trainer.num_training_batches:
+        return
+    raise ConfigError.at(
+        "model.class" if isinstance(trainer.datamodule, LoadersOfModule) else "data.class",  # type: ignore[attr-defined]
+        "its train_dataloader gives no batch",
+        value=[*experiment.data.import_paths, *experiment.model.import_paths][0],
+        remedy="check the number of its samples, its batch_size and drop_last",
+    )
+
+
 def unused_loaders(experiment: Experiment, data: DataSpec) -> str:
     """What to say where the module's own loaders lose to the ``data`` section; usually nothing."""
     named = data.file or isinstance(experiment.data, DataModuleConfig)

@@ -26,7 +26,7 @@ import torch
 
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.errors import ConfigError, Fault, HpcDlError, raised_at, statement_in_stack
+from hpc_dl.errors import ConfigError, Fault, HpcDlError, describe, statement_in_stack
 from hpc_dl.training.batches import unused_loaders
 from hpc_dl.training.preflight import preflight
 from hpc_dl.training.trial import run_batches
@@ -178,8 +178,8 @@ def _in_child(experiment: Experiment, data: DataSpec, try_batches: bool, sender:
     except HpcDlError as error:
         findings.faults += error.faults
     except BaseException as error:  # KeyboardInterrupt too: a user's code may raise anything
-        problem = f"raises {type(error).__name__} while it is imported and built: {error}"
-        findings.faults.append(Fault(_key(experiment), f"{problem}{raised_at(error, anywhere=True)}"))
+        problem = f"fails while it is imported and built: {describe(error, anywhere=True)}"
+        findings.faults.append(Fault(_key(experiment), problem))
     sender.send((findings, True))
     exit_now(0)
 

@@ -25,7 +25,7 @@ from hpc_dl.runs.state import record_failure, write_state
 from hpc_dl.tracking.journal import read_journal
 from hpc_dl.training.allocator import keep_freed_memory
 from hpc_dl.training.attempt import Attempt, prepare_attempt, resume_conditions
-from hpc_dl.training.batches import has_test_data
+from hpc_dl.training.batches import check_has_batches, has_test_data
 from hpc_dl.training.callbacks import TrainingMetrics
 from hpc_dl.training.console import say, set_up_logging
 from hpc_dl.training.diagnosis import diagnose
@@ -115,6 +115,7 @@ def fit(attempt: Attempt) -> Checkpoint:
             attempt.checkpointing.skip_training(entry)
         else:
             trainer.fit(model, batches, ckpt_path=str(resumed_from.path), weights_only=False)
+    check_has_batches(attempt.experiment, trainer)
     return attempt.checkpointing.find_best()
 
 

@@ -14,9 +14,9 @@ from pytorch_lightning.callbacks import Callback
 
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.errors import ConfigError, Fault, HpcDlError, defined_at, raised_at
+from hpc_dl.errors import ConfigError, Fault, HpcDlError, defined_at, describe, raised_at
 from hpc_dl.learning.metric_names import split_of, words
-from hpc_dl.training.batches import batches_of, has_test_data
+from hpc_dl.training.batches import batches_of, check_has_batches, has_test_data
 from hpc_dl.training.callbacks import loss_of
 from hpc_dl.training.loggers import logger_without_run
 from hpc_dl.training.model_building import build_model
@@ -49,6 +49,7 @@ def run_batches(experiment: Experiment, data: DataSpec, folder: Path) -> list[st
     trainer = _trainer(experiment, model, observer, folder)
     try:
         trainer.fit(model, batches)
+        check_has_batches(experiment, trainer)
         remarks = _remarks(experiment, trainer, observer.loss_is_missing)
         if has_test(model) and has_test_data(batches, data):
             trainer.test(model, batches, verbose=False)
@@ -125,10 +126,10 @@ def _remarks(experiment: Experiment, trainer: pl.Trainer, loss_is_missing: bool)
 
 def _fault(experiment: Experiment, step: Callable[..., Any], error: BaseException) -> Fault:
     key = "model.network" if experiment.model.name == "network" else "model.class"
-    where = raised_at(error) or defined_at(step) or raised_at(error, anywhere=True)
+    where = "" if raised_at(error) else defined_at(step)
     return Fault(
         key,
-        f"fails on its first batch: {type(error).__name__}: {error}{where}",
+        f"fails on its first batch: {describe(error, anywhere=not where)}{where}",
         value=experiment.model.import_paths[0],
         remedy="--no-try skips this check",
     )

@@ -3,7 +3,7 @@
 import pytest
 
 from hpc_dl.learning.direction import known_direction
-from hpc_dl.learning.metric_names import split_and_metric, without_forks
+from hpc_dl.learning.metric_names import split_and_metric, values_of_epochs, without_forks
 from hpc_dl.training.stopping.monitor import choose
 
 
@@ -79,3 +79,8 @@ def test_validation_loss_is_chosen(names: list[str], chosen: str | None) -> None
 
 def test_name_with_values_per_step_and_per_epoch_is_left_out() -> None:
     assert without_forks({"a", "a_step", "a_epoch", "b", "b_step"}) == {"a_step", "a_epoch", "b", "b_step"}
+
+
+def test_table_shows_the_value_of_the_epoch() -> None:
+    logged = {"train_acc": 0.3, "train_acc_step": 0.3, "train_acc_epoch": 0.2, "b": 1.0, "b_step": 2.0}
+    assert values_of_epochs(logged) == {"train_acc": 0.2, "b": 1.0, "b_step": 2.0}

@@ -1,5 +1,6 @@
 """Modules with their own data loaders, and sections that a user's module ignores."""
 
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from hpc_dl.inference.trained_run import TrainedRun, run_data
 from hpc_dl.regular_files import read_json
 from hpc_dl.runs.comparison import differences
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.state import read_state
 from tests import experiments
 from tests.training.attempts import Stop, finish, finish_in_processes
 
@@ -96,6 +98,23 @@ def test_run_with_own_loaders_is_prepared_again(tmp_path: Path) -> None:
 
 def test_trial_runs_own_loaders() -> None:
     check(Experiment.from_dict(content()), data_dir=None, say=pytest.fail, try_batches=True)
+
+
+def test_loader_without_batches_is_refused(tmp_path: Path) -> None:
+    message = r"^model\.class: its train_dataloader gives no batch \(got 'own_loaders\.Empty'\)"
+    with pytest.raises(ConfigError, match=message):
+        check(Experiment.from_dict(content(name="Empty")), data_dir=None, say=pytest.fail, try_batches=True)
+    with pytest.raises(ConfigError, match=message):
+        finish(prepared(tmp_path, name="Empty"))
+
+
+def test_failing_worker_of_a_loader_names_the_statement(tmp_path: Path) -> None:
+    run = prepared(tmp_path, name="FailsInWorker")
+    with pytest.raises(KeyError):
+        finish(run)
+    reason = read_state(run)["reason"]
+    statement = r"in /.*/own_loaders\.py line \d+: `raise KeyError\(\"scan_020\"\)`"
+    assert re.fullmatch(rf"KeyError: 'scan_020' \(in a data loading worker\), {statement}", reason)
 
 
 def test_module_without_loaders_needs_data() -> None:

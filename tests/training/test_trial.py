@@ -93,7 +93,7 @@ def test_trial_that_is_killed_is_reported(image_file: Path) -> None:
         ("ends_in_import.Crashes", r"crashes \(SIGSEGV\) while it is imported and built", r"ctypes\.string_at\(0\)"),
         ("fails_in_init.Crashes", r"crashes \(SIGABRT\) while it is imported and built", r"os\.abort\(\)"),
         ("fails_in_init.Ends", r"ends the process with status 0 while it is imported and built", r"os\._exit\(0\)"),
-        ("fails_in_init.Interrupts", r"raises KeyboardInterrupt while .*", r"raise KeyboardInterrupt"),
+        ("fails_in_init.Interrupts", r"fails while it is .*: KeyboardInterrupt", r"raise KeyboardInterrupt"),
         ("fails_in_init.Hangs", r"takes more than 1 s to be imported and built", r"time\.sleep\(0\.1\)"),
         ("fails_in_init.Asks", r"fails_in_init\.Asks raised EOFError: .*", r"self\.width = input\(\)"),
         ("fails_in_steps.Crashes", r"crashes \(SIGSEGV\) on its first batch", r"ctypes\.string_at\(0\)"),

@@ -66,3 +66,24 @@ class WithTestStep(Net):
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self.log("test_acc", 1.0)
+
+
+class Empty(Net):
+    """Has fewer samples than a batch."""
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(Numbers(3, 0), batch_size=8, drop_last=True)
+
+
+class Scans(Numbers):
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        if index == 20:
+            raise KeyError("scan_020")
+        return super().__getitem__(index)
+
+
+class FailsInWorker(Net):
+    """Its data set fails in a process that loads batches."""
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(Scans(40, 0), batch_size=8, num_workers=1)
