@@ -187,6 +187,7 @@ def _in_child(experiment: Experiment, data: DataSpec, try_batches: bool, sender:
 def _write_stacks_to(path: Path) -> None:
     """Have this process write its stack when it crashes, is asked to, or is ended by os._exit."""
     stack, own_pid, exit_now = path.open("w"), os.getpid(), os._exit
+    faulthandler.disable()  # or handlers that were replaced since would not be set again
     faulthandler.enable(stack, all_threads=False)
     faulthandler.register(signal.SIGUSR1, stack, all_threads=False)
 
