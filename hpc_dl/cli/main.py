@@ -18,6 +18,7 @@ from hpc_dl.cli.evaluate import evaluate, export, predict
 from hpc_dl.cli.figures import figures
 from hpc_dl.cli.init import init
 from hpc_dl.cli.logs import logs
+from hpc_dl.cli.lr_range import lr_range
 from hpc_dl.cli.models import models
 from hpc_dl.cli.output import say
 from hpc_dl.cli.rehearse import rehearse
@@ -34,6 +35,7 @@ from hpc_dl.errors import HpcDlError, environment_fault
 COMMANDS: dict[str, dict[str, Any]] = {
     "Run experiments": {
         "validate": validate,
+        "lr-range": lr_range,
         "train": train,
         "submit": submit,
         "rehearse": rehearse,

@@ -64,13 +64,20 @@ def models(
     section = config_class(name)
     parameters = parameters_of(section)
     accepts = {"inputs": section.inputs, "tasks": section.tasks}
+    from hpc_dl.training.model_building import default_field_of_view  # imports torch, which a list does not need
+
+    field = default_field_of_view(section)
     if as_json:
-        emit({"name": name, "summary": summary(name), **accepts, "parameters": parameters})
+        facts = {"name": name, "summary": summary(name), **accepts, "receptive_field": field and field[0]}
+        emit({**facts, "parameters": parameters})
         return
     show(f"{name}: {summary(name)}\n")
     show(f"inputs: {', '.join(section.inputs)}\ntasks: {', '.join(section.tasks)}")
     if explanations := [f"{kind}: {_INPUT_KINDS[kind]}" for kind in section.inputs if kind in _INPUT_KINDS]:
         show("; ".join(explanations))
+    if field:
+        seen, whole = (" × ".join(map(str, sizes)) for sizes in field)
+        show(f"receptive field: {seen} positions by default, for inputs of {whole}; `hpc-dl validate` shows yours")
     show()
     columns = ["parameter", "type", "default", "unit", "meaning"]
     table(columns, [[_as_yaml(row[key]).replace("``", "`") for key in columns] for row in parameters])

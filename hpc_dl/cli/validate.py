@@ -44,6 +44,7 @@ def validate(
     experiment = load_experiment(config, overrides, announce=False)
     profile.check(experiment)
     from hpc_dl.cluster.prepare import check
+    from hpc_dl.training.model_building import field_of_view
     from hpc_dl.training.training_length import batches_per_epoch, total_steps
 
     _, spec, parameters = check(experiment, data_dir=data_dir, say=say, runs=runs_dir, try_batches=not no_try)
@@ -55,6 +56,7 @@ def validate(
         "data": spec.file,
         "task": spec.task,
         "input_shape": list(spec.input_shape) if spec.inputs else None,
+        "receptive_field": field_of_view(experiment, spec),
         "num_outputs": spec.num_outputs,
         "classes": list(spec.class_names[:_MOST_CLASSES]),
         "sizes": spec.sizes,

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from hpc_dl.learning.direction import Mode, direction
+from hpc_dl.learning.range_test import rate_at
 from hpc_dl.schema import Section, Unit
 
 
@@ -191,6 +192,22 @@ class Plateau(ScheduleConfig):
         )
 
 
+class RangeTest(ScheduleConfig):
+    """Rise from ``optimizer.lr`` to ``last``, for ``hpc-dl lr-range`` (Smith, 2017)."""
+
+    name: Literal["range_test"] = "range_test"
+    """Name of the schedule."""
+    last: Annotated[float, Field(gt=0)] = 10.0
+    """Learning rate of the last step."""
+
+    def build(self, optimizer: Optimizer, total_steps: int) -> LambdaLR:
+        """Build the torch scheduler, to be stepped after each optimizer step."""
+        first = optimizer.param_groups[0]["lr"]
+        return LambdaLR(
+            optimizer, lambda step: rate_at(min(step, total_steps - 1), total_steps, first, self.last) / first
+        )
+
+
 def _half_cosine(first: float, last: float, progress: float) -> float:
     """Return a half cosine's value from ``first`` to ``last``; ``last`` once the progress is 1."""
     return last + (first - last) * (1 + math.cos(math.pi * min(1.0, progress))) / 2
@@ -204,4 +221,5 @@ SCHEDULES: dict[str, type[ScheduleConfig]] = {
     "polynomial": Polynomial,
     "one_cycle": OneCycle,
     "plateau": Plateau,
+    "range_test": RangeTest,
 }

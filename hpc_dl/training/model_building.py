@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import math
+
 import pytorch_lightning as pl
+import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.open_spec import class_counts
-from hpc_dl.data.spec import WITH_CLASSES, DataSpec
+from hpc_dl.data.spec import WITH_CLASSES, DataSpec, FieldSpec
+from hpc_dl.learning.losses import LossConfig
+from hpc_dl.learning.optimizers import OPTIMIZERS
 from hpc_dl.learning.recipe import TrainingRecipe
+from hpc_dl.learning.schedules import SCHEDULES
+from hpc_dl.learning.supervised import Supervised
 from hpc_dl.learning.task import Task
 from hpc_dl.learning.training_module import TrainingModule
+from hpc_dl.models.base import ModelConfig
+from hpc_dl.nn.receptive_field import receptive_field
 from hpc_dl.training.pretrained import freeze
 from hpc_dl.training.training_length import total_steps
 
 _RESTORING_HOOKS = ("setup", "configure_model", "on_load_checkpoint", "load_state_dict")
+_WITH_AXES = ("series", "image", "volume")
 
 
 def build_model(experiment: Experiment, data: DataSpec) -> pl.LightningModule:
@@ -48,3 +58,47 @@ def restores_itself(model: pl.LightningModule) -> bool:
 def num_parameters(model: nn.Module) -> int:
     """The number of trainable parameters; lazy ones count as soon as their shape is known."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad and not isinstance(p, UninitializedParameter))
+
+
+def field_of_view(experiment: Experiment, data: DataSpec) -> list[int] | None:
+    """The receptive field of the last feature maps of a shipped architecture, along each axis.
+
+    Returns:
+        Input positions, those of the whole input where all of them have an influence; None for
+        networks without convolution and attention, other inputs, and a user's own model.
+    """
+    if experiment.model.import_paths or data.input_kind not in _WITH_AXES:
+        return None
+    with torch.device("meta"):
+        return _field_of_view(build_model(experiment, data), data)
+
+
+def default_field_of_view(section: type[ModelConfig]) -> tuple[list[int], list[int]] | None:
+    """The receptive field of an architecture with its default parameters, and the input's sizes.
+
+    The input is an image of 224 × 224 pixels, or a series of 1,000 steps.
+    """
+    kind = next((kind for kind in ("image", "series") if kind in section.inputs), None)
+    task = next((task for task in ("classification", "segmentation") if task in section.tasks), None)
+    if kind is None or task is None:
+        return None
+    shape = (3, 224, 224) if kind == "image" else (1, 1000)
+    targets = FieldSpec("targets", shape[1:] if task == "segmentation" else (), "int64")
+    names = tuple(map(str, range(10)))
+    data = DataSpec(
+        (FieldSpec("inputs", shape, "float32"),), (targets,), task, 10, names, {"train": 1000}, "", "", "any"
+    )
+    optimizer, schedule = OPTIMIZERS["adam"].model_validate({"name": "adam"}), SCHEDULES["constant"].model_validate({})
+    recipe = TrainingRecipe(Task(LossConfig(), data), optimizer, schedule, total_steps=1)
+    with torch.device("meta"):
+        field = _field_of_view(section(name=section.model_fields["name"].default).build(data, recipe), data)
+    return None if field is None else (field, list(shape[1:]))
+
+
+def _field_of_view(model: pl.LightningModule, data: DataSpec) -> list[int] | None:
+    if not isinstance(model, Supervised):
+        return None
+    field = receptive_field(model.eval(), torch.zeros(2, *data.input_shape))
+    if field is None:
+        return None
+    return [whole if math.isinf(size) else int(size) for size, whole in zip(field, data.input_shape[1:], strict=True)]
