@@ -16,7 +16,7 @@ from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.cluster.submit import submit_run
 from hpc_dl.config import overrides, yaml
 from hpc_dl.config.experiment import Experiment
-from hpc_dl.data.config import OwnLoadersConfig
+from hpc_dl.data.own_data_config import OwnLoadersConfig
 from hpc_dl.errors import ClusterError, ConfigError, Fault, RunError
 from hpc_dl.runs import attempts, checkpoints, snapshot
 from hpc_dl.runs.folder import RunFolder

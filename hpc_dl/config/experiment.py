@@ -13,7 +13,8 @@ from hpc_dl.config import experiment_file
 from hpc_dl.config.checkpoint import CheckpointConfig
 from hpc_dl.config.resources import Resources
 from hpc_dl.config.trainer import TrainerConfig
-from hpc_dl.data.config import DEFAULT_BATCH_SIZE, DataConfig, OwnLoadersConfig, data_section
+from hpc_dl.data.config import DEFAULT_BATCH_SIZE, DataConfig
+from hpc_dl.data.own_data_config import OwnLoadersConfig, data_section
 from hpc_dl.errors import ConfigError, Fault
 from hpc_dl.learning.losses import LossConfig
 from hpc_dl.learning.optimizers import OPTIMIZERS, OptimizerConfig

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpc_dl.config import yaml
-from hpc_dl.data.config import DataConfig, data_section
+from hpc_dl.data.config import DataConfig
 from hpc_dl.data.open_spec import open_spec
+from hpc_dl.data.own_data_config import data_section
 from hpc_dl.data.spec import SPLITS, DataSpec
 from hpc_dl.errors import RunError
 from hpc_dl.runs.checkpoints import Checkpoint, listed, problem_of

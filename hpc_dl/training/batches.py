@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytorch_lightning as pl
 
 from hpc_dl.config.experiment import Experiment
-from hpc_dl.data.config import DataModuleConfig
 from hpc_dl.data.datamodule import HDF5DataModule
+from hpc_dl.data.own_data_config import DataModuleConfig
 from hpc_dl.data.own_loaders import LoadersOfModule, OwnLoaders, has_loader, loaders_of
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, Fault
