@@ -62,7 +62,7 @@ def array_executor(
     Raises:
         ClusterError: the path of the sweep cannot be used in a batch script.
     """
-    slurm = executor(array, experiment, site, data_dir, lead_s)
+    slurm = executor(array, experiment, site, data_dir, lead_s, shared=sweep)
     setup: Sequence[str] = slurm.parameters["setup"]
     before = [line for line in setup if line not in requeue.setup_lines(array)]
     slurm.parameters["setup"] = [

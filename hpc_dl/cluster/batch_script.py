@@ -116,6 +116,7 @@ def executor(
     site: SiteProfile,
     data_dir: Path | None,
     lead_s: int = signal_lead.DEFAULT_LEAD_S,
+    shared: Path | None = None,
 ) -> ScriptExecutor:
     """Return the executor that submits a run or writes its script; creates no folder.
 
@@ -126,6 +127,7 @@ def executor(
         data_dir: where shipped data sources are kept; ``None`` for the default.
         lead_s: seconds between the warning signal and the time limit; at most half of the limit
             is used.
+        shared: a folder with the run and its code, to be visible in a container instead of these.
 
     Raises:
         ClusterError: the run's path cannot be used in a batch script.
@@ -139,7 +141,7 @@ def executor(
             f"the path of a runs folder for Slurm must not contain {' or '.join(map(repr, sorted(characters)))}",
             remedy="choose another folder with --runs DIR",
         )
-    slurm = ScriptExecutor(folder=run.submitit, python=_python(run, experiment, site, data_dir))
+    slurm = ScriptExecutor(folder=run.submitit, python=_python(run, experiment, site, data_dir, shared))
     slurm.update_parameters(**_parameters(run, experiment, site, lead_s))
     slurm.options = _changes(experiment, site)
     return slurm
@@ -210,8 +212,10 @@ def _setup(run: RunFolder, experiment: Experiment, site: SiteProfile) -> list[st
     ]
 
 
-def _python(run: RunFolder, experiment: Experiment, site: SiteProfile, data_dir: Path | None) -> str:
+def _python(
+    run: RunFolder, experiment: Experiment, site: SiteProfile, data_dir: Path | None, shared: Path | None
+) -> str:
     """The shell command that starts Python on a node."""
     if site.container is None:
         return shlex.quote(sys.executable)
-    return shlex.join(python_in_container(site.container, run, experiment, data_dir))
+    return shlex.join(python_in_container(site.container, run, experiment, data_dir, shared))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def python_in_container(
-    container: Container, run: RunFolder, experiment: Experiment, data_dir: Path | None
+    container: Container, run: RunFolder, experiment: Experiment, data_dir: Path | None, shared: Path | None = None
 ) -> list[str]:
     """Return the command that starts Python in the image.
 
@@ -27,12 +27,14 @@ def python_in_container(
         run: the run folder; need not exist.
         experiment: the experiment.
         data_dir: where shipped data sources are kept; ``None`` for the default.
+        shared: a folder with the run and its code; ``None`` for their own folders.
 
     Raises:
         ClusterError: the path of a folder to bind has a character that separates binds.
         ConfigError: the image contains a variable that is not set.
     """
-    folders = list(dict.fromkeys(_needed_folders(run, experiment, data_dir)))
+    own = [run.path, run.path.parent / CODE_STORE] if shared is None else [shared]
+    folders = list(dict.fromkeys([*map(str, own), *_needed_folders(experiment, data_dir)]))
     for folder in folders:
         if characters := set(",:") & set(folder):
             raise ClusterError.at(
@@ -52,10 +54,8 @@ def python_in_container(
     return [*command, *container.args, str(expand("container.image", container.image)), "python"]
 
 
-def _needed_folders(run: RunFolder, experiment: Experiment, data_dir: Path | None) -> Iterator[str]:
-    """Yield the folders of the run, its data and its initial weights, with the targets of links."""
-    yield str(run.path)
-    yield str(run.path.parent / CODE_STORE)
+def _needed_folders(experiment: Experiment, data_dir: Path | None) -> Iterator[str]:
+    """Yield the folders of a run's data and of its initial weights, with the targets of links."""
     data = experiment.data
     file = Path(data.file) if data.file else path_of(data.source or "", data_dir)
     for needed in (file, *_files_behind(file)):

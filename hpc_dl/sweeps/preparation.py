@@ -15,7 +15,7 @@ from hpc_dl.cluster.prepare import check_model, own_code, user_module, with_data
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.errors import ConfigError, HpcDlError
+from hpc_dl.errors import ConfigError, HpcDlError, RunError
 from hpc_dl.runs import provenance, snapshot
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.sweeps.config import SweepConfig
@@ -143,9 +143,12 @@ def create(plan: Plan, site: SiteProfile, say: Say) -> list[RunFolder]:
         say: prints one line for the user.
 
     Raises:
-        HpcDlError: a folder cannot be created.
+        HpcDlError: a folder cannot be created, or another command created members since the plan
+            was made.
     """
     sweep, runs = plan.sweep, []
+    if {new.name for new in plan.new} & sweep.members().keys():
+        raise RunError.at(sweep.path, "another command has just created the same members", remedy="repeat the command")
     facts: dict[str, dict[str, Any]] = {}
     profile = yaml.dumps(site.model_dump(mode="json", exclude_defaults=True))
     snapshots: dict[tuple[str, ...], Path] = {}
