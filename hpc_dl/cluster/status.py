@@ -103,7 +103,7 @@ def cancel(run: RunFolder) -> bool:
                 problem = f"accepted the request to cancel {still_alive.description}, but still reports {info.state}"
                 remedy = f"try again, or see `scontrol show job {still_alive}`"
                 raise ClusterError.at(run.name, f"Slurm {problem}", remedy=remedy)
-        elif process := _process_of(job):
+        elif process := process_of(job):
             _stop(process)
     except BaseException:
         run.cancelled.unlink(missing_ok=True)
@@ -218,7 +218,7 @@ def _state_of_job(run: RunFolder, job: dict[str, Any], info: slurm.JobInfo | Non
         return "", ""
     if job["host"] != socket.gethostname():
         return "", f"it runs on {job['host']}; check there whether it is alive"
-    if _process_of(job):
+    if process_of(job):
         return "running", "" if started else "the job is starting"
     if (holder := holder_of(run)) is not None:
         return "running", f"its launcher has ended, but it is still running in {holder}"
@@ -258,7 +258,7 @@ def _job_to_query(run: RunFolder) -> dict[str, Any]:
     return {} if run.layout_fault() or _is_final(read_state(run)) else read_job(run)
 
 
-def _process_of(job: dict[str, Any]) -> psutil.Process | None:
+def process_of(job: dict[str, Any]) -> psutil.Process | None:
     """The process of a job on this machine; ``None`` if it has ended, even if its id is reused."""
     try:
         process = psutil.Process(job["pid"])

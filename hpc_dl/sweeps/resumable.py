@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from hpc_dl.cluster.status import statuses
+import socket
+
+from hpc_dl.cluster.status import process_of, statuses
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.run_files import read_job
 from hpc_dl.sweeps.folder import SweepFolder
 
 _FAILED = ("failed", "lost")
@@ -18,5 +21,19 @@ def resumable_members(sweep: SweepFolder, *, only_failed: bool) -> list[RunFolde
         only_failed: whether to leave out those that stopped, diverged or were cancelled.
     """
     states = _FAILED if only_failed else _UNFINISHED
-    runs = sweep.runs()
-    return [run for run, facts in zip(runs, statuses(runs), strict=True) if facts["state"] in states]
+    runs, waiting = sweep.runs(), _waiting(sweep)
+    return [
+        run
+        for run, facts in zip(runs, statuses(runs), strict=True)
+        if facts["state"] in states and not (facts["state"] == "created" and run.name in waiting)
+    ]
+
+
+def _waiting(sweep: SweepFolder) -> set[str]:
+    """Return the members of submissions whose process of this machine still starts members."""
+    names: set[str] = set()
+    for path in sweep.arrays.glob("[0-9]*"):
+        job = read_job(RunFolder(path))
+        if job.get("launcher") == "local" and job.get("host") == socket.gethostname() and process_of(job):
+            names |= set((path / "tasks").read_text(encoding="utf-8").split())
+    return names
