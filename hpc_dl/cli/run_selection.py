@@ -65,7 +65,7 @@ def select_runs(names: list[str] | None, runs: Path | None) -> list[RunFolder]:
     selected = list(all_runs(folder))
     sweeps = all_sweeps(folder)
     if sweeps:
-        described = ", ".join(f"{sweep.name} ({len(sweep.members())})" for sweep in sweeps)
+        described = ", ".join(f"{sweep.name} ({_size(sweep)})" for sweep in sweeps)
         say(f"Sweeps and their number of runs: {described}. Name one to see its runs.")
     elif not selected:
         say(f"There are no runs in {folder.absolute()}.")
@@ -83,3 +83,12 @@ def select_sweep(name: str, runs: Path | None) -> SweepFolder | None:
     from hpc_dl.sweeps.search import find_sweep
 
     return find_sweep(name, runs_folder(runs))
+
+
+def _size(sweep: SweepFolder) -> str:
+    from hpc_dl.errors import HpcDlError
+
+    try:
+        return str(len(sweep.members()))
+    except (HpcDlError, OSError):  # the other sweeps and runs are shown
+        return "unreadable"

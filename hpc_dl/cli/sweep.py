@@ -67,7 +67,7 @@ def sweep(
     report_ignored_variables(profile)
     if on_slurm:
         check_names("submitit")
-    from hpc_dl.sweeps.preparation import create, discard, plan
+    from hpc_dl.sweeps.preparation import create, discard, plan, record
     from hpc_dl.sweeps.submission import script_of, submit_members
 
     planned = plan(
@@ -98,6 +98,9 @@ def sweep(
                 if not any(run.job.exists() for run in created):
                     discard(planned)
                 raise
+    elif not dry_run:
+        with planned.sweep.locked():
+            record(planned)
     if as_json:
         emit(facts | {"submissions": submissions})
     elif submissions:

@@ -25,6 +25,7 @@ from hpc_dl.data.storage.dependencies import item_at
 from hpc_dl.data.storage.hdf5 import attribute, open_file
 from hpc_dl.errors import ConfigError, DataError
 from hpc_dl.inference.trained_model import TrainedModel
+from hpc_dl.inference.vocabulary import Vocabulary
 
 _WITHOUT_SPLITS = "all"
 _INPUT_ATTRIBUTES = ("columns", "categories", "filled", "rate")  # as `hpc-dl data pack` writes them
@@ -128,7 +129,7 @@ class PackableSamples(Samples):
                 size=how.size,
                 task="regression" if data.task == "regression" else "classification",
                 class_names=known.class_names,
-                tokens="characters" if all(len(name) == 1 for name in known.class_names[1:]) else "words",
+                tokens="characters" if Vocabulary(known.class_names).of_characters else "words",
                 rate=attributes.get("rate"),
                 length=shape[-1] if attributes.get("rate") and shape else None,
                 trained_on=known,

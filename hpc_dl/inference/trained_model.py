@@ -169,8 +169,11 @@ def _allowing_own_objects(path: Path, model: ModelSection) -> AbstractContextMan
     for name in torch.serialization.get_unsafe_globals_in_checkpoint(path):
         if _NUMPY.fullmatch(name):
             objects += [(import_object(name, str(path)), name), *_NUMPY_TYPES]
-        elif name.partition(".")[0] == package and isinstance(value := import_object(name, str(path)), type):
-            objects.append((value, name))
+        elif name.partition(".")[0] == package:
+            value = import_object(name, str(path))
+            # Not `package.subprocess.Popen`, which the package only imports.
+            if isinstance(value, type) and value.__module__.partition(".")[0] == package:
+                objects.append((value, name))
     context: AbstractContextManager[None] = torch.serialization.safe_globals(objects)
     return context
 

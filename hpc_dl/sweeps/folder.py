@@ -4,7 +4,8 @@
 
     RUNS/NAME-sweep/
       sweep.yaml         the experiment with its section sweep, as last submitted
-      members.json       signature, point and seed of every member, by the name of its run
+      members.json       signature, point and seed of every member, by the name of its run, and
+                         `former` of those that are not part of sweep.yaml any more
       NAME-1a2b3c/       a member: an ordinary run folder
       .code/             the snapshots of the code that the members link to
       arrays/N/          one submission: tasks (the members of each task), submitit/, job.json
@@ -16,6 +17,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +27,11 @@ from typing import Any
 from hpc_dl.atomic_files import write_json
 from hpc_dl.errors import RunError
 from hpc_dl.regular_files import read_json
-from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.folder import CODE_STORE, RunFolder
 
 _SUFFIX = "-sweep"
 _SIGNATURE_DIGITS = 6  # of a member's name; more where two would be the same
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # becomes a path, also in the batch script
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,11 @@ class SweepFolder:
         return self.path / "arrays"
 
     @property
+    def lock(self) -> Path:
+        """Held while a command changes the sweep."""
+        return self.path / "lock"
+
+    @property
     def exists(self) -> bool:
         """Whether this is the folder of a sweep."""
         return self.config.is_file()
@@ -84,9 +93,7 @@ class SweepFolder:
         content = read_json(self.member_list)
         if content is None:
             return {}
-        if not isinstance(content, dict) or not all(
-            isinstance(facts, dict) and facts.keys() >= {"signature", "point", "seed"} for facts in content.values()
-        ):
+        if not isinstance(content, dict) or not all(map(_is_member, content, content.values())):
             raise RunError.at(self.member_list, "is not a list of members", remedy="start a sweep of another name")
         return content
 
@@ -97,6 +104,15 @@ class SweepFolder:
     def runs(self) -> list[RunFolder]:
         """The runs of the members that have been created, in their order."""
         return [RunFolder(self.path / name) for name in self.members()]
+
+    def remove(self) -> None:
+        """Delete a sweep without members; what else is in its folder stays."""
+        for folder in (self.arrays, self.path / CODE_STORE):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (self.config, self.member_list, self.lock):
+            file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
 
     def new_array(self) -> RunFolder:
         """Create the folder of another submission."""
@@ -113,7 +129,7 @@ class SweepFolder:
             RunError: another command does.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -138,3 +154,9 @@ def member_name(experiment_name: str, signature: str, taken: set[str]) -> str:
     """
     lengths = range(_SIGNATURE_DIGITS, len(signature) + 1)
     return next(name for length in lengths if (name := f"{experiment_name}-{signature[:length]}") not in taken)
+
+
+def _is_member(name: str, facts: Any) -> bool:
+    if not _NAME.fullmatch(name) or not isinstance(facts, dict):
+        return False
+    return facts.keys() >= {"signature", "point", "seed"} and isinstance(facts["point"], dict)

@@ -116,9 +116,9 @@ def plan(
     by_signature = {facts["signature"]: run for run, facts in known.items()}
     taken = set(known)
     new, existing = [], []
-    code_digest = snapshot.own_code_digest(*own_code(members[0].experiment))
+    digests = {paths: snapshot.own_code_digest(*paths) for paths in {own_code(member.experiment) for member in members}}
     for member, (resolved, data) in zip(members, checked, strict=True):
-        signature = member.signature(data.checksum, code_digest)
+        signature = member.signature(data.checksum, digests[own_code(member.experiment)])
         if signature in by_signature and not force:
             existing.append(by_signature[signature])
             continue
@@ -143,37 +143,50 @@ def create(plan: Plan, site: SiteProfile, say: Say) -> list[RunFolder]:
         say: prints one line for the user.
 
     Raises:
-        HpcDlError: a folder cannot be created, or another command created members since the plan
-            was made.
+        HpcDlError: a folder cannot be created, or another command has created the same members
+            since the sweep was planned.
     """
     sweep, runs = plan.sweep, []
-    if {new.name for new in plan.new} & sweep.members().keys():
-        raise RunError.at(sweep.path, "another command has just created the same members", remedy="repeat the command")
+    if twice := sweep.members().keys() & {new.name for new in plan.new}:
+        raise RunError.at(
+            sweep.name,
+            f"another command has just created {len(twice)} of these members",
+            remedy="give the same command again, which runs what is still new",
+        )
     facts: dict[str, dict[str, Any]] = {}
     profile = yaml.dumps(site.model_dump(mode="json", exclude_defaults=True))
-    snapshots: dict[tuple[str, ...], Path] = {}
+    # One snapshot for all members: a job array imports from one folder.
+    paths = sorted({path for new in plan.new for path in own_code(new.member.experiment)})
     try:
+        code = snapshot.stored(sweep.path, *paths)
         for new in plan.new:
             run = RunFolder(sweep.path / new.name)
             if run.path.exists():  # by a command that was killed before it could list the member
                 shutil.rmtree(run.path)
             runs.append(RunFolder.create_at(run.path))
-            paths = own_code(new.member.experiment)
-            if paths not in snapshots:
-                snapshots[paths] = snapshot.stored(sweep.path, *paths)
-            snapshot.link(run, snapshots[paths])
+            snapshot.link(run, code)
             write_text(run.config, yaml.dumps(new.member.experiment.to_dict()))
             write_text(run.site, profile)
             key = new.data.checksum
             if key not in facts:
                 facts[key] = provenance.collect(sys.argv, new.data, user_module(new.member.experiment))
             write_json(run.provenance, facts[key])
-        write_text(sweep.config, yaml.dumps(plan.content))
-        sweep.write_members(sweep.members() | {new.name: new.facts() for new in plan.new})
+        record(plan)
     except BaseException:
         discard(plan)
         raise
     return runs
+
+
+def record(plan: Plan) -> None:
+    """Write what was asked for last, and which members belong to it."""
+    members = plan.sweep.members() | {new.name: new.facts() for new in plan.new}
+    for name, facts in members.items():
+        facts.pop("former", None)
+        if name in plan.former:
+            facts["former"] = True
+    write_text(plan.sweep.config, yaml.dumps(plan.content))
+    plan.sweep.write_members(members)
 
 
 def discard(plan: Plan) -> None:
@@ -184,7 +197,7 @@ def discard(plan: Plan) -> None:
     if remaining:
         plan.sweep.write_members(remaining)
     else:
-        shutil.rmtree(plan.sweep.path, ignore_errors=True)
+        plan.sweep.remove()
 
 
 def _checked(

@@ -39,6 +39,8 @@ class RankedPoint:
 def ranked(sweep: SweepFolder, objective: str, facts: Sequence[Mapping[str, Any]]) -> list[RankedPoint]:
     """Return the points with a finished member, best first.
 
+    Members of earlier calls with other settings are left out: they would not compare.
+
     Args:
         sweep: the sweep.
         objective: the metric.
@@ -47,7 +49,7 @@ def ranked(sweep: SweepFolder, objective: str, facts: Sequence[Mapping[str, Any]
     metrics = {row["run"]: row.get("metrics", {}) for row in facts}
     points: dict[str, RankedPoint] = {}
     for run, member in sweep.members().items():
-        value = metrics.get(run, {}).get(objective)
+        value = None if member.get("former") else metrics.get(run, {}).get(objective)
         if isinstance(value, int | float) and not math.isnan(value):
             key = json.dumps(member["point"], sort_keys=True)
             entry = points.setdefault(key, RankedPoint(member["point"], [], []))

@@ -20,14 +20,20 @@ def resumable_members(sweep: SweepFolder, *, only_failed: bool) -> list[RunFolde
         sweep: the sweep.
         only_failed: whether to leave out those that stopped, diverged or were cancelled.
     """
-    states = set(_FAILED if only_failed else _UNFINISHED)
-    if _starts_members(sweep):
-        states -= {"created"}  # they are waiting for a place on this machine
-    runs = sweep.runs()
-    return [run for run, facts in zip(runs, statuses(runs), strict=True) if facts["state"] in states]
+    states = _FAILED if only_failed else _UNFINISHED
+    runs, waiting = sweep.runs(), _waiting(sweep)
+    return [
+        run
+        for run, facts in zip(runs, statuses(runs), strict=True)
+        if facts["state"] in states and not (facts["state"] == "created" and run.name in waiting)
+    ]
 
 
-def _starts_members(sweep: SweepFolder) -> bool:
-    """Whether a process of this machine is still starting members one after another."""
-    jobs = (read_job(RunFolder(array)) for array in sweep.arrays.glob("[0-9]*"))
-    return any(job.get("host") == socket.gethostname() and process_of(job) for job in jobs if "pid" in job)
+def _waiting(sweep: SweepFolder) -> set[str]:
+    """Return the members of submissions whose process of this machine still starts members."""
+    names: set[str] = set()
+    for path in sweep.arrays.glob("[0-9]*"):
+        job = read_job(RunFolder(path))
+        if job.get("launcher") == "local" and job.get("host") == socket.gethostname() and process_of(job):
+            names |= set((path / "tasks").read_text(encoding="utf-8").split())
+    return names

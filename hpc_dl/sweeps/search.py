@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
+from hpc_dl.errors import HpcDlError
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.sweeps.folder import SweepFolder
 
 
 def all_sweeps(runs: Path) -> list[SweepFolder]:
-    """Return the sweeps in a folder, by name; those that cannot be read are left out."""
+    """Return the sweeps in a folder, by name."""
     try:
         with os.scandir(runs) as entries:
             folders = [SweepFolder(Path(entry.path).absolute()) for entry in entries]
@@ -40,9 +42,11 @@ def find_members(name: str, runs: Path) -> list[RunFolder]:
         name: the name of a member's run, or the beginning of it.
         runs: folder of all runs.
 
-    Raises:
-        RunError: the list of members of a sweep is damaged.
+    A sweep whose list of members is damaged has none.
     """
-    members = [run for sweep in all_sweeps(runs) for run in sweep.runs()]
+    members: list[RunFolder] = []
+    for sweep in all_sweeps(runs):
+        with contextlib.suppress(HpcDlError, OSError):
+            members += sweep.runs()
     exact = [run for run in members if run.name == name]
     return exact or [run for run in members if name and run.name.startswith(name)]

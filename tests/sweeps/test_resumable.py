@@ -22,6 +22,7 @@ def test_members_that_wait_for_a_living_process_are_not_submitted_again(tmp_path
     facts = {"point": {}, "seed": 0}
     sweep.write_members({name: {"signature": name, **facts} for name in ("waiting", "failed", "finished")})
     array = sweep.new_array()
+    (array.path / "tasks").write_text("waiting\nfailed\n")
     job = {"launcher": "local", "pid": os.getpid(), "process_started": psutil.Process().create_time()}
     write_json(array.job, job | {"host": socket.gethostname()})
     assert [run.name for run in resumable_members(sweep, only_failed=False)] == ["failed"]

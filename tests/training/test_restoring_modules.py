@@ -1,6 +1,9 @@
 """Users' modules that take part in loading their weights: training, resuming, evaluation."""
 
 import signal
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +56,28 @@ def test_other_objects_are_refused(tmp_path: Path, image_file: Path) -> None:
     torch.save(content | {"path": tmp_path}, trained.checkpoint.path)
     with pytest.raises(RunError, match=r"cannot be read as weights: it contains pathlib"):
         TrainedModel.load(trained)
+
+
+class StartsProcess:
+    def __init__(self, *command: str) -> None:
+        self.command = list(command)
+
+    def __reduce__(self) -> Any:
+        return subprocess.Popen, (self.command,)
+
+
+def test_what_a_module_imports_is_not_its_own(
+    tmp_path: Path, image_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finish(prepared(tmp_path, image_file, "Tested"))
+    monkeypatch.setattr(sys.modules["restores_itself"], "subprocess", subprocess, raising=False)
+    trained = TrainedRun.open(run)
+    path, draft = trained.checkpoint.path, tmp_path / "draft"
+    torch.save(torch.load(path, weights_only=False) | {"extra": StartsProcess("touch", str(tmp_path / "ran"))}, draft)
+    with zipfile.ZipFile(draft) as source, zipfile.ZipFile(path, "w") as crafted:
+        for name in source.namelist():
+            content = source.read(name)  # Python 2 had Popen in `commands`, and pickles say so
+            crafted.writestr(name, content.replace(b"ccommands\nPopen", b"crestores_itself.subprocess\nPopen"))
+    with pytest.raises(RunError, match=r"cannot be read as weights: it contains restores_itself\.subprocess\.Popen"):
+        TrainedModel.load(trained)
+    assert not (tmp_path / "ran").exists()

@@ -132,7 +132,7 @@ def _lines(path: Path) -> Iterator[_Line]:
             allowed="two columns, or a first line with the names file and label",
             remedy="name the columns in the first line",
         )
-    # Other names of columns are told from a file by the suffix that the files have.
+    # A first line with other names has no suffix, as the files below it have.
     if (files and labels) or (not Path(header[0]).suffix and any(Path(row[0]).suffix for _, row in rows[1:2])):
         rows = rows[1:]
     for number, row in rows:

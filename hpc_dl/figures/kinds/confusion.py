@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hpc_dl.figures.subject import Subject
 
 _MOST_CLASSES = 40
-_MOST_NUMBERED = 12  # classes whose cells have room for a number
+_MOST_NUMBERED = 12  # classes whose cells are large enough for a number
 
 
 class Confusion(FigureKind):

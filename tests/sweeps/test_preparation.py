@@ -1,0 +1,113 @@
+"""Creating the members of a sweep, and what stays where that fails or is repeated."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from hpc_dl.atomic_files import write_json
+from hpc_dl.cluster.site import SiteProfile
+from hpc_dl.errors import RunError
+from hpc_dl.schema import parse
+from hpc_dl.sweeps.config import SweepConfig
+from hpc_dl.sweeps.folder import SweepFolder
+from hpc_dl.sweeps.preparation import Plan, create, discard, plan, record
+from hpc_dl.sweeps.ranking import objective_of, ranked
+from hpc_dl.sweeps.resumable import resumable_members
+from tests import experiments
+from tests.cli.conftest import HpcDl
+
+
+def planned(runs: Path, file: Path, *rates: float, objective: str = "val/loss", **sections: Any) -> Plan:
+    section = {"parameters": {"optimizer.lr": {"values": list(rates)}}, "objective": objective}
+    config = parse(SweepConfig, section, "sweep")
+    raw = experiments.raw(file, **sections)
+    return plan(raw, "tiny", config, runs=runs, data_dir=None, say=lambda line: None)
+
+
+def made(plan: Plan) -> SweepFolder:
+    create(plan, SiteProfile(), lambda line: None)
+    return plan.sweep
+
+
+def test_members_that_another_command_creates_meanwhile_are_kept(tmp_path: Path, image_file: Path) -> None:
+    first, second = (planned(tmp_path, image_file, 0.1) for _ in range(2))
+    (run,) = made(first).runs()
+    (run.path / "trained").touch()
+    with pytest.raises(RunError, match="another command has just created 1 of these members"):
+        made(second)
+    assert (run.path / "trained").exists()
+
+
+def test_discarding_leaves_what_is_not_of_the_sweep(tmp_path: Path, image_file: Path) -> None:
+    plan = planned(tmp_path, image_file, 0.1)
+    sweep = made(plan)
+    discard(plan)
+    assert not sweep.path.exists()
+    (sweep.path / "notes").mkdir(parents=True)
+    made(plan)
+    discard(plan)
+    assert [entry.name for entry in sweep.path.iterdir()] == ["notes"]
+
+
+def test_members_of_other_settings_are_not_ranked(tmp_path: Path, image_file: Path) -> None:
+    sweep = made(planned(tmp_path, image_file, 0.1))
+    (former,) = sweep.members()
+    made(planned(tmp_path, image_file, 0.1, trainer={"max_epochs": 2}))
+    facts = [{"run": name, "metrics": {"val/loss": 1.0}} for name in sweep.members()]
+    (best,) = ranked(sweep, "val/loss", facts)
+    assert len(facts) == 2 and former not in best.runs
+    back = planned(tmp_path, image_file, 0.1, objective="val/accuracy")
+    assert not back.new
+    record(back)
+    assert objective_of(sweep) == "val/accuracy"
+    assert ranked(sweep, "val/loss", facts)[0].runs == [former]
+
+
+@pytest.mark.parametrize(("name", "point"), [("../../other", {}), ("/etc", {}), ("a b", {}), ("x-1", [])])
+def test_damaged_list_of_members(hpc_dl: HpcDl, tmp_path: Path, name: str, point: Any) -> None:
+    sweep = SweepFolder(tmp_path / "x-sweep")
+    sweep.path.mkdir()
+    sweep.config.write_text("sweep: {}\n")
+    write_json(sweep.member_list, {name: {"signature": "1", "point": point, "seed": 0}})
+    with pytest.raises(RunError, match="is not a list of members"):
+        sweep.runs()
+    answer = hpc_dl("status", "--runs", tmp_path)
+    assert answer.status == 0 and "x-sweep (unreadable)" in answer.err
+    assert "no run" in hpc_dl("logs", "y", "--runs", tmp_path).err.lower()
+
+
+def test_own_code_of_all_members_is_in_one_snapshot(
+    tmp_path: Path, image_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("net_a", "net_b"):
+        lines = "from torch import nn", "def net(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))"
+        (tmp_path / f"{name}.py").write_text("\n".join(lines))
+    raw = experiments.raw(image_file, model={"network": "net_a.net"})
+    section = {"parameters": {"model.network": {"values": ["net_a.net", "net_b.net"]}}}
+    config = parse(SweepConfig, section, "sweep")
+
+    def planned() -> Plan:
+        return plan(raw, "tiny", config, runs=tmp_path / "runs", data_dir=None, say=lambda line: None)
+
+    sweep = made(planned())
+    (code,) = {run.code.resolve() for run in sweep.runs()}
+    assert (code / "net_a.py").exists() and (code / "net_b.py").exists()
+    (tmp_path / "net_b.py").write_text((tmp_path / "net_b.py").read_text() + "\n")
+    assert [new.member.point for new in planned().new] == [{"model.network": "net_b.net"}]
+
+
+def test_members_that_still_wait_in_the_background_are_not_resumed(tmp_path: Path, image_file: Path) -> None:
+    sweep = made(planned(tmp_path, image_file, 0.1, 0.2))
+    array = sweep.new_array()
+    (array.path / "tasks").write_text(f"{sweep.runs()[0].name}\n")
+    started = psutil.Process().create_time()
+    job = {"launcher": "local", "host": socket.gethostname(), "submitted": "", "pid": os.getpid()}
+    write_json(array.job, job | {"process_started": started})
+    assert resumable_members(sweep, only_failed=False) == sweep.runs()[1:]
+    write_json(array.job, job | {"process_started": started - 100.0})  # its process has ended
+    assert resumable_members(sweep, only_failed=False) == sweep.runs()
