@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,7 +45,7 @@ def lr_range(
     from hpc_dl.compatibility.checks import check_training
     from hpc_dl.errors import ConfigError, RunError
 
-    if not 0 < first < last:
+    if not 0 < first < last < math.inf:
         raise ConfigError.at(
             "--from", "must be above 0 and below --to", value=first, allowed=f"above 0, below {last:g}"
         )

@@ -22,6 +22,11 @@ def resume_sweep(sweep: SweepFolder, site: str | None, *, only_failed: bool, yes
     Raises:
         HpcDlError: data or code of a member changed, or Slurm refuses.
     """
+    with sweep.locked():  # two commands at once would submit the same members twice
+        _resume(sweep, site, only_failed=only_failed, yes=yes, as_json=as_json)
+
+
+def _resume(sweep: SweepFolder, site: str | None, *, only_failed: bool, yes: bool, as_json: bool) -> None:
     from hpc_dl.cli.output import LOADING, emit, say
     from hpc_dl.cluster import site as sites
     from hpc_dl.runs.trust import check_trusted
@@ -40,8 +45,7 @@ def resume_sweep(sweep: SweepFolder, site: str | None, *, only_failed: bool, yes
     say(LOADING)
     from hpc_dl.sweeps.resume import resume_members
 
-    with sweep.locked():
-        submissions = resume_members(sweep, runs, profile, sys.argv)
+    submissions = resume_members(sweep, runs, profile, sys.argv)
     if as_json:
         emit({"sweep": sweep.name, "runs": [run.name for run in runs], "submissions": submissions})
     say(f"Submitted {len(runs)} of {len(sweep.members())} members of {sweep.name} again: those that {kind}")

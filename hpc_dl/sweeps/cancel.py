@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster import slurm
-from hpc_dl.cluster.status import cancel, statuses
+from hpc_dl.cluster.status import cancel, process_of, statuses
 from hpc_dl.errors import ClusterError
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.provenance import user
@@ -51,4 +52,14 @@ def cancel_sweep(sweep: SweepFolder) -> list[RunFolder]:
     for run in active:
         if not run.cancelled.exists():
             cancel(run)
+    _stop_starting(sweep)
     return active
+
+
+def _stop_starting(sweep: SweepFolder) -> None:
+    """End the processes of this machine that start members, or a resumed one could start twice."""
+    for array in sweep.arrays.glob("[0-9]*"):
+        job = read_job(RunFolder(array))
+        if job.get("launcher") == "local" and job.get("host") == socket.gethostname():
+            if process := process_of(job):
+                process.terminate()

@@ -61,9 +61,13 @@ def resume_members(
     for group in groups.values():
         members = [run for run, _ in group]
         before = {run: run.state.read_text(encoding="utf-8") if run.state.exists() else None for run in members}
+        left_over = [
+            file for run in members for file in (run.cancelled, run.requeue, requeue.refusal_file(run)) if file.exists()
+        ]
+        contents = {file: file.read_text(encoding="utf-8") for file in left_over}
+        for file in left_over:  # before the job, which would end because of them
+            file.unlink()
         for run in members:
-            for left_over in (run.cancelled, run.requeue, requeue.refusal_file(run)):
-                left_over.unlink(missing_ok=True)
             write_state(run, "created")
         try:
             submissions += submit_members(sweep, members, config, group[0][1], site, None)
@@ -71,6 +75,8 @@ def resume_members(
             for run, text in before.items():
                 if text is not None:
                     write_text(run.state, text)
+            for file, text in contents.items():
+                write_text(file, text)
             raise
         for run in members:
             attempts.record(run, "resumed", command=[redact(argument) for argument in command], changes={})

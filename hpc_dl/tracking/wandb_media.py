@@ -69,7 +69,8 @@ def media_files(lines: Iterable[str]) -> list[str]:
         if isinstance(value, dict):
             for name in ("path", "filenames"):
                 found = value.get(name, []) if "_type" in value else []
-                paths |= dict.fromkeys([found] if isinstance(found, str) else found)
+                listed = found if isinstance(found, list) else [found]
+                paths |= dict.fromkeys(name for name in listed if isinstance(name, str))
             stack.extend(value.values())
         elif isinstance(value, list):
             stack.extend(value)

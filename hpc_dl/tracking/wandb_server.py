@@ -150,7 +150,7 @@ class WandbServer:
         refused: dict[str, str] = {}
         for file in created.files:
             content = (folder / file.name).read_bytes()
-            own = file.url.startswith((self._url, "/"))  # a storage service must not see the key
+            own = file.url.startswith((f"{self._url}/", "/"))  # a storage service must not see the key
             url = self._url + file.url if file.url.startswith("/") else file.url
             try:
                 self._request("PUT", url, data=content, headers=headers, **({} if own else {"auth": _no_credentials}))
