@@ -60,6 +60,6 @@ def _stop_starting(sweep: SweepFolder) -> None:
     """End the processes of this machine that start members, or a resumed one could start twice."""
     for array in sweep.arrays.glob("[0-9]*"):
         job = read_job(RunFolder(array))
-        if job.get("launcher") == "local" and job.get("host") == socket.gethostname():
-            if process := process_of(job):
-                process.terminate()
+        here = job.get("launcher") == "local" and job.get("host") == socket.gethostname()
+        if here and (process := process_of(job)):
+            process.terminate()
