@@ -43,7 +43,7 @@ def sweep(
         0  submitted, or nothing new to run
         2  invalid input, or Slurm refused the job array
     """
-    from hpc_dl.cli.output import LOADING, emit, say
+    from hpc_dl.cli.output import LOADING, emit, say, show
     from hpc_dl.cli.submit import report_ignored_variables
     from hpc_dl.cluster import site as sites
     from hpc_dl.cluster.folders import data_folder, runs_folder
@@ -84,7 +84,7 @@ def sweep(
         facts = _facts(planned) | ({"script": script} if dry_run else {})
     else:
         if script:
-            print(script)
+            show(script)
         _print_members(planned)
     submissions: list[dict[str, Any]] = []
     if planned.new and not dry_run:

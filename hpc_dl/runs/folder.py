@@ -71,11 +71,15 @@ class RunFolder:
             RunError: the folder cannot be created there.
         """
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        return cls.create_at(Path(os.path.abspath(runs)) / f"{name}-{stamp}-{secrets.token_hex(2)}")
+        return cls.create_at(Path(os.path.abspath(runs)) / f"{name}-{stamp}-{secrets.token_hex(2)}", where=runs)
 
     @classmethod
-    def create_at(cls, path: Path) -> RunFolder:
+    def create_at(cls, path: Path, where: Path | None = None) -> RunFolder:
         """Create a new, empty run folder.
+
+        Args:
+            path: the folder, absolute.
+            where: the folder of runs as the user named it, for the message.
 
         Raises:
             RunError: the folder cannot be created there.
@@ -87,7 +91,7 @@ class RunFolder:
             folder.layout.write_text(f"{LAYOUT_VERSION}\n", encoding="utf-8")
         except OSError as error:
             raise RunError.at(
-                path.parent,
+                where or path.parent,
                 f"a run folder cannot be created here: {error.strerror}",
                 remedy="choose another folder with --runs DIR",
             ) from None

@@ -23,6 +23,7 @@ def test_validate_describes_the_training(hpc_dl: HpcDl, config: Config, image_fi
         "name": "tiny",
         "model": "mlp",
         "parameters": 547,
+        "receptive_field": None,
         "data": str(image_file),
         "task": "classification",
         "input_shape": [1, 8, 8],
