@@ -168,6 +168,7 @@ PRIVATE_NAMES: tuple[PrivateNames, ...] = (
         "read the number and the cluster of a job in sbatch's answer",
         _each("submitit:SlurmExecutor.", "_get_job_id_from_submission_command _make_submission_command"),
     ),
+    PrivateNames("submitit", "submit a job array of runs", ("submitit:SlurmExecutor._submit_command",)),
     PrivateNames("submitit", "wait for a run in the background", ("LocalJob():_process",)),
     PrivateNames(
         "wandb",
