@@ -6,6 +6,7 @@ In this order: the command's option (``--runs``, ``--data``); the site profile (
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def cli_name(run: RunFolder) -> str:
     """
     try:
         folder = run.path.parent
-        in_sweep = (folder / "sweep.yaml").exists()  # members are found by their names, too
+        in_sweep = os.path.isfile(folder / "sweep.yaml")  # members are found by their names, too
         found_by_name = (folder.parent if in_sweep else folder) == runs_folder().absolute()
     except HpcDlError:  # an invalid site profile, which the command would report
         found_by_name = False

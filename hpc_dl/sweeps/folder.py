@@ -82,7 +82,7 @@ class SweepFolder:
     @property
     def exists(self) -> bool:
         """Whether this is the folder of a sweep."""
-        return self.config.is_file()
+        return os.path.isfile(self.config)  # also where the folder may not be looked into
 
     def members(self) -> dict[str, dict[str, Any]]:
         """Return ``signature``, ``point`` and ``seed`` of each member, by the name of its run.
