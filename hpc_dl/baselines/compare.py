@@ -18,7 +18,7 @@ from hpc_dl.data.spec import PER_POSITION, DataSpec
 from hpc_dl.errors import ConfigError, HpcDlError
 from hpc_dl.formatting import duration
 from hpc_dl.learning.direction import known_direction
-from hpc_dl.learning.intervals import student_t
+from hpc_dl.learning.intervals import student_t, with_interval
 from hpc_dl.learning.task import Task
 from hpc_dl.runs import baselines
 from hpc_dl.runs.run_files import read_provenance, read_result
@@ -101,7 +101,7 @@ def verdict(
         metric: its full name.
         trainings: how long each network was trained: ``10 epochs (4:05 min)``.
     """
-    baseline = f"the best baseline, {best['name']}, reaches {metric} {_with_interval(best['mean'], best['half_width'])}"
+    baseline = f"the best baseline, {best['name']}, reaches {metric} {with_interval(best['mean'], best['half_width'])}"
     if not networks:
         return f"{baseline[0].upper()}{baseline[1:]}. There is no finished run on these data to compare it with."
     sign = -1 if known_direction(metric) == "min" else 1
@@ -111,7 +111,7 @@ def verdict(
     seeds = "with one seed" if one_seed else f"over {len(networks[name])} seeds"
     length = (trainings or {}).get(name)
     trained = f" after {length} of training" if length else ""
-    both = f"{name} reaches {_with_interval(mean, half_width)} {seeds}{trained}; {baseline}"
+    both = f"{name} reaches {with_interval(mean, half_width)} {seeds}{trained}; {baseline}"
     gain = sign * (mean - best["mean"])
     margin = math.hypot(0.0 if one_seed else half_width, best["half_width"] or 0.0)
     if gain > margin:
@@ -166,7 +166,3 @@ def _finished_networks(
         for name, (epochs, seconds) in lengths.items()
     }
     return values, described
-
-
-def _with_interval(mean: float, half_width: float | None) -> str:
-    return f"{mean:.4g}" if half_width is None or math.isnan(half_width) else f"{mean:.4g} ± {half_width:.2g}"

@@ -33,7 +33,7 @@ def baseline(
     runs_dir, data_dir = runs_folder(runs), data_folder(data)
     experiment = load_experiment(config, overrides)
     from hpc_dl.baselines.compare import compare
-    from hpc_dl.learning.intervals import student_t
+    from hpc_dl.learning.intervals import student_t, with_interval
 
     comparison = compare(experiment, runs=runs_dir, data_dir=data_dir, seeds=seeds, say=say)
     if as_json:
@@ -43,9 +43,7 @@ def baseline(
     metrics = sorted({name for model in simple_models for name in model["metrics"] if name.startswith("test/")})
 
     def mean_and_interval(values: list[float]) -> str:
-        mean, half_width = student_t(values)
-        has_interval = half_width == half_width  # NaN when there is one value only
-        return f"{mean:.4g} ± {half_width:.2g}" if has_interval else f"{mean:.4g}"
+        return with_interval(*student_t(values))
 
     rows = [
         [model["name"], *[mean_and_interval(model["metrics"][m]) if m in model["metrics"] else "" for m in metrics]]

@@ -89,7 +89,7 @@ def sweep(
     submissions: list[dict[str, Any]] = []
     if planned.new and not dry_run:
         with planned.sweep.locked():
-            created = create(planned, profile, say)
+            created = create(planned, profile)
             try:
                 submissions = submit_members(
                     planned.sweep, created, settings, planned.new[0].member.experiment, profile, data_dir

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -35,7 +34,7 @@ def sweep_summary(sweep: SweepFolder, facts: Sequence[Mapping[str, Any]]) -> str
 
 def value_of(point: RankedPoint) -> str:
     """The objective of a point, with the interval over its seeds where there are several."""
-    from hpc_dl.learning.intervals import student_t
+    from hpc_dl.learning.intervals import student_t, with_interval
 
-    mean, half = student_t(point.values)
-    return f"{mean:.4g}" if math.isnan(half) else f"{mean:.4g} ± {half:.2g} ({len(point.values)} seeds)"
+    text = with_interval(*student_t(point.values))
+    return text if len(point.values) == 1 else f"{text} ({len(point.values)} seeds)"

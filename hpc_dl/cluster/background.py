@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,21 +47,37 @@ def start(run: RunFolder, experiment: Experiment, site: SiteProfile) -> dict[str
         The content of ``job.json``: launcher, process id, start time of the process (seconds since
         the epoch), host and time of submission.
     """
-    import psutil
-
     environment = (
         job_environment.for_python(job_environment.outside_of_jobs(os.environ), run, experiment) | site.environment
     )
-    with (run.submitit / "background.log").open("ab") as log:
+    facts = start_detached(["hpc_dl.cluster.background", str(run.path)], environment, run)
+    write_json(run.job, facts)
+    return facts
+
+
+def start_detached(module: list[str], environment: Mapping[str, str], folder: RunFolder) -> dict[str, Any]:
+    """Start ``python -m MODULE ARGUMENTS`` so that it outlives this process and its terminal.
+
+    Args:
+        module: the module and its arguments.
+        environment: its environment variables.
+        folder: gets its output, in ``submitit/background.log``.
+
+    Returns:
+        As :func:`start`.
+    """
+    import psutil
+
+    with (folder.submitit / "background.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "hpc_dl.cluster.background", str(run.path)],
-            env=environment,
+            [sys.executable, "-m", *module],
+            env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,  # not ended by Ctrl-C or by closing the terminal
         )
-    facts = {
+    return {
         "launcher": "local",
         "pid": process.pid,
         # Identifies the process together with its id, which the system may reuse.
@@ -68,8 +85,6 @@ def start(run: RunFolder, experiment: Experiment, site: SiteProfile) -> dict[str
         "host": socket.gethostname(),
         "submitted": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    write_json(run.job, facts)
-    return facts
 
 
 def run_in_background(run_dir: str, visible_gpus: str | None) -> None:

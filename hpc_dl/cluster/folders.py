@@ -14,7 +14,7 @@ from hpc_dl.cluster import site
 from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.data.sources import default_data_dir
 from hpc_dl.errors import HpcDlError
-from hpc_dl.runs.folder import RunFolder, default_runs
+from hpc_dl.runs.folder import SWEEP_FILE, RunFolder, default_runs
 
 
 def runs_folder(option: Path | None = None, profile: SiteProfile | None = None) -> Path:
@@ -50,7 +50,7 @@ def cli_name(run: RunFolder) -> str:
     """
     try:
         folder = run.path.parent
-        in_sweep = os.path.isfile(folder / "sweep.yaml")  # members are found by their names, too
+        in_sweep = os.path.isfile(folder / SWEEP_FILE)  # members are found by their names, too
         found_by_name = (folder.parent if in_sweep else folder) == runs_folder().absolute()
     except HpcDlError:  # an invalid site profile, which the command would report
         found_by_name = False

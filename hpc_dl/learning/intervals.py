@@ -25,6 +25,11 @@ def student_t(values: Sequence[float] | NDArray[np.floating]) -> tuple[float, fl
     return mean, _t_quantile(len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
 
 
+def with_interval(mean: float, half_width: float | None) -> str:
+    """A mean as text, with half the width of its interval where there is one."""
+    return f"{mean:.4g}" if half_width is None or math.isnan(half_width) else f"{mean:.4g} ± {half_width:.2g}"
+
+
 def wilson(successes: int, count: int) -> tuple[float, float]:
     """The confidence interval of a proportion (Wilson, 1927), which also holds near 0 and 1.
 

@@ -47,6 +47,8 @@ from hpc_dl.regular_files import DamagedFile, read_bytes
 DEFAULT_RUNS = "runs"
 #: The folder in a folder of runs that holds the snapshots of the code, each once.
 CODE_STORE = ".code"
+#: The file that marks a folder as that of a sweep, whose members are runs.
+SWEEP_FILE = "sweep.yaml"
 #: Increased by every change after which the files of older run folders can no longer be read.
 LAYOUT_VERSION = "2"
 _UNMARKED_LAYOUT = "1"  # folders of that version have no marker

@@ -27,7 +27,7 @@ from typing import Any
 from hpc_dl.atomic_files import write_json
 from hpc_dl.errors import RunError
 from hpc_dl.regular_files import read_json
-from hpc_dl.runs.folder import CODE_STORE, RunFolder
+from hpc_dl.runs.folder import CODE_STORE, SWEEP_FILE, RunFolder
 
 _SUFFIX = "-sweep"
 _SIGNATURE_DIGITS = 6  # of a member's name; more where two would be the same
@@ -62,7 +62,7 @@ class SweepFolder:
     @property
     def config(self) -> Path:
         """The experiment with its section ``sweep``; marks the folder as that of a sweep."""
-        return self.path / "sweep.yaml"
+        return self.path / SWEEP_FILE
 
     @property
     def member_list(self) -> Path:

@@ -134,13 +134,12 @@ def plan(
     return Plan(folder, config, content, new, existing, former, num_models)
 
 
-def create(plan: Plan, site: SiteProfile, say: Say) -> list[RunFolder]:
+def create(plan: Plan, site: SiteProfile) -> list[RunFolder]:
     """Create the run folders of the new members; after a failure none of them is left.
 
     Args:
         plan: the sweep.
         site: the site profile, saved in each run folder.
-        say: prints one line for the user.
 
     Raises:
         HpcDlError: a folder cannot be created, or another command has created the same members

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import re
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpc_dl.atomic_files import write_json, write_text
-from hpc_dl.cluster import slurm
+from hpc_dl.cluster import background, slurm
 from hpc_dl.cluster.job_environment import outside_of_jobs
 from hpc_dl.cluster.job_id import JobId
 from hpc_dl.cluster.signal_lead import required_lead_s
@@ -138,30 +136,14 @@ def _start_locally(
     sweep: SweepFolder, runs: Sequence[RunFolder], config: SweepConfig, experiment: Experiment, site: SiteProfile
 ) -> dict[str, Any]:
     """Start a process that runs the members as far as there are CPU cores for them."""
-    import psutil
-
     array = sweep.new_array()
     _write_tasks(array, [[run.name] for run in runs], runs[0])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     at_once = max(1, cores // (experiment.resources.cpus_per_gpu * experiment.resources.world_size))
     at_once = min(at_once, config.parallel or at_once)
-    with (array.submitit / "background.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "hpc_dl.sweeps.background", str(array.path), str(at_once)],
-            env=outside_of_jobs(os.environ) | site.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # not ended by Ctrl-C or by closing the terminal
-        )
-    facts = {
-        "launcher": "local",
-        "pid": process.pid,
-        "process_started": psutil.Process(process.pid).create_time(),
-        "host": socket.gethostname(),
-        "submitted": _now(),
-        "at_once": at_once,
-    }
+    arguments = ["hpc_dl.sweeps.background", str(array.path), str(at_once)]
+    environment = outside_of_jobs(os.environ) | site.environment
+    facts = {**background.start_detached(arguments, environment, array), "at_once": at_once}
     write_json(array.job, facts)
     return facts
 

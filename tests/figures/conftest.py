@@ -40,7 +40,7 @@ def patches(folder: Path) -> dict[str, Any]:
 
 
 def plane(folder: Path) -> dict[str, Any]:
-    """Two classes of points, told apart by the sum of their two features."""
+    """Two classes of points, distinguished by the sum of their two features."""
     splits = {}
     for seed, (split, size) in enumerate(experiments.SIZES.items()):
         x = np.random.default_rng(seed).normal(size=(size, 2)).astype(np.float32)

@@ -29,7 +29,7 @@ def planned(runs: Path, file: Path, *rates: float, objective: str = "val/loss", 
 
 
 def made(plan: Plan) -> SweepFolder:
-    create(plan, SiteProfile(), lambda line: None)
+    create(plan, SiteProfile())
     return plan.sweep
 
 
