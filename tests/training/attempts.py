@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -150,11 +151,13 @@ def _in_process(run: Path, stops: tuple[Stop, ...], environment: dict[str, str],
     # A shell that starts the tests in the background makes their processes ignore it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     multiprocessing.set_start_method("fork", force=True)  # for the data loader's workers, as in a job
+    os.environ.clear()  # what the fork server was started with belongs to another test
     os.environ.update(environment)
     os.chdir(folder)
-    output = os.open(run / f"output-{environment.get('RANK', '0')}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    output = os.open(_output_file(run, environment.get("RANK", "0")), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    faulthandler.dump_traceback_later(0.9 * WAIT_S, file=sys.__stderr__)
     status = 1
     try:
         if before is not None:
@@ -185,14 +188,12 @@ def start(run: RunFolder, *stops: Stop, before: Callable[[], None] | None = None
     processes = []
     for rank in range(ranks):
         own = {"RANK": str(rank), "LOCAL_RANK": str(rank % per_node), "NODE_RANK": str(rank // per_node)}
-        environment = shared | own | {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(per_node)}
-        processes.append(
-            _forkserver().Process(
-                target=_in_process,
-                args=(run.path, stops, environment if ranks > 1 else {}, before, os.getcwd()),
-            )
-        )
-        processes[-1].start()
+        own |= {"WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(per_node)}
+        environment = dict(os.environ) | (shared | own if ranks > 1 else {})
+        process = _forkserver().Process(target=_in_process, args=(run.path, stops, environment, before, os.getcwd()))
+        process.name = str(_output_file(run.path, str(rank)))
+        process.start()
+        processes.append(process)
     return processes
 
 
@@ -201,7 +202,8 @@ def wait(processes: list[Any]) -> int:
     try:
         for process in processes:
             process.join(WAIT_S)
-        assert all(process.exitcode is not None for process in processes), "a rank did not end"
+        late = [Path(process.name).read_text()[-5000:] for process in processes if process.exitcode is None]
+        assert not late, "\n".join(["ranks did not end:", *late])
         return max(int(process.exitcode) for process in processes)
     finally:
         kill(processes)
@@ -240,6 +242,10 @@ def _keep_weights() -> None:
         torch.save(self.state_dict(), Path(self.trainer.default_root_dir) / f"weights-{self.global_rank}")
 
     pl.LightningModule.on_train_end = on_train_end  # type: ignore[method-assign]
+
+
+def _output_file(run: Path, rank: str) -> Path:
+    return run / f"output-{rank}"
 
 
 def output(run: RunFolder) -> str:
