@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpc_dl.cli.arguments import AsJson, Config, DataDir, NoTry, Overrides, RunsDir, Site
+from hpc_dl.cli.completion import complete_runs
 
 if TYPE_CHECKING:
     from hpc_dl.cluster.site import SiteProfile
@@ -21,6 +22,15 @@ def submit(
     site: Site = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the batch script and submit nothing.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run until it ends.")] = False,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            "--after",
+            metavar="RUN[,RUN]",
+            help="Start when these runs or sweeps have finished.",
+            autocompletion=complete_runs,
+        ),
+    ] = None,
     runs: RunsDir = None,
     data: DataDir = None,
     no_try: NoTry = False,
@@ -31,9 +41,13 @@ def submit(
     The configuration, the data and the model are checked first, as by `hpc-dl validate`. On a
     machine without Slurm the run starts in the background.
 
+    With --after the run waits until others have finished, also through their requeues. If one of
+    them ends without a result, the run is cancelled, and `hpc-dl status` says why.
+
     Example:
         hpc-dl submit configs/cnn-fashion_mnist.yaml --wait
         hpc-dl submit configs/cnn-fashion_mnist.yaml --dry-run
+        hpc-dl submit configs/mlp-digits.yaml --after cnn-digits-20260101-120000-1a2b
 
     Exit status:
         0    submitted; with --wait: finished
@@ -45,22 +59,28 @@ def submit(
     """
     from hpc_dl.cli.experiment_argument import load_experiment
     from hpc_dl.cli.output import emit, say
+    from hpc_dl.cli.run_selection import select_runs
     from hpc_dl.cluster import signal_lead
     from hpc_dl.cluster import site as sites
+    from hpc_dl.cluster.dependency import unfinished
     from hpc_dl.cluster.folders import data_folder, runs_folder
     from hpc_dl.cluster.submit import batch_script, submit_run, uses_slurm
     from hpc_dl.compatibility.checks import check_names, check_versions
+    from hpc_dl.runs.predecessors import record, waits_for
 
     check_versions()
     profile = sites.load(site)
     runs_dir, data_dir = runs_folder(runs, profile), data_folder(data, profile)
     on_slurm = dry_run or uses_slurm(profile)
+    earlier = (
+        unfinished(select_runs([name.strip() for name in after.split(",")], runs_dir)) if after is not None else []
+    )
     experiment = load_experiment(config, overrides)
     profile.check(experiment)
     report_ignored_variables(profile)
     check_names("submitit")
     if dry_run:
-        text = batch_script(runs_dir, experiment, profile, data_dir)
+        text = batch_script(runs_dir, experiment, profile, data_dir, earlier)
         emit({"script": text}) if as_json else print(text, end="")
         return
     from hpc_dl.cluster.prepare import prepare
@@ -74,6 +94,9 @@ def submit(
         experiment.resources.minutes, signal_lead.required_lead_s(runs_dir, experiment.name)
     ):
         say(f"hpc-dl: {warning}")
+    if earlier:
+        record(run, earlier)
+        say(f"The run {waits_for(run)}.")
     facts = submit_run(run, experiment, profile, data_dir)
     say(f"Run folder: {run.path}")
     report_submission(run, facts, wait=wait, as_json=as_json)

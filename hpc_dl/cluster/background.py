@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpc_dl.atomic_files import write_json
-from hpc_dl.cluster import job_environment
+from hpc_dl.cluster import dependency, job_environment
 from hpc_dl.cluster.folders import cli_name
 from hpc_dl.cluster.signal_lead import granted_lead_s, required_lead_s
 from hpc_dl.config import yaml
@@ -123,6 +123,8 @@ def main() -> None:
     executor.update_parameters(timeout_min=resources.minutes, signal_delay_s=lead_s, stderr_to_stdout=True)
     kill_at: list[float] = []  # set by SIGTERM
     signal.signal(signal.SIGTERM, lambda number, frame: kill_at.append(time.monotonic() + _STOP_GRACE_S))
+    if not dependency.wait(run, stopped=lambda: bool(kill_at) or run.cancelled.exists()):
+        return
     started = time.monotonic()
     while True:
         job = executor.submit(task, str(run.path), os.environ.get("CUDA_VISIBLE_DEVICES"))

@@ -12,6 +12,7 @@ from hpc_dl.cluster.site import Container, expand
 from hpc_dl.data.sources import path_of
 from hpc_dl.errors import ClusterError
 from hpc_dl.runs.folder import CODE_STORE, RunFolder
+from hpc_dl.runs.predecessors import predecessors
 
 if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
@@ -34,7 +35,8 @@ def python_in_container(
         ConfigError: the image contains a variable that is not set.
     """
     own = [run.path, run.path.parent / CODE_STORE] if shared is None else [shared]
-    folders = list(dict.fromkeys([*map(str, own), *_needed_folders(experiment, data_dir)]))
+    earlier = [other.path for other in predecessors(run)]  # whose states the run checks when it starts
+    folders = list(dict.fromkeys([*map(str, [*own, *earlier]), *_needed_folders(experiment, data_dir)]))
     for folder in folders:
         if characters := set(",:") & set(folder):
             raise ClusterError.at(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpc_dl.cluster.child_processes import die_with_launcher
+from hpc_dl.cluster.dependency import check_before_start
 from hpc_dl.cluster.job_id import JobId
 from hpc_dl.compatibility.checks import check_training
 from hpc_dl.compatibility.deferred_imports import defer_rarely_used
@@ -67,6 +68,12 @@ def run_rank(run: RunFolder, *, redirect: bool, checked: bool = False) -> int:
     try:
         if not checked:  # before the import of train, which fails where a private name is missing
             check_training(with_wandb=False)
+        if reason := check_before_start(run):
+            print(reason, file=sys.stderr, flush=True)
+            end_state(run, "cancelled", reason=reason)
+            return 1
+        if rank == 0:
+            run.after.unlink(missing_ok=True)  # a resumed or requeued run has nothing more to wait for
         # Imported late: torch takes seconds, and a failing import belongs in the log.
         from hpc_dl.training.train import train
 

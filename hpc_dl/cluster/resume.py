@@ -17,7 +17,7 @@ from hpc_dl.cluster.submit import submit_run
 from hpc_dl.config import overrides, yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.own_data_config import OwnLoadersConfig
-from hpc_dl.errors import ClusterError, ConfigError, Fault, RunError
+from hpc_dl.errors import ConfigError, Fault, HpcDlError, RunError
 from hpc_dl.runs import attempts, checkpoints, snapshot
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.provenance import commits, redact
@@ -194,12 +194,13 @@ def submit_again(run: RunFolder, experiment: Experiment, site: SiteProfile) -> d
 
     Raises:
         ClusterError: Slurm refuses the job.
+        RunError: a predecessor has ended without a result.
     """
     previous_state = run.state.read_text(encoding="utf-8") if run.state.exists() else None
     write_state(run, "created")  # the old state is out of date as soon as the job is queued
     try:
         return submit_run(run, experiment, site)
-    except ClusterError:
+    except HpcDlError:
         if previous_state is not None:
             write_text(run.state, previous_state)
         raise

@@ -14,24 +14,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster import slurm
 from hpc_dl.cluster.folders import cli_name
 from hpc_dl.cluster.job_id import JobId
+from hpc_dl.cluster.local_process import process_of, stop
 from hpc_dl.cluster.requeue import refusal_file
 from hpc_dl.errors import ClusterError, Fault, HpcDlError, RunError
 from hpc_dl.learning.metric_names import split_of
 from hpc_dl.regular_files import read_bytes
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.lock import holder_of
+from hpc_dl.runs.predecessors import obstacle, waits_for
 from hpc_dl.runs.provenance import user
 from hpc_dl.runs.run_files import read_cancelled, read_job, read_result
 from hpc_dl.runs.state import ENDED, read_state
 from hpc_dl.tracking.journal import read_journal
-
-_STOP_S = 30.0  # for the current step and the checkpoint; Slurm's default KillWait is the same
 
 # Failures that may not be the training's fault: a rank or its node failed, or the other ranks lost
 # their connection to it.
@@ -104,7 +102,7 @@ def cancel(run: RunFolder) -> bool:
                 remedy = f"try again, or see `scontrol show job {still_alive}`"
                 raise ClusterError.at(run.name, f"Slurm {problem}", remedy=remedy)
         elif process := process_of(job):
-            _stop(process)
+            stop(process)
     except BaseException:
         run.cancelled.unlink(missing_ok=True)
         raise
@@ -204,7 +202,8 @@ def _state_of_job(run: RunFolder, job: dict[str, Any], info: slurm.JobInfo | Non
         if info is None:
             return "", NO_RESPONSE
         if info.waits:
-            return "pending", info.explanation
+            waits = waits_for(run) if info.reason == "Dependency" else ""
+            return "pending", f"{waits} (Dependency)" if waits else info.explanation
         if info.alive:
             if job.get("members") and not started:
                 return "pending", "waits for the other runs of its task"
@@ -212,13 +211,16 @@ def _state_of_job(run: RunFolder, job: dict[str, Any], info: slurm.JobInfo | Non
         if info.kind == "unclear":
             return "unknown", info.explanation
         if info.state == "CANCELLED":
-            return "cancelled", "with Slurm's scancel, or by an administrator"
+            reason = obstacle(run) if not started else ""
+            return "cancelled", f"not started: {reason}" if reason else "with Slurm's scancel, or by an administrator"
         return "lost", info.explanation
     if not job:
         return "", ""
     if job["host"] != socket.gethostname():
         return "", f"it runs on {job['host']}; check there whether it is alive"
     if process_of(job):
+        if not started and (waits := waits_for(run)):
+            return "pending", waits
         return "running", "" if started else "the job is starting"
     if (holder := holder_of(run)) is not None:
         return "running", f"its launcher has ended, but it is still running in {holder}"
@@ -256,31 +258,6 @@ def _how_to_resume(run: RunFolder) -> str:
 def _job_to_query(run: RunFolder) -> dict[str, Any]:
     """The job of a run if Slurm may know more about it than the run itself; else empty."""
     return {} if run.layout_fault() or _is_final(read_state(run)) else read_job(run)
-
-
-def process_of(job: dict[str, Any]) -> psutil.Process | None:
-    """The process of a job on this machine; ``None`` if it has ended, even if its id is reused."""
-    try:
-        process = psutil.Process(job["pid"])
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return None
-        return process if abs(process.create_time() - job["process_started"]) < 1 else None
-    except psutil.NoSuchProcess:
-        return None
-
-
-def _stop(process: psutil.Process) -> None:
-    """Send SIGTERM, which is forwarded to all ranks; later kill whatever is still running."""
-    family = [process, *process.children(recursive=True)]
-    try:
-        process.terminate()
-        process.wait(_STOP_S)
-    except psutil.NoSuchProcess:
-        pass
-    except psutil.TimeoutExpired:
-        for member in family:
-            if member.is_running():
-                member.kill()
 
 
 def _progress(run: RunFolder) -> dict[str, Any]:

@@ -9,12 +9,12 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpc_dl.atomic_files import write_json, write_text
-from hpc_dl.cluster import background, slurm, slurm_sentences
+from hpc_dl.cluster import background, dependency, slurm, slurm_sentences
 from hpc_dl.cluster.job_environment import outside_of_jobs
 from hpc_dl.cluster.job_id import JobId
 from hpc_dl.cluster.rank_process import RankTask
@@ -22,6 +22,7 @@ from hpc_dl.cluster.signal_lead import required_lead_s
 from hpc_dl.config import yaml
 from hpc_dl.errors import ClusterError
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.predecessors import predecessors
 from hpc_dl.runs.state import write_state
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _DRY_RUN_STAMP = "YYYYMMDD-HHMMSS-xxxx"
 def submit_run(
     run: RunFolder, experiment: Experiment, site: SiteProfile, data_dir: Path | None = None
 ) -> dict[str, Any]:
-    """Submit a prepared run.
+    """Submit a prepared run; it starts when its predecessors (``after.json``) have finished.
 
     Args:
         run: the run folder.
@@ -51,9 +52,11 @@ def submit_run(
         ClusterError: Slurm refuses the job; the message is Slurm's own, and the folder of a new
             run is deleted. If it is unknown whether Slurm accepted the job, the run is marked as
             failed instead.
+        RunError: a predecessor has ended without a result.
     """
     write_text(run.site, yaml.dumps(site.model_dump(mode="json", exclude_defaults=True)))
     if not uses_slurm(site):
+        dependency.unfinished(predecessors(run))
         return background.start(run, experiment, site)
     facts = {
         "launcher": "slurm",
@@ -70,12 +73,25 @@ def _submit_to_slurm(run: RunFolder, experiment: Experiment, site: SiteProfile, 
 
     def make() -> ScriptExecutor:
         lead_s = required_lead_s(run.path.parent, experiment.name, run)
-        return executor(run, experiment, site, data_dir, lead_s)
+        return _after(predecessors(run), executor(run, experiment, site, data_dir, lead_s))
 
     return sbatch(run, make, experiment, site)
 
 
-def batch_script(runs: Path, experiment: Experiment, site: SiteProfile, data_dir: Path | None = None) -> str:
+def _after(earlier: Sequence[RunFolder], slurm_executor: ScriptExecutor) -> ScriptExecutor:
+    """Add the options with which Slurm starts the job after those of other runs."""
+    options = dependency.sbatch_options(dependency.unfinished(earlier), slurm_executor.options)
+    slurm_executor.options = {**slurm_executor.options, **options}
+    return slurm_executor
+
+
+def batch_script(
+    runs: Path,
+    experiment: Experiment,
+    site: SiteProfile,
+    data_dir: Path | None = None,
+    earlier: Sequence[RunFolder] = (),
+) -> str:
     """Return the batch script that a submission would send, with a placeholder for the run's name.
 
     Writes nothing.
@@ -85,14 +101,16 @@ def batch_script(runs: Path, experiment: Experiment, site: SiteProfile, data_dir
         experiment: the experiment.
         site: the site profile.
         data_dir: folder of the shipped data sources; ``None`` for the default.
+        earlier: the runs that must finish before.
 
     Raises:
         ClusterError: the path of the runs folder cannot be used in a batch script.
+        RunError: an earlier run has ended without a result.
     """
     from hpc_dl.cluster.batch_script import executor
 
     run = RunFolder(runs.absolute() / f"{experiment.name}-{_DRY_RUN_STAMP}")
-    return executor(run, experiment, site, data_dir, required_lead_s(runs, experiment.name)).script()
+    return _after(earlier, executor(run, experiment, site, data_dir, required_lead_s(runs, experiment.name))).script()
 
 
 def uses_slurm(site: SiteProfile) -> bool:

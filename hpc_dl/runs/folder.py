@@ -8,6 +8,7 @@
       site.yaml          the site profile that the run was submitted with
       provenance.json    where the result comes from: code, packages, host, data
       code               link to the code that the job runs, in ../.code, taken when it was prepared
+      after.json         until it starts: the runs that must finish before
       job.json           how the run was launched: its Slurm job id or its process id
       state.json         what the run is doing; written by its job
       cancelled.json     who cancelled the run, and when
@@ -170,6 +171,11 @@ class RunFolder:
     def code(self) -> Path:
         """The link to the snapshot of the code; first on the job's PYTHONPATH."""
         return self.path / "code"
+
+    @property
+    def after(self) -> Path:
+        """The runs that must finish before this one starts."""
+        return self.path / "after.json"
 
     @property
     def job(self) -> Path:

@@ -7,7 +7,8 @@ import time
 
 from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster import slurm
-from hpc_dl.cluster.status import cancel, process_of, statuses
+from hpc_dl.cluster.local_process import process_of
+from hpc_dl.cluster.status import cancel, statuses
 from hpc_dl.errors import ClusterError
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.provenance import user

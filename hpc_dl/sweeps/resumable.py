@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 
-from hpc_dl.cluster.status import process_of, statuses
+from hpc_dl.cluster.local_process import process_of
+from hpc_dl.cluster.status import statuses
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.run_files import read_job
 from hpc_dl.sweeps.folder import SweepFolder

@@ -21,12 +21,13 @@ class Own(pl.LightningModule):
     def training_step(self, batch, batch_idx):
         if batch_idx == 0:
             print(f"{VERSION}: rank {self.global_rank} starts", flush=True)
-        if self.global_rank == self.fail_on_rank:
+        waits = self.slow_until and not Path(self.slow_until).exists()
+        if self.global_rank == self.fail_on_rank and not waits:
             raise RuntimeError("deliberate")
         if self.global_rank == self.hang_on_rank:
             print("hangs", flush=True)
             time.sleep(600)
-        if self.slow_until and not Path(self.slow_until).exists():
+        if waits:
             time.sleep(0.2)
         x, y = batch
         return cross_entropy(self.layer(x.flatten(1)), y)
