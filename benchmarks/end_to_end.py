@@ -68,7 +68,7 @@ def load(network: str, file: Path) -> tuple[Any, Any, Any]:
     from hpc_dl.training.model_building import build_model
     from hpc_dl.training.ranks import cpus_per_rank
 
-    experiment = Experiment.load(CONFIGS / f"{network}-fashion_mnist.yaml", [])
+    experiment = Experiment.load(CONFIGS / f"{network}-fashion_mnist.yaml")
     torch.set_num_threads(cpus_per_rank(1))
     pl.seed_everything(0, verbose=False)
     data = open_spec(DataConfig(file=str(file)))

@@ -10,7 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hpc_dl.config.experiment import Experiment
+    from hpc_dl.api.experiment import Experiment
+    from hpc_dl.api.run import Run
+    from hpc_dl.api.runs import Runs
+    from hpc_dl.api.sweep import Sweep
     from hpc_dl.data.config import DataConfig
     from hpc_dl.data.datamodule import HDF5DataModule
     from hpc_dl.data.files.format import Samples, write
@@ -28,15 +31,18 @@ __version__ = "0.1.0"
 _MODULES = {
     "DataConfig": "hpc_dl.data.config",
     "DataSpec": "hpc_dl.data.spec",
-    "Experiment": "hpc_dl.config.experiment",
+    "Experiment": "hpc_dl.api.experiment",
     "FieldSpec": "hpc_dl.data.spec",
     "HDF5DataModule": "hpc_dl.data.datamodule",
     "HpcDlError": "hpc_dl.errors",
     "ModelConfig": "hpc_dl.models.base",
     "Ragged": "hpc_dl.data.ragged",
+    "Run": "hpc_dl.api.run",
     "RunFolder": "hpc_dl.runs.folder",
+    "Runs": "hpc_dl.api.runs",
     "Samples": "hpc_dl.data.files.format",
     "Supervised": "hpc_dl.learning.supervised",
+    "Sweep": "hpc_dl.api.sweep",
     "TrainedModel": "hpc_dl.inference.trained_model",
     "open_spec": "hpc_dl.data.open_spec",
     "write": "hpc_dl.data.files.format",
@@ -51,9 +57,12 @@ __all__ = [
     "HpcDlError",
     "ModelConfig",
     "Ragged",
+    "Run",
     "RunFolder",
+    "Runs",
     "Samples",
     "Supervised",
+    "Sweep",
     "TrainedModel",
     "__version__",
     "open_spec",

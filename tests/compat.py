@@ -33,7 +33,14 @@ def requirements() -> list[Requirement]:
     """The requirements in pyproject.toml, with the extras that the tests use."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    listed = [*project["dependencies"], *extras["pack"], *extras["zarr"], *extras["baseline"], *extras["onnx"]]
+    listed = [
+        *project["dependencies"],
+        *extras["pack"],
+        *extras["zarr"],
+        *extras["baseline"],
+        *extras["pandas"],
+        *extras["onnx"],
+    ]
     return [
         requirement
         for requirement in map(Requirement, listed)

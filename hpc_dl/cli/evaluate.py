@@ -169,14 +169,10 @@ def export(
 def trained_run(name: str, runs: Path | None, yes: bool) -> TrainedRun:
     """Find a run with weights and data whose code may be run; does not import torch."""
     from hpc_dl.cli.run_selection import select_run
-    from hpc_dl.config import yaml
-    from hpc_dl.inference.trained_run import TrainedRun
-    from hpc_dl.runs.trust import check_trusted, names_code
+    from hpc_dl.inference.trained_run import TrainedRun, check_model_trusted
 
     run = select_run(name, runs)
-    config = yaml.load(run.config)
-    if names_code(config.get("model") if isinstance(config, dict) else None):
-        check_trusted(run, "its model is Python code that its config.yaml names", yes=yes)
+    check_model_trusted(run, yes=yes)
     return TrainedRun.open(run)
 
 

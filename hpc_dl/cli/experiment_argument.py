@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hpc_dl.config.experiment import Experiment
+    from hpc_dl.api.experiment import Experiment
 
 
 def load_experiment(config: Path, overrides: Iterable[str] | None, *, announce: bool = True) -> Experiment:
@@ -28,6 +28,6 @@ def load_experiment(config: Path, overrides: Iterable[str] | None, *, announce: 
     raw, name = experiment_file.read(config, overrides or (), messages.append)
     for message in [LOADING, *messages] if announce else messages:
         say(message)
-    from hpc_dl.config.experiment import Experiment
+    from hpc_dl.api.experiment import Experiment
 
     return Experiment.from_dict(raw, default_name=name)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hpc_dl.cli.arguments import AsJson, Overrides, RunName, RunsDir, Site, Yes
-from hpc_dl.cli.submit import report_ignored_variables, report_submission
+from hpc_dl.cli.submit import report_submission
 from hpc_dl.cli.train import train_in_foreground
 
 
@@ -85,11 +85,12 @@ def resume(
     run_data(run)
     say(LOADING)
     from hpc_dl.cluster.resume import apply_changes, prepare_again, submit_again
+    from hpc_dl.cluster.submit import report_ignored_variables
 
     experiment = apply_changes(run, changes)
     if not foreground:
         profile.check(experiment)
-        report_ignored_variables(profile)
+        report_ignored_variables(profile, say)
     prepare_again(run, experiment, facts, update_code=update_code, command=sys.argv, say=say)
     if foreground:
         write_state(run, "created")  # replaces the state in which the last attempt ended

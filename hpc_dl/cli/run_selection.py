@@ -22,22 +22,9 @@ def select_run(name: str, runs: Path | None) -> RunFolder:
         RunError: no run matches, or several do.
     """
     from hpc_dl.cluster.folders import runs_folder
-    from hpc_dl.errors import RunError
-    from hpc_dl.runs.search import find
-    from hpc_dl.sweeps.search import find_members, find_sweep
+    from hpc_dl.sweeps.search import find_run
 
-    folder = runs_folder(runs)
-    if (sweep := find_sweep(name, folder)) is not None:
-        raise RunError.at(
-            name, f"is a sweep of {len(sweep.members())} runs", remedy=f"name one; `hpc-dl status {name}` lists them"
-        )
-    try:
-        return find(name, folder)
-    except RunError:
-        members = find_members(name, folder)
-        if len(members) != 1:
-            raise
-        return members[0].checked()
+    return find_run(name, runs_folder(runs))
 
 
 def select_runs(names: list[str] | None, runs: Path | None) -> list[RunFolder]:

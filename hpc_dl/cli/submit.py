@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +10,6 @@ from hpc_dl.cli.arguments import AsJson, Config, DataDir, NoTry, Overrides, Runs
 from hpc_dl.cli.completion import complete_runs
 
 if TYPE_CHECKING:
-    from hpc_dl.cluster.site import SiteProfile
     from hpc_dl.runs.folder import RunFolder
 
 
@@ -60,57 +57,39 @@ def submit(
     from hpc_dl.cli.experiment_argument import load_experiment
     from hpc_dl.cli.output import emit, say
     from hpc_dl.cli.run_selection import select_runs
-    from hpc_dl.cluster import signal_lead
     from hpc_dl.cluster import site as sites
     from hpc_dl.cluster.dependency import unfinished
     from hpc_dl.cluster.folders import data_folder, runs_folder
-    from hpc_dl.cluster.submit import batch_script, submit_run, uses_slurm
-    from hpc_dl.compatibility.checks import check_names, check_versions
-    from hpc_dl.runs.predecessors import record, waits_for
+    from hpc_dl.cluster.submit import batch_script, check_site, uses_slurm
+    from hpc_dl.compatibility.checks import check_versions
+    from hpc_dl.runs.run_files import read_job
 
     check_versions()
     profile = sites.load(site)
     runs_dir, data_dir = runs_folder(runs, profile), data_folder(data, profile)
-    on_slurm = dry_run or uses_slurm(profile)
+    if not dry_run:
+        uses_slurm(profile)  # raises at once where the site requires it and this machine has none
     earlier = (
         unfinished(select_runs([name.strip() for name in after.split(",")], runs_dir)) if after is not None else []
     )
     experiment = load_experiment(config, overrides)
-    profile.check(experiment)
-    report_ignored_variables(profile)
-    check_names("submitit")
     if dry_run:
+        check_site(profile, experiment, say, dry_run=True)
         text = batch_script(runs_dir, experiment, profile, data_dir, earlier)
         emit({"script": text}) if as_json else print(text, end="")
         return
-    from hpc_dl.cluster.prepare import prepare
+    from hpc_dl.api.run import Run
 
-    if not on_slurm:
-        local = profile.scheduler == "local"
-        reason = "The site profile has `scheduler: local`" if local else "This machine has no Slurm (no sbatch)"
-        say(f"{reason}: the run starts in the background of this machine.")
-    run = prepare(experiment, runs=runs_dir, data_dir=data_dir, command=sys.argv, say=say, try_batches=not no_try)
-    if warning := signal_lead.time_limit_warning(
-        experiment.resources.minutes, signal_lead.required_lead_s(runs_dir, experiment.name)
-    ):
-        say(f"hpc-dl: {warning}")
-    if earlier:
-        record(run, earlier)
-        say(f"The run {waits_for(run)}.")
-    facts = submit_run(run, experiment, profile, data_dir)
+    run = experiment.submit(
+        site=profile,
+        runs=runs_dir,
+        data=data_dir,
+        after=[Run(folder) for folder in earlier],
+        try_batches=not no_try,
+        say=say,
+    ).folder
     say(f"Run folder: {run.path}")
-    report_submission(run, facts, wait=wait, as_json=as_json)
-
-
-def report_ignored_variables(profile: SiteProfile) -> None:
-    """Name the variables of the user's shell that would change a job; sbatch does not get them."""
-    from hpc_dl.cli.output import say
-    from hpc_dl.cluster.sbatch_options import ignored_variables
-
-    if profile.scheduler != "local" and (ignored := ignored_variables(os.environ)):
-        say(
-            f"hpc-dl: ignored variables of your shell: {', '.join(ignored)} (`sbatch` in the site profile sets options)"
-        )
+    report_submission(run, read_job(run), wait=wait, as_json=as_json)
 
 
 def report_submission(

@@ -43,42 +43,28 @@ def sweep(
         0  submitted, or nothing new to run
         2  invalid input, or Slurm refused the job array
     """
-    from hpc_dl.cli.output import LOADING, emit, say, show
-    from hpc_dl.cli.submit import report_ignored_variables
+    from hpc_dl.cli.experiment_argument import load_experiment
+    from hpc_dl.cli.output import emit, say, show
     from hpc_dl.cluster import site as sites
     from hpc_dl.cluster.folders import data_folder, runs_folder
-    from hpc_dl.cluster.submit import uses_slurm
-    from hpc_dl.compatibility.checks import check_names, check_versions
-    from hpc_dl.config import experiment_file
-    from hpc_dl.errors import ConfigError
-    from hpc_dl.schema import parse
-    from hpc_dl.sweeps.config import SweepConfig
+    from hpc_dl.cluster.submit import check_site
+    from hpc_dl.compatibility.checks import check_versions
 
     check_versions()
     profile = sites.load(site)
     runs_dir, data_dir = runs_folder(runs, profile), data_folder(data, profile)
-    raw, name = experiment_file.read_with_sweep(config, overrides or (), say)
-    section = raw.pop("sweep", None) if isinstance(raw, dict) else None
-    if section is None:
-        raise ConfigError.at(config, "has no section sweep", remedy="add one; see docs/how-to/sweeps.md")
-    settings = parse(SweepConfig, section, "sweep")
-    say(LOADING)
-    on_slurm = dry_run or uses_slurm(profile)
-    report_ignored_variables(profile)
-    if on_slurm:
-        check_names("submitit")
-    from hpc_dl.sweeps.preparation import create, discard, plan, record
-    from hpc_dl.sweeps.submission import script_of, submit_members
-
-    planned = plan(
-        raw, name, settings, runs=runs_dir, data_dir=data_dir, say=say, try_batches=not (no_try or dry_run), force=force
+    experiment = load_experiment(config, overrides)
+    check_site(profile, experiment, say, dry_run=dry_run)
+    planned = experiment.plan_sweep(
+        profile, runs=runs_dir, data=data_dir, force=force, try_batches=not (no_try or dry_run), say=say
     )
-    if planned.new:
-        profile.check(planned.new[0].member.experiment)
+    from hpc_dl.sweeps.start import start
+    from hpc_dl.sweeps.submission import script_of
+
     script = ""
     if dry_run and planned.new:
         script = script_of(
-            planned.sweep, len(planned.new), settings, planned.new[0].member.experiment, profile, data_dir
+            planned.sweep, len(planned.new), planned.config, planned.new[0].member.experiment, profile, data_dir
         )
     if as_json:
         facts = _facts(planned) | ({"script": script} if dry_run else {})
@@ -86,21 +72,7 @@ def sweep(
         if script:
             show(script)
         _print_members(planned)
-    submissions: list[dict[str, Any]] = []
-    if planned.new and not dry_run:
-        with planned.sweep.locked():
-            created = create(planned, profile)
-            try:
-                submissions = submit_members(
-                    planned.sweep, created, settings, planned.new[0].member.experiment, profile, data_dir
-                )
-            except BaseException:
-                if not any(run.job.exists() for run in created):
-                    discard(planned)
-                raise
-    elif not dry_run:
-        with planned.sweep.locked():
-            record(planned)
+    submissions = [] if dry_run else start(planned, profile, data_dir)
     if as_json:
         emit(facts | {"submissions": submissions})
     elif submissions:

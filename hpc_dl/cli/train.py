@@ -41,9 +41,9 @@ def train(
 
     runs_dir, data_dir = runs_folder(runs), data_folder(data)
     experiment = load_experiment(config, [*(overrides or []), *allocation_overrides()])
+    from hpc_dl.api.experiment import Experiment
     from hpc_dl.cluster.prepare import prepare
     from hpc_dl.config import yaml
-    from hpc_dl.config.experiment import Experiment
 
     check_training(with_wandb=experiment.wandb.mode != "disabled")
     run = run_before_requeue(runs_dir, sys.argv)

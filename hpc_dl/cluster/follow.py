@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hpc_dl.cluster.status import NO_RESPONSE, log_of, status
+from hpc_dl.cluster.status import NO_RESPONSE, log_of, status, statuses
 from hpc_dl.regular_files import DamagedFile, check_regular
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import ENDED, read_state
 
 _POLL_FILES_S = 0.3
 _POLL_SLURM_S = 5.0  # seldom: all users share the controller
+_POLL_MANY_S = 1.0
 # What a file system leaves that crashed before it wrote the data: up to the whole file.
 _HOLE = re.compile(rb"\0{16,}")
 
@@ -102,7 +103,7 @@ def follow_run(run: RunFolder, rank: int = 0, *, from_now: bool = False) -> Iter
                 # On a shared file system the job's last state may arrive seconds after Slurm's.
                 time.sleep(_POLL_SLURM_S)
                 facts = status(run)
-            ended = facts["state"] in ENDED and facts.get("reason") != NO_RESPONSE
+            ended = _has_ended(facts)
             if ended:
                 yield from _last_lines(run, rank, log)
             if ended or last_yielded != (facts["state"], facts.get("reason")):
@@ -111,6 +112,31 @@ def follow_run(run: RunFolder, rank: int = 0, *, from_now: bool = False) -> Iter
             if ended:
                 return
         time.sleep(_POLL_FILES_S)
+
+
+def wait_for(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
+    """Wait until several runs have ended, also through requeues.
+
+    Returns:
+        Their status; see ``hpc_dl.cluster.status``.
+    """
+    own_states: list[str] = []
+    next_query = 0.0
+    while True:
+        now, changed = time.monotonic(), own_states != (own_states := [read_state(run)["state"] for run in runs])
+        if changed or now >= next_query:
+            next_query = now + _POLL_SLURM_S
+            facts = statuses(runs)
+            if any(row["state"] in ("lost", "stopped") for row in facts) and all(map(_has_ended, facts)):
+                time.sleep(_POLL_SLURM_S)  # as in follow_run
+                facts = statuses(runs)
+            if all(map(_has_ended, facts)):
+                return facts
+        time.sleep(_POLL_MANY_S)
+
+
+def _has_ended(facts: dict[str, Any]) -> bool:
+    return facts["state"] in ENDED and facts.get("reason") != NO_RESPONSE
 
 
 def _last_lines(run: RunFolder, rank: int, log: LogReader) -> list[str]:

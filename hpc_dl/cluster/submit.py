@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from hpc_dl.atomic_files import write_json, write_text
 from hpc_dl.cluster import background, dependency, slurm, slurm_sentences
+from hpc_dl.cluster import site as sites
 from hpc_dl.cluster.job_environment import outside_of_jobs
 from hpc_dl.cluster.job_id import JobId
 from hpc_dl.cluster.rank_process import RankTask
+from hpc_dl.cluster.sbatch_options import ignored_variables
 from hpc_dl.cluster.signal_lead import required_lead_s
+from hpc_dl.compatibility.checks import check_names, check_versions
 from hpc_dl.config import yaml
 from hpc_dl.errors import ClusterError
 from hpc_dl.runs.folder import RunFolder
@@ -31,6 +34,38 @@ if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
 
 _DRY_RUN_STAMP = "YYYYMMDD-HHMMSS-xxxx"
+
+
+def check_site(
+    site: str | SiteProfile | None, experiment: Experiment, say: Callable[[str], None], *, dry_run: bool = False
+) -> SiteProfile:
+    """Return the profile of a site after checking that it takes the experiment.
+
+    Args:
+        site: a name, a file, or a profile; ``None`` for the default.
+        experiment: the experiment.
+        say: prints one line for the user.
+        dry_run: whether the script is only shown, for which Slurm need not be here.
+
+    Raises:
+        HpcDlError: the profile has faults, the experiment exceeds its limits, or an installed
+            package is of an untested version.
+    """
+    check_versions()
+    profile = sites.load(site) if site is None or isinstance(site, str) else site
+    profile.check(experiment)
+    report_ignored_variables(profile, say)
+    if dry_run or uses_slurm(profile):
+        check_names("submitit")
+    return profile
+
+
+def report_ignored_variables(site: SiteProfile, say: Callable[[str], None]) -> None:
+    """Name the variables of the user's shell that would change a job; sbatch does not get them."""
+    if site.scheduler != "local" and (ignored := ignored_variables(os.environ)):
+        say(
+            f"hpc-dl: ignored variables of your shell: {', '.join(ignored)} (`sbatch` in the site profile sets options)"
+        )
 
 
 def submit_run(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from hpc_dl import models
 from hpc_dl.config import experiment_file
@@ -49,9 +49,7 @@ class Experiment:
     wandb: WandbConfig
 
     @classmethod
-    def load(
-        cls, path: Path, overrides: Iterable[str] = (), say: Callable[[str], None] = lambda message: None
-    ) -> Experiment:
+    def load(cls, path: str | Path, *overrides: str, say: Callable[[str], None] = lambda message: None) -> Self:
         """Load a YAML file and apply overrides.
 
         Args:
@@ -62,18 +60,18 @@ class Experiment:
         Raises:
             ConfigError: with all faults, each at its dotted path.
         """
-        raw, name = experiment_file.read(path, overrides, say)
+        raw, name = experiment_file.read(Path(path), overrides, say)
         experiment = cls.from_dict(raw, default_name=name)
         if faults := _without_effect(raw):
             raise ConfigError(*faults)
         return experiment
 
     @classmethod
-    def from_dict(cls, raw: Any, default_name: str | None = None) -> Experiment:
+    def from_dict(cls, raw: Any, default_name: str | None = None) -> Self:
         """Build the experiment from the parsed mapping of a YAML file.
 
         Args:
-            raw: the mapping.
+            raw: the mapping; its section ``sweep`` is for ``hpc_dl.sweeps``.
             default_name: the name of an experiment that does not give one.
 
         Raises:
@@ -83,7 +81,8 @@ class Experiment:
             raise ConfigError.at(
                 "the experiment", "must be a mapping of sections", value=raw, allowed=", ".join(_PARSERS)
             )
-        faults: list[Fault] = [unknown_key("", str(key), _PARSERS) for key in raw if key not in _PARSERS]
+        unknown = [str(key) for key in raw if key not in _PARSERS and key != "sweep"]
+        faults: list[Fault] = [unknown_key("", key, _PARSERS) for key in unknown]
         sections: dict[str, Any] = {}
         for key, parser in _PARSERS.items():
             value = raw.get(key)

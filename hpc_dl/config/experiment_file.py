@@ -18,7 +18,7 @@ from hpc_dl.errors import ConfigError, nearest
 def read(
     path: Path, overrides: Iterable[str] = (), say: Callable[[str], None] = lambda message: None
 ) -> tuple[Any, str]:
-    """Read an experiment's YAML file and apply overrides; a section ``sweep`` is left out.
+    """Read an experiment's YAML file and apply overrides.
 
     Args:
         path: the file, or the name of an example experiment that comes with hpc_dl.
@@ -30,25 +30,6 @@ def read(
 
     Raises:
         ConfigError: the file does not exist or is not valid YAML, or an override is invalid.
-    """
-    raw, name = read_with_sweep(path, overrides, say)
-    if isinstance(raw, dict):
-        raw.pop("sweep", None)
-    return raw, name
-
-
-def read_with_sweep(
-    path: Path, overrides: Iterable[str] = (), say: Callable[[str], None] = lambda message: None
-) -> tuple[Any, str]:
-    """Do the same, but keep the section ``sweep``.
-
-    Args:
-        path: as for :func:`read`.
-        overrides: as for :func:`read`.
-        say: as for :func:`read`.
-
-    Raises:
-        ConfigError: as for :func:`read`.
     """
     path = _find(path)
     return apply(yaml.load(path), overrides, say), path.stem

@@ -14,6 +14,7 @@ from hpc_dl.data.spec import SPLITS, DataSpec
 from hpc_dl.errors import RunError
 from hpc_dl.runs.checkpoints import Checkpoint, listed, problem_of
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.trust import check_trusted, names_code
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,21 @@ class TrainedRun:
         splits = SPLITS if self.own_loaders else tuple(self.data.sizes)
         if split not in splits:
             raise RunError.at("--split", "is not a split of the data", value=split, allowed=", ".join(splits))
+
+
+def check_model_trusted(run: RunFolder, *, yes: bool) -> None:
+    """Check that the code of a run's model may be imported; ask where it is another user's.
+
+    Args:
+        run: the run.
+        yes: whether the user has agreed already.
+
+    Raises:
+        RunError: it is another user's, and the user did not agree.
+    """
+    config = yaml.load(run.config)
+    if names_code(config.get("model") if isinstance(config, dict) else None):
+        check_trusted(run, "its model is Python code that its config.yaml names", yes=yes)
 
 
 def run_data(run: RunFolder) -> DataConfig:

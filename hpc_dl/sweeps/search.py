@@ -6,8 +6,9 @@ import contextlib
 import os
 from pathlib import Path
 
-from hpc_dl.errors import HpcDlError
+from hpc_dl.errors import HpcDlError, RunError
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.search import find
 from hpc_dl.sweeps.folder import SweepFolder
 
 
@@ -33,6 +34,29 @@ def find_sweep(name: str, runs: Path) -> SweepFolder | None:
         if name and sweep.exists:
             return sweep
     return None
+
+
+def find_run(name: str, runs: Path) -> RunFolder:
+    """Return the run that a user means, also if it is a member of a sweep.
+
+    Args:
+        name: a name, an unambiguous prefix, a run folder, or ``latest``.
+        runs: folder of all runs.
+
+    Raises:
+        RunError: no run matches, or several do.
+    """
+    if (sweep := find_sweep(name, runs)) is not None:
+        raise RunError.at(
+            name, f"is a sweep of {len(sweep.members())} runs", remedy=f"name one; `hpc-dl status {name}` lists them"
+        )
+    try:
+        return find(name, runs)
+    except RunError:
+        members = find_members(name, runs)
+        if len(members) != 1:
+            raise
+        return members[0].checked()
 
 
 def find_members(name: str, runs: Path) -> list[RunFolder]:

@@ -89,7 +89,7 @@ def test_default_name_is_that_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "my-net.yaml"
     path.write_text("data: {file: x.h5}\nmodel: {name: mlp}\n")
     assert Experiment.load(path).name == "my-net"
-    assert Experiment.load(path, ["name=other", "seed=3"]).name == "other"
+    assert Experiment.load(path, "name=other", "seed=3").name == "other"
 
 
 def test_experiment_is_immutable() -> None:

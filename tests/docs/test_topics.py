@@ -76,7 +76,7 @@ def test_command_is_valid(command: str) -> None:
     name, *arguments = shlex.split(command)
     values = GROUP.commands[name].make_context(name, arguments).params
     if "config" in values:
-        Experiment.load(values["config"], values["overrides"] or ())
+        Experiment.load(values["config"], *(values["overrides"] or ()))
 
 
 def test_rows_show_every_kind_of_figure() -> None:

@@ -41,7 +41,7 @@ def check_case(case: int, seed: int, bases: list[str], folder: Path) -> tuple[st
     else:
         path.write_text(_with_aliases(text, chance), encoding="utf-8")
     try:
-        experiment = Experiment.load(path, [], lambda line: None)
+        experiment = Experiment.load(path)
         Experiment.from_dict(yaml.loads(yaml.dumps(experiment.to_dict()), "again"))
     except HpcDlError as error:
         for fault in error.faults:

@@ -1,0 +1,1 @@
+"""The Python interface, on which the commands are built: experiments, runs, sweeps."""
