@@ -10,9 +10,9 @@ import textwrap
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeGuard, TypeVar
+from typing import Annotated, Any, TypeGuard, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from hpc_dl.errors import ConfigError, Fault, nearest
 
@@ -37,6 +37,16 @@ S = TypeVar("S", bound=Section)
 def is_import_path(value: object) -> TypeGuard[str]:
     """Whether a value has the form ``package.module.Name``."""
     return isinstance(value, str) and "." in value and all(part.isidentifier() for part in value.split("."))
+
+
+def _check_import_path(value: str) -> str:
+    if not is_import_path(value):
+        raise ValueError("must be an import path such as my_package.my_module.Name")
+    return value
+
+
+#: A string of the form ``package.module.Name``.
+ImportPath = Annotated[str, AfterValidator(_check_import_path)]
 
 
 def import_paths(args: Any) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
     from hpc_dl.inference.trained_run import TrainedRun
 
 Force = Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")]
+Inputs = Annotated[
+    str | None, typer.Option("--inputs", metavar="NAME", help="Dataset of the inputs; by default as in training.")
+]
+Targets = Annotated[
+    str | None,
+    typer.Option(
+        "--targets", "--target", metavar="NAME", help="Column of known targets, or a CSV table of files and labels."
+    ),
+]
+ImageSize = Annotated[str | None, typer.Option("--size", metavar="HxW", help="Resize images to this height and width.")]
 
 
 def evaluate(
@@ -40,10 +51,10 @@ def evaluate(
 
     trained = trained_run(name, runs, yes)
     trained.check_split(split)
-    model = load_model(trained)
-    from hpc_dl.inference import evaluation
+    with loaded_model(trained) as model:
+        from hpc_dl.inference import evaluation
 
-    result = evaluation.evaluate(model, split)
+        result = evaluation.evaluate(model, split)
     if as_json:
         emit(result)
         return
@@ -72,22 +83,15 @@ def predict(
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="File to write: .h5, or .csv with a row a sample.")
     ],
-    inputs: Annotated[
-        str | None, typer.Option("--inputs", metavar="NAME", help="Dataset of the inputs; by default as in training.")
-    ] = None,
-    targets: Annotated[
-        str | None,
-        typer.Option(
-            "--targets", "--target", metavar="NAME", help="Column of known targets, or a CSV table of files and labels."
-        ),
-    ] = None,
+    inputs: Inputs = None,
+    targets: Targets = None,
     beams: Annotated[
         int | None,
         typer.Option(
             "--beams", metavar="N", min=1, help="Beams of the search, for models that write sequences; 1 by default."
         ),
     ] = None,
-    size: Annotated[str | None, typer.Option(metavar="HxW", help="Resize images to this height and width.")] = None,
+    size: ImageSize = None,
     force: Force = False,
     yes: Yes = False,
     runs: RunsDir = None,
@@ -102,21 +106,14 @@ def predict(
         hpc-dl predict latest photos/ --out predictions.csv
     """
     from hpc_dl.cli.output import emit, show
-    from hpc_dl.cluster.folders import data_folder
-    from hpc_dl.data.packing.open_source import check_readable
-    from hpc_dl.data.sources import file_of
-    from hpc_dl.inference.output_file import check_output
 
-    trained = trained_run(name, runs, yes)
-    path = file_of(file, data_folder())
     pixels = parse_size(size)
-    check_readable(path)
-    check_output(out, force=force, source=path)
-    model = load_model(trained)
-    from hpc_dl.inference import prediction
-    from hpc_dl.inference.samples import HowToRead
+    trained, path = checked_paths(name, file, out, runs, yes=yes, force=force)
+    with loaded_model(trained) as model:
+        from hpc_dl.inference import prediction
+        from hpc_dl.inference.samples import HowToRead
 
-    result = prediction.predict(model, path, out, how=HowToRead(inputs, targets, pixels), beams=beams, force=force)
+        result = prediction.predict(model, path, out, how=HowToRead(inputs, targets, pixels), beams=beams, force=force)
     if as_json:
         emit(result)
         return
@@ -146,17 +143,17 @@ def export(
 
     trained = trained_run(name, runs, yes)
     check_output(out, force=force)
-    model = load_model(trained)
-    from hpc_dl.inference import onnx_export
+    with loaded_model(trained) as model:
+        from hpc_dl.inference import onnx_export
 
-    if model.can("compare words"):
-        from hpc_dl.inference.word_vectors import export_vectors
+        if model.can("compare words"):
+            from hpc_dl.inference.word_vectors import export_vectors
 
-        result = export_vectors(model, out, force=force)
-        text = f"{out}: {result['run']}, {result['words']:,} vectors of {result['dimensions']} numbers"
-        emit(result) if as_json else show(text)
-        return
-    result = onnx_export.export(model, out, force=force)
+            result = export_vectors(model, out, force=force)
+            text = f"{out}: {result['run']}, {result['words']:,} vectors of {result['dimensions']} numbers"
+            emit(result) if as_json else show(text)
+            return
+        result = onnx_export.export(model, out, force=force)
     if as_json:
         emit(result)
         return
@@ -176,14 +173,41 @@ def trained_run(name: str, runs: Path | None, yes: bool) -> TrainedRun:
     return TrainedRun.open(run)
 
 
-def load_model(trained: TrainedRun) -> TrainedModel:
-    """Load a run's best model; Lightning's console messages are turned off."""
+def checked_paths(
+    name: str, file: Path, out: Path, runs: Path | None, *, yes: bool, force: bool
+) -> tuple[TrainedRun, Path]:
+    """Find a trained run and the samples for it, and check that the output can be written.
+
+    Mistakes are reported before torch is imported.
+
+    Returns:
+        The run, and the path of the samples.
+    """
+    from hpc_dl.cluster.folders import data_folder
+    from hpc_dl.data.packing.open_source import check_readable
+    from hpc_dl.data.sources import file_of
+    from hpc_dl.inference.output_file import check_output
+
+    trained = trained_run(name, runs, yes)
+    path = file_of(file, data_folder())
+    check_readable(path)
+    check_output(out, force=force, source=path)
+    return trained, path
+
+
+@contextmanager
+def loaded_model(trained: TrainedRun) -> Iterator[TrainedModel]:
+    """Load a run's best model, without console messages of Lightning.
+
+    Until the context ends, ``wandb.init`` in a user's module has no effect.
+    """
     from hpc_dl.cli.output import LOADING, say
 
     say(LOADING)
-    os.environ["WANDB_MODE"] = "disabled"  # a user's module may call wandb.init in its __init__
     from hpc_dl.inference.trained_model import TrainedModel
+    from hpc_dl.tracking.wandb_environment import wandb_mode
     from hpc_dl.training.console import quiet
 
     quiet()
-    return TrainedModel.load(trained)
+    with wandb_mode("disabled"):
+        yield TrainedModel.load(trained)

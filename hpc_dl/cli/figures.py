@@ -137,16 +137,17 @@ def _with_model(name: str, runs: Path | None, yes: bool) -> Subject:
     Raises:
         HpcDlError: it has none, or they cannot be loaded.
     """
-    from hpc_dl.cli.evaluate import load_model, trained_run
+    from hpc_dl.cli.evaluate import loaded_model, trained_run
     from hpc_dl.figures.subject import Subject
 
-    trained = load_model(trained_run(name, runs, yes))
+    with loaded_model(trained_run(name, runs, yes)) as trained:
+        model, batches = trained.model, trained.batches
     from hpc_dl.data.datamodule import HDF5DataModule
     from hpc_dl.inference.trained_model import default_device
 
-    if not isinstance(trained.batches, HDF5DataModule):  # the module's own loaders
+    if not isinstance(batches, HDF5DataModule):  # the module's own loaders
         return Subject(trained.run)
-    return Subject(trained.run, trained.data, trained.model.to(default_device()), trained.batches)
+    return Subject(trained.run, trained.data, model.to(default_device()), batches)
 
 
 def _with_model_if_possible(run: RunFolder, name: str, runs: Path | None, yes: bool) -> Subject:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from hpc_dl.cli.arguments import AsJson, RunName, RunsDir, Yes
-from hpc_dl.cli.evaluate import Force, load_model, trained_run
+from hpc_dl.cli.evaluate import Force, loaded_model, trained_run
 
 Count = Annotated[int, typer.Option("--count", metavar="N", min=1, help="Number of words to list.")]
 
@@ -57,21 +57,23 @@ def generate(
 
     of_text = {"start": start, "length": length, "temperature": temperature, "top_k": top_k}
     of_samples = {"count": count, "out": out}
-    model = load_model(trained_run(name, runs, yes))
-    if model.ability_for("generate") == "generate text":
-        _refuse(of_samples, f"{model.run.name} generates text", of_text)
-        from hpc_dl.inference.text_generation import generate_text
+    with loaded_model(trained_run(name, runs, yes)) as model:
+        if model.ability_for("generate") == "generate text":
+            _refuse(of_samples, f"{model.run.name} generates text", of_text)
+            from hpc_dl.inference.text_generation import generate_text
 
-        result = generate_text(model, **_given(of_text), seed=seed)
-        emit(result) if as_json else show(result["text"])
-        return
-    _refuse(of_text, f"{model.run.name} generates samples, not text", of_samples)
-    from hpc_dl.errors import RunError
-    from hpc_dl.inference.sample_generation import generate_samples
+            result = generate_text(model, **_given(of_text), seed=seed)
+            emit(result) if as_json else show(result["text"])
+            return
+        _refuse(of_text, f"{model.run.name} generates samples, not text", of_samples)
+        from hpc_dl.errors import RunError
+        from hpc_dl.inference.sample_generation import generate_samples
 
-    if out is None:
-        raise RunError.at("--out", "is required: the file of the samples", allowed="FILE.h5, or FILE.png for images")
-    result = generate_samples(model, seed=seed, force=force, **_given(of_samples))
+        if out is None:
+            raise RunError.at(
+                "--out", "is required: the file of the samples", allowed="FILE.h5, or FILE.png for images"
+            )
+        result = generate_samples(model, seed=seed, force=force, **_given(of_samples))
     if as_json:
         emit(result)
         return
@@ -96,11 +98,11 @@ def similar(
     """
     from hpc_dl.cli.output import emit, table
 
-    model = load_model(trained_run(name, runs, yes))
-    model.ability_for("similar")
-    from hpc_dl.inference.word_vectors import similar_words
+    with loaded_model(trained_run(name, runs, yes)) as model:
+        model.ability_for("similar")
+        from hpc_dl.inference.word_vectors import similar_words
 
-    result = similar_words(model, words, count)
+        result = similar_words(model, words, count)
     if as_json:
         emit(result)
         return
@@ -127,11 +129,11 @@ def analogy(
     """
     from hpc_dl.cli.output import emit, show, table
 
-    model = load_model(trained_run(name, runs, yes))
-    model.ability_for("analogy")
-    from hpc_dl.inference.word_vectors import complete_analogy
+    with loaded_model(trained_run(name, runs, yes)) as model:
+        model.ability_for("analogy")
+        from hpc_dl.inference.word_vectors import complete_analogy
 
-    result = complete_analogy(model, a, b, c, count)
+        result = complete_analogy(model, a, b, c, count)
     if as_json:
         emit(result)
         return

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from hpc_dl.data.config import DataConfig
 from hpc_dl.errors import ConfigError
-from hpc_dl.schema import import_paths, is_import_path, parse
+from hpc_dl.schema import ImportPath, import_paths, parse
 
 
 class OwnLoadersConfig(DataConfig):
@@ -23,7 +23,7 @@ class OwnLoadersConfig(DataConfig):
 class DataModuleConfig(OwnLoadersConfig):
     """A user's LightningDataModule: ``data: {class: package.module.Class, args: {…}}``."""
 
-    class_path: str = Field(alias="class")
+    class_path: ImportPath = Field(alias="class")
     """Import path of the class."""
     args: dict[str, Any] = {}
     """Keyword arguments of its ``__init__``; they may be objects, as in ``model.args``."""
@@ -32,13 +32,6 @@ class DataModuleConfig(OwnLoadersConfig):
     def import_paths(self) -> list[str]:
         """The import paths of the class and of the objects in its arguments."""
         return [self.class_path, *import_paths(self.args)]
-
-    @field_validator("class_path")
-    @classmethod
-    def _dotted(cls, value: str) -> str:
-        if not is_import_path(value):
-            raise ValueError("must be an import path such as my_package.my_module.MyDataModule")
-        return value
 
     @model_validator(mode="after")
     def _check_combinations(self) -> DataModuleConfig:

@@ -14,6 +14,7 @@ from hpc_dl.figures.frames import Frames
 from hpc_dl.figures.observations import evenly_spread
 from hpc_dl.figures.plane import no_plane, plane
 from hpc_dl.figures.subject import Subject
+from hpc_dl.nn.token_sampling import draw_tokens
 
 _POINTS = 200
 _SAMPLES = 300
@@ -81,12 +82,11 @@ def _texts(subject: Subject) -> tuple[Frames, Maker]:
 
 
 def _continued(network: Any, tokens: torch.Tensor) -> list[int]:
-    """Sample tokens with temperature 0.8 from a generator of its own, with the same seed each."""
+    """Continue a text token by token; the same random numbers in every frame."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for _ in range(_LENGTH):
-            logits = network(tokens[None, -_CONTEXT:])[0, :, -1].float().cpu()
-            probabilities = (logits / _TEMPERATURE).softmax(0)
-            following = torch.multinomial(probabilities, 1, generator=generator)
+            logits = network(tokens[None, -_CONTEXT:])[..., -1].float().cpu()
+            following = draw_tokens(logits, generator, _TEMPERATURE)[0]
             tokens = torch.cat([tokens, following.to(tokens)])
     return [int(token) for token in tokens]

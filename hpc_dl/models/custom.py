@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import pytorch_lightning as pl
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import nn
 
 from hpc_dl.data.spec import DataSpec
@@ -13,7 +13,7 @@ from hpc_dl.errors import ConfigError, nearest
 from hpc_dl.learning.recipe import TrainingRecipe
 from hpc_dl.models.base import ModelSection
 from hpc_dl.models.construction import construct, import_module
-from hpc_dl.schema import import_paths, is_import_path
+from hpc_dl.schema import ImportPath, import_paths
 
 
 class CustomModelConfig(ModelSection):
@@ -21,7 +21,7 @@ class CustomModelConfig(ModelSection):
 
     name: Literal["custom"] = "custom"
     """Always ``custom``; not written in the YAML."""
-    class_path: str = Field(alias="class")
+    class_path: ImportPath = Field(alias="class")
     """Import path of the class, ``package.module.Class``; the current folder is searched as
     well."""
     args: dict[str, Any] = {}
@@ -33,13 +33,6 @@ class CustomModelConfig(ModelSection):
     def import_paths(self) -> list[str]:
         """The import paths of the class and of the objects in its arguments."""
         return [self.class_path, *import_paths(self.args)]
-
-    @field_validator("class_path")
-    @classmethod
-    def _dotted(cls, value: str) -> str:
-        if not is_import_path(value):
-            raise ValueError("must be an import path such as my_package.my_module.MyModel")
-        return value
 
     def build(self, data: DataSpec, recipe: TrainingRecipe) -> pl.LightningModule:
         """Build the user's module; it uses its own loss and optimizer, and ignores ``recipe``.

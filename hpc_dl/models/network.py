@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from hpc_dl.data.ragged import Ragged
@@ -19,7 +19,7 @@ from hpc_dl.models.base import ModelSection
 from hpc_dl.models.construction import Args, construct, import_object
 from hpc_dl.nn.graphs import Graphs
 from hpc_dl.nn.sequences import mask, pad, unpad
-from hpc_dl.schema import import_paths, is_import_path
+from hpc_dl.schema import ImportPath, import_paths
 
 # Where a network that returns several outputs keeps those that the loss takes, in this order.
 _OUTPUTS = ("logits", "out", "outputs", "output", "predictions", "prediction", "scores")
@@ -30,7 +30,7 @@ class NetworkModelConfig(ModelSection):
 
     name: Literal["network"] = "network"
     """Always ``network``; not written in the YAML."""
-    network: str
+    network: ImportPath
     """Import path of the class of a ``torch.nn.Module``, or of a function that returns one, such as
     ``torchvision.models.resnet18``; the current folder is searched as well."""
     args: Args = Field(default={})
@@ -50,13 +50,6 @@ class NetworkModelConfig(ModelSection):
     def import_paths(self) -> list[str]:
         """The import paths of the network and of the objects in its arguments."""
         return [self.network, *import_paths(self.args)]
-
-    @field_validator("network")
-    @classmethod
-    def _dotted(cls, value: str) -> str:
-        if not is_import_path(value):
-            raise ValueError("must be an import path such as torchvision.models.resnet18")
-        return value
 
     def build(self, data: DataSpec, recipe: TrainingRecipe) -> Network:
         """Build the network, with the weights that it gives itself.

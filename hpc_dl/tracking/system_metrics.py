@@ -133,7 +133,9 @@ class OtherNodes:
                 measured = dict(read_json(path))
                 if (now := float(measured.pop("_timestamp"))) > self._newest.get(path.stem, self._since):
                     self._newest[path.stem] = now
-                    values = {f"{name}/l:{path.stem}": value for name, value in measured.items() if name[0] != "_"}
+                    values = {
+                        f"{name}/l:{path.stem}": value for name, value in measured.items() if name.startswith("system.")
+                    }
                     place = {"_wandb": True, "_timestamp": now, "_runtime": max(0.0, now - started)}
                     rows.append(place | values)
         return rows

@@ -12,6 +12,7 @@ from typing import Any
 import requests
 from pydantic import ValidationError
 
+from hpc_dl.tracking.wandb_environment import wandb_mode
 from hpc_dl.tracking.wandb_errors import WandbError
 
 _TOKEN_TIMEOUT_S = 30.0
@@ -66,9 +67,9 @@ def account() -> Account:
     from wandb.sdk import wandb_setup
     from wandb.sdk.lib import wbauth
 
-    mode = os.environ.pop("WANDB_MODE", None)  # of no interest here, and wandb refuses values that we accept
     try:
-        with redirect_stderr(StringIO()):  # wandb prints where it found the key
+        # wandb refuses some values of WANDB_MODE that we accept, and prints where it found the key.
+        with wandb_mode(None), redirect_stderr(StringIO()):
             settings = wandb_setup.singleton().settings  # `wandb.setup` would start a process
             host = settings.base_url
             auth = wbauth.authenticate_session(host=host, source="hpc-dl", prompt=False, update_session=False)
@@ -79,9 +80,6 @@ def account() -> Account:
     except (ValueError, OSError) as error:  # its message may have the key
         reason = f"W&B's settings or the netrc file cannot be read ({type(error).__name__})"
         raise NoCredentials(reason) from None
-    finally:
-        if mode is not None:
-            os.environ["WANDB_MODE"] = mode
     if auth is None:
         raise NoCredentials(f"no API key for {settings.base_url} (`wandb login` stores one, or set WANDB_API_KEY)")
     options: dict[str, Any] = {

@@ -27,6 +27,7 @@ import torch
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, Fault, HpcDlError, describe, statement_in_stack
+from hpc_dl.tracking.wandb_environment import wandb_mode
 from hpc_dl.training.batches import unused_loaders
 from hpc_dl.training.preflight import preflight
 from hpc_dl.training.trial import run_batches
@@ -165,16 +166,16 @@ def _in_child(experiment: Experiment, data: DataSpec, try_batches: bool, sender:
     os.dup2(output, 2)
     exit_now = os._exit
     _write_stacks_to(folder / "stack")
-    os.environ["WANDB_MODE"] = "disabled"
     torch.set_num_threads(1)  # the threads of the parent do not exist here
     findings = _Findings()
     try:
-        findings.parameters = preflight(experiment, data)
-        if message := unused_loaders(experiment, data):
-            findings.remarks.append(message)
-        sender.send((findings, False))
-        if try_batches:
-            findings.remarks += run_batches(experiment, data, folder)
+        with wandb_mode("disabled"):
+            findings.parameters = preflight(experiment, data)
+            if message := unused_loaders(experiment, data):
+                findings.remarks.append(message)
+            sender.send((findings, False))
+            if try_batches:
+                findings.remarks += run_batches(experiment, data, folder)
     except HpcDlError as error:
         findings.faults += error.faults
     except BaseException as error:  # KeyboardInterrupt too: a user's code may raise anything

@@ -198,14 +198,18 @@ def _logged_at(attempt: Attempt, step: int) -> dict[str, float]:
 
 
 def _by_group(attempt: Attempt) -> dict[str, Any] | None:
-    """The metrics of the test samples by group; ``None`` without ``data.group`` or a test split."""
+    """The metrics of the test samples by group; ``None`` without ``data.group``, or if it fails."""
     if attempt.experiment.data.group is None or "test" not in attempt.data.sizes:
         return None
     assert isinstance(attempt.model, Supervised)  # see preflight
     assert isinstance(attempt.batches, HDF5DataModule)
     with attempt.watchdog.phase("computing metrics by group", patience=6):
         device = attempt.trainer.strategy.root_device
-        return metrics_by_group(attempt.model, attempt.batches, attempt.experiment.data, "test", device)
+        try:
+            return metrics_by_group(attempt.model, attempt.batches, attempt.experiment.data, "test", device)
+        except Exception as error:  # the training has succeeded, and its result must not be lost
+            say(f"The metrics by group could not be computed: {type(error).__name__}: {error}")
+            return None
 
 
 def _diagnosis(attempt: Attempt) -> dict[str, Any] | None:

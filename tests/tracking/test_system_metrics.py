@@ -50,7 +50,7 @@ def test_old_and_damaged_measurements_are_left_out(tmp_path: Path) -> None:
     others = OtherNodes(tmp_path)
     folder = tmp_path / "wandb" / "nodes"
     contents = {"old": '{"_timestamp": 5, "system.cpu": 1}', "list": "[1]", "null": "null", "cut": '{"_time'}
-    contents |= {"text": '{"_timestamp": "x"}', "good": json.dumps({"_timestamp": 9e9, "system.cpu": 1})}
+    contents |= {"text": '{"_timestamp": "x"}', "good": json.dumps({"_timestamp": 9e9, "system.cpu": 1, "": 2})}
     for name, content in contents.items():
         (folder / f"{name}.json").write_text(content)
     assert [set(row) for row in others.take(0.0)] == [{"_wandb", "_timestamp", "_runtime", "system.cpu/l:good"}]

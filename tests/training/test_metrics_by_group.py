@@ -148,3 +148,20 @@ def test_result_has_the_groups(tmp_path: Path) -> None:
     assert sum(group["samples"] for group in groups) == 11
     right = sum(group["metrics"]["accuracy"]["value"] * group["samples"] for group in groups)
     assert right / 11 == pytest.approx(result["metrics"]["test/accuracy"])
+
+
+def test_result_is_kept_if_the_groups_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def out_of_memory(*_: object) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    file = with_groups(experiments.classification_file(tmp_path))
+    raw = experiments.raw(file)
+    raw["data"] |= {"group": "site"}
+    run = experiments.prepared(tmp_path, raw)
+    monkeypatch.setattr("hpc_dl.training.metrics_by_group.wilson", out_of_memory)
+    train(run)
+    assert "by_group" not in read_json(run.result)
+    said = "".join(capfd.readouterr())
+    assert "The metrics by group could not be computed: OutOfMemoryError: out of memory" in said

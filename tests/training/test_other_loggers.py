@@ -1,16 +1,17 @@
 """Modules written for other loggers train unchanged, and what they log is recorded."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
+from hpc_dl.cli.evaluate import loaded_model
 from hpc_dl.cluster.prepare import check
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ConfigError
 from hpc_dl.inference.evaluation import evaluate
-from hpc_dl.inference.trained_model import TrainedModel
 from hpc_dl.inference.trained_run import TrainedRun
 from hpc_dl.regular_files import read_json
 from hpc_dl.runs.folder import RunFolder
@@ -56,11 +57,10 @@ def test_wandb_may_be_started_in_init(tmp_path: Path, image_file: Path, monkeypa
     train(run)
     rows = [row for row in read_journal(run.journal) if "by_run" in row]
     assert rows and all(row["by_run"] == row["by_wandb"] for row in rows)
-    monkeypatch.setenv("WANDB_MODE", "disabled")  # as `hpc-dl evaluate` does
-    trained = TrainedModel.load(TrainedRun.open(run))
-    assert evaluate(trained, "test")["metrics"] == {
-        "loss": pytest.approx(read_json(run.result)["metrics"]["test_loss"])
-    }
+    with loaded_model(TrainedRun.open(run)) as trained:  # as `hpc-dl evaluate` does
+        metrics = evaluate(trained, "test")["metrics"]
+    assert metrics == {"loss": pytest.approx(read_json(run.result)["metrics"]["test_loss"])}
+    assert "WANDB_MODE" not in os.environ
     assert not [row for row in read_journal(run.journal) if "by_test" in row and row["step"] == 0]
 
 

@@ -1,4 +1,4 @@
-"""Folders of files with one folder per class, optionally inside one folder per split."""
+"""Folders of labeled files: one folder per class, inside a folder per split if there are any."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpc_dl.data.packing.classes import class_notes, label_type, labels_or_values
-from hpc_dl.data.packing.file_per_sample import files_below
+from hpc_dl.data.packing.file_per_sample import FilePerSample, files_below
 from hpc_dl.data.packing.label_table import LabelTable, is_table
-from hpc_dl.data.packing.source import PackOptions, TrainedOn, Values, split_folders
+from hpc_dl.data.packing.source import PackOptions, TrainedOn, Values, check_type, split_folders
 from hpc_dl.errors import DataError
 
 
@@ -41,6 +41,47 @@ class LabeledFiles(NamedTuple):
     def targets(self) -> Values | None:
         """Shape and type of one label; None without labels."""
         return Values((), self.labels.dtype) if self.task else None
+
+
+class LabeledFolder(FilePerSample):
+    """Files with a label each.
+
+    Args:
+        path: the folder.
+        kind: name of the format, such as ``image folder``.
+        inputs: shape and type of one input.
+        found: the files and their labels.
+        trained_on: what a model was trained on, for samples to predict.
+
+    Raises:
+        DataError: the inputs have another type than those of the training.
+    """
+
+    def __init__(
+        self, path: Path, kind: str, inputs: Values, found: LabeledFiles, trained_on: TrainedOn | None
+    ) -> None:
+        super().__init__(
+            path=path,
+            kind=kind,
+            inputs=inputs,
+            targets=found.targets,
+            sizes=found.sizes,
+            has_splits=len(found.sizes) > 1,
+            task=found.task,
+            class_names=found.class_names,
+            notes=[*found.notes],
+            files=[*(file.absolute() for file in found.files), *([found.table] if found.table else [])],
+        )
+        self.samples, self._labels = found.files, found.labels
+        check_type(self, trained_on)
+
+    def targets_of(self, start: int, stop: int) -> NDArray[Any]:
+        """See :class:`FilePerSample`."""
+        return self._labels[start:stop]
+
+    def labels(self) -> NDArray[Any] | None:
+        """See :class:`Source`."""
+        return self._labels if self.task == "classification" else None
 
 
 def labeled_files(path: Path, suffixes: Sequence[str], what: str, options: PackOptions) -> LabeledFiles:

@@ -6,7 +6,7 @@ An image may have several pages (a TIFF stack); then it is a volume of (pages, h
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.packing.class_folders import LabeledFiles
+from hpc_dl.data.packing.class_folders import LabeledFiles, LabeledFolder
 from hpc_dl.data.packing.damaged import DAMAGED
-from hpc_dl.data.packing.file_per_sample import FilePerSample, first_faults, map_in_threads
-from hpc_dl.data.packing.source import PackOptions, Values, check_type, require
+from hpc_dl.data.packing.file_per_sample import first_faults, map_in_threads
+from hpc_dl.data.packing.source import PackOptions, Values, require
 from hpc_dl.errors import DataError, Fault
 from hpc_dl.formatting import shortened
 
@@ -46,14 +46,13 @@ class _Header:
     fault: Fault | None = None
 
 
-class ImageFolder(FilePerSample):
+class ImageFolder(LabeledFolder):
     """Images of one size; shape and type are determined from the headers of all images."""
 
     def __init__(self, path: Path, found: LabeledFiles, options: PackOptions) -> None:
         self._pillow = require("PIL.Image", "Pillow", str(path))
-        self.samples, self._labels = found.files, found.labels
         self._size = options.size
-        headers = self._headers()
+        headers = self._headers(found.files)
         self._mode, (height, width) = headers[0].mode, self._size or headers[0].size
         self._pages = headers[0].pages
         modes = Counter(header.mode for header in headers)
@@ -70,22 +69,9 @@ class ImageFolder(FilePerSample):
         if options.trained_on and options.trained_on.inputs.shape[0] == 3 and self._mode not in _DEEP:
             self._mode = "RGB"
         channels = 1 if self._mode in GRAY else 3
-        super().__init__(
-            path=path,
-            kind="image folder",
-            inputs=Values(
-                (channels, *([self._pages] if self._pages > 1 else []), height, width),
-                np.dtype(GRAY.get(self._mode, np.uint8)),
-            ),
-            targets=found.targets,
-            sizes=found.sizes,
-            has_splits=len(found.sizes) > 1,
-            task=found.task,
-            class_names=found.class_names,
-            files=[*(file.absolute() for file in self.samples), *([found.table] if found.table else [])],
-        )
-        self.notes += found.notes
-        check_type(self, options.trained_on)
+        shape = (channels, *([self._pages] if self._pages > 1 else []), height, width)
+        inputs = Values(shape, np.dtype(GRAY.get(self._mode, np.uint8)))
+        super().__init__(path, "image folder", inputs, found, options.trained_on)
         if self._mode == "RGB" and set(modes) != {"RGB"}:
             counts = ", ".join(f"{count:,} {mode}" for mode, count in modes.most_common())
             self.notes.append(f"all images are converted to RGB (modes in Pillow: {counts}); transparency is dropped")
@@ -130,14 +116,6 @@ class ImageFolder(FilePerSample):
             raise ValueError(f"a page has {values.shape[0]}x{values.shape[1]} pixels instead of {height}x{width}")
         return values[None] if values.ndim == 2 else np.moveaxis(values, -1, 0)
 
-    def targets_of(self, start: int, stop: int) -> NDArray[Any]:
-        """See :class:`FilePerSample`."""
-        return self._labels[start:stop]
-
-    def labels(self) -> NDArray[Any] | None:
-        """See :class:`Source`."""
-        return self._labels if self.task == "classification" else None
-
     def _resize(self, image: Any, size: tuple[int, int]) -> Any:
         if image.mode in ("L", "RGB"):
             return image.resize(size, self._pillow.Resampling.BILINEAR)
@@ -146,9 +124,9 @@ class ImageFolder(FilePerSample):
         resized = np.asarray(values.resize(size, self._pillow.Resampling.BILINEAR))
         return resized if image.mode == "F" else np.rint(resized)
 
-    def _headers(self) -> list[_Header]:
+    def _headers(self, files: Sequence[Path]) -> list[_Header]:
         """Read and check the headers of all images, before hours of work instead of after."""
-        headers = list(map_in_threads(self._header, self.samples))
+        headers = list(map_in_threads(self._header, files))
         faults = [header.fault for header in headers if header.fault]
         if faults:
             raise first_faults(faults)

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hpc_dl.data.packing.class_folders import labeled_files
+from hpc_dl.data.packing.class_folders import LabeledFolder, labeled_files
 from hpc_dl.data.packing.damaged import DAMAGED
-from hpc_dl.data.packing.file_per_sample import FilePerSample, first_faults, map_in_threads
+from hpc_dl.data.packing.file_per_sample import first_faults, map_in_threads
 from hpc_dl.data.packing.fixed_length import common_length, resized
 from hpc_dl.data.packing.formats import Format
-from hpc_dl.data.packing.source import PackOptions, Source, Values, check_type, require
+from hpc_dl.data.packing.source import PackOptions, Source, Values, require
 from hpc_dl.errors import DataError, Fault
 from hpc_dl.formatting import shortened
 
@@ -33,18 +33,15 @@ class _Recording(NamedTuple):
     dtype: np.dtype[Any]
 
 
-class Recordings(FilePerSample):
+class Recordings(LabeledFolder):
     """Recordings as (channels, steps); values stay as stored unless types or rates differ."""
 
     def __init__(self, path: Path, options: PackOptions) -> None:
-        self.path = path
         self._wavfile = require("scipy.io.wavfile", "SciPy", str(path))
-        # Chunks of other programs are skipped with a warning; a truncated file is found by its
-        # size.
+        # Chunks of other programs are skipped with a warning; truncated files are found by size.
         warnings.simplefilter("ignore", self._wavfile.WavFileWarning)
         found = labeled_files(path, SUFFIXES, "recording", options)
-        self.samples, self._labels = found.files, found.labels
-        headers = list(map_in_threads(self._header, self.samples))
+        headers = list(map_in_threads(self._header, found.files))
         if faults := [header for header in headers if isinstance(header, Fault)]:
             raise first_faults(faults)
         recordings = [header for header in headers if isinstance(header, _Recording)]
@@ -62,7 +59,7 @@ class Recordings(FilePerSample):
                 [
                     Fault(str(file), "differs in its number of channels", value=recording.num_channels,
                           allowed=str(usual), remedy=f"convert it: `ffmpeg -i FILE -ac {usual} NEW.wav`")
-                    for file, recording in zip(self.samples, recordings, strict=True)
+                    for file, recording in zip(found.files, recordings, strict=True)
                     if recording.num_channels != usual
                 ]
             )  # fmt: skip
@@ -79,20 +76,9 @@ class Recordings(FilePerSample):
         normalized = options.trained_on is not None and options.trained_on.inputs.dtype.kind == "f"
         dtype = np.dtype(np.float32) if len(types) > 1 or resampled or normalized else recordings[0].dtype
         lengths = [-(-recording.num_steps * self._rate // recording.rate) for recording in recordings]
-        length = common_length(lengths, options.length, [file.name for file in self.samples], str(path))
-        super().__init__(
-            path=path,
-            kind="WAV recordings",
-            inputs=Values((recordings[0].num_channels, length), dtype),
-            targets=found.targets,
-            sizes=found.sizes,
-            has_splits=len(found.sizes) > 1,
-            task=found.task,
-            class_names=found.class_names,
-            files=[*(file.absolute() for file in self.samples), *([found.table] if found.table else [])],
-        )
-        self.notes += found.notes
-        check_type(self, options.trained_on)
+        length = common_length(lengths, options.length, [file.name for file in found.files], str(path))
+        inputs = Values((recordings[0].num_channels, length), dtype)
+        super().__init__(path, "WAV recordings", inputs, found, options.trained_on)
         self.input_attributes["rate"] = float(self._rate)
         self.notes.append(f"{self._rate:,} values per second, {length / self._rate:.3g} s each")
         if len(types) > 1 or resampled:
@@ -116,14 +102,6 @@ class Recordings(FilePerSample):
             return resized(values, self.inputs.shape[1], silence=silence).astype(self.inputs.dtype, copy=False)
         except DAMAGED as error:
             raise DataError(_unreadable(path, error)) from None
-
-    def targets_of(self, start: int, stop: int) -> NDArray[Any]:
-        """See :class:`FilePerSample`."""
-        return self._labels[start:stop]
-
-    def labels(self) -> NDArray[Any] | None:
-        """See :class:`Source`."""
-        return self._labels if self.task == "classification" else None
 
     def _header(self, path: Path) -> _Recording | Fault:
         try:
