@@ -20,7 +20,7 @@ from typing import Any, Self
 
 
 class _Absent:
-    """No value; a class, because it is the same one after an error came from a child process."""
+    """Stands for no value; a class, which is still the same after an error was pickled."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Diverged(HpcDlError):
 def environment_fault(error: BaseException) -> Fault | None:
     """Describe an error that this machine or its disks caused; ``None`` for a defect of the code.
 
-    A full disk, a folder without access and the like may be met anywhere, also in libraries.
+    A full disk, a folder without access and the like may occur anywhere, even in libraries.
     """
     if isinstance(error, MemoryError):
         return Fault("memory", "there is not enough of it", remedy="request more memory, or use smaller data")

@@ -18,8 +18,8 @@ from hpc_dl.errors import ConfigError, HpcDlError
 
 _T = TypeVar("_T")
 _MOST_JSON = 64 << 20
-# Network file systems report these when a server restarts or a file was replaced; once is no
-# failure.
+# Network file systems report these when a server restarts or a file was replaced; once is not
+# a failure.
 _TRANSIENT = (errno.ESTALE, errno.EIO)
 
 
@@ -35,14 +35,14 @@ def read_bytes(path: Path, most: int) -> bytes:
         most: the largest size in bytes.
 
     Raises:
-        DamagedFile: it is no regular file, or larger.
+        DamagedFile: it is not a regular file, or larger.
         OSError: it does not exist or cannot be read.
     """
     return repeated_once(lambda: _read_once(path, most))
 
 
 def repeated_once(access: Callable[[], _T]) -> _T:
-    """Return the result of an access to a file, repeated if a network file system hesitates.
+    """Return the result of an access to a file, repeated if a network file system fails once.
 
     Raises:
         OSError: the access failed for another reason, or twice.
@@ -59,7 +59,7 @@ def read_json(path: Path) -> Any:
     """Return the content of a JSON file; ``None`` if it does not exist.
 
     Raises:
-        DamagedFile: it is no regular file, too large, or not JSON.
+        DamagedFile: it is not a regular file, too large, or not JSON.
         OSError: it cannot be read.
     """
     try:
@@ -90,7 +90,7 @@ def user_path(text: str, where: str) -> Path:
     except RuntimeError:
         name = text.partition("/")[0]
         raise ConfigError.at(
-            where, f"{name} is no home folder on this machine", value=text, remedy="write the path without ~"
+            where, f"{name} is not a home folder on this machine", value=text, remedy="write the path without ~"
         ) from None
 
 

@@ -21,7 +21,7 @@ Config = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="KEY=VALUE", help="Values to use instead of those in the YAML: optimizer.lr=1e-3 seed=3."),
+    typer.Argument(metavar="KEY=VALUE", help="Values that replace those in the YAML: optimizer.lr=1e-3 seed=3."),
 ]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help=f"{_RUN}.", autocompletion=complete_runs)]
 RunNames = Annotated[list[str], typer.Argument(metavar="RUN", help=f"{_RUN}.", autocompletion=complete_runs)]
@@ -50,7 +50,10 @@ Site = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", help="Agree to run the code of a run folder that belongs to another user.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 NoTry = Annotated[
-    bool, typer.Option("--no-try", help="Run no batch through your own module or network (one of each split, 30 s).")
+    bool,
+    typer.Option(
+        "--no-try", help="Skip the trial of your own module or network (one batch of each split, up to 30 s)."
+    ),
 ]
 
 
@@ -58,7 +61,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     """Return the height and width of ``--size HxW``.
 
     Raises:
-        DataError: it is none.
+        DataError: it has another form.
     """
     from hpc_dl.errors import DataError
 

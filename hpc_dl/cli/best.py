@@ -40,7 +40,7 @@ def best(
 
     sweep = select_sweep(name, runs)
     if sweep is None:
-        raise HpcDlError.at(name, "is no sweep", remedy="list the sweeps with `hpc-dl status`")
+        raise HpcDlError.at(name, "is not a sweep", remedy="list the sweeps with `hpc-dl status`")
     if out is not None and out.exists():
         raise HpcDlError.at(out, "exists already", remedy="choose another file for --out")
     objective = objective_of(sweep)

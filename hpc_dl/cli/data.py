@@ -167,14 +167,14 @@ def verify(file: File, data: DataDir = None, as_json: AsJson = False) -> None:
     ]
     lines += [f"{name}: {count} infinite values" for name, count in report["infinite"].items()]
     if report["unprotected"]:
-        lines.append(f"without checksums, so that a flipped bit goes unnoticed: {', '.join(report['unprotected'])}")
+        lines.append(f"without checksums, so a flipped bit would go unnoticed: {', '.join(report['unprotected'])}")
     lines += [
         f"{name}: {count} chunks were never written, and read as fill values"
         for name, count in report["never_written"].items()
     ]
     if report["unchecked_structure"]:
         lines.append(
-            "its structure has no checksums (libver='latest' of h5py writes them), so that a flipped bit in a shape, "
+            "its structure has no checksums (libver='latest' of h5py writes them): a flipped bit in a shape, "
             "a type or the place of a chunk may go unnoticed"
         )
     show("\n".join(lines))

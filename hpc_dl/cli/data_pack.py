@@ -77,9 +77,9 @@ def pack(
     ] = "",
     classes: Annotated[
         Literal["auto", "remap"],
-        typer.Option(help="remap numbers the labels that occur from 0; also one-hot and whole floats."),
+        typer.Option(help="remap: number the labels that occur from 0 (also one-hot rows and whole floats)."),
     ] = "auto",
-    omit: Annotated[str | None, typer.Option(metavar="A,B,…", help="Columns that are no inputs.")] = None,
+    omit: Annotated[str | None, typer.Option(metavar="A,B,…", help="Columns that are not inputs.")] = None,
     categorical: Annotated[
         str | None, typer.Option(metavar="A,B,…", help="Columns of numbers that are categories.")
     ] = None,
@@ -95,7 +95,7 @@ def pack(
     ] = "keep",
     missing_indicator: Annotated[
         bool,
-        typer.Option("--missing-indicator", help="Add a column that marks missing values, for each that has some."),
+        typer.Option("--missing-indicator", help="For each column with missing values, add one that marks them."),
     ] = False,
     group: Annotated[
         str | None,
@@ -106,7 +106,7 @@ def pack(
     ] = None,
     tokens: Annotated[Literal["characters", "words"], typer.Option(help="What a text is cut into.")] = "characters",
     vocabulary: Annotated[
-        int, typer.Option(min=2, help="Most different tokens of a text that are kept; the others become one.")
+        int, typer.Option(min=2, help="Largest vocabulary: the most frequent tokens are kept, all others become one.")
     ] = 20_000,
     rate: Annotated[
         float | None, typer.Option(metavar="HZ", help="Resample recordings to this many values per second.")

@@ -25,7 +25,7 @@ def embed(
 ) -> None:
     """Write the last hidden layer of a model for every sample.
 
-    Of an autoencoder, the code. Samples with similar vectors are similar for the model.
+    For an autoencoder, this is the code. Samples with similar vectors are similar to the model.
 
     Example:
         hpc-dl embed latest photos/ --out embeddings.h5

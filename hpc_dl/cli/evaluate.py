@@ -81,7 +81,7 @@ def predict(
         ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="File to write: .h5, or .csv with a row a sample.")
+        Path, typer.Option("--out", metavar="FILE", help="File to write: .h5, or .csv with one row per sample.")
     ],
     inputs: Inputs = None,
     targets: Targets = None,
@@ -132,7 +132,7 @@ def export(
     """Export a run's best model with its preprocessing to ONNX.
 
     The exported model runs without PyTorch. Its outputs are compared with those of the original on
-    samples of the run's data. Of a GAN the generator is exported. Word vectors are written in the
+    samples of the run's data. For a GAN, this is the generator. Word vectors are written in the
     text format of word2vec.
 
     Example:

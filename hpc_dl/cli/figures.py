@@ -95,7 +95,7 @@ def _check_known(names: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             raise ConfigError.at(
-                "--only", "is no kind of figure", value=name, allowed=", ".join(known), remedy=nearest(name, known)
+                "--only", "is not a kind of figure", value=name, allowed=", ".join(known), remedy=nearest(name, known)
             )
 
 
@@ -125,9 +125,7 @@ def _animated(names: Sequence[str], only: Sequence[str] | None) -> list[str]:
 
     animated = [name for name in names if kinds.kind(name).animated]
     if only and (still := [name for name in names if name not in animated]):
-        raise RunError(
-            *[Fault("--only", "is no figure over time", value=name, remedy="use png or svg") for name in still]
-        )
+        raise RunError(*[Fault("--only", "cannot be animated", value=name, remedy="use png or svg") for name in still])
     return animated
 
 

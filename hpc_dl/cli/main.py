@@ -133,7 +133,7 @@ def main() -> None:
         say(f"hpc-dl: {usage_message(error)}")
         exit_status = 2
     except BrokenPipeError:  # when stdout is flushed
-        # The reader of the output has ended (`hpc-dl logs … | head`), which is no failure.
+        # The reader of the output has ended (`hpc-dl logs … | head`), which is not a failure.
         _discard_output()
         exit_status = 0
     except (OSError, MemoryError) as error:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Explanations of the kinds of inputs whose names do not explain themselves.
 _INPUT_KINDS = {
-    "series": "(channels, steps), equally long in all samples",
+    "series": "(channels, steps), of the same length in all samples",
     "sequence": "(steps, features), a different number of steps in each sample",
     "tokens": "integer ids of words or characters",
     "several": "more than one dataset for each sample",
@@ -87,7 +87,7 @@ def _draw_activations(path: Path) -> None:
     """Draw the activation functions into a file.
 
     Raises:
-        ConfigError: its name ends with something else than .png or .svg.
+        ConfigError: its name does not end with .png or .svg.
     """
     from hpc_dl.cli.output import LOADING, say, show
     from hpc_dl.errors import ConfigError

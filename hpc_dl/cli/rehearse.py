@@ -42,7 +42,7 @@ def rehearse(
 ) -> None:
     """Test on this cluster that an interrupted run resumes by itself.
 
-    Submits two short runs of the experiment. One is interrupted like before a time limit, requeued
+    Submits two short runs of the experiment. One is interrupted as before a time limit, requeued
     and resumed. Its steps, metrics and weights must equal those of the other. Ctrl-C cancels both.
 
     Example:

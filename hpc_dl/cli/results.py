@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 Test = Annotated[
     bool,
     typer.Option(
-        "--test", help="Show the test metrics, too. Choosing a run by them makes them too good: choose by validation."
+        "--test",
+        help="Show the test metrics, too. To choose a run by them would bias them: choose by the validation metrics.",
     ),
 ]
 

@@ -68,7 +68,7 @@ def resume(
         resume_sweep(sweep, site, only_failed=failed, yes=yes, as_json=as_json)
         return
     if failed:
-        raise RunError.at(name, "is no sweep, and --failed selects members of one")
+        raise RunError.at(name, "is not a sweep, and --failed selects members of a sweep")
     run = select_run(name, runs)
     facts = check_resumable(run)
     check_trusted(run, "resuming it runs its code and loads all objects in its checkpoint", yes=yes)

@@ -28,7 +28,7 @@ def select_run(name: str, runs: Path | None) -> RunFolder:
 
 
 def select_runs(names: list[str] | None, runs: Path | None) -> list[RunFolder]:
-    """Return the runs that the user means; without names, all runs that are no member of a sweep.
+    """Return the runs that the user means; without names, all runs that are not members of a sweep.
 
     Args:
         names: each as for :func:`select_run`, or a sweep, which stands for all of its members.
@@ -60,7 +60,7 @@ def select_runs(names: list[str] | None, runs: Path | None) -> list[RunFolder]:
 
 
 def select_sweep(name: str, runs: Path | None) -> SweepFolder | None:
-    """Return the sweep that the user names; ``None`` if the name is none of a sweep.
+    """Return the sweep that the user names; ``None`` if it is not the name of a sweep.
 
     Args:
         name: the sweep's name or folder.

@@ -21,7 +21,7 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the batch script and the members, and submit nothing.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Run members again that have a run already.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also rerun members that already have a run.")] = False,
     runs: RunsDir = None,
     data: DataDir = None,
     no_try: NoTry = False,
@@ -29,11 +29,11 @@ def sweep(
 ) -> None:
     """Run an experiment with many settings, as one job array.
 
-    The section `sweep` of the experiment lists the settings that vary. All members are checked
-    first. Without Slurm they run in the background of this machine, as many at a time as it has
-    CPU cores for.
+    The `sweep` section of the experiment lists the settings that vary. All members are checked
+    first. Without Slurm they run in the background of this machine, as many at a time
+    as fit on its CPU cores.
 
-    The same command again, with more values, trials or repeats, runs only what is new.
+    Repeated with more values, trials or repeats, the command runs only what is new.
 
     Example:
         hpc-dl sweep configs/mlp-digits.yaml --dry-run

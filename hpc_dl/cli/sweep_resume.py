@@ -1,4 +1,4 @@
-"""``hpc-dl resume SWEEP``: submit the members of a sweep again that have no result."""
+"""``hpc-dl resume SWEEP``: resubmit the members of a sweep that have no result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One line about a sweep: how many members are in which state, and the best so far."""
+"""One line about a sweep: the number of members in each state, and the best so far."""
 
 from __future__ import annotations
 

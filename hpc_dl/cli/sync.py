@@ -19,8 +19,8 @@ Jobs = Annotated[int, typer.Option("--jobs", metavar="N", min=1, help="Number of
 def sync(names: OptionalRunNames = None, runs: RunsDir = None, jobs: Jobs = 8, as_json: AsJson = False) -> None:
     """Upload runs to Weights & Biases, and verify it.
 
-    Asks the server what it has, and sends the rest from the run's journal, so that every row is
-    there once. Can be repeated and interrupted at any time, also while the run is trained. One line
+    Asks the server what it has, and sends the rest from the run's journal, so that each row arrives
+    exactly once. Can be repeated and interrupted at any time, even while the run trains. One line
     for each run says what was compared.
 
     Example:
@@ -55,7 +55,7 @@ def sync(names: OptionalRunNames = None, runs: RunsDir = None, jobs: Jobs = 8, a
 
 @contextmanager
 def _ended_by_ctrl_c() -> Iterator[None]:
-    """Have Ctrl-C end the process at once: an upload can be ended anywhere, threads take longer."""
+    """Let Ctrl-C end the process at once: an upload may end anywhere, and threads take longer."""
     import signal
 
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -16,7 +16,7 @@ from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import ENDED, read_state
 
 _POLL_FILES_S = 0.3
-_POLL_SLURM_S = 5.0  # seldom: all users share the controller
+_POLL_SLURM_S = 5.0  # rarely: all users share the controller
 _POLL_MANY_S = 1.0
 # What a file system leaves that crashed before it wrote the data: up to the whole file.
 _HOLE = re.compile(rb"\0{16,}")
@@ -43,7 +43,7 @@ class LogReader:
         """Return the complete lines added since the last call, without their line ends.
 
         Raises:
-            DamagedFile: it is no file.
+            DamagedFile: it is not a regular file.
             OSError: it cannot be read.
         """
         try:

@@ -32,7 +32,7 @@ _NAMES = """
     oom-kill-step resv-ports
 """
 _KNOWN = frozenset(_NAMES.split())
-# They would make something else of the job than the one training of one run.
+# They would turn the job into something other than one training of one run.
 _REFUSED = {
     "array": "a run is a single job",
     "wrap": "the batch script is the job",

@@ -38,7 +38,7 @@ _LOST_RANK = re.compile(r"gloo|NCCL|Connection (closed|reset)|was killed by|stat
 _NOT_ENDED = ("pending", "running", "unknown")
 _MOST_MESSAGE_BYTES, _MOST_OUTPUT_BYTES = 64 << 10, 16 << 20
 
-_PLACE = {"step", "epoch", "time"}  # keys of a journal row that are no metrics
+_PLACE = {"step", "epoch", "time"}  # keys of a journal row that are not metrics
 #: The reason of a state that may be out of date.
 NO_RESPONSE = "Slurm did not respond; this is the last state that the run recorded"
 

@@ -36,7 +36,7 @@ def read(
 
 
 def _find(path: Path) -> Path:
-    """A file of that path wins over the example experiment of that name.
+    """A file at that path takes precedence over the example experiment of that name.
 
     Raises:
         ConfigError: there is neither.

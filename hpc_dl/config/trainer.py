@@ -71,7 +71,8 @@ class TrainerConfig(Section):
     """Steps between two rows of training metrics."""
     on_nan: OnNan = "stop"
     """What to do when the training diverges: its loss or its weights are NaN or infinite. ``stop``:
-    end it with the state ``diverged``; the checkpoints before stay. ``continue``: only say so."""
+    end it with the state ``diverged``; earlier checkpoints are kept. ``continue``: print a message
+    and train on."""
     figures: bool = True
     """Record frames of some models while they train, and draw up to four figures of a finished run
     into its folder; ``hpc-dl figures`` draws all."""

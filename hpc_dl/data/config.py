@@ -87,7 +87,7 @@ class DataConfig(Section):
 
     source: str | None = None
     """Name of a shipped data source (``hpc-dl data list``). Its file is created in the data folder
-    once and reused afterwards.
+    once and reused afterward.
     """
     file: str | None = None
     """Path of an HDF5 file, instead of ``source``. A relative path is resolved from the current

@@ -47,7 +47,7 @@ class Representations:
 def no_representations(subject: Subject) -> str:
     """Why the model has no vectors of words or samples; empty if it has."""
     if isinstance(getattr(subject.model, "words", None), nn.Embedding):
-        return "" if subject.class_names else "needs the words of the tokens"
+        return "" if subject.class_names else "needs the names of the tokens"
     if reason := subject.no_outputs("classification", "multilabel", "regression", "reconstruction"):
         return reason
     layer = last_layer(subject)

@@ -1,4 +1,4 @@
-"""The look of all figures: size, fonts, colors that color-blind people can tell apart.
+"""The look of all figures: size, fonts, colors that color-blind people can distinguish.
 
 A figure is 6 inches wide and saved with 160 pixels per inch; its text is still readable when a page
 shows it 600 pixels wide. Colors are those of Okabe and Ito (2008) without their yellow, which is

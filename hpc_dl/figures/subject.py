@@ -122,7 +122,7 @@ class Subject:
         from hpc_dl.learning.supervised import Supervised
 
         if self.batches is None or self.data is None:
-            return "needs data of which hpc_dl can read single samples"
+            return "needs data whose single samples hpc_dl can read"
         if not isinstance(self.model, Supervised) or self.data.task == "sequence_to_sequence":
             return "needs a model that computes outputs from inputs alone"
         if tasks and self.data.task not in tasks:
@@ -146,8 +146,8 @@ class Subject:
         return f"applies to at most {most} classes, not to {count}" if count > most else ""
 
     def no_probabilities(self, most: int = 1000) -> str:
-        """Why the model's outputs are no logits of classes; empty if they are."""
+        """Why the model's outputs are not logits of classes; empty if they are."""
         if reason := self.no_classes(most):
             return reason
         loss = self.network.recipe.task.config.name
-        return f"needs probabilities, which the loss {loss} does not lead to" if loss in _SCORES else ""
+        return f"needs probabilities, which the loss {loss} does not produce" if loss in _SCORES else ""

@@ -42,12 +42,12 @@ def embed(
 
     Raises:
         ConfigError: the inputs differ in shape or type from those of the training.
-        RunError: ``out`` exists, or is no HDF5 file.
+        RunError: ``out`` exists, or is not an HDF5 file.
         DataError: a file cannot be read or written.
     """
     check_output(out, force=force, source=file)
     if out.suffix not in SUFFIXES:
-        raise RunError.at(out, "has a suffix that says no format for embeddings", allowed=", ".join(SUFFIXES))
+        raise RunError.at(out, "has a suffix that is not a format for embeddings", allowed=", ".join(SUFFIXES))
     device = default_device()
     model = cast(EmbedsSamples, trained.model.to(device))
     about = {"run": trained.run.name, "checkpoint": trained.checkpoint.path.name, "inputs": str(file)}

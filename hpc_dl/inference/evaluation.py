@@ -39,9 +39,9 @@ def evaluate(trained: TrainedModel, split: str) -> dict[str, Any]:
 
     Returns:
         ``run``, ``checkpoint``, ``split``, ``samples`` (``None`` where a user's loaders do not
-        tell), ``metrics`` by name without the split; for one class per sample, step or pixel also
-        ``classes`` and ``confusion``, with the true classes as rows and the predicted classes as
-        columns; ``by_group`` with ``data.group``.
+        show it), ``metrics`` by name without the split; for one class per sample, step or pixel,
+        also ``classes`` and ``confusion``, with the true classes as rows and the predicted classes
+        as columns; ``by_group`` with ``data.group``.
 
     Raises:
         RunError: the model has no test step or no loader of this split, or its code fails.

@@ -33,10 +33,10 @@ def export(trained: TrainedModel, out: Path, *, force: bool = False) -> dict[str
     """Write the model as one ONNX file, after comparing its outputs with the model's.
 
     Its input ``inputs`` are samples as stored in the data file, for any batch size. Its output is
-    ``probabilities`` with the classes on axis 1, or ``predictions`` for tasks without classes. Of a
-    model that generates samples the input are random numbers (batch, latent) from N(0, 1), and the
-    output is ``samples`` in the units of the data, channels first. The metadata hold classes, run
-    and checkpoint.
+    ``probabilities`` with the classes on axis 1, or ``predictions`` for tasks without classes. For
+    a model that generates samples, the input is random numbers (batch, latent) from N(0, 1), and
+    the output is ``samples`` in the units of the data, channels first. The metadata hold classes,
+    run and checkpoint.
 
     Args:
         trained: the model.
@@ -91,7 +91,7 @@ def _prediction_pipeline(trained: TrainedModel) -> tuple[nn.Module, Tensor]:
     """
     data = trained.data
     network = trained.network()
-    assert isinstance(trained.batches, HDF5DataModule)  # since it is no user's module
+    assert isinstance(trained.batches, HDF5DataModule)  # only a user's module has loaders of its own
     if reason := _not_representable(trained):
         raise RunError.at(trained.run.name, f"cannot be exported: {reason}")
     split = "test" if "test" in data.sizes else "train"

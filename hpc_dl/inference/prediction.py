@@ -123,7 +123,7 @@ def network_inputs(trained: TrainedModel, batch: Any, device: torch.device) -> t
         The inputs of ``forward``; and where each sample starts, (B + 1,) on the CPU, if each has as
         many outputs as steps or nodes, and they differ in their number.
     """
-    assert isinstance(trained.batches, HDF5DataModule)  # since it is no user's module
+    assert isinstance(trained.batches, HDF5DataModule)  # only a user's module has loaders of its own
     preprocessed = preprocessed_on(device, trained.model, trained.batches, batch)
     x = preprocessed if isinstance(preprocessed, dict) else preprocessed[0]
     first = next(iter(x.values())) if isinstance(x, dict) else x

@@ -1,4 +1,4 @@
-"""The files of ``hpc-dl predict`` and ``embed``: HDF5 with arrays, or CSV with a row a sample."""
+"""The files of ``hpc-dl predict`` and ``embed``: HDF5 arrays, or CSV with one row per sample."""
 
 from __future__ import annotations
 

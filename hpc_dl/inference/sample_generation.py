@@ -37,7 +37,7 @@ def generate_samples(
         samples.
 
     Raises:
-        RunError: ``out`` exists, has another suffix, or the samples are no images.
+        RunError: ``out`` exists, has another suffix, or the samples are not images.
         ConfigError: Pillow is not installed.
     """
     check_samples_output(trained, out, force=force)
@@ -65,10 +65,10 @@ def check_samples_output(trained: TrainedModel, out: Path, *, force: bool) -> No
     """Check that samples can be written to a file of this name.
 
     Raises:
-        RunError: it exists, has another suffix, or the samples are no images.
+        RunError: it exists, has another suffix, or the samples are not images.
     """
     if out.suffix not in SUFFIXES:
-        raise RunError.at(out, "has a suffix that says no format for samples", allowed=", ".join(SUFFIXES))
+        raise RunError.at(out, "has a suffix that is not a format for samples", allowed=", ".join(SUFFIXES))
     if out.suffix == ".png" and (trained.data.input_kind != "image" or trained.data.num_channels not in (1, 3)):
         raise RunError.at(
             out,

@@ -116,7 +116,7 @@ class PackableSamples(Samples):
         data = trained.data
         if len(data.inputs) > 1 or data.inputs[0].ragged:
             raise ConfigError.at(
-                str(path), f"cannot give the inputs of this model, {data.inputs_description}",
+                str(path), f"does not have the inputs of this model: {data.inputs_description}",
                 remedy="store them in an HDF5 file as for the training",
             )  # fmt: skip
         known = _trained_on(trained)

@@ -38,7 +38,7 @@ class Vocabulary:
         """
         found = list(text) if self.of_characters else WORD.findall(text)
         if not found:
-            raise DataError.at(where, "contains no token", value=text)
+            raise DataError.at(where, "contains no tokens", value=text)
         for token in found:
             if token not in self and UNKNOWN not in self:
                 kind = "character" if self.of_characters else "word"

@@ -71,7 +71,9 @@ class NetworkModelConfig(ModelSection):
             )
         if not isinstance(network, nn.Module):
             raise ConfigError.at(
-                "model.network", f"returns a {type(network).__name__}, which is no torch.nn.Module", value=self.network
+                "model.network",
+                f"returns a {type(network).__name__}, which is not a torch.nn.Module",
+                value=self.network,
             )
         return Network(network, self.output, recipe)
 

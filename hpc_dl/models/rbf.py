@@ -35,7 +35,7 @@ class RBFConfig(ModelConfig):
     prototypes: Annotated[int, Field(ge=1), Unit("prototypes")] = 100
     """Number of prototypes, at most the number of training samples."""
     centers: Literal["random", "k_means"] = "random"
-    """``random``: training samples, equally many of each class; ``k_means``: these, moved to
+    """``random``: training samples, the same number of each class; ``k_means``: these, moved to
     cluster means by k-means (Moody and Darken, 1989)."""
     learn_prototypes: bool = False
     """Train the prototypes, too; otherwise only the widths and the weights are trained."""
@@ -111,7 +111,7 @@ class RBF(Supervised):
 
         Args:
             x: (N, *input_shape) scaled inputs, on the CPU.
-            groups: (N,) classes; each gets equally many prototypes as long as it has samples.
+            groups: (N,) classes; each gets the same number of prototypes as long as it has samples.
             seed: seed of the selection.
         """
         x = x.flatten(1)

@@ -2,7 +2,7 @@
 
 For volumes, see Çiçek et al. (2016). Unlike in these papers, convolutions are padded, so that the
 outputs have the size of the inputs; sizes that cannot be halved often enough are padded first and
-cropped afterwards.
+cropped afterward.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def history(run: RunFolder) -> list[dict[str, Any]]:
     """Return all events, oldest first, without incomplete and damaged lines.
 
     Raises:
-        DamagedFile: it is no file.
+        DamagedFile: it is not a regular file.
     """
     try:
         content = read_bytes(run.attempts, _MOST_BYTES)

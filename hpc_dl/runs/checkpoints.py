@@ -212,7 +212,7 @@ def _sha256(path: Path) -> str:
 
 
 def _write_checksum(checkpoint: Checkpoint, digest: str) -> None:
-    # An OSError is no problem: the checkpoint itself is intact and in its place, and without this
+    # An OSError is harmless: the checkpoint itself is intact and in its place, and without this
     # file the checksums inside the archive are used.
     with suppress(OSError):
         write_text(checkpoint.checksum_file, f"{digest}  {checkpoint.path.name}\n")

@@ -23,7 +23,7 @@
       checkpoints/       step-N.ckpt to resume from, best-N.ckpt to keep; links last.ckpt, best.ckpt
       logs/              rank-N.log, one file per rank
       submitit/          the batch script and its output
-      wandb.json         the run's id in W&B, and what W&B has got
+      wandb.json         the run's id in W&B, and what W&B has received
       wandb.lock         held by an upload to W&B
       wandb/             what the run's own code logs to W&B: images, histograms, settings
       result.json        final metrics

@@ -67,7 +67,7 @@ def holder_of(run: RunFolder) -> str | None:
         if host != socket.gethostname() or not _PID.fullmatch(pid) or not psutil.pid_exists(int(pid)):
             return None
         return f"process {pid} on this machine"
-    except OSError:  # it is no file
+    except OSError:  # it is not a file
         return None
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The settings in which runs differ, so that a table can tell them apart; free of torch."""
+"""The settings in which runs differ, so that a table can distinguish them; free of torch."""
 
 from __future__ import annotations
 

@@ -98,7 +98,8 @@ def check(run: RunFolder) -> None:
 def remove_unused(runs: Path, used: Iterable[RunFolder]) -> list[Path]:
     """Delete the snapshots of a folder that no run links to any more.
 
-    The latest ten minutes are spared: a run that is being prepared may be about to link to them.
+    Snapshots of the last ten minutes stay: a run that is being prepared may be about to link to
+    one.
 
     Args:
         runs: the folder of the runs.

@@ -45,7 +45,7 @@ def write_state(folder: RunFolder, state: State, /, **details: Any) -> None:
     try:
         write_json(folder.state, content)
     except OSError as error:
-        # On a full disk there is no room for a second file, but the old one has its own.
+        # A full disk has no space for a second file, but the old one can be overwritten.
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not folder.state.is_file():
             raise
         with open(folder.state, "r+b", buffering=0) as file:

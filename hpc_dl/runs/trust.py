@@ -1,4 +1,4 @@
-"""Whose run it is: the folder of another user may hold code that was made to harm."""
+"""Whose run it is: the folder of another user may hold malicious code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uploading runs to W&B after or besides their trainings."""
+"""Uploading runs to W&B during or after their training."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Synced:
         state: its state here.
         proof: what W&B has; ``None`` if nothing was sent.
         problem: why W&B does not have all of it; empty if it has.
-        remark: what else there is to say.
+        remark: a further message for the user.
     """
 
     run: RunFolder
@@ -80,7 +80,7 @@ def _sync(run: RunFolder, state: str, account: Account, patience: SharedPatience
             upload = Upload(run.path, WandbRecord.of(run.path), WandbServer(account, patience))
             proof = upload.send(description, rows, outcome)
             return Synced(run, state, proof, proof.problem or proof.missing)
-    except Exception as error:  # also a mistake of ours: its kind is said, for a report
+    except Exception as error:  # may be a defect of ours: its type is shown, for a bug report
         return Synced(run, state, problem=_problem(error))
 
 

@@ -33,7 +33,7 @@ class Parameter(Section):
     integer: tuple[int, int] | None = Field(None, alias="int")
     """Lowest and highest value of integers, both included."""
     when: dict[str, Any] = {}
-    """Only where other settings have these values: ``{model.name: cnn}``."""
+    """Vary the setting only where others have these values: ``{model.name: cnn}``."""
 
     @field_validator(*_RANGES, mode="before")
     @classmethod
@@ -99,8 +99,8 @@ class SweepConfig(Section):
     objective: str = DEFAULT_OBJECTIVE
     """The metric that ranks the points, best first."""
     parallel: int | None = Field(None, ge=1)
-    """Runs at the same time, at most; by default as many as the cluster starts, or as this machine
-    has CPU cores for."""
+    """Most runs at the same time; by default as many as the cluster starts, or as fit on the CPU
+    cores of this machine."""
     per_task: int = Field(1, ge=1)
     """Runs that one task of the job array does, one after another."""
 
@@ -115,7 +115,7 @@ class SweepConfig(Section):
     def _fits_the_method(self) -> SweepConfig:
         if self.method == "list":
             if not self.points or self.parameters:
-                raise ValueError("method list needs points, and no parameters")
+                raise ValueError("method list needs points and takes no parameters")
             for key in {key for point in self.points for key in point}:
                 check_key(key)
             return self
@@ -125,7 +125,9 @@ class SweepConfig(Section):
             raise ValueError("needs parameters, for example {optimizer.lr: {values: [0.01, 0.001]}}")
         for key, parameter in self.parameters.items():
             if self.method == "grid" and parameter.listed is None:
-                raise ValueError(f"method grid needs values for {key}, and not a range; random and sobol draw from one")
+                raise ValueError(
+                    f"method grid needs values for {key} instead of a range; random and sobol draw from ranges"
+                )
         if self.method == "grid" and self.trials is not None:
             raise ValueError("method grid runs all combinations and takes no trials")
         if self.method in ("random", "sobol") and self.trials is None:

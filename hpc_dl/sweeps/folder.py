@@ -5,7 +5,7 @@
     RUNS/NAME-sweep/
       sweep.yaml         the experiment with its section sweep, as last submitted
       members.json       signature, point and seed of every member, by the name of its run, and
-                         `former` of those that are not part of sweep.yaml any more
+                         `former` of those that are not part of sweep.yaml anymore
       NAME-1a2b3c/       a member: an ordinary run folder
       .code/             the snapshots of the code that the members link to
       arrays/N/          one submission: tasks (the members of each task), submitit/, job.json

@@ -59,7 +59,7 @@ def members_of(raw: Mapping[str, Any], name: str, sweep: SweepConfig) -> list[Me
         sweep: the section.
 
     Raises:
-        ConfigError: a member is no valid experiment; the message names its settings.
+        ConfigError: a member is not a valid experiment; the message names its settings.
     """
     base = Experiment.from_dict(raw, default_name=name)
     members, faults = [], []
@@ -77,6 +77,6 @@ def members_of(raw: Mapping[str, Any], name: str, sweep: SweepConfig) -> list[Me
     if faults:
         more = len(faults) - _MOST_FAULTS
         if more > 0:
-            faults[_MOST_FAULTS:] = [Fault("sweep", f"{more} more members are invalid in the same way or another")]
+            faults[_MOST_FAULTS:] = [Fault("sweep", f"{more} more members are invalid")]
         raise ConfigError(*faults)
     return members

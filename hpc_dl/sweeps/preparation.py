@@ -64,7 +64,7 @@ class Plan:
         content: the experiment with its section, for ``sweep.yaml``.
         new: the members without a run.
         existing: names of the runs of the other members.
-        former: names of runs in the folder that are no members any more.
+        former: names of runs in the folder that are no longer members.
         num_models: how many different models were checked.
     """
 
@@ -150,7 +150,7 @@ def create(plan: Plan, site: SiteProfile) -> list[RunFolder]:
         raise RunError.at(
             sweep.name,
             f"another command has just created {len(twice)} of these members",
-            remedy="give the same command again, which runs what is still new",
+            remedy="run the command again; it runs only what is still new",
         )
     facts: dict[str, dict[str, Any]] = {}
     profile = yaml.dumps(site.model_dump(mode="json", exclude_defaults=True))

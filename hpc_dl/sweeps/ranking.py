@@ -69,5 +69,5 @@ def objective_of(sweep: SweepFolder) -> str:
     section = section.get("sweep") if isinstance(section, Mapping) else None
     objective = section.get("objective", DEFAULT_OBJECTIVE) if isinstance(section, Mapping) else None
     if not isinstance(objective, str):
-        raise ConfigError.at(sweep.config, "has no valid section sweep", remedy="start the sweep again")
+        raise ConfigError.at(sweep.config, "has no valid `sweep` section", remedy="start the sweep again")
     return objective

@@ -165,7 +165,7 @@ def _files(folder: Path) -> list[Path]:
 def _attempt_number(path: Path) -> int:
     """The number of the attempt, from 1, because attempt-1000 sorts before attempt-999 by name.
 
-    0 is for a file that is no attempt's.
+    0 is for a file that does not belong to an attempt.
     """
     match = _FILE_NAME.fullmatch(path.name)
     return int(match[1]) + 1 if match else 0

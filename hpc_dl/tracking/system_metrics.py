@@ -77,7 +77,7 @@ class SystemMetrics:
         values: dict[str, float] = {}
         for index, line in enumerate(output.splitlines()):
             for name, text in zip(_GPU_FIELDS.values(), line.split(","), strict=False):
-                with suppress(ValueError):  # a GPU that cannot measure it says so in words
+                with suppress(ValueError):  # a GPU that cannot measure it reports text instead
                     values[f"system.gpu.{index}.{name}"] = float(text) * (_MIB if name.endswith("Bytes") else 1)
         return values
 
@@ -86,7 +86,7 @@ class NodeMonitor:
     """A thread that measures a node without rank 0, while rank 0 wants it."""
 
     def __init__(self, run_folder: Path, node: str | None = None) -> None:
-        """Start to measure.
+        """Start measuring.
 
         Args:
             run_folder: the run.
@@ -99,7 +99,7 @@ class NodeMonitor:
         threading.Thread(target=self._run, name="load of this node", daemon=True).start()
 
     def stop(self) -> None:
-        """Stop to measure."""
+        """Stop measuring."""
         self._over.set()
 
     def _run(self) -> None:
@@ -114,7 +114,7 @@ class OtherNodes:
     """The measurements of the nodes without rank 0, as rank 0 reports them."""
 
     def __init__(self, run_folder: Path) -> None:
-        """Want them from now on."""
+        """Request measurements from the other nodes from now on."""
         self._folder = run_folder / _NODES
         self._newest: dict[str, float] = {}
         self._since = time.time()

@@ -102,7 +102,7 @@ def account() -> Account:
 
 
 def _invalid(error: ValidationError) -> str:
-    """Name the first invalid setting; its value only if that is no secret."""
+    """Name the first invalid setting; its value only if that is not a secret."""
     detail = error.errors()[0]
     name = str(detail["loc"][0]) if detail["loc"] else "?"
     shown = f": {detail['msg']} (got {detail['input']!r})" if name == "base_url" else ""

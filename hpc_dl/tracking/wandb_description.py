@@ -11,7 +11,7 @@ _PREEMPTED = 75  # W&B regards a run that exits with 0 as finished
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run stands, and what W&B is to show.
+    """The state of a run, and what W&B is to show.
 
     Attributes:
         state: W&B's name of the state; ``None`` to leave it open.
@@ -32,7 +32,7 @@ STOPPED = Outcome("preempted", _PREEMPTED, "send")
 WAITING = Outcome("preempted", _PREEMPTED, "hold")
 """Stopped, and about to resume on its own."""
 LOST = Outcome(None, None, "send")
-"""The run ended without a word and may resume: W&B itself notices that nothing comes any more."""
+"""The run ended without a report and may resume; W&B itself notices that no rows arrive."""
 
 
 @dataclass(frozen=True)

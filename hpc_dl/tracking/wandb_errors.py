@@ -112,7 +112,7 @@ class Patience:
 
 
 class SharedPatience(Patience):
-    """That of all uploads of a command, in several threads: an outage is waited for once."""
+    """Shared by the threads of one command, so that they wait for an outage only once."""
 
     OUTAGE_S = 300.0
     UNREACHED_S = 15.0
@@ -156,7 +156,7 @@ class Once(Patience):
     """No second attempt, and no message: for a question that may remain without an answer."""
 
     def __init__(self) -> None:
-        """Nothing is said to anybody."""
+        """Report nothing."""
         super().__init__(lambda message: None)
 
     def failed(self, problem: str, attempt: int, retry_after_s: float | None) -> None:

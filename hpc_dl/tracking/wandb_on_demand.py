@@ -1,4 +1,4 @@
-"""The ``wandb.Run`` of a module in a run that reports nothing to W&B, made when it is first used.
+"""The ``wandb.Run`` of a module in a run that reports nothing to W&B, created at its first use.
 
 Importing wandb takes a second, which a run without it need not spend.
 """
@@ -19,7 +19,7 @@ class RunOnDemand:
     """Stands for a run in ``self.logger.experiment``."""
 
     def __init__(self, run: Callable[[], Any]) -> None:
-        """Make nothing yet.
+        """Create nothing yet.
 
         Args:
             run: returns the run, and makes it when it is first called.

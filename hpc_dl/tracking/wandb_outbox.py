@@ -44,7 +44,7 @@ class Outbox:
 
         Raises:
             OSError: the file cannot be read or removed.
-            DamagedFile: it is no file.
+            DamagedFile: it is not a regular file.
         """
         self._path = path
         self._forget()

@@ -73,7 +73,7 @@ class Reporter:
         self._thread = threading.Thread(target=self._run, name="W&B", daemon=True)
 
     def start(self) -> None:
-        """Start to report."""
+        """Start reporting."""
         self._thread.start()
 
     def finish(self, outcome: Outcome, limit_s: float = FINISH_S) -> bool:
@@ -106,7 +106,7 @@ class Reporter:
                 if not isinstance(error, Unavailable):  # which was reported when it began
                     self._say_once(f"W&B: {error}.{_REMARK}")
                 wait_s = REFUSED_INTERVAL_S if isinstance(error, (Refused, NoCredentials)) else wait_s
-            except Exception as error:  # a full disk, or a mistake of ours: never the training's problem
+            except Exception as error:  # a full disk, or a defect of ours: never the training's problem
                 self._upload = None
                 message = " ".join(str(error).split())
                 self._say_once(f"W&B: rows could not be sent ({type(error).__name__}: {message}); trying again.")
@@ -172,7 +172,7 @@ class Reporter:
 
 
 def _seconds(variable: str, default: float) -> float:
-    """The duration that a user has set; the default where it is none."""
+    """The duration that a user has set; the default where it is not a number."""
     try:
         value = float(os.environ[variable])
     except (KeyError, ValueError):

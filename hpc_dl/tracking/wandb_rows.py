@@ -9,7 +9,7 @@ from hpc_dl.tracking.journal import read_journal, records_since
 from hpc_dl.tracking.wandb_outbox import Row
 
 LOGGED = Path("wandb", "logged")
-"""Where a run folder has what its code has logged to W&B itself and the journal has not."""
+"""Where a run folder keeps what its code logs to W&B and the journal does not have."""
 
 
 def read_rows(run_folder: Path, journal: Path) -> list[Row]:
@@ -46,7 +46,7 @@ class GrowingRows:
         self._offsets = {journal / name: 0, run_folder / LOGGED / name: 0}
 
     def take(self) -> list[Row]:
-        """Return the rows that have got values since the last call, and the newest one."""
+        """Return the rows that have received values since the last call, and the newest one."""
         for path, offset in self._offsets.items():
             records, self._offsets[path] = records_since(path, offset)
             _merge(self._rows, records)

@@ -15,11 +15,11 @@ from wandb.sdk.lib import module
 from hpc_dl.tracking.other_loggers_calls import TensorBoardCalls
 
 _INSTEAD = {
-    "log_artifact": "upload it afterwards with `wandb artifact put`, or keep it in the run folder",
-    "log_model": "set checkpoint.keep in the YAML, and `wandb artifact put` a checkpoint afterwards",
+    "log_artifact": "upload it afterward with `wandb artifact put`, or keep it in the run folder",
+    "log_model": "set checkpoint.keep in the YAML, and `wandb artifact put` a checkpoint afterward",
     "link_model": "link the model in W&B after the upload",
     "link_artifact": "link the artifact in W&B after the upload",
-    "upsert_artifact": "upload it afterwards with `wandb artifact put`",
+    "upsert_artifact": "upload it afterward with `wandb artifact put`",
     "use_artifact": "download it before the job with `wandb artifact get`",
     "use_model": "download it before the job with `wandb artifact get`",
     "save": "keep the file in the run folder",
@@ -165,7 +165,7 @@ class RecordedRun(TensorBoardCalls, wandb.Run):
 
 
 class UnrecordedRun(RecordedRun):
-    """The run of the ranks other than 0, whose calls of wandb do nothing, as those of Lightning."""
+    """The run of ranks other than 0, where calls to wandb do nothing, as in Lightning."""
 
     def __init__(self, say_once: Callable[[str], None]) -> None:
         """Create a run."""
@@ -204,7 +204,7 @@ def _login(*_: Any, **__: Any) -> bool:
 
 
 def _number(value: Any) -> float | int | None:
-    """The value as a number; ``None`` if it is none."""
+    """The value as a number; ``None`` if it is not one."""
     if isinstance(value, int):
         return value
     try:
@@ -217,7 +217,7 @@ def _number(value: Any) -> float | int | None:
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON has it; arrays and tensors as lists, what is neither as text."""
+    """The value for JSON: arrays and tensors as lists, anything unknown as text."""
     try:
         return _plain_value(value)
     except Exception as error:  # of a value's own methods

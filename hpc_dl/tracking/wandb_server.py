@@ -29,7 +29,7 @@ TIMEOUT_S = (6.0, 30.0)
 """Longest wait for a connection, and for a response."""
 
 _MOST_BYTES = 64 << 20
-_MOST_SECONDS = 60.0  # for all of a response that comes in drops
+_MOST_SECONDS = 60.0  # for a whole response, which may trickle in
 
 _VIEWER = "query Viewer { viewer { id entity username flags teams { edges { node { name } } } } }"
 _RUN = """query Run($project: String!, $entity: String!, $name: String!) {

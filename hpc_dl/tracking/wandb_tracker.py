@@ -101,7 +101,7 @@ class WandbTracker(Logger):
         self._step = step
 
     def ignore_calls(self) -> None:
-        """Have what a user's code logs to W&B itself do nothing: this rank is not rank 0."""
+        """Ignore what a user's code logs to W&B: this rank is not rank 0."""
 
         def ignore() -> None:
             from hpc_dl.tracking.wandb_run import UnrecordedRun

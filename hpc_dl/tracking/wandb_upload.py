@@ -1,4 +1,4 @@
-"""Bringing a run in W&B up to its journal: ask what the server has, send the rest, verify."""
+"""Bring a run in W&B up to date with its journal: ask the server, send the rest, verify."""
 
 from __future__ import annotations
 
@@ -77,11 +77,11 @@ class Upload:
         Args:
             description: of the run.
             rows: the journal, one row for each step; after the first call the new rows are enough.
-            outcome: how the run stands.
+            outcome: the state of the run.
             events: new measurements of the system.
 
         Returns:
-            What the server has afterwards.
+            What the server has afterward.
 
         Raises:
             WandbError: the server cannot be reached, or refuses.
@@ -266,7 +266,7 @@ class Upload:
 
 
 def _settled(ask: Callable[[], T], is_right: Callable[[T], bool]) -> T:
-    """The right answer, or the last one: a server may need a moment to count what it has got."""
+    """The right answer, or the last one: a server may need a moment to count what arrived."""
     for wait_s in _LAG_S:
         if is_right(answer := ask()):
             return answer

@@ -21,7 +21,7 @@ _BY_FIT = {
     ),
     "underfit": (
         "Training and validation loss are high: the model underfits.",
-        "Try a larger model, a longer training, another learning rate or less regularization. If none of these helps, "
+        "Try a larger model, longer training, another learning rate or less regularization. If none of these helps, "
         "the inputs may not determine the targets.",
     ),
     "unlikely": (
@@ -34,7 +34,7 @@ _BY_FIT = {
         "(trainer.gradient_clip_val).",
     ),
 }
-_STILL_FALLING = "The validation loss was still falling at the end: a longer training may improve it."
+_STILL_FALLING = "The validation loss was still falling at the end: longer training may improve it."
 _STOP_EARLY = "Early stopping (trainer.early_stopping) may help, too."
 # The training loss is low: whatever the layers do, they do not keep the network from learning.
 _LEARNED = ("good", "overfit", "unknown")
@@ -64,7 +64,7 @@ def advise(
         errors: standard error of each of the losses, as far as it is known.
     """
     causes = [] if fit in _LEARNED or fit == "diverged" else _causes(gradients, dead, saturated)
-    # What keeps the network from learning comes first: a larger one would be no remedy.
+    # What keeps the network from learning comes first: a larger one would not help.
     sentences = [_fit_sentence(fit, losses, errors, with_advice=not (fit == "underfit" and causes))]
     if fit == "diverged":  # inactive units and vanished gradients follow from that
         return sentences

@@ -98,7 +98,7 @@ def prepare_attempt(
     watchdog: Watchdog,
     cleanup: ExitStack,
 ) -> Attempt:
-    """Build everything that the attempt needs; afterwards the ranks are connected.
+    """Build everything that the attempt needs; afterward the ranks are connected.
 
     Args:
         run: the run.

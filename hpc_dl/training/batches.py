@@ -30,7 +30,7 @@ def batches_of(experiment: Experiment, data: DataSpec, model: pl.LightningModule
     kind = import_object(config.class_path, "data.class")
     module = construct(kind, config.args, "data.args", config.class_path)
     if not isinstance(module, pl.LightningDataModule):
-        raise ConfigError.at("data.class", "is no LightningDataModule of pytorch_lightning", value=config.class_path)
+        raise ConfigError.at("data.class", "is not a LightningDataModule of pytorch_lightning", value=config.class_path)
     return loaders_of(module)
 
 
@@ -63,13 +63,13 @@ def check_has_batches(experiment: Experiment, trainer: pl.Trainer) -> None:
     """Check, after the training, that there was something to train on.
 
     Raises:
-        ConfigError: a user's own loader gives no batch.
+        ConfigError: a user's own loader returns no batches.
     """
     if trainer.global_step or trainer.num_training_batches:
         return
     raise ConfigError.at(
         "model.class" if isinstance(trainer.datamodule, LoadersOfModule) else "data.class",  # type: ignore[attr-defined]
-        "its train_dataloader gives no batch",
+        "its train_dataloader returns no batches",
         value=[*experiment.data.import_paths, *experiment.model.import_paths][0],
         remedy="check the number of its samples, its batch_size and drop_last",
     )

@@ -35,7 +35,7 @@ _SIGNIFICANT = 2.0  # standard errors
 _DIVERGED = 10.0
 _FALL = 0.03  # the share by which the last quarter of the validations lowers a loss that still falls
 _FEWEST_VALIDATIONS = 3  # before that quarter
-_NEGLIGIBLE = 0.05  # of the constant prediction's loss: there is little to gain from a longer training
+_NEGLIGIBLE = 0.05  # of the constant prediction's loss: longer training would gain little
 
 # Losses whose value has no meaningful scale: the error rate is used instead.
 _MARGIN_LOSSES = ("perceptron", "hinge")
@@ -57,7 +57,7 @@ def diagnose(
         without a validation split), ``losses`` by ``train``, ``val`` and ``constant``, ``errors``:
         the standard errors of the first two;
         ``gradients``: the norm of each layer's gradient over that of its weights; ``dead`` and
-        ``saturated``: shares of the units of an activation, unless zero; ``words``: sentences.
+        ``saturated``: shares of the units of an activation, unless zero; ``advice``: sentences.
     """
     task = model.recipe.task
     home = next(model.parameters()).device
@@ -85,7 +85,7 @@ def diagnose(
         "gradients": {name: _json_number(float(f"{value:.3g}")) for name, value in gradients.items()},
         "dead": dead,
         "saturated": saturated,
-        "words": advise(fit, losses, gradients, dead, saturated, still_falling=falling, errors=errors),
+        "advice": advise(fit, losses, gradients, dead, saturated, still_falling=falling, errors=errors),
     }
 
 

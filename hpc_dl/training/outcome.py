@@ -46,7 +46,7 @@ def record_result(
     run, trainer, data = attempt.run, attempt.trainer, attempt.data
     seconds = attempt.seconds
     baseline = baselines.load(run, data_identity(data))
-    for sentence in (diagnosis or {}).get("words", ()):
+    for sentence in (diagnosis or {}).get("advice", ()):
         say(sentence)
     if message := _compare_with_baseline(baseline, data, metrics):
         say(message)

@@ -107,23 +107,23 @@ def _wait(child: Any, receiver: Connection, stack: Path, experiment: Experiment,
             elif time.monotonic() > deadline:
                 where = _present_statement(child.pid, stack)
                 if findings.parameters is None:
-                    problem = f"takes more than {LIMIT_S:.0f} s to be imported and built{where}"
+                    problem = f"takes more than {LIMIT_S:.0f} s to import and build{where}"
                     if try_batches:
                         findings.faults.append(Fault(_key(experiment), problem, value=path, remedy=_SKIP))
                     else:
                         findings.remarks.append(f"{path}: not checked, since it {problem}")
                 else:
                     problem = f"one batch of each split takes more than {LIMIT_S:.0f} s on this CPU{where}"
-                    findings.remarks.append(f"{path}: not tried to the end: {problem}")
+                    findings.remarks.append(f"{path}: the trial was stopped: {problem}")
                 return findings
             elif findings.parameters is not None and _memory(child.pid) > LIMIT_BYTES:
                 problem = f"a batch takes more than {LIMIT_BYTES >> 20} MiB of memory"
-                findings.remarks.append(f"{path}: not tried to the end: {problem}")
+                findings.remarks.append(f"{path}: the trial was stopped: {problem}")
                 return findings
     except EOFError:  # it has ended without a result
         child.join(1)
     if child.exitcode == -signal.SIGKILL:
-        findings.remarks.append(f"{path}: not tried to the end: the trial was killed, which may be for lack of memory")
+        findings.remarks.append(f"{path}: the trial was killed, perhaps for lack of memory")
         return findings
     when = "while it is imported and built" if findings.parameters is None else "on its first batch"
     how = f"ends the process with status {child.exitcode}"

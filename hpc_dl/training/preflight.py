@@ -58,7 +58,7 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
             _check_output_shape(model, data)
         faults += missing_data_faults(experiment, data, model)
         if experiment.data.group is not None and not isinstance(model, Supervised):
-            problem = f"needs the outputs of a network, which {type(model).__name__} does not give"
+            problem = f"needs the outputs of a network, which {type(model).__name__} does not return"
             faults.append(Fault("data.group", problem, remedy="remove it, or use `model: {network: …}`"))
         if not model.automatic_optimization:
             faults += _manual_optimization_faults(experiment)
@@ -104,7 +104,7 @@ def _outputs_of_zeros(model: Supervised, data: DataSpec) -> torch.Tensor:
 def _output_faults(model: Network, data: DataSpec) -> list[Fault]:
     """Outputs of a user's network that do not fit the task, or none at all."""
     if not data.is_dense:
-        return []  # only a batch can tell
+        return []  # only a batch can show it
     try:
         shape = tuple(_outputs_of_zeros(model, data).shape)
     except HpcDlError as error:

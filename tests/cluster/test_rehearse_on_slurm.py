@@ -77,7 +77,7 @@ def test_timeout_in_the_queue(slurm_desk: Desk) -> None:
     wrap(slurm_desk, "sbatch", 'exec REAL --hold "$@"')
     result = slurm_desk.run("rehearse", "tiny.yaml", *CPU, "--timeout", "0.15", status=1)
     assert "[pending] it is held" in result.stderr
-    assert "not within 0.15 min (pending it is held" in result.stdout.splitlines()[-1]
+    assert "not reached within 0.15 min (pending it is held" in result.stdout.splitlines()[-1]
     wait_until(lambda: all_cancelled(slurm_desk), "both jobs are cancelled")
 
 

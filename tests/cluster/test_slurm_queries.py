@@ -76,7 +76,7 @@ JobId=12 ArrayJobId=11 ArrayTaskId=0 JobName=x JobState=RUNNING Reason=None"""
     ("job", "state"),
     [(JobId("11", "0"), "RUNNING"), (JobId("11", "1"), "FAILED"), (JobId("11"), "FAILED"), (JobId("12"), "RUNNING")],
 )
-def test_task_of_an_array_is_told_from_its_siblings(programs: WriteProgram, job: JobId, state: str) -> None:
+def test_task_of_an_array_is_distinguished_from_its_siblings(programs: WriteProgram, job: JobId, state: str) -> None:
     programs("scontrol", f"echo '{_ARRAY}'")
     assert slurm.query_jobs([job])[job].state == state
     assert slurm.query_jobs([JobId("11", "2")]) == {}

@@ -122,7 +122,7 @@ def test_two_ranks_train_like_one_process(own_file: Path, tmp_path: Path, use_di
     for key in alone.seen:
         (first, _), (second, _) = ranks
         assert sorted(first[key] + second[key]) == sorted(alone.inputs(key))
-    assert [sizes for _, sizes in ranks] == [[3, 3], [3, 2]]  # 11 samples, each once, and equally many batches
+    assert [sizes for _, sizes in ranks] == [[3, 3], [3, 2]]  # 11 samples, each once, and the same number of batches
     weight = torch.load(tmp_path / "weight0.pt", weights_only=True)
     torch.testing.assert_close(weight, alone.layer.weight.detach(), atol=1e-6, rtol=1e-5)
 

@@ -122,9 +122,9 @@ def test_command_draws_and_lists_files(hpc_dl: HpcDl, subject: Callable[[str], S
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--only", "curve"], "--only: is no kind of figure (got 'curve'; allowed: attention,"),
+        (["--only", "curve"], "--only: is not a kind of figure (got 'curve'; allowed: attention,"),
         (["--only", "residuals"], "--only: applies to the tasks regression, not to classification (got 'residuals')"),
-        (["--only", "curves", "--format", "gif"], "--only: is no figure over time (got 'curves'). Use png or svg"),
+        (["--only", "curves", "--format", "gif"], "--only: cannot be animated (got 'curves'). Use png or svg"),
         (["--format", "pdf"], "--format: is unknown (got 'pdf'; allowed: png, svg, gif)"),
     ],
 )

@@ -35,7 +35,7 @@ def test_embeddings_are_what_the_last_layer_reads(hpc_dl: HpcDl, image_run: RunF
     answer = hpc_dl("embed", image_run.path, file, "--out", out)
     assert answer.status == 2 and "embeddings.h5: already exists" in answer.err
     answer = hpc_dl("embed", image_run.path, file, "--out", tmp_path / "embeddings.csv")
-    assert answer.status == 2 and "says no format for embeddings (allowed: .h5, .hdf5)" in answer.err
+    assert answer.status == 2 and "is not a format for embeddings (allowed: .h5, .hdf5)" in answer.err
 
 
 def test_codes_of_an_autoencoder(hpc_dl: HpcDl, train: Train, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_command(hpc_dl: HpcDl, images: RunFolder, tmp_path: Path) -> None:
         (("--out", out), "samples.h5: already exists. Choose another name, or replace it with --force"),
         (
             ("--out", tmp_path / "samples.txt"),
-            "has a suffix that says no format for samples (allowed: .h5, .hdf5, .png)",
+            "has a suffix that is not a format for samples (allowed: .h5, .hdf5, .png)",
         ),
         (("--start", "a"), "generates samples, not text (allowed: --count, --out)"),
         ((), "--out: is required"),

@@ -62,7 +62,7 @@ def test_lazy_layers_get_their_shapes() -> None:
         ("torch.nn.Linearr", {}, "model.network: torch.nn has no Linearr (got 'torch.nn.Linearr'). Did you mean"),
         ("no_such_package.Net", {}, "model.network: cannot import no_such_package: ModuleNotFoundError"),
         ("torch.nn.Linear", {"in_features": 3}, "model.args: do not fit torch.nn.Linear: missing a required argument"),
-        ("torch.zeros", [2], "model.network: returns a Tensor, which is no torch.nn.Module"),
+        ("torch.zeros", [2], "model.network: returns a Tensor, which is not a torch.nn.Module"),
         ("torch.pi", {}, "model.network: is neither a class nor a function"),
         ("pytorch_lightning.LightningModule", {}, "model.network: is a LightningModule, which brings its own loss"),
         (

@@ -65,7 +65,7 @@ def test_prototypes_are_training_samples_of_all_classes(tmp_path: Path) -> None:
     nearest = distances.min(1)
     assert nearest.values.max() < 1e-6
     assert len(nearest.indices.unique()) == 12  # no sample twice
-    brightness = model.prototypes.mean(1).sort().values.view(3, 4)  # it tells the class: four of each
+    brightness = model.prototypes.mean(1).sort().values.view(3, 4)  # it identifies the class: four of each
     assert (brightness[1:, 0] - brightness[:-1, -1] > 0.1).all()
 
 

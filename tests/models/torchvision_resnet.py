@@ -1,7 +1,7 @@
 """Golden values: what torchvision's own ResNets compute with drawn weights.
 
 ``python -m tests.models.torchvision_resnet`` writes them again, where torchvision is installed. It
-is no dependency of the tests: its wheel is built for CUDA, and does not import with the CPU build
+is not a dependency of the tests: its wheel needs CUDA, and does not import with the CPU build
 of torch.
 """
 

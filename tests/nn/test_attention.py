@@ -63,7 +63,7 @@ def test_encoder_ignores_padding() -> None:
         torch.testing.assert_close(before[1, :2], after[1, :2])
         torch.testing.assert_close(before[1:2, :2], encoder(x[1:2, :2], None, causal))
         assert before.isfinite().all()
-    assert not torch.allclose(encoder(x)[1, :2], encoder(other)[1, :2]), "without lengths it is no padding"
+    assert not torch.allclose(encoder(x)[1, :2], encoder(other)[1, :2]), "without lengths it is not padding"
 
 
 def test_causal_encoder_ignores_later_steps() -> None:

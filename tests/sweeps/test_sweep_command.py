@@ -41,7 +41,7 @@ def test_dry_run_prints_script_and_members_and_writes_nothing(hpc_dl: HpcDl, con
 @pytest.mark.parametrize(
     ("sweep", "message"),
     [
-        (None, "has no section sweep"),
+        (None, "has no `sweep` section"),
         ({"parameters": {"optimizer.rate": {"values": [1]}}}, "optimizer.rate (with optimizer.rate=1): unknown key"),
         ({"parameters": {"model.name": {"values": ["linear", "lstm"]}}}, "model.name (with model.name=lstm)"),
         ({**SWEEP, "objective": "val/height"}, "sweep.objective: is not a metric of this task"),
@@ -110,4 +110,4 @@ def test_cancelled_members_are_resumed_together(hpc_dl: HpcDl, config: Config) -
 
 
 def test_only_sweeps_have_members_that_failed(hpc_dl: HpcDl, config: Config) -> None:
-    assert "is no sweep" in hpc_dl("best", "nothing").err
+    assert "is not a sweep" in hpc_dl("best", "nothing").err

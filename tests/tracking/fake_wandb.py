@@ -39,7 +39,7 @@ class FakeWandb(StoredRuns):
         hangs: while set, no request is answered.
         dead: while set, connections are closed without a response.
         on_request: called with the kind of each request before it is answered.
-        stopped: ids of the runs whose Stop button was pressed, which the file stream may tell.
+        stopped: ids of the runs whose Stop button was pressed, which the file stream may report.
         lose_responses: number of requests to the file stream that succeed without a response.
         distort: changes the content of each response; gets the kind of the request, too.
         cut_off: while set, connections close within a response.
@@ -60,7 +60,7 @@ class FakeWandb(StoredRuns):
         self.dead = False
         self.on_request: Callable[[str], None] = lambda kind: None
         self.stopped: set[str] = set()
-        self.tells_stop_in_stream = True
+        self.reports_stop_in_stream = True
         self.lose_responses = 0
         self.distort: Callable[[str, bytes], bytes] = lambda kind, content: content
         self.cut_off = False
@@ -143,7 +143,7 @@ class FakeWandb(StoredRuns):
             self.exit_codes[run_id] = body["exitcode"]
             if body.get("preempting"):
                 self.preempting.add(run_id)
-        return {"exitcode": None, "limits": {}, "stopped": self.tells_stop_in_stream and run_id in self.stopped}
+        return {"exitcode": None, "limits": {}, "stopped": self.reports_stop_in_stream and run_id in self.stopped}
 
     def _append(self, run_id: str, offset: int, lines: list[dict[str, Any]]) -> None:
         """Append what is new; a repeated request brings nothing new, and changes nothing."""

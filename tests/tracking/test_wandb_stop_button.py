@@ -26,9 +26,7 @@ def button(tmp_path: Path, pressed: list[str]) -> StopButton:
     return StopButton(tmp_path, lambda: pressed.append("stop"))
 
 
-def test_query_tells_that_the_button_was_pressed(
-    button: StopButton, pressed: list[str], wandb_server: FakeWandb
-) -> None:
+def test_query_reports_the_pressed_button(button: StopButton, pressed: list[str], wandb_server: FakeWandb) -> None:
     button.ask(account(), PLACE)
     assert pressed == []
     wandb_server.stopped.add("a-run")
@@ -73,7 +71,7 @@ def test_both_ways_reach_the_training(
     run: ReportedRun, wandb_server: FakeWandb, monkeypatch: pytest.MonkeyPatch, by_query: bool
 ) -> None:
     monkeypatch.setattr(wandb_stop_button, "INTERVAL_S", 0.05 if by_query else 1000.0)
-    monkeypatch.setattr(wandb_server, "tells_stop_in_stream", not by_query)
+    monkeypatch.setattr(wandb_server, "reports_stop_in_stream", not by_query)
     attempt = run.attempt()
     attempt.log(1, 10)
     attempt.wait_for_rows(9)

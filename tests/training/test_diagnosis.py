@@ -84,7 +84,7 @@ def test_standard_error_is_that_of_the_batch_means(tmp_path: Path) -> None:
         means = torch.tensor([model.recipe.task.loss(model.eval()(x), y) for x, y in train])
     assert len(means) == 16 and {len(y) for _, y in train} == {3}
     assert diagnosis["errors"]["train"] == pytest.approx((means.std() / 4).item(), rel=1e-3)
-    assert "training " in diagnosis["words"][0] and " ± " in diagnosis["words"][0]
+    assert "training " in diagnosis["advice"][0] and " ± " in diagnosis["advice"][0]
 
 
 @pytest.mark.parametrize("fit", ["good", "overfit", "unknown", "underfit", "unlikely"])
@@ -130,7 +130,7 @@ def test_overfitting_cannot_be_checked_without_validation() -> None:
 
 def test_no_advice_on_a_missing_validation(tmp_path: Path) -> None:
     diagnosis = diagnose(*built(experiments.classification_file(tmp_path, {"train": 48})), CPU)
-    assert diagnosis["fit"] == "underfit" and "alidation" not in diagnosis["words"][0].partition("Try")[0]
+    assert diagnosis["fit"] == "underfit" and "alidation" not in diagnosis["advice"][0].partition("Try")[0]
 
 
 def test_perceptron_is_evaluated_by_its_error_rate(tmp_path: Path) -> None:
@@ -165,14 +165,14 @@ def test_dead_and_saturated_units(tmp_path: Path) -> None:
         model.hidden[0].bias[:6] = -1e3  # type: ignore[index, union-attr, operator]
     diagnosis = diagnose(model, batches, CPU)
     assert diagnosis["dead"] == {"hidden.1": pytest.approx(6 / 8, abs=0.13)}
-    assert any("dead" in sentence for sentence in diagnosis["words"])
+    assert any("dead" in sentence for sentence in diagnosis["advice"])
     model, batches = built(file, activation="tanh")
     assert diagnose(model, batches, CPU)["saturated"] == {}
     with torch.no_grad():
         model.hidden[0].weight.mul_(1e3)  # type: ignore[union-attr, operator]
     diagnosis = diagnose(model, batches, CPU)
     assert diagnosis["saturated"]["hidden.1"] > 0.9
-    assert any("saturated" in sentence for sentence in diagnosis["words"])
+    assert any("saturated" in sentence for sentence in diagnosis["advice"])
 
 
 @pytest.mark.parametrize("fit", ["good", "overfit", "unknown", "underfit", "unlikely", "diverged"])
@@ -201,7 +201,7 @@ def test_vanished_gradient_is_reported(tmp_path: Path) -> None:
             model.hidden[layer].weight.mul_(1e-3)  # type: ignore[index, union-attr, operator]
     diagnosis = diagnose(model, batches, CPU)
     assert set(diagnosis["gradients"]) == {"hidden.0", "hidden.2", "hidden.4", "head"}
-    assert any("Almost no gradient reaches hidden.0" in sentence for sentence in diagnosis["words"])
+    assert any("Almost no gradient reaches hidden.0" in sentence for sentence in diagnosis["advice"])
 
 
 def test_model_is_restored(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_result_and_log_contain_the_diagnosis(tmp_path: Path) -> None:
     train(run)
     diagnosis = read_json(run.result)["diagnosis"]
     assert diagnosis["fit"] == "good"
-    assert diagnosis["words"][0] in run.log(0).read_text()
+    assert diagnosis["advice"][0] in run.log(0).read_text()
 
 
 def test_constant_loss_with_class_weights(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_data_module_is_tried_before_the_job() -> None:
     ("changes", "message"),
     [
         ({"data": {"class": "own_data_module.OnlyTests"}}, r"^data\.class: has no train_dataloader"),
-        ({"data": {"class": "own_data_module.Net"}}, r"^data\.class: is no LightningDataModule of pytorch_lightning"),
+        ({"data": {"class": "own_data_module.Net"}}, r"^data\.class: is not a LightningDataModule of pytorch"),
         ({"data": {"class": "own_data_module.Data", "args": {"sizes": 3}}},
          r"^data\.args: do not fit own_data_module\.Data: .*'sizes'.*allowed: size, noise"),
         ({"data": {"class": "own_data_module.Data", "batch_size": 8}},

@@ -101,7 +101,7 @@ def test_trial_runs_own_loaders() -> None:
 
 
 def test_loader_without_batches_is_refused(tmp_path: Path) -> None:
-    message = r"^model\.class: its train_dataloader gives no batch \(got 'own_loaders\.Empty'\)"
+    message = r"^model\.class: its train_dataloader returns no batches \(got 'own_loaders\.Empty'\)"
     with pytest.raises(ConfigError, match=message):
         check(Experiment.from_dict(content(name="Empty")), data_dir=None, say=pytest.fail, try_batches=True)
     with pytest.raises(ConfigError, match=message):

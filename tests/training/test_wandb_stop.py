@@ -52,7 +52,7 @@ def test_stop_button_ends_a_training_with_a_checkpoint(
     tmp_path: Path, image_file: Path, wandb_server: FakeWandb, monkeypatch: pytest.MonkeyPatch, by_query: bool
 ) -> None:
     monkeypatch.setattr(wandb_stop_button, "INTERVAL_S", 0.05)
-    wandb_server.tells_stop_in_stream = not by_query
+    wandb_server.reports_stop_in_stream = not by_query
     run = prepared(tmp_path, image_file, MOST_EPOCHS)
     press_after_rows(run, wandb_server)
     assert attempt(run) == Stopped.exit_status

@@ -1,4 +1,4 @@
-"""The course of a rehearsal: two short runs, one of them interrupted by a real signal, compared."""
+"""How a rehearsal proceeds: two short runs, one of them interrupted by a real signal, compared."""
 
 from __future__ import annotations
 

@@ -70,8 +70,8 @@ class Stages:
                     self.say(f"  [{state}] {reason}".rstrip())
             if now - started > self._timeout_s:
                 raise StageFailed(
-                    f"{stage}: not within {self._timeout_s / 60:g} min ({reported[0]} {reported[1]}). Wait longer with "
-                    "--timeout"
+                    f"{stage}: not reached within {self._timeout_s / 60:g} min ({reported[0]} {reported[1]}). "
+                    "Wait longer with --timeout"
                 )
             time.sleep(_POLL_FILES_S)
         return result

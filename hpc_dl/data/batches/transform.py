@@ -95,7 +95,7 @@ class _Transformed(Dataset[Batch]):
 def _seeded_generators(seed: int, epoch: int, batch: int, rank: int) -> Iterator[None]:
     """Seed the global generators of Python, NumPy and torch.
 
-    The training process gets its previous states back afterwards.
+    The training process gets its previous states back afterward.
     """
     seeds = np.random.SeedSequence(seed % 2**64, spawn_key=(epoch, batch, rank)).generate_state(4, np.uint64)
     in_worker = get_worker_info() is not None

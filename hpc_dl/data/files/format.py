@@ -122,7 +122,7 @@ def write_attributes(file: h5py.File, about: FileAttributes) -> None:
 
 
 def _utf8(text: str) -> str:
-    """Return a text without the bytes of a file name that are no UTF-8, which HDF5 cannot store."""
+    """Return a text without bytes of file names that are not UTF-8, which HDF5 cannot store."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

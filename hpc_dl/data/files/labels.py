@@ -95,11 +95,11 @@ def with_uncounted(ignored: NDArray[np.bool_] | None, counted: NDArray[np.bool_]
 
 
 def unknown_label(place: str, label: Any, labels: Labels | None) -> DataError:
-    """Return the error for a label that is none of the classes."""
+    """Return the error for a label that is not one of the classes."""
     known = shortened([str(value) for value in (labels.values if labels else ())], _MOST_LISTED)
     return DataError.at(
         place,
-        "contains a label that is none of the classes",
+        "contains a label that is not one of the classes",
         value=label_of(label),
         allowed=known,
         remedy="add it to the list `data.classes`, or exclude such rows (`data.splits.indices`)",
@@ -150,7 +150,7 @@ def texts(values: NDArray[Any]) -> NDArray[np.str_]:
 def plain_text(value: str | bytes) -> str:
     """Return a label without the spaces and null characters that pad it to a fixed length.
 
-    Bytes that are no UTF-8 are escaped, so that two labels never become the same.
+    Bytes that are not UTF-8 are escaped, so that two labels never become the same.
     """
     text = value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
     return text.strip(" \t\r\n\0")

@@ -149,7 +149,7 @@ def _check_labels(
         counted: which rows count in this split; None for all.
 
     Raises:
-        DataError: a label is no class number, or is NaN.
+        DataError: a label is not a class number, or is NaN.
     """
     found: NDArray[Any] | None = None
     for rows in pieces:

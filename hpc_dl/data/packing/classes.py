@@ -106,7 +106,7 @@ def remapped_classes(values: NDArray[Any], named: Sequence[str], where: str) -> 
         (N,) class numbers, and the names of the classes.
 
     Raises:
-        DataError: the values are no labels, or have another number of classes than names.
+        DataError: the values are not labels, or there are more or fewer classes than names.
     """
     values = np.asarray(values)
     if values.ndim == 2 and values.shape[1] > 1 and is_one_hot(values):

@@ -42,7 +42,7 @@ class _Header:
     size: tuple[int, int] = (0, 0)  #: height, width
     mode: str = ""
     pages: int = 1
-    is_turned: bool = False  #: whether it is stored otherwise than upright
+    is_turned: bool = False  #: whether it is not stored upright
     fault: Fault | None = None
 
 
@@ -132,7 +132,7 @@ class ImageFolder(LabeledFolder):
             raise first_faults(faults)
         pages = Counter(header.pages for header in headers).most_common(1)[0][0]
         faults = [
-            Fault(str(header.path), f"contains {header.pages} images", remedy="save each one as a separate file")
+            Fault(str(header.path), f"contains {header.pages} images", remedy="save each as a separate file")
             if header.pages > 1
             else Fault(str(header.path), "contains one image", allowed=f"{pages} pages, as the others have",
                        remedy="remove it, or add its pages")

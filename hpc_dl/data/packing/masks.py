@@ -96,7 +96,7 @@ def number_values(
         name: the name of a value.
 
     Raises:
-        DataError: the values are no classes, or do not fit the names.
+        DataError: the values are not classes, or do not fit the names.
     """
     values, names = sorted(found), options.class_names
     if len(values) > _MOST_CLASSES:

@@ -184,7 +184,7 @@ class Volumes(FilePerSample):
                 )  # fmt: skip
             if dtype.kind not in "biuf":
                 return Fault(
-                    str(path), "has values that are no real numbers", value=str(dtype),
+                    str(path), "has values that are not real numbers", value=str(dtype),
                     remedy="save the magnitude, or one volume per color or component",
                 )  # fmt: skip
             slope, intercept = image.dataobj.slope, image.dataobj.inter

@@ -74,7 +74,7 @@ def remedy_for(place: Place) -> str:
                 "`pandas.concat(map(pandas.read_csv, FILES)).to_csv('ALL.csv', index=False)`"
             )
         if place.holds(*_TEXTS):
-            found.append("specify one text file, or remove the files that are no text from the folder")
+            found.append("specify one text file, or remove the files that are not text from the folder")
         return found[0] if found else "convert the files to a supported format"
     matching = [suffix for suffix in _REMEDIES if place.is_file(suffix)]
     if matching:

@@ -46,7 +46,7 @@ class PackOptions:
         size: height and width that images are resized to; None if all images have one size.
         class_names: names of the classes 0, 1, …; empty to use those of the source.
         classes: ``remap`` numbers the labels that occur from 0, in their order.
-        omit: comma-separated columns that are no inputs.
+        omit: comma-separated columns that are not inputs.
         categorical: comma-separated columns of numbers that are categories.
         categories: how columns of text become numbers.
         missing: what is done about missing values of a table's inputs.

@@ -32,7 +32,7 @@ def is_missing(cell: str | None) -> bool:
 
 
 def parsed(cells: Cells) -> tuple[NDArray[Any], dict[int, str]]:
-    """Return the numbers of all cells, with NaN for others, and the texts that are none, by row."""
+    """Return the numbers of all cells, with NaN for others, and the other texts, by row."""
     if isinstance(cells, np.ndarray):
         return cells, {}
     try:

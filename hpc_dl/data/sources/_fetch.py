@@ -26,7 +26,7 @@ _TIMEOUT_S = 120
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Provide a temporary folder for what is fetched, and delete it afterwards."""
+    """Provide a temporary folder for what is fetched, and delete it afterward."""
     with tempfile.TemporaryDirectory(prefix="hpc_dl-") as folder:
         yield Path(folder)
 

@@ -55,7 +55,7 @@ SOURCE = Source(
     task="language_modeling",
     size="4,137,850 characters, vocabulary of 63",
     license="LicenseRef-public-domain",
-    shared="writer",  # one translation; stories that are told twice may be in two splits
+    shared="writer",  # one translation; a story that occurs twice may be in two splits
     fetched="Debian package bible-kjv-text, 2 MB",
     make=_make,
 )

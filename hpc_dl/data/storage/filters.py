@@ -71,7 +71,7 @@ class Filter(NamedTuple):
 def obstacle(filter_: Filter) -> str:
     """Return why a filter cannot be decoded here, or an empty string if it can.
 
-    A filter that even h5py lacks is an obstacle, too; :func:`is_installed` tells them apart.
+    A filter that even h5py lacks is an obstacle, too; :func:`is_installed` distinguishes them.
     """
     try:
         return "" if _decoder(filter_) else f"filter {filter_.name}"

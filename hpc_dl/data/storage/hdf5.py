@@ -134,7 +134,7 @@ def find_dataset(
         name: path of the dataset; the leading ``/`` may be omitted.
         option: the configuration key that named it, for the remedy: ``data.inputs``.
         group: the group that the option's names are relative to; empty for the whole file.
-        taken: paths of datasets that have another role, which are no likely alternatives.
+        taken: paths of datasets that have another role, which are unlikely alternatives.
 
     Raises:
         DataError: the path holds no dataset (the message lists the existing ones), or a link,

@@ -242,7 +242,7 @@ def _index_problem(table: NDArray[np.int64], shape: tuple[int, ...], grid: tuple
     corners, offsets, sizes = table[:, : len(shape)], table[:, -3], table[:, -2]
     num_cells = math.prod(grid)
     if num_cells > _MANY_CELLS and len(table) * _MOST_UNWRITTEN < num_cells:
-        return f"its shape has room for {num_cells} chunks, but only {len(table)} were written"
+        return f"its shape requires {num_cells} chunks, but only {len(table)} were written"
     if (corners % shape).any() or (corners < 0).any() or (corners // shape >= grid).any():
         return "a chunk is outside of the dataset, or between two places"
     if (offsets < 0).any() or (sizes <= 0).any() or (plain_bytes and (sizes != plain_bytes).any()):

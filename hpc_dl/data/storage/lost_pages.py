@@ -1,6 +1,6 @@
 """Surviving the loss of mapped pages: a file that was shortened, or whose disk failed.
 
-Touching such a page raises SIGBUS, which kills the process without a word. Here a handler puts
+Touching such a page raises SIGBUS, which kills the process without a message. Here a handler puts
 zeros in its place and remembers it, and the reader raises an error instead of returning them.
 """
 
@@ -64,7 +64,7 @@ def protect(mapped: mmap.mmap, address: int) -> MappedRange:
     """
     protected = MappedRange(address, address + -(-len(mapped) // mmap.PAGESIZE) * mmap.PAGESIZE)
     _ranges.append(protected)
-    # Another map may get the same addresses afterwards.
+    # Another map may get the same addresses afterward.
     weakref.finalize(mapped, _ranges.remove, protected).atexit = False
     if _SUPPORTED:
         _install()  # again for each map: faulthandler, for one, takes the signal for itself

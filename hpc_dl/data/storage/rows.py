@@ -67,7 +67,7 @@ class RowReader(Protocol):
         """
 
     def close(self) -> None:
-        """Close the file; the reader cannot be used afterwards."""
+        """Close the file; the reader cannot be used afterward."""
 
 
 @reports_damage

@@ -26,7 +26,7 @@ class Attention(FigureKind):
     def unfit(self, subject: Subject) -> str:
         """Whether the model has attention."""
         if subject.batches is None or subject.model is None:
-            return "needs data of which hpc_dl can read single samples"
+            return "needs data whose single samples hpc_dl can read"
         return "" if _layer(subject) is not None else "needs a model with attention"
 
     def draw(self, subject: Subject) -> Figure:

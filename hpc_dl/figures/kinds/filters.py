@@ -26,7 +26,7 @@ class Filters(FigureKind):
     def unfit(self, subject: Subject) -> str:
         """Whether the inputs can be shown and the first layer is convolutional or dense."""
         if subject.data is None:
-            return "needs data of which hpc_dl knows the shape"
+            return "needs data whose shape hpc_dl knows"
         if subject.spec.task == "generation":
             return "applies to networks that read samples"
         if reason := no_pictures(subject.spec):

@@ -1,4 +1,4 @@
-"""The worst mistakes: samples whose class the model was most sure to be another."""
+"""The worst mistakes: samples that the model most confidently assigned to a wrong class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a generator makes of the same random numbers after some epochs."""
+"""What a generator makes from the same random numbers after some epochs."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def run(trainer: pl.Trainer, batch: Any) -> None:
     """Run the forward and backward pass of a batch on all ranks, without lasting effects.
 
     Weights, optimizers and buffers do not change. Random states, accumulators and Lightning's
-    counters do: they must be restored afterwards.
+    counters do: they must be restored afterward.
 
     Args:
         trainer: in ``fit``, before its first batch.

@@ -58,7 +58,7 @@ class _ResumedResults(_ResultCollection):
         except MisconfigurationException:
             for key in keys:
                 del self[key]
-            say(f"self.log({name!r}) in {fx} has other arguments than before: its epoch starts over.")
+            say(f"self.log({name!r}) in {fx} has different arguments than before: its epoch starts over.")
             super().log(fx, name, *args, **kwargs)
 
 
@@ -83,7 +83,7 @@ def capture_results(
         elif meta.reduce_fx not in reductions:
             warnings.append(f"{subject} starts over: its reduce_fx cannot be stored.")
         elif not result.is_tensor and id(result.value) not in paths:
-            warnings.append(f"{subject} starts over: its metric is no attribute of the module.")
+            warnings.append(f"{subject} starts over: its metric is not an attribute of the module.")
         else:
             with warn_on_failure(subject, warnings):
                 captured[key] = {

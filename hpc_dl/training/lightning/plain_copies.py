@@ -34,7 +34,7 @@ class PlainCopier:
         """Copy a value.
 
         Raises:
-            NotPlain: it contains something else than tensors and plain values.
+            NotPlain: it contains anything but tensors and plain values.
         """
         if type(value) in _PLAIN:
             return value

@@ -32,7 +32,7 @@ def restore(device: torch.device, state: State) -> list[str]:
     torch.set_rng_state(state["torch"])
     if ("cuda" in state) != (device.type == "cuda"):
         before, now = ("GPU", "CPU") if "cuda" in state else ("CPU", "GPU")
-        return [f"The checkpoint is of a {before} and this training is on a {now}: other random numbers are drawn."]
+        return [f"The checkpoint was saved on a {before}, and this training runs on a {now}: random numbers differ."]
     if "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
     return []

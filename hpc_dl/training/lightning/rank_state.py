@@ -65,7 +65,7 @@ def restore(trainer: pl.Trainer, state: Mapping[str, Any]) -> list[str]:
     else:
         # A rank's sums are those of the samples it has seen; without the sums of all other ranks
         # they mean nothing.
-        ranks = f"The checkpoint is of {state['world_size']} ranks and this training has {trainer.world_size}"
+        ranks = f"The checkpoint was saved with {state['world_size']} ranks, and this training has {trainer.world_size}"
         warnings = [f"{ranks}: the metrics of the epoch start over."]
     logged_state.restore_connector(trainer, state["connector"])
     return warnings + random_state.restore(trainer.strategy.root_device, state["random"])

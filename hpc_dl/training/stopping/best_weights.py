@@ -1,4 +1,4 @@
-"""The best weights of a training, kept in memory while the disk has no room for them."""
+"""The best weights of a training, kept in memory while the disk has no space for them."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class BestWeights:
             self._say(f"The best weights, of step {self.step}, could not be written ({problem}); training continues.")
 
     def write_pending(self) -> OSError | None:
-        """Retry to write weights that could not be written; return the error, if any."""
+        """Retry writing weights that could not be written; return the error, if any."""
         content = self._unwritten
         if content is None or self.step is None:
             return None

@@ -170,7 +170,7 @@ class Checkpointing(Callback):
         self._loop.enter_at(position, progress, lambda: self._writer.restore(trainer, content))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start to measure the time."""
+        """Start measuring the time."""
         self._divergence.start(trainer)
         self._writer.last_time = self._start_time = time.monotonic()
         self._boundary_time = None

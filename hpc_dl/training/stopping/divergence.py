@@ -36,7 +36,7 @@ class TrainingDiverged(Exception):
 
 
 class Divergence:
-    """Finds out that a training has diverged, and ends it or says so.
+    """Detects that a training has diverged, and ends it or reports it.
 
     Attributes:
         reason: what this rank has found; empty for nothing.

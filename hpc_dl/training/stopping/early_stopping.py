@@ -29,7 +29,7 @@ class Patience:
         return self._waited >= self._config.patience
 
     def consider(self, value: float, mode: Literal["min", "max"] | None = None) -> None:
-        """Count a validation; NaN is no improvement.
+        """Count a validation; NaN is not an improvement.
 
         Args:
             value: of the monitored metric.

@@ -75,7 +75,7 @@ class Monitor:
             self.mode = direction(name, self._config.mode)
 
     def _report_not_finite(self, trainer: pl.Trainer) -> None:
-        """Say once of each metric of the validation that it is NaN or infinite."""
+        """Report once for each metric of the validation that it is NaN or infinite."""
         values = {name: float(trainer.callback_metrics[name]) for name in _logged_in_validation(trainer)}
         for name, value in values.items():
             # Of the monitored one, NaN is reported where the best weights are chosen.

@@ -96,7 +96,7 @@ class RankGroup:
             self._pending = None
 
     def destroy(self) -> None:
-        """End this group and torch's own; no rank may call another afterwards.
+        """End this group and torch's own; no rank may call another afterward.
 
         Without this call gloo's threads may outlive the interpreter: about one in several hundred
         processes of a successful training then aborts at its exit.

@@ -20,7 +20,7 @@ KEY = "hpc_dl"
 
 _NEW_RUN = "start a new run with `hpc-dl train` or `submit`"
 _MUST_AGREE = (
-    ("data", "data.file", "has another content than the data that the run was trained on so far"),
+    ("data", "data.file", "differs from the data that the run was trained on so far"),
     ("seed", "seed", "differs from the run's seed"),
     ("global_batch_size", "data.batch_size", "changes the size of a batch over all ranks"),
 )

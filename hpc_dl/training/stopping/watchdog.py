@@ -74,7 +74,7 @@ class Watchdog(Callback):
         self._monitor: StallMonitor | None = None
 
     def __enter__(self) -> Self:
-        """Start to watch the calling thread."""
+        """Start watching the calling thread."""
         if self._timeout_s is not None:
             self._monitor = StallMonitor(
                 self._run, self._rank, self._world_size, self._timeout_s, lambda: self._progress
@@ -92,7 +92,7 @@ class Watchdog(Callback):
     def phase(self, description: str, patience: float = 1.0) -> Iterator[None]:
         """Name long work outside of the batches; its start and its end count as progress.
 
-        One rank may have phases that another has not.
+        One rank may have phases that another does not have.
 
         Args:
             description: the work, such as ``writing a checkpoint``.

@@ -25,7 +25,7 @@ def is_free(port: int) -> bool:
 def free_ports(count: int) -> int:
     """Return the first of `count` consecutive free ports.
 
-    It is chosen at random, so that two clusters that start at once seldom choose the same.
+    It is chosen at random, so that two clusters that start at once rarely choose the same.
 
     Raises:
         Fault: there are none.

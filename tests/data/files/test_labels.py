@@ -123,7 +123,7 @@ def test_choice_or_likely_mistake_is_reported(tmp_path: Path, targets: Any, sect
         (np.full(NUM_SAMPLES, 3), {}, r"has only one class"),
         (np.zeros(NUM_SAMPLES, int), {"classes": "remap"}, r"has only one class"),
         (TEXTS, {}, r"contains text labels.*Set `data.classes: remap`"),
-        (Y, {"classes": [1, 2]}, r"a label that is none of the classes \(got 0; allowed: 1, 2\)"),
+        (Y, {"classes": [1, 2]}, r"a label that is not one of the classes \(got 0; allowed: 1, 2\)"),
         (Y + 0.25, {"task": "classification"}, r"is not a whole number.*`data.task: regression`"),
         (np.where(Y == 1, np.nan, Y), {"task": "classification"}, r"NaN label in row .*`data.ignore_label: nan`"),
         (np.eye(3)[Y] * 0.5, {"task": "classification"}, r"must contain one-hot rows"),

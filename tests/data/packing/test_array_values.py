@@ -1,4 +1,4 @@
-"""Arrays whose values are no samples, classes or targets."""
+"""Arrays whose values are not samples, classes or targets."""
 
 from pathlib import Path
 from typing import Any

@@ -36,7 +36,7 @@ def labels_of(folder: Path, table: str | bytes) -> tuple[list[int], dict[str, ob
         "id,path,age,Label\n7,a/0,3,x\n8,b/0,3, y \n9,a/1,3,y\n10,b/1,3,x\n",
     ],
 )
-def test_files_of_one_name_are_told_apart_by_their_folders(table: str, folder: Path) -> None:
+def test_files_of_one_name_are_distinguished_by_their_folders(table: str, folder: Path) -> None:
     numbers, result = labels_of(folder, table)
     assert numbers == [0, 1, 1, 0] and result["class_names"] == ["x", "y"]
 

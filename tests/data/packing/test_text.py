@@ -118,6 +118,6 @@ def test_folders_of_texts_are_no_classes(tmp_path: Path) -> None:
     for name in ("neg", "pos"):
         (tmp_path / "in" / name).mkdir(parents=True)
         (tmp_path / "in" / name / "1.txt").write_text(name)
-    assert "folders are no classes, all files form one text: neg, pos" in packed(
+    assert "folders are not classes; all files form one text: neg, pos" in packed(
         tmp_path / "in", tmp_path / "out.h5"
     )["notes"]  # fmt: skip

@@ -96,7 +96,7 @@ def test_shape_of_petabytes_is_refused(tmp_path: Path, options: dict[str, Any], 
     assert inspect(path)["faults"]
     uses: list[Callable[[], object]] = [lambda: open_rows(path, "inputs"), lambda: verify(path)]
     for use in uses:
-        with pytest.raises(DataError, match=r"declares far more values|its shape has room for"):
+        with pytest.raises(DataError, match=r"declares far more values|its shape requires"):
             use()
 
 

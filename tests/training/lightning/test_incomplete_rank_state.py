@@ -41,7 +41,7 @@ def test_changed_module_resumes_with_warnings(
         "self.log('auroc') in training_step starts over: its metric auroc is not in the model.",
     ]
     messages = [record.message for record in caplog.records if record.name == "hpc_dl"]
-    assert messages == ["self.log('loss') in training_step has other arguments than before: its epoch starts over."]
+    assert messages == ["self.log('loss') in training_step has different arguments than before: its epoch starts over."]
     expected = after(uninterrupted, MIDDLE)
     assert after(rows, MIDDLE).keys() == expected.keys()
     # What was not changed continues.
@@ -90,7 +90,7 @@ def test_unstorable_state_starts_over_with_warnings() -> None:
     rows, _, warnings = fit((MIDDLE, saved[MIDDLE]), module=Unstorable)
     assert warnings == [
         "Metric sets starts over: it contains a frozenset, which a checkpoint cannot store.",
-        "self.log('hidden') in training_step starts over: its metric is no attribute of the module.",
+        "self.log('hidden') in training_step starts over: its metric is not an attribute of the module.",
         "self.log('some') in training_step starts over: its sync_dist_group cannot be stored.",
     ]
     expected = after(uninterrupted, MIDDLE)

@@ -53,7 +53,9 @@ def test_metrics_start_over_with_another_number_of_ranks(saved: dict[Position, b
     content = torch.load(io.BytesIO(saved[MIDDLE]), weights_only=True)
     content["rank"]["world_size"] = 4
     rows, _, warnings = fit((MIDDLE, serialized(content)))
-    assert warnings == ["The checkpoint is of 4 ranks and this training has 1: the metrics of the epoch start over."]
+    assert warnings == [
+        "The checkpoint was saved with 4 ranks, and this training has 1: the metrics of the epoch start over."
+    ]
     # The sum of the numbers of the batches since
     assert rows[0, BATCHES]["callback:started"] == np.float32(sum(range(MIDDLE.batch, BATCHES))).tobytes()
 
@@ -81,7 +83,7 @@ def test_resumed_training_on_a_gpu_has_the_same_bits() -> None:
     assert warnings == []
     assert after(rows, MIDDLE) == after(uninterrupted, MIDDLE)
     rows, _, warnings = fit((MIDDLE, saved[MIDDLE]))
-    assert warnings == ["The checkpoint is of a GPU and this training is on a CPU: other random numbers are drawn."]
+    assert warnings == ["The checkpoint was saved on a GPU, and this training runs on a CPU: random numbers differ."]
 
 
 @pytest.mark.slow

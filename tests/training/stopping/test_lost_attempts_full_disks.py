@@ -59,38 +59,39 @@ def actions_on_signals(actions: dict[int, Callable[[], None]]) -> Iterator[None]
             signal.signal(number, handler)
 
 
-FULL, ROOM = signal.SIGHUP, signal.SIGWINCH
+FULL, FREED = signal.SIGHUP, signal.SIGWINCH
 
 
 def test_full_disk_at_a_periodic_checkpoint(saved_run: RunFolder, saved_reference: RunFolder) -> None:
     with small_disk(saved_run.checkpoints):
         actions = {
             FULL: lambda: (fill(saved_run.checkpoints), None)[1],
-            ROOM: lambda: (saved_run.checkpoints / "filler").unlink(),
+            FREED: lambda: (saved_run.checkpoints / "filler").unlink(),
         }
         steps_saved: list[int] = []
         with actions_on_signals(actions | {signal.SIGPROF: lambda: steps_saved.append(done(saved_run))}):
             stops = (
-                Stop(13, numbers=(FULL,)), Stop(17, numbers=(signal.SIGPROF, ROOM)), Stop(19, numbers=(signal.SIGPROF,))
+                Stop(13, numbers=(FULL,)), Stop(17, numbers=(signal.SIGPROF, FREED)),
+                Stop(19, numbers=(signal.SIGPROF,)),
             )  # fmt: skip
             assert attempt(saved_run, *stops) == 0
         log = saved_run.log(0).read_text()
         assert "The checkpoint of step 15 could not be written (" in log
         assert "No space left on device" in log and "training continues" in log
         assert steps_saved[0] == 12, "the last checkpoint that fitted is kept"
-        assert steps_saved[1] >= 17, "the next checkpoint was not written although there was room"
+        assert steps_saved[1] >= 17, "the next checkpoint was not written although there was space"
         assert list(saved_run.checkpoints.glob(".*.tmp")) == []
         assert differences(saved_run, saved_reference) == []
 
 
-def test_best_weights_are_written_when_there_is_room(saved_run: RunFolder, saved_reference: RunFolder) -> None:
+def test_best_weights_are_written_when_there_is_space(saved_run: RunFolder, saved_reference: RunFolder) -> None:
     with small_disk(saved_run.checkpoints):
         actions = {
             FULL: lambda: (fill(saved_run.checkpoints), None)[1],
-            ROOM: lambda: (saved_run.checkpoints / "filler").unlink(),
+            FREED: lambda: (saved_run.checkpoints / "filler").unlink(),
         }
         with actions_on_signals(actions):
-            stops = Stop(10, "on_train_batch_end", numbers=(FULL,)), Stop(11, numbers=(ROOM,)), Stop(13)
+            stops = Stop(10, "on_train_batch_end", numbers=(FULL,)), Stop(11, numbers=(FREED,)), Stop(13)
             assert attempt(saved_run, *stops) == Stopped.exit_status
         assert "The best weights, of step 10, could not be written (" in saved_run.log(0).read_text()
         assert [checkpoint.step for checkpoint in listed(saved_run.checkpoints, "best")] == [10]

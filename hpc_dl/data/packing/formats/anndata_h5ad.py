@@ -45,7 +45,7 @@ class SparseColumn:
             or len(np.atleast_1d(shape)) != 2
             or not all(isinstance(part, h5py.Dataset) and part.ndim == 1 for part in parts)
         ):
-            raise DataError.at(self.name, "is no sparse matrix as AnnData stores it", value=encoding)
+            raise DataError.at(self.name, "is not a sparse matrix as AnnData stores it", value=encoding)
         self.shape: tuple[int, ...] = (int(shape[0]), int(shape[1]))
         self._values, self._indices = parts[0], parts[1]
         self.dtype = self._values.dtype
@@ -117,7 +117,9 @@ def open_h5ad(path: Path, options: PackOptions) -> Source:
             )
         obs = file.get("obs")
         if not isinstance(obs, h5py.Group):
-            raise DataError.at(f"{path}:/obs", "is no table as AnnData 0.7 or later stores it", remedy="write it again")
+            raise DataError.at(
+                f"{path}:/obs", "is not a table as AnnData 0.7 or later stores it", remedy="write it again"
+            )
         columns = [key for key in obs if not key.startswith("__") and key != attribute(obs, "_index")]
         usual = [key for key in columns if key.lower() in _USUAL_TARGETS]
         chosen = options.targets or next(iter(usual), None)

@@ -92,7 +92,7 @@ class CSVTable(Table):
             if "\0" in line:
                 raise DataError.at(
                     f"{self.path}: line {number}",
-                    "contains a null character, so it is no text",
+                    "contains a null character, so it is not text",
                     remedy="save the table as CSV in UTF-8, or copy it again",
                 )
             if len(line) == _MAX_LINE:

@@ -175,7 +175,7 @@ def _spike_counts(
 def _column(path: Path, table: h5py.Group, name: str) -> NDArray[Any]:
     item = table.get(name)
     if not isinstance(item, h5py.Dataset) or item.ndim != 1:
-        raise DataError.at(f"{path}:/{_TRIALS}/{name}", "is no column of the trials", allowed=", ".join(table))
+        raise DataError.at(f"{path}:/{_TRIALS}/{name}", "is not a column of the trials", allowed=", ".join(table))
     is_text = h5py.check_string_dtype(item.dtype)
     return np.asarray(item.asstr(errors="backslashreplace")[()] if is_text else item[()])
 

@@ -135,7 +135,7 @@ class TextStream(Source):
             with text.open(encoding="utf-8-sig") as file:
                 while piece := file.read(_PIECE_CHARACTERS):
                     if "\0" in piece:
-                        raise DataError.at(text, "contains a null character, so it is no text", remedy="remove it")
+                        raise DataError.at(text, "contains a null character, so it is not text", remedy="remove it")
                     piece = rest + piece
                     end = max(piece.rfind(" "), piece.rfind("\n")) + 1 if self._words else len(piece)
                     end = end or len(piece)
@@ -152,7 +152,7 @@ def open_text(path: Path, options: PackOptions) -> Source:
     """Open a text file, or a folder of text files: ``train.txt``, ``val.txt``, or all as one text.
 
     Raises:
-        DataError: a file cannot be read, is no text in UTF-8, or is empty.
+        DataError: a file cannot be read, is not UTF-8 text, or is empty.
     """
     if not path.is_dir():
         return TextStream(path, {"train": [path]}, options)
@@ -165,7 +165,7 @@ def open_text(path: Path, options: PackOptions) -> Source:
     if "train" not in by_split:
         source = TextStream(path, {"train": files}, options)
         if folders := sorted({file.parent.name for file in files if file.parent != path}):
-            source.notes.append(f"folders are no classes, all files form one text: {shortened(folders, 5)}")
+            source.notes.append(f"folders are not classes; all files form one text: {shortened(folders, 5)}")
         return source
     if "" in by_split:
         raise DataError.at(by_split[""][0], "belongs to no split", remedy="move it, or name it after a split")
