@@ -96,7 +96,7 @@ def other_sizes_reported(file: Path, shape: tuple[int, ...], trained_shape: tupl
             raise
         raise ConfigError.at(
             str(file),
-            f"has inputs of another size than the training data, for which the model fails: "
+            f"has inputs of a different size than the training data, for which the model fails: "
             f"{str(error).partition(chr(10))[0]:.200}",
             value=shape,
             allowed=f"{trained_shape}, or larger ones",

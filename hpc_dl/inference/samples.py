@@ -203,10 +203,10 @@ def _check_shape(
     Raises:
         ConfigError: they have not; the message says why the model takes one size only.
     """
-    problem, reason = "has inputs of another shape than the training data", ""
+    problem, reason = "has inputs of a different shape than the training data", ""
     if len(actual) == len(expected) > 1 and actual[0] == expected[0]:
         reason = trained.experiment.model.fixed_size
-        problem = f"has inputs of another size than the training data, and the model takes no others: {reason}"
+        problem = f"has inputs of a different size than the training data, and the model takes no others: {reason}"
         expected = actual if not reason else expected
     if actual != expected:
         raise ConfigError.at(str(path), problem, value=actual, allowed=str(expected), remedy=remedy)
@@ -257,7 +257,7 @@ def _open_inputs(trained: TrainedModel, file: Path, inputs: str | None, groups: 
     elif expected != actual:
         raise ConfigError.at(
             str(file),
-            "has inputs of another shape than the training data",
+            "has inputs of a different shape than the training data",
             value=", ".join(str(shape) for shape, _ in actual),
             allowed=", ".join(str(shape) for shape, _ in expected),
             remedy=remedy,

@@ -23,7 +23,7 @@ from hpc_dl.schema import Unit
 
 
 class CNNConfig(ModelConfig):
-    """Blocks of convolutions, each block followed by a pooling, then a dense head."""
+    """Blocks of convolutions, each followed by pooling, then a dense head."""
 
     inputs = ("series", "image", "volume")
     small = {"channels": [4, 6], "hidden": 16}

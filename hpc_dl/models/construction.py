@@ -27,7 +27,7 @@ Args = dict[str, Any] | list[Any]
 
 
 def search_current_folder() -> None:
-    """Have modules be found in the current folder as well."""
+    """Let Python find modules in the current folder as well."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
 

@@ -18,7 +18,7 @@ from hpc_dl.schema import Unit
 
 
 class InceptionConfig(ModelConfig):
-    """A stem, stages of Inception blocks with a pooling between them, and global average pooling.
+    """A stem, stages of Inception blocks with pooling between them, and global average pooling.
 
     It uses batch normalization (Ioffe and Szegedy, 2015), and no auxiliary classifiers.
     """

@@ -170,7 +170,7 @@ class ParametricActivation(Section):
     alpha: Annotated[float, Field(gt=0)] | None = None
     """Negative of the value that ``elu`` approaches for negative x."""
     pieces: Annotated[int, Field(ge=2)] | None = None
-    """Affine functions of a unit of ``maxout``; the layer has so many times its weights."""
+    """Affine functions of a unit of ``maxout``; the layer has that many times the weights."""
     hinges: Annotated[int, Field(ge=1)] | None = None
     """Terms of the sum of ``apl``."""
 

@@ -92,7 +92,7 @@ def test_prediction_for_inputs_without_targets(hpc_dl: HpcDl, run: Path, tmp_pat
     for options, message in (
         (
             ("--inputs", "other"),
-            "has inputs of another size than the training data, and the model takes no others: it has a weight for "
+            "has inputs of a different size than the training data, and the model takes no others: it has a weight for "
             "each value of a sample (got (1, 4, 8); allowed: (1, 8, 8))",
         ),
         ((), "new.h5:inputs: does not exist, neither at the top of the file nor in one of its groups"),

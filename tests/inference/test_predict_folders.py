@@ -142,5 +142,5 @@ def test_recordings_have_the_rate_length_and_scale_of_the_training(tmp_path: Pat
     assert block.inputs.shape == (2, 1, 1000) and block.inputs.dtype == trained_type
     assert block.inputs[0].max() == pytest.approx(20_000 / (32768 if trained_type is np.float32 else 1), rel=1e-2)
     if trained_type is np.int16:
-        with pytest.raises(DataError, match=r"values of another type than the training data \(got 'float32'"):
+        with pytest.raises(DataError, match=r"values of a different type than the training data \(got 'float32'"):
             open_source(tmp_path / "new", PackOptions(rate=4000.0, length=1000, trained_on=known))

@@ -127,7 +127,7 @@ def _lines(path: Path) -> Iterator[_Line]:
     if len(header) > 2 and not (files and labels):
         raise DataError.at(
             path,
-            f"has {len(header)} columns, of which the file and the label are not known",
+            f"has {len(header)} columns, and it is unclear which are the file and the label",
             value=shortened(rows[0][1]),
             allowed="two columns, or a first line with the names file and label",
             remedy="name the columns in the first line",

@@ -1,4 +1,4 @@
-"""Which files of a folder are not packed: never without a word about them."""
+"""The note about files of a folder that are not packed."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class MaskedImages(ImageFolder):
                     )
                 if (num_pages := int(getattr(image, "n_frames", 1))) != self._pages:
                     raise DataError.at(
-                        path, "has not as many pages as its image", value=num_pages, allowed=str(self._pages)
+                        path, "has another number of pages than its image", value=num_pages, allowed=str(self._pages)
                     )
                 pages = []
                 for page in range(self._pages):

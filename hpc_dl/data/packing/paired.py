@@ -70,7 +70,7 @@ class PairedSource(Source):
         self._pairs, self._groups = list(pairs.values()), groups
         if groups is not None and groups.shape[:1] != self._pairs[0][0].shape[:1]:
             raise DataError.at(
-                groups.name, "has not one group per sample", value=groups.shape, remedy="correct `--group`"
+                groups.name, "does not have one group per sample", value=groups.shape, remedy="correct `--group`"
             )
         for inputs, targets in self._pairs:
             _check_pair(inputs, targets)

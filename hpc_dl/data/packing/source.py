@@ -232,7 +232,7 @@ def check_type(source: Source, trained_on: TrainedOn | None) -> None:
     if trained_on is not None and source.inputs.dtype != trained_on.inputs.dtype:
         raise DataError.at(
             source.path,
-            "has values of another type than the training data",
+            "has values of a different type than the training data",
             value=str(source.inputs.dtype),
             allowed=str(trained_on.inputs.dtype),
             remedy="convert the files",

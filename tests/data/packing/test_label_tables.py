@@ -47,7 +47,7 @@ def test_files_of_one_name_are_distinguished_by_their_folders(table: str, folder
         ("0.png,x\n1.png,y\n", "line 1: may mean two files.*with their folders"),
         ("a/0.png,x\na/0.png,y\n", "line 2: has another label for the same file.*got 'y'; allowed: x, as in line 1"),
         ("a/0.png,nan\n", "0.png: has no label"),
-        ("name,split,age\na/0.png,train,3\n", "has 3 columns, of which the file and the label are not known"),
+        ("name,split,age\na/0.png,train,3\n", "has 3 columns, and it is unclear which are the file and the label"),
         ("", "is empty"),
         ("a/0.png,x\n".encode("utf-16"), "iconv -f utf-16"),
         ("a/0.png,é\n".encode("latin1"), "iconv -f windows-1252"),
