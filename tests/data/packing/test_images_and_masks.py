@@ -132,8 +132,8 @@ def test_values_of_volumes_become_classes(
         (np.full((2, 2, 2), -1, np.int16), None, None, "not a class.*got -1.*--classes remap"),
         (np.zeros((2, 2, 2, 3), np.int16), None, None, "differs in shape from its volume"),
         (np.zeros((2, 2, 2), np.int16), None, np.diag([-1, 1, 1, 1]), "axes in other directions.*got 'LAS'"),
-        (np.zeros((2, 2, 2), np.int16), np.zeros((2, 2, 2), np.complex64), None, "no real numbers.*complex64"),
-        (np.zeros((2, 2, 2), np.int16), np.zeros((2, 2, 2), [(c, "u1") for c in "RGB"]), None, "no real numbers"),
+        (np.zeros((2, 2, 2), np.int16), np.zeros((2, 2, 2), np.complex64), None, "not real numbers.*complex64"),
+        (np.zeros((2, 2, 2), np.int16), np.zeros((2, 2, 2), [(c, "u1") for c in "RGB"]), None, "not real numbers"),
     ],
 )
 def test_volumes_that_are_not_packed(mask: Any, image: Any, affine: Any, problem: str, tmp_path: Path) -> None:
