@@ -98,7 +98,9 @@ def test_images_of_another_size_are_resized_on_request(trained: TrainedModel, fo
     assert len(rows_of(tmp_path / "out.csv")) == 11
 
 
-@pytest.mark.parametrize(("mode", "problem"), [("I;16", "values of a different type"), ("RGB", "inputs of a different shape")])
+@pytest.mark.parametrize(
+    ("mode", "problem"), [("I;16", "values of a different type"), ("RGB", "inputs of a different shape")]
+)
 def test_images_of_another_kind_are_refused(trained: TrainedModel, tmp_path: Path, mode: str, problem: str) -> None:
     (tmp_path / "images").mkdir()
     Image.new(mode, (8, 8)).save(tmp_path / "images" / "one.png")
