@@ -160,7 +160,7 @@ class Experiment(experiment.Experiment):
         raw = self._as_written()
         section = {**(raw.pop("sweep", None) or {}), **section}
         if not section:
-            raise ConfigError.at(self.name, "has no section sweep", remedy="add one; see docs/how-to/sweeps.md")
+            raise ConfigError.at(self.name, "has no `sweep` section", remedy="add one; see docs/how-to/sweeps.md")
         return plan(
             raw,
             self.name,

@@ -59,7 +59,7 @@ def test_sweep_takes_the_section_of_the_file_and_keys_replace_it(config: Path) -
 def test_faults_are_raised_and_leave_nothing(config: Path) -> None:
     with pytest.raises(HpcDlError, match=r"optimizer\.rate"):
         Experiment.load(config, "optimizer.rate=1")
-    with pytest.raises(HpcDlError, match="has no section sweep"):
+    with pytest.raises(HpcDlError, match="has no `sweep` section"):
         planned(Experiment.from_dict({**Experiment.load(config).to_dict(), "sweep": None}))
     with pytest.raises(HpcDlError, match=r"model\.name"):
         Experiment.load(config, "data.source=wine", "data.file=null", "model.name=cnn").submit(site="local")
