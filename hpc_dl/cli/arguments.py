@@ -48,6 +48,18 @@ Site = Annotated[
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Agree to run the code of a run folder that belongs to another user.")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="CONDITION",
+        help="Only runs that fulfill it: 'optimizer.lr>1e-3', 'val/loss<0.2', state=failed. May be repeated.",
+    ),
+]
+Since = Annotated[
+    str | None,
+    typer.Option("--since", metavar="TIME", help="Only runs submitted since a date (2026-01-31) or age (12h, 3d, 2w)."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 NoTry = Annotated[
     bool,

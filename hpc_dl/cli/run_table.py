@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from hpc_dl.runs.folder import RunFolder
+    from hpc_dl.errors import HpcDlError
 
 Row = dict[str, Any]
 """Values by column; a run without a value has None or no entry."""
@@ -21,23 +20,43 @@ Sort = Annotated[
 _MOST_SETTINGS = 6  # columns; more differ between different experiments
 
 
-def add_settings(rows: Sequence[Row], runs: Sequence[RunFolder]) -> tuple[list[str], list[str]]:
-    """Add the settings in which the runs differ to their rows.
+def columns_of_settings(settings: Sequence[dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """Return the settings in which runs differ: those to show, and further ones.
 
     Args:
-        rows: one for each run.
-        runs: the runs.
-
-    Returns:
-        The keys of the settings to show, and those of further settings, which are too many.
+        settings: those of each run.
     """
-    from hpc_dl.runs.settings import differing_settings
+    from hpc_dl.runs.settings import differing
 
-    settings = differing_settings(runs)
-    for number, row in enumerate(rows):
-        row |= {key: values[number] for key, values in settings.items()}
-    keys = list(settings)
+    keys = differing(settings)
     return keys[:_MOST_SETTINGS], keys[_MOST_SETTINGS:]
+
+
+def matching(rows: Sequence[Row], where: Sequence[str] | None, since: str | None) -> list[int]:
+    """Return the numbers of the rows that ``--where`` and ``--since`` admit.
+
+    Args:
+        rows: all rows, with all that is known of each run.
+        where: conditions, all of which must hold.
+        since: a date or an age.
+
+    Raises:
+        HpcDlError: a condition is none, or no row has its column.
+    """
+    from hpc_dl.runs.conditions import Condition, is_since, time_of_since
+
+    conditions = [Condition.parse(text) for text in where or ()]
+    known = {key for row in rows for key in row} if conditions else set()
+    for condition in conditions:
+        if rows and condition.column not in known:
+            raise unknown_column("--where", condition.column, known)
+    earliest = time_of_since(since) if since else None
+    return [
+        number
+        for number, row in enumerate(rows)
+        if (earliest is None or is_since(row.get("submitted"), earliest))
+        and all(condition.holds(row) for condition in conditions)
+    ]
 
 
 def sort_order(rows: Sequence[Row], column: str | None) -> list[int]:
@@ -50,34 +69,51 @@ def sort_order(rows: Sequence[Row], column: str | None) -> list[int]:
     Raises:
         HpcDlError: no row has such a column.
     """
-    from hpc_dl.errors import HpcDlError, nearest
     from hpc_dl.learning.direction import direction_of_name
+    from hpc_dl.runs.conditions import is_number
 
     if column is None or not rows:
         return list(range(len(rows)))
-    known = list(dict.fromkeys(key for row in rows for key in row))
-    if column not in known:
-        raise HpcDlError.at(
-            "--sort", "no such column", value=column, allowed=", ".join(known), remedy=nearest(column, known)
-        )
+    if not any(column in row for row in rows):
+        raise unknown_column("--sort", column, {key for row in rows for key in row})
     best_last = "/" in column and direction_of_name(column) == "max"
     numbers: dict[int, float] = {}
     texts: dict[int, str] = {}
     for position, row in enumerate(rows):
         value = row.get(column)
-        if isinstance(value, int | float) and not math.isnan(value):
+        if isinstance(value, int | float) and is_number(value):
             numbers[position] = -value if best_last else value
         elif value is not None and value == value:  # not NaN
             texts[position] = str(value)
     order = [*sorted(numbers, key=numbers.__getitem__), *sorted(texts, key=texts.__getitem__)]
-    return order + [position for position in range(len(rows)) if position not in {*numbers, *texts}]
+    return order + [position for position in range(len(rows)) if position not in numbers and position not in texts]
+
+
+def unknown_column(option: str, column: str, known: set[str]) -> HpcDlError:
+    """Return the error for a column that no row has.
+
+    Args:
+        option: that names it.
+        column: its name.
+        known: the columns that exist.
+    """
+    from hpc_dl.errors import HpcDlError, nearest
+    from hpc_dl.formatting import shortened
+    from hpc_dl.learning.metric_names import split_of
+
+    remedy = nearest(column, known)
+    if split_of(column) == "test" and column not in known:
+        remedy = "choose runs by validation; --test of `hpc-dl results` adds the test metrics"
+    # What a table shows is of more interest than the many settings.
+    allowed = shortened(sorted(known, key=lambda key: ("." in key, key)), 15)
+    return HpcDlError.at(option, "no such column", value=column, allowed=allowed, remedy=remedy)
 
 
 def print_runs(columns: list[str], rows: Sequence[Row], remarks: str = "", hidden: Sequence[str] = ()) -> None:
     """Print the rows; no name is broken, and remarks that do not fit come below the table.
 
     Args:
-        columns: the columns to show.
+        columns: the columns to show; the empty ones among them are left out.
         rows: the rows.
         remarks: the column with remarks, if there is one.
         hidden: settings that differ, too, but are not shown.
@@ -85,8 +121,9 @@ def print_runs(columns: list[str], rows: Sequence[Row], remarks: str = "", hidde
     from hpc_dl.cli.output import fits, show, table
     from hpc_dl.formatting import shortened
 
+    columns = [column for column in columns if any(text_of(row.get(column)) for row in rows)]
     with_remarks = [*columns, remarks] if remarks else columns
-    cells = [[_text(row.get(column)) for column in with_remarks] for row in rows]
+    cells = [[text_of(row.get(column)) for column in with_remarks] for row in rows]
     below = bool(remarks) and not fits(with_remarks, cells)
     if below:
         table(columns, [row[:-1] for row in cells], unbroken=True)
@@ -101,9 +138,12 @@ def print_runs(columns: list[str], rows: Sequence[Row], remarks: str = "", hidde
         show(f"\n{len(hidden)} more settings differ: {shortened(hidden, 8)}")
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """Return a value as tables show it."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list):
+        return ", ".join(map(text_of, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from hpc_dl.cli.arguments import AsJson, OptionalRunNames, RunsDir
-from hpc_dl.cli.run_table import Row, Sort, add_settings, print_runs, sort_order
+from hpc_dl.cli.arguments import AsJson, OptionalRunNames, RunsDir, Since, Where
+from hpc_dl.cli.run_table import Row, Sort
 
 
-def status(names: OptionalRunNames = None, runs: RunsDir = None, sort: Sort = None, as_json: AsJson = False) -> None:
+def status(
+    names: OptionalRunNames = None,
+    runs: RunsDir = None,
+    where: Where = None,
+    since: Since = None,
+    sort: Sort = None,
+    as_json: AsJson = False,
+) -> None:
     """Show the state and progress of runs, and why they ended.
 
     States: pending, running, stopped, finished, failed, diverged, cancelled, lost, unknown. Several
@@ -17,22 +24,29 @@ def status(names: OptionalRunNames = None, runs: RunsDir = None, sort: Sort = No
     Example:
         hpc-dl status latest
         hpc-dl status mlp-digits-sweep
+        hpc-dl status --where state=failed --since 2d
         hpc-dl status --sort optimizer.lr
     """
     from hpc_dl.cli.output import emit, say
     from hpc_dl.cli.run_selection import select_runs, select_sweep
+    from hpc_dl.cli.run_table import columns_of_settings, matching, print_runs, sort_order
     from hpc_dl.cli.sweep_summary import sweep_summary
     from hpc_dl.cluster.status import statuses
+    from hpc_dl.runs.settings import settings_of, shown
 
     selected = select_runs(names, runs)
+    settings = [settings_of(run) for run in selected]
     facts_of_runs = statuses(selected)
-    rows = [_row(facts) for facts in facts_of_runs]
-    settings, further = add_settings(rows, selected)
-    order = sort_order(rows, sort)
+    rows = [{**short, **_row(facts)} for short, facts in zip(shown(settings), facts_of_runs, strict=True)]
+    kept = matching(rows, where, since)
+    if selected and not kept:
+        say(f"None of the {len(selected)} runs matches.")
+    order = [kept[position] for position in sort_order([rows[number] for number in kept], sort)]
     if as_json:
         emit([facts_of_runs[number] for number in order])
         return
-    columns = ["run", "state", *settings, "job", "progress"]
+    differing, further = columns_of_settings([settings[number] for number in kept])
+    columns = ["run", "state", *differing, "job", "progress"]
     print_runs(columns, [rows[number] for number in order], remarks="reason", hidden=further)
     for name in names or []:
         if (sweep := select_sweep(name, runs)) is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from hpc_dl.config import yaml
@@ -14,36 +13,59 @@ from hpc_dl.runs.folder import RunFolder
 
 # Sections that do not affect what is learned, and the first part of the run's own name.
 _IRRELEVANT = ("name", "resources.", "wandb.", "checkpoint.every")
-_PATHS = ("data.file", "model.init_from")  # shown by the name of the file
+_LONG = {"data.file": "/", "model.init_from": "/", "model": "."}  # shown by their last part
 
 
-def differing_settings(runs: Sequence[RunFolder]) -> dict[str, list[Any]]:
+def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the settings that all of these runs have, and that are not the same in all.
 
     Args:
-        runs: the runs.
+        settings: those of each run; runs whose configuration cannot be read are not compared.
 
     Returns:
-        The value of each run, by the dotted key of the setting, in the order of the configuration.
-        Runs whose configuration cannot be read are not compared; they have ``None``.
+        The dotted keys, in the order of the configuration.
     """
-    settings = [settings_of(run) for run in runs]
     readable = [values for values in settings if values]
     if len(readable) < 2:
-        return {}
-    shared = [key for key in readable[0] if all(key in values for values in readable)]
-    differing = [
+        return []
+    first, *others = readable
+    return [
         key
-        for key in shared
-        if not key.startswith(_IRRELEVANT) and any(values[key] != readable[0][key] for values in readable)
+        for key, value in first.items()
+        if not is_irrelevant(key)
+        and all(key in values for values in others)
+        and any(values[key] != value for values in others)
     ]
-    return {key: [values.get(key) for values in settings] for key in differing}
+
+
+def is_irrelevant(key: str) -> bool:
+    """Whether a setting does not affect what is learned."""
+    return key.startswith(_IRRELEVANT)
+
+
+def shown(settings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the settings as tables show them: files and classes by the last part of their name.
+
+    Where that would make two different ones look the same, they stay complete.
+
+    Args:
+        settings: those of each run.
+    """
+    short: dict[str, dict[str, str]] = {}
+    for key, separator in _LONG.items():
+        values = {value for of_run in settings if isinstance(value := of_run.get(key), str)}
+        last = {value: value.rpartition(separator)[2] for value in values}
+        short[key] = last if len(set(last.values())) == len(values) else {}
+    return [
+        {**of_run, **{key: names.get(of_run[key], of_run[key]) for key, names in short.items() if key in of_run}}
+        for of_run in settings
+    ]
 
 
 def settings_of(run: RunFolder) -> dict[str, Any]:
     """Return a run's configuration by dotted keys; empty if it cannot be read.
 
-    ``model`` is the architecture, or the name of the user's class.
+    ``model`` is the architecture, or the user's class.
     """
     try:
         text = yaml.text_of(run.config)
@@ -59,10 +81,8 @@ def settings_of(run: RunFolder) -> dict[str, Any]:
     flat = dict(_flattened(raw))
     if "seed" not in flat:  # every complete configuration has one
         return {}
-    model = flat.pop("model.name", None) or str(flat.pop("model.class", "")).rpartition(".")[2]
-    if model:
-        flat = {"model": model, **flat}
-    return {key: Path(str(value)).name if key in _PATHS and value else value for key, value in flat.items()}
+    model = flat.pop("model.name", None) or flat.pop("model.class", None)
+    return {"model": model, **flat} if model else flat
 
 
 @functools.lru_cache(maxsize=4096)

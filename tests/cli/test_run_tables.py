@@ -43,7 +43,8 @@ def test_table_shows_what_differs_and_validation_only(hpc_dl: HpcDl, runs: list[
     header = hpc_dl("results", "--test").out.splitlines()[0]
     assert header.split() == ["run", "state", "optimizer.lr", "val/accuracy", "test/accuracy"]
     assert "optimizer.lr" in hpc_dl("status").out.splitlines()[0]
-    assert "test" in hpc_dl("results", runs[0].name).out, "a single run shows all splits"
+    header, only = hpc_dl("results", runs[0].name).out.splitlines()
+    assert header.split() == ["run", "state", "val/accuracy"] and only.split() == [runs[0].name, "finished", "0.7"]
 
 
 def test_rows_are_sorted_by_setting_and_by_metric(hpc_dl: HpcDl, runs: list[RunFolder]) -> None:
@@ -110,7 +111,7 @@ def test_metrics_by_group_of_a_single_run(hpc_dl: HpcDl) -> None:
     ]
     by_group = {"by": "site", "split": "test", "intervals": "Wilson", "positive_class": "ill", "groups": groups}
     write_json(run.result, {"run": run.name, "metrics": {"test/accuracy": 0.9}, "by_group": by_group})
-    title, header, oslo, bern = hpc_dl("results", "latest").out.splitlines()[-4:]
+    title, header, oslo, bern = hpc_dl("results", "latest", "--test").out.splitlines()[-4:]
     assert title == "test by site, with 95% intervals (Wilson); positive: ill"
     assert header.split() == ["group", "samples", "accuracy", "recall"]
     assert oslo.split("  ")[0] == r"O\x1b[1mslo" and oslo.count("0.9 (0.596 to 0.982)") == 2

@@ -1,5 +1,6 @@
 """The settings in which runs differ."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from hpc_dl.config import yaml
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.runs.settings import differing_settings, settings_of
+from hpc_dl.runs.settings import differing, settings_of, shown
 
 
 def run(folder: Path, name: str, **sections: Any) -> RunFolder:
@@ -15,6 +16,12 @@ def run(folder: Path, name: str, **sections: Any) -> RunFolder:
     content = {"name": name, "seed": 0, "model": {"name": "mlp", "width": 8}, "optimizer": {"name": "sgd", "lr": 0.1}}
     created.config.write_text(yaml.dumps(content | sections))
     return created
+
+
+def differing_settings(runs: Sequence[RunFolder]) -> dict[str, list[Any]]:
+    """The values of each run, as tables show them, by the settings that differ."""
+    settings = [settings_of(run) for run in runs]
+    return {key: [values.get(key) for values in shown(settings)] for key in differing(settings)}
 
 
 def test_only_shared_settings_that_differ_are_listed(tmp_path: Path) -> None:
@@ -37,6 +44,12 @@ def test_models_are_compared_by_name_and_class(tmp_path: Path) -> None:
 def test_files_are_shown_by_name(tmp_path: Path) -> None:
     runs = [run(tmp_path, "a", data={"file": f"/scratch/{name}.h5"}) for name in "xy"]
     assert differing_settings(runs) == {"data.file": ["x.h5", "y.h5"]}
+
+
+def test_files_of_the_same_name_are_shown_with_their_folders(tmp_path: Path) -> None:
+    files = [f"/runs/{name}/best.ckpt" for name in "xy"]
+    runs = [run(tmp_path, "a", model={"name": "mlp", "init_from": file}) for file in files]
+    assert differing_settings(runs) == {"model.init_from": files}
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"a: [", b"- 1\n", b"17\n", b"name: x\nname: y\n", None])
