@@ -74,8 +74,9 @@ def sort_order(rows: Sequence[Row], column: str | None) -> list[int]:
 
     if column is None or not rows:
         return list(range(len(rows)))
-    if not any(column in row for row in rows):
-        raise unknown_column("--sort", column, {key for row in rows for key in row})
+    known: set[str] = {key for row in rows for key in row}
+    if column not in known:
+        raise unknown_column("--sort", column, known)
     best_last = "/" in column and direction_of_name(column) == "max"
     numbers: dict[int, float] = {}
     texts: dict[int, str] = {}
@@ -104,8 +105,8 @@ def unknown_column(option: str, column: str, known: set[str]) -> HpcDlError:
     remedy = nearest(column, known)
     if split_of(column) == "test" and column not in known:
         remedy = "choose runs by validation; --test of `hpc-dl results` adds the test metrics"
-    # What a table shows is of more interest than the many settings.
-    allowed = shortened(sorted(known, key=lambda key: ("." in key, key)), 15)
+    settings = {key for key in known if "." in key}
+    allowed = shortened([*sorted(known - settings), *sorted(settings)], 15)
     return HpcDlError.at(option, "no such column", value=column, allowed=allowed, remedy=remedy)
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hpc_dl.cluster import slurm
-from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.folder import NAME_CODE, NAME_CODE_LENGTH, RunFolder
 from hpc_dl.runs.run_files import read_timings
 
 #: Seconds for the current step, the checkpoint and the requeue, if nothing was measured.
@@ -23,7 +24,7 @@ DEFAULT_LEAD_S = 120
 MINIMUM_LEAD_S = 60
 
 _REHEARSAL = "-rehearsal"
-_STAMP = r"-(\d{8}-\d{6}-[0-9a-f]{4})"
+_CODE = rf"-[{NAME_CODE}]{{{NAME_CODE_LENGTH},}}"
 _LONGEST_NAME = 80
 
 
@@ -116,12 +117,14 @@ def grace_warnings(timings: Mapping[str, Any], partition: str | None) -> list[st
 
 def _newest_timings(runs: Path, experiment_name: str) -> dict[str, Any]:
     names = "|".join(re.escape(name) for name in (experiment_name, rehearsal_name(experiment_name)))
-    run_name = re.compile(f"(?:{names}){_STAMP}")
-    by_stamp: dict[str, dict[str, Any]] = {}
+    run_name = re.compile(f"(?:{names}){_CODE}")
+    times: dict[Path, float] = {}
     for path in runs.glob("*/timings.json"):
-        if (match := run_name.fullmatch(path.parent.name)) and (timings := timings_of(RunFolder(path.parent))):
-            by_stamp[match[1]] = timings
-    return by_stamp[max(by_stamp)] if by_stamp else {}
+        if run_name.fullmatch(path.parent.name):
+            with suppress(OSError):
+                times[path] = path.stat().st_mtime
+    newest_first = sorted(times, key=times.__getitem__, reverse=True)
+    return next((timings for path in newest_first if (timings := timings_of(RunFolder(path.parent)))), {})
 
 
 def _lead_from(timings: Mapping[str, float]) -> int:

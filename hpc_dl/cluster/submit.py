@@ -24,7 +24,7 @@ from hpc_dl.cluster.signal_lead import required_lead_s
 from hpc_dl.compatibility.checks import check_names, check_versions
 from hpc_dl.config import yaml
 from hpc_dl.errors import ClusterError
-from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.folder import NAME_CODE_LENGTH, RunFolder
 from hpc_dl.runs.predecessors import predecessors
 from hpc_dl.runs.state import write_state
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hpc_dl.cluster.site import SiteProfile
     from hpc_dl.config.experiment import Experiment
 
-_DRY_RUN_STAMP = "YYYYMMDD-HHMMSS-xxxx"
+_DRY_RUN_CODE = "x" * NAME_CODE_LENGTH
 
 
 def check_site(
@@ -144,7 +144,7 @@ def batch_script(
     """
     from hpc_dl.cluster.batch_script import executor
 
-    run = RunFolder(runs.absolute() / f"{experiment.name}-{_DRY_RUN_STAMP}")
+    run = RunFolder(runs.absolute() / f"{experiment.name}-{_DRY_RUN_CODE}")
     return _after(earlier, executor(run, experiment, site, data_dir, required_lead_s(runs, experiment.name))).script()
 
 

@@ -36,9 +36,9 @@ Every path is defined here once.
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,9 @@ SWEEP_FILE = "sweep.yaml"
 LAYOUT_VERSION = "2"
 _UNMARKED_LAYOUT = "1"  # folders of that version have no marker
 _MOST_LAYOUT_BYTES = 1000
+#: The characters of the code at the end of a run's name: none looks like another, and no words.
+NAME_CODE = "23456789bcdfghjkmnpqrstvwxz"
+NAME_CODE_LENGTH = 3  # more where the short codes are taken
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,22 @@ class RunFolder:
 
     @classmethod
     def create(cls, runs: Path, name: str) -> RunFolder:
-        """Create a new folder ``NAME-YYYYMMDD-HHMMSS-xxxx`` in ``runs``.
+        """Create a new folder in ``runs``, with a short name that no other run has: ``NAME-k3f``.
 
         Raises:
             RunError: the folder cannot be created there.
         """
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        return cls.create_at(Path(os.path.abspath(runs)) / f"{name}-{stamp}-{secrets.token_hex(2)}", where=runs)
+        for attempt in itertools.count():
+            code = "".join(secrets.choice(NAME_CODE) for _ in range(NAME_CODE_LENGTH + attempt // 4))
+            path = Path(os.path.abspath(runs)) / f"{name}-{code}"
+            try:
+                path.mkdir(parents=True)
+            except OSError as error:
+                if not os.path.lexists(path):
+                    raise _not_creatable(runs, error) from None
+            else:
+                return cls.create_at(path, where=runs)
+        raise AssertionError("unreachable")
 
     @classmethod
     def create_at(cls, path: Path, where: Path | None = None) -> RunFolder:
@@ -93,11 +105,7 @@ class RunFolder:
                 part.mkdir(parents=True)
             folder.layout.write_text(f"{LAYOUT_VERSION}\n", encoding="utf-8")
         except OSError as error:
-            raise RunError.at(
-                where or path.parent,
-                f"a run folder cannot be created here: {error.strerror}",
-                remedy="choose another folder with --runs DIR",
-            ) from None
+            raise _not_creatable(where or path.parent, error) from None
         return folder
 
     @property
@@ -265,6 +273,11 @@ class RunFolder:
     def result(self) -> Path:
         """The final metrics."""
         return self.path / "result.json"
+
+
+def _not_creatable(where: Path, error: OSError) -> RunError:
+    problem = f"a run folder cannot be created here: {error.strerror}"
+    return RunError.at(where, problem, remedy="choose another folder with --runs DIR")
 
 
 def default_runs() -> Path:

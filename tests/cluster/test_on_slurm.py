@@ -145,7 +145,7 @@ def test_dry_run_prints_the_submitted_script(slurm_desk: Desk) -> None:
     slurm_desk.run("submit", "tiny.yaml", *FOUR_RANKS)
     run = slurm_desk.only_run()
     (sent,) = run.submitit.glob("*_submission.sh")
-    assert sent.read_text().replace(run.name, "tiny-YYYYMMDD-HHMMSS-xxxx") == dry
+    assert sent.read_text().replace(run.name, "tiny-xxx") == dry
     slurm_desk.run("cancel", run.name)
 
 

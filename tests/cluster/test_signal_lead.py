@@ -1,5 +1,6 @@
 """The signal lead, computed from the measurements in run folders."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,50 +11,51 @@ from hpc_dl.cluster.signal_lead import DEFAULT_LEAD_S
 from hpc_dl.runs.folder import RunFolder
 
 
-def measured(runs: Path, folder: str, **timings: float) -> RunFolder:
+def measured(runs: Path, folder: str, day: int = 1, **timings: float) -> RunFolder:
     run = RunFolder(runs / folder)
     run.path.mkdir(parents=True)
     write_json(run.timings, {"boundary_s": 1.0, "checkpoint_s": 2.0, "lead_s": 21.0, **timings})
+    os.utime(run.timings, (86400 * day, 86400 * day))
     return run
 
 
 def test_default_without_measurements(tmp_path: Path) -> None:
     assert signal_lead.required_lead_s(tmp_path / "none", "x") == DEFAULT_LEAD_S
-    measured(tmp_path, "xy-20260101-000000-aaaa", lead_s=500)
-    measured(tmp_path, "x-y-20260101-000000-aaaa", lead_s=500)
+    measured(tmp_path, "xy-k3f", lead_s=500)
+    measured(tmp_path, "x-y-k3f", lead_s=500)
     measured(tmp_path, "x-copy", lead_s=500)
     assert signal_lead.required_lead_s(tmp_path, "x") == DEFAULT_LEAD_S
 
 
 def test_newest_run_or_rehearsal_of_that_name_counts(tmp_path: Path) -> None:
-    measured(tmp_path, "x-20260103-000000-aaaa", lead_s=100.2)
-    measured(tmp_path, "x-20260102-000000-bbbb", lead_s=500)
+    measured(tmp_path, "x-k3f", day=3, lead_s=100.2)
+    measured(tmp_path, "x-4wd", day=2, lead_s=500)
     assert signal_lead.required_lead_s(tmp_path, "x") == 101
-    measured(tmp_path, f"{signal_lead.rehearsal_name('x')}-20260104-000000-cccc", lead_s=200)
+    measured(tmp_path, f"{signal_lead.rehearsal_name('x')}-h2x", day=4, lead_s=200)
     assert signal_lead.required_lead_s(tmp_path, "x") == 200
 
 
 def test_measurements_of_the_run_itself_take_precedence(tmp_path: Path) -> None:
-    own = measured(tmp_path, "x-20260101-000000-aaaa", lead_s=100)
-    measured(tmp_path, "x-20260102-000000-bbbb", lead_s=500)
+    own = measured(tmp_path, "x-k3f", lead_s=100)
+    measured(tmp_path, "x-4wd", day=2, lead_s=500)
     assert signal_lead.required_lead_s(tmp_path, "x", own) == 100
-    new = RunFolder(tmp_path / "x-20260103-000000-cccc")
+    new = RunFolder(tmp_path / "x-5zz")
     assert signal_lead.required_lead_s(tmp_path, "x", new) == 500
 
 
 def test_measured_stop_counts_twice(tmp_path: Path) -> None:
-    measured(tmp_path, "x-20260101-000000-aaaa", lead_s=100, stop_s=80.1)
+    measured(tmp_path, "x-k3f", lead_s=100, stop_s=80.1)
     assert signal_lead.required_lead_s(tmp_path, "x") == 161
 
 
 def test_minimum_is_one_minute(tmp_path: Path) -> None:
-    measured(tmp_path, "x-20260101-000000-aaaa", lead_s=15.1)
+    measured(tmp_path, "x-k3f", lead_s=15.1)
     assert signal_lead.required_lead_s(tmp_path, "x") == 60
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
 def test_unreadable_measurements_are_ignored(tmp_path: Path, content: str) -> None:
-    run = measured(tmp_path, "x-20260101-000000-aaaa", lead_s=500)
+    run = measured(tmp_path, "x-k3f", lead_s=500)
     run.timings.write_text(content)
     assert signal_lead.required_lead_s(tmp_path, "x", run) == DEFAULT_LEAD_S
 

@@ -27,9 +27,14 @@ def test_created_folder_is_absolute_and_unique(tmp_path: Path, monkeypatch: pyte
     assert first.path != second.path
     for run in (first, second):
         assert run.path.parent == tmp_path / "runs" / "deep"
-        assert re.fullmatch(r"cnn-digits-\d{8}-\d{6}-[0-9a-f]{4}", run.name)
+        assert re.fullmatch(r"cnn-digits-[23456789bcdfghjkmnpqrstvwxz]{3}", run.name)
         assert {path.name for path in run.path.iterdir()} == {"layout", "journal", "checkpoints", "logs", "submitit"}
     assert read_state(first) == {"state": "created"}
+
+
+def test_names_become_longer_where_the_short_ones_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpc_dl.runs.folder.NAME_CODE", "k")
+    assert [RunFolder.create(tmp_path, "a").name for _ in range(3)] == ["a-kkk", "a-kkkk", "a-kkkkk"]
 
 
 def test_paths_are_distinct_and_in_the_folder(tmp_path: Path) -> None:

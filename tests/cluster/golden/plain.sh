@@ -8,17 +8,17 @@
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=4
 #SBATCH --open-mode=append
-#SBATCH --output=/runs/golden-YYYYMMDD-HHMMSS-xxxx/submitit/%j_0_log.out
+#SBATCH --output=/runs/golden-xxx/submitit/%j_0_log.out
 #SBATCH --requeue
 #SBATCH --signal=USR2@120
 #SBATCH --time=2160
 
 # setup
 unset RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE NODE_RANK GROUP_RANK GROUP_WORLD_SIZE ROLE_RANK ROLE_WORLD_SIZE ROLE_NAME MASTER_ADDR MASTER_PORT TORCHELASTIC_RUN_ID TORCHELASTIC_USE_AGENT_STORE TORCHELASTIC_RESTART_COUNT TORCHELASTIC_MAX_RESTARTS  # srun sets the ranks
-export PYTHONPATH=/runs/golden-YYYYMMDD-HHMMSS-xxxx/code${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONPATH=/runs/golden-xxx/code${PYTHONPATH:+:$PYTHONPATH}
 export PYTHONSAFEPATH=1  # do not import from the current folder, which may have been edited
 export HDF5_USE_FILE_LOCKING="${HDF5_USE_FILE_LOCKING:-FALSE}"
-run=/runs/golden-YYYYMMDD-HHMMSS-xxxx
+run=/runs/golden-xxx
 job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID} job=${job:-$SLURM_JOB_ID}
 state_is() { grep -qE "^ *\"state\": \"($1)\"" "$run/state.json" 2>/dev/null; }
 trap : TERM USR1 USR2  # outlive the ranks; an empty trap ('') would be inherited by them
@@ -26,7 +26,7 @@ rm -f "$run/requeue" "$run/requeue-refused"  # of an earlier attempt that was ki
 
 # command
 export SUBMITIT_EXECUTOR=slurm
-srun --unbuffered --output /runs/golden-YYYYMMDD-HHMMSS-xxxx/submitit/%j_%t_log.out --cpus-per-task=8 --kill-on-bad-exit=1 --export=ALL PYTHON -u -m submitit.core._submit /runs/golden-YYYYMMDD-HHMMSS-xxxx/submitit
+srun --unbuffered --output /runs/golden-xxx/submitit/%j_%t_log.out --cpus-per-task=8 --kill-on-bad-exit=1 --export=ALL PYTHON -u -m submitit.core._submit /runs/golden-xxx/submitit
 
 
 # teardown
