@@ -30,6 +30,7 @@ SECTIONS = {
     "growth": ("Growth", "benchmarks.growth"),
     "shuffling": ("Shuffling by blocks", "benchmarks.shuffling"),
     "end_to_end": ("End to end", "benchmarks.end_to_end"),
+    "many_runs": ("Many runs", "benchmarks.many_runs"),
     "gpu": ("GPU", "benchmarks.gpu.report"),
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import page
+from benchmarks import many_runs, page
 from benchmarks.reading import floors, peers, readers
 from benchmarks.reading.__main__ import NOT_IN_QUICK
 from tests.conftest import PROJECT
@@ -60,6 +60,13 @@ def test_growth_measures_each_size_with_each_number_of_ranks(tmp_path: Path) -> 
             assert all(value > 0 for name, value in figures.items() if name != "bytes")
     assert list(results["larger"]["layouts"]) == ["contiguous", "zstd"]
     assert all(rate > 0 for layout in results["larger"]["layouts"].values() for rate in layout.values())
+
+
+@pytest.mark.slow
+def test_many_runs_times_commands_with_and_without_the_index(tmp_path: Path) -> None:
+    results = quick_results("many_runs", tmp_path)
+    assert list(results["commands"]) == list(many_runs.COMMANDS)
+    assert all(0 < later["cpu"] < first["cpu"] for first, later in results["commands"].values())
 
 
 @pytest.mark.slow

@@ -60,10 +60,14 @@ def table(columns: list[str], rows: list[list[Any]], title: str = "", *, unbroke
     if not rows:
         return
     if unbroken:
-        for number, block in enumerate(_blocks(columns, rows)):
+        texts = [[_plain(cell) for cell in row] for row in [columns, *rows]]
+        widths = _natural_widths(texts)
+        for number, block in enumerate(_blocks(widths)):
             if number:
                 print()
-            _print_unbroken([columns[i] for i in block], [[row[i] for i in block] for row in rows])
+            for row in texts:
+                cells = (row[i] + " " * (widths[i] - cell_len(row[i])) for i in block)
+                print("".join(cells).rstrip())
         return
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
@@ -80,7 +84,8 @@ def table(columns: list[str], rows: list[list[Any]], title: str = "", *, unbroke
 
 def fits(columns: list[str], rows: list[list[Any]]) -> bool:
     """Whether a table fits the width of the terminal without breaking a cell."""
-    return sum(_natural_widths(columns, rows)) - _GAP <= _width()
+    texts = [[_plain(cell) for cell in row] for row in [columns, *rows]]
+    return sum(_natural_widths(texts)) - _GAP <= _width()
 
 
 def _width() -> float:
@@ -89,16 +94,17 @@ def _width() -> float:
     return int(columns) if columns.isdigit() and int(columns) else Console().width if sys.stdout.isatty() else math.inf
 
 
-def _natural_widths(columns: list[str], rows: list[list[Any]]) -> list[int]:
-    return [max(cell_len(_cell(row[i]).plain) for row in [columns, *rows]) + _GAP for i in range(len(columns))]
+def _natural_widths(texts: list[list[str]]) -> list[int]:
+    return [max(map(cell_len, column)) + _GAP for column in zip(*texts, strict=True)]
 
 
-def _blocks(columns: list[str], rows: list[list[Any]]) -> list[list[int]]:
+def _blocks(widths: list[int]) -> list[list[int]]:
     """The numbers of the columns that fit side by side; the first column is in every block."""
-    first, *others = _natural_widths(columns, rows)
+    first, *others = widths
+    available = _width()
     blocks, used = [[0]], first
     for number, width in enumerate(others, start=1):
-        if used + width - _GAP > _width() and len(blocks[-1]) > 1:
+        if used + width - _GAP > available and len(blocks[-1]) > 1:
             blocks.append([0])
             used = first
         blocks[-1].append(number)
@@ -106,18 +112,16 @@ def _blocks(columns: list[str], rows: list[list[Any]]) -> list[list[int]]:
     return blocks
 
 
-def _print_unbroken(columns: list[str], rows: list[list[Any]]) -> None:
-    widths = _natural_widths(columns, rows)
-    for row in [columns, *rows]:
-        cells = [_cell(cell).plain for cell in row]
-        line = "".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=True))
-        print(line.rstrip())
-
-
 def _cell(value: Any) -> Text:
+    return Text(_plain(value))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, str) and value.isprintable():
+        return value
     if isinstance(value, int) and not isinstance(value, bool):
-        return Text(f"{value:,}")
-    return Text("" if value is None else printable("\n".join(str(value).splitlines())))
+        return f"{value:,}"
+    return "" if value is None else printable("\n".join(str(value).splitlines()))
 
 
 def result_table(result: dict[str, Any]) -> None:

@@ -81,14 +81,14 @@ def results(
     listed = [everything[number] for number in matching([result.row for result in everything], where, since)]
     if everything and not listed:
         say(f"None of the {len(everything)} runs matches.")
-    outcomes, settings, rows = ([result[part] for result in listed] for part in range(3))
-    differing, further = columns_of_settings(settings)
+    rows = [result.row for result in listed]
+    differing, further = columns_of_settings([result.settings for result in listed])
     if as_csv or parquet:
         differing, further = [*differing, *further], []
     splits: tuple[Split, ...] = ("val", "test") if test else ("val",)
-    metrics = [name for split in splits for name in _metric_names(outcomes, split)]
+    metrics = [name for split in splits for name in _metric_names(listed, split)]
     if group:
-        rows = over_seeds(rows, settings, metrics)
+        rows = over_seeds(rows, [result.settings for result in listed], metrics)
         shown = ["runs", "seeds", *(key for key in differing if key != "seed"), *metrics]
     else:
         shown = ["run", "state", *differing, *metrics]
@@ -96,52 +96,63 @@ def results(
         shown = _requested(columns, shown[0], rows)
     order = sort_order(rows, _best_metric(sort, rows) if best else sort)[:best]
     rows = [rows[number] for number in order]
+    if not group:
+        listed = [listed[number] for number in order]
     if as_json:
-        emit(rows if group else [outcomes[number] for number in order])
+        emit(rows if group else [_complete(result) for result in listed])
     elif as_csv:
         print_csv(_with_spread(shown, rows), rows)
     elif parquet:
         write_parquet(parquet, _with_spread(shown, rows), rows)
     else:
         print_runs(shown, [_with_intervals(row) for row in rows] if group else rows, hidden=further)
-        _print_remarks(outcomes if group else [outcomes[number] for number in order], metrics, test)
+        _print_remarks(listed, metrics, test)
 
 
 class _Result(NamedTuple):
     """The result of one run.
 
     Attributes:
-        outcome: its state, and its result file if it has finished.
-        settings: its complete configuration by dotted keys.
-        row: both, by column, as tables show them.
+        run: the run.
+        outcome: its state, and its metrics if it has finished.
+        settings: its configuration by dotted keys.
+        row: all of this by column.
     """
 
+    run: RunFolder
     outcome: dict[str, Any]
     settings: dict[str, Any]
     row: Row
 
 
 def _results_of(runs: Sequence[RunFolder], test: bool) -> list[_Result]:
-    from hpc_dl.cluster.status import statuses
+    from hpc_dl.cluster.overview import overview
     from hpc_dl.learning.metric_names import split_of
-    from hpc_dl.runs.run_files import read_result
-    from hpc_dl.runs.settings import settings_of, shown
+    from hpc_dl.runs.settings import shown
 
-    settings = [settings_of(run) for run in runs]
+    known = overview(runs)
     results = []
-    for run, facts, complete, short in zip(runs, statuses(runs), settings, shown(settings), strict=True):
-        outcome = {"metrics": {}, **facts, **(read_result(run) if facts["state"] == "finished" else {})}
+    for run, one, settings in zip(runs, known, shown([one.settings for one in known]), strict=True):
+        outcome = {"metrics": {}, **one.facts, **one.result}
         metrics = {name: value for name, value in outcome["metrics"].items() if test or split_of(name) != "test"}
-        plain = {key: value for key, value in outcome.items() if not isinstance(value, dict | list)}
-        results.append(_Result(outcome, complete, {**short, **metrics, **plain}))
+        row = settings | metrics | one.facts | one.result
+        row.pop("metrics", None)
+        results.append(_Result(run, outcome, settings, row))
     return results
 
 
-def _metric_names(outcomes: Sequence[dict[str, Any]], split: Split) -> list[str]:
+def _complete(result: _Result) -> dict[str, Any]:
+    """The outcome of a run with all that its result file has."""
+    from hpc_dl.runs.run_files import read_result
+
+    return result.outcome | (read_result(result.run) if result.outcome["state"] == "finished" else {})
+
+
+def _metric_names(results: Sequence[_Result], split: Split) -> list[str]:
     """The metrics of a split; those without one (``g_loss``) count as validation metrics."""
     from hpc_dl.learning.metric_names import split_of
 
-    names = {name for outcome in outcomes for name in outcome["metrics"]}
+    names = {name for result in results for name in result.outcome["metrics"]}
     return sorted(name for name in names if (split_of(name) or "val") == split)
 
 
@@ -198,16 +209,16 @@ def _with_intervals(row: Row) -> Row:
     return row | texts
 
 
-def _print_remarks(outcomes: Sequence[dict[str, Any]], metrics: Sequence[str], test: bool) -> None:
+def _print_remarks(results: Sequence[_Result], metrics: Sequence[str], test: bool) -> None:
     """Print what the table has no place for."""
     from hpc_dl.cli.group_table import group_table
     from hpc_dl.cli.output import say, show
 
-    if len(outcomes) == 1 and test and "by_group" in outcomes[0]:  # of the test
+    if len(results) == 1 and test and (by_group := _complete(results[0]).get("by_group")):  # of the test
         show()
-        group_table(outcomes[0]["by_group"])
-    if not metrics and not test and _metric_names(outcomes, "test"):
+        group_table(by_group)
+    if not metrics and not test and _metric_names(results, "test"):
         say("There are no validation metrics; --test shows the test metrics.")
-    for outcome in outcomes:
+    for outcome in (result.outcome for result in results):
         if outcome["state"] == "unreadable":
             say(f"hpc-dl: {outcome['dir']}: {outcome['reason']}")

@@ -31,13 +31,14 @@ def status(
     from hpc_dl.cli.run_selection import select_runs, select_sweep
     from hpc_dl.cli.run_table import columns_of_settings, matching, print_runs, sort_order
     from hpc_dl.cli.sweep_summary import sweep_summary
-    from hpc_dl.cluster.status import statuses
-    from hpc_dl.runs.settings import settings_of, shown
+    from hpc_dl.cluster.overview import overview
+    from hpc_dl.runs.settings import shown
 
     selected = select_runs(names, runs)
-    settings = [settings_of(run) for run in selected]
-    facts_of_runs = statuses(selected)
-    rows = [{**short, **_row(facts)} for short, facts in zip(shown(settings), facts_of_runs, strict=True)]
+    known = overview(selected)
+    facts_of_runs = [one.facts for one in known]
+    settings = shown([one.settings for one in known])
+    rows = [{**values, **_row(facts)} for values, facts in zip(settings, facts_of_runs, strict=True)]
     kept = matching(rows, where, since)
     if selected and not kept:
         say(f"None of the {len(selected)} runs matches.")

@@ -165,7 +165,7 @@ def _combined(run: RunFolder, job: dict[str, Any], info: slurm.JobInfo | None) -
         facts |= {"state": "cancelled", "reason": _cancelled_by(run, own)}
     elif own["state"] == "stopped":
         facts |= _stopped(run, job, own, job_state, reason)
-    elif not _is_final(own) and own["state"] == "failed" and "job_id" in job and job_state in _NOT_ENDED:
+    elif not is_final(own) and own["state"] == "failed" and "job_id" in job and job_state in _NOT_ENDED:
         message = "it lost a rank" + ("; Slurm is determining whether a node failed" if job_state == "running" else "")
         facts |= {"state": job_state, "reason": f"{message}: {reason}" if reason else message}
     elif own["state"] in ENDED:
@@ -189,7 +189,7 @@ def _combined(run: RunFolder, job: dict[str, Any], info: slurm.JobInfo | None) -
     return facts | progress | end_step
 
 
-def _is_final(own: dict[str, Any]) -> bool:
+def is_final(own: dict[str, Any]) -> bool:
     """Whether a run's own state is final: Slurm cannot have requeued its job."""
     if own["state"] == "failed" and _LOST_RANK.search(str(own.get("reason", ""))):
         return False  # Slurm requeues a job whose node failed
@@ -257,7 +257,7 @@ def _how_to_resume(run: RunFolder) -> str:
 
 def _job_to_query(run: RunFolder) -> dict[str, Any]:
     """The job of a run if Slurm may know more about it than the run itself; else empty."""
-    return {} if run.layout_fault() or _is_final(read_state(run)) else read_job(run)
+    return {} if run.layout_fault() or is_final(read_state(run)) else read_job(run)
 
 
 def _progress(run: RunFolder) -> dict[str, Any]:

@@ -6,6 +6,7 @@ hpc_dl writes ``val/loss``; users' own modules also log ``val_loss``, ``valid/ac
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -27,6 +28,7 @@ def words(name: str) -> list[str]:
     return [match[0].lower() for match in _WORD.finditer(_LOADER.sub("", name))]
 
 
+@functools.lru_cache(maxsize=4096)
 def split_and_metric(name: str) -> tuple[Split | None, str]:
     """Divide a name such as ``val_loss`` into the split and the rest.
 

@@ -23,9 +23,10 @@ def all_runs(runs: Path) -> Iterator[RunFolder]:
     Raises:
         RunError: the folder of all runs cannot be read.
     """
+    absolute = runs.absolute()
     try:
         with os.scandir(runs) as entries:
-            paths = [Path(entry.path).absolute() for entry in entries]
+            paths = [f"{absolute}/{entry.name}" for entry in entries]
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
@@ -33,19 +34,20 @@ def all_runs(runs: Path) -> Iterator[RunFolder]:
             runs, f"cannot be read: {error.strerror}", remedy="ask its owner for access, or specify another with --runs"
         ) from None
     times = {path: time for path in paths if (time := _time_of_run(path)) is not None}
-    yield from (RunFolder(path) for path in sorted(times, key=lambda path: (times[path], path)))
+    yield from (RunFolder(Path(path)) for path in sorted(times, key=lambda path: (times[path], path)))
 
 
-def _time_of_run(path: Path) -> int | None:
+def _time_of_run(path: str) -> int | None:
     """When a run was prepared, in ns; ``None`` for anything but a run."""
     try:
         for name in ("config.yaml", "layout", "state.json"):  # any of them may be missing in a damaged run
             with suppress(FileNotFoundError):
-                return os.lstat(path / name).st_mtime_ns
+                return os.lstat(f"{path}/{name}").st_mtime_ns
     except NotADirectoryError:
         return None
     except OSError:  # the folder is someone else's
-        hidden = path.name.startswith(".") or path.name == _LOST_AND_FOUND
+        name = os.path.basename(path)
+        hidden = name.startswith(".") or name == _LOST_AND_FOUND
         return None if hidden else 0
     return None
 
@@ -60,7 +62,7 @@ def find(name: str, runs: Path) -> RunFolder:
     Raises:
         RunError: the name matches no run or several, or the run's folder has another layout.
     """
-    run = RunFolder(Path(name).absolute()) if name and _time_of_run(Path(name)) is not None else _by_name(name, runs)
+    run = RunFolder(Path(name).absolute()) if name and _time_of_run(name) is not None else _by_name(name, runs)
     run.check_layout()
     return run
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from hpc_dl.errors import HpcDlError, RunError
-from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.folder import SWEEP_FILE, RunFolder
 from hpc_dl.runs.search import find
 from hpc_dl.sweeps.folder import SweepFolder
 
@@ -16,10 +16,10 @@ def all_sweeps(runs: Path) -> list[SweepFolder]:
     """Return the sweeps in a folder, by name."""
     try:
         with os.scandir(runs) as entries:
-            folders = [SweepFolder(Path(entry.path).absolute()) for entry in entries]
+            folders = [entry.path for entry in entries if os.path.isfile(f"{entry.path}/{SWEEP_FILE}")]
     except OSError:  # the search for runs reports it
         return []
-    return sorted((sweep for sweep in folders if sweep.exists), key=lambda sweep: sweep.name)
+    return [SweepFolder(Path(path).absolute()) for path in sorted(folders)]
 
 
 def find_sweep(name: str, runs: Path) -> SweepFolder | None:

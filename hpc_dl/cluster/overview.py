@@ -1,0 +1,76 @@
+"""What many runs are doing, and their settings; ended ones come from an index. Free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hpc_dl.cluster.status import is_final, statuses
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.index import RunIndex
+from hpc_dl.runs.run_files import read_result
+from hpc_dl.runs.settings import settings_of
+from hpc_dl.runs.state import read_state
+
+_OF_PLACE = ("run", "dir")  # facts that depend on where the folder is
+
+
+class RunOverview(NamedTuple):
+    """One run.
+
+    Attributes:
+        facts: as :func:`hpc_dl.cluster.status.statuses` returns them.
+        result: the single values of its result, such as ``seconds``; empty unless it has finished.
+        settings: its configuration by dotted keys; empty if it cannot be read.
+    """
+
+    facts: dict[str, Any]
+    result: dict[str, Any]
+    settings: dict[str, Any]
+
+
+def overview(runs: Sequence[RunFolder]) -> list[RunOverview]:
+    """Return what runs are doing, with a single query to Slurm about those that have not ended.
+
+    Args:
+        runs: the runs.
+    """
+    indexes: dict[Path, RunIndex] = {}
+    known: dict[RunFolder, RunOverview] = {}
+    stamps: dict[RunFolder, str] = {}
+    for run in runs:
+        if (folder := run.path.parent) not in indexes:
+            indexes[folder] = RunIndex(folder)
+        index = indexes[folder]
+        stamps[run] = index.stamp(run)
+        if (indexed := index.get(run, stamps[run])) is not None:
+            facts, settings = indexed
+            known[run] = RunOverview(
+                {"run": run.name, "dir": str(run.path), **facts["status"]}, facts["result"], settings
+            )
+    others = [run for run in stamps if run not in known]
+    for run, facts in zip(others, statuses(others), strict=True):
+        known[run] = RunOverview(facts, _single_values(run, facts), settings_of(run))
+        if _has_ended_for_good(run, facts):
+            entry = {
+                "status": {key: value for key, value in facts.items() if key not in _OF_PLACE},
+                "result": known[run].result,
+            }
+            indexes[run.path.parent].add(run, stamps[run], entry, known[run].settings)
+    for index in indexes.values():
+        index.save()
+    return [known[run] for run in runs]
+
+
+def _has_ended_for_good(run: RunFolder, facts: dict[str, Any]) -> bool:
+    """Whether the facts follow from the run's own files alone, not from Slurm or this command."""
+    if facts["state"] in ("failed", "diverged"):
+        return is_final(read_state(run)) and not run.cancelled.exists()
+    return bool(facts["state"] == "finished")
+
+
+def _single_values(run: RunFolder, facts: dict[str, Any]) -> dict[str, Any]:
+    if facts["state"] != "finished":
+        return {}
+    return {key: value for key, value in read_result(run).items() if not isinstance(value, dict | list)}
