@@ -44,7 +44,7 @@ def submit(
     Example:
         hpc-dl submit configs/cnn-fashion_mnist.yaml --wait
         hpc-dl submit configs/cnn-fashion_mnist.yaml --dry-run
-        hpc-dl submit configs/mlp-digits.yaml --after cnn-digits-20260101-120000-1a2b
+        hpc-dl submit configs/mlp-digits.yaml --after cnn-digits-k3f
 
     Exit status:
         0    submitted; with --wait: finished
