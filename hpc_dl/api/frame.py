@@ -7,11 +7,11 @@ import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
-from hpc_dl.cluster.status import statuses
+from hpc_dl.cluster.overview import overview
 from hpc_dl.errors import HpcDlError
 from hpc_dl.learning.metric_names import split_of
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.runs.settings import differing_settings
+from hpc_dl.runs.settings import differing, shown
 
 
 def frame_of(runs: Sequence[RunFolder], *, test: bool = False) -> Any:
@@ -22,10 +22,12 @@ def frame_of(runs: Sequence[RunFolder], *, test: bool = False) -> Any:
     """
     library = _library()
     columns: dict[str, list[Any]] = {}
-    facts = statuses(runs)
+    known = overview(runs)
+    facts = [run.facts for run in known]
     for key in ("run", "state"):
         columns[key] = [row[key] for row in facts]
-    columns |= differing_settings(runs)
+    settings = shown([run.settings for run in known])
+    columns |= {key: [values.get(key) for values in settings] for key in differing(settings)}
     names = dict.fromkeys(name for row in facts for name in row.get("metrics", {}))
     for name in sorted(names):
         if test or split_of(name) != "test":
