@@ -6,11 +6,9 @@ An image may have several pages (a TIFF stack); then it is a volume of (pages, h
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,12 +17,11 @@ from numpy.typing import NDArray
 from hpc_dl.data.packing.class_folders import LabeledFiles, LabeledFolder
 from hpc_dl.data.packing.damaged import DAMAGED
 from hpc_dl.data.packing.file_per_sample import first_faults, map_in_threads
+from hpc_dl.data.packing.pillow_images import GRAY, check_range, has_deep_colors, opened
 from hpc_dl.data.packing.source import PackOptions, Values, require
 from hpc_dl.errors import DataError, Fault
 from hpc_dl.formatting import shortened
 
-# Pillow's modes with one channel that are stored unchanged. All others are converted to RGB.
-GRAY = {"1": np.uint8, "L": np.uint8, "I;16": np.uint16, "I;16B": np.uint16, "I": np.int32, "F": np.float32}
 _DEEP = {mode for mode, dtype in GRAY.items() if dtype is not np.uint8}
 # How a camera was held: the orientation of EXIF, and what of Pillow makes the image upright.
 _UPRIGHT = {
@@ -43,6 +40,7 @@ class _Header:
     mode: str = ""
     pages: int = 1
     is_turned: bool = False  #: whether it is not stored upright
+    maxval: int = 0  #: of a gray PNM file that need not use all values of its type
     fault: Fault | None = None
 
 
@@ -75,6 +73,9 @@ class ImageFolder(LabeledFolder):
         if self._mode == "RGB" and set(modes) != {"RGB"}:
             counts = ", ".join(f"{count:,} {mode}" for mode, count in modes.most_common())
             self.notes.append(f"all images are converted to RGB (modes in Pillow: {counts}); transparency is dropped")
+        if self._mode != "RGB" and len(ranges := {header.maxval for header in headers}) > 1:
+            largest = ", ".join(str(value or "full range") for value in sorted(ranges))
+            self.notes.append(f"values are stored as in the files, whose largest possible ones differ: {largest}")
         if turned := sum(header.is_turned for header in headers):
             self.notes.append(f"{turned:,} of {len(headers):,} images are turned upright, as their EXIF data say")
         if self._size:
@@ -99,6 +100,7 @@ class ImageFolder(LabeledFolder):
 
     def _pixels(self, image: Any) -> NDArray[Any]:
         """Return the pixels of one page, (channels, height, width)."""
+        check_range(image)
         height, width = self.inputs.shape[-2:]
         if turn := _UPRIGHT.get(_orientation(image)):
             image = image.transpose(self._pillow.Transpose[turn])
@@ -169,17 +171,10 @@ class ImageFolder(LabeledFolder):
                 pages = int(getattr(image, "n_frames", 1))
                 orientation = _orientation(image)
                 size = (image.width, image.height) if orientation in _SIDEWAYS else (image.height, image.width)
-                return _Header(path, size, image.mode, pages, orientation in _UPRIGHT)
+                turned = orientation in _UPRIGHT
+                return _Header(path, size, image.mode, pages, turned, image.info.get("maxval", 0))
         except (*DAMAGED, self._pillow.DecompressionBombError) as error:
             return _Header(path, fault=_unreadable(path, error))
-
-
-@contextmanager
-def opened(pillow: ModuleType, path: Path) -> Iterator[Any]:
-    """Open an image without a memory map, with which Pillow 13 scrambles turned TIFF files."""
-    with pillow.open(path) as image:
-        image.filename = ""
-        yield image
 
 
 def _orientation(image: Any) -> int:
@@ -190,19 +185,6 @@ def _orientation(image: Any) -> int:
         return int(image.getexif().get(0x0112, 1))
     except Exception:  # damaged metadata; the pixels are another matter
         return 1
-
-
-def has_deep_colors(image: Any) -> bool:
-    """Whether an image has several channels of more than 8 bits, by how Pillow decodes it."""
-    if image.mode in GRAY:
-        return False
-    for tile in image.tile:
-        arguments = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
-        if any(";16" in str(argument) for argument in arguments):
-            return True
-        if tile[0].startswith("ppm") and isinstance(arguments[-1], int) and arguments[-1] > 255:
-            return True
-    return False
 
 
 def _unreadable(path: Path, error: Exception) -> Fault:

@@ -15,7 +15,9 @@ from hpc_dl.errors import DataError
 from hpc_dl.formatting import shortened
 
 # In the table a file may be named with or without these.
-_SUFFIXES = (".gz", ".nii", ".wav", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+_SUFFIXES = (
+    ".gz", ".nii", ".wav", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pgm", ".ppm"
+)  # fmt: skip
 _FILE_NAMES = ("file", "filename", "file_name", "path", "filepath", "image", "volume", "recording", "name")
 
 

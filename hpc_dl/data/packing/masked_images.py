@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from hpc_dl.data.packing.class_folders import LabeledFiles
 from hpc_dl.data.packing.damaged import DAMAGED
 from hpc_dl.data.packing.file_per_sample import map_in_threads
-from hpc_dl.data.packing.image_folder import GRAY, ImageFolder, opened
+from hpc_dl.data.packing.image_folder import ImageFolder
 from hpc_dl.data.packing.masks import number_values, values_of
+from hpc_dl.data.packing.pillow_images import GRAY, class_numbers, opened
 from hpc_dl.data.packing.source import PackOptions, Values
 from hpc_dl.errors import DataError
 
@@ -109,7 +110,7 @@ class MaskedImages(ImageFolder):
 
     def _values(self, image: Any) -> NDArray[Any]:
         if not (self._colored or self._step > 1):
-            return np.asarray(image).astype(np.int64)
+            return class_numbers(image)
         red, green, blue = np.moveaxis(np.asarray(image.convert("RGB")).astype(np.int64), -1, 0)
         colors: NDArray[np.int64] = (red << 16 | green << 8 | blue) // self._step
         return colors

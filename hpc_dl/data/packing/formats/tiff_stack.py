@@ -15,9 +15,9 @@ from hpc_dl.data.packing.column_choice import TARGET_NAMES, target_columns
 from hpc_dl.data.packing.damaged import DAMAGED
 from hpc_dl.data.packing.formats import Format
 from hpc_dl.data.packing.formats.arrays import MappedColumn
-from hpc_dl.data.packing.image_folder import GRAY, has_deep_colors
 from hpc_dl.data.packing.label_table import read_rows
 from hpc_dl.data.packing.paired import Column, PairedSource
+from hpc_dl.data.packing.pillow_images import GRAY, check_range, has_deep_colors
 from hpc_dl.data.packing.source import PackOptions, Source, require
 from hpc_dl.data.packing.table_columns import is_missing
 from hpc_dl.data.packing.unlabeled import unlabeled
@@ -69,6 +69,7 @@ class PageColumn:
         return pages
 
     def _pixels(self) -> NDArray[Any]:
+        check_range(self._image)
         return np.asarray(self._image.convert("RGB") if self._as_rgb else self._image)
 
     def take(self, rows: NDArray[np.intp]) -> NDArray[Any] | None:
