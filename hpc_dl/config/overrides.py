@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from hpc_dl.config import yaml
@@ -16,8 +16,8 @@ def apply(raw: Any, overrides: Iterable[str], say: Callable[[str], None] = lambd
     """Return a copy of ``raw`` in which each ``dotted.key=value`` is set.
 
     Values are parsed as YAML. An override that selects another ``model.name`` (or ``model.class``,
-    ``optimizer.name``, ``schedule.name``) drops the other keys of that section, since they belong
-    to the previous selection.
+    ``optimizer.name``, ``schedule.name``) drops the other keys of that section in the file, since
+    they belong to the previous selection; overrides stay, in any order.
 
     Args:
         raw: the parsed YAML file.
@@ -30,18 +30,26 @@ def apply(raw: Any, overrides: Iterable[str], say: Callable[[str], None] = lambd
     """
     faults: list[Fault] = []
     result = _copy(raw if raw is not None else {})
+    given: set[str] = set()
+    dropped: dict[str, list[str]] = {}
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not all(key.split(".")):
             faults.append(Fault(override, "is not an override", allowed="key=value, for example optimizer.lr=1e-3"))
             continue
+        path = key.split(".")
+        chosen_before = any(f"{path[0]}.{selector}" in given for selector in _SELECTORS)
         try:
-            if dropped := _set(result, key.split("."), yaml.loads(text, f"override {override}")):
-                say(f"hpc-dl: {override}: {', '.join(dropped)} of the file do not apply to it and are ignored")
+            value = yaml.loads(text, f"override {override}")
+            dropped[override] = _set(result, path, value, kept=() if chosen_before else given)
         except ConfigError as error:
             faults.extend(error.faults)
+        given.add(".".join(path[:2]))
     if faults:
         raise ConfigError(*faults)
+    for override, keys in dropped.items():
+        if lost := [key for key in keys if key not in given]:
+            say(f"hpc-dl: {override}: {', '.join(lost)} of the file were for another choice and are not used")
     return result
 
 
@@ -64,8 +72,15 @@ def assigned(raw: Any, values: Mapping[str, Any]) -> Any:
     return result
 
 
-def _set(root: Any, path: list[str], value: Any) -> list[str]:
-    """Set a value in place and return the dotted paths of the keys that were dropped for it."""
+def _set(root: Any, path: list[str], value: Any, kept: Collection[str] = ()) -> list[str]:
+    """Set a value in place and return the dotted paths of the keys that were dropped for it.
+
+    Args:
+        root: the configuration.
+        path: the parts of the key.
+        value: its value.
+        kept: dotted paths of keys that are not dropped.
+    """
     node = root
     dropped: list[str] = []
     for depth, key in enumerate(path):
@@ -74,8 +89,10 @@ def _set(root: Any, path: list[str], value: Any) -> list[str]:
         if depth == len(path) - 1:
             selector = next((name for name in _SELECTORS if name in node), None)
             if key in _SELECTORS and len(path) == 2 and selector and (selector, node[selector]) != (key, value):
-                dropped = [f"{path[0]}.{other}" for other in node if other not in _SELECTORS]
-                node.clear()
+                others = [other for other in node if other in _SELECTORS or f"{path[0]}.{other}" not in kept]
+                dropped = [f"{path[0]}.{other}" for other in others if other not in _SELECTORS]
+                for other in others:
+                    del node[other]
             node[key] = value
         else:
             if node.get(key) is None:

@@ -83,7 +83,7 @@ class TrainerConfig(Section):
     """Mode of ``torch.compile`` for the network. The first steps then take minutes."""
     channels_last: bool = False
     """Store convolution weights with channels last, which is faster on recent GPUs with
-    ``bf16-mixed``."""
+    ``bf16-mixed``; ignored on the CPU."""
     deterministic: bool | Literal["warn"] = False
     """Use only deterministic GPU operations (slower). ``warn``: warn where there is none. CPU
     training is always deterministic."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import Callback
 
 from hpc_dl.atomic_files import write_json
@@ -126,8 +127,6 @@ def prepare_attempt(
         loggers.start()  # a user's module may call wandb.init in its __init__
     pl.seed_everything(experiment.seed, workers=True, verbose=False)
     model = build_model(experiment, data)
-    if experiment.trainer.channels_last:
-        use_channels_last(model)
     if (mode := experiment.trainer.compile) != "off":
         compile_forward(model, mode, lambda: watchdog.phase("compiling", patience=6.0))
     batches = batches_of(experiment, data, model)
@@ -148,6 +147,11 @@ def prepare_attempt(
     if ranks.rank == 0 and experiment.trainer.figures and isinstance(batches, HDF5DataModule):
         callbacks.append(FrameRecorder(Subject(run, data, model, batches), run.frames))
     trainer = build_trainer(run, experiment, ranks, loggers.all(), callbacks)
+    if experiment.trainer.channels_last and not isinstance(trainer.accelerator, CPUAccelerator):
+        use_channels_last(model)
+    elif experiment.trainer.channels_last and ranks.rank == 0:
+        # torch 2.13 corrupts memory there for some convolutions: Conv2d(4, 8, 1, stride=2).
+        say("trainer.channels_last is ignored on the CPU, where some convolutions of torch fail with it.")
     loggers.attach(lambda: step_of(trainer))
     trainer.strategy.setup_environment()  # connects the ranks, which must agree on the checkpoint to resume from
     timeout_s = stall_timeout_s(experiment)

@@ -79,5 +79,17 @@ def test_dropped_keys_are_reported() -> None:
     raw = {"model": {"name": "cnn", "channels": [4], "hidden": 8}, "optimizer": {"name": "sgd", "lr": 1}}
     overrides.apply(raw, ["model.name=mlp", "optimizer.name=sgd", "name=x"], messages.append)
     assert messages == [
-        "hpc-dl: model.name=mlp: model.channels, model.hidden of the file do not apply to it and are ignored"
+        "hpc-dl: model.name=mlp: model.channels, model.hidden of the file were for another choice and are not used"
+    ]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_overrides_of_a_new_choice_are_kept_in_any_order(order: int) -> None:
+    messages: list[str] = []
+    raw = {"optimizer": {"name": "adam", "lr": 1, "beta1": 0.5}}
+    arguments = ["optimizer.name=sgd", "optimizer.lr=0.1", "optimizer.momentum=0.9"][::order]
+    result = overrides.apply(raw, arguments, messages.append)
+    assert result == {"optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9}}
+    assert messages == [
+        "hpc-dl: optimizer.name=sgd: optimizer.beta1 of the file were for another choice and are not used"
     ]

@@ -13,6 +13,7 @@ import torch
 from hpc_dl.errors import ClusterError, ConfigError, Stopped
 from hpc_dl.runs.comparison import differences
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.training import attempt as attempt_module
 from hpc_dl.training.compiling import compile_forward, match_layouts, use_channels_last
 from tests import experiments
 from tests.training import modules
@@ -100,8 +101,11 @@ def test_compilation_failure_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("before", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_training_resumes_with_another_layout(tmp_path: Path, image_file: Path, before: bool) -> None:
+def test_training_resumes_with_another_layout(
+    tmp_path: Path, image_file: Path, before: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Fused optimizers assume the same strides for a parameter and its state.
+    monkeypatch.setattr(attempt_module, "CPUAccelerator", pl.accelerators.CUDAAccelerator)  # as on a GPU
     run = prepared(tmp_path / "changed", image_file, channels_last=before)
     content = run.config.read_text()
     assert attempt(run, Stop(6)) == Stopped.exit_status
@@ -112,6 +116,12 @@ def test_training_resumes_with_another_layout(tmp_path: Path, image_file: Path, 
     reference = finish(prepared(tmp_path / "same", image_file, channels_last=before))
     for name, value in weights(run).items():
         torch.testing.assert_close(value, weights(reference)[name], rtol=1e-3, atol=1e-4)
+
+
+def test_channels_last_is_ignored_on_the_cpu(tmp_path: Path, image_file: Path) -> None:
+    run = finish(prepared(tmp_path, image_file, channels_last=True, max_epochs=1))
+    assert "trainer.channels_last is ignored on the CPU" in run.log(0).read_text()
+    assert all(value.is_contiguous() for value in weights(run).values())
 
 
 def test_layouts_of_weights_and_optimizer_states() -> None:
