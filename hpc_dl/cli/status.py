@@ -59,7 +59,7 @@ def _row(facts: dict[str, Any]) -> Row:
     # As in the log, epochs count from 1 for people; in the data they count from 0.
     progress = [f"{key} {facts[key] + (key == 'epoch')}" for key in ("epoch", "step") if key in facts]
     reason = str(facts.get("reason", ""))
-    if "rank" in facts:
+    if "rank" in facts and not reason.startswith(f"rank {facts['rank']} "):
         reason = f"rank {facts['rank']}: {reason}"
     return {
         "run": facts["run"],

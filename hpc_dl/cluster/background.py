@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster import dependency, job_environment
+from hpc_dl.cluster.crash import crash_in
 from hpc_dl.cluster.folders import cli_name
 from hpc_dl.cluster.signal_lead import granted_lead_s, required_lead_s
 from hpc_dl.config import yaml
@@ -135,9 +136,12 @@ def main() -> None:
         started = time.monotonic()
     if read_state(run)["state"] not in ENDED and not run.cancelled.exists():
         timed_out = time.monotonic() - started >= 60 * resources.minutes
+        crash = crash_in(run.log(0))
         reason = (
             f"it exceeded its time limit of {resources.minutes} min; request more with resources.time"
             if timed_out
+            else f"it crashed: {crash}"
+            if crash
             else f"it ended without giving a reason; see submitit/ in the run folder, and resume the run with "
             f"`hpc-dl resume {cli_name(run)}`"
         )

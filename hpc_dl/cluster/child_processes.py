@@ -16,6 +16,7 @@ LAUNCHER_PID = "HPC_DL_LAUNCHER_PID"
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 _POLL_S = 0.05
 _CAUSES = {"SIGKILL": "out of memory", "SIGBUS": "a file was shortened, or a disk failed, while it was being read"}
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -49,10 +50,17 @@ class Failure:
         """The exit status as in a shell: 128 plus the signal number for a killed process."""
         return self.returncode if self.returncode >= 0 else 128 - self.returncode
 
+    @property
+    def crashed(self) -> bool:
+        """Whether it was a fault in compiled code, of which ``faulthandler`` writes the stack."""
+        return -self.returncode in _CRASHES
+
     def __str__(self) -> str:
         if self.returncode >= 0:
             return f"ended with status {self.returncode}"
         name = signal.Signals(-self.returncode).name
+        if self.crashed:
+            return f"crashed ({name})"
         cause = _CAUSES.get(name)
         return f"was killed by {name}" + (f" (often: {cause})" if cause else "")
 

@@ -15,6 +15,7 @@ from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster import job_environment, requeue, slurm
 from hpc_dl.cluster.allocation import in_batch_script, refuse_several_tasks
 from hpc_dl.cluster.child_processes import LAUNCHER_PID, Command, run_together
+from hpc_dl.cluster.crash import crash_in
 from hpc_dl.cluster.job_id import JobId
 from hpc_dl.cluster.rank_process import KEEP_TERMINAL, run_rank
 from hpc_dl.errors import ClusterError, Stopped
@@ -36,7 +37,8 @@ def launch(run: RunFolder, experiment: Experiment, *, foreground: bool, in_proce
         experiment: the run's experiment.
         foreground: whether rank 0 writes to the terminal; otherwise all output goes to the logs.
         in_process: whether a single rank may run in this process, with the code it has imported;
-            otherwise it runs in a new process with the run's snapshot of the code.
+            otherwise it runs in a new process with the run's snapshot of the code, whose crash can
+            be reported.
 
     Returns:
         0 if it finished, 75 if it stopped with a checkpoint, 130 after a second Ctrl-C, 1 if it
@@ -144,7 +146,9 @@ def _with_local_ranks(run: RunFolder, experiment: Experiment, foreground: bool) 
         # A killed rank is the cause of the failures that the others recorded. A rank that raised
         # has recorded a better reason than its exit status.
         killed = failure.returncode < 0 and state == "failed"
-        _record_failure(run, f"rank {failure.index} {failure}", rank=failure.index, replace=killed)
+        crash = crash_in(run.log(failure.index)) if failure.crashed else ""
+        reason = f"rank {failure.index} {failure}" + (f": {crash}" if crash else "")
+        _record_failure(run, reason, rank=failure.index, replace=killed)
     return 1
 
 

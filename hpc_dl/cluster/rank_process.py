@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from hpc_dl.cluster.child_processes import die_with_launcher
 from hpc_dl.cluster.dependency import check_before_start
@@ -44,13 +45,14 @@ class RankTask:
         exit_as_rank(run_rank(RunFolder(Path(self.run_dir)), redirect=True))
 
 
-def run_rank(run: RunFolder, *, redirect: bool, checked: bool = False) -> int:
+def run_rank(run: RunFolder, *, redirect: bool, checked: bool = False, stacks: TextIO | None = None) -> int:
     """Train as one rank, and record a failure, even one before the training starts.
 
     Args:
         run: a prepared run folder.
         redirect: whether all output goes to the rank's log instead of the terminal.
         checked: whether this process has already checked the packages that a training uses.
+        stacks: where the stack of a crash in compiled code goes; ``None`` for stderr.
 
     Returns:
         0 if it finished, 75 if it stopped with a checkpoint, 1 if it failed, 2 if another training
@@ -61,7 +63,7 @@ def run_rank(run: RunFolder, *, redirect: bool, checked: bool = False) -> int:
     rank = rank_of(os.environ)
     if redirect:
         _redirect_output(run.log(rank), rank)
-    faulthandler.enable()  # a crash in C code leaves the Python statement in the log
+    faulthandler.enable(stacks or sys.stderr)  # a crash in C code leaves the Python statement in the log
     # Many parallel file systems do not support HDF5's locks; HDF5 reads this when it is imported.
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
     defer_rarely_used()
@@ -153,8 +155,13 @@ def main() -> None:
     """
     die_with_launcher()
     run_dir, *options = sys.argv[1:]
-    keeps_terminal = KEEP_TERMINAL in options and rank_of(os.environ) == 0
-    exit_as_rank(run_rank(RunFolder(Path(run_dir)), redirect=not keeps_terminal))
+    run = RunFolder(Path(run_dir))
+    if KEEP_TERMINAL in options and rank_of(os.environ) == 0:
+        run.log(0).parent.mkdir(parents=True, exist_ok=True)
+        with run.log(0).open("a", encoding="utf-8") as stacks:  # the launcher puts a crash in one line
+            exit_as_rank(run_rank(run, redirect=False, stacks=stacks))
+    else:
+        exit_as_rank(run_rank(run, redirect=True))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 
 from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster import slurm
+from hpc_dl.cluster.crash import crash_in, ran_out_of_memory
 from hpc_dl.cluster.folders import cli_name
 from hpc_dl.cluster.job_id import JobId
 from hpc_dl.cluster.local_process import process_of, stop
@@ -36,7 +37,7 @@ from hpc_dl.tracking.journal import read_journal
 _LOST_RANK = re.compile(r"gloo|NCCL|Connection (closed|reset)|was killed by|status 137")
 
 _NOT_ENDED = ("pending", "running", "unknown")
-_MOST_MESSAGE_BYTES, _MOST_OUTPUT_BYTES = 64 << 10, 16 << 20
+_MOST_MESSAGE_BYTES = 64 << 10
 
 _PLACE = {"step", "epoch", "time"}  # keys of a journal row that are not metrics
 #: The reason of a state that may be out of date.
@@ -124,14 +125,6 @@ def log_of(run: RunFolder, rank: int = 0) -> Path | None:
     return None
 
 
-def _ran_out_of_memory(run: RunFolder) -> bool:
-    """Whether the kernel killed a rank for its memory; the job itself is then only FAILED."""
-    with suppress(OSError, HpcDlError):
-        output = log_of(run, rank=-1)  # of the job
-        return output is not None and b" oom-kill event" in read_bytes(output, _MOST_OUTPUT_BYTES)
-    return False
-
-
 def _facts_or_fault(run: RunFolder, read: Callable[[RunFolder], dict[str, Any]]) -> dict[str, Any] | Fault:
     """Read facts of a run; one that is damaged or cannot be read must not hide the others."""
     try:
@@ -175,7 +168,9 @@ def _combined(run: RunFolder, job: dict[str, Any], info: slurm.JobInfo | None) -
     else:
         facts["state"] = job_state or own["state"]
         if facts["state"] == "lost":
-            if info and info.state == "FAILED" and _ran_out_of_memory(run):
+            if crash := crash_in(run.log(0)):
+                reason = f"it crashed: {crash}"
+            elif info and info.state == "FAILED" and ran_out_of_memory(log_of(run, rank=-1)):  # the log of the job
                 reason = slurm.JobInfo("OUT_OF_MEMORY").explanation
             facts["reason"] = f"{reason}; {_how_to_resume(run)}"
             facts |= {"log": str(log)} if (log := log_of(run)) else {}

@@ -1,6 +1,7 @@
 """A user's own module for the tests, which can fail, hang or be slow, also on one rank only."""
 
 import math
+import os
 import time
 from pathlib import Path
 
@@ -12,15 +13,17 @@ VERSION = "as submitted"
 
 
 class Own(pl.LightningModule):
-    def __init__(self, data, fail_on_rank=None, hang_on_rank=None, slow_until=None):
+    def __init__(self, data, fail_on_rank=None, hang_on_rank=None, slow_until=None, crash=False):
         super().__init__()
-        self.slow_until = slow_until
+        self.slow_until, self.crash = slow_until, crash
         self.fail_on_rank, self.hang_on_rank = fail_on_rank, hang_on_rank
         self.layer = torch.nn.Linear(math.prod(data.input_shape), data.num_outputs)
 
     def training_step(self, batch, batch_idx):
         if batch_idx == 0:
             print(f"{VERSION}: rank {self.global_rank} starts", flush=True)
+        if self.crash:
+            os.abort()
         waits = self.slow_until and not Path(self.slow_until).exists()
         if self.global_rank == self.fail_on_rank and not waits:
             raise RuntimeError("deliberate")
