@@ -32,17 +32,17 @@ def allocation_overrides(environment: Mapping[str, str] = os.environ) -> list[st
     So ``sbatch --nodes=2 slurm/train.sbatch CONFIG`` trains on two nodes, whatever the YAML says.
 
     Raises:
-        ClusterError: srun has started several of us, or the allocation has fewer CPU cores than
-            GPUs.
+        ClusterError: srun has started several of us, the allocation has fewer CPU cores than GPUs,
+            or a variable of Slurm has a value that it never sets.
     """
     refuse_several_tasks(environment)
     if "SLURM_JOB_ID" not in environment:
         return []
     # In `srun --pty` only this node can be used, however many nodes the job has.
-    nodes = int(environment.get("SLURM_JOB_NUM_NODES", "1")) if in_batch_script(environment) else 1
-    gpus = int(environment.get("SLURM_GPUS_ON_NODE") or environment.get("SLURM_GPUS_PER_NODE", "0").rpartition(":")[2])
+    nodes = _number(environment, "SLURM_JOB_NUM_NODES", 1) if in_batch_script(environment) else 1
+    gpus = _number(environment, "SLURM_GPUS_ON_NODE") or _gpus_per_node(environment.get("SLURM_GPUS_PER_NODE", ""))
     overrides = [f"resources.nodes={nodes}", f"resources.gpus_per_node={gpus}"]
-    if cpus := int(environment.get("SLURM_CPUS_ON_NODE", "0")):
+    if cpus := _number(environment, "SLURM_CPUS_ON_NODE"):
         if cpus < gpus:
             raise ClusterError.at(
                 "Slurm",
@@ -51,11 +51,31 @@ def allocation_overrides(environment: Mapping[str, str] = os.environ) -> list[st
                 remedy="request more cores with --cpus-per-gpu=4",
             )
         overrides.append(f"resources.cpus_per_gpu={cpus // max(1, gpus)}")
-    mebibytes = int(environment.get("SLURM_MEM_PER_NODE", "0"))
-    mebibytes = mebibytes or int(environment.get("SLURM_MEM_PER_CPU", "0")) * cpus
-    if mebibytes := mebibytes or int(environment.get("SLURM_MEM_PER_GPU", "0")) * gpus:
+    mebibytes = _number(environment, "SLURM_MEM_PER_NODE")
+    mebibytes = mebibytes or _number(environment, "SLURM_MEM_PER_CPU") * cpus
+    if mebibytes := mebibytes or _number(environment, "SLURM_MEM_PER_GPU") * gpus:
         overrides.append(f"resources.memory={mebibytes}M")
     return overrides
+
+
+def _number(environment: Mapping[str, str], name: str, default: int = 0) -> int:
+    """A number that Slurm sets.
+
+    Raises:
+        ClusterError: something else has set it: users set some of these as defaults of srun.
+    """
+    text = environment.get(name, "") or str(default)
+    if not text.isdecimal():
+        raise ClusterError.at(
+            name, "is not the number that Slurm sets in a job", value=text, remedy=f"unset {name} in your shell's files"
+        )
+    return int(text)
+
+
+def _gpus_per_node(text: str) -> int:
+    """The GPUs in the syntax of ``--gpus-per-node``: ``2``, ``a100:2``, ``a100`` or several."""
+    counts = [part.rpartition(":")[2] for part in text.split(",") if part]
+    return sum(int(count) if count.isdecimal() else 1 for count in counts)
 
 
 def run_before_requeue(

@@ -18,8 +18,11 @@ from typing import Any
 SHELL_ASSIGNMENT = "job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID} job=${job:-$SLURM_JOB_ID}"
 
 _NAME = re.compile(r"(?P<number>\d+)(?:_(?P<task>\d+))?")
-# In sbatch's answer, which other lines may precede: wrappers of a site print banners.
-_SUBMITTED = re.compile(r"Submitted batch job (?P<number>\d+)(?: on cluster (?P<cluster>\S+))?\s*$", re.MULTILINE)
+# In sbatch's answer, which other lines may precede: wrappers of a site print banners and colors.
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
+_SUBMITTED = re.compile(
+    r"Submitted\s+batch\s+job\s+(?P<number>\d+)(?![\d_+])(?: on cluster (?P<cluster>[\w.-]*\w))?", re.IGNORECASE
+)
 _PARSABLE = re.compile(r"^\s*(?P<number>\d+)(?:;(?P<cluster>[^\s;]+))?\s*$", re.MULTILINE)
 
 
@@ -75,10 +78,11 @@ class JobId:
 
         Args:
             output: ``Submitted batch job 42``, the same with `` on cluster alpha``, or the short
-                forms of ``--parsable``: ``42`` or ``42;alpha``. Lines before it are ignored.
+                forms of ``--parsable``: ``42`` or ``42;alpha``. Other lines and colors are ignored.
 
         Returns:
             The job, or ``None`` if the output does not name one.
         """
+        output = _COLOR.sub("", output)
         matches = list(_SUBMITTED.finditer(output)) or list(_PARSABLE.finditer(output))
         return cls(matches[-1]["number"], cluster=matches[-1]["cluster"] or "") if matches else None

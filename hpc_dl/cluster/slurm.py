@@ -77,8 +77,9 @@ def query_jobs(jobs: Iterable[JobId]) -> dict[JobId, JobInfo]:
         for query in (_squeue, _sacct):
             if missing := [job for job in of_cluster if job not in known]:
                 known |= query(cluster, missing)
+        deadline = time.monotonic() + _TIMEOUT_S
         for job in [job for job in of_cluster if job not in known][:_MOST_SCONTROL_QUERIES]:
-            if (info := _scontrol(job)) is not None:
+            if time.monotonic() < deadline and (info := _scontrol(job)) is not None:
                 known[job] = info
     return known
 
@@ -173,7 +174,10 @@ def _scontrol(job: JobId) -> JobInfo | None:
     if result.returncode:
         return JobInfo(FORGOTTEN) if "Invalid job id" in result.stderr else None
     fields = _facts_of(job, result.stdout)
-    return JobInfo(_state(fields["JobState"]), _reason(fields.get("Reason", ""))) if "JobState" in fields else None
+    if "JobState" not in fields:
+        return None
+    # It writes the blanks of a reason as underscores: launch_failed_requeued_held.
+    return JobInfo(_state(fields["JobState"]), _reason(fields.get("Reason", "")).replace("_", " "))
 
 
 def _array_task(job: JobId) -> JobId:

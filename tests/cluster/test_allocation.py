@@ -19,6 +19,8 @@ def test_no_overrides_outside_of_an_allocation() -> None:
     [
         ({"SLURM_GPUS_ON_NODE": "4", "SLURM_CPUS_ON_NODE": "32"}, ["gpus_per_node=4", "cpus_per_gpu=8"]),
         ({"SLURM_GPUS_PER_NODE": "a100:2", "SLURM_CPUS_ON_NODE": "2"}, ["gpus_per_node=2", "cpus_per_gpu=1"]),
+        ({"SLURM_GPUS_PER_NODE": "a100"}, ["gpus_per_node=1"]),
+        ({"SLURM_GPUS_PER_NODE": "a100:2,h100:1"}, ["gpus_per_node=3"]),
         ({"SLURM_CPUS_ON_NODE": "6"}, ["gpus_per_node=0", "cpus_per_gpu=6"]),
         ({"SLURM_MEM_PER_NODE": "2048"}, ["gpus_per_node=0", "memory=2048M"]),
     ],
@@ -37,6 +39,12 @@ def test_allocation_determines_the_resources(
 def test_too_few_cpu_cores_are_reported() -> None:
     with pytest.raises(ClusterError, match="1 CPU cores on this node, fewer than its 2 GPUs"):
         allocation_overrides({"SLURM_JOB_ID": "1", "SLURM_GPUS_ON_NODE": "2", "SLURM_CPUS_ON_NODE": "1"})
+
+
+@pytest.mark.parametrize("name", ["SLURM_MEM_PER_NODE", "SLURM_CPUS_ON_NODE", "SLURM_MEM_PER_CPU"])
+def test_variable_that_slurm_has_not_set(name: str) -> None:
+    with pytest.raises(ClusterError, match=rf"^{name}: is not the number .* \(got '4G'\)\. Unset {name}"):
+        allocation_overrides({"SLURM_JOB_ID": "1", name: "4G"})
 
 
 def test_train_inside_srun_is_refused() -> None:
