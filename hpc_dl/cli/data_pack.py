@@ -99,7 +99,10 @@ def pack(
     ] = False,
     group: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Column or dataset: --splits keeps samples of one group in one split."),
+        typer.Option(
+            metavar="NAME",
+            help="Column or dataset, stored for data.group; --splits keeps samples of one group in one split.",
+        ),
     ] = None,
     pattern: Annotated[
         str | None, typer.Option(metavar="GLOB", help="Which files of a folder are inputs: '*_T1w.nii.gz'.")

@@ -23,6 +23,7 @@ from hpc_dl.data.packing.layout import Layout
 from hpc_dl.data.packing.left_out import left_out
 from hpc_dl.data.packing.open_source import open_source
 from hpc_dl.data.packing.plan import Plan
+from hpc_dl.data.packing.sample_groups import sample_groups
 from hpc_dl.data.packing.source import PackOptions, Source
 from hpc_dl.data.packing.split_assignment import SplitAssignment
 from hpc_dl.data.packing.staging import staged
@@ -192,6 +193,7 @@ def _plan(source: Source, splits: SplitAssignment, request: PackRequest, out: Pa
         layout=request.layout,
         assignment=f"{shares} seed {request.seed}" if shares else "",
         input_attributes=source.input_attributes,
+        groups=sample_groups(source, splits, request.options.group),
     )
 
 
@@ -278,12 +280,8 @@ def _verify(source: Source, splits: SplitAssignment, path: Path, kinds: tuple[st
 def _speed_before(source: Source) -> dict[str, Any]:
     """Measure the reading speed of the source: of shuffled batches if possible, else in order."""
     if source.take(np.arange(1)) is not None:
-        speed = shuffled_speed(
-            lambda rows: np.asarray(source.take(rows)),
-            source.sizes["train"],
-            source.rows_together,
-            seconds=SPEED_SECONDS,
-        )
+        num, together = source.sizes["train"], source.rows_together
+        speed = shuffled_speed(lambda rows: np.asarray(source.take(rows)), num, together, seconds=SPEED_SECONDS)
         return {"samples_per_s": round(speed.samples_per_s), "order": "shuffled"}
     start = time.perf_counter()
     num_samples = 0

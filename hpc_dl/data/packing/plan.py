@@ -7,6 +7,7 @@ from typing import Any
 
 from hpc_dl.data.files.format import FileAttributes
 from hpc_dl.data.packing.layout import Layout, chunk_options
+from hpc_dl.data.packing.sample_groups import SampleGroups
 from hpc_dl.data.packing.source import Attributes, Values
 from hpc_dl.errors import DataError
 
@@ -28,6 +29,7 @@ class Plan:
         layout: how the datasets are stored.
         assignment: shares and seed of a random split, or empty.
         input_attributes: what the inputs mean, for their datasets.
+        groups: the group of each sample; None if the user chose none.
     """
 
     fingerprint: str
@@ -38,6 +40,7 @@ class Plan:
     layout: Layout
     assignment: str
     input_attributes: Attributes
+    groups: SampleGroups | None
 
     def __post_init__(self) -> None:
         names = [
@@ -97,4 +100,5 @@ class Plan:
             "layout": asdict(self.layout),
             "splits": self.assignment,
             "attributes": {key: list(v) if isinstance(v, tuple) else v for key, v in self.input_attributes.items()},
+            "groups": self.groups.dataset if self.groups else "",
         }

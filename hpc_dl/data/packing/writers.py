@@ -255,6 +255,9 @@ def _create_empty(path: Path, plan: Plan) -> None:
                 datasets["inputs"].attrs[name] = (
                     np.array(value, h5py.string_dtype()) if isinstance(value, tuple) else value
                 )
+            if plan.groups:
+                values = plan.groups.values[split]
+                group[plan.groups.dataset] = values.astype(h5py.string_dtype(length=values.itemsize))
     publish(temporary, path)
 
 

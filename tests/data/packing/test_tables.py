@@ -10,6 +10,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from hpc_dl.data.config import DataConfig
+from hpc_dl.data.files.data_file import open_data
+from hpc_dl.data.files.sample_groups import read_groups
+from hpc_dl.data.storage.checksum import content_checksum
 from hpc_dl.errors import DataError
 
 from .conftest import content, packed
@@ -259,3 +263,27 @@ def test_a_wide_table_takes_time_in_proportion_to_its_width(tmp_path: Path) -> N
     lines = [",".join([*names, "y"]), *[",".join([str(row)] * 20_001) for row in range(2)]]
     (tmp_path / "in.csv").write_text("\n".join(lines))
     assert packed(tmp_path / "in.csv", tmp_path / "out.h5")["input_shape"] == [20_000]
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "chunked"])
+@pytest.mark.parametrize(("column", "dataset"), [("site", "site"), ("inputs", "group")])
+def test_the_group_of_each_row_is_stored_for_metrics_by_group(
+    column: str, dataset: str, layout: str, tmp_path: Path
+) -> None:
+    rows = [f"{row},{SITE[row // 2 % 4]},{row % 2}" for row in range(NUM)]
+    (tmp_path / "in.csv").write_text("\n".join([f"x,{column},y", *rows]))
+    for name in ("out", "again"):
+        packed(
+            tmp_path / "in.csv", tmp_path / f"{name}.h5", group=column, splits="train=.5,test=.5", layout_name=layout
+        )
+    config = DataConfig(file=str(tmp_path / "out.h5"), group=dataset)
+    data = open_data(tmp_path / "out.h5", config)
+    for split in ("train", "test"):
+        numbers = content(tmp_path / "out.h5")[f"{split}/inputs"][:, 0].astype(int)
+        assert read_groups(data.spec, data.splits[split], config).tolist() == [SITE[n // 2 % 4] for n in numbers]
+    assert (
+        open_data(tmp_path / "again.h5", DataConfig(file=str(tmp_path / "again.h5"))).spec.checksum
+        == data.spec.checksum
+    )
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert content_checksum(file) == data.spec.checksum
