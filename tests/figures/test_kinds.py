@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from sklearn.manifold import trustworthiness
 
 from hpc_dl.figures import kinds
 from hpc_dl.figures.drawing import fitting
+from hpc_dl.figures.representations import representations
 from hpc_dl.figures.style import style
 from hpc_dl.figures.subject import Subject
 from tests.figures.conftest import EXPERIMENTS
@@ -20,19 +22,20 @@ Subjects = Callable[[str], Subject]
 JOURNAL = {"curves", "optimization"}
 LOSS = {"gradients", "loss_surface"}
 SCORES = JOURNAL | LOSS | {"confusion", "calibration", "roc", "precision_recall"}
-CLASSES = SCORES | {"embeddings", "filters", "mistakes", "saliency"}
+VECTORS = {"embeddings", "tsne"}
+CLASSES = SCORES | VECTORS | {"filters", "mistakes", "saliency"}
 #: What each of the runs can show.
 FITTING = {
     "images": CLASSES | {"feature_maps"},
     "patches": CLASSES | {"attention", "feature_maps"},
     "plane": CLASSES - {"mistakes"} | {"decision_surface", "hidden_space", "surface_by_epoch"},
-    "values": JOURNAL | LOSS | {"residuals", "embeddings", "filters", "saliency"},
-    "autoencoder": JOURNAL | LOSS | {"reconstructions", "embeddings", "filters"},
+    "values": JOURNAL | LOSS | VECTORS | {"residuals", "filters", "saliency"},
+    "autoencoder": JOURNAL | LOSS | VECTORS | {"reconstructions", "filters"},
     "generator": JOURNAL | {"samples", "samples_by_epoch"},
     "masks": JOURNAL | LOSS | {"segmentation", "confusion", "calibration", "filters", "feature_maps"},
-    "words": JOURNAL | {"embeddings"},
+    "words": JOURNAL | VECTORS,
     "text": JOURNAL | LOSS | {"attention", "calibration", "confusion", "texts_by_epoch"},
-    "graphs": SCORES | {"convergence", "embeddings"},
+    "graphs": SCORES | VECTORS | {"convergence"},
 }
 
 
@@ -198,6 +201,23 @@ def test_embeddings(subject: Subjects) -> None:
     assert sum(len(line.get_xdata()) for line in ax.lines) == 13  # type: ignore[arg-type]
     assert len(ax.lines) == 3  # the classes, which the training did not read
     assert len(drawn(subject("images"), "embeddings").axes[0].lines) == 3
+
+
+def test_tsne_keeps_neighbors_together(subject: Subjects) -> None:
+    of = subject("autoencoder")
+    (ax,) = drawn(of, "tsne").axes
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("t-SNE 1", "t-SNE 2")
+    codes = representations(of)
+    points = {tuple(point) for line in ax.lines for point in np.stack(line.get_data(), 1)}
+    assert len(points) == len(codes.points) == 13
+    assert points == {tuple(p) for line in drawn(of, "tsne").axes[0].lines for p in np.stack(line.get_data(), 1)}
+    assert codes.classes is not None
+    placed = np.empty((13, 2))
+    for line, number in zip(ax.lines, np.unique(codes.classes), strict=True):
+        placed[codes.classes == number] = np.stack(line.get_data(), 1)
+    assert trustworthiness(codes.points, placed, n_neighbors=3) > 0.8
+    (ax,) = drawn(subject("words"), "tsne").axes
+    assert sorted(text.get_text() for text in ax.texts) == list("abcdefgh")
 
 
 def test_decision_surface(subject: Subjects) -> None:
