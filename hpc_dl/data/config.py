@@ -120,8 +120,9 @@ class DataConfig(Section):
     ``regression`` for whole numbers that are not classes (an age, a count). ``multilabel`` needs a
     row of zeros and ones per sample, ``segmentation`` one class per pixel or voxel,
     ``sequence_labeling`` one per step, ``node_classification`` one per node; ``language_modeling``
-    predicts the next token at each step, ``sequence_to_sequence`` a sequence whose length may
-    differ from the input's. ``reconstruction``, ``generation`` and ``embedding`` have no targets.
+    predicts the next token at each step, ``sequence_to_sequence`` a sequence, of any length, for a
+    sequence, a vector or an image. ``reconstruction``, ``generation`` and ``embedding`` have no
+    targets.
     """
     classes: Literal["numbered", "remap"] | Annotated[list[int | float | str], Field(min_length=2)] = "numbered"
     """Which class each stored label is. ``numbered``: labels are the numbers of the classes, from

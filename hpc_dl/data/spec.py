@@ -148,8 +148,8 @@ class DataSpec:
         task: ``classification``: one class per sample; ``multilabel``: any number of labels per
             sample; ``segmentation``: one class per pixel or voxel; ``sequence_labeling``: one per
             step; ``node_classification``: one per node of a graph; ``language_modeling``: the next
-            token at each step; ``sequence_to_sequence``: a sequence of classes whose length may
-            differ from the input's; ``regression``: one or more values. Without targets:
+            token at each step; ``sequence_to_sequence``: a sequence of classes of any length,
+            also for inputs that are none; ``regression``: one or more values. Without targets:
             ``reconstruction`` of the inputs, ``generation`` of similar ones, ``embedding`` of
             tokens by their contexts.
         num_outputs: number of classes, of values per sample, or of distinct tokens for

@@ -109,7 +109,7 @@ def _outputs(
     """The network's outputs for a batch, and where each sample starts if they differ in length."""
     x, offsets = network_inputs(trained, batch, device)
     with torch.inference_mode():
-        if isinstance(network, WritesSequences) and isinstance(x, Ragged):
+        if isinstance(network, WritesSequences):
             written = network.sequences(x, beams)
             return written.values.cpu(), written.offsets.cpu()
         outputs = network(x)

@@ -28,7 +28,7 @@ COMMANDS: dict[Ability, tuple[str, ...]] = {
 class WritesSequences(Protocol):
     """A module with the ability ``predict`` whose predictions are sequences of classes."""
 
-    def sequences(self, x: Ragged, beams: int = 1) -> Ragged:
+    def sequences(self, x: Any, beams: int = 1) -> Ragged:
         """Write a sequence for each sample, the best of a beam search."""
 
 

@@ -76,3 +76,29 @@ def test_beams_of_another_model(hpc_dl: HpcDl, image_run: RunFolder, file: Path,
 def test_export_is_refused(hpc_dl: HpcDl, run: RunFolder, tmp_path: Path) -> None:
     answer = hpc_dl("export", run.path, "--out", tmp_path / "model.onnx")
     assert answer.status == 2 and "ONNX requires all samples to have the same shape" in answer.err
+
+
+def test_a_sequence_for_each_vector(hpc_dl: HpcDl, train: Train, tmp_path: Path) -> None:
+    """One to many: the model reads no sequence, but writes one."""
+    splits = {}
+    for split, size in (("train", 64), ("val", 8), ("test", 9)):
+        numbers = np.arange(size) % 4
+        targets = [np.arange(number) for number in numbers]
+        splits[split] = {"inputs": np.eye(4, dtype=np.float32)[numbers], "targets": Ragged.of(targets)}
+    file = tmp_path / "counts.h5"
+    write(file, splits, source="counts", task="sequence_to_sequence", license="CC0-1.0", class_names=list(LETTERS))
+    model = {"name": "one_to_many", "hidden": 8, "embedding": 8, "max_length": 6}
+    run = train(file, model=model, optimizer={"name": "adam", "lr": 0.05}, trainer={"max_epochs": 4})
+    answer = hpc_dl("predict", run.path, file, "--out", tmp_path / "out.csv", "--beams", 2)
+    assert answer.status == 0, answer.err
+    written = load(run).model.sequences(torch.eye(4), 2)  # type: ignore[operator]
+    texts = [
+        "".join(LETTERS[symbol] for symbol in part) for part in torch.split(written.values, written.lengths.tolist())
+    ]
+    with (tmp_path / "out.csv").open(newline="") as opened:
+        rows = [row["prediction"] for row in csv.DictReader(opened) if row["split"] == "test"]
+    assert rows == [texts[number % 4] for number in range(9)] and len(set(texts)) > 1
+    answer = hpc_dl("embed", run.path, file, "--out", tmp_path / "vectors.h5")
+    assert answer.status == 0, answer.err
+    with h5py.File(tmp_path / "vectors.h5") as results:
+        assert results["test/embeddings"].shape == (9, 8)

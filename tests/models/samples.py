@@ -170,7 +170,7 @@ def possible(kind: InputKind, task: TaskName) -> bool:
         "sequence_labeling": ("series", "sequence", "tokens"),
         "node_classification": ("graph",),
         "language_modeling": ("tokens",),
-        "sequence_to_sequence": ("tokens",),
+        "sequence_to_sequence": ("tokens", *_SHAPES),
         "reconstruction": tuple(_SHAPES),
         "generation": tuple(_SHAPES),
         "embedding": ("tokens",),

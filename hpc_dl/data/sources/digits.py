@@ -8,26 +8,37 @@ Learning Repository, 1998, https://doi.org/10.24432/C50P49 (CC BY 4.0 by UCI's d
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpc_dl.data.sources import Source
+
+if TYPE_CHECKING:
+    from hpc_dl.data.files.format import Samples
 
 _SHA256 = "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"  # of the decompressed text
 _SPLIT_SIZES = {"train": 1077, "val": 360, "test": 360}
 
 
-def _make(path: Path, given: Path | None) -> None:
+def splits_of(given: Path | None) -> tuple[dict[str, Samples], str]:
+    """Return the images (N, 1, 8, 8) and digits of each split, and where they came from."""
     import numpy as np
 
     from hpc_dl.data.sources._scikit_learn import read_csv
     from hpc_dl.data.sources._splits import SPLIT_SEED, stratified_split
 
-    values, origin = read_csv(SOURCE.name, _SHA256, given)
+    values, origin = read_csv("digits", _SHA256, given)
     table = values.astype(np.uint8)  # 64 pixels and the digit
+    splits = stratified_split(table[:, :64].reshape(-1, 1, 8, 8), table[:, 64], _SPLIT_SIZES)
+    return splits, f"{origin}; stratified split, seed {SPLIT_SEED}"
+
+
+def _make(path: Path, given: Path | None) -> None:
+    splits, provenance = splits_of(given)
     SOURCE.write(
         path,
-        stratified_split(table[:, :64].reshape(-1, 1, 8, 8), table[:, 64], _SPLIT_SIZES),
+        splits,
         url="https://doi.org/10.24432/C50P49",
-        provenance=f"{origin}; stratified split, seed {SPLIT_SEED}",
+        provenance=provenance,
         class_names=[str(digit) for digit in range(10)],
         input_units="pixels set in a 4 × 4 block, 0 to 16",
     )

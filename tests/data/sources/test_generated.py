@@ -180,3 +180,19 @@ def test_numerals_are_translations(made: Made) -> None:
             found += 1
             assert target == words[source]
     assert found > 0
+
+
+def test_written_numbers_are_read_out(made: Made) -> None:
+    file, digits = made("written_numbers"), made("digits")
+    data = open_data(file, DataConfig(file=str(file)))
+    with h5py.File(digits) as stored:
+        digit_of = {
+            image.tobytes(): int(label)
+            for image, label in zip(stored["test/inputs"][()], stored["test/targets"][()], strict=True)
+        }
+    with data.reader("test") as reader:
+        images, words = reader.read(np.arange(50))
+    for image, start, stop in zip(images, words.offsets, words.offsets[1:], strict=False):
+        hundreds, tens, ones = (digit_of[np.ascontiguousarray(part).tobytes()] for part in np.split(image, 3, axis=2))
+        expected = english(100 * hundreds + 10 * tens + ones)
+        assert [data.spec.class_names[token] for token in words.values[start:stop]] == expected
