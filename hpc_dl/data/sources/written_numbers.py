@@ -7,8 +7,12 @@ how many words there are depends on the digits, and a zero is not spoken.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpc_dl.data.sources import Source
+
+if TYPE_CHECKING:
+    from hpc_dl.data.files.format import Datasets
 
 _SPLIT_SIZES = {"train": 12_000, "val": 1_000, "test": 2_000}
 _DIGITS = 3
@@ -26,7 +30,7 @@ def _make(path: Path, given: Path | None) -> None:
     words = list(dict.fromkeys(word for number in range(10**_DIGITS) for word in english(number)))
     token = {word: number for number, word in enumerate(words)}
     random = np.random.RandomState(_SEED)  # NumPy promises the same numbers in all its versions
-    splits = {}
+    splits: dict[str, Datasets] = {}
     for split, size in _SPLIT_SIZES.items():
         images, labels = digits[split]
         drawn = random.randint(len(images), size=(size, _DIGITS))
