@@ -1,4 +1,4 @@
-"""Reading data frames from R's ``.rda`` files, without R.
+"""Reading data frames from R's ``.rda`` files and lazy-load databases, without R.
 
 Supports serialization formats 2 and 3 in XDR, as in the manual R Internals, 1.8 (R Core Team), and
 only the items of a data frame: lists, numbers, strings, factors and their attributes. All other
@@ -10,6 +10,8 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 
 from hpc_dl.errors import DataError
 
-_NIL, _NIL_VALUE = 0, 254
+_NIL, _NIL_VALUE, _EMPTY_ENVIRONMENT = 0, 254, 242
 _SYMBOL, _PAIRLIST, _CHARS, _LOGICALS, _INTEGERS, _REALS, _STRINGS, _LIST, _REFERENCE = 1, 2, 9, 10, 13, 14, 16, 19, 255
 _HAS_ATTRIBUTES, _HAS_TAG = 1 << 9, 1 << 10
 _NA = -(2**31)
@@ -63,6 +65,39 @@ def read_rdata(path: Path) -> dict[str, dict[str, NDArray[Any]]]:
     return {name: _columns(frame) for name, frame in frames.items()}
 
 
+def read_lazy_frame(path: Path, column: str) -> dict[str, NDArray[Any]]:
+    """Read a data frame out of an environment in the database of a package's lazily loaded data.
+
+    Args:
+        path: ``Rdata.rdb`` in the package's folder ``data``: compressed entries, one after another.
+        column: name of a column that no other data frame in the database has.
+
+    Returns:
+        Its columns by name.
+
+    Raises:
+        DataError: the file is damaged, or has no such data frame.
+    """
+    try:
+        for entry in _entries(path.read_bytes()):
+            if b"bindings" in entry and column.encode() in entry:
+                bindings = _Parser(entry[2:]).item().values[0]
+                return next(frame for frame in map(_columns, bindings.values) if column in frame)
+    except (OSError, zlib.error, ValueError, IndexError, KeyError, StopIteration) as error:
+        raise DataError.at(path, f"cannot be read: {error}", remedy="fetch it again") from None
+    raise DataError.at(path, f"has no data frame with the column {column}", remedy="fetch it again")
+
+
+def _entries(content: bytes) -> Iterator[bytes]:
+    """Decompress the entries: the size of each, 4 bytes, then its zlib stream."""
+    while content:
+        stream = zlib.decompressobj()
+        yield stream.decompress(content[4:])
+        if not stream.eof:
+            raise ValueError("it ends too early")
+        content = stream.unused_data
+
+
 class _Parser:
     """A reader of serialized items; it keeps the symbols, to which later items refer by number."""
 
@@ -73,10 +108,18 @@ class _Parser:
 
     def frames(self) -> dict[str, Vector]:
         """Read the saved objects by name."""
+        self._header()
+        return self._pairs(self._integer())
+
+    def item(self) -> Vector:
+        """Read a single object."""
+        self._header()
+        return self._vector()
+
+    def _header(self) -> None:
         version, _, _ = (self._integer() for _ in range(3))
         if version == 3:
             self._bytes(self._integer())  # skip the name of the strings' encoding
-        return self._pairs(self._integer())
 
     def _pairs(self, flags: int) -> dict[str, Vector]:
         """Read a list of items, each with a tag."""
@@ -102,7 +145,7 @@ class _Parser:
     def _vector(self) -> Vector:
         flags = self._integer()
         kind = flags & 0xFF
-        if kind in (_NIL, _NIL_VALUE):
+        if kind in (_NIL, _NIL_VALUE, _EMPTY_ENVIRONMENT):
             return Vector([])
         if kind not in (_LOGICALS, _INTEGERS, _REALS, _STRINGS, _LIST):
             raise ValueError(f"it contains an item of type {kind}, which is not part of a data frame")

@@ -54,7 +54,7 @@ def write_table(
         path: the file to write.
         source: the data set.
         inputs: (N, F) features.
-        targets: (N,) class numbers, or values.
+        targets: (N,) class numbers or values, or (N, K) labels.
         url: where the data set is described.
         provenance: where the values came from.
         class_names: names of the classes; empty for regression.

@@ -1,4 +1,4 @@
-"""Reading data frames from R's ``.rda`` files."""
+"""Reading data frames from R's ``.rda`` files and lazy-load databases."""
 
 import bz2
 import gzip
@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpc_dl.data.sources._rdata import read_rdata
+from hpc_dl.data.sources._rdata import read_lazy_frame, read_rdata
 from hpc_dl.errors import DataError
 
-from .r_data import data_frame_file, integers
+from .r_data import data_frame_file, integers, lazy_database
 
 pytestmark = pytest.mark.slow
 
@@ -42,3 +42,24 @@ def test_other_content_is_refused(content: bytes, message: str, tmp_path: Path) 
     (tmp_path / "f.rda").write_bytes(content)
     with pytest.raises(DataError, match=message):
         read_rdata(tmp_path / "f.rda")
+
+
+def test_data_frame_in_a_lazy_database_is_read(tmp_path: Path) -> None:
+    (tmp_path / "Rdata.rdb").write_bytes(lazy_database())
+    columns = read_lazy_frame(tmp_path / "Rdata.rdb", "size")
+    assert columns["level"].tolist() == ["high", "low", ""]
+    np.testing.assert_array_equal(columns["size"], [1.5, np.nan, -2])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lazy_database()[:-9], "it ends too early"),
+        (b"1234" + b"no zlib stream", "cannot be read: Error -3"),
+        (b"", "has no data frame with the column size"),
+    ],
+)
+def test_damaged_lazy_database_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "Rdata.rdb").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_lazy_frame(tmp_path / "Rdata.rdb", "size")
