@@ -13,6 +13,7 @@ from hpc_dl.cli import data, generate
 from hpc_dl.cli.baseline import baseline
 from hpc_dl.cli.best import best
 from hpc_dl.cli.cancel import cancel
+from hpc_dl.cli.chain import chain
 from hpc_dl.cli.command_group import CONTEXT_SETTINGS, CommandGroup, UsageError, add_commands, usage_message
 from hpc_dl.cli.embed import embed
 from hpc_dl.cli.evaluate import evaluate, export, predict
@@ -41,6 +42,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "train": train,
         "submit": submit,
         "sweep": sweep,
+        "chain": chain,
         "rehearse": rehearse,
         "resume": resume,
         "cancel": cancel,

@@ -11,6 +11,7 @@ from hpc_dl.cluster.job_environment import import_folders
 from hpc_dl.cluster.site import Container, expand
 from hpc_dl.data.sources import path_of
 from hpc_dl.errors import ClusterError
+from hpc_dl.inference.model_task import ModelTask
 from hpc_dl.runs.folder import CODE_STORE, RunFolder
 from hpc_dl.runs.predecessors import predecessors
 
@@ -35,8 +36,10 @@ def python_in_container(
         ConfigError: the image contains a variable that is not set.
     """
     own = [run.path, run.path.parent / CODE_STORE] if shared is None else [shared]
-    earlier = [other.path for other in predecessors(run)]  # whose states the run checks when it starts
-    folders = list(dict.fromkeys([*map(str, [*own, *earlier]), *_needed_folders(experiment, data_dir)]))
+    others = [other.path for other in predecessors(run)]  # whose states the run checks when it starts
+    if (task := ModelTask.of(run)) is not None:
+        others += task.folders
+    folders = list(dict.fromkeys([*map(str, [*own, *others]), *_needed_folders(experiment, data_dir)]))
     for folder in folders:
         if characters := set(",:") & set(folder):
             raise ClusterError.at(
@@ -63,7 +66,7 @@ def _needed_folders(experiment: Experiment, data_dir: Path | None) -> Iterator[s
     for needed in (file, *_files_behind(file)):
         yield from _folders_of(needed)
     weights = experiment.model.init_from
-    if weights and os.path.isfile(weights):
+    if weights and os.path.isdir(os.path.dirname(weights)):  # an earlier run may still have to write them
         yield from _folders_of(Path(weights))
 
 

@@ -131,9 +131,24 @@ def prepare(
         HpcDlError: with all faults; the run folder is deleted then.
     """
     resolved, data, _ = check(experiment, data_dir=data_dir, say=say, runs=runs, try_batches=try_batches)
+    return create(resolved, data, runs=runs, command=command)
+
+
+def create(experiment: Experiment, data: DataSpec, *, runs: Path, command: list[str]) -> RunFolder:
+    """Create and fill the run folder of an experiment that has been checked.
+
+    Args:
+        experiment: as returned by :func:`check`.
+        data: likewise.
+        runs: folder of all runs.
+        command: the command line, for the provenance.
+
+    Raises:
+        RunError: the folder cannot be written; nothing of it is left then.
+    """
     run = RunFolder.create(runs, experiment.name)
     try:
-        write_text(run.config, yaml.dumps(resolved.to_dict()))
+        write_text(run.config, yaml.dumps(experiment.to_dict()))
         write_json(run.provenance, provenance.collect(command, data, user_module(experiment)))
         take_code(run, experiment)
     except BaseException as error:

@@ -76,10 +76,7 @@ def run_rank(run: RunFolder, *, redirect: bool, checked: bool = False, stacks: T
             return 1
         if rank == 0:
             run.after.unlink(missing_ok=True)  # a resumed or requeued run has nothing more to wait for
-        # Imported late: torch takes seconds, and a failing import belongs in the log.
-        from hpc_dl.training.train import train
-
-        train(run)
+        _work(run)
     except (Stopped, AlreadyRunning) as error:
         print(error, file=sys.stderr, flush=True)
         return error.exit_status
@@ -87,6 +84,19 @@ def run_rank(run: RunFolder, *, redirect: bool, checked: bool = False, stacks: T
         _report_failure(run, rank, error, redirected=redirect)
         return 1
     return 0
+
+
+def _work(run: RunFolder) -> None:
+    """Train, or do what the run does instead."""
+    # Imported late: torch takes seconds, and a failing import belongs in the log.
+    from hpc_dl.inference.model_task import ModelTask, perform
+
+    if (task := ModelTask.of(run)) is not None:
+        perform(task, run)
+        return
+    from hpc_dl.training.train import train
+
+    train(run)
 
 
 def rank_of(environment: Mapping[str, str]) -> int:

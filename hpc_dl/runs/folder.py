@@ -6,6 +6,7 @@
       layout             version of this layout; other versions are refused
       config.yaml        the complete experiment, with every default written out
       site.yaml          the site profile that the run was submitted with
+      task.json          only where the run trains nothing: what it does with another run's model
       provenance.json    where the result comes from: code, packages, host, data
       code               link to the code that the job runs, in ../.code, taken when it was prepared
       after.json         until it starts: the runs that must finish before
@@ -179,6 +180,11 @@ class RunFolder:
     def code(self) -> Path:
         """The link to the snapshot of the code; first on the job's PYTHONPATH."""
         return self.path / "code"
+
+    @property
+    def task(self) -> Path:
+        """What the run does with another run's model instead of training."""
+        return self.path / "task.json"
 
     @property
     def after(self) -> Path:

@@ -62,7 +62,7 @@ def run(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_wheel_carries_what_a_clone_has_next_to_the_package(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     shipped = {name.removeprefix("hpc_dl/shipped_files/") for name in names if "/shipped_files/" in name}
-    expected = {f"configs/{path.name}" for path in (PROJECT / "configs").glob("*.yaml")}
+    expected = {str(path.relative_to(PROJECT)) for path in (PROJECT / "configs").rglob("*.yaml")}
     expected |= {f"slurm/sites/{name}.yaml" for name in ("example", "local", "dev")} | {"slurm/train.sbatch"}
     assert shipped == expected
     assert {"hpc_dl/py.typed", "hpc_dl/data/sources/digits.csv.gz"} <= set(names)

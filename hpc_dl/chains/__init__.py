@@ -1,0 +1,1 @@
+"""Chains: runs that follow each other, such as training, evaluation and export."""
