@@ -26,6 +26,14 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
+    def has_default(self, key: str) -> bool:
+        """Return whether a key has its default value.
+
+        ``model_fields_set`` does not say what the user wrote: the configuration of a run has all
+        defaults, too.
+        """
+        return bool(getattr(self, key) == type(self).model_fields[key].default)
+
 
 class Unit(str):
     """The unit of a field, as metadata: ``lr: Annotated[float, Unit("1/step")]``."""

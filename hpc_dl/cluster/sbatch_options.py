@@ -13,7 +13,7 @@ import shlex
 import shutil
 import string
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from hpc_dl.config.resources import Resources
 
@@ -43,6 +43,12 @@ _REFUSED = {
     "usage": "nothing would be submitted",
     "version": "nothing would be submitted",
 }
+# Those that may be given without a value. After another one sbatch takes the next option for it.
+_FLAGS = """
+    contiguous exclusive get-user-env hold ignore-pbs nice no-kill no-requeue overcommit oversubscribe propagate
+    quiet reboot requeue spread-job stepmgr use-min-nodes verbose
+"""
+_WITHOUT_VALUE = frozenset(_FLAGS.split())
 # Setting the first option omits the others, which Slurm refuses beside it.
 _EXCLUDES = {
     "mem": ("mem-per-cpu", "mem-per-gpu"),
@@ -79,6 +85,8 @@ def fault_in(name: str, value: object) -> str:
         return f"cannot be set: {_REFUSED[name]}"
     if name not in _KNOWN and f"--{name}" not in _options_of_this_sbatch():
         return "is not an option of sbatch"
+    if value == "" or (value is True and name in _KNOWN - _WITHOUT_VALUE):
+        return "needs a value; null omits the option"
     if not _VALUE.fullmatch(str(value)):
         return "must not contain a line break, quotes or a backslash"
     try:
@@ -115,7 +123,9 @@ def for_resources(options: Options, resources: Resources) -> dict[str, str | Non
     values = _placeholders(resources)
     result: dict[str, str | None] = {}
     for name, value in options.items():
-        if value is None or value is False:
+        if name == "requeue" and value is False:  # without an option, the cluster would decide
+            result["no-requeue"] = ""
+        elif value is None or value is False:
             result[name] = None
         elif value is True:
             result[name] = ""
@@ -160,6 +170,20 @@ def places(environment: Mapping[str, str]) -> dict[str, str]:
         if value and _VALUE.fullmatch(value):
             options.setdefault(name, value)
     return options
+
+
+def deciding_variables(environment: Mapping[str, str], decided: Container[str]) -> list[str]:
+    """Return the variables of the user's shell that choose where a job runs, with their values.
+
+    Args:
+        environment: the user's.
+        decided: the options that something else decides.
+    """
+    return [
+        f"{variable}={environment[variable]}"
+        for variable, name in _PLACES.items()
+        if environment.get(variable) and name not in decided
+    ]
 
 
 def ignored_variables(environment: Mapping[str, str]) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpc_dl.atomic_files import write_json, write_text
-from hpc_dl.cluster import background, dependency, slurm, slurm_sentences
+from hpc_dl.cluster import background, dependency, sbatch_options, slurm, slurm_sentences
 from hpc_dl.cluster import site as sites
 from hpc_dl.cluster.job_environment import outside_of_jobs
 from hpc_dl.cluster.job_id import JobId
@@ -237,4 +237,9 @@ def _remedy(message: str, experiment: Experiment, site: SiteProfile) -> str:
     current |= {
         key: getattr(site, key) for key in ("account", "partition", "qos", "constraint", "reservation", "gpu_type")
     }
-    return slurm_sentences.remedy(message, current | ({"sbatch": site.sbatch} if site.sbatch else {}), slurm.partitions)
+    decided = {*site.sbatch, *(key for key, value in current.items() if value is not None)}
+    remedy = slurm_sentences.remedy(
+        message, current | ({"sbatch": site.sbatch} if site.sbatch else {}), slurm.partitions
+    )
+    variables = ", ".join(sbatch_options.deciding_variables(os.environ, decided))
+    return f"{remedy}; your shell sets {variables}" if variables else remedy

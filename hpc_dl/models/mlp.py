@@ -49,7 +49,7 @@ class MLPConfig(ModelConfig):
         Raises:
             ConfigError: both ``widths`` and ``depth`` or ``width`` are given.
         """
-        conflicting = [f"model.{key}" for key in ("depth", "width") if key in self.model_fields_set]
+        conflicting = [f"model.{key}" for key in ("depth", "width") if not self.has_default(key)]
         if self.widths is not None and conflicting:
             raise ConfigError.at(
                 "model.widths",

@@ -13,7 +13,7 @@ from hpc_dl.compatibility.checks import check_names
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
-from hpc_dl.errors import Diverged, Stopped
+from hpc_dl.errors import ClusterError, Diverged, Stopped
 from hpc_dl.learning.metric_names import split_of
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.learning.training_module import TrainingModule
@@ -78,6 +78,7 @@ def _train(run: RunFolder, ranks: Ranks, number: int, started_at: float) -> None
     experiment = Experiment.from_dict(yaml.load(run.config))
     if ranks.rank == 0 and experiment.wandb.mode != "disabled":
         check_names("wandb")
+    _check_ranks(ranks, experiment)
     _configure_process(experiment)
     # The cleanup comes after the watchdog has ended, since W&B may take long to finish.
     with ExitStack() as cleanup:  # noqa: SIM117
@@ -177,6 +178,21 @@ def conclude_divergence(attempt: Attempt, divergence: TrainingDiverged) -> Diver
 def has_test(model: pl.LightningModule) -> bool:
     """Whether the module defines a test."""
     return isinstance(model, Supervised) or type(model).test_step is not pl.LightningModule.test_step
+
+
+def _check_ranks(ranks: Ranks, experiment: Experiment) -> None:
+    """Check that as many ranks were started as the experiment has.
+
+    Raises:
+        ClusterError: each would train for itself, or they would wait for others.
+    """
+    expected = experiment.resources.world_size
+    if ranks.world_size != expected:
+        raise ClusterError.at(
+            "resources",
+            f"the job has started {ranks.world_size} ranks, but nodes and gpus_per_node ask for {expected}",
+            remedy="remove options for nodes and tasks from `sbatch` in the site profile, or use their placeholders",
+        )
 
 
 def _configure_process(experiment: Experiment) -> None:

@@ -32,12 +32,14 @@ def options(profile: site.SiteProfile, **resources: object) -> dict[str, str]:
         ({"gres": "gpu:a100:{gpus_per_node}"}, {"gres": "gpu:a100:2"}, {"gpus-per-node"}),
         ({"gres": "nvme:1"}, {"gres": "nvme:1", "gpus-per-node": "2"}, set()),
         ({"no-requeue": True}, {"no-requeue": ""}, {"requeue"}),
-        ({"signal": None, "requeue": False}, {}, {"signal", "requeue"}),
+        ({"signal": None, "requeue": None}, {}, {"signal", "requeue", "no-requeue"}),
         ({"time": "2-00:00:00", "nodes": 3}, {"time": "2-00:00:00", "nodes": "3"}, set()),
         ({"clusters": "alpha", "exclude": "n[1-2]"}, {"clusters": "alpha", "exclude": "'n[1-2]'"}, {"array"}),
         ({"comment": "two words"}, {"comment": "'two words'"}, set()),
         ({"cpus-per-gpu": 8}, {"cpus-per-gpu": "8"}, {"cpus-per-task"}),
         ({"gpus": "{gpus}"}, {"gpus": "4"}, {"gpus-per-node"}),
+        ({"requeue": False}, {"no-requeue": ""}, {"requeue"}),
+        ({"hold": True, "nice": True}, {"hold": "", "nice": ""}, set()),
     ],
 )  # fmt: skip
 def test_profile_sets_replaces_and_omits(sbatch: dict[str, object], present: dict[str, str], absent: set[str]) -> None:
@@ -63,6 +65,8 @@ def test_job_without_gpus_requests_none_in_the_way_of_the_site() -> None:
         ("sbatch: {gres: 'gpu:{gpu}'}", "unknown placeholder {gpu}"),
         ("sbatch: {gres: 'gpu:{'}", "brace"),
         ("sbatch: {mem: 1G, mem-per-cpu: 1G}", "exclude each other"),
+        ("sbatch: {mail-user: ''}", "mail-user needs a value; null omits the option"),
+        ("sbatch: {mail-user: true}", "mail-user needs a value; null omits the option"),
         ("sbatch: [mem]", "sbatch"),
     ],
 )

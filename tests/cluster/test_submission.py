@@ -83,6 +83,15 @@ def test_refused_job_leaves_no_folder_and_the_remedy_names_the_value(submitted: 
     assert list(all_runs(tmp_path / "runs")) == []
 
 
+def test_refusal_names_what_the_shell_has_chosen(submitted: Submit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SBATCH_ACCOUNT", "wrong")
+    monkeypatch.setenv("SBATCH_PARTITION", "main")
+    refusal = "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified"
+    with pytest.raises(ClusterError) as caught:
+        submitted(refusal, 1, SiteProfile(partition="other"))
+    assert str(caught.value).endswith("; your shell sets SBATCH_ACCOUNT=wrong"), "the profile decides the partition"
+
+
 def test_sbatch_gets_none_of_the_variables_that_would_change_the_job(
     submitted: Submit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

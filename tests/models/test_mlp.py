@@ -22,6 +22,11 @@ def test_widths_per_layer() -> None:
     assert [(layer.in_features, layer.out_features) for layer in layers] == [(64, 7), (7, 5), (5, 3)]
 
 
+def test_widths_in_the_configuration_of_a_run() -> None:
+    saved = MLPConfig(widths=[7, 5]).model_dump()  # with all defaults
+    assert len([layer for layer in built(MLPConfig(**saved)).modules() if isinstance(layer, nn.Linear)]) == 3
+
+
 def test_equal_widths_match_depth_and_width() -> None:
     outputs = []
     for config in (MLPConfig(depth=2, width=6), MLPConfig(widths=[6, 6])):
@@ -32,7 +37,7 @@ def test_equal_widths_match_depth_and_width() -> None:
 
 def test_conflicting_sizes_raise() -> None:
     with pytest.raises(ConfigError) as caught:
-        built(MLPConfig(depth=2, width=4, widths=[7, 5]))
+        built(MLPConfig(depth=3, width=4, widths=[7, 5]))
     assert str(caught.value) == (
         "model.widths: replaces model.depth and model.width (got [7, 5]). Keep only one of them"
     )

@@ -9,7 +9,9 @@ import pytest
 import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment
 
+from hpc_dl.errors import ClusterError
 from hpc_dl.regular_files import read_json
+from hpc_dl.runs.state import read_state
 from hpc_dl.tracking.journal import read_journal
 from hpc_dl.training.ranks import Ranks, cpus_per_rank
 from hpc_dl.training.train import train
@@ -95,3 +97,13 @@ def test_two_ranks_match_one_process_with_the_same_global_batch(tmp_path: Path) 
     assert [step for step, _ in rows[0]] == [step for step, _ in rows[1]]
     assert [loss for _, loss in rows[1]] == pytest.approx([loss for _, loss in rows[0]], rel=1e-3)
     assert {path.name for path in parallel.logs.iterdir()} == {"rank-0.log", "rank-1.log"}
+
+
+def test_other_number_of_ranks_than_the_experiment_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A site profile with `sbatch: {nodes: 4}`: each rank would train for itself, in one run folder.
+    run = experiments.prepared(tmp_path, experiments.raw(experiments.classification_file(tmp_path)))
+    for name, value in (SRUN | {"SLURM_PROCID": "0"}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ClusterError, match="the job has started 4 ranks, but nodes and gpus_per_node ask for 1"):
+        train(run)
+    assert read_state(run)["state"] == "failed"

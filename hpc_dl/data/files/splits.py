@@ -91,7 +91,7 @@ def stratified(labels: NDArray[Any], sizes: Mapping[str, int], seed: int) -> dic
 
 def _by_groups(file: h5py.File, config: DataConfig, groups: SplitGroups) -> dict[str, Split]:
     # A group that only the defaults name may be missing; one that the user named may not.
-    required = {"train"} | (groups.model_fields_set if config.splits.groups is not None else set())
+    required = {"train"} | {split for split in SPLITS if not groups.has_default(split)}
     splits: dict[str, Split] = {}
     for split in SPLITS:
         group = getattr(groups, split)
@@ -196,7 +196,7 @@ def _disjoint_rows(
     for number, split in enumerate(SPLITS):
         name = getattr(section, split)
         # A dataset that only the defaults name may be missing; one that the user named may not.
-        by_default = isinstance(section, SplitNodes) and split not in section.model_fields_set and split != "train"
+        by_default = isinstance(section, SplitNodes) and section.has_default(split) and split != "train"
         if name is None or (by_default and file.get(name, getlink=True) is None):
             continue
         option = f"{key}.{split}"

@@ -139,6 +139,12 @@ def test_splits_by_named_groups(foreign_file: MakeFile) -> None:
     assert spec.name == "foreign" and spec.checksum.startswith("sha256:")
 
 
+def test_defaults_in_the_configuration_of_a_run_name_no_split(foreign_file: MakeFile) -> None:
+    section = config(foreign_file(learn__inputs=X, learn__targets=Y), splits={"groups": {"train": "learn"}})
+    saved = type(section).model_validate(section.model_dump())
+    assert open_spec(section).sizes == open_spec(saved).sizes == {"train": 40}
+
+
 def test_stratified_split_keeps_class_proportions() -> None:
     labels = np.repeat([0, 1, 2], [500, 100, 50])
     split = stratified(labels, {"train": 390, "val": 130, "test": 130}, seed=0)
