@@ -19,11 +19,13 @@ from hpc_dl.cli.embed import embed
 from hpc_dl.cli.evaluate import evaluate, export, predict
 from hpc_dl.cli.figures import figures
 from hpc_dl.cli.init import init
+from hpc_dl.cli.labels import note, tag
 from hpc_dl.cli.logs import logs
 from hpc_dl.cli.lr_range import lr_range
 from hpc_dl.cli.models import models
 from hpc_dl.cli.output import say
 from hpc_dl.cli.rehearse import rehearse
+from hpc_dl.cli.remove import remove
 from hpc_dl.cli.results import results
 from hpc_dl.cli.resume import resume
 from hpc_dl.cli.status import status
@@ -54,6 +56,9 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "best": best,
         "figures": figures,
         "sync": sync,
+        "tag": tag,
+        "note": note,
+        "remove": remove,
     },
     "Evaluate and use models": {
         "evaluate": evaluate,

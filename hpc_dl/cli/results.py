@@ -91,7 +91,8 @@ def results(
         rows = over_seeds(rows, [result.settings for result in listed], metrics)
         shown = ["runs", "seeds", *(key for key in differing if key != "seed"), *metrics]
     else:
-        shown = ["run", "state", *differing, *metrics]
+        tags = ["tags"] if any("tags" in row for row in rows) else []
+        shown = ["run", "state", *tags, *differing, *metrics]
     if columns:
         shown = _requested(columns, shown[0], rows)
     order = sort_order(rows, _best_metric(sort, rows) if best else sort)[:best]

@@ -111,7 +111,7 @@ def unknown_column(option: str, column: str, known: set[str]) -> HpcDlError:
 
 
 def print_runs(columns: list[str], rows: Sequence[Row], remarks: str = "", hidden: Sequence[str] = ()) -> None:
-    """Print the rows; no name is broken, and remarks that do not fit come below the table.
+    """Print the rows; no name is broken. Notes, and remarks that do not fit, come below the table.
 
     Args:
         columns: the columns to show; the empty ones among them are left out.
@@ -130,11 +130,10 @@ def print_runs(columns: list[str], rows: Sequence[Row], remarks: str = "", hidde
         table(columns, [row[:-1] for row in cells], unbroken=True)
     else:
         table(with_remarks, cells, unbroken=True)
-    if below and any(row.get(remarks) for row in rows):
-        show()
-        for row in rows:
-            if row.get(remarks):
-                show(f"{row['run']}: {row[remarks]}")
+    below_the_table = [remarks, "note"] if below else ["note"]
+    lines = [f"{row['run']}: {row[key]}" for key in below_the_table for row in rows if row.get(key)]
+    for line in ["", *lines] if lines else ():
+        show(line)
     if hidden:
         show(f"\n{len(hidden)} more settings differ: {shortened(hidden, 8)}")
 

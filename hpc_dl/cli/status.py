@@ -47,7 +47,7 @@ def status(
         emit([facts_of_runs[number] for number in order])
         return
     differing, further = columns_of_settings([settings[number] for number in kept])
-    columns = ["run", "state", *differing, "job", "progress"]
+    columns = ["run", "state", "tags", *differing, "job", "progress"]
     print_runs(columns, [rows[number] for number in order], remarks="reason", hidden=further)
     for name in names or []:
         if (sweep := select_sweep(name, runs)) is not None:
@@ -69,4 +69,5 @@ def _row(facts: dict[str, Any]) -> Row:
         "step": facts.get("step"),
         "submitted": facts.get("submitted"),
         "reason": reason,
+        **{key: facts[key] for key in ("tags", "note") if key in facts},
     }

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from hpc_dl.cluster.status import is_final, statuses
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.index import RunIndex
+from hpc_dl.runs.labels import shown_labels
 from hpc_dl.runs.run_files import read_result
 from hpc_dl.runs.settings import settings_of
 from hpc_dl.runs.state import read_state
@@ -20,7 +21,8 @@ class RunOverview(NamedTuple):
     """One run.
 
     Attributes:
-        facts: as :func:`hpc_dl.cluster.status.statuses` returns them.
+        facts: as :func:`hpc_dl.cluster.status.statuses` returns them, with ``tags`` and ``note``
+            where there are some.
         result: the single values of its result, such as ``seconds``; empty unless it has finished.
         settings: its configuration by dotted keys; empty if it cannot be read.
     """
@@ -51,6 +53,7 @@ def overview(runs: Sequence[RunFolder]) -> list[RunOverview]:
             )
     others = [run for run in stamps if run not in known]
     for run, facts in zip(others, statuses(others), strict=True):
+        facts |= shown_labels(run)
         known[run] = RunOverview(facts, _single_values(run, facts), settings_of(run))
         if _has_ended_for_good(run, facts):
             entry = {

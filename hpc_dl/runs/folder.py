@@ -13,6 +13,7 @@
       job.json           how the run was launched: its Slurm job id or its process id
       state.json         what the run is doing; written by its job
       cancelled.json     who cancelled the run, and when
+      labels.json        tags and a note, by `hpc-dl tag` and `hpc-dl note`
       journal/           metrics, one append-only file per attempt
       attempts.jsonl     start and end of each attempt: when, where, at which step, and why
       timings.json       measured times of a step, a checkpoint and a graceful stop
@@ -205,6 +206,11 @@ class RunFolder:
     def cancelled(self) -> Path:
         """Marker: the run was cancelled, by whom and when."""
         return self.path / "cancelled.json"
+
+    @property
+    def labels(self) -> Path:
+        """Tags and a note."""
+        return self.path / "labels.json"
 
     @property
     def requeue(self) -> Path:

@@ -24,7 +24,7 @@ from hpc_dl.runs.folder import RunFolder
 
 _VERSION = f"1 of hpc_dl {hpc_dl.__version__}"
 # All that the entries are made from. A file that is new or was renamed changes the folder itself.
-_FILES = (".", "layout", "config.yaml", "job.json", "state.json", "result.json")
+_FILES = (".", "layout", "config.yaml", "job.json", "state.json", "result.json", "labels.json")
 _FEWEST_NEW = 100  # fewer are read as fast as an index is written
 # A file may change twice within the resolution of its time, and a server's clock may differ.
 _SETTLED_NS = 5_000_000_000

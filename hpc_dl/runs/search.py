@@ -18,7 +18,7 @@ _NAME_FORMS = "a run's name, the beginning of one, its folder, or 'latest'"
 def all_runs(runs: Path) -> Iterator[RunFolder]:
     """Yield all runs in a folder, oldest first, including damaged ones and those of another layout.
 
-    A folder that may not be looked into counts as a run.
+    A folder that may not be looked into counts as a run, a hidden one does not.
 
     Raises:
         RunError: the folder of all runs cannot be read.
@@ -26,7 +26,7 @@ def all_runs(runs: Path) -> Iterator[RunFolder]:
     absolute = runs.absolute()
     try:
         with os.scandir(runs) as entries:
-            paths = [f"{absolute}/{entry.name}" for entry in entries]
+            paths = [f"{absolute}/{entry.name}" for entry in entries if not entry.name.startswith(".")]
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
@@ -46,9 +46,7 @@ def _time_of_run(path: str) -> int | None:
     except NotADirectoryError:
         return None
     except OSError:  # the folder is someone else's
-        name = os.path.basename(path)
-        hidden = name.startswith(".") or name == _LOST_AND_FOUND
-        return None if hidden else 0
+        return None if os.path.basename(path) == _LOST_AND_FOUND else 0
     return None
 
 

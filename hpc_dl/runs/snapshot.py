@@ -101,6 +101,8 @@ def remove_unused(runs: Path, used: Iterable[RunFolder]) -> list[Path]:
     Snapshots of the last ten minutes stay: a run that is being prepared may be about to link to
     one.
 
+    Those of other users are kept, too: one may not be allowed to see their runs.
+
     Args:
         runs: the folder of the runs.
         used: all runs in it.
@@ -112,7 +114,11 @@ def remove_unused(runs: Path, used: Iterable[RunFolder]) -> list[Path]:
     store = (runs / CODE_STORE).resolve()
     entries = list(store.iterdir()) if store.is_dir() else []
     recent = time.time() - _RECENT_S
-    unused = [entry for entry in entries if entry not in needed and entry.stat().st_mtime < recent]
+    unused = [
+        entry
+        for entry in entries
+        if entry not in needed and (facts := entry.stat()).st_mtime < recent and facts.st_uid == os.geteuid()
+    ]
     for snapshot in unused:
         shutil.rmtree(snapshot)
     return unused

@@ -50,6 +50,20 @@ def check_trusted(run: RunFolder, runs_code_by: str, *, yes: bool) -> None:
     )
 
 
+def check_own(run: RunFolder) -> None:
+    """Check that a run is one's own, before a command changes or removes it.
+
+    Raises:
+        RunError: it belongs to another user, or does not exist any more.
+    """
+    try:
+        uid = run.path.stat().st_uid
+    except OSError as error:
+        raise RunError.at(run.path, f"cannot be changed: {error.strerror}") from None
+    if uid != os.geteuid():
+        raise RunError.at(run.path, f"belongs to {_name(uid)}", remedy="ask its owner to do it")
+
+
 def names_code(section: Any) -> bool:
     """Whether a ``model`` section names Python code to import, at any depth."""
     if isinstance(section, dict):

@@ -16,10 +16,11 @@ def all_sweeps(runs: Path) -> list[SweepFolder]:
     """Return the sweeps in a folder, by name."""
     try:
         with os.scandir(runs) as entries:
-            folders = [entry.path for entry in entries if os.path.isfile(f"{entry.path}/{SWEEP_FILE}")]
+            visible = [entry.path for entry in entries if not entry.name.startswith(".")]
     except OSError:  # the search for runs reports it
         return []
-    return [SweepFolder(Path(path).absolute()) for path in sorted(folders)]
+    folders = sorted(path for path in visible if os.path.isfile(f"{path}/{SWEEP_FILE}"))
+    return [SweepFolder(Path(path).absolute()) for path in folders]
 
 
 def find_sweep(name: str, runs: Path) -> SweepFolder | None:
@@ -59,6 +60,13 @@ def find_run(name: str, runs: Path) -> RunFolder:
         return members[0].checked()
 
 
+def members_of(sweep: SweepFolder) -> list[RunFolder]:
+    """Return the members of a sweep; none if their list is damaged or cannot be read."""
+    with contextlib.suppress(HpcDlError, OSError):
+        return sweep.runs()
+    return []
+
+
 def find_members(name: str, runs: Path) -> list[RunFolder]:
     """Return the members of all sweeps that a user may mean: the one of that name, or by prefix.
 
@@ -68,9 +76,6 @@ def find_members(name: str, runs: Path) -> list[RunFolder]:
 
     A sweep whose list of members is damaged has none.
     """
-    members: list[RunFolder] = []
-    for sweep in all_sweeps(runs):
-        with contextlib.suppress(HpcDlError, OSError):
-            members += sweep.runs()
+    members = [run for sweep in all_sweeps(runs) for run in members_of(sweep)]
     exact = [run for run in members if run.name == name]
     return exact or [run for run in members if name and run.name.startswith(name)]
