@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hpc_dl import models
-from hpc_dl.cli.models import describe, parameters_of
+from hpc_dl.cli.models import as_yaml, describe, parameters_of
 from hpc_dl.config.checkpoint import CheckpointConfig
 from hpc_dl.config.resources import Resources
 from hpc_dl.config.trainer import EarlyStopping, TrainerConfig
@@ -123,11 +123,18 @@ def _section(title: str, section: type[Section], lead: str = "", level: int = 2)
         for row in (parameters_of(section) if title.startswith("model") else describe(section))
         if row["parameter"] != "name" or "name:" not in title
     ]
-    yield "\n".join(["| key | type | default | unit | meaning |", "| --- | --- | --- | --- | --- |", *rows]) + "\n"
+    # The class is for docs/assets/site.css, which stacks the cells on narrow screens.
+    head = [
+        '<div class="keys" markdown>',
+        "",
+        "| key | type | default | unit | meaning |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    yield "\n".join([*head, *rows, "", "</div>"]) + "\n"
 
 
 def _default(value: object) -> str:
-    return "see below" if isinstance(value, Section) else "none" if value is None else str(value)
+    return "see below" if isinstance(value, Section) else as_yaml(value)
 
 
 def _first_line(section: type[Section]) -> str:

@@ -80,7 +80,7 @@ def models(
         show(f"receptive field: {seen} positions by default, for inputs of {whole}; `hpc-dl validate` shows yours")
     show()
     columns = ["parameter", "type", "default", "unit", "meaning"]
-    table(columns, [[_as_yaml(row[key]).replace("``", "`") for key in columns] for row in parameters])
+    table(columns, [[as_yaml(row[key]).replace("``", "`") for key in columns] for row in parameters])
 
 
 def _draw_activations(path: Path) -> None:
@@ -150,7 +150,10 @@ def parameters_of(section: type[Section], defaults: Section | None = None) -> li
     return [row for row in rows if row not in subsections and row["parameter"] != "name"] + nested
 
 
-def _as_yaml(value: Any) -> str:
+def as_yaml(value: Any) -> str:
+    """Return a default value as the YAML spells it: ``null``, ``true``, ``0.1``."""
+    if value is None:
+        return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -167,10 +170,10 @@ def _type_name(annotation: Any) -> str:
     if origin is list:
         return f"list of {_type_name(arguments[0])}"
     if origin is typing.Literal:
-        return " | ".join(map(str, arguments))
+        return " | ".join(map(as_yaml, arguments))
     if origin in (typing.Union, types.UnionType):
         return " | ".join(_type_name(argument) for argument in arguments)
     if hasattr(annotation, "model_fields"):
         return "section"
-    names = {int: "integer", float: "number", str: "text", bool: "true | false", dict: "mapping", type(None): "none"}
+    names = {int: "integer", float: "number", str: "text", bool: "true | false", dict: "mapping", type(None): "null"}
     return names.get(origin or annotation, str(annotation))
