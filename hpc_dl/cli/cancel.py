@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hpc_dl.cli.arguments import AsJson, RunNames, RunsDir
+
+if TYPE_CHECKING:
+    from hpc_dl.runs.folder import RunFolder
 
 
 def cancel(names: RunNames, runs: RunsDir = None, as_json: AsJson = False) -> None:
@@ -27,19 +32,24 @@ def cancel(names: RunNames, runs: RunsDir = None, as_json: AsJson = False) -> No
     sweeps = [sweep for name in names if (sweep := select_sweep(name, runs)) is not None]
     others = [name for name in names if select_sweep(name, runs) is None]
     selected = select_runs(others, runs) if others else []
+    members: list[RunFolder] = []
     for sweep in sweeps:
-        stopped = cancel_sweep(sweep)
-        say(f"{sweep.name}: stop requested for {len(stopped)} of {len(sweep.members())} members")
+        try:
+            members += (runs_of_sweep := sweep.runs())
+            stopped = cancel_sweep(sweep)
+            say(f"{sweep.name}: stop requested for {len(stopped)} of {len(runs_of_sweep)} members")
+        except HpcDlError as error:  # the other sweeps and runs are stopped nevertheless
+            faults += error.faults
     for run in selected:
         try:
             actions[run.name] = "stop requested" if stop(run) else "had already ended"
-        except HpcDlError as error:  # the other runs are stopped nevertheless
-            if len(selected) == 1:
+        except HpcDlError as error:
+            if len(names) == 1:
                 raise
             actions[run.name] = "not stopped"
             faults += error.faults
-    rows = statuses(selected)
-    for row in rows:
+    rows = statuses([*selected, *members] if as_json else selected)
+    for row in rows[: len(selected)]:
         say(f"{row['run']}: {actions[row['run']]} ({row['state']})")
     if as_json:
         emit(rows)

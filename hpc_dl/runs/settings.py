@@ -78,7 +78,7 @@ def settings_of(run: RunFolder) -> dict[str, Any]:
         if not isinstance(section, Mapping) or raw.keys() & section.keys():
             return {}
         raw |= section
-    flat = dict(_flattened(raw))
+    flat = dict(flattened(raw))
     if "seed" not in flat:  # every complete configuration has one
         return {}
     model = flat.pop("model.name", None) or flat.pop("model.class", None)
@@ -90,9 +90,10 @@ def _parsed(section: str) -> Any:
     return yaml.loads(section, "config.yaml")
 
 
-def _flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the settings of a configuration by their dotted keys."""
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
-            yield from _flattened(value, f"{prefix}{key}.")
+            yield from flattened(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

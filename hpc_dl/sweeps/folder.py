@@ -31,6 +31,7 @@ from hpc_dl.runs.folder import CODE_STORE, SWEEP_FILE, RunFolder
 
 _SUFFIX = "-sweep"
 _SIGNATURE_DIGITS = 6  # of a member's name; more where two would be the same
+_NUMBER = re.compile(r"[1-9][0-9]*")  # of a submission
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # becomes a path, also in the batch script
 
 
@@ -114,9 +115,14 @@ class SweepFolder:
         with contextlib.suppress(OSError):
             self.path.rmdir()
 
+    def submissions(self) -> list[RunFolder]:
+        """The folders of the submissions so far; a user's copy of one is none."""
+        names = (entry.name for entry in self.arrays.glob("*"))
+        return [RunFolder(self.arrays / name) for name in names if _NUMBER.fullmatch(name)]
+
     def new_array(self) -> RunFolder:
         """Create the folder of another submission."""
-        number = 1 + max((int(entry.name) for entry in self.arrays.glob("[0-9]*")), default=0)
+        number = 1 + max((int(array.path.name) for array in self.submissions()), default=0)
         array = RunFolder(self.arrays / str(number))
         array.submitit.mkdir(parents=True)
         return array

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from hpc_dl.errors import ConfigError
+from hpc_dl.errors import ConfigError, Fault, nearest
+from hpc_dl.runs.settings import flattened
 from hpc_dl.sweeps.config import Parameter, SweepConfig
 
 Point = dict[str, Any]
@@ -28,11 +29,11 @@ def points_of(sweep: SweepConfig, base: Mapping[str, Any]) -> list[Point]:
         base: the experiment, for conditions on settings that do not vary.
 
     Raises:
-        ConfigError: there are fewer different points than trials, or a condition is on a setting
-            that comes later.
+        ConfigError: there are fewer different points than trials, or a condition can never be met.
     """
     if sweep.method == "list":
         return _distinct(iter(sweep.points))
+    _check_conditions(sweep.parameters, base)
     parameters = _conditional_last(sweep.parameters)
     if sweep.method == "grid":
         return _distinct(iter(_grid(parameters, base)))
@@ -64,6 +65,29 @@ def applies(parameter: Parameter, point: Mapping[str, Any], base: Mapping[str, A
         base: the experiment, for all other settings.
     """
     return all(point.get(key, _setting(base, key)) == value for key, value in parameter.when.items())
+
+
+def _check_conditions(parameters: Mapping[str, Parameter], base: Mapping[str, Any]) -> None:
+    """Check that the conditions name settings and values that exist.
+
+    Raises:
+        ConfigError: with all that do not; their parameters would silently never vary.
+    """
+    faults = []
+    known = [*parameters, *(key for key, _ in flattened(base))]
+    for name, parameter in parameters.items():
+        for key, value in parameter.when.items():
+            where = f"sweep.parameters.{name}.when"
+            if key not in known:
+                remedy = nearest(key, known) or "use the dotted key of a setting"
+                faults.append(Fault(where, "is about an unknown setting", value=key, remedy=remedy))
+            elif key in parameters and (listed := parameters[key].listed) is not None and value not in listed:
+                texts = [str(other) for other in listed]
+                problem = f"is never met: the sweep gives {key} other values"
+                remedy = nearest(str(value), texts)
+                faults.append(Fault(where, problem, value=value, allowed=", ".join(texts), remedy=remedy))
+    if faults:
+        raise ConfigError(*faults)
 
 
 def _conditional_last(parameters: Mapping[str, Parameter]) -> list[tuple[str, Parameter]]:

@@ -33,8 +33,8 @@ def resumable_members(sweep: SweepFolder, *, only_failed: bool) -> list[RunFolde
 def _waiting(sweep: SweepFolder) -> set[str]:
     """Return the members of submissions whose process of this machine still starts members."""
     names: set[str] = set()
-    for path in sweep.arrays.glob("[0-9]*"):
-        job = read_job(RunFolder(path))
+    for array in sweep.submissions():
+        job = read_job(array)
         if job.get("launcher") == "local" and job.get("host") == socket.gethostname() and process_of(job):
-            names |= set((path / "tasks").read_text(encoding="utf-8").split())
+            names |= set((array.path / "tasks").read_text(encoding="utf-8").split())
     return names

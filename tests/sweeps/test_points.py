@@ -41,6 +41,25 @@ def test_condition_may_name_a_setting_that_does_not_vary() -> None:
     assert points({"model": {"name": "mlp"}}, parameters=parameters) == [{}]
 
 
+@pytest.mark.parametrize(
+    ("when", "message"),
+    [
+        ({"model.nmae": "cnn"}, "unknown setting .got 'model.nmae'.. Did you mean 'model.name'"),
+        ({"model": "cnn"}, "unknown setting .got 'model'."),
+        ({"optimizer.name": "adm"}, "never met.* .got 'adm'; allowed: adam, sgd.. Did you mean 'adam'"),
+    ],
+)
+@pytest.mark.parametrize("method", ["grid", "random"])
+def test_condition_that_can_never_be_met_is_refused(method: str, when: dict[str, Any], message: str) -> None:
+    parameters = {
+        "optimizer.name": {"values": ["adam", "sgd"]},
+        "model.depth": {"values": [2, 3], "when": when},
+    }
+    trials = {"trials": 2} if method == "random" else {}
+    with pytest.raises(ConfigError, match=rf"sweep\.parameters\.model\.depth\.when: .*{message}"):
+        points({"model": {"name": "cnn"}}, method=method, parameters=parameters, **trials)
+
+
 @pytest.mark.parametrize("method", ["random", "sobol"])
 def test_more_trials_add_points(method: str) -> None:
     section: dict[str, Any] = {

@@ -111,3 +111,28 @@ def test_members_that_still_wait_in_the_background_are_not_resumed(tmp_path: Pat
     assert resumable_members(sweep, only_failed=False) == sweep.runs()[1:]
     write_json(array.job, job | {"process_started": started - 100.0})  # its process has ended
     assert resumable_members(sweep, only_failed=False) == sweep.runs()
+
+
+def test_submissions_are_numbered_whatever_else_is_among_them(tmp_path: Path) -> None:
+    sweep = SweepFolder(tmp_path / "tiny-sweep")
+    for name in ("1", "2x", "03", "2"):
+        (sweep.arrays / name).mkdir(parents=True)
+    assert sweep.new_array().path.name == "3"
+    assert sorted(array.path.name for array in sweep.submissions()) == ["1", "2", "3"]
+
+
+def test_fault_of_one_sweep_does_not_keep_others_from_being_cancelled(
+    hpc_dl: HpcDl, tmp_path: Path, image_file: Path
+) -> None:
+    runs = Path.cwd() / "runs"
+    for name in ("one", "other"):
+        made(planned(runs, image_file, 0.1, 0.2, name=name))
+    damaged, intact = SweepFolder.of(runs, "one"), SweepFolder.of(runs, "other")
+    first, second = damaged.runs()
+    first.job.write_text("{")
+    result = hpc_dl("cancel", damaged.name, intact.name, "--json")
+    assert result.status == 2 and str(first.job) in result.err
+    assert "other-sweep: stop requested for 2 of 2 members" in result.err
+    assert [run.cancelled.exists() for run in (first, second, *intact.runs())] == [False, True, True, True]
+    states = {row["run"]: row["state"] for row in result.json}
+    assert states[first.name] == "unreadable" and states[intact.runs()[0].name] == "cancelled"
