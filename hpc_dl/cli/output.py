@@ -22,7 +22,8 @@ _GAP = 2  # between two columns of a table
 
 #: How a sentence describes the end of a run, by the run's state.
 ENDINGS = {
-    "cancelled": "was cancelled", "lost": "was lost", "failed": "failed", "stopped": "stopped", "diverged": "diverged"
+    "cancelled": "was cancelled", "lost": "was lost", "failed": "failed", "stopped": "stopped", "diverged": "diverged",
+    "pruned": "was pruned",
 }  # fmt: skip
 
 

@@ -18,8 +18,9 @@ def status(
 ) -> None:
     """Show the state and progress of runs, and why they ended.
 
-    States: pending, running, stopped, finished, failed, diverged, cancelled, lost, unknown. Several
-    runs are shown with the settings in which they differ.
+    States: pending, running, stopped, finished, pruned (ended early by its sweep), failed,
+    diverged, cancelled, lost, unknown. Several runs are shown with the settings in which they
+    differ.
 
     Example:
         hpc-dl status latest

@@ -96,8 +96,12 @@ def _print_members(planned: Plan) -> None:
     from hpc_dl.cli.output import say, show, table
     from hpc_dl.sweeps.points import described
 
+    later = f"chosen by {planned.config.method} when it starts"
     if planned.new:
-        rows = [[new.name, described(new.member.point), str(new.member.seed)] for new in planned.new[:_MOST_ROWS]]
+        rows = [
+            [new.name, later if planned.study else described(new.member.point), str(new.member.seed)]
+            for new in planned.new[:_MOST_ROWS]
+        ]
         table(["member", "settings", "seed"], rows)
         if (more := len(planned.new) - _MOST_ROWS) > 0:
             show(f"… and {more} more")

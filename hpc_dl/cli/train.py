@@ -81,7 +81,9 @@ def train_in_foreground(run: RunFolder, experiment: Experiment, as_json: bool, i
     outcome = read_result(run) or status(run)
     if exit_status == Stopped.exit_status:
         # The status may still be "running", because the Slurm job of the run is this one.
-        outcome |= {"state": "stopped", "reason": read_state(run).get("reason", "on request")}
+        own = read_state(run)
+        state = "pruned" if own["state"] == "pruned" else "stopped"
+        outcome |= {"state": state, "reason": own.get("reason", "on request")}
     if as_json:
         emit({"metrics": {}, **outcome})
     elif exit_status == 0:

@@ -45,6 +45,7 @@ def array_executor(
     site: SiteProfile,
     data_dir: Path | None,
     lead_s: int,
+    before_member: str = "",
 ) -> ScriptExecutor:
     """Return the executor that submits a job array or writes its script.
 
@@ -58,11 +59,18 @@ def array_executor(
         site: the site profile.
         data_dir: where shipped data sources are kept; ``None`` for the default.
         lead_s: seconds between the warning signal and the time limit of a task.
+        before_member: the arguments of Python for what a member needs before it trains, and once
+            more after its end; "" for nothing.
 
     Raises:
         ClusterError: the path of the sweep cannot be used in a batch script.
     """
     slurm = executor(array, experiment, site, data_dir, lead_s, shared=sweep)
+    members, following = _MEMBERS, _NEXT
+    if before_member:
+        command = f'{slurm.python} {before_member} "$run"'
+        members = members.replace('|cancelled"', '|cancelled|pruned"') + f"\nif ! {command}; then worst=1; continue; fi"
+        following = following.replace("if ((status > worst))", f"{command} || true\nif ((status > worst))")
     setup: Sequence[str] = slurm.parameters["setup"]
     before = [line for line in setup if line not in requeue.setup_lines(array)]
     slurm.parameters["setup"] = [
@@ -72,10 +80,10 @@ def array_executor(
         SHELL_ASSIGNMENT,
         requeue.STATE_IS,
         requeue.OUTLIVE_SIGNALS,
-        *_MEMBERS.splitlines(),
+        *members.splitlines(),
     ]
     first, *rest = requeue.teardown_lines()
-    slurm.parameters["teardown"] = [first, "(", *rest, *_NEXT.splitlines()]
+    slurm.parameters["teardown"] = [first, "(", *rest, *following.splitlines()]
     slurm.rank_command = RankCommand('-u -m hpc_dl.cluster.rank_process "$run"', '"$run/submitit/%j_%t_log.out"')
     limit = f"%{parallel}" if parallel is not None and parallel < num_tasks else ""
     slurm.options = {

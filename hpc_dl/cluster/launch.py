@@ -138,7 +138,7 @@ def _with_local_ranks(run: RunFolder, experiment: Experiment, foreground: bool) 
     state = read_state(run)["state"]
     if state == "finished":
         return 0
-    if state == "stopped":
+    if state in ("stopped", "pruned"):
         return Stopped.exit_status  # the exit status of stopped ranks is 0
     if failure and failure.returncode == AlreadyRunning.exit_status:
         return AlreadyRunning.exit_status

@@ -56,11 +56,11 @@ def statuses(runs: Iterable[RunFolder]) -> list[dict[str, Any]]:
         runs: the runs.
 
     Returns:
-        For each run ``run``, ``dir``, ``state`` (created, pending, running, stopped, finished,
-        failed, diverged, cancelled, lost; unknown if Slurm reports a state that is neither alive
-        nor an end for certain; unreadable if its folder is damaged, cannot be read or has another
-        layout), ``job`` (a description), ``submitted``; where known ``reason``, ``rank`` and
-        ``log`` of a failure, ``epoch`` and ``step`` reached, and ``metrics`` of a finished run.
+        For each run ``run``, ``dir``, ``state`` (see :data:`hpc_dl.runs.run_files.State`; unknown
+        if Slurm reports a state that is neither alive nor an end for certain; unreadable if its
+        folder is damaged, cannot be read or has another layout), ``job`` (a description),
+        ``submitted``; where known ``reason``, ``rank`` and ``log`` of a failure, ``epoch`` and
+        ``step`` reached, and ``metrics`` of a finished run.
     """
     runs = list(runs)
     jobs = {run: _facts_or_fault(run, lambda run: read_job(run.checked())) for run in runs}

@@ -10,6 +10,7 @@
       provenance.json    where the result comes from: code, packages, host, data
       code               link to the code that the job runs, in ../.code, taken when it was prepared
       after.json         until it starts: the runs that must finish before
+      trial.json         only in an adaptive sweep: which point of which study the run trains
       job.json           how the run was launched: its Slurm job id or its process id
       state.json         what the run is doing; written by its job
       cancelled.json     who cancelled the run, and when
@@ -196,6 +197,11 @@ class RunFolder:
     def job(self) -> Path:
         """How the run was launched; written by the launcher."""
         return self.path / "job.json"
+
+    @property
+    def trial(self) -> Path:
+        """Which point of which study the run trains."""
+        return self.path / "trial.json"
 
     @property
     def state(self) -> Path:

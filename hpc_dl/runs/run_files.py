@@ -15,7 +15,9 @@ from typing import Any, Literal, get_args
 from hpc_dl.regular_files import DamagedFile, read_json
 from hpc_dl.runs.folder import RunFolder
 
-State = Literal["created", "pending", "running", "stopped", "finished", "failed", "diverged", "cancelled", "lost"]
+State = Literal[
+    "created", "pending", "running", "stopped", "finished", "pruned", "failed", "diverged", "cancelled", "lost"
+]
 _MOST_PID = 2**31
 _JOB_ID = re.compile(r"[0-9]+(_[0-9]+)?")
 _CLUSTER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")

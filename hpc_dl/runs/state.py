@@ -22,8 +22,8 @@ from hpc_dl.runs.run_files import State as State  # for all that write a state
 from hpc_dl.runs.run_files import read_state_file
 
 #: States in which no process of the run is active anymore. A ``stopped`` run has a checkpoint and
-#: continues when Slurm or ``hpc-dl resume`` starts it again.
-ENDED: frozenset[State] = frozenset({"stopped", "finished", "failed", "diverged", "cancelled", "lost"})
+#: continues when Slurm or ``hpc-dl resume`` starts it again. Its sweep ended a ``pruned`` one.
+ENDED: frozenset[State] = frozenset({"stopped", "finished", "pruned", "failed", "diverged", "cancelled", "lost"})
 
 
 def write_state(folder: RunFolder, state: State, /, **details: Any) -> None:

@@ -22,6 +22,7 @@ _OUTCOMES: dict[str, Outcome] = {
     "running": RUNNING,
     "pending": WAITING,
     "stopped": STOPPED,
+    "pruned": STOPPED,
     "cancelled": STOPPED,
     "failed": FAILED,
     "finished": FINISHED,

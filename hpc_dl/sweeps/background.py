@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import time
@@ -16,6 +17,7 @@ from hpc_dl.errors import HpcDlError
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import ENDED, read_state, write_state
 from hpc_dl.schema import parse
+from hpc_dl.sweeps import adaptive
 
 _POLL_S = 0.5
 
@@ -24,17 +26,22 @@ def main() -> None:
     """``python -m hpc_dl.sweeps.background ARRAY AT_ONCE``: run the members of a submission."""
     array, at_once = Path(sys.argv[1]), int(sys.argv[2])
     sweep = array.parent.parent
-    waiting = [RunFolder(sweep / name) for name in (array / "tasks").read_text(encoding="utf-8").split()]
+    names = (array / "tasks").read_text(encoding="utf-8").split()
+    waiting = [RunFolder(sweep / name) for name in names]
     active: list[RunFolder] = []
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stopping.append(number))
     while (waiting or active) and not stopping:
+        before = len(active)
         active = [run for run in active if status(run)["state"] in ("running", "pending", "created", "unknown")]
+        if len(active) < before and not waiting:  # otherwise the next one that starts tells the study
+            _tell_study(RunFolder(sweep / names[0]))
         while waiting and len(active) < at_once:
             run = waiting.pop(0)
             if run.cancelled.exists() or read_state(run)["state"] in ENDED:
                 continue
             try:
+                adaptive.propose(run)
                 experiment = Experiment.from_dict(yaml.load(run.config))
                 background.start(run, experiment, parse(SiteProfile, yaml.load(run.site) or {}, "site"))
                 active.append(run)
@@ -44,6 +51,11 @@ def main() -> None:
     for run in active:
         if stopping:
             cancel(run)
+
+
+def _tell_study(run: RunFolder) -> None:
+    with contextlib.suppress(HpcDlError, OSError):  # whoever asks the study next tells it as well
+        adaptive.propose(run)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,16 @@ from pydantic import Field, field_validator, model_validator
 from hpc_dl.schema import Section
 
 DEFAULT_OBJECTIVE = "val/loss"
-Method = Literal["grid", "random", "sobol", "list"]
+Method = Literal["grid", "random", "sobol", "list", "tpe", "asha"]
+ADAPTIVE = ("tpe", "asha")
+"""Methods that choose a point when its task starts."""
 
 # A sweep of them would not compare trainings: they say where and how a run is executed.
 _NOT_SWEPT = ("name", "seed", "resources", "wandb", "sweep", "checkpoint.every_n_steps", "checkpoint.every_minutes")
+_NOT_CHOSEN_LATE = ("data.source", "data.file", "model.init_from")
 _LISTS = ("values", "choice")
 _RANGES = ("uniform", "log_uniform", "integer")
+_LEAST_AT_ONCE = 4  # of tpe, by default
 _KINDS = "values, choice, uniform, log_uniform, int"
 
 
@@ -61,6 +65,14 @@ class Parameter(Section):
         """The values of a list; ``None`` for a range."""
         return self.values if self.values is not None else self.choice
 
+    @property
+    def extremes(self) -> list[Any]:
+        """All values of a list, or both ends of a range."""
+        if (listed := self.listed) is not None:
+            return listed
+        ends = self.integer or self.uniform or self.log_uniform
+        return list(ends or ())
+
     def at(self, position: float) -> Any:
         """Return the value at a position between 0 and 1 (exclusive), evenly spread.
 
@@ -85,7 +97,9 @@ class SweepConfig(Section):
 
     method: Method = "grid"
     """``grid``: all combinations of the values. ``random``: independent draws. ``sobol``: draws
-    that cover the ranges evenly (Sobol, 1967). ``list``: the points under ``points``."""
+    that cover the ranges evenly (Sobol, 1967). ``list``: the points under ``points``. ``tpe``:
+    draws where the points that have ended were good (Bergstra et al., 2011). ``asha``: random
+    draws, of which those that lag are ended early (Li et al., 2020)."""
     parameters: dict[str, Parameter] = {}
     """The settings that vary, by their dotted keys."""
     points: list[dict[str, Any]] = []
@@ -93,16 +107,34 @@ class SweepConfig(Section):
     repeats: int = Field(1, ge=1, le=1000)
     """Runs of each point, with consecutive seeds. A point is judged by their mean."""
     trials: int | None = Field(None, ge=1, le=100_000)
-    """The number of points that ``random`` and ``sobol`` draw."""
+    """The number of points of all methods but ``grid`` and ``list``."""
     seed: int = Field(0, ge=0)
     """Seed of the draws."""
     objective: str = DEFAULT_OBJECTIVE
     """The metric that ranks the points, best first."""
     parallel: int | None = Field(None, ge=1)
     """Most runs at the same time; by default as many as the cluster starts, or as fit on the CPU
-    cores of this machine."""
+    cores of this machine. With ``tpe`` a tenth of the trials, but at least 4: it learns from those
+    that have ended."""
     per_task: int = Field(1, ge=1)
     """Runs that one task of the job array does, one after another."""
+
+    min_epochs: int = Field(1, ge=1)
+    """For ``asha``: epochs after which a run is compared with the others for the first time."""
+    reduction_factor: int = Field(4, ge=2)
+    """For ``asha``: one of so many runs goes on, to this multiple of the epochs."""
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the points are chosen when their tasks start."""
+        return self.method in ADAPTIVE
+
+    @property
+    def at_once(self) -> int | None:
+        """Runs at the same time, at most; ``None`` for as many as possible."""
+        if self.parallel is None and self.method == "tpe":
+            return max(_LEAST_AT_ONCE, (self.trials or 0) // 10)
+        return self.parallel
 
     @field_validator("parameters")
     @classmethod
@@ -130,8 +162,12 @@ class SweepConfig(Section):
                 )
         if self.method == "grid" and self.trials is not None:
             raise ValueError("method grid runs all combinations and takes no trials")
-        if self.method in ("random", "sobol") and self.trials is None:
+        if self.method != "grid" and self.trials is None:
             raise ValueError(f"method {self.method} needs trials, the number of points")
+        if self.method == "asha" and self.repeats > 1:
+            raise ValueError("method asha needs repeats: 1, since it compares single runs while they train")
+        if self.adaptive and (fixed := next((key for key in self.parameters if key in _NOT_CHOSEN_LATE), None)):
+            raise ValueError(f"method {self.method} cannot vary {fixed}, which is opened before the start: use grid")
         return self
 
 

@@ -8,6 +8,8 @@
                          `former` of those that are not part of sweep.yaml anymore
       NAME-1a2b3c/       a member: an ordinary run folder
       .code/             the snapshots of the code that the members link to
+      studies/NAME.yaml  only of adaptive sweeps: the experiment and the section, for its tasks
+      study.journal      likewise: which points were tried, and what came of them (Optuna)
       arrays/N/          one submission: tasks (the members of each task), submitit/, job.json
       lock               held while a command changes the sweep
 """
@@ -26,8 +28,9 @@ from typing import Any
 
 from hpc_dl.atomic_files import write_json
 from hpc_dl.errors import RunError
-from hpc_dl.regular_files import read_json
+from hpc_dl.regular_files import DamagedFile, read_json
 from hpc_dl.runs.folder import CODE_STORE, SWEEP_FILE, RunFolder
+from hpc_dl.studies.trial_file import JOURNAL, read_trial
 
 _SUFFIX = "-sweep"
 _SIGNATURE_DIGITS = 6  # of a member's name; more where two would be the same
@@ -75,6 +78,10 @@ class SweepFolder:
         """The submissions, in numbered folders."""
         return self.path / "arrays"
 
+    def study(self, name: str) -> Path:
+        """The experiment and the section ``sweep`` of a study."""
+        return self.path / "studies" / f"{name}.yaml"
+
     @property
     def lock(self) -> Path:
         """Held while a command changes the sweep."""
@@ -96,6 +103,11 @@ class SweepFolder:
             return {}
         if not isinstance(content, dict) or not all(map(_is_member, content, content.values())):
             raise RunError.at(self.member_list, "is not a list of members", remedy="start a sweep of another name")
+        for name, facts in content.items():
+            if "trial" in facts:  # its point is known since its task has started
+                with contextlib.suppress(DamagedFile, OSError):
+                    trial = read_trial(RunFolder(self.path / name))
+                    facts["point"] = (trial and trial.point) or {}
         return content
 
     def write_members(self, members: dict[str, dict[str, Any]]) -> None:
@@ -108,9 +120,9 @@ class SweepFolder:
 
     def remove(self) -> None:
         """Delete a sweep without members; what else is in its folder stays."""
-        for folder in (self.arrays, self.path / CODE_STORE):
+        for folder in (self.arrays, self.path / CODE_STORE, self.path / "studies"):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.config, self.member_list, self.lock):
+        for file in (self.config, self.member_list, self.lock, self.path / JOURNAL):
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.path.rmdir()

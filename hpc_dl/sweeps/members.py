@@ -28,19 +28,24 @@ class Member:
         point: the settings that differ from the experiment, by their dotted keys.
         seed: the seed of the run.
         experiment: the complete experiment.
+        trial: number of the point in the study that chooses it, when its task starts.
     """
 
     point: Point
     seed: int
     experiment: Experiment
+    trial: int | None = None
 
-    def signature(self, data_checksum: str, code_digest: str) -> str:
+    def signature(self, data_checksum: str, code_digest: str, study: str = "") -> str:
         """Return what identifies the run's result, 64 hexadecimal digits.
 
         Args:
             data_checksum: checksum of the data set.
             code_digest: digest of the user's own code; "" if there is none.
+            study: name of the study that chooses the point.
         """
+        if study:
+            return hashlib.sha256(json.dumps([study, self.trial, self.seed]).encode()).hexdigest()
         content = self.experiment.to_dict()
         for name in _SECTIONS_NOT_SIGNED:
             del content[name]
@@ -62,19 +67,21 @@ def members_of(raw: Mapping[str, Any], name: str, sweep: SweepConfig) -> list[Me
         ConfigError: a member is not a valid experiment; the message names its settings.
     """
     base = Experiment.from_dict(raw, default_name=name)
-    members, faults = [], []
+    members: list[Member] = []
+    by_mistake: dict[str, Fault] = {}  # the same one of many members is reported once
     for point in points_of(sweep, base.to_dict()):
         try:
             experiment = Experiment.from_dict(overrides.assigned(raw, point), default_name=name)
         except ConfigError as error:
-            faults += [replace(fault, where=f"{fault.where} (with {described(point)})") for fault in error.faults]
+            for fault in error.faults:
+                by_mistake.setdefault(str(fault), replace(fault, where=f"{fault.where} (with {described(point)})"))
             continue
         # Thousands of pictures would say little; `hpc-dl figures` draws those of one member.
         experiment = replace(experiment, trainer=experiment.trainer.model_copy(update={"figures": False}))
         members += [
             Member(point, seed, replace(experiment, seed=seed)) for seed in range(base.seed, base.seed + sweep.repeats)
         ]
-    if faults:
+    if faults := list(by_mistake.values()):
         more = len(faults) - _MOST_FAULTS
         if more > 0:
             faults[_MOST_FAULTS:] = [Fault("sweep", f"{more} more members are invalid")]

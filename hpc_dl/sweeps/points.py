@@ -33,8 +33,8 @@ def points_of(sweep: SweepConfig, base: Mapping[str, Any]) -> list[Point]:
     """
     if sweep.method == "list":
         return _distinct(iter(sweep.points))
-    _check_conditions(sweep.parameters, base)
-    parameters = _conditional_last(sweep.parameters)
+    check_conditions(sweep.parameters, base)
+    parameters = conditional_last(sweep.parameters)
     if sweep.method == "grid":
         return _distinct(iter(_grid(parameters, base)))
     assert sweep.trials is not None
@@ -67,7 +67,7 @@ def applies(parameter: Parameter, point: Mapping[str, Any], base: Mapping[str, A
     return all(point.get(key, _setting(base, key)) == value for key, value in parameter.when.items())
 
 
-def _check_conditions(parameters: Mapping[str, Parameter], base: Mapping[str, Any]) -> None:
+def check_conditions(parameters: Mapping[str, Parameter], base: Mapping[str, Any]) -> None:
     """Check that the conditions name settings and values that exist.
 
     Raises:
@@ -90,8 +90,12 @@ def _check_conditions(parameters: Mapping[str, Parameter], base: Mapping[str, An
         raise ConfigError(*faults)
 
 
-def _conditional_last(parameters: Mapping[str, Parameter]) -> list[tuple[str, Parameter]]:
-    """The parameters in an order in which each comes after those that its condition names."""
+def conditional_last(parameters: Mapping[str, Parameter]) -> list[tuple[str, Parameter]]:
+    """Return the parameters in an order in which each comes after those that its condition names.
+
+    Raises:
+        ConfigError: a condition depends on itself.
+    """
     ordered: dict[str, Parameter] = {}
     remaining = dict(parameters)
     while remaining:

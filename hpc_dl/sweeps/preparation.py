@@ -18,6 +18,7 @@ from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, HpcDlError, RunError
 from hpc_dl.runs import provenance, snapshot
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.sweeps import adaptive
 from hpc_dl.sweeps.config import SweepConfig
 from hpc_dl.sweeps.folder import SweepFolder, member_name
 from hpc_dl.sweeps.members import Member, members_of
@@ -51,7 +52,8 @@ class NewMember:
 
     def facts(self) -> dict[str, Any]:
         """The entry in the list of members."""
-        return {"signature": self.signature, "point": self.member.point, "seed": self.member.seed}
+        facts = {"signature": self.signature, "point": self.member.point, "seed": self.member.seed}
+        return facts if self.member.trial is None else facts | {"trial": self.member.trial}
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Plan:
         existing: names of the runs of the other members.
         former: names of runs in the folder that are no longer members.
         num_models: how many different models were checked.
+        study: name of the study that chooses the points; "" where they are known.
     """
 
     sweep: SweepFolder
@@ -75,6 +78,7 @@ class Plan:
     existing: list[str]
     former: list[str]
     num_models: int
+    study: str = ""
 
     @property
     def size(self) -> int:
@@ -108,17 +112,33 @@ def plan(
     Raises:
         HpcDlError: with all faults.
     """
-    members = members_of(raw, name, config)
+    fixed = config
+    if config.adaptive:
+        adaptive.check_installed(config.method)
+        points = adaptive.probes(config.parameters, Experiment.from_dict(raw, default_name=name).to_dict())
+        fixed = config.model_copy(update={"method": "list", "points": points, "repeats": 1})
+    members = members_of(raw, name, fixed)
     checked, num_models = _checked(members, runs=runs, data_dir=data_dir, say=say, try_batches=try_batches)
     _check_objective(config.objective, *checked[0])
+    if config.adaptive:
+        if force:
+            raise ConfigError.at("--force", f"repeats no members of {config.method}", remedy="increase sweep.trials")
+        base = with_data(
+            Experiment.from_dict(raw, default_name=name), data_dir=data_dir, say=lambda line: None, runs=runs
+        )
+        members = adaptive.members_of_study(base[0], config)
+        checked = [(member.experiment, base[1]) for member in members]
     folder = SweepFolder.of(runs, members[0].experiment.name)
     known = folder.members() if folder.exists else {}
     by_signature = {facts["signature"]: run for run, facts in known.items()}
     taken = set(known)
     new, existing = [], []
     digests = {paths: snapshot.own_code_digest(*paths) for paths in {own_code(member.experiment) for member in members}}
+    study = ""
+    if config.adaptive:
+        study = adaptive.study_name(members[0].signature(base[1].checksum, digests[own_code(base[0])]), config)
     for member, (resolved, data) in zip(members, checked, strict=True):
-        signature = member.signature(data.checksum, digests[own_code(member.experiment)])
+        signature = member.signature(data.checksum, digests[own_code(member.experiment)], study)
         if signature in by_signature and not force:
             existing.append(by_signature[signature])
             continue
@@ -131,7 +151,7 @@ def plan(
         "name": members[0].experiment.name,
         "sweep": config.model_dump(mode="json", exclude_defaults=True),
     }
-    return Plan(folder, config, content, new, existing, former, num_models)
+    return Plan(folder, config, content, new, existing, former, num_models, study)
 
 
 def create(plan: Plan, site: SiteProfile) -> list[RunFolder]:
@@ -170,6 +190,11 @@ def create(plan: Plan, site: SiteProfile) -> list[RunFolder]:
             if key not in facts:
                 facts[key] = provenance.collect(sys.argv, new.data, user_module(new.member.experiment))
             write_json(run.provenance, facts[key])
+            if plan.study:
+                adaptive.trial_of(new.member, plan.study, plan.config).write(run)
+        if plan.study:
+            sweep.study(plan.study).parent.mkdir(exist_ok=True)
+            write_text(sweep.study(plan.study), yaml.dumps(plan.content))
         record(plan)
     except BaseException:
         discard(plan)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
 
 _DEFAULT_ARRAY_SIZE = 1001  # Slurm's default of MaxArraySize
+_PROPOSAL = "-u -m hpc_dl.sweeps.adaptive"
 _PLACEHOLDER = "N"
 
 
@@ -64,7 +65,7 @@ def submit_members(
         part = tasks[start : start + size]
         array = sweep.new_array()
         _write_tasks(array, part, by_name[part[0][0]])
-        after = submissions[-1]["job_id"] if submissions and config.parallel else None
+        after = submissions[-1]["job_id"] if submissions and config.at_once else None
         job = sbatch(
             array,
             lambda array=array, part=part, after=after: _executor(  # type: ignore[misc]
@@ -121,7 +122,10 @@ def _executor(
     from hpc_dl.cluster.array_script import array_executor
 
     lead_s = required_lead_s(sweep.path, experiment.name)
-    executor = array_executor(array, sweep.path, num_tasks, config.parallel, experiment, site, data_dir, lead_s)
+    proposal = _PROPOSAL if config.adaptive else ""
+    executor = array_executor(
+        array, sweep.path, num_tasks, config.at_once, experiment, site, data_dir, lead_s, proposal
+    )
     if after is not None:  # so that the limit of `parallel` holds for all arrays together
         executor.options = {**executor.options, "dependency": f"afterany:{after}"}
     return executor
@@ -140,7 +144,7 @@ def _start_locally(
     _write_tasks(array, [[run.name] for run in runs], runs[0])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     at_once = max(1, cores // (experiment.resources.cpus_per_gpu * experiment.resources.world_size))
-    at_once = min(at_once, config.parallel or at_once)
+    at_once = min(at_once, config.at_once or at_once)
     arguments = ["hpc_dl.sweeps.background", str(array.path), str(at_once)]
     environment = outside_of_jobs(os.environ) | site.environment
     facts = {**background.start_detached(arguments, environment, array), "at_once": at_once}

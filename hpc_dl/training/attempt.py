@@ -37,6 +37,7 @@ from hpc_dl.training.ranks import Ranks
 from hpc_dl.training.stopping.checkpointing import Checkpointing
 from hpc_dl.training.stopping.divergence import Divergence
 from hpc_dl.training.stopping.early_stopping import Patience
+from hpc_dl.training.stopping.pruning import pruning_of
 from hpc_dl.training.stopping.rank_group import RankGroup
 from hpc_dl.training.stopping.watchdog import Watchdog
 from hpc_dl.training.summary import log_summary
@@ -146,6 +147,8 @@ def prepare_attempt(
     callbacks: list[Callback] = [watchdog, TrainingMetrics(divergence.inspect, say), checkpointing]
     if ranks.rank == 0 and experiment.trainer.figures and isinstance(batches, HDF5DataModule):
         callbacks.append(FrameRecorder(Subject(run, data, model, batches), run.frames))
+    if ranks.rank == 0 and (pruning := pruning_of(run, say, lambda: watchdog.phase("reporting to the sweep"))):
+        callbacks.append(pruning)
     trainer = build_trainer(run, experiment, ranks, loggers.all(), callbacks)
     if experiment.trainer.channels_last and not isinstance(trainer.accelerator, CPUAccelerator):
         use_channels_last(model)

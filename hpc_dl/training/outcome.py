@@ -26,6 +26,7 @@ _REASONS = {
     "interrupt": "interrupted by Ctrl-C",
     "term": "received SIGTERM: cancelled, preempted, or its node is shutting down",
     "wandb": "stopped from W&B",
+    "pruned": "ended by its sweep: it lags behind the other runs after as many epochs",
 }
 
 
@@ -98,7 +99,7 @@ def record_stop(attempt: Attempt, stop: TrainingStopped) -> Stopped:
     elif requeue and (requeues := attempts.requeues(run)) >= attempt.experiment.resources.max_requeues:
         requeue = False
         reason += f"; already requeued {requeues} times, the limit (resources.max_requeues)"
-    state: State = "cancelled" if cancelled else "stopped"
+    state: State = "cancelled" if cancelled else "pruned" if stop.cause == "pruned" else "stopped"
     # After SIGTERM the batch script queries Slurm, which knows the cause: it requeues a preempted
     # job, but not a cancelled one.
     ask_slurm = stop.cause == "term" and not cancelled

@@ -31,10 +31,10 @@ from hpc_dl.training.stopping.rank_group import RankGroup
 from hpc_dl.training.stopping.resume_point import KEY, ResumePoint
 
 LEAD_MARGIN_S = 15.0
-
 # Requests that the ranks exchange between two batches; the highest of all ranks counts.
-_NOTHING, _SAVE, _DIVERGED, _LIMIT, _INTERRUPT, _TERM, _WANDB = range(7)
-_REQUESTS: dict[signals.Cause, int] = {"limit": _LIMIT, "interrupt": _INTERRUPT, "term": _TERM, "wandb": _WANDB}
+_NOTHING, _SAVE, _DIVERGED, _LIMIT = range(4)
+_STOPS: tuple[signals.Cause, ...] = ("limit", "interrupt", "term", "pruned", "wandb")  # numbers from _LIMIT on
+_REQUESTS: dict[signals.Cause, int] = {cause: request for request, cause in enumerate(_STOPS, _LIMIT)}
 _CAUSES: dict[int, signals.Cause] = {request: cause for cause, request in _REQUESTS.items()}
 
 

@@ -1,4 +1,4 @@
-"""Requests to stop a training: signals, and the Stop button in W&B.
+"""Requests to stop a training: signals, the Stop button in W&B, and the sweep of a run that lags.
 
 A handler may run at any moment, in the middle of an optimizer step or of a write. So it only
 records the request, which the training checks between two batches. Imports no torch, so that the
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Literal
 
-Cause = Literal["limit", "term", "interrupt", "wandb"]
+Cause = Literal["limit", "term", "interrupt", "pruned", "wandb"]
 
 # Slurm warns ahead of the time limit with the signal that --signal names: submitit chooses USR2,
 # Lightning USR1.
@@ -32,8 +32,9 @@ _CAUSES: dict[int, Cause] = {
 _REPLACED: dict[Cause, set[Cause | None]] = {
     "limit": {None},
     "term": {None, "limit"},
-    "wandb": {None, "limit", "term"},
-    "interrupt": {None, "limit", "wandb"},
+    "pruned": {None, "limit", "term"},
+    "wandb": {None, "limit", "term", "pruned"},
+    "interrupt": {None, "limit", "pruned", "wandb"},
 }
 
 
@@ -43,7 +44,8 @@ class StopRequest:
 
     Attributes:
         cause: ``limit``: the time limit is near; ``term``: cancelled, preempted, or the node shuts
-            down; ``interrupt``: Ctrl-C; ``wandb``: the Stop button in W&B.
+            down; ``interrupt``: Ctrl-C; ``pruned``: it lags behind other runs of its sweep;
+            ``wandb``: the Stop button in W&B.
         signal_name: the signal, or what else requested it, as text.
         time: when it arrived, as ``time.monotonic()``.
     """
@@ -118,6 +120,6 @@ def _record(number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(Exception):
             _epilogue()
         os._exit(130)
-    if number == signal.SIGINT and (_request is None or _request.cause == "wandb"):
+    if number == signal.SIGINT and (_request is None or _request.cause in ("pruned", "wandb")):
         os.write(2, b"\nStopping after the running step, with a checkpoint. Press Ctrl-C again to stop at once.\n")
     request(_CAUSES[number], signal.Signals(number).name)
