@@ -137,7 +137,8 @@ class Experiment(experiment.Experiment):
 
         profile = check_site(site, self, say)
         plan = self.plan_sweep(profile, runs=runs, data=data, force=force, try_batches=try_batches, say=say, **section)
-        start(plan, profile, data_folder(_path(data), profile))
+        if remedy := start(plan, profile, data_folder(_path(data), profile)).remedy:
+            say(f"hpc-dl: {remedy}")
         return Sweep(plan.sweep)
 
     def plan_sweep(

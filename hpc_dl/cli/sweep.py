@@ -59,7 +59,7 @@ def sweep(
         profile, runs=runs_dir, data=data_dir, force=force, try_batches=not (no_try or dry_run), say=say
     )
     from hpc_dl.sweeps.start import start
-    from hpc_dl.sweeps.submission import script_of
+    from hpc_dl.sweeps.submission import Submitted, script_of
 
     script = ""
     if dry_run and planned.new:
@@ -72,14 +72,17 @@ def sweep(
         if script:
             show(script)
         _print_members(planned)
-    submissions = [] if dry_run else start(planned, profile, data_dir)
+    submitted = Submitted([], []) if dry_run else start(planned, profile, data_dir)
+    submissions, left = submitted.submissions, submitted.left
     if as_json:
-        emit(facts | {"submissions": submissions})
+        emit(facts | {"submissions": submissions, "left": [run.name for run in left]})
     elif submissions:
         jobs = ", ".join(f"job array {facts['job_id']}" for facts in submissions if "job_id" in facts)
         where = jobs or f"in the background, {submissions[0]['at_once']} at a time"
-        say(f"Submitted {len(planned.new)} members of {planned.sweep.name} ({where})")
+        say(f"Submitted {len(planned.new) - len(left)} members of {planned.sweep.name} ({where})")
         say(f"Next: hpc-dl status {planned.sweep.name} | hpc-dl results {planned.sweep.name}")
+    if submitted.remedy:
+        say(f"hpc-dl: {submitted.remedy}")
 
 
 def _facts(planned: Plan) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def _resume(sweep: SweepFolder, site: str | None, *, only_failed: bool, yes: boo
     if not runs:
         say(f"{sweep.name} has no members that {kind}.")
         if as_json:
-            emit({"sweep": sweep.name, "runs": [], "submissions": []})
+            emit({"sweep": sweep.name, "runs": [], "submissions": [], "left": []})
         return
     for run in runs:
         check_trusted(run, "resuming it runs its code and loads all objects in its checkpoint", yes=yes)
@@ -45,7 +45,18 @@ def _resume(sweep: SweepFolder, site: str | None, *, only_failed: bool, yes: boo
     say(LOADING)
     from hpc_dl.sweeps.resume import resume_members
 
-    submissions = resume_members(sweep, runs, profile, sys.argv)
+    submitted = resume_members(sweep, runs, profile, sys.argv)
+    left = set(submitted.left)
+    again = [run.name for run in runs if run not in left]
     if as_json:
-        emit({"sweep": sweep.name, "runs": [run.name for run in runs], "submissions": submissions})
-    say(f"Submitted {len(runs)} of {len(sweep.members())} members of {sweep.name} again: those that {kind}")
+        emit(
+            {
+                "sweep": sweep.name,
+                "runs": again,
+                "submissions": submitted.submissions,
+                "left": [run.name for run in submitted.left],
+            }
+        )
+    say(f"Submitted {len(again)} of {len(sweep.members())} members of {sweep.name} again: those that {kind}")
+    if submitted.remedy:
+        say(f"hpc-dl: {submitted.remedy}")

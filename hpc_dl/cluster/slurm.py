@@ -155,6 +155,12 @@ def partitions() -> list[str]:
     return sorted(set(result.stdout.split())) if result and not result.returncode else []
 
 
+def answer(program: str, *arguments: str) -> str | None:
+    """Return what a command of Slurm prints; ``None`` if it fails or does not respond."""
+    result = _run(program, *arguments)
+    return result.stdout if result and not result.returncode else None
+
+
 def _squeue(cluster: str, jobs: list[JobId]) -> dict[JobId, JobInfo]:
     options = ("--noheader", "--states=all", "--array", "--format=%i|%T|%r")
     result = _run("squeue", *options, f"--jobs={','.join(map(str, jobs))}", cluster=cluster)

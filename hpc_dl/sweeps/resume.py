@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +21,13 @@ from hpc_dl.runs.state import write_state
 from hpc_dl.schema import parse
 from hpc_dl.sweeps.config import SweepConfig
 from hpc_dl.sweeps.folder import SweepFolder
-from hpc_dl.sweeps.submission import submit_members
+from hpc_dl.sweeps.submission import Submitted, submit_members
 
 if TYPE_CHECKING:
     from hpc_dl.cluster.site import SiteProfile
 
 
-def resume_members(
-    sweep: SweepFolder, runs: Sequence[RunFolder], site: SiteProfile, command: list[str]
-) -> list[dict[str, Any]]:
+def resume_members(sweep: SweepFolder, runs: Sequence[RunFolder], site: SiteProfile, command: list[str]) -> Submitted:
     """Submit members again; each continues from its newest checkpoint.
 
     Args:
@@ -39,7 +37,7 @@ def resume_members(
         command: the command line, for the history.
 
     Returns:
-        As :func:`submit_members`, for each group of members with the same resources and code.
+        As :func:`submit_members`, for all groups of members with the same resources and code.
 
     Raises:
         HpcDlError: data or code of a member changed, or Slurm refuses; the members keep their
@@ -57,30 +55,43 @@ def resume_members(
             snapshots.add(run.code.resolve())
         key = json.dumps([experiment.resources.model_dump(mode="json"), str(run.code.resolve())])
         groups.setdefault(key, []).append((run, experiment))
-    submissions = []
+    submissions: list[dict[str, Any]] = []
+    left: list[RunFolder] = []
+    limit = ""
     for group in groups.values():
         members = [run for run, _ in group]
-        before = {run: run.state.read_text(encoding="utf-8") if run.state.exists() else None for run in members}
-        left_over = [
-            file for run in members for file in (run.cancelled, run.requeue, requeue.refusal_file(run)) if file.exists()
-        ]
-        contents = {file: file.read_text(encoding="utf-8") for file in left_over}
-        for file in left_over:  # before the job, which would end because of them
-            file.unlink()
-        for run in members:
-            write_state(run, "created")
+        if limit:
+            left += members
+            continue
+        # Before the job, which would end because of these files.
+        cleared = {run: _cleared(run) for run in members}
         try:
-            submissions += submit_members(sweep, members, config, group[0][1], site, None)
+            submitted = submit_members(sweep, members, config, group[0][1], site, None)
         except BaseException:
-            for run, text in before.items():
-                if text is not None:
-                    write_text(run.state, text)
-            for file, text in contents.items():
-                write_text(file, text)
+            _restore(cleared.values())
             raise
-        for run in members:
+        _restore(cleared.pop(run) for run in submitted.left)
+        submissions += submitted.submissions
+        left, limit = submitted.left, submitted.limit
+        for run in cleared:
             attempts.record(run, "resumed", command=[redact(argument) for argument in command], changes={})
-    return submissions
+    return Submitted(submissions, left, limit)
+
+
+def _cleared(run: RunFolder) -> dict[Path, str]:
+    """Make a run look as if it had not started; return the content of the changed files."""
+    files = (run.state, run.cancelled, run.requeue, requeue.refusal_file(run))
+    contents = {file: file.read_text(encoding="utf-8") for file in files if file.exists()}
+    for file in contents.keys() - {run.state}:
+        file.unlink()
+    write_state(run, "created")
+    return contents
+
+
+def _restore(contents_of_runs: Iterable[dict[Path, str]]) -> None:
+    for contents in contents_of_runs:
+        for file, text in contents.items():
+            write_text(file, text)
 
 
 def _check_data(run: RunFolder, experiment: Experiment, checksums: dict[str, str]) -> None:

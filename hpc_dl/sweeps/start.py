@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hpc_dl.sweeps.preparation import Plan, create, discard, record
-from hpc_dl.sweeps.submission import submit_members
+from hpc_dl.sweeps.submission import Submitted, submit_members
 
 if TYPE_CHECKING:
     from hpc_dl.cluster.site import SiteProfile
 
 
-def start(plan: Plan, site: SiteProfile, data_dir: Path | None) -> list[dict[str, Any]]:
+def start(plan: Plan, site: SiteProfile, data_dir: Path | None) -> Submitted:
     """Create and submit the new members of a sweep; without any, only record what was asked for.
 
     Args:
@@ -29,7 +29,7 @@ def start(plan: Plan, site: SiteProfile, data_dir: Path | None) -> list[dict[str
     with plan.sweep.locked():
         if not plan.new:
             record(plan)
-            return []
+            return Submitted([], [])
         created = create(plan, site)
         try:
             return submit_members(plan.sweep, created, plan.config, plan.new[0].member.experiment, site, data_dir)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hpc_dl.atomic_files import write_json, write_text
-from hpc_dl.cluster import background, slurm
+from hpc_dl.cluster import background, slurm, submit_limits
 from hpc_dl.cluster.job_environment import outside_of_jobs
 from hpc_dl.cluster.job_id import JobId
 from hpc_dl.cluster.signal_lead import required_lead_s
 from hpc_dl.cluster.submit import sbatch, uses_slurm
+from hpc_dl.errors import ClusterError
 from hpc_dl.runs import snapshot
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.sweeps.config import SweepConfig
@@ -31,6 +33,31 @@ _PROPOSAL = "-u -m hpc_dl.sweeps.adaptive"
 _PLACEHOLDER = "N"
 
 
+class Submitted(NamedTuple):
+    """What Slurm accepted of a sweep.
+
+    Attributes:
+        submissions: the content of ``job.json`` of each job array.
+        left: the runs for which a limit of Slurm leaves no place in the queue now.
+        limit: that limit, for people; empty if there is none.
+    """
+
+    submissions: list[dict[str, Any]]
+    left: list[RunFolder]
+    limit: str = ""
+
+    @property
+    def remedy(self) -> str:
+        """What the user can do about the runs that are left; empty if there are none."""
+        if not self.left:
+            return ""
+        sweep = self.left[0].path.parent.name
+        return (
+            f"Slurm's limit {self.limit} allows no more jobs now. Submit the other {len(self.left)} with "
+            f"`hpc-dl resume {sweep}` when some have ended, or put several in one job with sweep.per_task."
+        )
+
+
 def submit_members(
     sweep: SweepFolder,
     runs: Sequence[RunFolder],
@@ -38,7 +65,7 @@ def submit_members(
     experiment: Experiment,
     site: SiteProfile,
     data_dir: Path | None,
-) -> list[dict[str, Any]]:
+) -> Submitted:
     """Submit members, which all have the resources of the experiment and a snapshot of the code.
 
     Args:
@@ -50,30 +77,34 @@ def submit_members(
         data_dir: folder of the shipped data sources; ``None`` for the default.
 
     Returns:
-        The content of ``job.json`` of each submission.
+        What was submitted, and what was not because of a limit on the number of jobs.
 
     Raises:
         ClusterError: Slurm refuses; the members that it accepted before are left alone.
     """
     if not uses_slurm(site):
-        return [_start_locally(sweep, runs, config, experiment, site)]
+        return Submitted([_start_locally(sweep, runs, config, experiment, site)], [])
     tasks = tasks_of([run.name for run in runs], config.per_task)
     size = largest_array()
     submissions: list[dict[str, Any]] = []
     by_name = {run.name: run for run in runs}
-    for start in range(0, len(tasks), size):
-        part = tasks[start : start + size]
+    waiting, limit = tasks, ""
+    while waiting and not (limit and submissions):
+        part = waiting[:size]
         array = sweep.new_array()
         _write_tasks(array, part, by_name[part[0][0]])
         after = submissions[-1]["job_id"] if submissions and config.at_once else None
-        job = sbatch(
-            array,
-            lambda array=array, part=part, after=after: _executor(  # type: ignore[misc]
-                array, sweep, len(part), config, experiment, site, data_dir, after
-            ),
-            experiment,
-            site,
-        )
+        make = functools.partial(_executor, array, sweep, len(part), config, experiment, site, data_dir, after)
+        try:
+            job = sbatch(array, make, experiment, site)
+        except ClusterError as refusal:
+            allowed = submit_limits.allowance(str(refusal), site)
+            size = min(allowed.jobs, len(part) - 1) if allowed else 0
+            if allowed is None or limit or not (size or submissions):
+                raise
+            limit = allowed.limit
+            continue
+        waiting = waiting[len(part) :]
         submitted = {"launcher": "slurm", "host": socket.gethostname(), "submitted": _now()}
         submissions.append({**submitted, **job.facts()})
         write_json(array.job, submissions[-1])
@@ -81,7 +112,7 @@ def submit_members(
             facts = {**submitted, **JobId(job.number, str(number), job.cluster).facts()}
             for name in names:
                 write_json(by_name[name].job, facts | ({"members": len(names)} if len(names) > 1 else {}))
-    return submissions
+    return Submitted(submissions, [by_name[name] for names in waiting for name in names], limit)
 
 
 def script_of(
