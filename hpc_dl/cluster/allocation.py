@@ -102,7 +102,7 @@ def run_before_requeue(
         if job.get("launcher") == "sbatch" and JobId.of(job) == this_job:
             original_command = read_provenance(run).get("command")
             if original_command == [redact(argument) for argument in command]:
-                run.check_layout()
+                run.checked()
                 return run
     return None
 

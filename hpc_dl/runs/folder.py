@@ -145,22 +145,14 @@ class RunFolder:
             remedy="start a new run with `hpc-dl train` or `hpc-dl submit`",
         )
 
-    def check_layout(self) -> None:
-        """Check that this version of hpc_dl can open the folder.
+    def checked(self) -> RunFolder:
+        """Return the folder itself if this version of hpc_dl can open it.
 
         Raises:
             RunError: the folder has another layout, is damaged, or cannot be read.
         """
         if fault := self.layout_fault():
             raise RunError(fault)
-
-    def checked(self) -> RunFolder:
-        """Return the folder itself if this version of hpc_dl can open it.
-
-        Raises:
-            RunError: see :meth:`check_layout`.
-        """
-        self.check_layout()
         return self
 
     @property

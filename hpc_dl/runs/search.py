@@ -61,8 +61,7 @@ def find(name: str, runs: Path) -> RunFolder:
         RunError: the name matches no run or several, or the run's folder has another layout.
     """
     run = RunFolder(Path(name).absolute()) if name and _time_of_run(name) is not None else _by_name(name, runs)
-    run.check_layout()
-    return run
+    return run.checked()
 
 
 def _by_name(name: str, runs: Path) -> RunFolder:
