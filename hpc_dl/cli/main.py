@@ -28,6 +28,7 @@ from hpc_dl.cli.rehearse import rehearse
 from hpc_dl.cli.remove import remove
 from hpc_dl.cli.results import results
 from hpc_dl.cli.resume import resume
+from hpc_dl.cli.start_time import start_time
 from hpc_dl.cli.status import status
 from hpc_dl.cli.submit import submit
 from hpc_dl.cli.sweep import sweep
@@ -41,6 +42,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
     "Run experiments": {
         "validate": validate,
         "lr-range": lr_range,
+        "start-time": start_time,
         "train": train,
         "submit": submit,
         "sweep": sweep,

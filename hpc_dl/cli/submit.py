@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,6 +29,10 @@ def submit(
             autocompletion=complete_runs,
         ),
     ] = None,
+    first: Annotated[
+        bool,
+        typer.Option("--first", help="Take the partition and the shape that would start first (`hpc-dl start-time`)."),
+    ] = False,
     runs: RunsDir = None,
     data: DataDir = None,
     no_try: NoTry = False,
@@ -73,6 +78,13 @@ def submit(
         unfinished(select_runs([name.strip() for name in after.split(",")], runs_dir)) if after is not None else []
     )
     experiment = load_experiment(config, overrides)
+    if first:
+        from hpc_dl.cluster.start_time import described, earliest, start_times
+
+        option = earliest(start_times(experiment, profile, data_dir))
+        experiment, profile = replace(experiment, resources=option.resources), option.site
+        where = option.partition or "The default partition"
+        say(f"{where} with {described(option.resources)} would start first: {option.start}")
     if dry_run:
         check_site(profile, experiment, say, dry_run=True)
         text = batch_script(runs_dir, experiment, profile, data_dir, earlier)

@@ -187,7 +187,7 @@ def sbatch(run: RunFolder, make: Callable[[], ScriptExecutor], experiment: Exper
     except JobUnknown as error:
         raise _maybe_queued(run, f"sbatch accepted the job, but its answer names none: {str(error)!r}") from None
     except (FailedJobError, FailedSubmissionError) as error:
-        message = _sbatch_message(str(error))
+        message = sbatch_message(str(error))
     except BaseException as error:
         if slurm_executor is None or not slurm_executor.asked:
             _delete_if_new(run)
@@ -225,8 +225,8 @@ def _outside_of_jobs() -> Iterator[None]:
         os.environ.update(original)
 
 
-def _sbatch_message(text: str) -> str:
-    """The message of sbatch, without the name of the program."""
+def sbatch_message(text: str) -> str:
+    """Return the message of sbatch, without the name of the program."""
     lines = [re.sub(r"^\s*sbatch:\s*(error:\s*)?", "", line).strip() for line in text.splitlines()]
     messages = [line.removeprefix("Batch job submission failed: ") for line in lines if line]
     return " – ".join(dict.fromkeys(messages)) or "the job was refused without a reason"
