@@ -19,6 +19,11 @@ from hpc_dl.runs.provenance import slurm_facts
 from hpc_dl.runs.state import write_state
 
 
+def task_file(run: RunFolder) -> Path:
+    """The file that says what the run does with another run's model instead of training."""
+    return run.path / "task.json"
+
+
 @dataclass(frozen=True)
 class ModelTask:
     """What to do with a trained model: exactly one of ``split`` and ``out`` is given.
@@ -42,19 +47,19 @@ class ModelTask:
         Raises:
             DamagedFile: the file is damaged.
         """
-        content = read_json(run.task)
+        content = read_json(task_file(run))
         if content is None:
             return None
         task = content if isinstance(content, dict) else {}
         trained, split, out = (task.get(key) for key in ("trained", "split", "out"))
         if not isinstance(trained, str) or not isinstance(split or out, str) or (split and out):
-            raise DamagedFile.at(run.task, "is damaged: it is no evaluation and no export", value=content)
+            raise DamagedFile.at(task_file(run), "is damaged: it is no evaluation and no export", value=content)
         return cls(Path(trained), split, Path(out) if out else None, task.get("force") is True)
 
     def write(self, run: RunFolder) -> None:
         """Make it the task of a run."""
         paths = {"trained": str(self.trained), "out": str(self.out) if self.out else None}
-        write_json(run.task, {**paths, "split": self.split, "force": self.force})
+        write_json(task_file(run), {**paths, "split": self.split, "force": self.force})
 
     @property
     def folders(self) -> list[Path]:

@@ -176,11 +176,6 @@ class RunFolder:
         return self.path / "code"
 
     @property
-    def task(self) -> Path:
-        """What the run does with another run's model instead of training."""
-        return self.path / "task.json"
-
-    @property
     def after(self) -> Path:
         """The runs that must finish before this one starts."""
         return self.path / "after.json"
