@@ -46,7 +46,7 @@ def note(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="The note; an empty one removes it.")],
     runs: RunsDir = None,
 ) -> None:
-    """Write a note about a run, or about all members of a sweep; it replaces an earlier one.
+    """Write a note about a run; it replaces an earlier one.
 
     Example:
         hpc-dl note latest "with the labels of May"

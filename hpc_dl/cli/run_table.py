@@ -123,6 +123,7 @@ def print_runs(columns: list[str], rows: Sequence[Row], remarks: str = "", hidde
     from hpc_dl.formatting import shortened
 
     columns = [column for column in columns if any(text_of(row.get(column)) for row in rows)]
+    remarks = remarks if any(row.get(remarks) for row in rows) else ""
     with_remarks = [*columns, remarks] if remarks else columns
     cells = [[text_of(row.get(column)) for column in with_remarks] for row in rows]
     below = bool(remarks) and not fits(with_remarks, cells)

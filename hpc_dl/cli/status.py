@@ -28,7 +28,7 @@ def status(
         hpc-dl status --where state=failed --since 2d
         hpc-dl status --sort optimizer.lr
     """
-    from hpc_dl.cli.output import emit, say
+    from hpc_dl.cli.output import emit, say, show
     from hpc_dl.cli.run_selection import select_runs, select_sweep
     from hpc_dl.cli.run_table import columns_of_settings, matching, print_runs, sort_order
     from hpc_dl.cli.sweep_summary import sweep_summary
@@ -48,8 +48,10 @@ def status(
         emit([facts_of_runs[number] for number in order])
         return
     differing, further = columns_of_settings([settings[number] for number in kept])
-    columns = ["run", "state", "tags", *differing, "job", "progress"]
+    columns = ["run", "state", "tags", *differing, "job", "progress", "samples/s", "left", "waited"]
     print_runs(columns, [rows[number] for number in order], remarks="reason", hidden=further)
+    if len(order) == 1 and "wandb" in rows[order[0]]:
+        show(f"W&B: {rows[order[0]]['wandb']}")
     for name in names or []:
         if (sweep := select_sweep(name, runs)) is not None:
             members = set(sweep.members())
@@ -57,18 +59,36 @@ def status(
 
 
 def _row(facts: dict[str, Any]) -> Row:
-    # As in the log, epochs count from 1 for people; in the data they count from 0.
-    progress = [f"{key} {facts[key] + (key == 'epoch')}" for key in ("epoch", "step") if key in facts]
+    from hpc_dl.formatting import duration
+
     reason = str(facts.get("reason", ""))
-    if "rank" in facts and not reason.startswith(f"rank {facts['rank']} "):
+    if "rank" in facts:
         reason = f"rank {facts['rank']}: {reason}"
-    return {
+    row: Row = {
         "run": facts["run"],
         "state": facts["state"],
         "job": facts["job"],
-        "progress": ", ".join(progress),
+        "progress": _progress(facts),
         "step": facts.get("step"),
         "submitted": facts.get("submitted"),
         "reason": reason,
-        **{key: facts[key] for key in ("tags", "note") if key in facts},
+        **{key: facts[key] for key in ("tags", "note", "wandb") if key in facts},
     }
+    if "samples_per_s" in facts:
+        row["samples/s"] = f"{facts['samples_per_s']:,.4g}"
+    for key in ("left", "waited"):
+        if f"{key}_s" in facts:
+            row[key] = duration(facts[f"{key}_s"], whole_seconds=True)
+    return row
+
+
+def _progress(facts: dict[str, Any]) -> str:
+    """``epoch 3/10 (45%), step 123/400``, as far as it is known."""
+    parts = []
+    if "epoch" in facts:  # as in the log, epochs count from 1 for people; in the data they count from 0
+        of = f"/{facts['epochs']}" if "epochs" in facts else ""
+        done = f" ({facts['epoch_done']:.0%})" if "epoch_done" in facts else ""
+        parts.append(f"epoch {facts['epoch'] + 1}{of}{done}")
+    if "step" in facts:
+        parts.append(f"step {facts['step']}" + (f"/{facts['total_steps']}" if "total_steps" in facts else ""))
+    return ", ".join(parts)

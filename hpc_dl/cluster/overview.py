@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hpc_dl.cluster.progress import progress_of, wandb_of
 from hpc_dl.cluster.status import is_final, statuses
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.index import RunIndex
@@ -21,8 +22,8 @@ class RunOverview(NamedTuple):
     """One run.
 
     Attributes:
-        facts: as :func:`hpc_dl.cluster.status.statuses` returns them, with ``tags`` and ``note``
-            where there are some.
+        facts: as :func:`hpc_dl.cluster.status.statuses` returns them, with its progress, its page
+            in W&B, and ``tags`` and ``note`` where there are some.
         result: the single values of its result, such as ``seconds``; empty unless it has finished.
         settings: its configuration by dotted keys; empty if it cannot be read.
     """
@@ -53,8 +54,9 @@ def overview(runs: Sequence[RunFolder]) -> list[RunOverview]:
             )
     others = [run for run in stamps if run not in known]
     for run, facts in zip(others, statuses(others), strict=True):
-        facts |= shown_labels(run)
-        known[run] = RunOverview(facts, _single_values(run, facts), settings_of(run))
+        settings = settings_of(run)
+        facts |= shown_labels(run) | progress_of(run, facts, settings) | wandb_of(run, settings)
+        known[run] = RunOverview(facts, _single_values(run, facts), settings)
         if _has_ended_for_good(run, facts):
             entry = {
                 "status": {key: value for key, value in facts.items() if key not in _OF_PLACE},

@@ -42,6 +42,7 @@ from hpc_dl.training.stopping.rank_group import RankGroup
 from hpc_dl.training.stopping.watchdog import Watchdog
 from hpc_dl.training.summary import log_summary
 from hpc_dl.training.trainer import build_trainer, stall_timeout_s
+from hpc_dl.training.training_length import steps_per_epoch, total_steps
 
 
 @dataclass(frozen=True)
@@ -172,12 +173,19 @@ def prepare_attempt(
             "from_step": attempt.from_step,
             "world_size": group.size,
             "parameters": num_parameters(model),
+            **_length(experiment, data),
             **slurm_facts(),
         }
         attempts.record(run, "started", attempt=number, **facts)
         cleanup.callback(_write_timings, run, checkpointing)
         log_summary(experiment, data, model, batches, trainer, resumed_from)
     return attempt
+
+
+def _length(experiment: Experiment, data: DataSpec) -> dict[str, int]:
+    """The steps of an epoch and of the training, from which `hpc-dl status` knows the time left."""
+    steps = {"steps_per_epoch": steps_per_epoch(experiment, data), "total_steps": total_steps(experiment, data)}
+    return steps if all(steps.values()) else {}  # not known for a module with its own loaders
 
 
 def resume_conditions(experiment: Experiment, data: DataSpec) -> dict[str, Any]:

@@ -20,12 +20,16 @@ def batches_per_epoch(experiment: Experiment, data: DataSpec) -> int:
     return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
 
+def steps_per_epoch(experiment: Experiment, data: DataSpec) -> int:
+    """The number of optimizer steps of an epoch; 0 where :func:`batches_per_epoch` is."""
+    return math.ceil(batches_per_epoch(experiment, data) / experiment.trainer.accumulate_grad_batches)
+
+
 def total_steps(experiment: Experiment, data: DataSpec) -> int:
     """The number of optimizer steps of the whole training, without early stopping."""
     config = experiment.trainer
     steps = config.max_steps or math.inf
     if config.epochs != -1:
         assert config.epochs is not None
-        steps_per_epoch = math.ceil(batches_per_epoch(experiment, data) / config.accumulate_grad_batches)
-        steps = min(steps, config.epochs * steps_per_epoch)
+        steps = min(steps, config.epochs * steps_per_epoch(experiment, data))
     return int(steps)

@@ -1,15 +1,21 @@
 """``hpc-dl status`` and ``hpc-dl results`` of several runs: columns, order, width."""
 
+import json
 import math
+import os
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from hpc_dl.atomic_files import write_json
 from hpc_dl.cli.run_table import sort_order
 from hpc_dl.config import yaml
 from hpc_dl.errors import HpcDlError
+from hpc_dl.runs import attempts
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import write_state
 from tests.cli.conftest import HpcDl
@@ -116,3 +122,21 @@ def test_metrics_by_group_of_a_single_run(hpc_dl: HpcDl) -> None:
     assert header.split() == ["group", "samples", "accuracy", "recall"]
     assert oslo.split("  ")[0] == r"O\x1b[1mslo" and oslo.count("0.9 (0.596 to 0.982)") == 2
     assert bern.split() == ["Bern", "1", "0.9"]
+
+
+def test_progress_of_a_running_training(hpc_dl: HpcDl, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunFolder.create(Path("runs"), "x")
+    run.config.write_text(
+        yaml.dumps({"name": "x", "seed": 0, "trainer": {"max_epochs": 4}, "wandb": {"mode": "offline"}})
+    )
+    job = {"pid": os.getpid(), "process_started": psutil.Process().create_time(), "host": socket.gethostname()}
+    write_json(run.job, job | {"submitted": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(time.time() - 90))})
+    write_state(run, "running")
+    attempts.record(run, "started", attempt=0, from_step=0, steps_per_epoch=10, total_steps=40)
+    start = time.time() + 10
+    rows = [{"step": step, "epoch": 1, "time": start + step, "train/samples_per_s": 1234.5} for step in (11, 12, 15)]
+    header = {"attempt": 0, "from_step": 0, "time": start}
+    (run.journal / "attempt-000.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (header, *rows)))
+    header_line, line, wandb = hpc_dl("status", "latest").out.splitlines()
+    assert "  epoch 2/4 (50%), step 15/40  " in line and "  1,234  " in line and wandb == "W&B: not uploaded"
+    assert header_line.split()[-3:] == ["samples/s", "left", "waited"] and line.split()[-1] == "min"
