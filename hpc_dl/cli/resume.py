@@ -87,6 +87,10 @@ def resume(
     from hpc_dl.cluster.resume import apply_changes, prepare_again, submit_again
     from hpc_dl.cluster.submit import report_ignored_variables
 
+    if run.trial.exists():
+        from hpc_dl.sweeps.adaptive import propose
+
+        propose(run)  # a member that has never started has no point yet
     experiment = apply_changes(run, changes)
     if not foreground:
         profile.check(experiment)

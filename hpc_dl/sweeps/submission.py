@@ -86,6 +86,7 @@ def submit_members(
         return Submitted([_start_locally(sweep, runs, config, experiment, site)], [])
     tasks = tasks_of([run.name for run in runs], config.per_task)
     size = largest_array()
+    adaptive = any(run.trial.exists() for run in runs)  # also where sweep.yaml has another method by now
     submissions: list[dict[str, Any]] = []
     by_name = {run.name: run for run in runs}
     waiting, limit = tasks, ""
@@ -94,7 +95,9 @@ def submit_members(
         array = sweep.new_array()
         _write_tasks(array, part, by_name[part[0][0]])
         after = submissions[-1]["job_id"] if submissions and config.at_once else None
-        make = functools.partial(_executor, array, sweep, len(part), config, experiment, site, data_dir, after)
+        make = functools.partial(
+            _executor, array, sweep, len(part), config, experiment, site, data_dir, after, adaptive
+        )
         try:
             job = sbatch(array, make, experiment, site)
         except ClusterError as refusal:
@@ -126,7 +129,7 @@ def script_of(
     """Return the batch script of the first job array of a submission; writes nothing."""
     tasks = min(-(-num_members // config.per_task), largest_array())
     array = RunFolder(sweep.arrays / _PLACEHOLDER)
-    return _executor(array, sweep, tasks, config, experiment, site, data_dir, None).script()
+    return _executor(array, sweep, tasks, config, experiment, site, data_dir, None, config.adaptive).script()
 
 
 def tasks_of(names: Sequence[str], per_task: int) -> list[list[str]]:
@@ -149,11 +152,12 @@ def _executor(
     site: SiteProfile,
     data_dir: Path | None,
     after: str | None,
+    adaptive: bool,
 ) -> ScriptExecutor:
     from hpc_dl.cluster.array_script import array_executor
 
     lead_s = required_lead_s(sweep.path, experiment.name)
-    proposal = _PROPOSAL if config.adaptive else ""
+    proposal = _PROPOSAL if adaptive else ""
     executor = array_executor(
         array, sweep.path, num_tasks, config.at_once, experiment, site, data_dir, lead_s, proposal
     )

@@ -148,7 +148,8 @@ def prepare_attempt(
     callbacks: list[Callback] = [watchdog, TrainingMetrics(divergence.inspect, say), checkpointing]
     if ranks.rank == 0 and experiment.trainer.figures and isinstance(batches, HDF5DataModule):
         callbacks.append(FrameRecorder(Subject(run, data, model, batches), run.frames))
-    if ranks.rank == 0 and (pruning := pruning_of(run, say, lambda: watchdog.phase("reporting to the sweep"))):
+    pruning = pruning_of(run, say, lambda: watchdog.phase("reporting to the sweep"))
+    if ranks.rank == 0 and pruning is not None:
         callbacks.append(pruning)
     trainer = build_trainer(run, experiment, ranks, loggers.all(), callbacks)
     if experiment.trainer.channels_last and not isinstance(trainer.accelerator, CPUAccelerator):

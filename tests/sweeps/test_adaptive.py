@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.cluster.status import statuses
 from hpc_dl.config import yaml
+from hpc_dl.errors import RunError
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import read_state, write_state
 from hpc_dl.schema import parse
@@ -23,6 +25,7 @@ from hpc_dl.sweeps.config import SweepConfig
 from hpc_dl.sweeps.folder import SweepFolder
 from hpc_dl.sweeps.preparation import Plan, create, plan
 from hpc_dl.sweeps.ranking import ranked
+from hpc_dl.training.stopping.pruning import pruning_of
 from tests import experiments
 from tests.cli.conftest import HpcDl
 from tests.cluster.conftest import wait_until
@@ -152,6 +155,25 @@ def test_dry_run_shows_when_points_are_chosen(hpc_dl: HpcDl, config: Config) -> 
     assert "chosen by tpe when it starts" in result.out
     assert "#SBATCH --array=0-59%6\n" in result.out and result.out.count("hpc_dl.sweeps.adaptive") == 2
     assert not (Path.cwd() / "runs").exists()
+
+
+def test_member_without_a_point_is_not_trained(tmp_path: Path, image_file: Path) -> None:
+    run = made(planned(tmp_path, image_file)).runs()[0]
+    with pytest.raises(RunError, match="has no point of its sweep yet"):
+        pruning_of(run, print, nullcontext)
+    propose(run)
+    assert pruning_of(run, print, nullcontext) is None, "tpe ends no member early"
+
+
+def test_members_of_an_earlier_study_still_choose_their_points(tmp_path: Path, image_file: Path) -> None:
+    sweep = made(planned(tmp_path, image_file))
+    grid = parse(SweepConfig, {"parameters": {"optimizer.lr": {"values": [0.5]}}}, "sweep")
+    made(plan(experiments.raw(image_file), "tiny", grid, runs=tmp_path, data_dir=None, say=print))
+    former, *_, of_grid = sweep.runs()
+    propose(of_grid)
+    propose(former)
+    assert (read_trial(of_grid), sweep.members()[of_grid.name]["point"]) == (None, {"optimizer.lr": 0.5})
+    assert set(sweep.members()[former.name]["point"]) >= {"optimizer.lr", "model.name"}
 
 
 @pytest.mark.slow  # starts processes that train

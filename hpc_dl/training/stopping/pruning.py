@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
+from hpc_dl.errors import RunError
 from hpc_dl.learning.direction import direction_of_name
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.studies.trial_file import RunTrial, read_trial
@@ -30,9 +31,11 @@ def pruning_of(
         reporting: a context for the time of a report, such as a phase of the watchdog.
 
     Raises:
-        DamagedFile: what the run folder says about its sweep is damaged.
+        RunError: the run has no point of its sweep yet, or what its folder says is damaged.
     """
     trial = read_trial(run)
+    if trial is not None and trial.point is None:
+        raise RunError.at(run.name, "has no point of its sweep yet", remedy="start it with `hpc-dl resume`")
     if trial is None or trial.pruning is None:
         return None
     return Pruning(run.path.parent, trial, trial.pruning, say, reporting)
