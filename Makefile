@@ -96,6 +96,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.shuffling
 	$(BIN)/python -m benchmarks.end_to_end
 	$(BIN)/python -m benchmarks.many_runs
+	$(BIN)/python -m benchmarks.adaptive_sweeps
 
 # On a machine without a package index: make gpu-wheels elsewhere, then make gpu WHEELS=build/gpu-wheels PYTHON=python3
 gpu: $(if $(WHEELS),,$(VENV)/.installed)

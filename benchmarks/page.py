@@ -31,6 +31,7 @@ SECTIONS = {
     "shuffling": ("Shuffling by blocks", "benchmarks.shuffling"),
     "end_to_end": ("End to end", "benchmarks.end_to_end"),
     "many_runs": ("Many runs", "benchmarks.many_runs"),
+    "adaptive_sweeps": ("Adaptive sweeps", "benchmarks.adaptive_sweeps"),
     "gpu": ("GPU", "benchmarks.gpu.report"),
 }
 

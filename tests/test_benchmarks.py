@@ -63,6 +63,13 @@ def test_growth_measures_each_size_with_each_number_of_ranks(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+def test_adaptive_sweeps_compares_each_function(tmp_path: Path) -> None:
+    results = quick_results("adaptive_sweeps", tmp_path)
+    assert len(results["functions"]) == 2
+    assert all(values["tpe"]["median"] > 0 for values in results["functions"].values())
+
+
+@pytest.mark.slow
 def test_many_runs_times_commands_with_and_without_the_index(tmp_path: Path) -> None:
     results = quick_results("many_runs", tmp_path)
     assert list(results["commands"]) == list(many_runs.COMMANDS)

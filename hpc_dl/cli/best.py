@@ -11,6 +11,9 @@ import typer
 from hpc_dl.cli.arguments import AsJson, RunsDir
 
 if TYPE_CHECKING:
+    from hpc_dl.schema import parse
+    from hpc_dl.sweeps.config import SweepConfig
+    from hpc_dl.sweeps.importance import importance
     from hpc_dl.sweeps.ranking import RankedPoint
 
 _MOST_ROWS = 10
@@ -25,7 +28,7 @@ def best(
     """Show the best settings of a sweep, as a YAML that trains again.
 
     Points are ranked by the mean of the sweep's objective over their finished seeds. The YAML goes
-    to stdout, the ranking to stderr.
+    to stdout; the ranking and the importance of the parameters (Optuna) to stderr.
 
     Example:
         hpc-dl best mlp-digits-sweep --out best.yaml
@@ -52,13 +55,16 @@ def best(
             remedy=f"see `hpc-dl status {sweep.name}`",
         )
     raw: dict[str, Any] = yaml.load(sweep.config)
-    raw.pop("sweep", None)
+    shares = importance(parse(SweepConfig, raw.pop("sweep", None), "sweep"), points)
     content = overrides.assigned(raw, points[0].point)
     for line in _ranking(points, objective):
         say(line)
+    if shares:
+        parts = ", ".join(f"{key} {share:.0%}" for key, share in shares.items())
+        say(f"Importance of the parameters (PED-ANOVA, {len(points)} points): {parts}")
     if as_json:
         ranking = [{"point": p.point, "values": p.values, "runs": p.runs} for p in points]
-        emit({"objective": objective, "ranking": ranking, "experiment": content})
+        emit({"objective": objective, "ranking": ranking, "importance": shares, "experiment": content})
     elif out is not None:
         write_text(out, yaml.dumps(content))
         say(f"Wrote {out}. Train it with `hpc-dl train {out}`.")

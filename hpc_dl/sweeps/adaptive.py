@@ -137,7 +137,7 @@ def propose(run: RunFolder) -> None:
         return
     provisional = Experiment.from_dict(yaml.load(run.config))
     parameters, base = conditional_last(config.parameters), Experiment.from_dict(raw).to_dict()
-    point = study.ask(trial.number, lambda of: _suggested(of, parameters, base))
+    point = study.ask(trial.number, lambda of: suggested(of, parameters, base))
     experiment = Experiment.from_dict(overrides.assigned(raw, point))
     resolved = replace(
         experiment,
@@ -209,7 +209,14 @@ def _outcome(runs: Sequence[RunFolder], objective: str) -> Outcome | None:
     return "pruned" if states & {"pruned", "diverged"} else "failed"
 
 
-def _suggested(trial: BaseTrial, parameters: list[tuple[str, Parameter]], base: Mapping[str, Any]) -> Point:
+def suggested(trial: BaseTrial, parameters: list[tuple[str, Parameter]], base: Mapping[str, Any]) -> Point:
+    """Return the point of a trial.
+
+    Args:
+        trial: of the study.
+        parameters: each after those that its condition names.
+        base: the experiment, for conditions on settings that do not vary.
+    """
     point: Point = {}
     for key, parameter in parameters:
         if applies(parameter, point, base):
