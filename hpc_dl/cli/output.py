@@ -23,7 +23,7 @@ _GAP = 2  # between two columns of a table
 #: How a sentence describes the end of a run, by the run's state.
 ENDINGS = {
     "cancelled": "was cancelled", "lost": "was lost", "failed": "failed", "stopped": "stopped", "diverged": "diverged",
-    "pruned": "was pruned",
+    "pruned": "was pruned", "unreadable": "cannot be read",
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from hpc_dl.data.datamodule import HDF5DataModule
 from hpc_dl.data.ragged import Ragged
 from hpc_dl.errors import ConfigError, RunError
 from hpc_dl.inference.output_file import check_output
+from hpc_dl.inference.own_prediction import has_predict_step, predict_by_step
 from hpc_dl.inference.prediction_files import check_format, new_prediction_file
 from hpc_dl.inference.samples import HowToRead, open_samples
 from hpc_dl.inference.trained_model import TrainedModel, default_device
 from hpc_dl.learning.abilities import WritesSequences
 from hpc_dl.learning.supervised import Supervised
+from hpc_dl.learning.training_module import TrainingModule
 from hpc_dl.training.model_inputs import preprocessed_on
 
 
@@ -41,7 +44,8 @@ def predict(
     K) if a sample has one class or several labels; ``samples``, the names, and ``targets``, where
     known; ``predictions_offsets`` if predictions differ in length. The attributes ``class_names``
     and, with ``data.classes``, ``class_labels`` list names and stored labels of the classes. As CSV
-    it has a row for each sample.
+    it has a row for each sample. Of a user's module with a ``predict_step``, ``predictions`` are
+    what that returns.
 
     Args:
         trained: the model.
@@ -61,6 +65,8 @@ def predict(
         RunError: the model needs more than inputs, or ``out`` exists, or ``beams`` have no effect.
         DataError: a file cannot be read or written.
     """
+    if has_predict_step(trained.model) and not isinstance(trained.model, TrainingModule):
+        return _predict_by_step(trained, file, out, how or HowToRead(), beams, force)
     network = trained.network()
     check_output(out, force=force, source=file)
     check_format(out, trained.data.task)
@@ -80,6 +86,25 @@ def predict(
                     results.add(split, batch, *outputs)
             results.finish(about)
         return {"run": trained.run.name, "out": str(out), "samples": samples.sizes}
+
+
+def _predict_by_step(
+    trained: TrainedModel, file: Path, out: Path, how: HowToRead, beams: int | None, force: bool
+) -> dict[str, Any]:
+    """Write what the ``predict_step`` of a user's module returns, unchanged."""
+    check_output(out, force=force, source=file)
+    name = trained.run.name
+    if out.suffix.lower() == ".csv":
+        problem = "cannot be a table, since predict_step may return values of any shape"
+        raise ConfigError.at("--out", problem, value=str(out), allowed="a name that ends in .h5")
+    if beams is not None:
+        raise RunError.at("--beams", f"has no effect: {name} predicts with its own predict_step")
+    unchanged = replace(trained.data, task="regression", class_names=(), num_outputs=1)
+    with closing(open_samples(trained, file, how)) as samples:
+        with new_prediction_file(out, unchanged, list(samples.sizes)) as results:
+            predict_by_step(trained, samples, results)
+            results.finish({"run": name, "checkpoint": trained.checkpoint.path.name, "inputs": str(file)})
+        return {"run": name, "out": str(out), "samples": samples.sizes}
 
 
 @contextmanager

@@ -104,7 +104,7 @@ class TrainedModel:
                 f"{type(self.model).__name__} cannot compute outputs from inputs alone",
                 remedy=self._what_applies()
                 if isinstance(self.model, TrainingModule)
-                else "train its network with `model: {network: …}`, or load the checkpoint in a script of your own",
+                else "train its network with `model: {network: …}`; for `hpc-dl predict`, define predict_step",
             )
         return self.model
 

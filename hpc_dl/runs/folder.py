@@ -126,6 +126,8 @@ class RunFolder:
         try:
             version = read_bytes(self.layout, _MOST_LAYOUT_BYTES).decode(errors="replace").strip()
         except FileNotFoundError:
+            if not self.path.exists():
+                return Fault(str(self.path), "the run folder does not exist: it was removed or renamed")
             version = _UNMARKED_LAYOUT
         except DamagedFile as error:
             return error.faults[0]

@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from hpc_dl.atomic_files import fsync
-from hpc_dl.errors import HpcDlError
+from hpc_dl.errors import HpcDlError, RunError
 from hpc_dl.regular_files import DamagedFile, read_bytes
 
 _RESERVED_KEYS = frozenset({"step", "epoch", "time"})
 _MOST_BYTES = 2 << 30
+_SECONDS_BETWEEN_CHECKS = 1.0
 _FILE_NAME = re.compile(r"attempt-([0-9]{1,9})\.jsonl")
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -65,6 +66,7 @@ class JournalWriter:
         # O_EXCL: two processes that regard themselves as the same attempt must not share a file.
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
         self._size = 0
+        self._checked_at = time.monotonic()
         self._append({"attempt": attempt, "from_step": from_step, "time": time.time()})
         fsync(folder)  # saves the name of the file; sync() saves its content
 
@@ -77,7 +79,7 @@ class JournalWriter:
             epoch: index of the epoch; ``None`` outside of training.
 
         Raises:
-            HpcDlError: a metric has a name that the journal reserves.
+            HpcDlError: a metric has a name that the journal reserves, or the run folder is gone.
             OSError: the disk is full or unavailable; the file then ends with the last complete
                 line.
         """
@@ -86,8 +88,28 @@ class JournalWriter:
             raise HpcDlError.at(
                 f"metric {name}", "is a name that the journal reserves", remedy=f"log it as train/{name}"
             )
+        self._check_place()
         row = {name: _to_json(value) for name, value in metrics.items()}
         self._append({"step": step, "epoch": epoch, "time": time.time(), **row})
+
+    def _check_place(self) -> None:
+        """Check that the file still has its name: rows vanish in a removed one without an error."""
+        now = time.monotonic()
+        if now - self._checked_at < _SECONDS_BETWEEN_CHECKS:
+            return
+        self._checked_at = now
+        try:
+            is_here = os.path.samestat(os.stat(self.path), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            is_here = False
+        except OSError:  # a network file system hesitates; the next check will tell
+            is_here = True
+        if not is_here:
+            raise RunError.at(
+                self.path.parent.parent,
+                "its journal was removed or renamed while it was training",
+                remedy="start a new run, and leave its folder in place until it has ended",
+            )
 
     def sync(self) -> None:
         """Flush all rows to the disk, so that they survive the node as checkpoints do.

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hpc_dl.errors import HpcDlError
+from hpc_dl.errors import HpcDlError, RunError
+from hpc_dl.tracking import journal
 from hpc_dl.tracking.journal import JournalWriter, read_journal
 
 
@@ -174,3 +176,19 @@ def test_reading_imports_neither_torch_nor_wandb():
         "sys.exit(any(name in sys.modules for name in ('torch', 'pytorch_lightning', 'wandb')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("act", ["remove", "rename", "replace"])
+def test_rows_do_not_vanish_in_a_removed_folder(tmp_path: Path, act: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "_SECONDS_BETWEEN_CHECKS", 0.0)
+    run = tmp_path / "run"
+    writer = JournalWriter(run / "journal", 0)
+    writer.write({"train/loss": 1.0}, step=1)
+    if act == "remove":
+        shutil.rmtree(run)
+    else:
+        run.rename(tmp_path / "elsewhere")
+    if act == "replace":
+        JournalWriter(run / "journal", 0).close()
+    with pytest.raises(RunError, match=r"/run: its journal was removed or renamed while it was training"):
+        writer.write({"train/loss": 1.0}, step=2)

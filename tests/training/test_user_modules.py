@@ -4,7 +4,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
+import torch
 
 from hpc_dl.cluster.resume import apply_changes
 from hpc_dl.config import yaml
@@ -57,10 +60,35 @@ def test_inference_needs_more_than_a_training_step(tmp_path: Path, image_file: P
     trained = TrainedModel.load(TrainedRun.open(run))
     with pytest.raises(RunError, match=f"^{run.name}: cannot be evaluated, since Net has no test_step"):
         evaluate(trained, "test")
-    with pytest.raises(RunError, match=r"Net cannot compute outputs from inputs alone\. Train its network with"):
+    with pytest.raises(RunError, match=r"Net cannot compute outputs from inputs alone\. .*define predict_step"):
         predict(trained, image_file, tmp_path / "predictions.h5")
     with pytest.raises(RunError, match=r"Net cannot compute outputs from inputs alone\. Train its network with"):
         export(trained, tmp_path / "model.onnx")
+
+
+def test_predictions_of_a_predict_step(tmp_path: Path, image_file: Path) -> None:
+    run = prepared(tmp_path, image_file, "predicts.Net")
+    train(run)
+    trained = TrainedModel.load(TrainedRun.open(run))
+    assert predict(trained, image_file, tmp_path / "out.h5")["samples"]["test"] == 11
+    with h5py.File(tmp_path / "out.h5") as out:
+        predicted = out["test/predictions"][:]
+        assert sorted(out["test"]) == ["predictions"]
+    loader = trained.batches.test_dataloader()
+    x, _ = next(iter(loader))
+    x = trained.batches.preprocessed((x,))[0].flatten(1)
+    expected = torch.stack([x.sum(1), trained.model.layer(x).argmax(1)], 1)
+    np.testing.assert_allclose(predicted[: len(x)], expected.detach(), rtol=1e-4, atol=1e-3)
+    with pytest.raises(ConfigError, match="cannot be a table, since predict_step may return"):
+        predict(trained, image_file, tmp_path / "out.csv")
+    for returns, message in (
+        ("nothing", "returns a NoneType for"),
+        ("error", r"fails: ValueError: the magnets .*line"),
+    ):
+        trained.model.returns = returns
+        with pytest.raises(RunError, match=f"its predict_step {message}"):
+            predict(trained, image_file, tmp_path / f"{returns}.h5")
+        assert not (tmp_path / f"{returns}.h5").exists()
 
 
 def test_failure_is_recorded(tmp_path: Path, image_file: Path) -> None:
