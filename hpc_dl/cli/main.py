@@ -124,12 +124,24 @@ def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
+def _has_current_folder() -> bool:
+    """Whether the current folder exists; in a removed one, libraries fail in many ways."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def main() -> None:
     """Run a command and exit with its status.
 
     Every user error is one line on stderr and exit status 2, without a traceback.
     """
     _open_standard_streams()
+    if not _has_current_folder():
+        say("hpc-dl: the current folder does not exist anymore. Change to another one with cd")
+        sys.exit(2)
     defer_rarely_used()
     try:
         exit_status = app(prog_name="hpc-dl", standalone_mode=False)

@@ -90,8 +90,10 @@ def train_in_foreground(run: RunFolder, experiment: Experiment, as_json: bool, i
         result_table(outcome)
         show(f"\nRun folder: {run.path}")
     if exit_status:
-        ending = ENDINGS.get(outcome["state"], outcome["state"])
-        say(f"hpc-dl: the run {ending}: {outcome.get('reason', 'no reason was recorded')}")
+        if outcome["state"] in ENDINGS:
+            say(f"hpc-dl: the run {ENDINGS[outcome['state']]}: {outcome.get('reason', 'no reason was recorded')}")
+        else:  # this process is its job, which is still alive
+            say(f"hpc-dl: the run ended with status {exit_status}, which could not be recorded in {run.state}")
         say(f"hpc-dl: its log: {run.log(int(outcome.get('rank') or 0))}")
         if outcome["state"] == "stopped":
             requeue = "Slurm continues it when it requeues the job, or " if in_batch_script(os.environ) else ""

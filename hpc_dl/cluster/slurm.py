@@ -220,7 +220,11 @@ def _includes(tasks: str, task: int) -> bool:
 
 
 def _fields(line: str) -> dict[str, str]:
-    return {key: value for key, equals, value in (field.partition("=") for field in line.split()) if equals}
+    fields: dict[str, str] = {}
+    for key, equals, value in (field.partition("=") for field in line.split()):
+        if equals:
+            fields.setdefault(key, value)  # the first: paths and the user's comment, with blanks, come later
+    return fields
 
 
 def _table(text: str, jobs: Sequence[JobId]) -> dict[JobId, JobInfo]:

@@ -140,3 +140,15 @@ def test_closed_pipe_is_no_failure() -> None:
     command = f"{sys.executable} -c 'from hpc_dl.cli.main import main; main()' models | true; echo ${{PIPESTATUS[0]}}"
     completed = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=PROJECT, check=True)
     assert (completed.stdout, completed.stderr) == ("0\n", "")
+
+
+def test_removed_current_folder_is_one_line(tmp_path: Path) -> None:
+    # torch would end the process: "Intel oneMKL FATAL ERROR: Cannot load …/libtorch_cpu.so".
+    command = f"rmdir {tmp_path}/gone; {sys.executable} -c 'from hpc_dl.cli.main import main; main()' validate x.yaml"
+    (tmp_path / "gone").mkdir()
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    completed = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path / "gone", env=environment
+    )
+    assert (completed.returncode, completed.stdout) == (2, "")
+    assert completed.stderr == "hpc-dl: the current folder does not exist anymore. Change to another one with cd\n"

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.search import all_runs
+from hpc_dl.runs.state import write_state
 from tests.cli.conftest import HpcDl
 
 Config = Callable[..., Path]
@@ -94,6 +96,17 @@ def test_failed_training_exits_with_1_and_its_reason(
     assert (row["state"], row["reason"]) == ("failed", reason)
     header, _ = hpc_dl("status").out.splitlines()
     assert header.split() == ["run", "state", "job", "progress", "reason"]
+
+
+def test_failure_that_cannot_be_recorded(hpc_dl: HpcDl, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train_in_a_folder_that_became_read_only(run: RunFolder, **options: bool) -> int:
+        write_state(run, "running")
+        return 1
+
+    monkeypatch.setattr("hpc_dl.cluster.launch.run_rank", train_in_a_folder_that_became_read_only)
+    status, _, err = hpc_dl("train", config())
+    assert status == 1
+    assert "hpc-dl: the run ended with status 1, which could not be recorded in " in err
 
 
 def test_refused_training_writes_nothing(hpc_dl: HpcDl, config: Config) -> None:

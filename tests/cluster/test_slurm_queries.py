@@ -72,6 +72,11 @@ def test_reason_with_blanks_is_explained(programs: WriteProgram) -> None:
     assert slurm.query_jobs([JobId("5")])[JobId("5")].explanation.startswith("a node failed to start it")
 
 
+def test_comment_of_the_user_is_no_state(programs: WriteProgram) -> None:
+    programs("scontrol", "echo 'JobId=5 JobState=RUNNING Reason=None Comment=a JobState=FAILED JobId=6'")
+    assert slurm.query_jobs([JobId("5"), JobId("6")]) == {JobId("5"): slurm.JobInfo("RUNNING")}
+
+
 # Slurm 22.05.8, shortened: `scontrol --oneliner show job 11` after `sbatch --array=0-1`.
 _ARRAY = """JobId=11 ArrayJobId=11 ArrayTaskId=1 JobName=x JobState=FAILED Reason=NonZeroExitCode
 JobId=12 ArrayJobId=11 ArrayTaskId=0 JobName=x JobState=RUNNING Reason=None"""

@@ -82,9 +82,12 @@ class FileVersion:
             return
         stamp = Stamp.of(self._status_now())
         if not stamp.has_content_of(self._stamp):
+            problem = f"was {'changed' if stamp.inode == self._stamp.inode else 'replaced'} while it was being read"
+            if stamp.num_bytes == self._stamp.num_bytes:
+                raise DataError.at(self._place, f"{problem} (it has the same size)", remedy=_REMEDY)
             raise DataError.at(
                 self._place,
-                f"was {'changed' if stamp.inode == self._stamp.inode else 'replaced'} while it was being read",
+                problem,
                 value=f"{stamp.num_bytes} bytes",
                 allowed=f"the file of {self._stamp.num_bytes} bytes that was opened",
                 remedy=_REMEDY,

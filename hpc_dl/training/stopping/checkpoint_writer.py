@@ -7,6 +7,7 @@ every rank's random states and accumulators.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -125,10 +126,12 @@ class CheckpointWriter:
         if problem is None:
             self.last = (step, position)
         elif stopping or complete:
+            is_full = problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            remedy = "free disk space there" if is_full else "make the folder writable"
             raise RunError.at(
                 self._run.checkpoints,
                 f"the checkpoint of step {step} could not be written: {problem.strerror or problem}",
-                remedy="free disk space there, then continue from the previous checkpoint with `hpc-dl resume`",
+                remedy=f"{remedy}, then continue from the previous checkpoint with `hpc-dl resume`",
             ) from problem
         else:
             self._say(f"The checkpoint of step {step} could not be written ({problem}); training continues.")

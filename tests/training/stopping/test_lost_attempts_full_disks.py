@@ -139,7 +139,7 @@ def test_read_only_folder(saved_run: RunFolder, saved_reference: RunFolder) -> N
     with small_disk(saved_run.checkpoints) as mount_again:
         with (
             actions_on_signals({FULL: lambda: mount_again("ro")}),
-            pytest.raises(Exception, match="Read-only file system"),
+            pytest.raises(Exception, match=r"Read-only file system\. Make the folder writable"),
         ):
             attempt(saved_run, Stop(13, numbers=(FULL,)), Stop(16, numbers=(signal.SIGUSR2,)))
         assert "The checkpoint of step 15 could not be written (" in saved_run.log(0).read_text()
