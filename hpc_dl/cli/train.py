@@ -42,7 +42,7 @@ def train(
     runs_dir, data_dir = runs_folder(runs), data_folder(data)
     experiment = load_experiment(config, [*(overrides or []), *allocation_overrides()])
     from hpc_dl.api.experiment import Experiment
-    from hpc_dl.cluster.prepare import own_code, prepare
+    from hpc_dl.cluster.prepare import prepare
     from hpc_dl.config import yaml
 
     check_training(with_wandb=experiment.wandb.mode != "disabled")
@@ -51,8 +51,7 @@ def train(
         run = prepare(experiment, runs=runs_dir, data_dir=data_dir, command=sys.argv, say=say)
     else:
         experiment = Experiment.from_dict(yaml.load(run.config))
-    # Of the user's code in a process of its own, even a crash can be reported.
-    train_in_foreground(run, experiment, as_json, in_process=not own_code(experiment))
+    train_in_foreground(run, experiment, as_json)
 
 
 def train_in_foreground(run: RunFolder, experiment: Experiment, as_json: bool, in_process: bool = True) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +72,16 @@ def for_python(environment: Mapping[str, str], run: RunFolder, experiment: Exper
         "PYTHONSAFEPATH": "1",  # else `python -m` imports from the current folder first
         "PYTHONUNBUFFERED": "1",
         "HDF5_USE_FILE_LOCKING": environment.get("HDF5_USE_FILE_LOCKING", "FALSE"),
+    }
+
+
+def like_this_process(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment, changed so that Python imports what this process imports."""
+    return {
+        **environment,
+        "PYTHONPATH": os.pathsep.join(os.path.abspath(folder) for folder in sys.path),
+        "PYTHONSAFEPATH": "1",
+        "PYTHONUNBUFFERED": "1",
     }
 
 

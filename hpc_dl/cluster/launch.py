@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import psutil
@@ -36,9 +37,9 @@ def launch(run: RunFolder, experiment: Experiment, *, foreground: bool, in_proce
         run: a prepared run folder.
         experiment: the run's experiment.
         foreground: whether rank 0 writes to the terminal; otherwise all output goes to the logs.
-        in_process: whether a single rank may run in this process, with the code it has imported;
-            otherwise it runs in a new process with the run's snapshot of the code, whose crash can
-            be reported.
+        in_process: whether a single rank may use the code that this process imports; otherwise it
+            uses the run's snapshot of the code. A user's own code always runs in a process of its
+            own, whose crash can be reported.
 
     Returns:
         0 if it finished, 75 if it stopped with a checkpoint, 130 after a second Ctrl-C, 1 if it
@@ -68,9 +69,16 @@ def launch(run: RunFolder, experiment: Experiment, *, foreground: bool, in_proce
     except ClusterError as error:
         write_state(run, "failed", reason=str(error))
         raise
-    if resources.world_size > 1 or not in_process:
+    is_own = bool(experiment.model.import_paths or experiment.data.import_paths)
+    with_snapshot = resources.world_size > 1 or not in_process
+    if with_snapshot or is_own:
+        environment = (
+            job_environment.for_python(os.environ, run, experiment)
+            if with_snapshot
+            else job_environment.like_this_process(os.environ)
+        )
         try:
-            return _with_local_ranks(run, experiment, foreground)
+            return _with_local_ranks(run, experiment, foreground, environment)
         except KeyboardInterrupt:
             end_state(run, "cancelled", reason="interrupted by a second Ctrl-C")
             return _INTERRUPTED
@@ -120,9 +128,10 @@ def _with_srun(run: RunFolder, experiment: Experiment, foreground: bool) -> int:
     return 1
 
 
-def _with_local_ranks(run: RunFolder, experiment: Experiment, foreground: bool) -> int:
+def _with_local_ranks(run: RunFolder, experiment: Experiment, foreground: bool, environment: Mapping[str, str]) -> int:
     world_size = experiment.resources.world_size
-    shared = job_environment.for_python(os.environ, run, experiment) | {
+    shared = {
+        **environment,
         "WORLD_SIZE": str(world_size),
         "LOCAL_WORLD_SIZE": str(world_size),
         "NODE_RANK": "0",

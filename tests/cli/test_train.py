@@ -95,7 +95,7 @@ def test_failed_training_exits_with_1_and_its_reason(
     (row,) = hpc_dl("status", "--json").json
     assert (row["state"], row["reason"]) == ("failed", reason)
     header, _ = hpc_dl("status").out.splitlines()
-    assert header.split() == ["run", "state", "job", "progress", "reason"]
+    assert header.split() == ["run", "state", "job", "reason"], "no progress: it failed in the first step"
 
 
 def test_failure_that_cannot_be_recorded(hpc_dl: HpcDl, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

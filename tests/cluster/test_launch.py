@@ -91,7 +91,7 @@ def test_killed_rank_is_reported_by_the_launcher(desk: Desk) -> None:
 def test_crash_of_own_code_is_one_line_with_its_statement(desk: Desk) -> None:
     result = desk.run("train", "tiny.yaml", *OWN, "model.args={crash: true}", status=1)
     run = desk.only_run()
-    reason = rf"rank 0 crashed \(SIGABRT\): Aborted, in {run.path}/code/own_model\.py line \d+: `os\.abort\(\)`"
+    reason = rf"rank 0 crashed \(SIGABRT\): Aborted, in {desk.folder}/own_model\.py line \d+: `os\.abort\(\)`"
     assert re.fullmatch(f"hpc-dl: the run failed: {reason}", result.stderr.splitlines()[-2])
     assert "Current thread" not in result.stderr and "Current thread" in run.log(0).read_text()
     assert re.fullmatch(reason, desk.json("status", "latest")[0]["reason"])
