@@ -13,6 +13,7 @@ from sklearn.manifold import trustworthiness
 
 from hpc_dl.figures import kinds
 from hpc_dl.figures.drawing import fitting
+from hpc_dl.figures.kinds.segmentation import slice_with_most_labels
 from hpc_dl.figures.representations import representations
 from hpc_dl.figures.style import style
 from hpc_dl.figures.subject import Subject
@@ -189,6 +190,16 @@ def test_segmentation(subject: Subjects) -> None:
     overlay = np.asarray(figure.axes[1].images[1].get_array())
     assert (overlay[:, :4, 3] == 0).all() and (overlay[:, 4:, 3] > 0.5).all()  # class 0 is transparent
     assert figure.axes[2].get_xlabel().endswith("% of the pixels correct")
+
+
+def test_slice_of_a_volume_lies_across_its_shortest_axis() -> None:
+    image = np.random.default_rng(0).normal(size=(1, 6, 3, 8))
+    true, predicted = np.zeros((2, 6, 3, 8), int)
+    true[:, 2] = 1
+    predicted[0, 2, 0] = 1
+    shown = slice_with_most_labels(image, true, predicted)
+    assert [part.shape for part in shown] == [(1, 6, 8), (6, 8), (6, 8)]
+    assert np.array_equal(shown[0], image[:, :, 2]) and (shown[1] == 1).all() and shown[2].sum() == shown[2][0, 0] == 1
 
 
 def test_embeddings(subject: Subjects) -> None:

@@ -46,7 +46,7 @@ class Convergence(FigureKind):
         ax.set_yscale("log")
         ax.set(xlabel="iteration", ylabel="residual")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.legend()
+        ax.legend(loc="lower left", frameon=True, framealpha=1, edgecolor="white")  # above the line of the tolerance
         return figure
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _COUNT = 3
 _OPACITY = 0.55
+_CAPTION = 0.25  # inches below each row
 
 
 class Segmentation(FigureKind):
@@ -38,12 +39,14 @@ class Segmentation(FigureKind):
             predicted = subject.network(examples.x).argmax(1).cpu().numpy()
         true, images = examples.y.cpu().numpy(), np.asarray(examples.stored, dtype=np.float32)
         names = subject.class_names
+        shown = [slice_with_most_labels(*sample) for sample in zip(images, true, predicted, strict=True)]
+        height, width = shown[0][1].shape
+        row_height = _CAPTION + min(max(1.65 * height / width, 0.4), 3)
         figure, axes = panels(
-            f"Segmentation, {subject.split_name}", len(true), 3, height=1.9 * len(true) + 0.7, images=True
+            f"Segmentation, {subject.split_name}", len(true), 3, height=row_height * len(true) + 0.7, images=True
         )
         present: set[int] = set()
-        for row in range(len(true)):
-            image, masks = _slice(images[row], [true[row], predicted[row]])
+        for row, (image, *masks) in enumerate(shown):
             gray = as_image(image, float(image.min()), float(image.max()))
             known = masks[0] != IGNORED
             share = float((masks[0] == masks[1])[known].mean()) if known.any() else float("nan")
@@ -68,9 +71,12 @@ def _overlay(ax: Axes, mask: NDArray[Any], num_classes: int) -> None:
     ax.imshow(colors[np.where(mask == IGNORED, num_classes, mask)])
 
 
-def _slice(image: NDArray[Any], masks: list[NDArray[Any]]) -> tuple[NDArray[Any], list[NDArray[Any]]]:
-    """Of a volume (C, D, H, W) the slice with the most labels that are not class 0."""
+def slice_with_most_labels(
+    image: NDArray[Any], true: NDArray[Any], predicted: NDArray[Any]
+) -> tuple[NDArray[Any], ...]:
+    """Of a volume (C, D, H, W) the slice, across its shortest axis, with the most labels but 0."""
     if image.ndim == 3:
-        return image, masks
-    best = int((masks[0] > 0).sum((1, 2)).argmax())
-    return image[:, best], [mask[best] for mask in masks]
+        return image, true, predicted
+    axis = int(np.argmin(true.shape))
+    best = int((np.moveaxis(true, axis, 0) > 0).sum((1, 2)).argmax())
+    return image.take(best, axis + 1), true.take(best, axis), predicted.take(best, axis)
