@@ -78,6 +78,7 @@ def test_samples(subject: Subjects, tmp_path: Path) -> None:
     figure = drawn(of, "samples_by_epoch")
     real, generated = figure.axes[3].lines
     assert of.frames is not None and len(real.get_xdata()) == 13  # type: ignore[arg-type]
+    assert figure.axes[3].get_aspect() == 1
     assert np.array_equal(np.stack(generated.get_data(), 1), np.float32(of.frames.values[3]))
     assert draw(of, ["samples_by_epoch"], tmp_path, "gif")[0].stat().st_size > 1000
 

@@ -80,6 +80,7 @@ def _draw_points(ax: Axes, frames: Frames, number: int) -> None:
     low, high = frames.points.min(0), frames.points.max(0)
     margin = 0.2 * (high - low)
     ax.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
+    ax.set_aspect("equal", "datalim")
     ax.set_title(f"epoch {frames.epochs[number]}", fontsize=9)
 
 
