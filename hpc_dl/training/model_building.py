@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
+from torch.overrides import TorchFunctionMode
 
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.open_spec import class_counts
@@ -26,6 +30,15 @@ from hpc_dl.training.training_length import total_steps
 
 _RESTORING_HOOKS = ("setup", "configure_model", "on_load_checkpoint", "load_state_dict")
 _WITH_AXES = ("series", "image", "volume")
+_SMALL_MODEL = 4_000_000
+_SMALL_INPUT = 100_000
+_RANDOM = (
+    nn.init.normal_,
+    nn.init.uniform_,
+    nn.init.kaiming_uniform_,
+    torch.Tensor.normal_,
+    torch.Tensor.uniform_,
+)
 
 
 def build_model(experiment: Experiment, data: DataSpec) -> pl.LightningModule:
@@ -41,6 +54,58 @@ def build_model(experiment: Experiment, data: DataSpec) -> pl.LightningModule:
     model = experiment.model.build(data, recipe)
     freeze(model, experiment.model.freeze)
     return model
+
+
+def build_for_shapes(experiment: Experiment, data: DataSpec) -> pl.LightningModule:
+    """Build the module to look at shapes: without values, unless a pass with values costs less.
+
+    A user's own code may compute with values in ``__init__``, so it always gets them.
+
+    Raises:
+        ConfigError: the architecture or the loss does not fit the data.
+    """
+    if experiment.model.import_paths:
+        return build_model(experiment, data)
+    with without_values():
+        model = build_model(experiment, data)
+    if not _is_small(model, data):
+        return model
+    with torch.random.fork_rng(devices=()):
+        return build_model(experiment, data)
+
+
+def _is_small(model: nn.Module, data: DataSpec) -> bool:
+    """Whether a pass with values takes less time than the imports of one on the meta device."""
+    fits = data.is_dense and math.prod(data.input_shape) <= _SMALL_INPUT
+    return fits and num_parameters(model) <= _SMALL_MODEL
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """A context in which models get shapes but no values, and so take no time or memory."""
+    with torch.device("meta"), _WithoutRandomNumbers():
+        yield
+
+
+class _WithoutRandomNumbers(TorchFunctionMode):
+    """Leaves out the initialization of weights without values.
+
+    torch would import what it needs to describe operations, which takes longer than everything else
+    in ``hpc-dl validate``.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Call a function of torch, unless it fills a tensor without values."""
+        kwargs = kwargs or {}
+        if func in _RANDOM and (tensor := args[0] if args else kwargs["tensor"]).is_meta:
+            return tensor
+        return func(*args, **kwargs)
 
 
 def restores_itself(model: pl.LightningModule) -> bool:
@@ -69,8 +134,7 @@ def field_of_view(experiment: Experiment, data: DataSpec) -> list[int] | None:
     """
     if experiment.model.import_paths or data.input_kind not in _WITH_AXES:
         return None
-    with torch.device("meta"):
-        return _field_of_view(build_model(experiment, data), data)
+    return _field_of_view(build_for_shapes(experiment, data), data)
 
 
 def default_field_of_view(section: type[ModelConfig]) -> tuple[list[int], list[int]] | None:
@@ -90,7 +154,7 @@ def default_field_of_view(section: type[ModelConfig]) -> tuple[list[int], list[i
     )
     optimizer, schedule = OPTIMIZERS["adam"].model_validate({"name": "adam"}), SCHEDULES["constant"].model_validate({})
     recipe = TrainingRecipe(Task(LossConfig(), data), optimizer, schedule, total_steps=1)
-    with torch.device("meta"):
+    with without_values():
         field = _field_of_view(section(name=section.model_fields["name"].default).build(data, recipe), data)
     return None if field is None else (field, list(shape[1:]))
 
@@ -98,7 +162,8 @@ def default_field_of_view(section: type[ModelConfig]) -> tuple[list[int], list[i
 def _field_of_view(model: pl.LightningModule, data: DataSpec) -> list[int] | None:
     if not isinstance(model, Supervised):
         return None
-    field = receptive_field(model.eval(), torch.zeros(2, *data.input_shape))
+    device = next((parameter.device for parameter in model.parameters()), None)
+    field = receptive_field(model.eval(), torch.zeros(2, *data.input_shape, device=device))
     if field is None:
         return None
     return [whole if math.isinf(size) else int(size) for size, whole in zip(field, data.input_shape[1:], strict=True)]

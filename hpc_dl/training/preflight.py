@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.datamodule import HDF5DataModule
@@ -20,14 +19,12 @@ from hpc_dl.errors import ConfigError, Fault, HpcDlError, raised_at
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.models.network import Network
 from hpc_dl.training.batches import missing_data_faults
-from hpc_dl.training.model_building import build_model, num_parameters
+from hpc_dl.training.model_building import build_for_shapes, num_parameters
 from hpc_dl.training.monitored_metrics import monitor_faults
 from hpc_dl.training.pretrained import load_pretrained
 from hpc_dl.training.training_length import batches_per_epoch
 
 _QUICKLY_READ_BYTES = 16 << 20
-_SMALL_MODEL = 4_000_000
-_SMALL_INPUT = 100_000
 
 
 def preflight(experiment: Experiment, data: DataSpec) -> int:
@@ -45,13 +42,7 @@ def preflight(experiment: Experiment, data: DataSpec) -> int:
     try:
         if data.file and _is_quickly_read(data):  # finds what the training would find at its start, such as NaN
             _ = HDF5DataModule.from_config(experiment.data, data).preprocessings
-        # On the meta device tensors have a shape but no values. A user's own code may compute with
-        # values in __init__, so it runs on the CPU.
-        with torch.device("cpu" if experiment.model.import_paths else "meta"):
-            model = build_model(experiment, data)
-        if _is_small(model, data):
-            with torch.random.fork_rng(devices=()):
-                model = build_model(experiment, data)
+        model = build_for_shapes(experiment, data)
         if isinstance(model, Network):
             faults += _output_faults(model, data)
         elif isinstance(model, Supervised) and data.is_dense:
@@ -76,13 +67,6 @@ def _is_quickly_read(data: DataSpec) -> bool:
     """Whether all training inputs are read in a moment."""
     sample = sum(math.prod(field.shape) * np.dtype(field.dtype).itemsize for field in data.inputs if not field.ragged)
     return data.sizes["train"] * sample <= _QUICKLY_READ_BYTES and not any(field.window for field in data.inputs)
-
-
-def _is_small(model: nn.Module, data: DataSpec) -> bool:
-    """Whether a pass with values takes less time than the imports of one on the meta device."""
-    on_meta = any(parameter.is_meta for parameter in model.parameters())
-    fits = data.is_dense and math.prod(data.input_shape) <= _SMALL_INPUT
-    return on_meta and fits and num_parameters(model) <= _SMALL_MODEL
 
 
 def _check_output_shape(model: Supervised, data: DataSpec) -> None:

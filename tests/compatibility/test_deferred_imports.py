@@ -14,7 +14,7 @@ defer_rarely_used()
 import pytorch_lightning as pl
 import torch
 import torchmetrics
-for name in ("scipy.signal", "torch._dynamo", "matplotlib", "matplotlib.pyplot"):
+for name in ("scipy.signal", "matplotlib", "matplotlib.pyplot", "torch._dynamo.utils"):
     assert name not in sys.modules, name
 """
 
@@ -36,18 +36,41 @@ import matplotlib.axes, matplotlib.pyplot, matplotlib.colors
 assert isinstance(figure, matplotlib.pyplot.Figure) and isinstance(axes, matplotlib.axes.Axes)
 assert plots.plt.Figure is matplotlib.pyplot.Figure
 
+weight = torch.ones(1, requires_grad=True)
+optimizer = torch.optim.SGD([weight], lr=0.5)
+weight.backward()
+optimizer.step()
+assert weight.item() == 0.5
+torch.use_deterministic_algorithms(True)  # which every Trainer sets
 module = pl.LightningModule()
 assert pl.utilities.compile._maybe_unwrap_optimized(module) is module
-assert "torch._dynamo" not in sys.modules
+assert "torch._dynamo.utils" not in sys.modules and "torch._inductor.utils" not in sys.modules
 compiled = torch.compile(module)
 from torch._dynamo import OptimizedModule
 assert isinstance(compiled, OptimizedModule)
+assert torch._inductor.config.deterministic and torch._inductor.config.max_autotune is not None
 assert pl.utilities.compile._maybe_unwrap_optimized(compiled) is module
 from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection
 _ResultCollection(training=True).log("step", "loss", torch.tensor(1.0))
+optimizer.step()
+assert weight.item() == 0.0 and optimizer.step.__module__ == "torch.optim.sgd"
 
 from scipy import signal
 assert signal.butter and "butter" in vars(sys.modules["scipy.signal"])
+""")
+
+
+@pytest.mark.slow  # one more process that imports Lightning
+def test_submodule_of_a_placeholder_belongs_to_the_real_package() -> None:
+    run(f"""{START}
+import importlib.util
+assert importlib.util.find_spec("torch._dynamo").origin.endswith("torch/_dynamo/__init__.py")
+import torch._dynamo.utils as utils  # which the package imports, too
+from torch._dynamo import config
+assert torch._dynamo.utils is utils is sys.modules["torch._dynamo.utils"]
+assert utils.__spec__.origin == utils.__file__
+assert torch._dynamo is sys.modules["torch._dynamo"] and torch._dynamo.config is config
+assert torch._dynamo.disable.__module__.startswith("torch._dynamo")
 """)
 
 
