@@ -28,6 +28,7 @@ from hpc_dl.cli.rehearse import rehearse
 from hpc_dl.cli.remove import remove
 from hpc_dl.cli.results import results
 from hpc_dl.cli.resume import resume
+from hpc_dl.cli.scale import scale
 from hpc_dl.cli.start_time import start_time
 from hpc_dl.cli.status import status
 from hpc_dl.cli.submit import submit
@@ -43,6 +44,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "validate": validate,
         "lr-range": lr_range,
         "start-time": start_time,
+        "scale": scale,
         "train": train,
         "submit": submit,
         "sweep": sweep,

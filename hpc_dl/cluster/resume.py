@@ -37,6 +37,7 @@ _CHANGEABLE = (
     "trainer.strategy",
     "trainer.stall_timeout",
     "trainer.log_every_n_steps",
+    "trainer.step_times",
     "trainer.num_sanity_val_steps",
     "trainer.on_nan",
     "trainer.limit_test_batches",

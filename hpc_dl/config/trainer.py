@@ -76,6 +76,9 @@ class TrainerConfig(Section):
     figures: bool = True
     """Record frames of some models while they train, and draw up to four figures of a finished run
     into its folder; ``hpc-dl figures`` draws all."""
+    step_times: bool = False
+    """Measure how long the steps wait for data and for communication, into ``step-times.json`` in
+    the run folder (``hpc-dl scale`` uses it). The device is synchronized once per step."""
     stall_timeout: Annotated[float | None, Field(gt=0), Unit("minutes")] = 10.0
     """End the job if a rank makes no progress for this long; the message names the rank.
     ``null``: wait without limit."""

@@ -18,6 +18,7 @@
       journal/           metrics, one append-only file per attempt
       attempts.jsonl     start and end of each attempt: when, where, at which step, and why
       timings.json       measured times of a step, a checkpoint and a graceful stop
+      step-times.json    with trainer.step_times: how long the steps waited for what
       rehearsal.json     only in a rehearsal: the step at which the training waits for its signal
       lock               held by the training that is running in this folder
       requeue            marker for the batch script: requeue the stopped job

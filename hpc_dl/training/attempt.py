@@ -34,6 +34,7 @@ from hpc_dl.training.loggers import Loggers, step_of
 from hpc_dl.training.model_building import build_model, num_parameters
 from hpc_dl.training.pretrained import load_pretrained
 from hpc_dl.training.ranks import Ranks
+from hpc_dl.training.step_times import StepTimes, step_times_file
 from hpc_dl.training.stopping.checkpointing import Checkpointing
 from hpc_dl.training.stopping.divergence import Divergence
 from hpc_dl.training.stopping.early_stopping import Patience
@@ -151,6 +152,8 @@ def prepare_attempt(
     pruning = pruning_of(run, say, lambda: watchdog.phase("reporting to the sweep"))
     if ranks.rank == 0 and pruning is not None:
         callbacks.append(pruning)
+    if experiment.trainer.step_times:
+        callbacks.append(StepTimes(step_times_file(run)))
     trainer = build_trainer(run, experiment, ranks, loggers.all(), callbacks)
     if experiment.trainer.channels_last and not isinstance(trainer.accelerator, CPUAccelerator):
         use_channels_last(model)

@@ -20,7 +20,7 @@ from hpc_dl.training.ranks import Ranks
 # Keys of the `trainer` section that Lightning's Trainer does not take, or not under this name.
 _NOT_PASSED_ON = {
     "max_epochs", "max_steps", "accelerator", "strategy", "stall_timeout", "compile", "channels_last", "early_stopping",
-    "on_nan", "figures",
+    "on_nan", "figures", "step_times",
 }  # fmt: skip
 
 
