@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from hpc_dl.cluster.status import statuses
 from hpc_dl.sweeps.cancel import cancel_sweep
 from hpc_dl.sweeps.folder import SweepFolder
 from hpc_dl.sweeps.ranking import RankedPoint, objective_of, ranked
+from hpc_dl.sweeps.resumable import resume_sweep
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,28 @@ class Sweep:
             ClusterError: Slurm refuses, or a member runs on another machine.
         """
         return [Run(folder) for folder in cancel_sweep(self.folder)]
+
+    def resume(
+        self, *, failed: bool = False, site: str | None = None, trust: bool = False, say: Say = print
+    ) -> list[Run]:
+        """Submit the members that have ended without a result again, from their checkpoints.
+
+        Args:
+            failed: whether only those that failed or were lost.
+            site: the site profile, by name or file; default: that of the first submission.
+            trust: whether the code of members that belong to another user may be run.
+            say: gets messages for the user, one line each.
+
+        Returns:
+            The members that were submitted.
+
+        Raises:
+            HpcDlError: data or code of a member changed, or Slurm refuses.
+        """
+        runs, submitted = resume_sweep(self.folder, site, only_failed=failed, trust=trust)
+        if submitted and submitted.remedy:
+            say(f"hpc-dl: {submitted.remedy}")
+        return [Run(run) for run in runs]
 
     def frame(self, *, test: bool = False) -> Any:
         """Return the members as a table; see :meth:`hpc_dl.Runs.frame`."""

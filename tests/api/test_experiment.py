@@ -92,4 +92,5 @@ def test_sweep_gives_a_table_and_a_ranking(config: Path) -> None:
     best = sweep.ranking()[0]
     assert best.values == [min(run.metrics()["val/loss"] for run in sweep)]
     assert len(experiment.sweep(site="local", repeats=1)) == 2, "nothing new"
+    assert sweep.resume() == [], "all have finished"
     assert [s.name for s in Runs().sweeps] == [sweep.name]

@@ -11,6 +11,7 @@ from hpc_dl.atomic_files import write_json
 from hpc_dl.config import yaml
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import write_state
+from hpc_dl.sweeps.folder import SweepFolder
 
 pandas = pytest.importorskip("pandas")
 
@@ -63,3 +64,11 @@ def test_runs_are_found_by_name(tmp_path: Path) -> None:
         runs["net"]
     with pytest.raises(HpcDlError, match=r"is no sweep in .*there are none"):
         runs.sweep("net-sweep")
+
+
+def test_sweep_without_members_resumes_none(tmp_path: Path) -> None:
+    folder = SweepFolder.of(tmp_path, "net")
+    folder.path.mkdir()
+    folder.config.write_text("name: net\n")
+    folder.write_members({})
+    assert Runs(tmp_path).sweep("net-sweep").resume() == []
