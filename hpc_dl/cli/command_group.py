@@ -34,12 +34,12 @@ class CommandGroup(TyperGroup):
             command.help = _keep_lists(command.help)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write one section of the help for each panel, one line for each command."""
+        """Write one section of the help for each panel, with a sentence for each command."""
         commands = {name: command for name, command in self.commands.items() if not command.hidden}
         width = max(map(len, commands))
         panels: dict[str, list[tuple[str, str]]] = {}
         for name, command in commands.items():
-            summary = command.get_short_help_str(limit=formatter.width)
+            summary = command.get_short_help_str(limit=200)  # a long one is wrapped, not cut off
             panel = getattr(command, "rich_help_panel", None)
             panels.setdefault(panel or "Commands", []).append((name.ljust(width), summary))
         for panel, rows in panels.items():

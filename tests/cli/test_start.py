@@ -59,6 +59,13 @@ def test_help_is_grouped_and_fits(columns: int) -> None:
             assert "Example" in row["text"], command
 
 
+def test_summaries_are_complete_in_a_narrow_terminal(hpc_dl: HpcDl, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    overview = hpc_dl("--help").out
+    assert "..." not in overview
+    assert all(len(line) <= 61 for line in overview.splitlines())
+
+
 def test_version(hpc_dl: HpcDl) -> None:
     assert hpc_dl("--version") == (0, f"hpc_dl {package.__version__}\n", "")
 
