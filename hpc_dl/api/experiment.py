@@ -118,7 +118,7 @@ class Experiment(experiment.Experiment):
             site: as for :meth:`submit`.
             runs: as for :meth:`submit`.
             data: as for :meth:`submit`.
-            force: whether to run members again that have a run already.
+            force: whether to rerun members that already have a run.
             try_batches: as for :meth:`submit`.
             say: as for :meth:`submit`.
             section: keys of the section ``sweep``, which replace those of the YAML:

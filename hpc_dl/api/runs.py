@@ -34,7 +34,7 @@ class Runs:
         self.path = runs_folder(None if path is None else Path(path)).absolute()
 
     def __iter__(self) -> Iterator[Run]:
-        """Iterate over the runs that are no members of a sweep, oldest first."""
+        """Iterate over the runs that are not members of a sweep, oldest first."""
         return map(Run, all_runs(self.path))
 
     def __len__(self) -> int:
@@ -69,14 +69,14 @@ class Runs:
         folder = find_sweep(name, self.path)
         if folder is None:
             known = ", ".join(sweep.name for sweep in self.sweeps)
-            raise RunError.at(name, f"is no sweep in {self.path}", allowed=known or "there are none")
+            raise RunError.at(name, f"is not a sweep in {self.path}", allowed=known or "there are none")
         return Sweep(folder)
 
     def frame(self, *, test: bool = False) -> Any:
         """Return the runs as a table: ``run``, ``state``, the settings that differ, the metrics.
 
         Args:
-            test: whether with the test metrics. Choosing a run by them makes them too good.
+            test: whether with the test metrics. To choose a run by them would bias them.
 
         Returns:
             A ``pandas.DataFrame`` with a row for each run, oldest first; a ``polars.DataFrame``

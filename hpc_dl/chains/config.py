@@ -21,7 +21,7 @@ class TrainStep(Section):
     train: str
     """YAML file of the experiment, relative to that of the chain, or the name of a shipped one."""
     set: dict[str, Any] = {}
-    """Values to use instead of those in the YAML, by their dotted keys. ``model.init_from:
+    """Values that replace those in the YAML, by their dotted keys. ``model.init_from:
     "@STEP"`` starts from the best weights of a step above."""
     after: list[str] = []
     """Further steps above that must finish first."""
@@ -78,7 +78,7 @@ def read(path: Path) -> ChainConfig:
     """
     raw = yaml.load(path)
     if not isinstance(raw, Mapping) or not isinstance(raw.get("steps"), Mapping) or not raw["steps"]:
-        raise ConfigError.at(path, "is no chain", allowed="a mapping with `steps`, see docs/how-to/chains.md")
+        raise ConfigError.at(path, "is not a chain", allowed="a mapping with `steps`, see docs/how-to/chains.md")
     faults = [
         Fault(str(key), "unknown key", allowed="name, steps", remedy=nearest(str(key), ("name", "steps")))
         for key in raw

@@ -31,8 +31,8 @@ def test_steps_wait_for_those_whose_model_they_use_and_those_they_name(tmp_path:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("data: {source: digits}", "is no chain"),
-        ("steps: {}", "is no chain"),
+        ("data: {source: digits}", "is not a chain"),
+        ("steps: {}", "is not a chain"),
         (f"steps: {{{TRAIN}}}\nstep: 1", "step: unknown key"),
         (f"name: a/b\nsteps: {{{TRAIN}}}", "name: cannot be part of a run's name"),
         (f"steps: {{{TRAIN}, b: {{}}}}", "steps.b: needs exactly one of train, evaluate, export"),
