@@ -38,7 +38,7 @@ class Runs:
         return map(Run, all_runs(self.path))
 
     def __len__(self) -> int:
-        """The number of runs that are no members of a sweep."""
+        """The number of runs that are not members of a sweep."""
         return sum(1 for _ in all_runs(self.path))
 
     def __getitem__(self, name: str) -> Run:

@@ -96,7 +96,7 @@ def check(run: RunFolder) -> None:
 
 
 def remove_unused(runs: Path, used: Iterable[RunFolder]) -> list[Path]:
-    """Delete the snapshots of a folder that no run links to any more.
+    """Delete the snapshots of a folder that no run links to anymore.
 
     Snapshots of the last ten minutes stay: a run that is being prepared may be about to link to
     one.

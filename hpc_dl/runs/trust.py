@@ -54,7 +54,7 @@ def check_own(run: RunFolder) -> None:
     """Check that a run is one's own, before a command changes or removes it.
 
     Raises:
-        RunError: it belongs to another user, or does not exist any more.
+        RunError: it belongs to another user, or no longer exists.
     """
     try:
         uid = run.path.stat().st_uid

@@ -41,7 +41,7 @@ class RunTrial:
 
 
 def read_trial(run: RunFolder) -> RunTrial | None:
-    """Return which point a run trains; ``None`` for one that is no member of an adaptive sweep.
+    """Return which point a run trains; ``None`` for one that is not a member of an adaptive sweep.
 
     Raises:
         DamagedFile: the file is damaged.

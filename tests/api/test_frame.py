@@ -62,7 +62,7 @@ def test_runs_are_found_by_name(tmp_path: Path) -> None:
     assert runs[first.name].metrics() == {"val/loss": 0.5, "test/loss": 0.7}
     with pytest.raises(HpcDlError, match="matches 2 runs"):
         runs["net"]
-    with pytest.raises(HpcDlError, match=r"is no sweep in .*there are none"):
+    with pytest.raises(HpcDlError, match=r"is not a sweep in .*there are none"):
         runs.sweep("net-sweep")
 
 
