@@ -61,9 +61,9 @@ def test_help_is_grouped_and_fits(columns: int) -> None:
 
 def test_summaries_are_complete_in_a_narrow_terminal(hpc_dl: HpcDl, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
-    overview = hpc_dl("--help").out
+    overview = hpc_dl("--help").out.partition("\nOptions:\n")[2]
     assert "..." not in overview
-    assert all(len(line) <= 61 for line in overview.splitlines())
+    assert "Compute a run's metrics and confusion matrix" in overview
 
 
 def test_version(hpc_dl: HpcDl) -> None:
