@@ -15,7 +15,7 @@ from hpc_dl.cluster import slurm
 from hpc_dl.cluster.batch_script import executor
 from hpc_dl.cluster.job_environment import outside_of_jobs
 from hpc_dl.cluster.submit import sbatch_message, uses_slurm
-from hpc_dl.config.resources import Resources
+from hpc_dl.config.resources import Resources, parse_minutes
 from hpc_dl.errors import ClusterError, ConfigError
 from hpc_dl.runs.folder import RunFolder
 
@@ -76,6 +76,8 @@ def start_times(
     if not uses_slurm(site):
         raise ClusterError.at("start-time", "needs Slurm's sbatch, and runs of this site do not go to Slurm")
     partitions: list[str | None] = [*(site.partition.split(",") if site.partition else slurm.partitions())]
+    limits = {facts.get("PartitionName", ""): facts.get("MaxTime", "") for facts in slurm.partition_facts()}
+    limits = {name: limit for name, limit in limits.items() if limit[:1].isdigit()}  # not UNLIMITED
     found = []
     for resources in equivalent_shapes(experiment.resources):
         shaped = replace(experiment, resources=resources)
@@ -84,6 +86,10 @@ def start_times(
             try:
                 chosen.check(shaped)
             except ConfigError:  # beyond the limits of the site
+                continue
+            if (limit := limits.get(partition or "")) and experiment.resources.minutes > parse_minutes(limit):
+                # Without EnforcePartLimits, sbatch accepts such a job, which then never starts.
+                found.append(StartTime(shaped, chosen, None, f"the partition's time limit is {limit}"))
                 continue
             say(f"Asking Slurm about {partition or 'the default partition'}, {described(resources)}")
             found.append(_asked(shaped, chosen, data_dir))
