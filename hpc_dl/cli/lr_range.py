@@ -103,6 +103,7 @@ def rising(experiment: Experiment, first: float, last: float, steps: int) -> Exp
             "limit_test_batches": 0,
             "early_stopping": None,
             "on_nan": "stop",
+            "figures": False,
         }
     )
     return dataclasses.replace(

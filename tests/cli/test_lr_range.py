@@ -22,6 +22,7 @@ def test_curve_and_suggestion(hpc_dl: HpcDl, config: Callable[..., Path]) -> Non
     assert 1e-4 < result["suggested"] <= result["steepest"] <= result["lowest"] < 1e3
     written = yaml.load(run / "config.yaml")
     assert written["name"] == "tiny-lr-range" and written["optimizer"]["momentum"] == 0.5
+    assert written["trainer"]["figures"] is False
     rows = [json.loads(line) for line in (run / "journal/attempt-000.jsonl").read_text().splitlines()[1:]]
     assert [row["step"] for row in rows if "train/loss" in row][:3] == [1, 2, 3]
 
