@@ -62,7 +62,7 @@ def _row(facts: dict[str, Any]) -> Row:
     from hpc_dl.formatting import duration
 
     reason = str(facts.get("reason", ""))
-    if "rank" in facts:
+    if "rank" in facts and not reason.startswith(f"rank {facts['rank']} "):
         reason = f"rank {facts['rank']}: {reason}"
     row: Row = {
         "run": facts["run"],
