@@ -20,7 +20,7 @@ def chain(
     no_try: NoTry = False,
     as_json: AsJson = False,
 ) -> None:
-    """Submit a training and the runs that follow it: fine-tuning, export …
+    """Submit runs that follow each other, such as pre-training first.
 
     All steps are checked before the first is submitted. Each is a run of its own, which starts when
     those that it needs have finished. If one fails, those after it are cancelled, and `hpc-dl

@@ -23,7 +23,7 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     runs: RunsDir = None,
 ) -> None:
-    """Delete runs, or a sweep with all of its members, after a question.
+    """Delete runs, or a sweep with all its members; asks before.
 
     Runs that have not ended stay, and runs that another one starts from (model.init_from, --after).
     Snapshots of the code in RUNS/.code go with the last run that uses them.

@@ -32,7 +32,7 @@ def scale(
     data: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how much faster an experiment gets with more nodes and GPUs.
+    """Measure the speed-up with more nodes and GPUs.
 
     Trains the same steps on each combination, as Slurm jobs at the same time or on this machine one
     after another, and prints the table that HPC centers ask for: time, speed-up, efficiency, and
