@@ -43,7 +43,7 @@ def scale(
     learning rate: `linear` or `sqrt` in the batch over all ranks, with a warm-up.
 
     Examples:
-        hpc-dl scale configs/cnn-fashion_mnist.yaml --gpus 1,2,4 --plot scaling.png
+        hpc-dl scale configs/cnn-fashion_mnist.yaml --gpus 1,2,4 --plot speed.png
         hpc-dl scale configs/mlp-digits.yaml trainer.accelerator=cpu --gpus 1,2
 
     Exit status:
