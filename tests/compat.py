@@ -40,6 +40,7 @@ def requirements() -> list[Requirement]:
         *extras["baseline"],
         *extras["pandas"],
         *extras["onnx"],
+        *extras["sweep"],
     ]
     return [
         requirement

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,23 @@ import torch
 from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu.report import section
 from benchmarks.gpu.setting import Setting
+from benchmarks.gpu.wheels import PACKAGES
 from tests.conftest import PROJECT
 
 # Packages that the machine with the GPU may lack.
-OPTIONAL = ("wandb", "submitit", "hdf5plugin", "isal")
+OPTIONAL = ("wandb", "requests", "submitit", "hdf5plugin", "isal", "matplotlib")
+PRESENT = ("torch", "pytorch-lightning", "torchmetrics", "h5py", "numpy")
+HIDE = """
+import importlib.metadata as metadata
+from_name = metadata.Distribution.from_name.__func__
+
+def from_name_unless_hidden(cls, name):
+    if name in {hidden}:
+        raise metadata.PackageNotFoundError(name)
+    return from_name(cls, name)
+
+metadata.Distribution.from_name = classmethod(from_name_unless_hidden)
+"""
 
 
 @pytest.fixture
@@ -45,6 +60,7 @@ def use_parts(monkeypatch: pytest.MonkeyPatch, measured: list[str], *names: str,
 def test_rehearsal_runs_every_part_without_optional_packages(tmp_path: Path) -> None:
     for name in OPTIONAL:
         (tmp_path / f"{name}.py").write_text(f"raise ImportError('{name} is not installed')\n")
+    (tmp_path / "sitecustomize.py").write_text(HIDE.format(hidden=OPTIONAL))
     file = tmp_path / "gpu.json"
     command = [sys.executable, "-m", "benchmarks.gpu", "--rehearse", "--json", str(file)]
     done = subprocess.run(
@@ -96,6 +112,12 @@ def test_part_that_would_exceed_the_time_does_not_start(
     use_parts(monkeypatch, measured, "one")
     assert gpu.measure_parts(tmp_path / "gpu.json", setting, 5, again=False) == ["one"]
     assert measured == []
+
+
+def test_wheels_bring_all_other_packages() -> None:
+    requirements = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {requirement: re.split(r"[<>=;]", requirement)[0] for requirement in requirements}
+    assert sorted(PACKAGES) == sorted(text for text, name in names.items() if name not in (*OPTIONAL, *PRESENT))
 
 
 def test_all_parts_fit_into_eight_minutes() -> None:

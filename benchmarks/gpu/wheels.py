@@ -1,8 +1,9 @@
 """The packages that a machine without a package index lacks, from a folder of wheels.
 
 ``python -m benchmarks.gpu.wheels FOLDER`` downloads them, on a machine with an index. hpc_dl's
-optional packages (wandb, submitit, hdf5plugin, isal) are left out, and so is what the other machine
-must have: torch, pytorch-lightning, torchmetrics, h5py, numpy and SciPy.
+packages that this benchmark does without (wandb, requests, submitit, hdf5plugin, isal, matplotlib)
+are left out, and so is what the other machine must have: torch, pytorch-lightning, torchmetrics,
+h5py, numpy and SciPy.
 """
 
 from __future__ import annotations
@@ -12,7 +13,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-PACKAGES = ("pydantic>=2.10,<3", "ruamel.yaml>=0.18", "psutil>=6", "typer>=0.15,<1", "rich>=13.9")
+PACKAGES = (
+    "pydantic>=2.10,<3",
+    "ruamel.yaml>=0.18",
+    "psutil>=6",
+    "typer>=0.20,<1",
+    "rich>=13.9",
+    "packaging>=24.2",
+    "safetensors>=0.5,<1",
+)
 PYTHON_VERSIONS = ("3.11", "3.12", "3.13")
 PLATFORMS = ("manylinux_2_17_x86_64", "manylinux2014_x86_64")
 LARGEST_BYTES = 60_000_000

@@ -22,13 +22,16 @@ def requirement(package: str) -> str:
     return package + _allowed(package)
 
 
-def check_versions() -> None:
+def check_versions(*packages: str) -> None:
     """Check the installed versions against the tested ones, without importing the packages.
+
+    Args:
+        packages: names of distributions; by default all of which versions are tested.
 
     Raises:
         ClusterError: one is not installed, or outside of its range; with one line for each.
     """
-    faults = [fault for package in TESTED if (fault := _version_fault(package))]
+    faults = [fault for package in packages or TESTED if (fault := _version_fault(package))]
     if faults:
         raise ClusterError(*faults)
 
@@ -88,8 +91,9 @@ def check_training(*, with_wandb: bool) -> None:
     Raises:
         ClusterError: see :func:`check_versions` and :func:`check_names`.
     """
-    check_versions()
-    check_names(*OF_TRAINING, *(["wandb"] if with_wandb else []))
+    packages = (*OF_TRAINING, "wandb") if with_wandb else OF_TRAINING
+    check_versions(*packages)
+    check_names(*packages)
 
 
 def missing_for_plain_step() -> str:
