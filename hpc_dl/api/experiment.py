@@ -159,7 +159,10 @@ class Experiment(experiment.Experiment):
         from hpc_dl.sweeps.preparation import plan
 
         raw = self._as_written()
-        section = {**(raw.pop("sweep", None) or {}), **section}
+        written = raw.pop("sweep", None) or {}
+        if not isinstance(written, Mapping):
+            parse(SweepConfig, written, "sweep")  # reports what a section may be
+        section = {**written, **section}
         if not section:
             raise ConfigError.at(self.name, "has no `sweep` section", remedy="add one; see docs/how-to/sweeps.md")
         return plan(

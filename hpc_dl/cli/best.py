@@ -11,9 +11,6 @@ import typer
 from hpc_dl.cli.arguments import AsJson, RunsDir
 
 if TYPE_CHECKING:
-    from hpc_dl.schema import parse
-    from hpc_dl.sweeps.config import SweepConfig
-    from hpc_dl.sweeps.importance import importance
     from hpc_dl.sweeps.ranking import RankedPoint
 
 _MOST_ROWS = 10
@@ -36,16 +33,20 @@ def best(
     from hpc_dl.atomic_files import write_text
     from hpc_dl.cli.output import emit, say
     from hpc_dl.cli.run_selection import select_sweep
+    from hpc_dl.cli.table_files import check_new_file
     from hpc_dl.cluster.status import statuses
     from hpc_dl.config import overrides, yaml
     from hpc_dl.errors import HpcDlError
+    from hpc_dl.schema import parse
+    from hpc_dl.sweeps.config import SweepConfig
+    from hpc_dl.sweeps.importance import importance
     from hpc_dl.sweeps.ranking import objective_of, ranked
 
     sweep = select_sweep(name, runs)
     if sweep is None:
         raise HpcDlError.at(name, "is not a sweep", remedy="list the sweeps with `hpc-dl status`")
-    if out is not None and out.exists():
-        raise HpcDlError.at(out, "exists already", remedy="choose another file for --out")
+    if out is not None:
+        check_new_file(out)
     objective = objective_of(sweep)
     points = ranked(sweep, objective, statuses(sweep.runs()))
     if not points:

@@ -47,12 +47,16 @@ def remove(
     from hpc_dl.sweeps.search import all_sweeps, members_of
 
     sweeps, single = _selected(names, runs)
-    going = [*single, *(run for sweep in sweeps for run in members_of(sweep) if run.path.exists())]
+    going = [*single, *(run for sweep in sweeps for run in sweep.runs() if run.path.exists())]
     folders = [*(run.path for run in single), *(sweep.path for sweep in sweeps)]
     for folder in folders:
         check_own(RunFolder(folder))
     parent = runs_folder(runs).absolute()
-    others = [*all_runs(parent), *(run for sweep in all_sweeps(parent) for run in members_of(sweep))]
+    others = [
+        run
+        for place in {parent, *(folder.parent for folder in folders)}
+        for run in (*all_runs(place), *(run for sweep in all_sweeps(place) for run in members_of(sweep)))
+    ]
     check_removable(going, others)
     if not yes and not _agrees(folders, len(going)):
         say("Nothing was deleted.")

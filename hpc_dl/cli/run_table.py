@@ -77,7 +77,7 @@ def sort_order(rows: Sequence[Row], column: str | None) -> list[int]:
     known: set[str] = {key for row in rows for key in row}
     if column not in known:
         raise unknown_column("--sort", column, known)
-    best_last = "/" in column and direction_of_name(column) == "max"
+    best_last = direction_of_name(column) == "max"
     numbers: dict[int, float] = {}
     texts: dict[int, str] = {}
     for position, row in enumerate(rows):

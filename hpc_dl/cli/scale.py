@@ -53,6 +53,7 @@ def scale(
     """
     from hpc_dl.cli.experiment_argument import load_experiment
     from hpc_dl.cli.output import emit, say, show, table
+    from hpc_dl.cli.table_files import check_new_file
     from hpc_dl.cluster import site as sites
     from hpc_dl.cluster.folders import data_folder, runs_folder
     from hpc_dl.compatibility.checks import check_names, check_versions
@@ -62,6 +63,8 @@ def scale(
         raise ConfigError.at("--lr-rule", "is not known", value=lr_rule, allowed="none, linear, sqrt")
     if plot is not None and plot.suffix not in (".png", ".svg"):
         raise ConfigError.at("--plot", "must be a figure", value=str(plot), allowed=".png, .svg")
+    if plot is not None:
+        check_new_file(plot)
     counts = _counts("--nodes", nodes), _counts("--gpus", gpus)
     check_versions()
     check_names("submitit")

@@ -67,7 +67,7 @@ def sbatch_options(earlier: Sequence[RunFolder], options: Mapping[str, str | Non
         if job_id is None:
             raise ClusterError.at(
                 other.name,
-                "is no Slurm job, so no Slurm job can wait for it",
+                "is not a Slurm job, so a Slurm job cannot wait for it",
                 remedy="submit this run when that one has finished",
             )
         jobs[other.name] = job_id

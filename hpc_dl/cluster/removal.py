@@ -13,6 +13,7 @@ from hpc_dl.cluster.overview import RunOverview, overview
 from hpc_dl.cluster.status import NO_RESPONSE
 from hpc_dl.errors import Fault, HpcDlError, RunError
 from hpc_dl.formatting import shortened
+from hpc_dl.inference.model_task import ModelTask
 from hpc_dl.runs.folder import SWEEP_FILE, RunFolder
 from hpc_dl.runs.lock import holder_of
 from hpc_dl.runs.predecessors import predecessors
@@ -37,12 +38,14 @@ def check_removable(runs: Sequence[RunFolder], all_runs: Sequence[RunFolder]) ->
         for run, seen in zip(runs, overview(runs), strict=True)
         if (fault := _fault_of_state(run, seen)) is not None
     ]
-    others = [run for run in all_runs if run not in going]
+    places = {os.path.realpath(run.path): run for run in going}
+    others = [run for run in all_runs if os.path.realpath(run.path) not in places]
     needed: dict[RunFolder, list[str]] = {}
     for other, seen in zip(others, overview(others), strict=True):
         for path in _needs(other, seen):
-            for run in going.intersection(RunFolder(parent) for parent in (path, *path.parents)):
-                needed.setdefault(run, []).append(other.name)
+            real = Path(os.path.realpath(path))
+            for place in places.keys() & {str(parent) for parent in (real, *real.parents)}:
+                needed.setdefault(places[place], []).append(other.name)
     for run, names in needed.items():
         who = shortened(list(dict.fromkeys(names)), 5)
         faults.append(
@@ -63,7 +66,8 @@ def remove_folder(path: Path) -> None:
         return
     path.rename(path.with_name(f"{_REMOVED}{path.name}-{secrets.token_hex(4)}"))
     for leaving in path.parent.glob(f"{_REMOVED}*"):
-        with suppress(FileNotFoundError):  # another command deletes it, too
+        # Another command may delete it, too, and NFS keeps open files; then the next removal does.
+        with suppress(OSError):
             if leaving.stat().st_uid == os.geteuid():
                 shutil.rmtree(leaving)
 
@@ -95,7 +99,10 @@ def _needs(run: RunFolder, seen: RunOverview) -> Iterator[Path]:
     """The files and folders of others that a run starts from."""
     init_from = seen.settings.get("model.init_from")
     if isinstance(init_from, str):
-        yield Path(os.path.abspath(init_from))
+        yield Path(init_from)
     if seen.facts["state"] != "finished":
+        with suppress(HpcDlError, OSError):
+            if (task := ModelTask.of(run)) is not None:
+                yield task.trained
         with suppress(HpcDlError, OSError):
             yield from (other.path for other in predecessors(run))

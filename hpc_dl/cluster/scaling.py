@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +19,7 @@ from hpc_dl.cluster.submit import submit_run, uses_slurm
 from hpc_dl.config.checkpoint import CheckpointConfig
 from hpc_dl.config.resources import Resources
 from hpc_dl.data.own_data_config import OwnLoadersConfig
-from hpc_dl.errors import ConfigError, RunError
+from hpc_dl.errors import ConfigError, HpcDlError, RunError
 from hpc_dl.learning.schedules import WithWarmup
 from hpc_dl.models.custom import CustomModelConfig
 from hpc_dl.regular_files import read_json
@@ -110,11 +112,11 @@ def experiments(
         steps: optimizer steps of each.
         weak: whether to scale weakly.
         lr_rule: how the learning rate follows the batch over all ranks: ``linear`` (Goyal et al.,
-            2017) and ``sqrt`` (Krizhevsky, 2014) with a warm-up, where the schedule has one.
+            2017), ``sqrt`` (Krizhevsky, 2014); with a warm-up where the schedule has one.
 
     Raises:
-        ConfigError: the batch cannot be divided among the ranks of a shape, or is set by a user's
-            own loaders; or the model has an optimizer of its own, whose rate no rule can change.
+        ConfigError: the batch cannot be divided among the ranks, or is set by a user's own loaders;
+            or the model has an optimizer of its own, whose rate no rule can change.
     """
     if isinstance(experiment.data, OwnLoadersConfig):
         raise ConfigError.at("data", "come from loaders that set their own batch size, which scaling must set")
@@ -155,8 +157,7 @@ def measure(
         Their runs, finished.
 
     Raises:
-        HpcDlError: a shape cannot run, or one failed; the others are cancelled then, also by
-            Ctrl-C.
+        HpcDlError: a shape cannot run, or one failed; the others are cancelled, also by Ctrl-C.
     """
     checked = []
     for experiment in planned:
@@ -165,17 +166,24 @@ def measure(
     on_slurm = uses_slurm(site)
     if not on_slurm and any(experiment.resources.nodes > 1 for experiment in planned):
         raise ConfigError.at("--nodes", "several nodes need Slurm", allowed="1 on this machine")
-    folders = [create(resolved, data, runs=runs, command=command) for resolved, data, _ in checked]
-    for run, experiment in zip(folders, planned, strict=True):
+    folders: list[RunFolder] = []
+    try:
+        folders += (create(resolved, data, runs=runs, command=command) for resolved, data, _ in checked)
+        for run, experiment in zip(folders, planned, strict=True):
+            if on_slurm:
+                facts = submit_run(run, experiment, site, data_dir)
+                say(f"Submitted {run.name} (Slurm job {facts['job_id']})")
+            else:
+                say(f"Running {run.name}")
+                launch(run, experiment, foreground=False, in_process=False)
+                _check_finished(run, status(run))
         if on_slurm:
-            facts = submit_run(run, experiment, site, data_dir)
-            say(f"Submitted {run.name} (Slurm job {facts['job_id']})")
-        else:
-            say(f"Running {run.name}")
-            launch(run, experiment, foreground=False, in_process=False)
-            _check_finished(run, status(run))
-    if on_slurm:
-        _wait(folders, say)
+            _wait(folders, say)
+    except BaseException:
+        for run in folders:
+            with suppress(HpcDlError):
+                cancel(run) if run.job.exists() else shutil.rmtree(run.path, ignore_errors=True)
+        raise
     return folders
 
 
@@ -191,9 +199,8 @@ def measurements(runs: Sequence[RunFolder], planned: Sequence[Experiment]) -> li
         keys = ("step_s", "data", "communication")
         if not isinstance(times, dict) or not all(isinstance(times.get(key), float | int) for key in keys):
             raise RunError.at(run.name, "has measured no steps", remedy="use more --steps")
-        batch = experiment.batch_size_per_device * experiment.resources.world_size
-        rate = batch / times["step_s"]
-        first = found[0] if found else None
+        rate = (batch := experiment.batch_size_per_device * experiment.resources.world_size) / times["step_s"]
+        first = next(iter(found), None)
         speedup = rate / (first.batch / first.step_s) if first else 1.0
         more = experiment.resources.world_size / first.ranks if first else 1.0
         lr = None if isinstance(experiment.model, CustomModelConfig) else experiment.optimizer.lr
@@ -270,24 +277,19 @@ def _on(
 
 
 def _wait(runs: Sequence[RunFolder], say: Callable[[str], None]) -> None:
-    """Wait until all runs have finished; cancel them if one does not, or on Ctrl-C."""
+    """Wait until all runs have finished; raise an error as soon as one ends otherwise."""
     reported: dict[RunFolder, str] = {}
-    try:
-        while True:
-            rows = statuses(runs)
-            for run, facts in zip(runs, rows, strict=True):
-                if reported.get(run) != facts["state"]:
-                    reported[run] = facts["state"]
-                    say(f"[{facts['state']}] {run.name}")
-                if facts["state"] in ENDED and facts.get("reason") != NO_RESPONSE:
-                    _check_finished(run, facts)
-            if all(facts["state"] == "finished" for facts in rows):
-                return
-            time.sleep(_POLL_S)
-    except BaseException:
-        for run in runs:
-            cancel(run)
-        raise
+    while True:
+        rows = statuses(runs)
+        for run, facts in zip(runs, rows, strict=True):
+            if reported.get(run) != facts["state"]:
+                reported[run] = facts["state"]
+                say(f"[{facts['state']}] {run.name}")
+            if facts["state"] in ENDED and facts.get("reason") != NO_RESPONSE:
+                _check_finished(run, facts)
+        if all(facts["state"] == "finished" for facts in rows):
+            return
+        time.sleep(_POLL_S)
 
 
 def _check_finished(run: RunFolder, facts: dict[str, Any]) -> None:

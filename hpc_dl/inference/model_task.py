@@ -53,7 +53,9 @@ class ModelTask:
         task = content if isinstance(content, dict) else {}
         trained, split, out = (task.get(key) for key in ("trained", "split", "out"))
         if not isinstance(trained, str) or not isinstance(split or out, str) or (split and out):
-            raise DamagedFile.at(task_file(run), "is damaged: it is no evaluation and no export", value=content)
+            raise DamagedFile.at(
+                task_file(run), "is damaged: it must have either a split or an output file", value=content
+            )
         return cls(Path(trained), split, Path(out) if out else None, task.get("force") is True)
 
     def write(self, run: RunFolder) -> None:

@@ -9,7 +9,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,27 +33,29 @@ class Condition:
         column: the name of a setting, of a metric, or of a fact such as ``state``.
         operator: one of ``= == != < <= > >=``.
         value: what to compare with: a number, a text, true, false or null.
+        text: the value as the user typed it.
     """
 
     column: str
     operator: str
     value: Any
+    text: str
 
     @classmethod
     def parse(cls, text: str) -> Condition:
         """Read a condition as the user types it.
 
         Raises:
-            HpcDlError: it is none.
+            HpcDlError: the text is not a condition.
         """
         match = _CONDITION.fullmatch(text)
         value = yaml.loads(match[3], f"--where {text}") if match else {}
         if match is None or isinstance(value, dict | list):
             raise HpcDlError.at(
-                "--where", "is no condition", value=text, allowed=f"COLUMN {' '.join(_OPERATORS)} VALUE",
+                "--where", "is not a condition", value=text, allowed=f"COLUMN {' '.join(_OPERATORS)} VALUE",
                 remedy="for example --where 'optimizer.lr>1e-3'",
             )  # fmt: skip
-        return cls(match[1], match[2], value)
+        return cls(match[1], match[2], value, match[3].strip())
 
     def holds(self, row: Mapping[str, Any]) -> bool:
         """Whether a run fulfills it; one without a value fulfills only ``!=``.
@@ -66,13 +68,22 @@ class Condition:
         actual = row.get(self.column)
         compare = _OPERATORS[self.operator]
         if compare is operator.ne:
-            return not Condition(self.column, "=", self.value).holds(row)
+            return not replace(self, operator="=").holds(row)
         if isinstance(actual, list) and compare is operator.eq:
-            return any(compare(*_comparable(element, self.value)) for element in actual)
-        left, right = _comparable(actual, self.value)
+            return any(compare(*self._sides(element)) for element in actual)
+        left, right = self._sides(actual)
         if compare is operator.eq:
             return compare(left, right)
         return type(left) is type(right) and isinstance(left, float | str) and compare(left, right)
+
+    def _sides(self, actual: Any) -> tuple[Any, Any]:
+        """Both sides as numbers where both are; else as texts where the column has a text."""
+        number, other = _number(actual), _number(self.value)
+        if number is not None and other is not None:
+            return number, other
+        if isinstance(actual, str):  # the tag 1.10 is not the number 1.1, and YAML reads dates
+            return actual, self.value if isinstance(self.value, str) else self.text
+        return actual, self.value
 
 
 def time_of_since(text: str, now: datetime | None = None) -> datetime:
@@ -91,7 +102,9 @@ def time_of_since(text: str, now: datetime | None = None) -> datetime:
             return now - timedelta(hours=int(match[1]) * _HOURS[match[2]])
         return datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError):
-        raise HpcDlError.at("--since", "is no date and no age", value=text, allowed="2026-01-31, 12h, 3d, 2w") from None
+        raise HpcDlError.at(
+            "--since", "is neither a date nor an age", value=text, allowed="2026-01-31, 12h, 3d, 2w"
+        ) from None
 
 
 def is_since(submitted: Any, since: datetime) -> bool:
@@ -105,16 +118,6 @@ def is_since(submitted: Any, since: datetime) -> bool:
         return datetime.fromisoformat(submitted).astimezone() >= since
     except (TypeError, ValueError):
         return False
-
-
-def _comparable(actual: Any, value: Any) -> tuple[Any, Any]:
-    """Both sides as numbers where both are; else as texts where the column has a text."""
-    number, other = _number(actual), _number(value)
-    if number is not None and other is not None:
-        return number, other
-    if isinstance(actual, str):  # the journal has "nan"; YAML reads a date as one
-        return actual, str(value)
-    return actual, value
 
 
 def _number(value: Any) -> float | None:

@@ -34,7 +34,7 @@ def check_tags(tags: Iterable[str]) -> None:
     """Check the tags that a user types.
 
     Raises:
-        HpcDlError: one is none.
+        HpcDlError: one of them is not a tag.
     """
     for tag in tags:
         if not _TAG.fullmatch(tag):

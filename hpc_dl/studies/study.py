@@ -79,11 +79,11 @@ class Study:
         """
         with self._lock:
             known = self._trials().get(number)
-            if known is not None and known.state.is_finished():
+            if known is not None and known.state.is_finished() and known.params:
                 return suggest(known)
             if known is not None and known.state == TrialState.RUNNING:  # by a process that was killed meanwhile
                 return suggest(self._running(known))
-            if known is None:
+            if known is None or known.state.is_finished():  # it failed before it got its parameters
                 self._study.enqueue_trial({}, user_attrs={_NUMBER: number})
             while True:
                 # Others that wait are of processes that were killed here, and ask again for theirs.

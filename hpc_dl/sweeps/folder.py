@@ -128,7 +128,7 @@ class SweepFolder:
             self.path.rmdir()
 
     def submissions(self) -> list[RunFolder]:
-        """The folders of the submissions so far; a user's copy of one is none."""
+        """The folders of the submissions so far; copies that a user made are left out."""
         names = (entry.name for entry in self.arrays.glob("*"))
         return [RunFolder(self.arrays / name) for name in names if _NUMBER.fullmatch(name)]
 

@@ -149,7 +149,7 @@ def plan(
     content = {
         **raw,
         "name": members[0].experiment.name,
-        "sweep": config.model_dump(mode="json", exclude_defaults=True),
+        "sweep": config.model_dump(mode="json", by_alias=True, exclude_defaults=True),
     }
     return Plan(folder, config, content, new, existing, former, num_models, study)
 
@@ -172,6 +172,14 @@ def create(plan: Plan, site: SiteProfile) -> list[RunFolder]:
             f"another command has just created {len(twice)} of these members",
             remedy="run the command again; it runs only what is still new",
         )
+    for new in plan.new:
+        unlisted = RunFolder(sweep.path / new.name)
+        if unlisted.job.exists() or unlisted.state.exists():
+            raise RunError.at(
+                unlisted.path,
+                f"has run, but {sweep.path.name} does not list it as a member",
+                remedy="restore the sweep's members.json, or remove this folder",
+            )
     facts: dict[str, dict[str, Any]] = {}
     profile = yaml.dumps(site.model_dump(mode="json", exclude_defaults=True))
     # One snapshot for all members: a job array imports from one folder.

@@ -13,6 +13,7 @@ from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.open_spec import open_spec
 from hpc_dl.errors import RunError
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs import attempts, snapshot
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.provenance import redact
@@ -64,11 +65,13 @@ def resume_members(sweep: SweepFolder, runs: Sequence[RunFolder], site: SiteProf
             left += members
             continue
         # Before the job, which would end because of these files.
+        jobs = {run: read_json(run.job) for run in members}
         cleared = {run: _cleared(run) for run in members}
         try:
             submitted = submit_members(sweep, members, config, group[0][1], site, None)
         except BaseException:
-            _restore(cleared.values())
+            # Slurm may have accepted an array before it refused the next.
+            _restore(contents for run, contents in cleared.items() if read_json(run.job) == jobs[run])
             raise
         _restore(cleared.pop(run) for run in submitted.left)
         submissions += submitted.submissions

@@ -11,6 +11,7 @@ import pytest
 
 from hpc_dl.atomic_files import write_json
 from hpc_dl.config import yaml
+from hpc_dl.inference.model_task import ModelTask
 from hpc_dl.runs import predecessors, snapshot
 from hpc_dl.runs.folder import CODE_STORE, RunFolder
 from hpc_dl.runs.state import write_state
@@ -94,6 +95,29 @@ def test_runs_that_others_start_from_stay(hpc_dl: HpcDl) -> None:
     write_state(waiting, "finished")
     assert hpc_dl("remove", "earlier", "--yes").status == 0
     assert left() == {"waiting"}
+
+
+def test_run_that_an_evaluation_uses_stays(hpc_dl: HpcDl) -> None:
+    base, evaluation = make("base"), make("evaluation", "failed")
+    ModelTask(base.path, split="test").write(evaluation)
+    answer = hpc_dl("remove", "base", "--yes")
+    assert answer.status == 2 and "base: is needed by evaluation" in answer.err
+
+
+def test_a_link_to_the_runs_folder_hides_no_need(hpc_dl: HpcDl, tmp_path: Path) -> None:
+    Path("elsewhere").mkdir()
+    Path("runs").symlink_to("elsewhere")
+    base = make("base")
+    make("tuned", init_from=str(base.best_checkpoint.parent.resolve() / "best.ckpt"))
+    answer = hpc_dl("remove", "base", "--yes")
+    assert answer.status == 2 and "base: is needed by tuned" in answer.err
+
+
+def test_sweep_with_a_damaged_list_of_members_stays(hpc_dl: HpcDl) -> None:
+    sweep = make_sweep("running")
+    Path(sweep.path, "members.json").write_text("{")
+    answer = hpc_dl("remove", sweep.name, "--yes")
+    assert answer.status == 2 and "members.json" in answer.err and left() == {sweep.name}
 
 
 def test_sweep_is_deleted_as_a_whole(hpc_dl: HpcDl) -> None:

@@ -64,7 +64,7 @@ def test_options_of_sbatch(
         ([{"job_id": "11", "cluster": "beta"}], {}, "runs on another cluster"),
         ([{"job_id": "11"}], {"clusters": "alpha"}, "runs on another cluster"),
         ([{"job_id": "11", "cluster": "a"}, {"job_id": "12", "cluster": "b"}], {"clusters": "a,b"}, "another cluster"),
-        ([{"job_id": None, "pid": 1, "process_started": 1.0}], {}, "is no Slurm job"),
+        ([{"job_id": None, "pid": 1, "process_started": 1.0}], {}, "is not a Slurm job"),
     ],
 )
 def test_a_job_that_cannot_be_waited_for_is_refused(

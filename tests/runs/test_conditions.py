@@ -8,8 +8,8 @@ from hpc_dl.errors import HpcDlError
 from hpc_dl.runs.conditions import Condition, is_since, time_of_since
 
 ROW = {
-    "optimizer.lr": 0.01, "seed": 3, "state": "failed", "trainer.figures": False, "val/loss": "nan", "tags": ["a", "b"],
-    "submitted": "2026-11-30T12:00:00+0000", "none": None,
+    "optimizer.lr": 0.01, "seed": 3, "state": "failed", "trainer.figures": False, "val/loss": "nan",
+    "tags": ["a", "b", "1.10", "007"], "submitted": "2026-11-30T12:00:00+0000", "none": None,
 }  # fmt: skip
 
 
@@ -32,6 +32,9 @@ ROW = {
         ("tags=b", True),
         ("tags=c", False),
         ("tags!=c", True),
+        ("tags=1.10", True),
+        ("tags=007", True),
+        ("tags=7", False),
         ("submitted>2026-11-29", True),
         ("submitted>2026-12-01", False),
         ("nosuch<1", False),
@@ -46,7 +49,7 @@ def test_conditions(text: str, holds: bool) -> None:
 
 @pytest.mark.parametrize("text", ["", "seed", "=3", "seed=>3", "seed=[1]", "seed={a: 1}", "__import__('os')"])
 def test_what_is_no_condition_is_refused(text: str) -> None:
-    with pytest.raises(HpcDlError, match=r"--where: is no condition .*allowed: COLUMN"):
+    with pytest.raises(HpcDlError, match=r"--where: is not a condition .*allowed: COLUMN"):
         Condition.parse(text)
 
 
@@ -66,5 +69,5 @@ def test_since() -> None:
 
 @pytest.mark.parametrize("text", ["", "yesterday", "3", "3m", "999999w", "-1d", "2026-13-01"])
 def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(HpcDlError, match="--since: is no date and no age"):
+    with pytest.raises(HpcDlError, match="--since: is neither a date nor an age"):
         time_of_since(text)

@@ -10,7 +10,9 @@ import pytest
 
 from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster.site import SiteProfile
+from hpc_dl.config import yaml
 from hpc_dl.errors import RunError
+from hpc_dl.runs.state import write_state
 from hpc_dl.schema import parse
 from hpc_dl.sweeps.config import SweepConfig
 from hpc_dl.sweeps.folder import SweepFolder
@@ -31,6 +33,37 @@ def planned(runs: Path, file: Path, *rates: float, objective: str = "val/loss", 
 def made(plan: Plan) -> SweepFolder:
     create(plan, SiteProfile())
     return plan.sweep
+
+
+def test_saved_section_is_read_again(hpc_dl: HpcDl, tmp_path: Path, image_file: Path) -> None:
+    section = {
+        "method": "random", "trials": 3, "objective": "val/loss",
+        "parameters": {"model.depth": {"int": [1, 4]}, "optimizer.lr": {"log_uniform": [0.01, 0.1]}},
+    }  # fmt: skip
+    config = parse(SweepConfig, section, "sweep")
+    planned = plan(experiments.raw(image_file), "tiny", config, runs=tmp_path, data_dir=None, say=lambda line: None)
+    sweep = made(planned)
+    record(planned)
+    assert parse(SweepConfig, yaml.load(sweep.config)["sweep"], "sweep") == config
+    for number, run in enumerate(sweep.runs()):
+        result = {"run": run.name, "state": "finished", "metrics": {"val/loss": 1.0 + number}, "steps": 4}
+        write_json(run.result, result)
+        write_state(run, "finished", step=4)
+    best = hpc_dl("best", str(sweep.path), "--json")
+    assert (best.status, best.json["ranking"][0]["values"]) == (0, [1.0])
+    missing = hpc_dl("best", str(sweep.path), "--out", "missing/best.yaml")
+    assert (missing.status, missing.err.count("hpc-dl: ")) == (2, 1)
+
+
+def test_folder_that_has_run_is_never_replaced(tmp_path: Path, image_file: Path) -> None:
+    first = planned(tmp_path, image_file, 0.1)
+    (run,) = made(first).runs()
+    write_state(run, "finished", step=4)
+    for file in first.sweep.path.glob("members.json*"):
+        file.unlink()
+    with pytest.raises(RunError, match="has run, but tiny-sweep does not list it"):
+        made(planned(tmp_path, image_file, 0.1))
+    assert run.state.exists()
 
 
 def test_members_that_another_command_creates_meanwhile_are_kept(tmp_path: Path, image_file: Path) -> None:

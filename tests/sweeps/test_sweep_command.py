@@ -46,10 +46,11 @@ def test_dry_run_prints_script_and_members_and_writes_nothing(hpc_dl: HpcDl, con
         ({"parameters": {"model.name": {"values": ["linear", "lstm"]}}}, "model.name (with model.name=lstm)"),
         ({**SWEEP, "objective": "val/height"}, "sweep.objective: is not a metric of this task"),
         ({"parameters": {"optimizer.lr": {"values": []}}}, "sweep.parameters.optimizer.lr.values: must"),
+        ("grid", "sweep: must be"),
     ],
 )
 def test_invalid_sweep_is_one_line_and_leaves_nothing(
-    hpc_dl: HpcDl, config: Config, sweep: dict[str, Any] | None, message: str
+    hpc_dl: HpcDl, config: Config, sweep: dict[str, Any] | str | None, message: str
 ) -> None:
     result = hpc_dl("sweep", config(**({"sweep": sweep} if sweep else {})), *LOCAL)
     assert result.status == 2

@@ -20,7 +20,7 @@ def number_of(text: str) -> float:
     texts.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a number.
     """
     if "_" in text or not text.isascii():
         raise ValueError(f"{text!r} is not a number")
