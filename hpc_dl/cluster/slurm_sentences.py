@@ -52,6 +52,24 @@ class Sentence:
     keys: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class SubmitLimit:
+    """A limit for the number of jobs in the queue, and where sacctmgr has its value.
+
+    Attributes:
+        column: of sacctmgr.
+        of_qos: whether the limit is one of a QOS; otherwise of a user's association with an
+            account.
+        per_user: whether it counts the jobs of the user.
+        per_account: whether it counts the jobs of the account.
+    """
+
+    column: str
+    of_qos: bool
+    per_user: bool
+    per_account: bool
+
+
 @functools.cache
 def states() -> Mapping[str, State]:
     """Return all known states, by their name."""
@@ -68,6 +86,12 @@ def reasons() -> tuple[Sentence, ...]:
 def refusals() -> tuple[Sentence, ...]:
     """Return the known refusals of sbatch, specific before general."""
     return _sentences("refusals")
+
+
+@functools.cache
+def submit_limits() -> Mapping[str, SubmitLimit]:
+    """Return the limits for the number of jobs, by the name in a refusal of sbatch."""
+    return {name: SubmitLimit(**entry) for name, entry in _table()["submit_limits"].items()}
 
 
 def reason_for_waiting(text: str) -> Sentence | None:

@@ -8,28 +8,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from hpc_dl.cluster import sbatch_options, slurm
+from hpc_dl.cluster import sbatch_options, slurm, slurm_sentences
 from hpc_dl.cluster.site import SiteProfile
+from hpc_dl.cluster.slurm_sentences import SubmitLimit
 from hpc_dl.runs.provenance import user
-
-
-class _Limit(NamedTuple):
-    column: str  # of sacctmgr
-    of_qos: bool  # else of the association of a user with an account
-    per_user: bool  # counts the jobs of the user
-    per_account: bool  # counts the jobs of the account
-
-
-# By the name in Slurm's message.
-_LIMITS = {
-    "QOSMaxSubmitJobPerUserLimit": _Limit("MaxSubmitPU", of_qos=True, per_user=True, per_account=False),
-    "MaxSubmitJobsPerAccount": _Limit("MaxSubmitPA", of_qos=True, per_user=False, per_account=True),
-    "QOSGrpSubmitJobsLimit": _Limit("GrpSubmit", of_qos=True, per_user=False, per_account=False),
-    "AssocMaxSubmitJobLimit": _Limit("MaxSubmit", of_qos=False, per_user=True, per_account=True),
-    "AssocGrpSubmitJobsLimit": _Limit("GrpSubmit", of_qos=False, per_user=False, per_account=True),
-}
 
 
 @dataclass(frozen=True)
@@ -55,7 +38,7 @@ def allowance(refusal: str, site: SiteProfile) -> Allowance | None:
     Returns:
         The number; ``None`` if the refusal has another reason, or Slurm does not say.
     """
-    limit = next((limit for name, limit in _LIMITS.items() if name in refusal), None)
+    limit = next((limit for name, limit in slurm_sentences.submit_limits().items() if name in refusal), None)
     if limit is None:
         return None
     profile = site.model_dump(include={"account", "partition", "qos"}, exclude_none=True)
@@ -78,7 +61,7 @@ def allowance(refusal: str, site: SiteProfile) -> Allowance | None:
     return min(filter(None, found), key=lambda allowed: allowed.jobs, default=None)
 
 
-def _allowed(limit: _Limit, value: str, queued_of: list[str], whose: str) -> Allowance | None:
+def _allowed(limit: SubmitLimit, value: str, queued_of: list[str], whose: str) -> Allowance | None:
     queued = slurm.answer("squeue", "--noheader", "--array", "--format=%i", *queued_of)
     if not value.isdigit() or queued is None:
         return None
