@@ -23,7 +23,7 @@ from hpc_dl.atomic_files import write_text
 from hpc_dl.config import overrides, yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ConfigError, HpcDlError, RunError
-from hpc_dl.learning.direction import direction_of_name
+from hpc_dl.learning.direction import known_direction
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.run_files import read_result
 from hpc_dl.runs.state import ENDED, read_state, record_failure
@@ -164,7 +164,7 @@ def open_study(sweep: SweepFolder, name: str, config: SweepConfig, number: int =
     from hpc_dl.studies.study import Study, tpe
 
     seed = int(np.random.SeedSequence([config.seed, number]).generate_state(1)[0])
-    direction = direction_of_name(config.objective) or "min"
+    direction = known_direction(config.objective) or "min"
     sampler = tpe(seed) if config.method == "tpe" else RandomSampler(seed)
     return Study(sweep.path, name, direction, sampler)
 

@@ -13,7 +13,7 @@ from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.cluster.status import cancel, status
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
-from hpc_dl.errors import HpcDlError
+from hpc_dl.errors import HpcDlError, describe
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import ENDED, read_state, write_state
 from hpc_dl.schema import parse
@@ -45,8 +45,9 @@ def main() -> None:
                 experiment = Experiment.from_dict(yaml.load(run.config))
                 background.start(run, experiment, parse(SiteProfile, yaml.load(run.site) or {}, "site"))
                 active.append(run)
-            except (HpcDlError, OSError) as error:  # the other members run nevertheless
-                write_state(run, "failed", reason=str(error))
+            except Exception as error:  # the other members run nevertheless
+                expected = isinstance(error, HpcDlError | OSError)
+                write_state(run, "failed", reason=str(error) if expected else describe(error, anywhere=True))
         time.sleep(_POLL_S)
     for run in active:
         if stopping:
@@ -54,7 +55,7 @@ def main() -> None:
 
 
 def _tell_study(run: RunFolder) -> None:
-    with contextlib.suppress(HpcDlError, OSError):  # whoever asks the study next tells it as well
+    with contextlib.suppress(Exception):  # whoever asks the study next tells it as well
         adaptive.propose(run)
 
 

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from hpc_dl.learning.direction import direction_of_name
+from hpc_dl.learning.direction import known_direction
 from hpc_dl.sweeps.config import Parameter, SweepConfig
 from hpc_dl.sweeps.ranking import RankedPoint
 
@@ -38,7 +38,7 @@ def importance(config: SweepConfig, points: Sequence[RankedPoint]) -> dict[str, 
     except ImportError:
         return {}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    maximize = direction_of_name(config.objective) == "max"
+    maximize = known_direction(config.objective) == "max"
     study = optuna.create_study(direction="maximize" if maximize else "minimize")
     distributions = _distributions(config, points)
     with warnings.catch_warnings():

@@ -16,6 +16,7 @@ from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, HpcDlError, RunError
+from hpc_dl.learning.direction import known_direction
 from hpc_dl.runs import provenance, snapshot
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.sweeps import adaptive
@@ -278,4 +279,11 @@ def _check_objective(objective: str, experiment: Experiment, data: DataSpec) -> 
     if known is not None and objective not in known:
         raise ConfigError.at(
             "sweep.objective", "is not a metric of this task", value=objective, allowed=", ".join(known)
+        )
+    if known_direction(objective) is None:
+        raise ConfigError.at(
+            "sweep.objective",
+            "it is not known whether lower or higher values are better",
+            value=objective,
+            remedy="log it under a name that says so, such as val/loss, val/…_error or val/…_score",
         )

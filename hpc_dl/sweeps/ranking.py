@@ -11,7 +11,7 @@ from typing import Any
 
 from hpc_dl.config import yaml
 from hpc_dl.errors import ConfigError
-from hpc_dl.learning.direction import direction_of_name
+from hpc_dl.learning.direction import known_direction
 from hpc_dl.sweeps.config import DEFAULT_OBJECTIVE
 from hpc_dl.sweeps.folder import SweepFolder
 
@@ -55,7 +55,7 @@ def ranked(sweep: SweepFolder, objective: str, facts: Sequence[Mapping[str, Any]
             entry = points.setdefault(key, RankedPoint(member["point"], [], []))
             entry.values.append(float(value))
             entry.runs.append(run)
-    sign = -1 if direction_of_name(objective) == "max" else 1
+    sign = -1 if known_direction(objective) == "max" else 1
     return sorted(points.values(), key=lambda entry: sign * entry.mean)
 
 

@@ -11,7 +11,7 @@ import pytest
 from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.config import yaml
-from hpc_dl.errors import RunError
+from hpc_dl.errors import ConfigError, RunError
 from hpc_dl.runs.state import write_state
 from hpc_dl.schema import parse
 from hpc_dl.sweeps.config import SweepConfig
@@ -21,6 +21,7 @@ from hpc_dl.sweeps.ranking import objective_of, ranked
 from hpc_dl.sweeps.resumable import resumable_members
 from tests import experiments
 from tests.cli.conftest import HpcDl
+from tests.training import modules
 
 
 def planned(runs: Path, file: Path, *rates: float, objective: str = "val/loss", **sections: Any) -> Plan:
@@ -53,6 +54,19 @@ def test_saved_section_is_read_again(hpc_dl: HpcDl, tmp_path: Path, image_file: 
     assert (best.status, best.json["ranking"][0]["values"]) == (0, [1.0])
     missing = hpc_dl("best", str(sweep.path), "--out", "missing/best.yaml")
     assert (missing.status, missing.err.count("hpc-dl: ")) == (2, 1)
+
+
+def test_objective_of_unknown_direction_is_refused(
+    tmp_path: Path, image_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules.enter(monkeypatch)
+    section = {"parameters": {"trainer.max_epochs": {"values": [1, 2]}}, "objective": "val/gain"}
+    raw = experiments.raw(image_file, model={"class": "logs_all_splits.Net"})
+    del raw["optimizer"]
+    config = parse(SweepConfig, section, "sweep")
+    with pytest.raises(ConfigError, match=r"sweep\.objective: it is not known whether lower or higher"):
+        plan(raw, "tiny", config, runs=tmp_path, data_dir=None, say=lambda line: None, try_batches=False)
+    assert not (tmp_path / "tiny-sweep").exists()
 
 
 def test_folder_that_has_run_is_never_replaced(tmp_path: Path, image_file: Path) -> None:

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from hpc_dl.errors import RunError
-from hpc_dl.learning.direction import direction_of_name
+from hpc_dl.learning.direction import known_direction
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.studies.trial_file import RunTrial, read_trial
 from hpc_dl.training.stopping import signals
@@ -84,6 +84,6 @@ class Pruning(Callback):
         if self._study is None:
             from hpc_dl.studies.study import Study, successive_halving
 
-            direction = direction_of_name(self._trial.objective) or "min"
+            direction = known_direction(self._trial.objective) or "min"
             self._study = Study(self._sweep, self._trial.study, direction, pruner=successive_halving(**self._pruning))
         return self._study
