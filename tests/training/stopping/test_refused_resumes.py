@@ -44,7 +44,7 @@ def _edited(old: str, new: str) -> Callable[[RunFolder, Path], Callable[[], None
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        (_other_data, ("data.file: has another content",)),
+        (_other_data, ("data.file: differs from the data that the run was trained on so far",)),
         pytest.param(
             _edited("batch_size: 8", "batch_size: 4"),
             ("data.batch_size: changes the size of a batch", "got 4; allowed: 8"),
