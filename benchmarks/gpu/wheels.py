@@ -1,7 +1,7 @@
 """The packages that a machine without a package index lacks, from a folder of wheels.
 
 ``python -m benchmarks.gpu.wheels FOLDER`` downloads them, on a machine with an index. hpc_dl's
-packages that this benchmark does without (wandb, requests, submitit, hdf5plugin, isal, matplotlib)
+packages that this benchmark does without (wandb, submitit, hdf5plugin, isal, matplotlib)
 are left out, and so is what the other machine must have: torch, pytorch-lightning, torchmetrics,
 h5py, numpy and SciPy.
 """
@@ -19,6 +19,7 @@ PACKAGES = (
     "psutil>=6",
     "typer>=0.20,<1",
     "rich>=13.9",
+    "requests>=2.31",
     "packaging>=24.2",
     "safetensors>=0.5,<1",
 )
