@@ -108,10 +108,8 @@ def _training(
     beside = folder / step.train
     raw, _ = experiment_file.read(beside if beside.exists() else Path(step.train), (), say)
     own = {key: value for key, value in step.set.items() if key != INIT_FROM or model_of(step) is None}
-    content = {"name": f"{chain.name}-{name}", **assigned(raw, own)}
-    if "name" not in step.set:
-        content["name"] = f"{chain.name}-{name}"  # that of the file is the same for several steps
-    experiment = Experiment.from_dict(content)
+    own.setdefault("name", f"{chain.name}-{name}")  # that of the file is the same for several steps
+    experiment = Experiment.from_dict(assigned(raw, own))
     resolved, data, _ = check(experiment, data_dir=data_dir, say=say, runs=runs, try_batches=try_batches)
     return resolved, data
 

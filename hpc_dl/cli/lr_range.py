@@ -86,34 +86,16 @@ def rising(experiment: Experiment, first: float, last: float, steps: int) -> Exp
     Raises:
         ConfigError: the model has an optimizer of its own.
     """
-    from hpc_dl.config.checkpoint import CheckpointConfig
     from hpc_dl.errors import ConfigError
     from hpc_dl.learning.schedules import RangeTest
     from hpc_dl.models.custom import CustomModelConfig
-    from hpc_dl.tracking.wandb_config import WandbConfig
 
     if isinstance(experiment.model, CustomModelConfig):
         raise ConfigError.at("model.class", "has an optimizer of its own, whose rate hpc_dl cannot raise")
-    trainer = experiment.trainer.model_copy(
-        update={
-            "max_epochs": None,
-            "max_steps": steps,
-            "log_every_n_steps": 1,
-            "limit_val_batches": 0,
-            "limit_test_batches": 0,
-            "early_stopping": None,
-            "on_nan": "stop",
-            "figures": False,
-        }
-    )
     return dataclasses.replace(
-        experiment,
-        name=f"{experiment.name}-lr-range",
+        experiment.with_steps_only(steps, "lr-range", log_every_n_steps=1, on_nan="stop"),
         optimizer=experiment.optimizer.model_copy(update={"lr": first}),
         schedule=RangeTest(last=last),
-        trainer=trainer,
-        checkpoint=CheckpointConfig(),
-        wandb=WandbConfig(mode="disabled"),
     )
 
 

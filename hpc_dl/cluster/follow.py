@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -103,7 +104,7 @@ def follow_run(run: RunFolder, rank: int = 0, *, from_now: bool = False) -> Iter
                 # On a shared file system the job's last state may arrive seconds after Slurm's.
                 time.sleep(_POLL_SLURM_S)
                 facts = status(run)
-            ended = _has_ended(facts)
+            ended = has_ended(facts)
             if ended:
                 yield from _last_lines(run, rank, log)
             if ended or last_yielded != (facts["state"], facts.get("reason")):
@@ -120,22 +121,35 @@ def wait_for(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
     Returns:
         Their status; see ``hpc_dl.cluster.status``.
     """
+    return deque(follow_runs(runs), maxlen=1).pop()
+
+
+def follow_runs(runs: Sequence[RunFolder]) -> Iterator[list[dict[str, Any]]]:
+    """Follow several runs until all have ended, also through requeues.
+
+    Yields:
+        Their status, whenever it was asked for; see ``hpc_dl.cluster.status``.
+    """
     own_states: list[str] = []
+    doubtful: set[int] = set()
     next_query = 0.0
     while True:
         now, changed = time.monotonic(), own_states != (own_states := [read_state(run)["state"] for run in runs])
         if changed or now >= next_query:
             next_query = now + _POLL_SLURM_S
             facts = statuses(runs)
-            if any(row["state"] in ("lost", "stopped") for row in facts) and all(map(_has_ended, facts)):
+            before, doubtful = doubtful, {i for i, row in enumerate(facts) if row["state"] in ("lost", "stopped")}
+            if doubtful - before:
                 time.sleep(_POLL_SLURM_S)  # as in follow_run
                 facts = statuses(runs)
-            if all(map(_has_ended, facts)):
-                return facts
+            yield facts
+            if all(map(has_ended, facts)):
+                return
         time.sleep(_POLL_MANY_S)
 
 
-def _has_ended(facts: dict[str, Any]) -> bool:
+def has_ended(facts: dict[str, Any]) -> bool:
+    """Whether a run's status is that of an ended run, and Slurm did respond."""
     return facts["state"] in ENDED and facts.get("reason") != NO_RESPONSE
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from hpc_dl.cluster.follow import follow_runs, has_ended
 from hpc_dl.cluster.launch import launch
 from hpc_dl.cluster.prepare import check, create
-from hpc_dl.cluster.status import NO_RESPONSE, cancel, status, statuses
+from hpc_dl.cluster.status import cancel, status
 from hpc_dl.cluster.submit import submit_run, uses_slurm
-from hpc_dl.config.checkpoint import CheckpointConfig
 from hpc_dl.config.resources import Resources
 from hpc_dl.data.own_data_config import OwnLoadersConfig
 from hpc_dl.errors import ConfigError, HpcDlError, RunError
@@ -24,8 +23,6 @@ from hpc_dl.learning.schedules import WithWarmup
 from hpc_dl.models.custom import CustomModelConfig
 from hpc_dl.regular_files import read_json
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.runs.state import ENDED
-from hpc_dl.tracking.wandb_config import WandbConfig
 from hpc_dl.training.step_times import step_times_file
 
 if TYPE_CHECKING:
@@ -36,7 +33,6 @@ LrRule = Literal["none", "linear", "sqrt"]
 GOOD_EFFICIENCY = 0.7  # what most centers ask for at least
 _MUCH_WAITING = 0.15  # of the time
 _WARMUP = 0.1  # of the steps
-_POLL_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -253,25 +249,10 @@ def _on(
         if isinstance(experiment.schedule, WithWarmup):
             warmup = max(experiment.schedule.warmup_steps, round(_WARMUP * steps))
             changes["schedule"] = experiment.schedule.model_copy(update={"warmup_steps": warmup})
-    trainer = experiment.trainer.model_copy(
-        update={
-            "max_epochs": None,
-            "max_steps": steps,
-            "limit_val_batches": 0,
-            "limit_test_batches": 0,
-            "early_stopping": None,
-            "figures": False,
-            "step_times": True,
-        }
-    )
     return dataclasses.replace(
-        experiment,
-        name=f"{experiment.name}-{shape.nodes}x{shape.gpus_per_node}",
+        experiment.with_steps_only(steps, f"{shape.nodes}x{shape.gpus_per_node}", step_times=True),
         data=experiment.data.model_copy(update={"batch_size": per_rank, "global_batch_size": None}),
         resources=shape,
-        trainer=trainer,
-        checkpoint=CheckpointConfig(),
-        wandb=WandbConfig(mode="disabled"),
         **changes,
     )
 
@@ -279,17 +260,13 @@ def _on(
 def _wait(runs: Sequence[RunFolder], say: Callable[[str], None]) -> None:
     """Wait until all runs have finished; raise an error as soon as one ends otherwise."""
     reported: dict[RunFolder, str] = {}
-    while True:
-        rows = statuses(runs)
+    for rows in follow_runs(runs):
         for run, facts in zip(runs, rows, strict=True):
             if reported.get(run) != facts["state"]:
                 reported[run] = facts["state"]
                 say(f"[{facts['state']}] {run.name}")
-            if facts["state"] in ENDED and facts.get("reason") != NO_RESPONSE:
+            if has_ended(facts):
                 _check_finished(run, facts)
-        if all(facts["state"] == "finished" for facts in rows):
-            return
-        time.sleep(_POLL_S)
 
 
 def _check_finished(run: RunFolder, facts: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -110,6 +110,30 @@ class Experiment:
         if isinstance(self.model, (CustomModelConfig, NetworkModelConfig)):
             del plain["model"]["name"]
         return plain
+
+    def with_steps_only(self, steps: int, suffix: str, **trainer: Any) -> Self:
+        """Return the experiment for a measurement: training steps only, no W&B and no figures.
+
+        Args:
+            steps: optimizer steps.
+            suffix: of its name.
+            trainer: other settings of the trainer.
+        """
+        changes = {
+            "max_epochs": None,
+            "max_steps": steps,
+            "limit_val_batches": 0,
+            "limit_test_batches": 0,
+            "early_stopping": None,
+            "figures": False,
+        }
+        return replace(
+            self,
+            name=f"{self.name}-{suffix}",
+            trainer=self.trainer.model_copy(update=changes | trainer),
+            checkpoint=CheckpointConfig(),
+            wandb=WandbConfig(mode="disabled"),
+        )
 
     @property
     def batch_size_per_device(self) -> int:

@@ -1,7 +1,7 @@
 """Sweeps whose points are chosen when their tasks start, by what is known of the others by then.
 
-``python -m hpc_dl.sweeps.adaptive RUN`` gives a member its point before it trains, and tells the
-study what came of all members when it has ended. Both do nothing where they were done before.
+``python -m hpc_dl.sweeps.adaptive RUN`` gives a member its point before it trains. It also records
+the results of ended members in the study. Repeating either changes nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hpc_dl.atomic_files import write_text
 from hpc_dl.config import overrides, yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ConfigError, HpcDlError, RunError
-from hpc_dl.learning.direction import known_direction
+from hpc_dl.learning.direction import direction
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.run_files import read_result
 from hpc_dl.runs.state import ENDED, read_state, record_failure
@@ -63,7 +63,7 @@ def study_name(base: str, config: SweepConfig) -> str:
         base: signature of the experiment, its data and code.
         config: the section.
     """
-    varied = config.model_dump(mode="json", exclude={"trials", "repeats", "parallel", "per_task", "side_by_side"})
+    varied = config.model_dump(mode="json", exclude={"trials", "repeats", "parallel", "per_task"})
     text = json.dumps([base, varied], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:_NAME_DIGITS]
 
@@ -164,13 +164,12 @@ def open_study(sweep: SweepFolder, name: str, config: SweepConfig, number: int =
     from hpc_dl.studies.study import Study, tpe
 
     seed = int(np.random.SeedSequence([config.seed, number]).generate_state(1)[0])
-    direction = known_direction(config.objective) or "min"
     sampler = tpe(seed) if config.method == "tpe" else RandomSampler(seed)
-    return Study(sweep.path, name, direction, sampler)
+    return Study(sweep.path, name, direction(config.objective, "auto"), sampler)
 
 
 def synchronize(sweep: SweepFolder, study: Study, name: str) -> None:
-    """Tell a study what came of the points whose members have all ended.
+    """Record the results of points in a study once their members have all ended.
 
     Args:
         sweep: its sweep.
@@ -256,7 +255,7 @@ def main() -> int:
         with contextlib.suppress(HpcDlError, OSError):
             trial = read_trial(run)
             if trial is not None and trial.point is not None:
-                return 0  # it trains nevertheless, and the next one that asks tells the study
+                return 0  # it trains nevertheless; the next task records the results
         record_failure(run, error, rank=0)
         return 1
     return 0

@@ -34,8 +34,8 @@ def main() -> None:
     while (waiting or active) and not stopping:
         before = len(active)
         active = [run for run in active if status(run)["state"] in ("running", "pending", "created", "unknown")]
-        if len(active) < before and not waiting:  # otherwise the next one that starts tells the study
-            _tell_study(RunFolder(sweep / names[0]))
+        if len(active) < before and not waiting:  # otherwise the next member that starts records the results
+            _record_results(RunFolder(sweep / names[0]))
         while waiting and len(active) < at_once:
             run = waiting.pop(0)
             if run.cancelled.exists() or read_state(run)["state"] in ENDED:
@@ -54,8 +54,8 @@ def main() -> None:
             cancel(run)
 
 
-def _tell_study(run: RunFolder) -> None:
-    with contextlib.suppress(Exception):  # whoever asks the study next tells it as well
+def _record_results(run: RunFolder) -> None:
+    with contextlib.suppress(Exception):  # the next task records the results as well
         adaptive.propose(run)
 
 

@@ -1,4 +1,4 @@
-"""Sweeps whose points are chosen when their tasks start: refused, chosen, told, pruned."""
+"""Sweeps whose points are chosen when their tasks start: refused, chosen, recorded, pruned."""
 
 import json
 from collections.abc import Callable
@@ -184,12 +184,12 @@ def test_tpe_sweep_trains_and_continues_with_more_trials(hpc_dl: HpcDl, config: 
     sweep = SweepFolder((Path.cwd() / "runs" / "tiny-sweep").absolute())
     assert hpc_dl("sweep", path, "sweep.trials=4", *LOCAL).status == 0
 
-    def told() -> bool:
+    def all_recorded() -> bool:
         trials = study(sweep).trials
         return len(trials) == 4 and all(trial.state.name == "COMPLETE" for trial in trials)
 
     wait_until(lambda: {row["state"] for row in statuses(sweep.runs())} == {"finished"}, "all members finished", 240)
-    wait_until(told, "the study knows all results", 30)
+    wait_until(all_recorded, "the study knows all results", 30)
     best = json.loads(hpc_dl("best", "tiny-sweep", "--json").out)
     assert best["ranking"][0]["values"] == [study(sweep).best_value]
 

@@ -36,10 +36,10 @@ def test_tasks_choose_their_points_and_the_study_knows_all_results(slurm_desk: D
     points = [facts["point"] for facts in sweep.members().values()]
     assert len({point["optimizer.lr"] for point in points}) == 2
 
-    def told() -> list[str]:
+    def recorded() -> list[str]:
         storage = JournalStorage(JournalFileBackend(str(sweep.path / JOURNAL)))
         (name,) = optuna.get_all_study_names(storage)
         return [trial.state.name for trial in optuna.load_study(study_name=name, storage=storage).trials]
 
-    wait_until(lambda: set(told()) <= {"COMPLETE", "PRUNED"}, "the study knows all results", 60)
-    assert len(told()) == 2
+    wait_until(lambda: set(recorded()) <= {"COMPLETE", "PRUNED"}, "the study knows all results", 60)
+    assert len(recorded()) == 2

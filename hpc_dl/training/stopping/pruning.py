@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from hpc_dl.errors import RunError
-from hpc_dl.learning.direction import known_direction
+from hpc_dl.learning.direction import direction
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.studies.trial_file import RunTrial, read_trial
 from hpc_dl.training.stopping import signals
@@ -78,12 +78,14 @@ class Pruning(Callback):
                 if self._opened().lags(self._trial.number, epochs, float(value)):
                     signals.request("pruned", "the sweep")
         except Exception as error:
-            self._say(f"The sweep could not be told about epoch {epochs}: {type(error).__name__}: {error}")
+            self._say(
+                f"Epoch {epochs} could not be recorded in the study of the sweep: {type(error).__name__}: {error}"
+            )
 
     def _opened(self) -> Study:
         if self._study is None:
             from hpc_dl.studies.study import Study, successive_halving
 
-            direction = known_direction(self._trial.objective) or "min"
-            self._study = Study(self._sweep, self._trial.study, direction, pruner=successive_halving(**self._pruning))
+            best = direction(self._trial.objective, "auto")
+            self._study = Study(self._sweep, self._trial.study, best, pruner=successive_halving(**self._pruning))
         return self._study
