@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -27,8 +28,17 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write indented JSON atomically; NaN and infinity raise ValueError, since JSON has neither."""
-    write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+    """Write indented JSON atomically, with :func:`json_value`."""
+    write_text(path, json.dumps(json_value(data), indent=2, allow_nan=False) + "\n")
+
+
+def json_value(value: Any) -> Any:
+    """Return plain data with NaN and infinity as text that ``float()`` reads: JSON has neither."""
+    if isinstance(value, dict):
+        return {key: json_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def publish(temporary: Path, path: Path) -> None:

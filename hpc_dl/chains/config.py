@@ -12,6 +12,7 @@ from hpc_dl.errors import ConfigError, Fault, HpcDlError, nearest
 from hpc_dl.schema import Section, parse
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,29}")  # becomes part of the names of runs
+_NAME_RULE = "up to 30 letters, digits, _ and -, the first a letter or digit"
 INIT_FROM = "model.init_from"
 
 
@@ -86,7 +87,7 @@ def read(path: Path) -> ChainConfig:
     ]
     name = raw.get("name", path.stem)
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        faults.append(Fault("name", "cannot be part of a run's name", value=name, allowed="letters, digits, _ and -"))
+        faults.append(Fault("name", "cannot be part of a run's name", value=name, allowed=_NAME_RULE))
     steps: dict[str, Step] = {}
     for step_name, content in raw["steps"].items():
         try:
@@ -115,7 +116,7 @@ def earlier(step: Step) -> list[str]:
 def _step(name: str, content: object, above: Mapping[str, Step]) -> Step:
     where = f"steps.{name}"
     if not _NAME.fullmatch(name):
-        raise ConfigError.at(where, "cannot be part of a run's name", allowed="letters, digits, _ and -")
+        raise ConfigError.at(where, "cannot be part of a run's name", allowed=_NAME_RULE)
     given = [kind for kind in _KINDS if isinstance(content, Mapping) and kind in content]
     if len(given) != 1:
         raise ConfigError.at(where, f"needs exactly one of {', '.join(_KINDS)}", value=content)

@@ -107,7 +107,9 @@ def _training(
 ) -> tuple[Experiment, DataSpec]:
     beside = folder / step.train
     raw, _ = experiment_file.read(beside if beside.exists() else Path(step.train), (), say)
-    own = {key: value for key, value in step.set.items() if key != INIT_FROM or model_of(step) is None}
+    own = dict(step.set)
+    if model_of(step) is not None:  # weights that do not exist yet, also instead of those that the file names
+        own[INIT_FROM] = None
     own.setdefault("name", f"{chain.name}-{name}")  # that of the file is the same for several steps
     experiment = Experiment.from_dict(assigned(raw, own))
     resolved, data, _ = check(experiment, data_dir=data_dir, say=say, runs=runs, try_batches=try_batches)

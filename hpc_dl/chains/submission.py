@@ -13,7 +13,7 @@ from hpc_dl.chains.config import EvaluateStep, ExportStep
 from hpc_dl.chains.plan import PlannedStep
 from hpc_dl.cluster.prepare import create
 from hpc_dl.cluster.status import cancel
-from hpc_dl.cluster.submit import submit_run
+from hpc_dl.cluster.submit import MaybeQueued, submit_run
 from hpc_dl.errors import HpcDlError
 from hpc_dl.inference.model_task import ModelTask
 from hpc_dl.runs import predecessors
@@ -40,7 +40,7 @@ def submit(
 
     Raises:
         HpcDlError: a folder cannot be written, or Slurm refuses a job; those that it accepted are
-            cancelled, and no folder is left.
+            cancelled, and no folder is left but that of a job that may be queued nevertheless.
     """
     created: dict[str, RunFolder] = {}
     submitted: list[tuple[RunFolder, dict[str, Any]]] = []
@@ -50,12 +50,13 @@ def submit(
         for step in steps:
             run = created[step.name]
             submitted.append((run, submit_run(run, step.experiment, site, data_dir)))
-    except BaseException:
+    except BaseException as error:
         for run, _ in reversed(submitted):
             with suppress(HpcDlError):
                 cancel(run)
         for run in created.values():
-            shutil.rmtree(run.path, ignore_errors=True)
+            if not (isinstance(error, MaybeQueued) and run.state.exists()):  # which says that it may be queued
+                shutil.rmtree(run.path, ignore_errors=True)
         raise
     return submitted
 

@@ -36,19 +36,13 @@ def chain(
     """
     from hpc_dl.chains import config
     from hpc_dl.cli.output import LOADING, emit, say, table
-    from hpc_dl.cluster import site as sites
     from hpc_dl.cluster.folders import cli_name, data_folder, runs_folder
     from hpc_dl.cluster.job_id import JobId
-    from hpc_dl.cluster.submit import report_ignored_variables, uses_slurm
-    from hpc_dl.compatibility.checks import check_names, check_versions
+    from hpc_dl.cluster.submit import load_site, uses_slurm
 
-    check_versions()
-    profile = sites.load(site)
+    profile = load_site(site, say, dry_run=dry_run)
     runs_dir, data_dir = runs_folder(runs, profile), data_folder(data, profile)
     content = config.read(file)
-    on_slurm = uses_slurm(profile)
-    report_ignored_variables(profile, say)
-    check_names("submitit")
     say(LOADING)
     from hpc_dl.chains.plan import plan
     from hpc_dl.chains.submission import submit
@@ -67,7 +61,7 @@ def chain(
         return
     table(list(rows[0]), [list(row.values()) for row in rows], unbroken=True)
     if not dry_run:
-        where = "on Slurm" if on_slurm else "in the background of this machine"
+        where = "on Slurm" if uses_slurm(profile) else "in the background of this machine"
         say(f"Submitted {len(rows)} runs {where}")
         names = " ".join(cli_name(run) for run, _ in submitted)
         say(f"Next: hpc-dl status {names}")

@@ -144,18 +144,14 @@ def export(
     trained = trained_run(name, runs, yes)
     check_output(out, force=force)
     with loaded_model(trained) as model:
-        from hpc_dl.inference import onnx_export
+        from hpc_dl.inference import export as exporting
 
-        if model.can("compare words"):
-            from hpc_dl.inference.word_vectors import export_vectors
-
-            result = export_vectors(model, out, force=force)
-            text = f"{out}: {result['run']}, {result['words']:,} vectors of {result['dimensions']} numbers"
-            emit(result) if as_json else show(text)
-            return
-        result = onnx_export.export(model, out, force=force)
+        result = exporting.export(model, out, force=force)
     if as_json:
         emit(result)
+        return
+    if "words" in result:
+        show(f"{out}: {result['run']}, {result['words']:,} vectors of {result['dimensions']} numbers")
         return
     meaning = "random numbers from N(0, 1)" if result["output"] == "samples" else "as stored in the data file"
     inputs = f"{result['inputs']['dtype']} (batch, {', '.join(map(str, result['inputs']['shape']))})"

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hpc_dl.atomic_files import json_value
 from hpc_dl.errors import printable
 
 LOADING = "Loading PyTorch and Lightning …"
@@ -39,7 +40,7 @@ def show(text: str = "") -> None:
 
 def emit(data: Any) -> None:
     """Print one JSON document on stdout."""
-    text = json.dumps(data, indent=2, ensure_ascii=False)
+    text = json.dumps(json_value(data), indent=2, ensure_ascii=False)
     print("".join(char if char.isprintable() or char == "\n" else _json_escape(char) for char in text))
 
 

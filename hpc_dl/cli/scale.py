@@ -54,9 +54,8 @@ def scale(
     from hpc_dl.cli.experiment_argument import load_experiment
     from hpc_dl.cli.output import emit, say, show, table
     from hpc_dl.cli.table_files import check_new_file
-    from hpc_dl.cluster import site as sites
     from hpc_dl.cluster.folders import data_folder, runs_folder
-    from hpc_dl.compatibility.checks import check_names, check_versions
+    from hpc_dl.cluster.submit import load_site
     from hpc_dl.errors import ConfigError
 
     if lr_rule not in ("none", "linear", "sqrt"):
@@ -66,9 +65,7 @@ def scale(
     if plot is not None:
         check_new_file(plot)
     counts = _counts("--nodes", nodes), _counts("--gpus", gpus)
-    check_versions()
-    check_names("submitit")
-    profile = sites.load(site)
+    profile = load_site(site, say)
     runs_dir, data_dir = runs_folder(runs, profile), data_folder(data, profile)
     experiment = load_experiment(config, overrides)
     from hpc_dl.cluster.scaling import experiments, measure, measurements, recommendation, shapes

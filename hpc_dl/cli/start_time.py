@@ -24,18 +24,17 @@ def start_time(
     """
     from hpc_dl.cli.experiment_argument import load_experiment
     from hpc_dl.cli.output import emit, say, table
-    from hpc_dl.cluster import site as sites
     from hpc_dl.cluster.folders import data_folder
-    from hpc_dl.compatibility.checks import check_names, check_versions
+    from hpc_dl.cluster.submit import load_site
     from hpc_dl.formatting import duration
 
-    check_versions()
-    profile = sites.load(site)
-    check_names("submitit")
+    profile = load_site(site, say)
     experiment = load_experiment(config, overrides)
     from hpc_dl.cluster.start_time import described, start_times
 
     options = start_times(experiment, profile, data_folder(data, profile), say)
+    if not options:
+        profile.check(experiment)  # says which limit of the site the experiment exceeds
     now = datetime.datetime.now()
     if as_json:
         emit(

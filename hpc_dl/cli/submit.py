@@ -163,4 +163,4 @@ def _follow_until_end(run: RunFolder, as_json: bool, from_now: bool) -> None:
         say(f"hpc-dl: the run {ENDINGS[last['state']]}: {last.get('reason', 'no reason was recorded')}")
         if "log" in last:
             say(f"hpc-dl: its log: {last['log']}")
-        raise typer.Exit(Stopped.exit_status if last["state"] == "stopped" else 1)
+        raise typer.Exit(Stopped.exit_status if last["state"] in ("stopped", "pruned") else 1)

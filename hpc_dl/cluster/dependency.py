@@ -19,7 +19,7 @@ from hpc_dl.errors import ClusterError, Fault, RunError
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.predecessors import obstacle, predecessors, waits_for
 from hpc_dl.runs.run_files import read_job
-from hpc_dl.runs.state import ENDED, write_state
+from hpc_dl.runs.state import DONE, ENDED, write_state
 
 _POLL_S = 1.0
 _POLL_SLURM_S = 10.0  # seldom: all users share the controller
@@ -43,7 +43,7 @@ def unfinished(earlier: Sequence[RunFolder]) -> list[RunFolder]:
     ]
     if faults:
         raise RunError(*faults)
-    return [other for other, facts in zip(earlier, rows, strict=True) if facts["state"] != "finished"]
+    return [other for other, facts in zip(earlier, rows, strict=True) if facts["state"] not in DONE]
 
 
 def sbatch_options(earlier: Sequence[RunFolder], options: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -145,7 +145,7 @@ def wait(run: RunFolder, stopped: Callable[[], bool]) -> bool:
 
 def _why_it_will_not_finish(facts: Mapping[str, str]) -> str:
     state = facts["state"]
-    if facts.get("reason") == NO_RESPONSE or state == "finished":
+    if facts.get("reason") == NO_RESPONSE or state in DONE:
         return ""
     if state == "created":
         return "it was never launched"

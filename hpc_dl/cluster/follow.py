@@ -19,6 +19,9 @@ from hpc_dl.runs.state import ENDED, read_state
 _POLL_FILES_S = 0.3
 _POLL_SLURM_S = 5.0  # rarely: all users share the controller
 _POLL_MANY_S = 1.0
+# On a shared file system a job's last state may arrive seconds after Slurm's, and a server may be
+# away for moments: a second look decides.
+_DOUBTFUL = ("lost", "stopped", "unreadable")
 # What a file system leaves that crashed before it wrote the data: up to the whole file.
 _HOLE = re.compile(rb"\0{16,}")
 
@@ -100,8 +103,7 @@ def follow_run(run: RunFolder, rank: int = 0, *, from_now: bool = False) -> Iter
         if changed or now >= next_query:
             next_query = now + _POLL_SLURM_S
             facts = status(run)
-            if facts["state"] in ("lost", "stopped"):
-                # On a shared file system the job's last state may arrive seconds after Slurm's.
+            if facts["state"] in _DOUBTFUL:
                 time.sleep(_POLL_SLURM_S)
                 facts = status(run)
             ended = has_ended(facts)
@@ -138,7 +140,7 @@ def follow_runs(runs: Sequence[RunFolder]) -> Iterator[list[dict[str, Any]]]:
         if changed or now >= next_query:
             next_query = now + _POLL_SLURM_S
             facts = statuses(runs)
-            before, doubtful = doubtful, {i for i, row in enumerate(facts) if row["state"] in ("lost", "stopped")}
+            before, doubtful = doubtful, {i for i, row in enumerate(facts) if row["state"] in _DOUBTFUL}
             if doubtful - before:
                 time.sleep(_POLL_SLURM_S)  # as in follow_run
                 facts = statuses(runs)
@@ -149,8 +151,13 @@ def follow_runs(runs: Sequence[RunFolder]) -> Iterator[list[dict[str, Any]]]:
 
 
 def has_ended(facts: dict[str, Any]) -> bool:
-    """Whether a run's status is that of an ended run, and Slurm did respond."""
-    return facts["state"] in ENDED and facts.get("reason") != NO_RESPONSE
+    """Whether a run has ended, and Slurm did respond; or nothing will tell when it does.
+
+    That is so for a run that was never launched, and for one whose folder is unreadable.
+    """
+    if facts["state"] in ENDED:
+        return facts.get("reason") != NO_RESPONSE
+    return facts["state"] == "unreadable" or (facts["state"] == "created" and not facts["job"])
 
 
 def _last_lines(run: RunFolder, rank: int, log: LogReader) -> list[str]:

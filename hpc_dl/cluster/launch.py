@@ -27,7 +27,7 @@ from hpc_dl.runs.state import ENDED, end_state, read_state, write_state
 if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
 
-_INTERRUPTED = 130  # exit status of a shell command that SIGINT ended
+INTERRUPTED = 130  # exit status of a shell command that SIGINT ended
 
 
 def launch(run: RunFolder, experiment: Experiment, *, foreground: bool, in_process: bool = True) -> int:
@@ -81,7 +81,7 @@ def launch(run: RunFolder, experiment: Experiment, *, foreground: bool, in_proce
             return _with_local_ranks(run, experiment, foreground, environment)
         except KeyboardInterrupt:
             end_state(run, "cancelled", reason="interrupted by a second Ctrl-C")
-            return _INTERRUPTED
+            return INTERRUPTED
     # stdout is reserved for the command's result (--json); output of the training goes to stderr.
     with contextlib.redirect_stdout(sys.stderr) if foreground else contextlib.nullcontext():
         return run_rank(run, redirect=not foreground, checked=foreground)

@@ -13,7 +13,7 @@ from hpc_dl.atomic_files import write_text
 from hpc_dl.cluster import requeue
 from hpc_dl.cluster.prepare import check, take_code, user_module
 from hpc_dl.cluster.site import SiteProfile
-from hpc_dl.cluster.submit import submit_run
+from hpc_dl.cluster.submit import MaybeQueued, submit_run
 from hpc_dl.config import overrides, yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.own_data_config import OwnLoadersConfig
@@ -195,12 +195,15 @@ def submit_again(run: RunFolder, experiment: Experiment, site: SiteProfile) -> d
 
     Raises:
         ClusterError: Slurm refuses the job.
+        MaybeQueued: it is unknown whether it does; the run is marked as failed.
         RunError: a predecessor has ended without a result.
     """
     previous_state = run.state.read_text(encoding="utf-8") if run.state.exists() else None
     write_state(run, "created")  # the old state is out of date as soon as the job is queued
     try:
         return submit_run(run, experiment, site)
+    except MaybeQueued:
+        raise
     except HpcDlError:
         if previous_state is not None:
             write_text(run.state, previous_state)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hpc_dl.cluster.follow import follow_runs, has_ended
-from hpc_dl.cluster.launch import launch
+from hpc_dl.cluster.launch import INTERRUPTED, launch
 from hpc_dl.cluster.prepare import check, create
 from hpc_dl.cluster.status import cancel, status
 from hpc_dl.cluster.submit import submit_run, uses_slurm
@@ -23,6 +23,7 @@ from hpc_dl.learning.schedules import WithWarmup
 from hpc_dl.models.custom import CustomModelConfig
 from hpc_dl.regular_files import read_json
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.state import read_state
 from hpc_dl.training.step_times import step_times_file
 
 if TYPE_CHECKING:
@@ -171,7 +172,9 @@ def measure(
                 say(f"Submitted {run.name} (Slurm job {facts['job_id']})")
             else:
                 say(f"Running {run.name}")
-                launch(run, experiment, foreground=False, in_process=False)
+                exit_status = launch(run, experiment, foreground=False, in_process=False)
+                if exit_status == INTERRUPTED or read_state(run).get("cause") == "interrupt":
+                    raise KeyboardInterrupt
                 _check_finished(run, status(run))
         if on_slurm:
             _wait(folders, say)

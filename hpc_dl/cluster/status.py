@@ -40,6 +40,7 @@ _NOT_ENDED = ("pending", "running", "unknown")
 _MOST_MESSAGE_BYTES = 64 << 10
 
 _PLACE = {"step", "epoch", "time"}  # keys of a journal row that are not metrics
+_WAITS_FOR_ITS_TURN = "waits for other runs of its sweep"
 #: The reason of a state that may be out of date.
 NO_RESPONSE = "Slurm did not respond; this is the last state that the run recorded"
 
@@ -94,7 +95,7 @@ def cancel(run: RunFolder) -> bool:
         raise ClusterError.at(run.name, f"runs on {job['host']}", remedy="cancel it there")
     write_json(run.cancelled, {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "by": user()})
     try:
-        if job.get("members"):  # the other runs of the task go on; a waiting one is skipped
+        if job.get("members"):  # the other runs go on; one that waits is skipped
             if (job_id := slurm.job_of(job)) and read_state(run)["state"] == "running":
                 slurm.send_signal(job_id, "TERM")
         elif job_id := slurm.job_of(job):
@@ -201,7 +202,7 @@ def _state_of_job(run: RunFolder, job: dict[str, Any], info: slurm.JobInfo | Non
             return "pending", f"{waits} (Dependency)" if waits else info.explanation
         if info.alive:
             if job.get("members") and not started:
-                return "pending", "waits for the other runs of its task"
+                return "pending", _WAITS_FOR_ITS_TURN
             return "running", info.explanation or ("" if started else "the job is starting")
         if info.kind == "unclear":
             return "unknown", info.explanation
@@ -214,6 +215,8 @@ def _state_of_job(run: RunFolder, job: dict[str, Any], info: slurm.JobInfo | Non
     if job["host"] != socket.gethostname():
         return "", f"it runs on {job['host']}; check there whether it is alive"
     if process_of(job):
+        if not started and job.get("members"):
+            return "pending", _WAITS_FOR_ITS_TURN
         if not started and (waits := waits_for(run)):
             return "pending", waits
         return "running", "" if started else "the job is starting"

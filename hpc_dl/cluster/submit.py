@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 _DRY_RUN_CODE = "x" * NAME_CODE_LENGTH
 
 
+class MaybeQueued(ClusterError):
+    """It is unknown whether Slurm accepted a job, so the folders that it needs must stay."""
+
+
 def check_site(
     site: str | SiteProfile | None, experiment: Experiment, say: Callable[[str], None], *, dry_run: bool = False
 ) -> SiteProfile:
@@ -51,9 +55,24 @@ def check_site(
         HpcDlError: the profile has faults, the experiment exceeds its limits, or an installed
             package is of an untested version.
     """
+    profile = load_site(site, say, dry_run=dry_run)
+    profile.check(experiment)
+    return profile
+
+
+def load_site(site: str | SiteProfile | None, say: Callable[[str], None], *, dry_run: bool = False) -> SiteProfile:
+    """Return the profile of a site after checking the packages that a submission uses.
+
+    Args:
+        site: as for :func:`check_site`.
+        say: likewise.
+        dry_run: likewise.
+
+    Raises:
+        HpcDlError: the profile has faults, or an installed package is of an untested version.
+    """
     check_versions()
     profile = sites.load(site) if site is None or isinstance(site, str) else site
-    profile.check(experiment)
     report_ignored_variables(profile, say)
     if dry_run or uses_slurm(profile):
         check_names("submitit")
@@ -85,14 +104,18 @@ def submit_run(
 
     Raises:
         ClusterError: Slurm refuses the job; the message is Slurm's own, and the folder of a new
-            run is deleted. If it is unknown whether Slurm accepted the job, the run is marked as
-            failed instead.
+            run is deleted.
+        MaybeQueued: it is unknown whether Slurm accepted the job; the run is marked as failed.
         RunError: a predecessor has ended without a result.
     """
     write_text(run.site, yaml.dumps(site.model_dump(mode="json", exclude_defaults=True)))
     if not uses_slurm(site):
-        dependency.unfinished(predecessors(run))
-        return background.start(run, experiment, site)
+        try:
+            dependency.unfinished(predecessors(run))
+            return background.start(run, experiment, site)
+        except BaseException:
+            _delete_if_new(run)
+            raise
     facts = {
         "launcher": "slurm",
         **_submit_to_slurm(run, experiment, site, data_dir).facts(),
@@ -199,11 +222,11 @@ def sbatch(run: RunFolder, make: Callable[[], ScriptExecutor], experiment: Exper
     raise ClusterError.at("sbatch", message, remedy=_remedy(message, experiment, site))
 
 
-def _maybe_queued(run: RunFolder, problem: str) -> ClusterError:
+def _maybe_queued(run: RunFolder, problem: str) -> MaybeQueued:
     """The error after which the run keeps its folder, because its job may start."""
     reason = f"{problem}; the job may be queued"
     write_state(run, "failed", reason=reason)
-    return ClusterError.at("sbatch", reason, remedy=f"check with `squeue --me`; the run folder is {run.path}")
+    return MaybeQueued.at("sbatch", reason, remedy=f"check with `squeue --me`; the run folder is {run.path}")
 
 
 def _delete_if_new(run: RunFolder) -> None:

@@ -25,7 +25,8 @@ from hpc_dl.models.network import NetworkModelConfig
 from hpc_dl.schema import Section, parse, parse_named, unknown_key
 from hpc_dl.tracking.wandb_config import WandbConfig
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+LONGEST_NAME = 80
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}")
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Experiment:
         }
         return replace(
             self,
-            name=f"{self.name}-{suffix}",
+            name=f"{self.name[: LONGEST_NAME - len(suffix) - 1]}-{suffix}",
             trainer=self.trainer.model_copy(update=changes | trainer),
             checkpoint=CheckpointConfig(),
             wandb=WandbConfig(mode="disabled"),
@@ -149,7 +150,7 @@ def _name(value: object) -> str:
             "name",
             "cannot be used as a folder name",
             value=value,
-            allowed="at most 80 letters, digits, '.', '_' and '-', starting with a letter or digit",
+            allowed=f"at most {LONGEST_NAME} letters, digits, '.', '_' and '-', starting with a letter or digit",
         )
     return value
 

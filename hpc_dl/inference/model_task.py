@@ -31,7 +31,7 @@ class ModelTask:
     Attributes:
         trained: the folder of the run whose best weights are used.
         split: evaluate on this split of its data.
-        out: export to this ONNX file.
+        out: export to this file.
         force: whether ``out`` may be replaced.
     """
 
@@ -103,7 +103,7 @@ def _outcome(task: ModelTask) -> dict[str, Any]:
 
         trained.check_split(task.split)
         return evaluate(TrainedModel.load(trained), task.split)
-    from hpc_dl.inference.onnx_export import export
+    from hpc_dl.inference.export import export
 
     if task.out is None:
         raise RunError.at(task.trained.name, "has neither a split to evaluate nor a file to export to")

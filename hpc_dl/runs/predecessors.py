@@ -14,7 +14,7 @@ from hpc_dl.atomic_files import write_json
 from hpc_dl.errors import HpcDlError
 from hpc_dl.regular_files import DamagedFile, read_json
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.runs.state import ENDED, read_state
+from hpc_dl.runs.state import DONE, ENDED, read_state
 
 _LONGEST_CHAIN = 100
 
@@ -41,7 +41,7 @@ def predecessors(run: RunFolder) -> list[RunFolder]:
 def waits_for(run: RunFolder) -> str:
     """Return the predecessors that have not finished: ``waits for A, B``; "" if there are none."""
     with suppress(OSError, HpcDlError):
-        if names := [other.name for other in predecessors(run) if read_state(other)["state"] != "finished"]:
+        if names := [other.name for other in predecessors(run) if read_state(other)["state"] not in DONE]:
             return f"waits for {', '.join(names)}"
     return ""
 
@@ -61,7 +61,7 @@ def obstacle(run: RunFolder) -> str:
 def _obstacle(run: RunFolder, depth: int) -> str:
     for other in predecessors(run) if depth else ():
         facts = read_state(other)
-        if facts["state"] == "finished":
+        if facts["state"] in DONE:
             continue
         if found := _obstacle(other, depth - 1):
             return found

@@ -25,6 +25,9 @@ from hpc_dl.runs.run_files import read_state_file
 #: continues when Slurm or ``hpc-dl resume`` starts it again. Its sweep ended a ``pruned`` one.
 ENDED: frozenset[State] = frozenset({"stopped", "finished", "pruned", "failed", "diverged", "cancelled", "lost"})
 
+#: States of a run that others need not wait for any longer: its sweep ended a pruned one early.
+DONE: frozenset[State] = frozenset({"finished", "pruned"})
+
 
 def write_state(folder: RunFolder, state: State, /, **details: Any) -> None:
     """Replace the state.

@@ -20,17 +20,21 @@ from hpc_dl.schema import parse
 from hpc_dl.sweeps import adaptive
 
 _POLL_S = 0.5
+_SUBMISSION_S = 60.0
 
 
 def main() -> None:
     """``python -m hpc_dl.sweeps.background ARRAY AT_ONCE``: run the members of a submission."""
-    array, at_once = Path(sys.argv[1]), int(sys.argv[2])
-    sweep = array.parent.parent
-    names = (array / "tasks").read_text(encoding="utf-8").split()
+    array, at_once = RunFolder(Path(sys.argv[1])), int(sys.argv[2])
+    sweep = array.path.parent.parent
+    names = (array.path / "tasks").read_text(encoding="utf-8").split()
     waiting = [RunFolder(sweep / name) for name in names]
     active: list[RunFolder] = []
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stopping.append(number))
+    submitted_by = time.monotonic() + _SUBMISSION_S
+    while not array.job.exists() and time.monotonic() < submitted_by:  # it replaces the members' job.json
+        time.sleep(_POLL_S / 10)
     while (waiting or active) and not stopping:
         before = len(active)
         active = [run for run in active if status(run)["state"] in ("running", "pending", "created", "unknown")]

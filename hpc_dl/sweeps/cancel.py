@@ -14,7 +14,7 @@ from hpc_dl.errors import Fault, HpcDlError
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.provenance import user
 from hpc_dl.runs.run_files import read_job
-from hpc_dl.runs.state import ENDED
+from hpc_dl.runs.state import ENDED, read_state
 from hpc_dl.sweeps.folder import SweepFolder
 
 
@@ -34,7 +34,6 @@ def cancel_sweep(sweep: SweepFolder) -> list[RunFolder]:
     by_slurm: dict[RunFolder, JobId] = {}
     local: list[RunFolder] = []
     faults: list[Fault] = []
-    # Those that have not started come first, or the background process would start them.
     for run in active:
         try:
             job = read_job(run.checked())
@@ -70,7 +69,8 @@ def cancel_sweep(sweep: SweepFolder) -> list[RunFolder]:
             if not isinstance(error, HpcDlError):
                 raise
             faults += error.faults
-    for run in local:
+    # Those that wait come first, or the background process would start them.
+    for run in sorted(local, key=lambda run: read_state(run)["state"] != "created"):
         try:
             if cancel(run):
                 stopped.append(run)

@@ -21,6 +21,13 @@ _LISTS = ("values", "choice")
 _RANGES = ("uniform", "log_uniform", "integer")
 _LEAST_AT_ONCE = 4  # of tpe, by default
 _KINDS = "values, choice, uniform, log_uniform, int"
+# Keys that only some methods use.
+_ONLY_OF = {
+    "trials": ("random", "sobol", "tpe", "asha"),
+    "seed": ("random", "sobol", "tpe", "asha"),
+    "min_epochs": ("asha",),
+    "reduction_factor": ("asha",),
+}
 
 
 class Parameter(Section):
@@ -145,6 +152,9 @@ class SweepConfig(Section):
 
     @model_validator(mode="after")
     def _fits_the_method(self) -> SweepConfig:
+        for key, methods in _ONLY_OF.items():
+            if key in self.model_fields_set and self.method not in methods:
+                raise ValueError(f"{key} has no effect with method {self.method}; it belongs to {', '.join(methods)}")
         if self.method == "list":
             if not self.points or self.parameters:
                 raise ValueError("method list needs points and takes no parameters")
@@ -160,8 +170,6 @@ class SweepConfig(Section):
                 raise ValueError(
                     f"method grid needs values for {key} instead of a range; random and sobol draw from ranges"
                 )
-        if self.method == "grid" and self.trials is not None:
-            raise ValueError("method grid runs all combinations and takes no trials")
         if self.method != "grid" and self.trials is None:
             raise ValueError(f"method {self.method} needs trials, the number of points")
         if self.method == "asha" and self.repeats > 1:

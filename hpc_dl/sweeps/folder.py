@@ -21,12 +21,13 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpc_dl.atomic_files import write_json
+from hpc_dl.config import yaml
 from hpc_dl.errors import RunError
 from hpc_dl.regular_files import DamagedFile, read_json
 from hpc_dl.runs.folder import CODE_STORE, SWEEP_FILE, RunFolder
@@ -98,16 +99,20 @@ class SweepFolder:
         Raises:
             RunError: the list is damaged.
         """
-        content = read_json(self.member_list)
-        if content is None:
-            return {}
-        if not isinstance(content, dict) or not all(map(_is_member, content, content.values())):
-            raise RunError.at(self.member_list, "is not a list of members", remedy="start a sweep of another name")
+        content = self._listed()
         for name, facts in content.items():
             if "trial" in facts:  # its point is known since its task has started
                 with contextlib.suppress(DamagedFile, OSError):
                     trial = read_trial(RunFolder(self.path / name))
                     facts["point"] = (trial and trial.point) or {}
+        return content
+
+    def _listed(self) -> dict[str, dict[str, Any]]:
+        content = read_json(self.member_list)
+        if content is None:
+            return {}
+        if not isinstance(content, dict) or not all(map(_is_member, content, content.values())):
+            raise RunError.at(self.member_list, "is not a list of members", remedy="start a sweep of another name")
         return content
 
     def write_members(self, members: dict[str, dict[str, Any]]) -> None:
@@ -116,7 +121,16 @@ class SweepFolder:
 
     def runs(self) -> list[RunFolder]:
         """The runs of the members that have been created, in their order."""
-        return [RunFolder(self.path / name) for name in self.members()]
+        return [RunFolder(self.path / name) for name in self._listed()]
+
+    def section(self) -> Any:
+        """Return the section ``sweep`` as last submitted, unchecked; ``None`` if there is none.
+
+        Raises:
+            ConfigError: the file is damaged.
+        """
+        content = yaml.load(self.config)
+        return content.get("sweep") if isinstance(content, Mapping) else None
 
     def remove(self) -> None:
         """Delete a sweep without members; what else is in its folder stays."""

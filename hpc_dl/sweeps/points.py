@@ -1,6 +1,7 @@
 """The points of a sweep: which settings each of its runs gets.
 
-More values, trials or repeats only add points; those that were there before stay the same.
+More trials or repeats only add points, and so do more values of a grid; those that were there
+before stay the same.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpc_dl.config import yaml
 from hpc_dl.errors import ConfigError
 from hpc_dl.learning.direction import known_direction
 from hpc_dl.sweeps.config import DEFAULT_OBJECTIVE
@@ -65,8 +64,7 @@ def objective_of(sweep: SweepFolder) -> str:
     Raises:
         ConfigError: the sweep's file is damaged.
     """
-    section = yaml.load(sweep.config)
-    section = section.get("sweep") if isinstance(section, Mapping) else None
+    section = sweep.section()
     objective = section.get("objective", DEFAULT_OBJECTIVE) if isinstance(section, Mapping) else None
     if not isinstance(objective, str):
         raise ConfigError.at(sweep.config, "has no valid `sweep` section", remedy="start the sweep again")

@@ -44,7 +44,7 @@ def resume_members(sweep: SweepFolder, runs: Sequence[RunFolder], site: SiteProf
         HpcDlError: data or code of a member changed, or Slurm refuses; the members keep their
             state then.
     """
-    config = parse(SweepConfig, yaml.load(sweep.config).get("sweep"), "sweep")
+    config = parse(SweepConfig, sweep.section(), "sweep")
     groups: dict[str, list[tuple[RunFolder, Experiment]]] = {}
     checksums: dict[str, str] = {}
     snapshots: set[Path] = set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpc_dl.cluster.submit import MaybeQueued
 from hpc_dl.sweeps.preparation import Plan, create, discard, record
 from hpc_dl.sweeps.submission import Submitted, submit_members
 
@@ -25,6 +26,7 @@ def start(plan: Plan, site: SiteProfile, data_dir: Path | None) -> Submitted:
 
     Raises:
         HpcDlError: the members cannot be created, or Slurm refuses all of them; none is left then.
+        MaybeQueued: it is unknown whether Slurm accepted them; they are left.
     """
     with plan.sweep.locked():
         if not plan.new:
@@ -33,7 +35,7 @@ def start(plan: Plan, site: SiteProfile, data_dir: Path | None) -> Submitted:
         created = create(plan, site)
         try:
             return submit_members(plan.sweep, created, plan.config, plan.new[0].member.experiment, site, data_dir)
-        except BaseException:
-            if not any(run.job.exists() for run in created):
+        except BaseException as error:
+            if not isinstance(error, MaybeQueued) and not any(run.job.exists() for run in created):
                 discard(plan)
             raise

@@ -183,7 +183,9 @@ def _start_locally(
     arguments = ["hpc_dl.sweeps.background", str(array.path), str(at_once)]
     environment = outside_of_jobs(os.environ) | site.environment
     facts = {**background.start_detached(arguments, environment, array), "at_once": at_once}
-    write_json(array.job, facts)
+    for run in runs:  # so that their status, and what waits for them, know that they will be started
+        write_json(run.job, facts | {"members": len(runs)})
+    write_json(array.job, facts)  # the process waits for it
     return facts
 
 

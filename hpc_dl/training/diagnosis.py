@@ -80,9 +80,9 @@ def diagnose(
     falling = still_falling(validations) and validations[-1] > _NEGLIGIBLE * losses["constant"]
     return {
         "fit": fit,
-        "losses": {name: _json_number(round(value, 6)) for name, value in losses.items()},
-        "errors": {name: _json_number(round(value, 6)) for name, value in errors.items()},
-        "gradients": {name: _json_number(float(f"{value:.3g}")) for name, value in gradients.items()},
+        "losses": {name: round(value, 6) for name, value in losses.items()},
+        "errors": {name: round(value, 6) for name, value in errors.items()},
+        "gradients": {name: float(f"{value:.3g}") for name, value in gradients.items()},
         "dead": dead,
         "saturated": saturated,
         "advice": advise(fit, losses, gradients, dead, saturated, still_falling=falling, errors=errors),
@@ -186,8 +186,3 @@ def _relative_gradients(model: Supervised, batches: list[tuple[Any, Any]]) -> di
             norms[layer] = float(parameter.grad.norm() / parameter.detach().norm().clamp(min=1e-12))
     model.zero_grad(set_to_none=True)
     return norms
-
-
-def _json_number(value: float) -> float | str:
-    """The value, or its name where JSON has no such number: NaN, infinity."""
-    return value if math.isfinite(value) else str(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from hpc_dl.atomic_files import write_json, write_text
@@ -57,7 +56,7 @@ def record_result(
             "run": run.name,
             "dir": str(run.path),
             "state": "finished",
-            "metrics": {name: value if math.isfinite(value) else str(value) for name, value in metrics.items()},
+            "metrics": metrics,
             "epochs": trainer.current_epoch,
             "steps": trainer.global_step,
             "seconds": round(seconds + attempts.seconds(run), 3),

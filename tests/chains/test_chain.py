@@ -10,12 +10,14 @@ from hpc_dl.chains.plan import PlannedStep, plan
 from hpc_dl.chains.submission import submit
 from hpc_dl.cluster import background
 from hpc_dl.cluster.site import Limits, SiteProfile
+from hpc_dl.cluster.submit import MaybeQueued
 from hpc_dl.config import yaml
 from hpc_dl.errors import ClusterError, ConfigError
 from hpc_dl.inference.model_task import ModelTask
 from hpc_dl.regular_files import read_json
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.search import all_runs
+from hpc_dl.runs.state import read_state
 from tests.cluster.conftest import Desk, command, desk, digits_folder, wait_until
 
 __all__ = ["command", "desk", "digits_folder"]
@@ -69,12 +71,35 @@ def test_a_refused_step_leaves_nothing(
 ) -> None:
     """The third submission fails: the first two are cancelled."""
     steps = planned(desk, digits_folder, CHAIN)
+    fake_slurm(tmp_path, monkeypatch, third='{ echo "sbatch: error: no" >&2; exit 1; }')
+    with pytest.raises(ClusterError, match="sbatch: no"):
+        submit(steps, SiteProfile(scheduler="slurm"), runs=desk.runs, data_dir=digits_folder, command=["x"])
+    dependencies = (tmp_path / "dependencies").read_text().splitlines()
+    assert dependencies == ["#SBATCH --dependency=afterok:1", "#SBATCH --dependency=afterok:2"]
+    assert sorted((tmp_path / "cancelled").read_text().split()) == ["1", "2"]
+    assert list(all_runs(desk.runs)) == []
+
+
+def test_a_step_that_may_be_queued_keeps_its_folder(
+    desk: Desk, digits_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    steps = planned(desk, digits_folder, CHAIN)
+    fake_slurm(tmp_path, monkeypatch, third='echo "Thank you"')
+    with pytest.raises(MaybeQueued):
+        submit(steps, SiteProfile(scheduler="slurm"), runs=desk.runs, data_dir=digits_folder, command=["x"])
+    (run,) = all_runs(desk.runs)
+    assert ModelTask.of(run) is not None and "may be queued" in read_state(run)["reason"]
+    assert sorted((tmp_path / "cancelled").read_text().split()) == ["1", "2"]
+
+
+def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, third: str) -> None:
+    """Commands of a Slurm that accepts two jobs; the shell command ``third`` answers the next."""
     programs = tmp_path / "fake"
     programs.mkdir()
     (programs / "sbatch").write_text(
         f"#!/bin/bash\necho x >>{tmp_path}/count\nn=$(wc -l <{tmp_path}/count)\n"
         f'grep -h "^#SBATCH --dependency" "${{@: -1}}" >>{tmp_path}/dependencies\n'
-        '((n < 3)) && echo "Submitted batch job $n" || { echo "sbatch: error: no" >&2; exit 1; }\n'
+        f'((n < 3)) && echo "Submitted batch job $n" || {third}\n'
     )
     (programs / "scancel").write_text(f'#!/bin/bash\necho "$@" >>{tmp_path}/cancelled\n')
     (programs / "squeue").write_text(
@@ -84,12 +109,6 @@ def test_a_refused_step_leaves_nothing(
     for program in programs.iterdir():
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
-    with pytest.raises(ClusterError, match="sbatch: no"):
-        submit(steps, SiteProfile(scheduler="slurm"), runs=desk.runs, data_dir=digits_folder, command=["x"])
-    dependencies = (tmp_path / "dependencies").read_text().splitlines()
-    assert dependencies == ["#SBATCH --dependency=afterok:1", "#SBATCH --dependency=afterok:2"]
-    assert sorted((tmp_path / "cancelled").read_text().split()) == ["1", "2"]
-    assert list(all_runs(desk.runs)) == []
 
 
 def test_runs_of_a_chain_name_each_other(desk: Desk, digits_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

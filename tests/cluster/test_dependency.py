@@ -81,7 +81,7 @@ def test_finished_runs_need_no_dependency_and_failed_ones_are_refused(
 ) -> None:
     slurm_reports(monkeypatch, slurm.JobInfo("RUNNING"))
     finished, running, failed = (a_run(tmp_path, state, state) for state in ("finished", "running", "failed"))
-    assert dependency.unfinished([finished]) == []
+    assert dependency.unfinished([finished, a_run(tmp_path, "pruned", "pruned")]) == []
     assert dependency.unfinished([finished, running]) == [running]
     with pytest.raises(RunError) as caught:
         dependency.unfinished([running, failed])

@@ -6,7 +6,7 @@ import pytest
 
 from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster import slurm
-from hpc_dl.cluster.follow import LogReader, follow_run
+from hpc_dl.cluster.follow import LogReader, follow_run, wait_for
 from hpc_dl.cluster.status import NO_RESPONSE, log_of
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import write_state
@@ -62,3 +62,12 @@ def test_follow_waits_if_slurm_does_not_respond_about_a_stopped_run(
     slurm_reports(monkeypatch, slurm.JobInfo("FAILED"))
     (last,) = updates
     assert isinstance(last, dict) and last["state"] == "stopped"
+
+
+def test_what_can_never_end_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was never launched, and one whose folder is damaged."""
+    monkeypatch.setattr("hpc_dl.cluster.follow._POLL_SLURM_S", 0.01)
+    never, damaged = (RunFolder.create(tmp_path, name) for name in ("never", "damaged"))
+    write_state(damaged, "running")
+    damaged.job.write_text("{")
+    assert [facts["state"] for facts in wait_for([never, damaged])] == ["created", "unreadable"]

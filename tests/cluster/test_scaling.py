@@ -1,5 +1,7 @@
 """A scaling test: the same work on each shape, the rules of the learning rate, the table."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from hpc_dl.figures.scaling import draw_scaling
 from hpc_dl.learning.schedules import WithWarmup
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.training.step_times import step_times_file
-from tests.cluster.conftest import Desk
+from tests.cluster.conftest import Desk, wait_until
 
 
 def an_experiment(**changes: Any) -> Experiment:
@@ -103,6 +105,16 @@ def test_two_shapes_on_this_machine(desk: Desk) -> None:
     assert result["shapes"][0]["communication"] == 0 < result["shapes"][1]["communication"] < 1
     assert all(0 < shape["data"] < 1 and shape["step_s"] > 0 for shape in result["shapes"])
     assert (desk.folder / "s.png").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_shape_that_runs(desk: Desk) -> None:
+    scaling = desk.start("scale", "tiny.yaml", "--steps", "1000000", start_new_session=True)
+    wait_until(lambda: any("epoch" in log.read_text() for log in desk.runs.glob("*/logs/rank-0.log")), "it trains", 60)
+    os.killpg(scaling.pid, signal.SIGINT)
+    _, errors = scaling.communicate(timeout=60)
+    assert scaling.returncode == 130, errors
+    assert "Traceback" not in errors
 
 
 @pytest.mark.slurm

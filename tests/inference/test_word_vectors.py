@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from hpc_dl.inference.model_task import ModelTask, perform
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs.folder import RunFolder
 from tests.cli.conftest import HpcDl
 from tests.inference.conftest import Train, load
@@ -65,3 +67,6 @@ def test_export(hpc_dl: HpcDl, run: RunFolder, tmp_path: Path) -> None:
     torch.testing.assert_close(written, load(run).model.words.weight.detach())  # type: ignore[union-attr, arg-type, operator]
     answer = hpc_dl("export", run.path, "--out", out)
     assert answer.status == 2 and "vectors.txt: already exists" in answer.err
+    step = RunFolder.create(tmp_path, "export")  # of a chain
+    perform(ModelTask(run.path, out=out, force=True), step)
+    assert read_json(step.result)["task"]["words"] == 6

@@ -110,7 +110,11 @@ def test_conditions_in_a_circle_are_refused() -> None:
         ({"parameters": {"a": {"int": [2, 1]}}}, "the lower one first"),
         ({"parameters": {"a": {"log_uniform": [0.0, 1.0]}}, "method": "random", "trials": 1}, "above 0"),
         ({"parameters": {"a": {"uniform": [0, 1]}}}, "grid needs values for a"),
-        ({"parameters": {"a": {"values": [1]}}, "trials": 3}, "takes no trials"),
+        ({"parameters": {"a": {"values": [1]}}, "trials": 3}, "trials has no effect with method grid"),
+        (
+            {"parameters": {"a": {"values": [1]}}, "method": "random", "trials": 1, "min_epochs": 2},
+            "min_epochs has no effect with method random; it belongs to asha",
+        ),
         ({"parameters": {"a": {"values": [1]}}, "method": "random"}, "needs trials"),
         ({"parameters": {"a": {"values": [1]}}, "method": "bayes"}, "not one of the allowed values"),
         ({"parameters": {"seed": {"values": [1]}}}, "use repeats"),

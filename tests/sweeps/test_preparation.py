@@ -10,8 +10,9 @@ import pytest
 
 from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster.site import SiteProfile
+from hpc_dl.cluster.submit import MaybeQueued
 from hpc_dl.config import yaml
-from hpc_dl.errors import ConfigError, RunError
+from hpc_dl.errors import ClusterError, ConfigError, RunError
 from hpc_dl.runs.state import write_state
 from hpc_dl.schema import parse
 from hpc_dl.sweeps.config import SweepConfig
@@ -19,6 +20,7 @@ from hpc_dl.sweeps.folder import SweepFolder
 from hpc_dl.sweeps.preparation import Plan, create, discard, plan, record
 from hpc_dl.sweeps.ranking import objective_of, ranked
 from hpc_dl.sweeps.resumable import resumable_members
+from hpc_dl.sweeps.start import start
 from tests import experiments
 from tests.cli.conftest import HpcDl
 from tests.training import modules
@@ -67,6 +69,20 @@ def test_objective_of_unknown_direction_is_refused(
     with pytest.raises(ConfigError, match=r"sweep\.objective: it is not known whether lower or higher"):
         plan(raw, "tiny", config, runs=tmp_path, data_dir=None, say=lambda line: None, try_batches=False)
     assert not (tmp_path / "tiny-sweep").exists()
+
+
+@pytest.mark.parametrize(("answer", "left"), [("Thank you", 2), ("sbatch: error: no; exit 1", 0)])
+def test_members_stay_if_their_job_may_be_queued(
+    tmp_path: Path, image_file: Path, monkeypatch: pytest.MonkeyPatch, answer: str, left: int
+) -> None:
+    sbatch = tmp_path / "sbatch"
+    sbatch.write_text(f"#!/bin/sh\n>&2 echo {answer}\n")
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    wanted = planned(tmp_path, image_file, 0.1, 0.2)
+    with pytest.raises(MaybeQueued if left else ClusterError):
+        start(wanted, SiteProfile(scheduler="slurm"), None)
+    assert len(wanted.sweep.runs()) == left
 
 
 def test_folder_that_has_run_is_never_replaced(tmp_path: Path, image_file: Path) -> None:

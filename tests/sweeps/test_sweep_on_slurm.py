@@ -55,3 +55,16 @@ def test_failing_member_is_resumed_alone_and_more_points_run_alone(slurm_desk: D
     (single,) = all_runs(slurm_desk.runs)
     (member,) = (run for run in sweep.runs() if run.name == new)
     assert differences(single, member) == []
+
+
+def test_member_that_its_task_will_still_reach_cannot_be_resumed(slurm_desk: Desk) -> None:
+    write_sweep(slurm_desk, {"model.args": {"hang_on_rank": 0}}, {"trainer.limit_train_batches": 2})
+    submitted = slurm_desk.json("sweep", "own.yaml", "--no-try", "name=tiny")
+    hanging, waiting = (member["run"] for member in submitted["new"])
+    wait_until(lambda: states(slurm_desk)[hanging] == "running", "the first member runs", 120)
+    slurm_desk.run("cancel", waiting)
+    assert states(slurm_desk)[waiting] == "cancelled"
+    assert slurm_desk.json("resume", "tiny-sweep")["runs"] == []
+    assert "still trains other runs" in slurm_desk.run("resume", waiting, status=2).stderr
+    slurm_desk.run("cancel", "tiny-sweep")
+    wait_until(lambda: set(states(slurm_desk).values()) == {"cancelled"}, "the task has ended", 60)
