@@ -1,11 +1,8 @@
 """Creating the members of a sweep, and what stays where that fails or is repeated."""
 
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from hpc_dl.atomic_files import write_json
@@ -19,7 +16,6 @@ from hpc_dl.sweeps.config import SweepConfig
 from hpc_dl.sweeps.folder import SweepFolder
 from hpc_dl.sweeps.preparation import Plan, create, discard, plan, record
 from hpc_dl.sweeps.ranking import objective_of, ranked
-from hpc_dl.sweeps.resumable import resumable_members
 from hpc_dl.sweeps.start import start
 from tests import experiments
 from tests.cli.conftest import HpcDl
@@ -162,18 +158,6 @@ def test_own_code_of_all_members_is_in_one_snapshot(
     assert (code / "net_a.py").exists() and (code / "net_b.py").exists()
     (tmp_path / "net_b.py").write_text((tmp_path / "net_b.py").read_text() + "\n")
     assert [new.member.point for new in planned().new] == [{"model.network": "net_b.net"}]
-
-
-def test_members_that_still_wait_in_the_background_are_not_resumed(tmp_path: Path, image_file: Path) -> None:
-    sweep = made(planned(tmp_path, image_file, 0.1, 0.2))
-    array = sweep.new_array()
-    (array.path / "tasks").write_text(f"{sweep.runs()[0].name}\n")
-    started = psutil.Process().create_time()
-    job = {"launcher": "local", "host": socket.gethostname(), "submitted": "", "pid": os.getpid()}
-    write_json(array.job, job | {"process_started": started})
-    assert resumable_members(sweep, only_failed=False) == sweep.runs()[1:]
-    write_json(array.job, job | {"process_started": started - 100.0})  # its process has ended
-    assert resumable_members(sweep, only_failed=False) == sweep.runs()
 
 
 def test_submissions_are_numbered_whatever_else_is_among_them(tmp_path: Path) -> None:
