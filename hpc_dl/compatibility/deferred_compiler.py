@@ -109,6 +109,11 @@ def _real_dynamo() -> Any:
     return None if module is _DYNAMO else module
 
 
+def compiler_is_imported() -> bool:
+    """Whether torch's compiler has been imported; until then nothing can have been compiled."""
+    return _real_dynamo() is not None
+
+
 def place() -> None:
     """Put placeholders in the places of the compiler's modules, unless it is imported."""
     if "torch._dynamo" in sys.modules or "torch._inductor" in sys.modules:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
+
+from hpc_dl.compatibility.deferred_compiler import compiler_is_imported
 
 
 @contextmanager
@@ -27,5 +28,4 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
 def _not_compiled() -> AbstractContextManager[Any]:
     """A context in which nothing is compiled again for the shapes of these batches."""
-    # Without this module nothing has been compiled, and its import takes a second.
-    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+    return torch.compiler.set_stance("force_eager") if compiler_is_imported() else nullcontext()

@@ -44,6 +44,9 @@ assert weight.item() == 0.5
 torch.use_deterministic_algorithms(True)  # which every Trainer sets
 module = pl.LightningModule()
 assert pl.utilities.compile._maybe_unwrap_optimized(module) is module
+from hpc_dl.figures.undisturbed import undisturbed
+with undisturbed(torch.nn.Linear(1, 1)):
+    pass
 assert "torch._dynamo.utils" not in sys.modules and "torch._inductor.utils" not in sys.modules
 compiled = torch.compile(module)
 from torch._dynamo import OptimizedModule
