@@ -34,6 +34,7 @@ def test_shipped_experiment_reaches_its_recorded_result(config: str, data_folder
     options = [
         "wandb.mode=disabled",
         "trainer.accelerator=cpu",
+        "trainer.figures=false",  # they change nothing, and have tests of their own
         "--json",
         "--runs",
         str(tmp_path),

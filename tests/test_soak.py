@@ -19,7 +19,7 @@ from tests.conftest import PROJECT
 @pytest.mark.skipif(sys.platform != "linux", reason="sessions and limits of other processes are Linux's")
 def test_runs_with_faults_are_identical_to_undisturbed_ones(tmp_path: Path) -> None:
     report = tmp_path / "soak.json"
-    command = [sys.executable, "-m", "benchmarks.soak", "--seconds", "45", "--seed", "11", "--json", str(report)]
+    command = [sys.executable, "-m", "benchmarks.soak", "--seconds", "25", "--seed", "11", "--json", str(report)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads(report.read_text())

@@ -24,7 +24,7 @@ SIZES = {"train": 60_000, "val": 256, "test": 256}
 TIMEOUT_S = 300.0
 
 
-def prepare(folder: Path, file: Path, network: str) -> Path:
+def prepare(folder: Path, file: Path, network: str, steps: int) -> Path:
     """Create the run folder of a network's training."""
     model = NETWORKS[network].model
     content = experiments.configuration(
@@ -33,7 +33,7 @@ def prepare(folder: Path, file: Path, network: str) -> Path:
         model=model,
         optimizer=OPTIMIZER,
         schedule=SCHEDULE,
-        trainer={"max_epochs": None, "max_steps": NETWORKS[network].steps, "log_every_n_steps": 50},
+        trainer={"max_epochs": None, "max_steps": steps, "log_every_n_steps": 50},
         wandb={"mode": "offline"},
     )
     if "class" in model:  # it brings its own optimizer
@@ -42,9 +42,9 @@ def prepare(folder: Path, file: Path, network: str) -> Path:
     return experiments.prepare_run(folder, content).path
 
 
-def measure(folder: Path, file: Path, network: str, way: str) -> dict[str, float]:
+def measure(folder: Path, file: Path, network: str, way: str, steps: int) -> dict[str, float]:
     """Return the median seconds of a step, in a process with its own terminal."""
-    run = prepare(folder, file, network)
+    run = prepare(folder, file, network, steps)
     results = run / "times.json"
     terminal, terminal_of_process = pty.openpty()
     output: list[bytes] = []
@@ -90,18 +90,21 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="needs bare for the page")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = page.parse(parser, quick="one round of the small MLP")
+    sizes, most_steps = SIZES, max(network.steps for network in NETWORKS.values())
     if options.quick:
         options.networks, options.rounds = ["small MLP"], 1
+        sizes, most_steps = {**SIZES, "train": 6_000}, 300
     results: dict[str, Any] = {"machine": page.machine("torch", "pytorch-lightning"), "rounds": options.rounds}
     times: dict[tuple[str, str], list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory(prefix="hpc-dl-bench-") as temporary:
         folder = Path(temporary)
         file = folder / "noise.h5"
-        experiments.write_noise_images(file, SIZES, (1, 28, 28))
+        experiments.write_noise_images(file, sizes, (1, 28, 28))
         for number in range(options.rounds):
             for network in options.networks:
                 for way in options.ways:
-                    seconds = measure(folder / f"{network}-{way}-{number}", file, network, way)
+                    steps = min(NETWORKS[network].steps, most_steps)
+                    seconds = measure(folder / f"{network}-{way}-{number}", file, network, way, steps)
                     times.setdefault((network, way), []).append(seconds)
                     figures = " ".join(f"{kind} {1e6 * value:.0f}" for kind, value in seconds.items())
                     print(network, way, figures, file=sys.stderr)

@@ -69,7 +69,8 @@ def train_and_time(network: str, way: str, folder: Path, results: Path) -> None:
     data = open_spec(experiment.data)
     pl.seed_everything(0, verbose=False)
     model = build_model(experiment, data)
-    steps = NETWORKS[network].steps
+    steps = experiment.trainer.max_steps
+    assert steps is not None
     stopwatch = Stopwatch(NETWORKS[network].interval)
     stopwatch.watch(type(model))
     trainings: dict[str, Callable[[], None]] = {
