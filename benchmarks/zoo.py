@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from benchmarks import zoo_corrections
 from benchmarks.page import machine, paragraph, results_file, table
 from hpc_dl.config import yaml
 
@@ -221,6 +222,7 @@ def page(results: dict[str, Any]) -> str:
         "",
         *table(_HEAD, [_row(figure, results.get(name)) for name, figure in figures().items()]),
         "",
+        *zoo_corrections.section(list(figures()), results),
     ]
     return "\n".join(lines)
 

@@ -8,11 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.zoo import PAGE, RESULTS, figures, page
+from benchmarks.zoo import PAGE, RESULTS, figures, page, recorded_results
+from benchmarks.zoo_corrections import CORRECTIONS, affected
 from hpc_dl import models
 from hpc_dl.data import sources
 from hpc_dl.errors import DataError
+from hpc_dl.nn import initialization
 from tests.conftest import PROJECT
+from tests.models.samples import combinations
+
+#: Configurations without a result, and since when.
+UNTRAINED = {"transformer-kjv": "2026-11-21", "vit-fashion_mnist": "2026-11-21"}
 
 
 @pytest.fixture(scope="session")
@@ -49,10 +55,35 @@ def test_shipped_experiment_reaches_its_recorded_result(config: str, data_folder
     )
 
 
-def test_every_config_has_a_recorded_result() -> None:
+def test_every_config_has_a_figure() -> None:
     assert {figure.config for figure in figures().values()} == {
         path.stem for path in (PROJECT / "configs").glob("*.yaml")
     }
+
+
+def test_every_config_has_a_recorded_result() -> None:
+    recorded = {name for name, result in recorded_results().items() if result.get("values")}
+    assert set(figures()) - recorded == set(UNTRAINED), "a trained configuration leaves UNTRAINED, none is added"
+
+
+def test_page_lists_results_from_before_a_correction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listed are all architectures whose initial weights depend on the activation."""
+    asked: list[str] = []
+    suitable = initialization._suitable
+    monkeypatch.setattr(initialization, "_suitable", lambda name: asked.append(name) or suitable(name))
+    corrected = set()
+    for architecture, combination in {it.name: it for it in combinations()}.items():
+        asked.clear()
+        combination.build(seed=0)
+        corrected |= {architecture} if asked else set()
+    assert corrected == set(CORRECTIONS[0].architectures)
+    results = {"mlp-a": {"date": "2026-11-29"}, "mlp-b": {"date": "2026-11-30"}, "linear-a": {"date": "2026-11-21"}}
+    rows = affected(["mlp-b", "linear-a", "mlp-a", "mlp-c"], results)
+    assert [(row[0], *row[-2:]) for row in rows] == [
+        ("mlp-a", "2026-11-29", "**before**"),
+        ("mlp-c", "", "none"),
+        ("mlp-b", "2026-11-30", "after"),
+    ]
 
 
 def test_every_architecture_and_every_source_has_a_config() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from hpc_dl.figures import kinds
 from hpc_dl.figures.drawing import draw
 from hpc_dl.figures.kinds.loss_surface import SIZE, loss_surface
-from tests.figures.test_kinds import Subjects, drawn, labels, title
+from tests.figures.test_kinds import FITTING, Subjects, drawn, labels, title
 
 
 def test_gradients(subject: Subjects) -> None:
@@ -81,7 +86,11 @@ def test_convergence(subject: Subjects) -> None:
     assert residuals[-1] == pytest.approx(solved.residual, rel=1e-3)  # type: ignore[union-attr]
 
 
-def test_every_kind_can_be_saved_in_both_formats(subject: Subjects, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    for suffix in ("png", "svg"):
-        (path,) = draw(subject("graphs"), ["convergence"], tmp_path, suffix)
-        assert path.stat().st_size > 5_000
+@pytest.mark.parametrize("name", kinds.names())
+def test_every_kind_can_be_saved_in_both_formats(subject: Subjects, tmp_path: Path, name: str) -> None:
+    of = subject(next(run for run, fitting in FITTING.items() if name in fitting))
+    (picture,), (vector,) = (draw(of, [name], tmp_path, suffix) for suffix in ("png", "svg"))
+    with Image.open(picture) as image:
+        assert image.format == "PNG" and len(image.convert("L").getcolors() or ()) > 10
+    root = ElementTree.parse(vector).getroot()
+    assert root.tag.endswith("svg") and len(list(root.iter())) > 100

@@ -43,7 +43,8 @@ Config = Callable[..., Path]
 
 def planned(runs: Path, file: Path, **section: Any) -> Plan:
     config = parse(SweepConfig, {**TPE, **section}, "sweep")
-    return plan(experiments.raw(file), "tiny", config, runs=runs, data_dir=None, say=lambda line: None)
+    content = experiments.raw(file, trainer={"max_epochs": 1, "figures": True})
+    return plan(content, "tiny", config, runs=runs, data_dir=None, say=lambda line: None)
 
 
 def made(plan: Plan) -> SweepFolder:
@@ -107,6 +108,7 @@ def test_member_gets_its_point_when_it_starts_and_keeps_it(tmp_path: Path, image
     assert first.config.read_text() != before
     one, other = (yaml.load(run.config) for run in (first, second))
     assert {**one, "seed": 8} == other, "two seeds of one point"
+    assert not one["trainer"]["figures"] and not yaml.load(others[0].config)["trainer"]["figures"]
     trial = read_trial(first)
     assert trial is not None and trial.point is not None
     assert trial.point["optimizer.lr"] == one["optimizer"]["lr"] and one["data"]["file"] == str(image_file)

@@ -33,6 +33,11 @@ def test_repeats_have_consecutive_seeds(image_file: Path) -> None:
     assert [member.experiment.optimizer.lr for member in repeated[::3]] == [0.1, 0.01]
 
 
+def test_members_draw_no_figures(image_file: Path) -> None:
+    drawing = members(image_file, trainer={"max_epochs": 1, "figures": True})
+    assert [member.experiment.trainer.figures for member in drawing] == [False, False]
+
+
 def test_another_architecture_drops_the_settings_of_the_former(image_file: Path) -> None:
     both = members(
         image_file,

@@ -65,11 +65,13 @@ def test_other_commands_ignore_the_section(hpc_dl: HpcDl, config: Config) -> Non
 
 @pytest.mark.slow  # starts processes that train
 def test_sweep_runs_only_what_is_new_and_equals_single_runs(hpc_dl: HpcDl, config: Config) -> None:
-    path = config(sweep=SWEEP, resources={"cpus_per_gpu": 1, "gpus_per_node": 0})
+    trainer = {"max_epochs": 1, "figures": True}
+    path = config(sweep=SWEEP, trainer=trainer, resources={"cpus_per_gpu": 1, "gpus_per_node": 0})
     assert hpc_dl("sweep", path, *LOCAL).status == 0
     sweep = the_sweep()
     assert [row["state"] for row in wait_for(sweep)] == ["finished", "finished"]
     first = sweep.runs()
+    assert not any(run.figures.exists() or run.frames.exists() for run in first)
 
     again = hpc_dl("sweep", path, *LOCAL)
     assert again.status == 0 and "2 members, 0 of them new" in again.err
