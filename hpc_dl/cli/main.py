@@ -36,6 +36,7 @@ from hpc_dl.cli.sweep import sweep
 from hpc_dl.cli.sync import sync
 from hpc_dl.cli.train import train
 from hpc_dl.cli.validate import validate
+from hpc_dl.cli.why import why
 from hpc_dl.compatibility.deferred_imports import defer_rarely_used
 from hpc_dl.errors import HpcDlError, environment_fault
 
@@ -55,6 +56,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
     },
     "Inspect runs": {
         "status": status,
+        "why": why,
         "logs": logs,
         "results": results,
         "best": best,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpc_dl.cli.arguments import AsJson, OptionalRunNames, RunsDir, Since, Where
 from hpc_dl.cli.run_table import Row, Sort
+
+if TYPE_CHECKING:
+    from hpc_dl.runs.folder import RunFolder
 
 
 def status(
@@ -20,7 +23,7 @@ def status(
 
     States: pending, running, stopped, finished, pruned (ended early by its sweep), failed,
     diverged, cancelled, lost, unknown. Several runs are shown with the settings in which they
-    differ.
+    differ. `hpc-dl why RUN` explains a run that failed or waits.
 
     Example:
         hpc-dl status latest
@@ -37,7 +40,7 @@ def status(
 
     selected = select_runs(names, runs)
     known = overview(selected)
-    facts_of_runs = [one.facts for one in known]
+    facts_of_runs = [one.facts | _cause(run, one.facts) for run, one in zip(selected, known, strict=True)]
     settings = shown([one.settings for one in known])
     rows = [{**values, **_row(facts)} for values, facts in zip(settings, facts_of_runs, strict=True)]
     kept = matching(rows, where, since)
@@ -64,6 +67,8 @@ def _row(facts: dict[str, Any]) -> Row:
     reason = str(facts.get("reason", ""))
     if "rank" in facts and not reason.startswith(f"rank {facts['rank']} "):
         reason = f"rank {facts['rank']}: {reason}"
+    if "cause" in facts:
+        reason = f"{reason}; why: {facts['cause']}".removeprefix("; ")
     row: Row = {
         "run": facts["run"],
         "state": facts["state"],
@@ -80,6 +85,16 @@ def _row(facts: dict[str, Any]) -> Row:
         if f"{key}_s" in facts:
             row[key] = duration(facts[f"{key}_s"], whole_seconds=True)
     return row
+
+
+def _cause(run: RunFolder, facts: dict[str, Any]) -> dict[str, str]:
+    """What `hpc-dl why` says of a run that failed, if that is more than its own reason."""
+    from hpc_dl.failures.explanation import FAILED, quick_verdict_of
+
+    verdict = quick_verdict_of(run) if facts["state"] in FAILED else None
+    if verdict is None or any(quote.file in ("state.json", "cancelled.json") for quote in verdict.evidence):
+        return {}
+    return {"cause": verdict.cause}
 
 
 def _progress(facts: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import os
 import re
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -159,6 +161,14 @@ def answer(program: str, *arguments: str) -> str | None:
     """Return what a command of Slurm prints; ``None`` if it fails or does not respond."""
     result = _run(program, *arguments)
     return result.stdout if result and not result.returncode else None
+
+
+def expected_start(job: JobId) -> datetime.datetime | None:
+    """Return when Slurm expects to start a job, in the cluster's time zone; it may not know."""
+    result = _run("squeue", "--start", "--noheader", "--format=%S", f"--jobs={job}", cluster=job.cluster)
+    with suppress(ValueError):
+        return datetime.datetime.fromisoformat(result.stdout.strip()) if result else None
+    return None
 
 
 def _squeue(cluster: str, jobs: list[JobId]) -> dict[JobId, JobInfo]:

@@ -31,6 +31,7 @@
       wandb.lock         held by an upload to W&B
       wandb/             what the run's own code logs to W&B: images, histograms, settings
       result.json        final metrics
+      why.json           what `hpc-dl why` found out about its end
       frames.h5          what the model made of the same inputs after some epochs, for figures
       figures/           what a finished run and `hpc-dl figures` have drawn
       evaluation-*.json  metrics of `hpc-dl evaluate`, one file per split
@@ -281,6 +282,11 @@ class RunFolder:
     def result(self) -> Path:
         """The final metrics."""
         return self.path / "result.json"
+
+    @property
+    def verdict(self) -> Path:
+        """Why the run ended, as ``hpc-dl why`` found out."""
+        return self.path / "why.json"
 
 
 def _not_creatable(where: Path, error: OSError) -> RunError:
