@@ -1,14 +1,15 @@
-"""The batch script of a job array: each task trains its members, one after another."""
+"""The batch script of a job array: each task trains its members, one after another or together."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpc_dl.cluster import requeue
-from hpc_dl.cluster.batch_script import RankCommand, ScriptExecutor, executor
+from hpc_dl.cluster.batch_script import RankCommand, ScriptExecutor, cpus_of_a_rank, executor
 from hpc_dl.cluster.job_id import SHELL_ASSIGNMENT
 from hpc_dl.runs.folder import RunFolder
 
@@ -16,24 +17,32 @@ if TYPE_CHECKING:
     from hpc_dl.cluster.site import SiteProfile
     from hpc_dl.config.experiment import Experiment
 
-# Until the ranks: the next member that has not ended in an earlier attempt of this task.
-_MEMBERS = r"""
+# The next member that has not ended in an earlier attempt of this task.
+_NEXT_MEMBER = r"""
 worst=0
 for member in $(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" "$array/tasks"); do
 run=$sweep/$member
-if state_is "finished|failed|diverged|cancelled" || [[ -e $run/cancelled.json ]]; then continue; fi
+if state_is "ENDED" || [[ -e $run/cancelled.json ]]; then continue; fi
 rm -f "$run/requeue" "$run/requeue-refused"  # of an earlier attempt that was killed
-exec >>"$run/submitit/${job}_0_log.out" 2>&1
 """.strip("\n")
+# Around the ranks and the decision about them: one member after another.
+_IN_TURN = 'exec >>"$run/submitit/${job}_0_log.out" 2>&1'
 # A stop ends the task: it was requeued, cancelled, or is at its time limit.
-_NEXT = """
-)
-status=$?
-if ((status == 75)); then exit 75; fi
-if ((status > worst)); then worst=$status; fi
+_AFTER_ITS_TURN = "if ((status == 75)); then exit 75; fi"
+# The same, with the ranks of all members at the same time.
+_TOGETHER = """
+set -- "$@" "$run"
 done
-exit $worst
+if (($# == 0)); then exit $worst; fi
 """.strip("\n")
+# srun has one exit status for all; what became of each member is in its folder.
+_AFTER_ALL = """
+all=$?
+for run in "$@"; do
+if state_is pruned; then true; else (exit $all); fi
+""".strip("\n")
+_WORST = "if ((status > worst)); then worst=$status; fi"
+_END = "done\nexit $worst"
 
 
 def array_executor(
@@ -46,6 +55,7 @@ def array_executor(
     data_dir: Path | None,
     lead_s: int,
     before_member: str = "",
+    side_by_side: int = 1,
 ) -> ScriptExecutor:
     """Return the executor that submits a job array or writes its script.
 
@@ -61,30 +71,48 @@ def array_executor(
         lead_s: seconds between the warning signal and the time limit of a task.
         before_member: the arguments of Python for what a member needs before it trains, and once
             more after its end; "" for nothing.
+        side_by_side: how many members of a task, of one rank each, train at the same time.
 
     Raises:
         ClusterError: the path of the sweep cannot be used in a batch script.
     """
-    slurm = executor(array, experiment, site, data_dir, lead_s, shared=sweep)
-    members, following = _MEMBERS, _NEXT
-    if before_member:
-        command = f'{slurm.python} {before_member} "$run"'
-        members = members.replace('|cancelled"', '|cancelled|pruned"') + f"\nif ! {command}; then worst=1; continue; fi"
-        following = following.replace("if ((status > worst))", f"{command} || true\nif ((status > worst))")
+    slurm = executor(array, _for_all(experiment, side_by_side), site, data_dir, lead_s, shared=sweep)
+    together = side_by_side > 1
+    command = f'{slurm.python} {before_member} "$run"'
     setup: Sequence[str] = slurm.parameters["setup"]
-    before = [line for line in setup if line not in requeue.setup_lines(array)]
+    ended = "finished|failed|diverged|cancelled" + ("|pruned" if before_member else "")
     slurm.parameters["setup"] = [
-        *before,
+        *(line for line in setup if line not in requeue.setup_lines(array)),
         f"sweep={shlex.quote(str(sweep))}",
         f"array={shlex.quote(str(array.path))}",
         SHELL_ASSIGNMENT,
         requeue.STATE_IS,
         requeue.OUTLIVE_SIGNALS,
-        *members.splitlines(),
+        *_NEXT_MEMBER.replace("ENDED", ended).splitlines(),
+        *([] if together else [_IN_TURN]),
+        *([f"if ! {command}; then worst=1; continue; fi"] if before_member else []),
+        *(_TOGETHER.splitlines() if together else []),
     ]
-    first, *rest = requeue.teardown_lines()
-    slurm.parameters["teardown"] = [first, "(", *rest, *following.splitlines()]
-    slurm.rank_command = RankCommand('-u -m hpc_dl.cluster.rank_process "$run"', '"$run/submitit/%j_%t_log.out"')
+    first, *decision = requeue.teardown_lines()
+    slurm.parameters["teardown"] = [
+        *(_AFTER_ALL.splitlines() if together else []),
+        first,
+        "(",
+        *decision,
+        ")",
+        "status=$?",
+        *([] if together else [_AFTER_ITS_TURN]),
+        *([f"{command} || true"] if before_member else []),
+        _WORST,
+        *_END.splitlines(),
+    ]
+    if together:
+        tasks = [f"--ntasks={side_by_side}", f"--ntasks-per-node={side_by_side}", *cpus_of_a_rank(experiment, site)]
+        # Neither the failure of a member nor its end stops the others, whatever the site's default.
+        slurm.parameters["srun_args"] = [*tasks, "--kill-on-bad-exit=0", "--wait=0", "--export=ALL"]
+        slurm.rank_command = RankCommand('-u -m hpc_dl.cluster.member_process "$@"', '"$array/submitit/%j_%t_log.out"')
+    else:
+        slurm.rank_command = RankCommand('-u -m hpc_dl.cluster.rank_process "$run"', '"$run/submitit/%j_%t_log.out"')
     limit = f"%{parallel}" if parallel is not None and parallel < num_tasks else ""
     slurm.options = {
         **slurm.options,
@@ -92,3 +120,13 @@ def array_executor(
         "output": f"{array.submitit}/%A_%a_0_log.out",
     }
     return slurm
+
+
+def _for_all(experiment: Experiment, members: int) -> Experiment:
+    """The experiment with the CPU cores and the memory of several members."""
+    one = experiment.resources
+    together = {
+        "cpus_per_gpu": members * one.cpus_per_gpu,
+        "memory": f"{members * round(one.memory_gib * 1024)}M",
+    }
+    return replace(experiment, resources=one.model_copy(update=together)) if members > 1 else experiment

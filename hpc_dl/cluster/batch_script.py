@@ -179,7 +179,7 @@ def _parameters(run: RunFolder, experiment: Experiment, site: SiteProfile, lead_
         "teardown": requeue.teardown_lines(),
         # --cpus-per-task: in many versions of Slurm srun does not inherit it from sbatch. --export:
         # SBATCH_EXPORT in the user's shell would hide the variables set above from the ranks.
-        "srun_args": [*_cpus_of_a_rank(experiment, site), "--kill-on-bad-exit=1", "--export=ALL"],
+        "srun_args": [*cpus_of_a_rank(experiment, site), "--kill-on-bad-exit=1", "--export=ALL"],
     }
     if resources.gpus_per_node:
         gpu_type = f"{site.gpu_type}:" if site.gpu_type else ""
@@ -187,8 +187,8 @@ def _parameters(run: RunFolder, experiment: Experiment, site: SiteProfile, lead_
     return parameters
 
 
-def _cpus_of_a_rank(experiment: Experiment, site: SiteProfile) -> list[str]:
-    """The option of srun; none if the profile requests CPU cores in another way."""
+def cpus_of_a_rank(experiment: Experiment, site: SiteProfile) -> list[str]:
+    """Return the option of srun; none if the profile requests CPU cores in another way."""
     changes = sbatch_options.for_resources(site.sbatch, experiment.resources)
     cpus = changes.get("cpus-per-task", str(experiment.resources.cpus_per_gpu))
     return [f"--cpus-per-task={cpus}"] if cpus else []

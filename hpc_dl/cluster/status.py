@@ -95,7 +95,9 @@ def cancel(run: RunFolder) -> bool:
         raise ClusterError.at(run.name, f"runs on {job['host']}", remedy="cancel it there")
     write_json(run.cancelled, {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "by": user()})
     try:
-        if job.get("members"):  # the other runs go on; one that waits is skipped
+        if job.get("side_by_side"):
+            pass  # its process looks for the file; a signal would reach the others, too
+        elif job.get("members"):  # the other runs go on; one that waits is skipped
             if (job_id := slurm.job_of(job)) and read_state(run)["state"] == "running":
                 slurm.send_signal(job_id, "TERM")
         elif job_id := slurm.job_of(job):
@@ -201,7 +203,7 @@ def _state_of_job(run: RunFolder, job: dict[str, Any], info: slurm.JobInfo | Non
             waits = waits_for(run) if info.reason == "Dependency" else ""
             return "pending", f"{waits} (Dependency)" if waits else info.explanation
         if info.alive:
-            if job.get("members") and not started:
+            if job.get("members") and not job.get("side_by_side") and not started:
                 return "pending", _WAITS_FOR_ITS_TURN
             return "running", info.explanation or ("" if started else "the job is starting")
         if info.kind == "unclear":

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from hpc_dl.studies.study import Outcome, Study
 
 _NAME_DIGITS = 12
+_NOT_OF_THE_STUDY = {"trials", "repeats", "parallel", "per_task", "side_by_side"}
 
 
 def check_installed(method: str) -> None:
@@ -63,7 +64,7 @@ def study_name(base: str, config: SweepConfig) -> str:
         base: signature of the experiment, its data and code.
         config: the section.
     """
-    varied = config.model_dump(mode="json", exclude={"trials", "repeats", "parallel", "per_task"})
+    varied = config.model_dump(mode="json", exclude=_NOT_OF_THE_STUDY)
     text = json.dumps([base, varied], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:_NAME_DIGITS]
 

@@ -125,6 +125,9 @@ class SweepConfig(Section):
     that have ended."""
     per_task: int = Field(1, ge=1)
     """Runs that one task of the job array does, one after another."""
+    side_by_side: bool = False
+    """Train the runs of one task at the same time on one GPU, which suits small networks. A task
+    requests the CPU cores and the memory of all of its runs. No effect without Slurm."""
 
     min_epochs: int = Field(1, ge=1)
     """For ``asha``: epochs after which a run is compared with the others for the first time."""
@@ -143,6 +146,13 @@ class SweepConfig(Section):
             return max(_LEAST_AT_ONCE, (self.trials or 0) // 10)
         return self.parallel
 
+    @property
+    def tasks_at_once(self) -> int | None:
+        """Tasks of the job array at the same time, at most; ``None`` for as many as possible."""
+        if self.at_once is None or not self.side_by_side:
+            return self.at_once
+        return max(1, self.at_once // self.per_task)
+
     @field_validator("parameters")
     @classmethod
     def _swept_keys(cls, parameters: dict[str, Parameter]) -> dict[str, Parameter]:
@@ -155,6 +165,13 @@ class SweepConfig(Section):
         for key, methods in _ONLY_OF.items():
             if key in self.model_fields_set and self.method not in methods:
                 raise ValueError(f"{key} has no effect with method {self.method}; it belongs to {', '.join(methods)}")
+        if self.side_by_side and self.per_task < 2:
+            raise ValueError("side_by_side needs per_task, the number of runs that share a GPU: 2 or more")
+        if self.side_by_side and self.parallel is not None and self.parallel < self.per_task:
+            raise ValueError(
+                f"side_by_side starts all {self.per_task} runs of a task (per_task) at the same time, "
+                f"but parallel allows only {self.parallel}"
+            )
         if self.method == "list":
             if not self.points or self.parameters:
                 raise ValueError("method list needs points and takes no parameters")

@@ -119,6 +119,13 @@ def plan(
         points = adaptive.probes(config.parameters, Experiment.from_dict(raw, default_name=name).to_dict())
         fixed = config.model_copy(update={"method": "list", "points": points, "repeats": 1})
     members = members_of(raw, name, fixed)
+    if config.side_by_side and (ranks := members[0].experiment.resources.world_size) > 1:
+        raise ConfigError.at(
+            "sweep.side_by_side",
+            "runs of several ranks cannot share a GPU",
+            value=f"{ranks} ranks",
+            remedy="set resources.nodes=1 and resources.gpus_per_node=1, or remove side_by_side",
+        )
     checked, num_models = _checked(members, runs=runs, data_dir=data_dir, say=say, try_batches=try_batches)
     _check_objective(config.objective, *checked[0])
     if config.adaptive:

@@ -114,7 +114,8 @@ def submit_members(
         for number, names in enumerate(part):
             facts = {**submitted, **JobId(job.number, str(number), job.cluster).facts()}
             for name in names:
-                write_json(by_name[name].job, facts | ({"members": len(names)} if len(names) > 1 else {}))
+                shared = {"members": len(names), "side_by_side": config.side_by_side} if len(names) > 1 else {}
+                write_json(by_name[name].job, facts | shared)
     return Submitted(submissions, [by_name[name] for names in waiting for name in names], limit)
 
 
@@ -159,7 +160,16 @@ def _executor(
     lead_s = required_lead_s(sweep.path, experiment.name)
     proposal = _PROPOSAL if adaptive else ""
     executor = array_executor(
-        array, sweep.path, num_tasks, config.at_once, experiment, site, data_dir, lead_s, proposal
+        array,
+        sweep.path,
+        num_tasks,
+        config.tasks_at_once,
+        experiment,
+        site,
+        data_dir,
+        lead_s,
+        before_member=proposal,
+        side_by_side=config.per_task if config.side_by_side else 1,
     )
     if after is not None:  # so that the limit of `parallel` holds for all arrays together
         executor.options = {**executor.options, "dependency": f"afterany:{after}"}

@@ -21,7 +21,7 @@ def test_tasks_choose_their_points_and_the_study_knows_all_results(slurm_desk: D
     content = yaml.load(slurm_desk.folder / "tiny.yaml")
     content["trainer"]["max_epochs"] = 3
     parameters = {"optimizer.lr": {"log_uniform": [1e-3, 1e-1]}}
-    section = {"method": method, "parameters": parameters, "trials": 2, "per_task": 2}
+    section = {"method": method, "parameters": parameters, "trials": 2, "per_task": 2, "side_by_side": method == "tpe"}
     content["sweep"] = section | ({"reduction_factor": 2} if method == "asha" else {})
     (slurm_desk.folder / "adaptive.yaml").write_text(yaml.dumps(content))
     (array,) = slurm_desk.json("sweep", "adaptive.yaml", "name=tiny")["submissions"]

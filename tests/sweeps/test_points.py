@@ -122,6 +122,11 @@ def test_conditions_in_a_circle_are_refused() -> None:
         ({"parameters": {"a": {"values": [1]}}, "points": [{"a": 1}]}, "points belong to method list"),
         ({"method": "list"}, "list needs points"),
         ({"parameter": {}}, "unknown key"),
+        ({"parameters": {"a": {"values": [1]}}, "side_by_side": True}, "side_by_side needs per_task"),
+        (
+            {"parameters": {"a": {"values": [1]}}, "side_by_side": True, "per_task": 4, "parallel": 2},
+            "starts all 4 runs of a task .* but parallel allows only 2",
+        ),
     ],
 )
 def test_invalid_sections_are_one_line(section: dict[str, Any], message: str) -> None:

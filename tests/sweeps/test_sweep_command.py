@@ -38,6 +38,16 @@ def test_dry_run_prints_script_and_members_and_writes_nothing(hpc_dl: HpcDl, con
     assert not (Path.cwd() / "runs").exists()
 
 
+def test_task_of_side_by_side_members_requests_the_sum_of_what_they_need(hpc_dl: HpcDl, config: Config) -> None:
+    section = {**SWEEP, "repeats": 4, "per_task": 4, "side_by_side": True, "parallel": 4}
+    path = config(sweep=section, resources={"gpus_per_node": 1, "cpus_per_gpu": 2, "memory": "3G"})
+    script = hpc_dl("sweep", path, "--dry-run").out
+    for line in ("array=0-1%1", "cpus-per-task=8", "mem=12288M", "gpus-per-node=1"):
+        assert f"#SBATCH --{line}\n" in script
+    refused = hpc_dl("sweep", path, "resources.gpus_per_node=2", "--dry-run")
+    assert refused.status == 2 and "sweep.side_by_side: runs of several ranks cannot share a GPU" in refused.err
+
+
 @pytest.mark.parametrize(
     ("sweep", "message"),
     [

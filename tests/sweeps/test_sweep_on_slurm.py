@@ -1,13 +1,17 @@
 """A sweep as a job array on a real Slurm."""
 
 import json
+import subprocess
 
 import pytest
 
 from hpc_dl.config import yaml
 from hpc_dl.regular_files import read_json
+from hpc_dl.runs.attempts import history
 from hpc_dl.runs.comparison import differences
+from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.search import all_runs
+from hpc_dl.runs.state import read_state
 from hpc_dl.sweeps.folder import SweepFolder
 from tests.cluster.conftest import Desk, command, desk, digits_folder, slurm_desk, wait_until
 
@@ -21,11 +25,11 @@ def states(desk: Desk) -> dict[str, str]:
     return {row["run"]: row["state"] for row in desk.json("status", "tiny-sweep")}
 
 
-def write_sweep(desk: Desk, *points: dict[str, object]) -> None:
+def write_sweep(desk: Desk, *points: dict[str, object], **section: object) -> None:
     """The tiny experiment with a user's module, which fails where a point says so."""
     content = yaml.load(desk.folder / "tiny.yaml")
     content["model"] = {"class": "own_model.Own"}
-    content["sweep"] = {"method": "list", "points": list(points), "per_task": 2}
+    content["sweep"] = {"method": "list", "points": list(points), "per_task": 2} | section
     (desk.folder / "own.yaml").write_text(yaml.dumps(content))
 
 
@@ -68,3 +72,35 @@ def test_member_that_its_task_will_still_reach_cannot_be_resumed(slurm_desk: Des
     assert "still trains other runs" in slurm_desk.run("resume", waiting, status=2).stderr
     slurm_desk.run("cancel", "tiny-sweep")
     wait_until(lambda: set(states(slurm_desk).values()) == {"cancelled"}, "the task has ended", 60)
+
+
+def test_side_by_side_members_are_cancelled_alone_and_requeued_together(slurm_desk: Desk) -> None:
+    go_on = slurm_desk.folder / "go-on"
+    waits = {"model.args": {"slow_until": str(go_on)}, "trainer.limit_train_batches": 40, "trainer.max_epochs": 20}
+    points = [{"trainer.limit_train_batches": 2}, waits, waits | {"data.batch_size": 16}]
+    write_sweep(slurm_desk, *points, per_task=3, side_by_side=True)
+    (array,) = slurm_desk.json("sweep", "own.yaml", "--no-try", "name=tiny")["submissions"]
+    quick, slow, unwanted = SweepFolder(slurm_desk.runs / "tiny-sweep").runs()
+    wait_until(lambda: all(has_started(run) for run in (quick, slow, unwanted)), "all three train", 120)
+
+    slurm_desk.run("cancel", unwanted.name)
+    wait_until(lambda: read_state(unwanted)["state"] == "cancelled", "only one is cancelled", 60)
+    wait_until(lambda: read_state(quick)["state"] == "finished", "the quick one has finished", 60)
+    assert read_state(slow)["state"] == "running"
+
+    warn = ["scancel", "--signal=USR2", f"{array['job_id']}_0"]
+    subprocess.run(warn, env=slurm_desk.environment, check=True, timeout=60)
+    wait_until(lambda: read_state(slow)["state"] == "stopped", "the slow one has stopped", 60)
+    go_on.touch()
+    wait_until(lambda: read_state(slow)["state"] == "finished", "it was requeued and has finished", 180)
+    starts = [sum(event["event"] == "started" for event in history(run)) for run in (quick, slow, unwanted)]
+    assert starts == [1, 2, 1], "the task was requeued once, for the one that had stopped"
+
+    settings = (f"model.args.slow_until={go_on}", "trainer.limit_train_batches=40", "trainer.max_epochs=20")
+    slurm_desk.run("submit", "own.yaml", *settings, "name=tiny", "--no-try", "--wait")
+    (single,) = all_runs(slurm_desk.runs)
+    assert differences(single, slow) == []
+
+
+def has_started(run: RunFolder) -> bool:
+    return "rank 0 starts" in (run.log(0).read_text() if run.log(0).exists() else "")

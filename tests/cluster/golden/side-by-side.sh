@@ -1,0 +1,88 @@
+#!/bin/bash
+
+# Parameters
+#SBATCH --array=0-2%2
+#SBATCH --cpus-per-task=6
+#SBATCH --gpus-per-node=1
+#SBATCH --job-name=golden
+#SBATCH --mem=4608M
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --open-mode=append
+#SBATCH --output=/runs/golden-sweep/arrays/1/submitit/%A_%a_0_log.out
+#SBATCH --requeue
+#SBATCH --signal=USR2@120
+#SBATCH --time=60
+
+# setup
+unset RANK LOCAL_RANK WORLD_SIZE LOCAL_WORLD_SIZE NODE_RANK GROUP_RANK GROUP_WORLD_SIZE ROLE_RANK ROLE_WORLD_SIZE ROLE_NAME MASTER_ADDR MASTER_PORT TORCHELASTIC_RUN_ID TORCHELASTIC_USE_AGENT_STORE TORCHELASTIC_RESTART_COUNT TORCHELASTIC_MAX_RESTARTS  # srun sets the ranks
+export PYTHONPATH=/runs/golden-sweep/arrays/1/code${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONSAFEPATH=1  # do not import from the current folder, which may have been edited
+export HDF5_USE_FILE_LOCKING="${HDF5_USE_FILE_LOCKING:-FALSE}"
+sweep=/runs/golden-sweep
+array=/runs/golden-sweep/arrays/1
+job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID} job=${job:-$SLURM_JOB_ID}
+state_is() { grep -qE "^ *\"state\": \"($1)\"" "$run/state.json" 2>/dev/null; }
+trap : TERM USR1 USR2  # outlive the ranks; an empty trap ('') would be inherited by them
+worst=0
+for member in $(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" "$array/tasks"); do
+run=$sweep/$member
+if state_is "finished|failed|diverged|cancelled" || [[ -e $run/cancelled.json ]]; then continue; fi
+rm -f "$run/requeue" "$run/requeue-refused"  # of an earlier attempt that was killed
+set -- "$@" "$run"
+done
+if (($# == 0)); then exit $worst; fi
+
+# command
+export SUBMITIT_EXECUTOR=slurm
+srun --unbuffered --output "$array/submitit/%j_%t_log.out" --ntasks=3 --ntasks-per-node=3 --cpus-per-task=2 --kill-on-bad-exit=0 --wait=0 --export=ALL PYTHON -u -m hpc_dl.cluster.member_process "$@"
+
+
+# teardown
+all=$?
+for run in "$@"; do
+if state_is pruned; then true; else (exit $all); fi
+status=$?
+(
+requeue() {
+    local try message
+    for try in 1 2 3 4 5 6; do
+        message=$(trap '' TERM; scontrol requeue "$job" 2>&1) && exit 75
+        case $message in
+            *"pending execution"*) exit 75 ;;  # Slurm has requeued it already
+            *[Cc]ontact*) sleep 10 ;;  # the controller is restarting
+            *) break ;;
+        esac
+    done
+    printf '%s\n' "$message" >"$run/requeue-refused"
+}
+record_cancellation() {
+    [[ -e $run/cancelled.json ]] && return
+    printf '{"time": "%s", "by": "scancel"}\n' "$(date +%Y-%m-%dT%H:%M:%S%z)" >"$run/.cancelled.json.$$"
+    mv "$run/.cancelled.json.$$" "$run/cancelled.json"
+}
+cause=
+{ read -r cause <"$run/requeue" && rm -f "$run/requeue"; } 2>/dev/null
+if [[ -z $cause && $status -ne 0 ]] && ! state_is "stopped|finished|failed|diverged|cancelled"; then
+    cause=killed  # before the ranks could stop with a checkpoint
+fi
+if [[ -n $cause ]]; then
+    facts=" $(scontrol --oneliner show job "$job" 2>/dev/null) "
+    if [[ $facts =~ \ Restarts=([0-9]+)\  ]] && ((BASH_REMATCH[1] > ${SLURM_RESTART_COUNT:-0})); then
+        :  # Slurm itself has requeued it
+    elif [[ $facts =~ \ PreemptTime=[0-9] ]]; then
+        requeue
+    elif [[ $facts =~ \ JobState=(COMPLETING|CANCELLED)\  && $facts != *" Reason=TimeLimit "* ]]; then
+        record_cancellation
+    elif [[ $cause == limit || ($cause == term && $facts == *" Reason=TimeLimit "*) ]]; then
+        requeue
+    fi
+fi
+state_is stopped && exit 75
+state_is finished && exit 0  # a signal may have reached ranks that had just finished
+exit "$status"
+)
+status=$?
+if ((status > worst)); then worst=$status; fi
+done
+exit $worst
