@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pytest
+
 import hpc_dl
 from tests.conftest import PROJECT
 
@@ -70,6 +72,7 @@ def test_every_module_is_in_the_list() -> None:
     assert modules_of(PACKAGE / "data") == set(DATA)
 
 
+@pytest.mark.slow
 def test_imports_go_down_the_list() -> None:
     assert upward_imports(PACKAGE) == []
     assert upward_imports(PACKAGE, DATA, "data") == []
@@ -103,6 +106,7 @@ def test_benchmarks_do_not_import_tests() -> None:
     assert [str(path) for path, text in sources.items() if "from tests" in text or "import tests" in text] == []
 
 
+@pytest.mark.slow
 def test_files_are_short_and_named_and_documented() -> None:
     assert [fault for path in FILES for fault in faults_of(path)] == []
 

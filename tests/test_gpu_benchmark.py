@@ -132,6 +132,7 @@ def test_all_parts_fit_into_eight_minutes() -> None:
     assert sum(part.seconds for part in gpu.all_parts().values()) <= gpu.BUDGET_S == 480
 
 
+@pytest.mark.slow
 def test_benchmark_is_refused_without_a_gpu() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.gpu"],

@@ -43,6 +43,7 @@ def test_overrides_are_arguments(config: Path) -> None:
     assert Experiment.from_dict(experiment.to_dict()) == experiment
 
 
+@pytest.mark.slow
 def test_sweep_takes_the_section_of_the_file_and_keys_replace_it(config: Path) -> None:
     experiment = Experiment.load(config)
     assert [new["point"] for new in planned(experiment)] == [{"optimizer.lr": 0.1}, {"optimizer.lr": 0.01}]

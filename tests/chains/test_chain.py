@@ -66,6 +66,7 @@ def test_all_steps_are_checked_before_any_is_created(
     assert list(all_runs(desk.runs)) == []
 
 
+@pytest.mark.slow
 def test_a_refused_step_leaves_nothing(
     desk: Desk, digits_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -111,6 +112,7 @@ def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, third: str) -> N
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
 
 
+@pytest.mark.slow
 def test_runs_of_a_chain_name_each_other(desk: Desk, digits_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(desk.folder)
     monkeypatch.setattr(background, "start", lambda run, experiment, site: {"pid": 1})

@@ -71,6 +71,7 @@ def test_all_models_are_completed(folder: Path) -> None:
     assert completions(folder, "models", "") == models.names()
 
 
+@pytest.mark.slow
 def test_invalid_site_completes_nothing(folder: Path) -> None:
     environment = os.environ | {
         "PYTHONPATH": str(PROJECT), "HPC_DL_SITE": "no-such-site", "_HPC_DL_COMPLETE": "complete_bash",

@@ -103,6 +103,7 @@ DAMAGES: list[Callable[[Path, random.Random], None]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(int(os.environ.get("DAMAGED_RUNS", "10"))))
 def test_any_damage_leaves_the_other_runs_visible(hpc_dl: HpcDl, seed: int) -> None:
     chance = random.Random(seed)

@@ -21,6 +21,7 @@ def names(hpc_dl: HpcDl) -> list[str]:
     return [run.name for run in runs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["status", "results"])
 def test_tags_and_notes_are_shown_and_selected(hpc_dl: HpcDl, names: list[str], command: str) -> None:
     assert "tags" not in hpc_dl(command).out

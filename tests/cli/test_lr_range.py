@@ -10,6 +10,7 @@ from hpc_dl.config import yaml
 from tests.cli.conftest import HpcDl
 
 
+@pytest.mark.slow
 def test_curve_and_suggestion(hpc_dl: HpcDl, config: Callable[..., Path]) -> None:
     path = config(optimizer={"name": "sgd", "lr": 0.5, "momentum": 0.5}, data={"batch_size": 24})
     answer = hpc_dl("lr-range", path, "--from", "1e-4", "--to", "1e3", "--steps", 70, "--json")

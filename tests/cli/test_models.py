@@ -9,6 +9,7 @@ from hpc_dl import models
 from tests.cli.conftest import HpcDl
 
 
+@pytest.mark.slow
 def test_list_of_architectures(hpc_dl: HpcDl) -> None:
     status, out, err = hpc_dl("models")
     assert (status, err) == (0, "")
@@ -37,6 +38,7 @@ def test_parameters_of_an_architecture(hpc_dl: HpcDl) -> None:
     assert by_name["norm"]["default"] == "batch"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", models.names())
 def test_parameters_have_meanings_and_valid_defaults(hpc_dl: HpcDl, name: str) -> None:
     parameters = hpc_dl("models", name, "--json").json["parameters"]

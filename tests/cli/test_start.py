@@ -29,6 +29,7 @@ def help_of_all_commands(columns: int) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.slow
 def test_help_imports_nothing_heavy() -> None:
     report = help_of_all_commands(80)
     assert {row["status"] for row in report.values()} == {0}
@@ -39,6 +40,7 @@ def test_help_imports_nothing_heavy() -> None:
         assert "--json" in report[f"{name} --help"]["text"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [80, 120])
 def test_help_is_grouped_and_fits(columns: int) -> None:
     report = help_of_all_commands(columns)

@@ -26,6 +26,7 @@ def runs(hpc_dl: HpcDl, config: Callable[..., Path], wandb_server: FakeWandb) ->
     return [RunFolder(Path(outcome["dir"])) for outcome in outcomes]
 
 
+@pytest.mark.slow
 def test_sync_proves_that_all_rows_are_there(hpc_dl: HpcDl, runs: list[RunFolder], wandb_server: FakeWandb) -> None:
     assert wandb_server.rows == {}
     for _ in range(2):
@@ -41,11 +42,13 @@ def test_sync_proves_that_all_rows_are_there(hpc_dl: HpcDl, runs: list[RunFolder
             assert wandb_server.duplicates(record.id) == 0
 
 
+@pytest.mark.slow
 def test_log_names_the_command_with_the_folder(runs: list[RunFolder], wandb_server: FakeWandb) -> None:
     log = runs[0].log(0).read_text()
     assert f"to upload this run from a machine with network: hpc-dl sync {runs[0].path}" in log
 
 
+@pytest.mark.slow
 def test_one_bad_run_does_not_stop_the_others(hpc_dl: HpcDl, runs: list[RunFolder], wandb_server: FakeWandb) -> None:
     (runs[0].path / "wandb.json").write_text("{")
     done = hpc_dl("sync", *(run.path for run in runs))
@@ -54,6 +57,7 @@ def test_one_bad_run_does_not_stop_the_others(hpc_dl: HpcDl, runs: list[RunFolde
     assert len(wandb_server.rows) == 1
 
 
+@pytest.mark.slow
 def test_refused_upload_is_an_error(hpc_dl: HpcDl, runs: list[RunFolder], wandb_server: FakeWandb) -> None:
     wandb_server.refuse = 403
     done = hpc_dl("sync", runs[0].path)
@@ -61,6 +65,7 @@ def test_refused_upload_is_an_error(hpc_dl: HpcDl, runs: list[RunFolder], wandb_
     assert "NOT uploaded: the server refused with status 403" in done.err
 
 
+@pytest.mark.slow
 def test_missing_key_is_said(hpc_dl: HpcDl, runs: list[RunFolder], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_API_KEY")
     done = hpc_dl("sync", runs[0].path)

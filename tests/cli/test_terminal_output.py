@@ -61,6 +61,7 @@ def test_metric_names_of_a_result(hpc_dl: HpcDl, run: RunFolder) -> None:
         assert answer.status == 0 and is_harmless(answer.out) and ESCAPED in answer.out
 
 
+@pytest.mark.slow
 def test_attributes_and_class_names_of_a_data_file(hpc_dl: HpcDl, tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     samples = Samples(np.zeros((4, 2), np.float32), np.arange(4) % 2)

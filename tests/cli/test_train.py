@@ -14,6 +14,7 @@ from tests.cli.conftest import HpcDl
 Config = Callable[..., Path]
 
 
+@pytest.mark.slow
 def test_validate_describes_the_training(hpc_dl: HpcDl, config: Config, image_file: Path) -> None:
     path = config()
     status, out, err = hpc_dl("validate", path, "data.batch_size=10")
@@ -41,6 +42,7 @@ def test_validate_describes_the_training(hpc_dl: HpcDl, config: Config, image_fi
     assert list(Path.cwd().iterdir()) == [], "validation wrote files"
 
 
+@pytest.mark.slow
 def test_train_prints_json_that_matches_the_run_folder(hpc_dl: HpcDl, config: Config) -> None:
     status, out, err = hpc_dl("train", config(), "--json", "seed=3", "model.width=4")
     assert status == 0
@@ -66,6 +68,7 @@ def test_train_prints_json_that_matches_the_run_folder(hpc_dl: HpcDl, config: Co
     assert status == 0 and json.loads(out)[0]["state"] == "finished" and "had already ended (finished)" in err
 
 
+@pytest.mark.slow
 def test_train_prints_the_metrics_and_the_run_folder(hpc_dl: HpcDl, config: Config) -> None:
     status, out, _ = hpc_dl("train", config(), "--runs", "elsewhere")
     assert status == 0
@@ -76,6 +79,7 @@ def test_train_prints_the_metrics_and_the_run_folder(hpc_dl: HpcDl, config: Conf
     assert hpc_dl("status", "--runs", "elsewhere", "--json").json[0]["run"] == run.name
 
 
+@pytest.mark.slow
 def test_failed_training_exits_with_1_and_its_reason(
     hpc_dl: HpcDl, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:

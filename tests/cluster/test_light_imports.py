@@ -46,11 +46,13 @@ def outputs(cases: list[tuple[list[str], int]]) -> list[str]:
     return answers
 
 
+@pytest.mark.slow
 def test_commands_do_not_import_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HPC_DL_RUNS", str(tmp_path))
     assert all(outputs([(arguments, 0) for arguments in LIGHT]))
 
 
+@pytest.mark.slow
 def test_wrong_arguments_are_reported_before_torch_is_imported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HPC_DL_RUNS", str(tmp_path))
     RunFolder.create(tmp_path, "tiny").config.write_text("data: {file: /nowhere/data.h5}\n")

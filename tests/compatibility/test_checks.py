@@ -153,6 +153,7 @@ def test_rank_fails_before_the_training(
     assert list(run.journal.iterdir()) == [] and list(run.checkpoints.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_training_works_without_the_names_of_the_plain_step(
     tmp_path: Path, image_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

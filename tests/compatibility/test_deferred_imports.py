@@ -25,6 +25,7 @@ def run(code: str) -> None:
 
 
 # One process for all uses, because each imports Lightning anew.
+@pytest.mark.slow
 def test_deferred_modules_are_complete_at_their_first_use() -> None:
     run(f"""{START}
 metric = torchmetrics.MeanMetric()

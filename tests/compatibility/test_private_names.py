@@ -70,6 +70,7 @@ def listed_names() -> set[str]:
     return {part for name in names for part in name.replace(":", ".").split(".")}
 
 
+@pytest.mark.slow
 def test_every_private_name_in_the_code_is_listed() -> None:
     used = private_names(PACKAGE) | texts_of_lightning()
     assert len(used) > 40

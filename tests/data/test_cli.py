@@ -171,6 +171,7 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_bench_names_the_limit(layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hpc_dl.data.read_speed.benchmark._SECONDS", 0.01)
@@ -229,6 +230,7 @@ def test_bench_of_a_file_without_numbers(foreign_file: MakeFile) -> None:
         run("bench", foreign_file(names=["a", "b"]), "--inputs", "names")
 
 
+@pytest.mark.slow
 def test_pack_and_bench_do_not_import_torch(own_file: Path, tmp_path: Path) -> None:
     script = Path(__file__).with_name("pack_and_bench.py")
     command = [sys.executable, str(script), str(own_file), str(tmp_path / "out.h5")]

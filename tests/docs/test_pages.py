@@ -13,6 +13,7 @@ from tests.conftest import PROJECT
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("generator", ["configuration_page.py", "commands_page.py"])
 def test_generated_page_matches_the_code(generator: str) -> None:
     generated = runpy.run_path(str(PROJECT / "docs" / generator))

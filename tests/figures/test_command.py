@@ -41,11 +41,13 @@ AT_END = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AT_END)
 def test_finished_run_draws_what_says_most(subject: Callable[[str], Subject], name: str) -> None:
     assert at_end(subject(name)) == AT_END[name]
 
 
+@pytest.mark.slow
 def test_figures_of_a_finished_run_change_nothing_else(tmp_path: Path) -> None:
     runs = []
     for drawn in (True, False):
@@ -58,6 +60,7 @@ def test_figures_of_a_finished_run_change_nothing_else(tmp_path: Path) -> None:
     assert differences(*runs) == []
 
 
+@pytest.mark.slow
 def test_figure_that_cannot_be_drawn_leaves_the_run_finished(tmp_path: Path) -> None:
     content = images(tmp_path)
     content["trainer"]["figures"] = True
@@ -68,6 +71,7 @@ def test_figure_that_cannot_be_drawn_leaves_the_run_finished(tmp_path: Path) -> 
     assert "The figures could not be drawn: FileExistsError" in run.log(0).read_text()
 
 
+@pytest.mark.slow
 def test_drawing_changes_neither_the_model_nor_the_random_state(
     subject: Callable[[str], Subject], tmp_path: Path
 ) -> None:
@@ -85,6 +89,7 @@ def test_drawing_changes_neither_the_model_nor_the_random_state(
     of.model.eval()
 
 
+@pytest.mark.slow
 def test_files_are_light_wide_enough_and_reproducible(subject: Callable[[str], Subject], tmp_path: Path) -> None:
     of = subject("plane")
     first, again = (draw(of, ["decision_surface"], tmp_path / name)[0] for name in ("first", "again"))
@@ -106,6 +111,7 @@ def test_end_of_a_run_takes_less_than_two_seconds(subject: Callable[[str], Subje
     assert time.process_time() - started < 2
 
 
+@pytest.mark.slow
 def test_command_draws_and_lists_files(hpc_dl: HpcDl, subject: Callable[[str], Subject], tmp_path: Path) -> None:
     run = subject("images").run.path
     answer = hpc_dl("figures", run, "--only", "curves", "--format", "svg", "--out", tmp_path / "f", "--json")
@@ -136,6 +142,7 @@ def test_faults(
     assert not (tmp_path / "f").exists()
 
 
+@pytest.mark.slow
 def test_run_without_weights_shows_its_journal(
     hpc_dl: HpcDl, subject: Callable[[str], Subject], tmp_path: Path
 ) -> None:
@@ -148,6 +155,7 @@ def test_run_without_weights_shows_its_journal(
     assert sorted(path.name for path in empty.figures.iterdir()) == ["curves.png", "optimization.png"]
 
 
+@pytest.mark.slow
 def test_activations(hpc_dl: HpcDl, tmp_path: Path) -> None:
     with style():
         figure = draw_activations()

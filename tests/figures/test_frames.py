@@ -22,6 +22,8 @@ from tests.figures.conftest import generator, plane, text
 from tests.figures.test_kinds import Subjects, drawn
 from tests.training.attempts import Stop, finish
 
+pytestmark = pytest.mark.slow  # of small runs that are trained for them
+
 
 @pytest.mark.parametrize(("epochs", "expected"), [(3, {0, 1, 2, 3}), (1000, None), (-1, None)])
 def test_frames_are_few_and_include_the_ends(epochs: int, expected: set[int] | None) -> None:

@@ -39,6 +39,8 @@ FITTING = {
     "graphs": SCORES | VECTORS | {"convergence"},
 }
 
+pytestmark = pytest.mark.slow  # of small runs that are trained for them
+
 
 def drawn(subject: Subject, name: str) -> Figure:
     with style():

@@ -15,6 +15,7 @@ from tests.cli.conftest import HpcDl
 from tests.inference.conftest import Train, load
 
 
+@pytest.mark.slow
 def test_embeddings_are_what_the_last_layer_reads(hpc_dl: HpcDl, image_run: RunFolder, tmp_path: Path) -> None:
     file, out = experiments.classification_file(tmp_path), tmp_path / "embeddings.h5"
     answer = hpc_dl("embed", image_run.path, file, "--out", out, "--json")
@@ -38,6 +39,7 @@ def test_embeddings_are_what_the_last_layer_reads(hpc_dl: HpcDl, image_run: RunF
     assert answer.status == 2 and "is not a format for embeddings (allowed: .h5, .hdf5)" in answer.err
 
 
+@pytest.mark.slow
 def test_codes_of_an_autoencoder(hpc_dl: HpcDl, train: Train, tmp_path: Path) -> None:
     file = experiments.classification_file(tmp_path)
     data = {"targets": None, "task": "reconstruction"}
@@ -50,6 +52,7 @@ def test_codes_of_an_autoencoder(hpc_dl: HpcDl, train: Train, tmp_path: Path) ->
         np.testing.assert_allclose(codes["val/embeddings"][()], trained.model.encode(inputs), atol=1e-5)  # type: ignore[operator]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_step", [True, False])
 def test_samples_of_different_lengths(hpc_dl: HpcDl, train: Train, tmp_path: Path, per_step: bool) -> None:
     """A vector for each step if each has a class, else one for each sample."""
@@ -76,6 +79,7 @@ def test_samples_of_different_lengths(hpc_dl: HpcDl, train: Train, tmp_path: Pat
         torch.testing.assert_close(model.head(embeddings), model(scaled), atol=1e-5, rtol=1e-4)  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_model_without_hidden_layer(hpc_dl: HpcDl, train: Train, tmp_path: Path) -> None:
     file = experiments.classification_file(tmp_path)
     run = train(file, model={"name": "linear"})

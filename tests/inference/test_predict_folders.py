@@ -52,6 +52,7 @@ def folder(tmp_path: Path, file: Path) -> Path:
     return tmp_path / "photos"
 
 
+@pytest.mark.slow
 def test_images_in_class_folders_have_names_targets_and_probabilities(
     trained: TrainedModel, file: Path, folder: Path, tmp_path: Path
 ) -> None:
@@ -68,6 +69,7 @@ def test_images_in_class_folders_have_names_targets_and_probabilities(
             np.testing.assert_allclose(probabilities, same["test/probabilities"][number], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_images_without_targets_as_arrays(trained: TrainedModel, folder: Path, tmp_path: Path) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()
@@ -117,6 +119,7 @@ def test_table_of_an_hdf5_file_names_its_splits(trained: TrainedModel, file: Pat
     assert "target" not in rows[0]
 
 
+@pytest.mark.slow
 def test_values_have_a_column_each(tmp_path: Path) -> None:
     file = experiments.regression_file(tmp_path, num_outputs=2)
     run = experiments.prepared(tmp_path, experiments.raw(file))

@@ -37,6 +37,7 @@ def run(train: Train, file: Path) -> RunFolder:
     return train(file, model=model, optimizer={"name": "adam", "lr": 0.02}, trainer={"max_epochs": 2})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beams", [1, 4])
 def test_predictions_are_the_sequences_of_the_model(
     hpc_dl: HpcDl, run: RunFolder, file: Path, tmp_path: Path, beams: int
@@ -53,6 +54,7 @@ def test_predictions_are_the_sequences_of_the_model(
         assert list(results.attrs["class_names"]) == list(LETTERS) and "probabilities" not in results["test"]
 
 
+@pytest.mark.slow
 def test_table_has_the_text_of_each_sequence(hpc_dl: HpcDl, run: RunFolder, file: Path, tmp_path: Path) -> None:
     arrays, table = tmp_path / "out.h5", tmp_path / "out.csv"
     assert hpc_dl("predict", run.path, file, "--out", arrays).status == 0
@@ -66,6 +68,7 @@ def test_table_has_the_text_of_each_sequence(hpc_dl: HpcDl, run: RunFolder, file
     assert list(rows[0]) == ["split", "sample", "prediction"]
 
 
+@pytest.mark.slow
 def test_beams_of_another_model(hpc_dl: HpcDl, image_run: RunFolder, file: Path, tmp_path: Path) -> None:
     answer = hpc_dl("predict", image_run.path, file, "--out", tmp_path / "out.h5", "--beams", 2)
     assert answer.status == 2
@@ -73,11 +76,13 @@ def test_beams_of_another_model(hpc_dl: HpcDl, image_run: RunFolder, file: Path,
     assert not list(tmp_path.glob("*out*"))
 
 
+@pytest.mark.slow
 def test_export_is_refused(hpc_dl: HpcDl, run: RunFolder, tmp_path: Path) -> None:
     answer = hpc_dl("export", run.path, "--out", tmp_path / "model.onnx")
     assert answer.status == 2 and "ONNX requires all samples to have the same shape" in answer.err
 
 
+@pytest.mark.slow
 def test_a_sequence_for_each_vector(hpc_dl: HpcDl, train: Train, tmp_path: Path) -> None:
     """One to many: the model reads no sequence, but writes one."""
     splits = {}

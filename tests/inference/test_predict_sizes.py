@@ -35,6 +35,7 @@ def images(folder: Path, height: int, width: int) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_global_average_takes_other_sizes(tmp_path: Path) -> None:
     trained = trained_on_images(tmp_path, head="global_average")
     folder = images(tmp_path / "large", 12, 20)
@@ -54,6 +55,7 @@ def test_global_average_takes_other_sizes(tmp_path: Path) -> None:
     assert not (tmp_path / "small.csv").exists()
 
 
+@pytest.mark.slow
 def test_dense_head_takes_one_size(tmp_path: Path) -> None:
     trained = trained_on_images(tmp_path, head="dense")
     folder = images(tmp_path / "large", 12, 20)

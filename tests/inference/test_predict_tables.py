@@ -67,6 +67,7 @@ def probabilities(path: Path) -> np.ndarray:
         return values
 
 
+@pytest.mark.slow
 def test_rows_are_encoded_as_in_the_training(trained: TrainedModel, packed: Path, tmp_path: Path) -> None:
     """Two of the three colors, other columns and order, another mean of ages: the same encoding."""
     rows = [row for row in table_rows(60, 1) if row[1] != "green"]
@@ -85,6 +86,7 @@ def test_rows_are_encoded_as_in_the_training(trained: TrainedModel, packed: Path
     np.testing.assert_allclose(probabilities(tmp_path / "out.h5"), probabilities(tmp_path / "expected.h5"), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_known_targets_stand_beside_the_predictions(trained: TrainedModel, tmp_path: Path) -> None:
     rows = table_rows(25, 2)
     table = written(tmp_path / "new.csv", [HEADER, *rows])
@@ -128,6 +130,7 @@ def test_rows_that_differ_from_the_training(
     assert [path.name for path in tmp_path.iterdir()] == ["new.csv"]
 
 
+@pytest.mark.slow
 def test_text_has_the_vocabulary_of_the_training(tmp_path: Path) -> None:
     (tmp_path / "old.txt").write_text("the cat sat on the mat. " * 20)
     pack(tmp_path / "old.txt", tmp_path / "old.h5", PackRequest(fractions={"train": 0.8, "val": 0.2}), lambda *_: None)

@@ -28,6 +28,7 @@ def images(train: Train, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return train(path, data=data, model=GAN)
 
 
+@pytest.mark.slow
 def test_samples_are_as_in_the_data_file(images: RunFolder, tmp_path: Path) -> None:
     model = load(images)
     result = generate_samples(model, tmp_path / "some.h5", 10, seed=3)
@@ -63,6 +64,7 @@ def test_grid_of_images() -> None:
     assert image_grid(np.zeros((3, 3, 8, 8), np.float32)).max() == 255  # all equal: no division by 0
 
 
+@pytest.mark.slow
 def test_command(hpc_dl: HpcDl, images: RunFolder, tmp_path: Path) -> None:
     out = tmp_path / "samples.h5"
     answer = hpc_dl("generate", images.path, "--count", 3, "--out", out, "--json")
@@ -95,6 +97,7 @@ def test_exported_generator_generates_the_same(hpc_dl: HpcDl, images: RunFolder,
     np.testing.assert_allclose(samples, model.sample(5, seed=1), rtol=1e-4)  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_vectors_are_no_picture(hpc_dl: HpcDl, train: Train, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "points.h5", "w") as file:
         for split in ("train", "val", "test"):

@@ -43,6 +43,7 @@ def lstm(train: Train, alphabet: Path) -> RunFolder:
     return trained(train, alphabet, "lstm")
 
 
+@pytest.mark.slow
 def test_recurrent_network_continues_what_it_learned(lstm: RunFolder) -> None:
     model = load(lstm)
     result = generate_text(model, "cd\n", length=12, temperature=0)
@@ -75,6 +76,7 @@ def test_command(hpc_dl: HpcDl, lstm: RunFolder) -> None:
     )
 
 
+@pytest.mark.slow
 def test_command_that_does_not_apply_says_which_do(hpc_dl: HpcDl, lstm: RunFolder, image_run: RunFolder) -> None:
     answer = hpc_dl("generate", image_run.path)
     assert answer.status == 2

@@ -28,6 +28,7 @@ def run(train: Train, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return train(path, data=data, model={"name": "word2vec", "dimension": 4, "window": 2})
 
 
+@pytest.mark.slow
 def test_similar_words(hpc_dl: HpcDl, run: RunFolder) -> None:
     vectors = torch.nn.functional.normalize(load(run).model.words.weight, dim=1)  # type: ignore[union-attr, arg-type]
     cosines = (vectors @ vectors.T).fill_diagonal_(-2)
@@ -42,6 +43,7 @@ def test_similar_words(hpc_dl: HpcDl, run: RunFolder) -> None:
     assert shown[0].split() == ["king", "river"] and len(shown) == 6  # the five other words of each
 
 
+@pytest.mark.slow
 def test_analogy(hpc_dl: HpcDl, run: RunFolder) -> None:
     expected = load(run).model.analogy("man", "king", "woman", 3)  # type: ignore[operator]
     answer = hpc_dl("analogy", run.path, "man", "king", "woman", "--count", 3, "--json")

@@ -20,6 +20,7 @@ def test_inputs_are_weighted_means_of_two_samples() -> None:
     torch.testing.assert_close(result, share * x + (1 - share) * x[others])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
 def test_share_has_the_variance_of_the_beta_distribution(alpha: float) -> None:
     torch.manual_seed(0)

@@ -187,6 +187,7 @@ def halvings(run: RunFolder, every: int = 1, patience: int = 1) -> tuple[list[fl
     return logged, expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 2])
 def test_plateau_in_training(tmp_path: Path, every: int) -> None:
     trainer = {

@@ -62,6 +62,7 @@ def test_images_that_cannot_be_halved_are_refused() -> None:
         built(images(1, 28, 30))
 
 
+@pytest.mark.slow
 def test_training_on_images(tmp_path: Path) -> None:
     content = experiments.raw(
         experiments.classification_file(tmp_path),

@@ -61,6 +61,7 @@ def test_stride_reduces_the_size() -> None:
     assert model.features(torch.rand(2, 1, 28, 28)).shape == (2, 4, 14, 14)
 
 
+@pytest.mark.slow
 def test_learns_from_distant_positions() -> None:
     """The class of each step is the sign of the value 6 steps before, outside a single kernel."""
     generator = torch.Generator().manual_seed(0)

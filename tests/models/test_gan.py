@@ -157,6 +157,7 @@ def test_scaling_is_saved_with_the_weights(tmp_path: Path, points: Path) -> None
     assert model.sample(50)[:, 1].mean() > 5
 
 
+@pytest.mark.slow
 def test_frozen_layers_do_not_change(tmp_path: Path, points: Path) -> None:
     model = SMALL | {"freeze": ["generator.0", "discriminator.0"]}
     run = finish(prepared(tmp_path, points, model=model, trainer={"max_epochs": 2, "val_check_interval": 4}))

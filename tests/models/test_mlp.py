@@ -59,6 +59,7 @@ def test_normalization_reduces_the_effect_of_scale() -> None:
     assert not torch.allclose(plain(x), plain(1000 * x), rtol=1e-1, atol=1e-1)
 
 
+@pytest.mark.slow
 def test_learns_xor_from_20_seeds() -> None:
     x = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     y = torch.tensor([0, 1, 1, 0])

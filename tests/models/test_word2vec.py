@@ -173,6 +173,7 @@ def test_similarity_and_analogy_queries() -> None:
         model.similarity("kng", "man")
 
 
+@pytest.mark.slow
 def test_topics_and_benchmarks(tmp_path: Path, text: Path) -> None:
     run = finish(experiments.prepared(tmp_path, experiment(text, trainer={"max_epochs": 4})))
     metrics = read_json(run.result)["metrics"]

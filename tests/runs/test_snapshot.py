@@ -28,6 +28,7 @@ def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_package_is_copied_completely(run: RunFolder) -> None:
     snapshot.take(run)
     source = Path(hpc_dl.__file__).parent

@@ -118,6 +118,7 @@ def copies(run: RunFolder, damages: dict[str, Damage]) -> list[RunFolder]:
     return damaged
 
 
+@pytest.mark.slow
 def test_each_damaged_run_has_its_line(run: RunFolder, wandb_server: FakeWandb) -> None:
     damaged = copies(run, REFUSED)
     *bad, good = sync(*damaged, run)
@@ -128,12 +129,14 @@ def test_each_damaged_run_has_its_line(run: RunFolder, wandb_server: FakeWandb) 
     assert len(wandb_server.rows) == 1
 
 
+@pytest.mark.slow
 def test_slightly_damaged_runs_are_uploaded(run: RunFolder, wandb_server: FakeWandb) -> None:
     for done in sync(*copies(run, REPAIRED)):
         assert (done.run.name, done.problem) == (done.run.name, "")
         check(done.run, wandb_server)
 
 
+@pytest.mark.slow
 def test_damaged_outbox_of_a_sent_run_is_made_again(run: RunFolder, wandb_server: FakeWandb) -> None:
     sync(run)
     first = WandbRecord.of(run.path).id
@@ -199,6 +202,7 @@ def test_refused_file_does_not_keep_the_rows_back(run: RunFolder, wandb_server: 
     assert wandb_server.duplicates(WandbRecord.of(run.path).id) == 0
 
 
+@pytest.mark.slow
 def test_copied_runs_that_went_on_are_runs_of_their_own(run: RunFolder, wandb_server: FakeWandb) -> None:
     sync(run)
     lengths = {"shorter": 5, "as_long": 10, "longer": 30}
@@ -242,6 +246,7 @@ def test_moved_run_stays_the_same(run: RunFolder, wandb_server: FakeWandb, tmp_p
     assert WandbRecord.of(moved.path).id == first
 
 
+@pytest.mark.slow
 def test_unreachable_server_is_waited_for_once(
     run: RunFolder, wandb_server: FakeWandb, monkeypatch: pytest.MonkeyPatch
 ) -> None:

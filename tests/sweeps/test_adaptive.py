@@ -98,6 +98,7 @@ def test_probes_contain_each_value_with_what_it_depends_on() -> None:
     assert {"optimizer.lr": 0.001, "model.name": "linear"} in points
 
 
+@pytest.mark.slow
 def test_member_gets_its_point_when_it_starts_and_keeps_it(tmp_path: Path, image_file: Path) -> None:
     sweep = made(planned(tmp_path, image_file, repeats=2))
     first, second, *others = sweep.runs()
@@ -117,6 +118,7 @@ def test_member_gets_its_point_when_it_starts_and_keeps_it(tmp_path: Path, image
     assert sweep.members()[others[0].name]["point"] == {}
 
 
+@pytest.mark.slow
 def test_study_learns_the_mean_of_the_seeds_from_the_run_folders(tmp_path: Path, image_file: Path) -> None:
     sweep = made(planned(tmp_path, image_file, repeats=2))
     runs = sweep.runs()
@@ -139,6 +141,7 @@ def test_study_learns_the_mean_of_the_seeds_from_the_run_folders(tmp_path: Path,
     assert ranked(sweep, "val/loss", [{"run": runs[4].name, "metrics": {"val/loss": 0.5}}])[0].values == [0.5]
 
 
+@pytest.mark.slow
 def test_more_trials_continue_the_study_and_other_values_begin_another(tmp_path: Path, image_file: Path) -> None:
     sweep = made(planned(tmp_path, image_file))
     more = planned(tmp_path, image_file, trials=5, repeats=2)
@@ -159,6 +162,7 @@ def test_dry_run_shows_when_points_are_chosen(hpc_dl: HpcDl, config: Config) -> 
     assert not (Path.cwd() / "runs").exists()
 
 
+@pytest.mark.slow
 def test_member_without_a_point_is_not_trained(tmp_path: Path, image_file: Path) -> None:
     run = made(planned(tmp_path, image_file)).runs()[0]
     with pytest.raises(RunError, match="has no point of its sweep yet"):
@@ -167,6 +171,7 @@ def test_member_without_a_point_is_not_trained(tmp_path: Path, image_file: Path)
     assert pruning_of(run, print, nullcontext) is None, "tpe ends no member early"
 
 
+@pytest.mark.slow
 def test_members_of_an_earlier_study_still_choose_their_points(tmp_path: Path, image_file: Path) -> None:
     sweep = made(planned(tmp_path, image_file))
     grid = parse(SweepConfig, {"parameters": {"optimizer.lr": {"values": [0.5]}}}, "sweep")

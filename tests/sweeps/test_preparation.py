@@ -34,6 +34,7 @@ def made(plan: Plan) -> SweepFolder:
     return plan.sweep
 
 
+@pytest.mark.slow
 def test_saved_section_is_read_again(hpc_dl: HpcDl, tmp_path: Path, image_file: Path) -> None:
     section = {
         "method": "random", "trials": 3, "objective": "val/loss",
@@ -112,6 +113,7 @@ def test_discarding_leaves_what_is_not_of_the_sweep(tmp_path: Path, image_file: 
     assert [entry.name for entry in sweep.path.iterdir()] == ["notes"]
 
 
+@pytest.mark.slow
 def test_members_of_other_settings_are_not_ranked(tmp_path: Path, image_file: Path) -> None:
     sweep = made(planned(tmp_path, image_file, 0.1))
     (former,) = sweep.members()
@@ -139,6 +141,7 @@ def test_damaged_list_of_members(hpc_dl: HpcDl, tmp_path: Path, name: str, point
     assert "no run" in hpc_dl("logs", "y", "--runs", tmp_path).err.lower()
 
 
+@pytest.mark.slow
 def test_own_code_of_all_members_is_in_one_snapshot(
     tmp_path: Path, image_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +171,7 @@ def test_submissions_are_numbered_whatever_else_is_among_them(tmp_path: Path) ->
     assert sorted(array.path.name for array in sweep.submissions()) == ["1", "2", "3"]
 
 
+@pytest.mark.slow
 def test_fault_of_one_sweep_does_not_keep_others_from_being_cancelled(
     hpc_dl: HpcDl, tmp_path: Path, image_file: Path
 ) -> None:

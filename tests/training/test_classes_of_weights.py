@@ -37,6 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return finish(prepared(folder, raw(folder / "texts.h5", data=data)))
 
 
+@pytest.mark.slow
 def test_evaluation_counts_labeled_samples_only(run: RunFolder) -> None:
     trained = TrainedModel.load(TrainedRun.open(run))
     assert trained.data.class_names == ("left", "none", "right")
@@ -47,6 +48,7 @@ def test_evaluation_counts_labeled_samples_only(run: RunFolder) -> None:
     assert (trained.batches.read_batch("test", np.arange(11))[1][::9] == IGNORED).all()
 
 
+@pytest.mark.slow
 def test_predictions_name_the_labels(run: RunFolder, tmp_path: Path) -> None:
     predict(TrainedModel.load(TrainedRun.open(run)), run.path.parents[1] / "texts.h5", tmp_path / "out.h5")
     with h5py.File(tmp_path / "out.h5") as file:

@@ -100,6 +100,7 @@ def test_compilation_failure_is_one_line() -> None:
         model(torch.ones(2, 4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_training_resumes_with_another_layout(
     tmp_path: Path, image_file: Path, before: bool, monkeypatch: pytest.MonkeyPatch
@@ -118,6 +119,7 @@ def test_training_resumes_with_another_layout(
         torch.testing.assert_close(value, weights(reference)[name], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_channels_last_is_ignored_on_the_cpu(tmp_path: Path, image_file: Path) -> None:
     run = finish(prepared(tmp_path, image_file, channels_last=True, max_epochs=1))
     assert "trainer.channels_last is ignored on the CPU" in run.log(0).read_text()

@@ -214,6 +214,7 @@ def test_model_is_restored(tmp_path: Path) -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_result_and_log_contain_the_diagnosis(tmp_path: Path) -> None:
     content = experiments.raw(experiments.classification_file(tmp_path), trainer={"max_epochs": 60})
     run = experiments.prepared(tmp_path, content)

@@ -69,6 +69,7 @@ def mean_losses(losses: list[float], steps: list[int], row_steps: list[int]) -> 
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trainer", "reference", "row_steps"),
     [

@@ -137,6 +137,7 @@ def test_tasks_without_metrics_by_group(tmp_path: Path) -> None:
         built(file, group="site", task="reconstruction")
 
 
+@pytest.mark.slow
 def test_result_has_the_groups(tmp_path: Path) -> None:
     file = with_groups(experiments.classification_file(tmp_path))
     raw = experiments.raw(file)
@@ -150,6 +151,7 @@ def test_result_has_the_groups(tmp_path: Path) -> None:
     assert right / 11 == pytest.approx(result["metrics"]["test/accuracy"])
 
 
+@pytest.mark.slow
 def test_result_is_kept_if_the_groups_fail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -47,6 +47,7 @@ def test_calls_of_other_loggers_are_recorded(
     assert (said.out + said.err).count("val_loss is nan at step") == 1
 
 
+@pytest.mark.slow
 def test_wandb_may_be_started_in_init(tmp_path: Path, image_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.delenv("WANDB_MODE", raising=False)

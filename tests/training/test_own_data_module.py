@@ -38,6 +38,7 @@ def prepared(folder: Path, **args: Any) -> RunFolder:
     return experiments.prepared(folder, raw)
 
 
+@pytest.mark.slow
 def test_data_module_trains_resumes_exactly_and_is_evaluated(tmp_path: Path) -> None:
     whole = finish(prepared(tmp_path / "whole"))
     metrics = read_json(whole.result)["metrics"]

@@ -49,6 +49,7 @@ def test_own_loaders_train_validate_and_test(tmp_path: Path) -> None:
     assert yaml.load(run.config)["data"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [pytest.param(2, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow), 7])
 def test_training_with_own_loaders_resumes_exactly(tmp_path: Path, step: int) -> None:
     whole = finish(prepared(tmp_path / "whole"))

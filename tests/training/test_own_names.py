@@ -26,6 +26,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, image_file: Path) -> RunFolder
     return run
 
 
+@pytest.mark.slow
 def test_all_metrics_of_a_moment_form_one_row(run: RunFolder) -> None:
     rows = {row["step"]: row for row in read_journal(run.journal)}
     assert sorted(rows) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
@@ -36,6 +37,7 @@ def test_all_metrics_of_a_moment_form_one_row(run: RunFolder) -> None:
     assert [rows[step]["epoch"] for step in (1, 6, 7, 12)] == [0, 0, 1, 1]
 
 
+@pytest.mark.slow
 def test_each_value_of_a_step_is_that_of_the_built_in_metric(run: RunFolder) -> None:
     for row in read_journal(run.journal):
         assert row["train_loss_step"] == pytest.approx(row["train/loss"])
@@ -54,6 +56,7 @@ def test_result_has_the_values_of_the_best_epoch(run: RunFolder) -> None:
     assert {"val_loss", "test_acc", "test_loss", "g_loss", "train_loss_epoch"} <= set(metrics)
 
 
+@pytest.mark.slow
 def test_result_table_groups_names_by_split(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     result_table({"run": "r", "metrics": {"val_acc": 0.5, "test_acc": 0.25, "valid/f1": 0.1, "g_loss": 3.0}})
     table = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]

@@ -36,6 +36,7 @@ def fine_tuned(folder: Path, pretrained: RunFolder, **model: Any) -> RunFolder:
     return experiments.prepared(runs.parent, content)
 
 
+@pytest.mark.slow
 def test_training_starts_from_the_best_weights(tmp_path: Path, pretrained: RunFolder) -> None:
     run = fine_tuned(tmp_path, pretrained)
     assert str(pretrained.best_checkpoint.resolve()) in run.config.read_text()
@@ -47,6 +48,7 @@ def test_training_starts_from_the_best_weights(tmp_path: Path, pretrained: RunFo
     assert f"Starting from {len(before)} of {len(before)} weights" in run.log(0).read_text()
 
 
+@pytest.mark.slow
 def test_head_of_another_shape_stays_fresh(tmp_path: Path, pretrained: RunFolder) -> None:
     file = experiments.regression_file(tmp_path)
     content = experiments.raw(file, model={"name": "mlp", "width": 8, "depth": 1, "init_from": str(pretrained.path)})
@@ -55,6 +57,7 @@ def test_head_of_another_shape_stays_fresh(tmp_path: Path, pretrained: RunFolder
     assert "fresh: hidden.0.weight, head.weight, head.bias" in run.log(0).read_text()
 
 
+@pytest.mark.slow
 def test_frozen_weights_do_not_change(tmp_path: Path, pretrained: RunFolder) -> None:
     file = experiments.classification_file(tmp_path)
     section = {"name": "mlp", "width": 8, "depth": 1, "init_from": str(pretrained.path), "freeze": ["hidden"]}

@@ -26,6 +26,7 @@ def shapes(depth: int) -> dict[str, list[int]]:
     return named
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [18, *(pytest.param(depth, marks=pytest.mark.slow) for depth in DEPTHS[1:])])
 def test_outputs_are_those_of_torchvision(tmp_path: Path, depth: int) -> None:
     file = tmp_path / "published.safetensors"
@@ -40,6 +41,7 @@ def test_outputs_are_those_of_torchvision(tmp_path: Path, depth: int) -> None:
     torch.testing.assert_close(outputs, torch.tensor(expected, dtype=torch.float64), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_other_classes_and_a_smaller_stem_stay_fresh(tmp_path: Path) -> None:
     file = tmp_path / "published.pt"
     torch.save(drawn(shapes(18)), file)

@@ -34,6 +34,7 @@ def evaluated(run: RunFolder) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["LayersOfSetup", "LayersOfConfigureModel", "WithoutTeacher", "SavesObjects"])
 def test_interrupted_module_resumes_and_is_evaluated(tmp_path: Path, image_file: Path, name: str) -> None:
     run = finish(prepared(tmp_path, image_file, name), Stop(1, numbers=(signal.SIGUSR2,)))
@@ -43,12 +44,14 @@ def test_interrupted_module_resumes_and_is_evaluated(tmp_path: Path, image_file:
     assert metrics["test_weight"] == pytest.approx(float(weights["layer.weight"].sum()), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_failing_test_names_the_statement(tmp_path: Path, image_file: Path) -> None:
     run = finish(prepared(tmp_path, image_file, "FailsInItsTest", limit_test_batches=0))
     with pytest.raises(RunError, match=r"its test fails: ZeroDivisionError: .*/restores_itself\.py line \d+: `self"):
         evaluated(run)
 
 
+@pytest.mark.slow
 def test_other_objects_are_refused(tmp_path: Path, image_file: Path) -> None:
     run = finish(prepared(tmp_path, image_file, "Tested"))
     trained = TrainedRun.open(run)
@@ -66,6 +69,7 @@ class StartsProcess:
         return subprocess.Popen, (self.command,)
 
 
+@pytest.mark.slow
 def test_what_a_module_imports_is_not_its_own(
     tmp_path: Path, image_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

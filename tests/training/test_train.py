@@ -36,6 +36,7 @@ def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     return state
 
 
+@pytest.mark.slow
 def test_training_is_reproducible_bit_for_bit(tmp_path: Path, image_file: Path) -> None:
     sections = {
         "model": {"name": "cnn", "channels": [4], "hidden": 8, "dropout": 0.5},
@@ -67,6 +68,7 @@ def test_dropout_depends_on_the_seed(tmp_path: Path, image_file: Path) -> None:
     assert losses[0] == losses[1] != losses[2]
 
 
+@pytest.mark.slow
 def test_result_belongs_to_the_best_checkpoint(tmp_path: Path, image_file: Path) -> None:
     # With so large a learning rate the validation loss rises and falls.
     run = trained(tmp_path, image_file, optimizer={"name": "sgd", "lr": 2.0}, trainer={"max_epochs": 8})
@@ -118,6 +120,7 @@ def test_best_checkpoint_by_highest_accuracy(tmp_path: Path, image_file: Path) -
     assert max(accuracies) > accuracies[0]
 
 
+@pytest.mark.slow
 def test_files_of_a_finished_run(tmp_path: Path, image_file: Path) -> None:
     run = trained(tmp_path, image_file, trainer={"max_epochs": 2})
     result = json.loads(run.result.read_text())
@@ -157,6 +160,7 @@ def test_files_of_a_finished_run(tmp_path: Path, image_file: Path) -> None:
     assert 0 < timings["checkpoint_s"] < timings["lead_s"] and 0 < timings["checkpoint_share"] < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sizes", "splits"),
     [
@@ -196,6 +200,7 @@ def test_fault_found_in_the_job_is_recorded(tmp_path: Path) -> None:
     assert read_state(run)["reason"].startswith(f"{file}: does not exist.")
 
 
+@pytest.mark.slow
 def test_diverged_training_writes_valid_json(tmp_path: Path, image_file: Path) -> None:
     trainer = {"max_epochs": 2, "on_nan": "continue"}
     run = trained(tmp_path, image_file, optimizer={"name": "sgd", "lr": 1e30}, trainer=trainer)
@@ -208,6 +213,7 @@ def test_diverged_training_writes_valid_json(tmp_path: Path, image_file: Path) -
     assert math.isnan(read_journal(run.journal)[-1]["val/loss"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "precision", ["bf16-mixed", *(pytest.param(name, marks=pytest.mark.slow) for name in ("64-true", "bf16-true"))]
 )
@@ -218,6 +224,7 @@ def test_precision_of_saved_weights(tmp_path: Path, image_file: Path, precision:
     assert read_json(run.result)["metrics"]["val/loss"] < 1.2
 
 
+@pytest.mark.slow
 def test_each_attempt_has_its_own_journal_file(tmp_path: Path, image_file: Path) -> None:
     run = trained(tmp_path, image_file)
     train(run)
@@ -226,6 +233,7 @@ def test_each_attempt_has_its_own_journal_file(tmp_path: Path, image_file: Path)
     assert read_json(run.result)["steps"] == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schedule", "message"),
     [

@@ -48,6 +48,7 @@ def test_predicted_length(sections: dict[str, Any], batches: int, steps: int) ->
     assert (batches_per_epoch(experiment, data), total_steps(experiment, data)) == (batches, steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trainer", "steps"),
     [

@@ -128,6 +128,7 @@ def test_likely_mistake_is_remarked(image_file: Path, name: str, remark: str) ->
     assert re.fullmatch(rf"{remark}, in /.*/fails_in_steps\.py line \d+: `def \w+_step\(.*`", said)
 
 
+@pytest.mark.slow
 def test_network_is_tried(image_file: Path) -> None:
     layers = [{"class": "torch.nn.Flatten"}, {"class": "torch.nn.Linear", "args": [64, 3]}]
     assert tried(image_file, "", model={"network": "torch.nn.Sequential", "args": layers}) == []

@@ -37,6 +37,7 @@ def prepared(folder: Path, file: Path, class_path: str, max_epochs: int = 1, **s
     return experiments.prepared(folder, content)
 
 
+@pytest.mark.slow
 def test_all_splits_are_evaluated(tmp_path: Path, image_file: Path) -> None:
     run = prepared(tmp_path, image_file, "logs_all_splits.Net", max_epochs=3)
     train(run)
@@ -47,6 +48,7 @@ def test_all_splits_are_evaluated(tmp_path: Path, image_file: Path) -> None:
     assert (run.code / "logs_all_splits.py").is_file()
 
 
+@pytest.mark.slow
 def test_training_step_is_enough(tmp_path: Path, image_file: Path) -> None:
     run = prepared(tmp_path, image_file, "training_step_only.Net")
     train(run)
@@ -54,6 +56,7 @@ def test_training_step_is_enough(tmp_path: Path, image_file: Path) -> None:
     assert run.best_checkpoint.exists() and run.last_checkpoint.exists()
 
 
+@pytest.mark.slow
 def test_inference_needs_more_than_a_training_step(tmp_path: Path, image_file: Path) -> None:
     run = prepared(tmp_path, image_file, "training_step_only.Net")
     train(run)
@@ -66,6 +69,7 @@ def test_inference_needs_more_than_a_training_step(tmp_path: Path, image_file: P
         export(trained, tmp_path / "model.onnx")
 
 
+@pytest.mark.slow
 def test_predictions_of_a_predict_step(tmp_path: Path, image_file: Path) -> None:
     run = prepared(tmp_path, image_file, "predicts.Net")
     train(run)
@@ -130,6 +134,7 @@ def test_missing_monitor_is_reported(tmp_path: Path, image_file: Path) -> None:
         train(run)
 
 
+@pytest.mark.slow
 def test_monitor_may_change_until_there_are_best_weights(tmp_path: Path, image_file: Path) -> None:
     run = prepared(tmp_path, image_file, "logs_val_loss_with_underscore.Net", checkpoint={"monitor": "val/loss"})
     with pytest.raises(ConfigError, match="was not logged"):

@@ -59,6 +59,7 @@ def check_rows(run: RunFolder, server: FakeWandb, *, replayed: bool = False) -> 
     assert (server.duplicates(run_id), server.dropped) == (0, {})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("user_modules")
 def test_module_may_log_to_wandb_itself(tmp_path: Path, image_file: Path, wandb_server: FakeWandb) -> None:
     model = {"class": "logs_to_wandb.Net"}
@@ -115,6 +116,7 @@ def logged_without_wandb(run: RunFolder) -> tuple[int, int, int]:
     return sum("by_logger" in row for row in rows), sum("by_wandb" in row for row in rows), len(beside)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_wandb")
 def test_module_without_wandb_logs_through_its_logger(tmp_path: Path, image_file: Path) -> None:
     run = experiments.prepared(tmp_path, experiments.raw(image_file, model={"class": "logs_without_wandb.Net"}))
@@ -122,6 +124,7 @@ def test_module_without_wandb_logs_through_its_logger(tmp_path: Path, image_file
     assert logged_without_wandb(run) == (6, 0, 6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_wandb")
 def test_module_may_import_wandb_late_with_wandb_disabled(tmp_path: Path, image_file: Path) -> None:
     content = experiments.raw(image_file, model={"class": "logs_without_wandb.ImportsLate"})
@@ -161,6 +164,7 @@ def test_other_ranks_may_call_wandb(tmp_path: Path, image_file: Path, wandb_serv
     assert not (run.path / "wandb").exists()
 
 
+@pytest.mark.slow
 def test_content_of_a_run(tmp_path: Path, image_file: Path, wandb_server: FakeWandb) -> None:
     runs = [prepared(tmp_path, image_file, seed=seed) for seed in (1, 2)]
     for run in runs:
@@ -181,6 +185,7 @@ def test_content_of_a_run(tmp_path: Path, image_file: Path, wandb_server: FakeWa
     assert wandb_server.events[ids[0]][0]["system.cpu"] >= 0
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_training_has_each_row_once(
     tmp_path: Path, image_file: Path, wandb_server: FakeWandb
 ) -> None:
@@ -223,6 +228,7 @@ def test_killed_and_resumed_training_has_each_row_once(
     assert wandb_server.state(first) == "finished"
 
 
+@pytest.mark.slow
 def test_files_stay_in_the_run_folder(
     tmp_path: Path, image_file: Path, wandb_server: FakeWandb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +252,7 @@ def test_files_stay_in_the_run_folder(
     assert list((run.path / "wandb").iterdir()) == [run.path / "wandb" / "history.jsonl"]
 
 
+@pytest.mark.slow
 def test_disabled_run_does_not_import_wandb(tmp_path: Path, image_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)  # an import of it fails
     monkeypatch.delitem(sys.modules, "wandb")

@@ -47,6 +47,7 @@ def check_stopped(run: RunFolder, server: FakeWandb) -> int:
     return int(state["step"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_query", [True, False])
 def test_stop_button_ends_a_training_with_a_checkpoint(
     tmp_path: Path, image_file: Path, wandb_server: FakeWandb, monkeypatch: pytest.MonkeyPatch, by_query: bool
@@ -59,6 +60,7 @@ def test_stop_button_ends_a_training_with_a_checkpoint(
     check_stopped(run, wandb_server)
 
 
+@pytest.mark.slow
 def test_resumed_training_obeys_only_another_press(
     tmp_path: Path, image_file: Path, wandb_server: FakeWandb, monkeypatch: pytest.MonkeyPatch
 ) -> None:

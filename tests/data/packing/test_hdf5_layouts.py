@@ -57,6 +57,7 @@ def test_matlab_7_3_with_images_and_words(tmp_path: Path) -> None:
     np.testing.assert_array_equal(content(tmp_path / "out.h5")["train/targets"], [kind == "c" for kind in kinds])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compressed", [False, True])
 def test_matlab_5(compressed: bool, tmp_path: Path) -> None:
     matlab = pytest.importorskip("scipy.io")

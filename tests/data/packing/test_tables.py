@@ -258,6 +258,7 @@ def test_numbers_and_columns_in_another_notation(text: str, problem: str, tmp_pa
         packed(tmp_path / "in.csv", tmp_path / "out.h5", targets="3" if text.startswith("0,5") else None)
 
 
+@pytest.mark.slow
 def test_a_wide_table_takes_time_in_proportion_to_its_width(tmp_path: Path) -> None:
     names = [f"gene{number}" for number in range(20_000)]
     lines = [",".join([*names, "y"]), *[",".join([str(row)] * 20_001) for row in range(2)]]

@@ -26,6 +26,7 @@ class Changed(Net):
         self.losses["new"] = MeanMetric()
 
 
+@pytest.mark.slow
 def test_changed_module_resumes_with_warnings(
     saved: dict[Position, bytes], uninterrupted: Rows, caplog: pytest.LogCaptureFixture
 ) -> None:

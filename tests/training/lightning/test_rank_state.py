@@ -28,6 +28,7 @@ def _parameter(position: Position) -> Any:
     return pytest.param(position, marks=[] if position in QUICK else pytest.mark.slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("position", [_parameter(position) for position in POSITIONS], ids=str)
 def test_resumed_training_has_the_same_bits(
     position: Position, uninterrupted: Rows, saved: dict[Position, bytes]

@@ -44,6 +44,7 @@ def test_every_n_steps(tmp_path: Path, many_images: Path, monkeypatch: pytest.Mo
     assert [step for kind, step in files if kind == "step"] == [10, 20, 30, 40, 48]
 
 
+@pytest.mark.slow
 def test_steps_are_optimizer_steps_not_batches(
     tmp_path: Path, many_images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,6 +61,7 @@ def test_shortest_interval_is_each_step(tmp_path: Path, many_images: Path, monke
         assert [step for kind, step in files if kind == "step"][-4:] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_short_training_writes_one_checkpoint_and_the_best_weights(
     tmp_path: Path, many_images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +120,7 @@ def test_no_checkpoint_is_due_during_a_validation(training: bool, request_: int)
     assert callback._agreed_request(trainer) == request_  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_auto_follows_the_measured_cost(tmp_path: Path, many_images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As on a very slow disk: the measured time decides.
     monkeypatch.setattr(checkpoint_interval, "FIRST_AUTO_S", 0.001)
@@ -130,6 +133,7 @@ def test_auto_follows_the_measured_cost(tmp_path: Path, many_images: Path, monke
     assert files[0][1] < 10 and files[-1][1] == 2 * BATCHES
 
 
+@pytest.mark.slow
 def test_cost_is_recorded(tmp_path: Path, many_images: Path) -> None:
     run = experiments.prepared(tmp_path, experiments.raw(many_images, checkpoint={"every": "2 steps"}))
     finish(run)
@@ -141,6 +145,7 @@ def test_cost_is_recorded(tmp_path: Path, many_images: Path) -> None:
 # --- the time limit, known in advance -----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_job_near_its_time_limit_stops_without_a_signal(
     tmp_path: Path, many_images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ def weights_of_all_checkpoints(run: RunFolder) -> list[torch.Tensor]:
     return [value for state in states for name, value in state.items() if name != "mask"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Net", "Weights", "Manual"])
 def test_divergence_ends_the_training_and_keeps_good_checkpoints(tmp_path: Path, image_file: Path, name: str) -> None:
     run = prepared(tmp_path, image_file, name)
@@ -61,6 +62,7 @@ def test_shipped_architecture_that_diverges_in_its_first_steps(tmp_path: Path, i
     assert not run.result.exists() and not listed(run.checkpoints, "best")
 
 
+@pytest.mark.slow
 def test_divergence_between_two_rows_is_found_before_the_checkpoint(tmp_path: Path, image_file: Path) -> None:
     run = prepared(tmp_path, image_file, trainer={"max_epochs": 3, "log_every_n_steps": 1000, "max_steps": 11})
     with pytest.raises(Diverged, match="the loss is no longer finite at step 10 "):
@@ -68,6 +70,7 @@ def test_divergence_between_two_rows_is_found_before_the_checkpoint(tmp_path: Pa
     assert [file.step for file in listed(run.checkpoints, "step")][-1] == 8
 
 
+@pytest.mark.slow
 def test_training_that_continues_never_replaces_a_good_checkpoint(tmp_path: Path, image_file: Path) -> None:
     run = prepared(tmp_path, image_file, trainer={"max_epochs": 3, "on_nan": "continue"})
     train(run)

@@ -23,6 +23,7 @@ def _slow(stop: Stop, saved: int) -> Any:
     return pytest.param(stop, saved, marks=SLOW)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "hook",
     [
@@ -45,6 +46,7 @@ def test_stop_before_the_first_step_saves_nothing(
     assert differences(finish(run), reference) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stop", "saved"),
     [

@@ -41,6 +41,7 @@ def _edited(old: str, new: str) -> Callable[[RunFolder, Path], Callable[[], None
     return edit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
@@ -83,6 +84,7 @@ def test_checkpoint_that_does_not_fit_is_refused(
     assert history.history(run)[-2]["from_step"] == 26
 
 
+@pytest.mark.slow
 def test_second_training_in_the_folder_keeps_the_state(tmp_path: Path, many_images: Path) -> None:
     run = experiments.prepared(tmp_path, experiments.raw(many_images, **FREQUENTLY_SAVED))
     with lock.held(run), signals_of_this_process():
