@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -23,7 +22,7 @@ from hpc_dl.training.train import train
 from tests import experiments
 from tests.cli.conftest import HpcDl, hpc_dl
 from tests.conftest import PROJECT
-from tests.figures.conftest import images, subject_of
+from tests.figures.conftest import images
 
 __all__ = ["hpc_dl"]  # the fixture
 
@@ -100,15 +99,6 @@ def test_files_are_light_wide_enough_and_reproducible(subject: Callable[[str], S
     assert vectors[0].read_bytes() == vectors[1].read_bytes()
     assert ElementTree.parse(vectors[0]).getroot().tag.endswith("svg")
     assert {path.name for path in first.parent.iterdir()} == {"decision_surface.png", "curves.svg"}
-
-
-@pytest.mark.slow
-def test_end_of_a_run_takes_less_than_two_seconds(subject: Callable[[str], Subject], tmp_path: Path) -> None:
-    of = subject_of(subject("images").run)
-    draw(of, ["curves"], tmp_path)  # matplotlib is imported
-    started = time.process_time()
-    draw(of, at_end(of), tmp_path)
-    assert time.process_time() - started < 2
 
 
 @pytest.mark.slow
