@@ -1,19 +1,19 @@
 """What a model made of the same inputs after each of some epochs: ``RUN/frames.h5``.
 
-::
+For each kind of frames a group::
 
-    /epochs   (n,) int64, ascending; 0 is the untrained model
-    /values   (n, …) float16, or (n,) texts
-    /points   (N, 2), /targets (N,): samples to draw on top, if any
-    attributes: kind (surface, samples or texts), extent, class_names
+    /KIND/epochs   (n,) int64, ascending; 0 is the untrained model
+    /KIND/values   (n, …) float16, or (n,) texts
+    /KIND/points   (N, 2), /KIND/targets (N,): samples to draw on top, if any
+    attributes: extent, class_names
 
-The file holds at most 40 frames. It is written anew for each of them, so that a kill leaves the one
-before.
+The file holds at most 40 frames of a kind. It is written anew for each of them, so that a kill
+leaves the one before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,16 +26,17 @@ from hpc_dl.data.files.format import staged
 from hpc_dl.data.storage.hdf5 import open_file
 
 MOST_FRAMES = 40
-KINDS = ("surface", "samples", "texts")
+KINDS = ("surface", "hidden", "samples", "texts")
 _MOST_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class Frames:
-    """The frames of a run.
+    """The frames of a run that show one thing.
 
     Attributes:
-        kind: ``surface``: outputs (points, K) on a grid of two features; ``samples``: (B, *shape)
+        kind: ``surface``: outputs (points, K) on a grid of two features; ``hidden``: inputs
+            (N + points, F) of the last layer, for the samples and a grid; ``samples``: (B, *shape)
             of a generator; ``texts``: one string.
         epochs: the number of epochs done at each frame, ascending.
         values: one array or string for each frame.
@@ -62,41 +63,48 @@ class Frames:
         kept = [number for number, done in enumerate(self.epochs) if done <= epoch]
         return replace(self, epochs=tuple(self.epochs[i] for i in kept), values=tuple(self.values[i] for i in kept))
 
-    def write(self, path: Path) -> None:
-        """Write the file; it appears when it is complete.
 
-        Raises:
-            DataError: it cannot be written.
-        """
-        with staged(path) as temporary, h5py.File(temporary, "x") as file:
-            file["epochs"] = np.array(self.epochs, np.int64)
-            if self.kind == "texts":
-                file.create_dataset("values", data=list(self.values), dtype=h5py.string_dtype())
+def write_frames(path: Path, recorded: Iterable[Frames]) -> None:
+    """Write the file; it appears when it is complete.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    with staged(path) as temporary, h5py.File(temporary, "x") as file:
+        for frames in recorded:
+            group = file.create_group(frames.kind)
+            group["epochs"] = np.array(frames.epochs, np.int64)
+            if frames.kind == "texts":
+                group.create_dataset("values", data=list(frames.values), dtype=h5py.string_dtype())
             else:
-                file["values"] = np.stack(self.values).astype(np.float16)
-            file["points"], file["targets"] = self.points, self.targets
-            file.attrs["kind"], file.attrs["extent"] = self.kind, list(self.extent)
-            file.attrs["class_names"] = np.array(list(self.class_names), h5py.string_dtype())
+                group["values"] = np.stack(frames.values).astype(np.float16)
+            group["points"], group["targets"] = frames.points, frames.targets
+            group.attrs["extent"] = list(frames.extent)
+            group.attrs["class_names"] = np.array(list(frames.class_names), h5py.string_dtype())
 
-    @classmethod
-    def read(cls, path: Path) -> Frames | None:
-        """Read the file; ``None`` where there is none, or one that is damaged."""
-        try:
-            if not path.is_file() or path.stat().st_size > _MOST_BYTES:
-                return None
-            with open_file(path) as file:
-                values = file["values"].asstr()[()] if file.attrs["kind"] == "texts" else file["values"][()]
-                return cls(
-                    str(file.attrs["kind"]),
-                    tuple(map(int, file["epochs"][()])),
-                    tuple(values),
-                    file["points"][()],
-                    file["targets"][()],
-                    tuple(map(float, file.attrs["extent"])),
-                    tuple(map(str, file.attrs["class_names"])),
-                )
-        except Exception:  # a figure less, which is all that depends on this file
-            return None
+
+def read_frames(path: Path) -> dict[str, Frames]:
+    """Read the frames by kind; none where there is no file, or one that is damaged."""
+    try:
+        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+            return {}
+        with open_file(path) as file:
+            return {kind: _read(file[kind], kind) for kind in KINDS if kind in file}
+    except Exception:  # a figure less, which is all that depends on this file
+        return {}
+
+
+def _read(group: h5py.Group, kind: str) -> Frames:
+    values = group["values"].asstr()[()] if kind == "texts" else group["values"][()]
+    return Frames(
+        kind,
+        tuple(map(int, group["epochs"][()])),
+        tuple(values),
+        group["points"][()],
+        group["targets"][()],
+        tuple(map(float, group.attrs["extent"])),
+        tuple(map(str, group.attrs["class_names"])),
+    )
 
 
 def schedule(max_epochs: int | None) -> Callable[[int], bool]:

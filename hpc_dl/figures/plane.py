@@ -21,12 +21,14 @@ class Plane:
     """The inputs of a grid.
 
     Attributes:
-        points: (SIZE or SIZE², features) float32, in the units of the data file.
+        points: (size or size², features) float32, in the units of the data file.
         extent: left, right, bottom and top.
+        size: number of points along each axis.
     """
 
     points: NDArray[np.float32]
     extent: tuple[float, float, float, float]
+    size: int
 
     def outputs(self, subject: Subject) -> torch.Tensor:
         """The network's outputs for all points, (points, K)."""
@@ -38,7 +40,7 @@ class Plane:
 
     def image(self, values: NDArray[Any]) -> NDArray[Any]:
         """Arrange values of the points, (points, …), as rows from bottom to top."""
-        return values.reshape(SIZE, SIZE, *values.shape[1:])
+        return values.reshape(self.size, self.size, *values.shape[1:])
 
 
 def no_plane(subject: Subject) -> str:
@@ -51,11 +53,11 @@ def no_plane(subject: Subject) -> str:
     return "" if subject.spec.num_outputs <= 8 else "applies to at most 8 classes or values"
 
 
-def plane(x: NDArray[Any]) -> Plane:
+def plane(x: NDArray[Any], size: int = SIZE) -> Plane:
     """Return a grid that covers samples (N, 1 or 2) with a margin."""
     low, high = np.nanmin(x, 0), np.nanmax(x, 0)
     margin = _MARGIN * np.maximum(high - low, 1e-6)
-    sides = [np.linspace(*ends, SIZE) for ends in zip(low - margin, high + margin, strict=True)]
+    sides = [np.linspace(*ends, size) for ends in zip(low - margin, high + margin, strict=True)]
     points = np.stack(np.meshgrid(*sides), -1).reshape(-1, len(sides)).astype(np.float32)
     last = sides[-1]
-    return Plane(points, (float(sides[0][0]), float(sides[0][-1]), float(last[0]), float(last[-1])))
+    return Plane(points, (float(sides[0][0]), float(sides[0][-1]), float(last[0]), float(last[-1])), size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -51,15 +51,15 @@ class Subject:
         return read_journal(self.run.journal)
 
     @cached_property
-    def frames(self) -> Frames | None:
-        """What the training has recorded over time; ``None`` for nothing."""
-        from hpc_dl.figures.frames import Frames
+    def frames(self) -> Mapping[str, Frames]:
+        """What the training has recorded over time, by kind."""
+        from hpc_dl.figures.frames import read_frames
 
-        return Frames.read(self.run.frames)
+        return read_frames(self.run.frames)
 
     def no_frames(self, kind: str) -> str:
         """Why the run has no frames of this kind; empty if it has several."""
-        several = self.frames is not None and self.frames.kind == kind and len(self.frames.epochs) > 1
+        several = kind in self.frames and len(self.frames[kind].epochs) > 1
         return "" if several else f"needs frames of {kind} that the training has recorded"
 
     @property

@@ -29,7 +29,7 @@ CLASSES = SCORES | VECTORS | {"filters", "mistakes", "saliency"}
 FITTING = {
     "images": CLASSES | {"feature_maps"},
     "patches": CLASSES | {"attention", "feature_maps"},
-    "plane": CLASSES - {"mistakes"} | {"decision_surface", "hidden_space", "surface_by_epoch"},
+    "plane": CLASSES - {"mistakes"} | {"decision_surface", "hidden_space", "hidden_space_by_epoch", "surface_by_epoch"},
     "values": JOURNAL | LOSS | VECTORS | {"residuals", "filters", "saliency"},
     "autoencoder": JOURNAL | LOSS | VECTORS | {"reconstructions", "filters"},
     "generator": JOURNAL | {"samples", "samples_by_epoch"},

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
+from hpc_dl.figures.hidden_plane import hidden_units, no_hidden_plane
 from hpc_dl.figures.kind import FigureKind
 from hpc_dl.figures.observations import evenly_spread
-from hpc_dl.figures.plane import SIZE, no_plane, plane
+from hpc_dl.figures.plane import plane
 from hpc_dl.figures.principal_axes import principal_axes
-from hpc_dl.figures.representations import last_layer, vectors
 from hpc_dl.figures.style import MARKERS, class_colors, class_legend, panels
 
 if TYPE_CHECKING:
@@ -27,11 +29,7 @@ class HiddenSpace(FigureKind):
 
     def unfit(self, subject: Subject) -> str:
         """Whether two features are mapped to classes by at least one hidden layer."""
-        if reason := subject.no_outputs("classification") or no_plane(subject):
-            return reason
-        layer = last_layer(subject)
-        hidden = layer is not None and layer.in_features > 1 and len(list(subject.network.parameters())) > 2
-        return "" if hidden and subject.spec.input_shape == (2,) else "needs two features and a hidden layer"
+        return no_hidden_plane(subject)
 
     def draw(self, subject: Subject) -> Figure:
         """Draw both; more than two units are projected to two principal components."""
@@ -40,32 +38,54 @@ class HiddenSpace(FigureKind):
         stored: Any = subject.batches.read_batch(subject.split, numbers)
         x, y = (part.float().numpy() for part in stored)
         grid = plane(x)
-        hidden, lines = (self._hidden(subject, points) for points in (x, grid.points))
-        names = ("unit 0", "unit 1")
-        units = hidden.shape[1]
-        if units > 2:
-            axes_of_units = principal_axes(hidden, 2)
-            hidden, lines = axes_of_units.project(hidden), axes_of_units.project(lines)
-            names = ("component 1", "component 2")
-        title = f"Last hidden layer ({units} units): {len(x)} {subject.split_name} samples, grid of the inputs"
+        samples, lines = (hidden_units(subject, points) for points in (x, grid.points))
+        projection = Projection(samples)
+        title = (
+            f"Last hidden layer ({samples.shape[1]} units): {len(x)} {subject.split_name} samples, grid of the inputs"
+        )
         figure, (ax,) = panels(title, height=4.6)
-        bent = grid.image(lines)
-        for number in range(0, SIZE, SIZE // _LINES):
-            ax.plot(*bent[number].T, color="#B0B0B0", linewidth=0.6)
-            ax.plot(*bent[:, number].T, color="#B0B0B0", linewidth=0.6)
-        colors, present = class_colors(len(subject.class_names)), sorted({int(c) for c in y if c >= 0})
-        for number in present:
-            ax.plot(
-                *hidden[y == number].T, linestyle="none", marker=MARKERS[number % len(MARKERS)], markersize=4,
-                color=colors[number],
-            )  # fmt: skip
+        draw_hidden_plane(ax, projection(samples), grid.image(projection(lines)), y, subject.class_names)
+        present = sorted({int(c) for c in y if c >= 0})
         class_legend(ax, subject.class_names, present, loc="upper left", bbox_to_anchor=(1, 1))
-        ax.grid(False)
-        ax.set(xlabel=names[0], ylabel=names[1])
+        ax.set(xlabel=projection.names[0], ylabel=projection.names[1])
         return figure
 
-    @staticmethod
-    def _hidden(subject: Subject, points: Any) -> np.ndarray[Any, Any]:
-        assert subject.batches is not None
-        x = subject.batches.preprocessings[0](torch.from_numpy(points).to(subject.device))
-        return vectors(subject, x).float().cpu().numpy()
+
+class Projection:
+    """Two coordinates of hidden units: the units themselves, or the principal components of some.
+
+    Attributes:
+        names: of the coordinates.
+    """
+
+    def __init__(self, units: NDArray[Any]) -> None:
+        self._axes = principal_axes(units, 2) if units.shape[1] > 2 else None
+        self.names = ("unit 0", "unit 1") if self._axes is None else ("component 1", "component 2")
+
+    def __call__(self, units: NDArray[Any]) -> NDArray[Any]:
+        """Map (N, F) to (N, 2)."""
+        return units if self._axes is None else self._axes.project(units)
+
+
+def draw_hidden_plane(
+    ax: Axes, samples: NDArray[Any], grid: NDArray[Any], classes: NDArray[Any], class_names: Sequence[str]
+) -> None:
+    """Draw samples on the bent grid of the inputs.
+
+    Args:
+        ax: where to.
+        samples: (N, 2) coordinates.
+        grid: (rows, columns, 2) coordinates of a grid of inputs; every few lines are drawn.
+        classes: (N,) numbers of the classes; negative for samples that are not drawn.
+        class_names: names of all classes.
+    """
+    for number in range(0, len(grid), len(grid) // _LINES):
+        ax.plot(*grid[number].T, color="#B0B0B0", linewidth=0.6)
+        ax.plot(*grid[:, number].T, color="#B0B0B0", linewidth=0.6)
+    colors = class_colors(len(class_names))
+    for number in np.unique(classes[classes >= 0]).astype(int):
+        ax.plot(
+            *samples[classes == number].T, linestyle="none", marker=MARKERS[number % len(MARKERS)], markersize=4,
+            color=colors[number],
+        )  # fmt: skip
+    ax.grid(False)

@@ -35,8 +35,7 @@ class SamplesByEpoch(FigureKind):
 
     def draw(self, subject: Subject) -> Figure:
         """Draw six of the frames."""
-        frames = subject.frames
-        assert frames is not None
+        frames = subject.frames["samples"]
         chosen = [int(number) for number in evenly_spread(len(frames.epochs), _PANELS)]
         if len(frames.points):
             figure, axes = panels(_POINTS_TITLE, 2, 3, height=4.4, images=True)
@@ -56,8 +55,7 @@ class SamplesByEpoch(FigureKind):
 
     def animation(self, subject: Subject) -> Iterator[Figure]:
         """Draw one frame after the other."""
-        frames = subject.frames
-        assert frames is not None
+        frames = subject.frames["samples"]
         for number, epoch in enumerate(frames.epochs):
             if len(frames.points):
                 figure, (ax,) = panels(_POINTS_TITLE, height=5.0, images=True)

@@ -33,8 +33,7 @@ class SurfaceByEpoch(FigureKind):
 
     def draw(self, subject: Subject) -> Figure:
         """Draw two rows of three."""
-        frames = subject.frames
-        assert frames is not None
+        frames = subject.frames["surface"]
         chosen = evenly_spread(len(frames.epochs), _PANELS)
         figure, axes = panels("Predictions by input, after some epochs", 2, 3, height=4.4, images=True)
         for ax, number in zip(axes, chosen, strict=False):
@@ -45,10 +44,10 @@ class SurfaceByEpoch(FigureKind):
 
     def animation(self, subject: Subject) -> Iterator[Figure]:
         """Draw one panel for each frame."""
-        assert subject.frames is not None
-        for number in range(len(subject.frames.epochs)):
+        frames = subject.frames["surface"]
+        for number in range(len(frames.epochs)):
             figure, (ax,) = panels("Predictions by input", height=5.0, images=True)
-            draw_frame(ax, subject.frames, number)
+            draw_frame(ax, frames, number)
             yield figure
 
 

@@ -30,8 +30,7 @@ class TextsByEpoch(FigureKind):
 
     def draw(self, subject: Subject) -> Figure:
         """Draw the first 192 characters of up to six texts."""
-        frames = subject.frames
-        assert frames is not None
+        frames = subject.frames["texts"]
         chosen = [int(number) for number in evenly_spread(len(frames.epochs), _ROWS)]
         title = "Texts with temperature 0.8 after some epochs"
         figure, axes = panels(title, len(chosen), 1, height=0.75 * len(chosen) + 0.5, images=True)
