@@ -15,6 +15,8 @@ from hpc_dl.figures.drawing import draw
 from hpc_dl.figures.kinds.loss_surface import SIZE, loss_surface
 from tests.figures.test_kinds import FITTING, Subjects, drawn, labels, title
 
+pytestmark = pytest.mark.slow  # of small runs that are trained for them
+
 
 def test_gradients(subject: Subjects) -> None:
     of = subject("values")
