@@ -58,7 +58,7 @@ def status(
     for name in names or []:
         if (sweep := select_sweep(name, runs)) is not None:
             members = set(sweep.members())
-            say(sweep_summary(sweep, [facts for facts in facts_of_runs if facts["run"] in members]))
+            say(sweep_summary(sweep, [one for one in known if one.facts["run"] in members]))
 
 
 def _row(facts: dict[str, Any]) -> Row:

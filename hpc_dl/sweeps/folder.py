@@ -12,6 +12,7 @@
       study.journal      likewise: which points were tried, and what came of them (Optuna)
       arrays/N/          one submission: tasks (the members of each task), submitit/, job.json
       lock               held while a command changes the sweep
+      sweep-layout       version of this layout; other versions are refused
 """
 
 from __future__ import annotations
@@ -26,13 +27,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpc_dl.atomic_files import write_json
+from hpc_dl.atomic_files import write_json, write_text
 from hpc_dl.config import yaml
 from hpc_dl.errors import RunError
-from hpc_dl.regular_files import DamagedFile, read_json
+from hpc_dl.regular_files import DamagedFile, read_bytes, read_json
 from hpc_dl.runs.folder import CODE_STORE, SWEEP_FILE, RunFolder
 from hpc_dl.studies.trial_file import JOURNAL, read_trial
 
+#: Increased by every change after which the files of older sweeps can no longer be read.
+SWEEP_LAYOUT_VERSION = "1"
+_MOST_LAYOUT_BYTES = 1000
 _SUFFIX = "-sweep"
 _SIGNATURE_DIGITS = 6  # of a member's name; more where two would be the same
 _NUMBER = re.compile(r"[1-9][0-9]*")  # of a submission
@@ -93,11 +97,16 @@ class SweepFolder:
         """Whether this is the folder of a sweep."""
         return os.path.isfile(self.config)  # also where the folder may not be looked into
 
+    @property
+    def layout(self) -> Path:
+        """The version of the folder's layout."""
+        return self.path / "sweep-layout"
+
     def members(self) -> dict[str, dict[str, Any]]:
         """Return ``signature``, ``point`` and ``seed`` of each member, by the name of its run.
 
         Raises:
-            RunError: the list is damaged.
+            RunError: the list is damaged, or another version of hpc_dl wrote it.
         """
         content = self._listed()
         for name, facts in content.items():
@@ -108,6 +117,7 @@ class SweepFolder:
         return content
 
     def _listed(self) -> dict[str, dict[str, Any]]:
+        self._check_layout()
         content = read_json(self.member_list)
         if content is None:
             return {}
@@ -115,8 +125,22 @@ class SweepFolder:
             raise RunError.at(self.member_list, "is not a list of members", remedy="start a sweep of another name")
         return content
 
+    def _check_layout(self) -> None:
+        version = SWEEP_LAYOUT_VERSION  # also of the first folders, which do not say so
+        with contextlib.suppress(FileNotFoundError):
+            version = read_bytes(self.layout, _MOST_LAYOUT_BYTES).decode(errors="replace").strip()
+        if version != SWEEP_LAYOUT_VERSION:
+            raise RunError.at(
+                self.path,
+                "the folder of this sweep was written by another version of hpc_dl",
+                value=f"layout {version}",
+                allowed=f"layout {SWEEP_LAYOUT_VERSION}",
+                remedy="start a sweep of another name, or rename this folder",
+            )
+
     def write_members(self, members: dict[str, dict[str, Any]]) -> None:
         """Replace the list of members."""
+        write_text(self.layout, f"{SWEEP_LAYOUT_VERSION}\n")
         write_json(self.member_list, members)
 
     def runs(self) -> list[RunFolder]:
@@ -136,7 +160,7 @@ class SweepFolder:
         """Delete a sweep without members; what else is in its folder stays."""
         for folder in (self.arrays, self.path / CODE_STORE, self.path / "studies"):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (self.config, self.member_list, self.lock, self.path / JOURNAL):
+        for file in (self.config, self.member_list, self.layout, self.lock, self.path / JOURNAL):
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.path.rmdir()

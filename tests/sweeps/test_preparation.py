@@ -187,3 +187,17 @@ def test_fault_of_one_sweep_does_not_keep_others_from_being_cancelled(
     assert [run.cancelled.exists() for run in (first, second, *intact.runs())] == [False, True, True, True]
     states = {row["run"]: row["state"] for row in result.json}
     assert states[first.name] == "unreadable" and states[intact.runs()[0].name] == "cancelled"
+
+
+def test_folder_of_another_layout_is_refused_in_one_line(hpc_dl: HpcDl, tmp_path: Path, image_file: Path) -> None:
+    sweep = made(planned(tmp_path, image_file, 0.1))
+    before = sweep.member_list.read_bytes()
+    sweep.layout.write_text("0\n")
+    with pytest.raises(RunError, match=r"another version of hpc_dl .*layout 0.*allowed: layout 1"):
+        planned(tmp_path, image_file, 0.2)
+    for command in ("status", "best", "cancel", "resume"):
+        answer = hpc_dl(command, sweep.name, "--runs", tmp_path)
+        assert (answer.status, answer.err.count("\n")) == (2, 1), answer.err
+        assert "another version of hpc_dl" in answer.err
+    assert hpc_dl("status", "--runs", tmp_path).status == 0, "the other sweeps and runs are shown"
+    assert sweep.member_list.read_bytes() == before
