@@ -11,6 +11,8 @@ from typing import ClassVar
 
 from hpc_dl.failures.evidence import Evidence, Line, Source
 
+_EMPTY = re.compile(r" \(\)|:?\s*$")  # what a group that is not in the message leaves behind
+
 
 class Order(IntEnum):
     """Which of several findings is the cause: the first of this list."""
@@ -23,8 +25,15 @@ class Order(IntEnum):
     """Any error of a rank."""
     ENDING = 3
     """How Slurm ended the job: time limit, preemption, failed node."""
-    CONSEQUENCE = 4
-    """What a rank says when another one has failed."""
+    WAITED = 4
+    """A rank waited in vain for another one."""
+    DISCONNECTED = 5
+    """A rank lost its connection to another one."""
+
+    @property
+    def is_consequence(self) -> bool:
+        """Whether another rank is the cause, if it says anything."""
+        return self in (Order.WAITED, Order.DISCONNECTED)
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,8 @@ class Rule(ABC):  # noqa: B024  # abstract for its class attributes
     def advice(self, finding: Finding, evidence: Evidence) -> Advice:
         """Return what to say about a finding."""
         fill = _Blank(finding.groups)
-        return Advice(self.cause.format_map(fill), self.remedy.format_map(fill), self.keys, resume=self.resume)
+        cause = _EMPTY.sub("", self.cause.format_map(fill))
+        return Advice(" ".join(cause.split()), self.remedy.format_map(fill), self.keys, resume=self.resume)
 
 
 class _Blank(dict[str, str]):

@@ -77,13 +77,13 @@ def judge(evidence: Evidence) -> Verdict:
 
     def place(entry: tuple[str, Finding]) -> tuple[int, bool, int, int]:
         order, line = rules[entry[0]].order, entry[1].line
-        weight = {Order.CERTAIN: 0, Order.CONSEQUENCE: 2}.get(order, 1)
+        weight = 0 if order is Order.CERTAIN else 2 if order.is_consequence else 1
         is_later = evidence.first_rank is not None and line.rank not in (None, evidence.first_rank)
         return weight, is_later, order, evidence.position(line)
 
     found.sort(key=place)
     name, first = found[0]
-    if rules[name].order is Order.CONSEQUENCE and evidence.first_rank not in (None, first.line.rank):
+    if rules[name].order.is_consequence and evidence.first_rank not in (None, first.line.rank):
         return _unknown(evidence)  # the rank that failed first says nothing that a rule knows
     advice = rules[name].advice(first, evidence)
     lines = list(dict.fromkeys(finding.line for other, finding in found if other == name))[:_MOST_QUOTES]

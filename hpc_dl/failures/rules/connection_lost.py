@@ -9,7 +9,7 @@ from hpc_dl.failures.rule import Advice, Finding, Order, Rule
 class ConnectionLost(Rule):
     """What gloo, NCCL and torch's store say when another rank is gone."""
 
-    order = Order.CONSEQUENCE
+    order = Order.DISCONNECTED
     patterns = (
         r"[Cc]onnection (?:was )?(?:closed|reset)(?: by (?:remote )?peer)?",
         r"gloo/transport/.*(?:Broken pipe|Socket closed|timed? ?out)",

@@ -10,7 +10,7 @@ class MissingPackage(Rule):
     """Python's own message."""
 
     patterns = (
-        r"^(?:ModuleNotFoundError|ImportError): No module named '?(?P<name>[\w.]+)'?",
+        r"^(?:ModuleNotFoundError|ImportError): No module named '?(?!tomllib\b)(?P<name>[\w.]+)'?",
         r"(?:python\S*): No module named '?(?P<name>[\w.]+)'?",
         r"importlib\.metadata\.PackageNotFoundError: No package metadata was found for (?P<name>\S+)",
     )
