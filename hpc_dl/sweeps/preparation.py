@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpc_dl.atomic_files import write_json, write_text
-from hpc_dl.cluster.prepare import check_model, own_code, user_module, with_data
+from hpc_dl.cluster.prepare import own_code, user_module, with_data
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.errors import ConfigError, HpcDlError, RunError
-from hpc_dl.learning.direction import known_direction
+from hpc_dl.errors import ConfigError, RunError
 from hpc_dl.runs import provenance, snapshot
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.sweeps import adaptive
+from hpc_dl.sweeps.checks import Say, check_objective, checked
 from hpc_dl.sweeps.config import SweepConfig
 from hpc_dl.sweeps.folder import SweepFolder, member_name
 from hpc_dl.sweeps.members import Member, members_of
-from hpc_dl.sweeps.points import described
-from hpc_dl.training.monitored_metrics import known_metrics
+from hpc_dl.sweeps.versions import other_version
 
 if TYPE_CHECKING:
     from hpc_dl.cluster.site import SiteProfile
-
-Say = Callable[[str], None]
-
-# The sections that decide whether a model can be built for its data and trained.
-_CHECKED = ("data", "model", "loss", "metrics", "trainer", "checkpoint", "schedule", "resources")
 
 
 @dataclass(frozen=True)
@@ -126,8 +118,8 @@ def plan(
             value=f"{ranks} ranks",
             remedy="set resources.nodes=1 and resources.gpus_per_node=1, or remove side_by_side",
         )
-    checked, num_models = _checked(members, runs=runs, data_dir=data_dir, say=say, try_batches=try_batches)
-    _check_objective(config.objective, *checked[0])
+    resolved_members, num_models = checked(members, runs=runs, data_dir=data_dir, say=say, try_batches=try_batches)
+    check_objective(config.objective, *resolved_members[0])
     if config.adaptive:
         if force:
             raise ConfigError.at("--force", f"repeats no members of {config.method}", remedy="increase sweep.trials")
@@ -135,7 +127,7 @@ def plan(
             Experiment.from_dict(raw, default_name=name), data_dir=data_dir, say=lambda line: None, runs=runs
         )
         members = adaptive.members_of_study(base[0], config)
-        checked = [(member.experiment, base[1]) for member in members]
+        resolved_members = [(member.experiment, base[1]) for member in members]
     folder = SweepFolder.of(runs, members[0].experiment.name)
     known = folder.members() if folder.exists else {}
     by_signature = {facts["signature"]: run for run, facts in known.items()}
@@ -145,7 +137,7 @@ def plan(
     study = ""
     if config.adaptive:
         study = adaptive.study_name(members[0].signature(base[1].checksum, digests[own_code(base[0])]), config)
-    for member, (resolved, data) in zip(members, checked, strict=True):
+    for member, (resolved, data) in zip(members, resolved_members, strict=True):
         signature = member.signature(data.checksum, digests[own_code(member.experiment)], study)
         if signature in by_signature and not force:
             existing.append(by_signature[signature])
@@ -154,6 +146,8 @@ def plan(
         taken.add(run)
         new.append(NewMember(run, signature, replace(member, experiment=resolved), data))
     former = [run for run in known if run not in existing]
+    if line := other_version(folder, existing):
+        say(line)
     content = {
         **raw,
         "name": members[0].experiment.name,
@@ -238,59 +232,3 @@ def discard(plan: Plan) -> None:
         plan.sweep.write_members(remaining)
     else:
         plan.sweep.remove()
-
-
-def _checked(
-    members: list[Member], *, runs: Path, data_dir: Path | None, say: Say, try_batches: bool
-) -> tuple[list[tuple[Experiment, DataSpec]], int]:
-    """Check each different model and data set once; return each member's experiment and data."""
-    said: set[str] = set()
-
-    def say_once(line: str) -> None:
-        if line not in said:
-            said.add(line)
-            say(line)
-
-    opened: dict[str, tuple[Experiment, DataSpec]] = {}
-    models: set[str] = set()
-    result = []
-    for member in members:
-        content = member.experiment.to_dict()
-        data_key = json.dumps([content["data"], content["model"].get("init_from")])
-        model_key = json.dumps([content[section] for section in _CHECKED])
-        try:
-            if data_key not in opened:
-                opened[data_key] = with_data(member.experiment, data_dir=data_dir, say=say_once, runs=runs)
-            first, data = opened[data_key]
-            model = member.experiment.model.model_copy(update={"init_from": first.model.init_from})
-            resolved = replace(member.experiment, data=first.data, model=model)
-            if model_key not in models:
-                check_model(resolved, data, say=say_once, try_batches=try_batches)
-                models.add(model_key)
-        except HpcDlError as error:
-            where = described(member.point)
-            raise type(error)(
-                *(replace(fault, where=f"{fault.where} (with {where})") for fault in error.faults)
-            ) from None
-        result.append((resolved, data))
-    return result, len(models)
-
-
-def _check_objective(objective: str, experiment: Experiment, data: DataSpec) -> None:
-    """Check that the objective is logged, as far as that is known before the training.
-
-    Raises:
-        ConfigError: nothing logs it.
-    """
-    known = known_metrics(experiment, data)
-    if known is not None and objective not in known:
-        raise ConfigError.at(
-            "sweep.objective", "is not a metric of this task", value=objective, allowed=", ".join(known)
-        )
-    if known_direction(objective) is None:
-        raise ConfigError.at(
-            "sweep.objective",
-            "it is not known whether lower or higher values are better",
-            value=objective,
-            remedy="log it under a name that says so, such as val/loss, val/…_error or val/…_score",
-        )

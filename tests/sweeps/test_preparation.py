@@ -10,8 +10,10 @@ from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.cluster.submit import MaybeQueued
 from hpc_dl.config import yaml
 from hpc_dl.errors import ClusterError, ConfigError, RunError
+from hpc_dl.runs.run_files import read_provenance
 from hpc_dl.runs.state import write_state
 from hpc_dl.schema import parse
+from hpc_dl.sweeps.checks import Say
 from hpc_dl.sweeps.config import SweepConfig
 from hpc_dl.sweeps.folder import SweepFolder
 from hpc_dl.sweeps.preparation import Plan, create, discard, plan, record
@@ -22,11 +24,17 @@ from tests.cli.conftest import HpcDl
 from tests.training import modules
 
 
-def planned(runs: Path, file: Path, *rates: float, objective: str = "val/loss", **sections: Any) -> Plan:
+def silent(line: str) -> None:
+    pass
+
+
+def planned(
+    runs: Path, file: Path, *rates: float, objective: str = "val/loss", say: Say = silent, **sections: Any
+) -> Plan:
     section = {"parameters": {"optimizer.lr": {"values": list(rates)}}, "objective": objective}
     config = parse(SweepConfig, section, "sweep")
     raw = experiments.raw(file, **sections)
-    return plan(raw, "tiny", config, runs=runs, data_dir=None, say=lambda line: None)
+    return plan(raw, "tiny", config, runs=runs, data_dir=None, say=say)
 
 
 def made(plan: Plan) -> SweepFolder:
@@ -201,3 +209,19 @@ def test_folder_of_another_layout_is_refused_in_one_line(hpc_dl: HpcDl, tmp_path
         assert "another version of hpc_dl" in answer.err
     assert hpc_dl("status", "--runs", tmp_path).status == 0, "the other sweeps and runs are shown"
     assert sweep.member_list.read_bytes() == before
+
+
+def test_members_of_another_commit_are_reported_in_one_line_and_stay(tmp_path: Path, image_file: Path) -> None:
+    sweep = made(planned(tmp_path, image_file, 0.1, 0.2))
+    said: list[str] = []
+    assert not planned(tmp_path, image_file, 0.1, 0.2, say=said.append).new
+    assert not [line for line in said if "version" in line]
+    for run in sweep.runs():
+        facts = read_provenance(run)
+        write_json(run.provenance, facts | {"git": {"hpc_dl": {"commit": "1234567890", "dirty": False}}})
+    again = planned(tmp_path, image_file, 0.1, 0.2, 0.3, say=said.append)
+    assert (len(again.new), len(again.existing)) == (1, 2)
+    (line,) = (line for line in said if "version" in line)
+    assert line.startswith(
+        "2 of the 2 members that exist are of another version of hpc_dl: 0.1.0 (commit 1234567); now"
+    )
