@@ -108,8 +108,11 @@ class Diverged(HpcDlError):
 def environment_fault(error: BaseException) -> Fault | None:
     """Describe an error that this machine or its disks caused; ``None`` for a defect of the code.
 
-    A full disk, a folder without access and the like may occur anywhere, even in libraries.
+    A full disk, a folder without access and the like may occur anywhere, even in libraries; so may
+    the loss of a worker process of a user's DataLoader.
     """
+    if (lost := _lost_worker(error)) is not None:
+        return lost
     if isinstance(error, MemoryError):
         return Fault("memory", "there is not enough of it", remedy="request more memory, or use smaller data")
     if not isinstance(error, OSError) or error.errno not in _ENVIRONMENT:
@@ -144,6 +147,27 @@ _ENVIRONMENT = {
     errno.ENOTDIR: _NAME,
     errno.EISDIR: _NAME,
 }
+
+
+# torch's messages; that of the cause names the signal, as the system calls it.
+_LOST_WORKER = re.compile(r"^DataLoader worker \(pid.*?\) (?:exited unexpectedly|is killed by signal: ([^.]*))")
+_OF_LOST_WORKER = {
+    "Killed": "request more memory (resources.memory), or lower num_workers: each worker takes its own",
+    "Bus error": "lower num_workers or the batch size, or give the container or node more shared memory (/dev/shm): "
+    "workers pass their batches through it",
+}
+_CRASH_OF_WORKER = "set num_workers to 0: then the line says which statement does it"
+
+
+def _lost_worker(error: BaseException) -> Fault | None:
+    """Describe the end of a worker process of a DataLoader; ``None`` for other errors."""
+    found = _LOST_WORKER.match(str(error)) if isinstance(error, RuntimeError) else None
+    if found is None:
+        return None
+    by = found[1] or (_LOST_WORKER.match(str(error.__cause__)) or found)[1]
+    how = f"was killed by a signal ({by})" if by else "has ended"
+    remedy = _OF_LOST_WORKER.get(by, _CRASH_OF_WORKER)
+    return Fault("data loader", f"one of its worker processes {how}", remedy=remedy)
 
 
 _TRACEBACK = "Traceback (most recent call last):\n"
@@ -185,6 +209,8 @@ def describe(error: BaseException, anywhere: bool = False) -> str:
         lines = in_worker.splitlines()
         message = [line for line in lines if line and not line.startswith(" ")]
         return f"{' '.join(message)} (in a data loading worker){_innermost(reversed(_FRAME.findall(in_worker)))}"
+    if (lost := _lost_worker(error)) is not None:
+        return str(lost)
     message_of = f": {error}" if str(error) else ""
     return f"{type(error).__name__}{message_of}{raised_at(error, anywhere)}"
 

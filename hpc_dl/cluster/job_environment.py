@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpc_dl.runs.attempts import history
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.run_files import read_provenance
 
 if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
@@ -52,14 +54,21 @@ _CLIENT_SETTINGS = frozenset({"SLURM_CONF", "SLURM_JWT"})
 def import_folders(run: RunFolder, experiment: Experiment) -> tuple[str, str | None]:
     """Return the folders to put before and after the PYTHONPATH of a job.
 
-    The snapshot comes first. For a user's own model the current folder comes last, so that modules
-    missing from the snapshot are found there but never replace those in it.
+    The snapshot comes first. For a user's own model the folder where the code was taken comes last,
+    so that modules missing from the snapshot are found there but never replace those in it.
 
     Args:
         run: the run.
         experiment: the experiment.
     """
-    return str(run.code), str(Path.cwd()) if experiment.model.import_paths else None
+    return str(run.code), _folder_of_own_code(run) if experiment.model.import_paths else None
+
+
+def _folder_of_own_code(run: RunFolder) -> str:
+    """The folder where a run was prepared, or its code last updated; where unknown, this one."""
+    updates = [event["folder"] for event in history(run) if isinstance(event.get("folder"), str)]
+    folder = updates[-1] if updates else read_provenance(run).get("folder")
+    return folder if isinstance(folder, str) and os.path.isdir(folder) else str(Path.cwd())
 
 
 def for_python(environment: Mapping[str, str], run: RunFolder, experiment: Experiment) -> dict[str, str]:

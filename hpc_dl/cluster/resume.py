@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hpc_dl.atomic_files import write_text
 from hpc_dl.cluster import requeue
+from hpc_dl.cluster.job_environment import import_folders
 from hpc_dl.cluster.prepare import check, take_code, user_module
 from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.cluster.submit import MaybeQueued, submit_run
@@ -18,6 +20,7 @@ from hpc_dl.config import overrides, yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.own_data_config import OwnLoadersConfig
 from hpc_dl.errors import ConfigError, Fault, HpcDlError, RunError
+from hpc_dl.models.construction import importing_from
 from hpc_dl.runs import attempts, checkpoints, snapshot
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.provenance import commits, redact
@@ -145,7 +148,11 @@ def prepare_again(
     checked = experiment
     if checkpoints.listed(run.checkpoints, "step"):  # the initial weights are not needed, and may be deleted
         checked = replace(experiment, model=experiment.model.model_copy(update={"init_from": None}))
-    _, data, _ = check(checked, data_dir=None, say=say)
+    if not update_code:
+        snapshot.check(run)
+    # What is checked is the code that will run, wherever this command was started.
+    with nullcontext() if update_code else importing_from(*import_folders(run, experiment)):
+        _, data, _ = check(checked, data_dir=None, say=say)
     original_checksum = (read_provenance(run).get("data") or {}).get("checksum")
     if original_checksum is not None and original_checksum != data.checksum:
         raise RunError.at(
@@ -155,9 +162,7 @@ def prepare_again(
             allowed=original_checksum,
             remedy="restore the original file, or start a new run",
         )
-    if not update_code:
-        snapshot.check(run)
-    else:
+    if update_code:
         _rename(run.code, f"code-until-{time.strftime('%Y%m%d-%H%M%S')}")
         take_code(run, experiment)
     if run.result.exists():
@@ -168,7 +173,7 @@ def prepare_again(
         command=[redact(argument) for argument in command],
         changes={key: [before, value] for key, before, value in differences},
         code_updated=update_code,
-        **({"git": commits(user_module(experiment))} if update_code else {}),
+        **({"git": commits(user_module(experiment)), "folder": str(Path.cwd())} if update_code else {}),
     )
     if differences:
         write_text(run.config, yaml.dumps(new))

@@ -12,8 +12,8 @@ import inspect
 import os
 import sys
 import typing
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any
 
@@ -30,6 +30,19 @@ def search_current_folder() -> None:
     """Let Python find modules in the current folder as well."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+
+
+@contextmanager
+def importing_from(first: str, last: str | None) -> Iterator[None]:
+    """A context in which Python looks for modules in one folder first and in another one last."""
+    before = list(sys.path)
+    search_current_folder()
+    sys.path[:] = [first, *sys.path, *([last] if last else [])]
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 def import_module(name: str, where: str, value: str) -> ModuleType:

@@ -50,6 +50,7 @@ def collect(command: list[str], data: DataSpec, user_module: str | None = None) 
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": [redact(argument) for argument in command],
+        "folder": str(Path.cwd()),
         "user": user(),
         "host": socket.gethostname(),
         "platform": platform.platform(),

@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import Callback
 
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.data.spec import DataSpec
-from hpc_dl.errors import ConfigError, Fault, HpcDlError, defined_at, describe, raised_at
+from hpc_dl.errors import ConfigError, Fault, HpcDlError, defined_at, describe, environment_fault, raised_at
 from hpc_dl.learning.metric_names import split_of, words
 from hpc_dl.training.batches import batches_of, check_has_batches, has_test_data
 from hpc_dl.training.callbacks import loss_of
@@ -126,7 +126,7 @@ def _remarks(experiment: Experiment, trainer: pl.Trainer, loss_is_missing: bool)
 
 def _fault(experiment: Experiment, step: Callable[..., Any], error: BaseException) -> Fault:
     key = "model.network" if experiment.model.name == "network" else "model.class"
-    where = "" if raised_at(error) else defined_at(step)
+    where = "" if raised_at(error) or environment_fault(error) else defined_at(step)
     return Fault(
         key,
         f"fails on its first batch: {describe(error, anywhere=not where)}{where}",

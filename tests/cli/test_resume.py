@@ -27,6 +27,7 @@ from hpc_dl.runs.state import read_state, write_state
 from hpc_dl.tracking.journal import read_journal
 from tests import experiments
 from tests.cli.conftest import HpcDl
+from tests.training import modules
 
 pytestmark = pytest.mark.slow
 
@@ -199,3 +200,21 @@ def test_resume_uses_the_code_of_the_first_start(hpc_dl: HpcDl, config: Callable
     assert hpc_dl("resume", run.name, "--update-code").status == 0
     assert read_state(run)["state"] == "finished"
     assert len(list(run.path.glob("code-until-*"))) == 1
+
+
+def test_own_module_is_found_from_any_folder(
+    hpc_dl: HpcDl, config: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, elsewhere = Path.cwd(), tmp_path / "elsewhere"
+    for name in ("resumed_elsewhere.py", "linear_net.py"):
+        shutil.copy(Path(modules.__file__).parent / name, project)
+    path = config(model={"class": "resumed_elsewhere.Net"}, optimizer=None)
+    result = hpc_dl("train", path)
+    assert result.status == 0, result.err
+    run = only_run()
+    (project / "resumed_elsewhere.py").write_text("raise RuntimeError('not the snapshot')")
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    result = hpc_dl("resume", run.path.name, "trainer.max_epochs=2", "--runs", project / "runs")
+    assert result.status == 0, result.err
+    assert read_state(RunFolder(project / "runs" / run.name))["state"] == "finished"

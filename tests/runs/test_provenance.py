@@ -88,7 +88,7 @@ def test_collect_records_code_packages_and_data(repository: Path) -> None:
     record = provenance.collect(["hpc-dl", "train", "a.yaml"], spec(train=10, val=3), "own_code")
     state = {"repository": str(repository), "commit": head_of(repository), "dirty": False, "diff": ""}
     assert record["git"] == {"hpc_dl": provenance.git_state(Path(hpc_dl.__file__).parent), "own_code": state}
-    assert record["hpc_dl"] == hpc_dl.__version__
+    assert record["hpc_dl"] == hpc_dl.__version__ and record["folder"] == str(Path.cwd())
     assert {"torch", "pytorch-lightning", "h5py", "wandb"} <= set(record["packages"])
     assert record["data"] == {
         "file": "/data/paper.h5", "name": "paper", "checksum": "sha256:0", "sizes": {"train": 10, "val": 3},

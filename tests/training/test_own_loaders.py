@@ -11,7 +11,7 @@ from hpc_dl.cluster.prepare import check
 from hpc_dl.cluster.resume import apply_changes
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
-from hpc_dl.errors import ConfigError, RunError
+from hpc_dl.errors import ConfigError, RunError, environment_fault
 from hpc_dl.inference.evaluation import evaluate
 from hpc_dl.inference.trained_model import TrainedModel
 from hpc_dl.inference.trained_run import TrainedRun, run_data
@@ -116,6 +116,25 @@ def test_failing_worker_of_a_loader_names_the_statement(tmp_path: Path) -> None:
     reason = read_state(run)["reason"]
     statement = r"in /.*/own_loaders\.py line \d+: `raise KeyError\(\"scan_020\"\)`"
     assert re.fullmatch(rf"KeyError: 'scan_020' \(in a data loading worker\), {statement}", reason)
+
+
+@pytest.mark.parametrize(
+    ("by", "how", "remedy"),
+    [
+        (0, "has ended", "Set num_workers to 0: then the line says which statement does it"),
+        (signal.SIGKILL, "was killed by a signal (Killed)", "Request more memory (resources.memory), or lower num_wo"),
+        (signal.SIGBUS, "was killed by a signal (Bus error)", "Lower num_workers or the batch size, or give the cont"),
+    ],
+)
+def test_lost_worker_of_a_loader_is_one_line(tmp_path: Path, by: int, how: str, remedy: str) -> None:
+    raw = content(name="LosesWorker")
+    raw["model"]["args"] = {"by": int(by)}
+    run = experiments.prepared(tmp_path, raw)
+    with pytest.raises(RuntimeError) as caught:
+        finish(run)
+    line = str(environment_fault(caught.value))
+    assert line.startswith(f"data loader: one of its worker processes {how}. {remedy}")
+    assert read_state(run)["reason"] == line
 
 
 def test_module_without_loaders_needs_data() -> None:

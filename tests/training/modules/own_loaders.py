@@ -1,11 +1,12 @@
 """A module with its own data, which the YAML does not name."""
 
+import os
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 
 class Numbers(Dataset[Any]):
@@ -87,3 +88,29 @@ class FailsInWorker(Net):
 
     def train_dataloader(self) -> Any:
         return DataLoader(Scans(40, 0), batch_size=8, num_workers=1)
+
+
+class LostNumbers(Numbers):
+    """Ends the process that loads its samples."""
+
+    def __init__(self, size: int, by: int) -> None:
+        super().__init__(size, 0)
+        self.by = by
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        if get_worker_info() is None:
+            raise ValueError("not in a worker")
+        if self.by:
+            os.kill(os.getpid(), self.by)
+        os._exit(3)
+
+
+class LosesWorker(Net):
+    """Its worker is killed by a signal, or ends itself if that is 0."""
+
+    def __init__(self, by: int = 0) -> None:
+        super().__init__()
+        self.by = by
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(LostNumbers(40, self.by), batch_size=8, num_workers=1)
