@@ -31,8 +31,8 @@ Source = Literal["reason", "log", "output", "slurm"]
 _SOURCES: tuple[Source, ...] = ("log", "output", "reason", "slurm")
 
 _HEAD_BYTES, _TAIL_BYTES = 64 << 10, 512 << 10
-_MOST_CHARACTERS, _MOST_LINES = 2000, 400
-_MOST_RANKS = 128
+_MOST_CHARACTERS, _MOST_LINES = 2000, 200
+_MOST_RANKS = 32
 _HEADER = re.compile(r"=== (\S+) rank \d+ on .*")
 _JOB = re.compile(r"Slurm job (\d+(?:_\d+)?)")
 # hpc_dl's own messages: what comes before the last one did not end the training.
@@ -64,10 +64,15 @@ class Line:
         """``FILE:NUMBER``, as far as it is known."""
         return self.file if self.number is None else f"{self.file}:{self.number}"
 
-    @property
+    @functools.cached_property
     def message(self) -> str:
         """The text without the label of a rank before it."""
         return _LABEL.sub("", self.text)
+
+    @property
+    def is_in_stack(self) -> bool:
+        """Whether it names a place or quotes a statement in a traceback: code, not a message."""
+        return self.message.startswith(("    ", '  File "'))
 
 
 class Evidence:

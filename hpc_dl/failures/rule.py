@@ -94,7 +94,7 @@ class Rule(ABC):  # noqa: B024  # abstract for its class attributes
         compiled = [re.compile(pattern) for pattern in self.patterns]
         for source in self.sources:
             for line in evidence.lines(source):
-                for pattern in compiled:
+                for pattern in () if line.is_in_stack else compiled:
                     if match := pattern.search(line.message):
                         groups = match.groupdict(default="")
                         yield Finding(line, {name: " ".join(value.split()) for name, value in groups.items()})

@@ -15,7 +15,6 @@ class ConnectionLost(Rule):
         r"gloo/transport/.*(?:Broken pipe|Socket closed|timed? ?out)",
         r"ncclRemoteError",
         r"remote process exited or there was a network error",
-        r"DistNetworkError|DistStoreError|DistBackendError",
         r"Failed to (?:recv|send), got 0 bytes",
         r"Broken pipe",
         r"store->get\('\d+'\)|Failed to check the .should dump. flag on TCPStore",

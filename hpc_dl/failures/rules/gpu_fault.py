@@ -11,7 +11,7 @@ class GpuFault(Rule):
     patterns = (
         r"(?i)uncorrectable (?:NVLink|ECC) error",
         r"GPU has fallen off the bus|GPU is lost|NVRM: Xid",
-        r"all CUDA-capable devices are busy or unavailable",
+        r"CUDA-capable device\S* (?:is/)?are busy or unavailable",
         r"CUDA error: (?:hardware stack error|unknown error|unspecified launch failure|an uncorrectable)",
         r"Unable to determine the device handle",
     )

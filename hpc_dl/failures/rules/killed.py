@@ -10,6 +10,9 @@ from hpc_dl.failures.rule import Advice, Finding, Order, Rule
 from hpc_dl.failures.rules.host_memory import more_memory
 
 _FIRST_ERROR = re.compile(r"srun: error: (?P<node>\S+): tasks? [\d,-]+: (?P<what>.*)")
+# The kills that Slurm announces have a better reason.
+_BY_SLURM = re.compile(r"CANCELLED AT \S+ DUE TO ")
+_ENDED_BY_SLURM = ("TIMEOUT", "DEADLINE", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "CANCELLED")
 
 
 class Killed(Rule):
@@ -21,8 +24,11 @@ class Killed(Rule):
 
     def find(self, evidence: Evidence) -> Iterator[Finding]:
         """Of srun's messages only the first counts: it kills the other ranks itself."""
+        output = evidence.lines("output")
+        if evidence.slurm.state in _ENDED_BY_SLURM or any(_BY_SLURM.search(line.text) for line in output):
+            return
         yield from super().find(evidence)
-        for line in evidence.lines("output"):
+        for line in output:
             if match := _FIRST_ERROR.search(line.text):
                 if match["what"].startswith("Killed"):
                     yield Finding(line, match.groupdict())

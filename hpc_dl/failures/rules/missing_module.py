@@ -11,6 +11,7 @@ class MissingModule(Rule):
     patterns = (
         r"following module\(s\) are unknown: \"?(?P<name>[^\"]+)",
         r"following module\(s\) (?:cannot be loaded|exist,? but cannot be loaded)[^\"]*(?:\"(?P<name>[^\"]+)\")?",
+        r"module\(s\)(?: or extension\(s\))? exist,? but cannot be",
         r"Unable to locate a modulefile for '(?P<name>[^']+)'",
         r"module: (?:command )?not found",
         r"These module\(s\).*cannot be loaded",

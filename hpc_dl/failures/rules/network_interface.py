@@ -12,7 +12,7 @@ class NetworkInterface(Rule):
         r"Bootstrap : no socket interface found",
         r"[Uu]nable to find address for: (?P<name>\S+)",
         r"makeDeviceForHostname\(\): unsupported gloo device",
-        r"No interface found in the same subnet",
+        r"connecting to address .*is neither AF_INET|No interface found in the same subnet",
         r"NCCL_SOCKET_IFNAME.*(?:not found|no .*interface)",
     )
     cause = "the ranks could not connect: the network interface {name} does not exist on this node"

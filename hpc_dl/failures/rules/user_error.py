@@ -12,12 +12,14 @@ from hpc_dl.failures.rules.connection_lost import ConnectionLost
 _TRACEBACK = re.compile(r"^Traceback \(most recent call last\):")
 _FRAME = re.compile(r'^\s+File "(?P<file>[^"]+)", line (?P<line>\d+)')
 _EXCEPTION = re.compile(r"^(?P<type>(?:[A-Za-z_]\w*\.)*[A-Z]\w*)(?:: (?P<message>.*))?$")
+_SYNTAX = re.compile(r"^(?:SyntaxError|IndentationError|TabError): .*")
 _RECORDED = re.compile(
     r"^(?P<error>(?:\w+\.)*[A-Z]\w*(?:: .*?)?)(?: \(in a data loading worker\))?, in (?P<file>\S+) line (?P<line>\d+)"
     r"(?:: `(?P<statement>.*)`)?$"
 )
 _LIBRARIES = re.compile(r"/(?:site|dist)-packages/|/lib(?:64)?/python3|/hpc_dl/|^<")
-_CONSEQUENCE = re.compile("|".join(ConnectionLost.patterns))
+# What torch raises because of another rank, or of the network.
+_CONSEQUENCE = re.compile("|".join((*ConnectionLost.patterns, r"Dist\w+Error", "NCCL", "gloo")))
 _NO_ERRORS = ("KeyboardInterrupt", "SystemExit", "SIGTERMException")
 
 
@@ -49,6 +51,7 @@ def _traceback(lines: Sequence[Line]) -> Iterator[Finding]:
     """The user's frame of the last traceback, if this is how the lines end."""
     starts = [position for position, line in enumerate(lines) if _TRACEBACK.match(line.message)]
     if not starts:
+        yield from _syntax_error(lines)
         return
     below = lines[starts[-1] + 1 :]
     frames = [position for position, line in enumerate(below) if _FRAME.match(line.message)]
@@ -62,3 +65,13 @@ def _traceback(lines: Sequence[Line]) -> Iterator[Finding]:
     follows = below[own[-1] + 1].message if own[-1] + 1 < len(below) else ""
     statement = follows.strip() if follows[:1].isspace() and not _FRAME.match(follows) else ""
     yield Finding(below[own[-1]], {"error": error[0], **frame.groupdict(), "statement": statement})
+
+
+def _syntax_error(lines: Sequence[Line]) -> Iterator[Finding]:
+    """A file that Python cannot read: it has no traceback if it is the first one."""
+    for position, line in enumerate(lines):
+        error = _SYNTAX.match(line.message)
+        frames = [above for above in lines[max(0, position - 4) : position] if _FRAME.match(above.message)]
+        if error and frames and (frame := _FRAME.match(frames[-1].message)) and not _LIBRARIES.search(frame["file"]):
+            statement = lines[lines.index(frames[-1]) + 1].message.strip()
+            yield Finding(frames[-1], {"error": error[0], **frame.groupdict(), "statement": statement})
