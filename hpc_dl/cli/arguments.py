@@ -44,7 +44,7 @@ Site = Annotated[
     typer.Option(
         "--site",
         metavar="NAME|FILE",
-        help="Site profile: the name of a file in slurm/sites, or a path; $HPC_DL_SITE by default.",
+        help="Site profile: a name or a path; by default $HPC_DL_SITE, then that of this host.",
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Agree to run the code of a run folder that belongs to another user.")]

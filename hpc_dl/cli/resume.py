@@ -85,7 +85,7 @@ def resume(
     run_data(run)
     say(LOADING)
     from hpc_dl.cluster.resume import apply_changes, prepare_again, submit_again
-    from hpc_dl.cluster.submit import report_ignored_variables
+    from hpc_dl.cluster.submit import report_site
 
     if run.trial.exists():
         from hpc_dl.sweeps.adaptive import propose
@@ -94,7 +94,7 @@ def resume(
     experiment = apply_changes(run, changes)
     if not foreground:
         profile.check(experiment)
-        report_ignored_variables(profile, say)
+        report_site(profile, say)
     prepare_again(run, experiment, facts, update_code=update_code, command=sys.argv, say=say)
     if foreground:
         write_state(run, "created")  # replaces the state in which the last attempt ended

@@ -150,13 +150,15 @@ def executor(
 def _changes(experiment: Experiment, site: SiteProfile) -> dict[str, str | None]:
     """The changes to submitit's #SBATCH lines: by the site profile, then by the user's shell."""
     changes = sbatch_options.for_resources(site.sbatch, experiment.resources)
-    written = {name for name in ("account", "partition", "qos", "reservation", "constraint") if getattr(site, name)}
+    written = {name for name in ("account", "partition", "qos", "constraint") if getattr(site, name)}
+    written |= {"reservation"} if site.current_reservation() else set()
     chosen = sbatch_options.places(os.environ)
     return {name: value for name, value in chosen.items() if name not in written} | changes
 
 
 def _parameters(run: RunFolder, experiment: Experiment, site: SiteProfile, lead_s: int) -> dict[str, Any]:
     resources = experiment.resources
+    reservation = site.current_reservation()
     parameters: dict[str, Any] = {
         "job_name": experiment.name,
         "nodes": resources.nodes,
@@ -173,7 +175,7 @@ def _parameters(run: RunFolder, experiment: Experiment, site: SiteProfile, lead_
         "constraint": site.constraint,
         "exclusive": site.exclusive or None,
         # Where JobRequeue=0 is set, as on many sites, Slurm requeues only jobs with --requeue.
-        "additional_parameters": {"requeue": True} | ({"reservation": site.reservation} if site.reservation else {}),
+        "additional_parameters": {"requeue": True} | ({"reservation": reservation} if reservation else {}),
         "signal_delay_s": signal_lead.granted_lead_s(resources.minutes, lead_s),
         "setup": [*_setup(run, experiment, site), *requeue.setup_lines(run)],
         "teardown": requeue.teardown_lines(),

@@ -14,6 +14,9 @@ import shutil
 import string
 import subprocess
 from collections.abc import Container, Mapping
+from typing import Annotated
+
+from pydantic import Field
 
 from hpc_dl.config.resources import Resources
 
@@ -75,6 +78,9 @@ _PLACES = {
 }
 _VALUE = re.compile(r"[^\n\r'\"\\]*")
 _LINE = re.compile(r"#SBATCH --([a-z0-9-]+)(?:[= ].*)?\n")
+
+#: Part of an #SBATCH line, where a space would start another option and a line break a command.
+SbatchValue = Annotated[str, Field(pattern=r"^[^\s'\"\\]+$")]
 
 Options = Mapping[str, str | int | float | bool | None]
 

@@ -10,19 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from hpc_dl import shipped
-from hpc_dl.cluster import sbatch_options
+from hpc_dl.cluster import profile_files, sbatch_options
+from hpc_dl.cluster.reservation import Reservations, in_use
+from hpc_dl.cluster.sbatch_options import SbatchValue
 from hpc_dl.config import yaml
 from hpc_dl.config.resources import parse_gib, parse_minutes
 from hpc_dl.errors import ConfigError, Fault, nearest
-from hpc_dl.regular_files import user_path
 from hpc_dl.schema import Section, Unit, parse
 
 if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
-
-# Part of an #SBATCH line, where a space would start another option and a line break a command.
-SbatchValue = Annotated[str, Field(pattern=r"^[^\s'\"\\]+$")]
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
@@ -73,19 +70,24 @@ class SiteProfile(Section):
 
     description: str = ""
     """One line for users: which cluster, which part of it, whom to ask for help."""
+    hosts: list[str] = []
+    """Names of login nodes, with ``*`` and ``?``: without ``--site`` and ``$HPC_DL_SITE``, commands
+    on these use the profile if it is in ``~/.config/hpc_dl/sites``."""
     scheduler: Literal["auto", "slurm", "local"] = "auto"
     """Where jobs run: ``slurm``; ``local``, in the background of this machine; ``auto``, Slurm if
     it is installed, else local."""
     partition: SbatchValue | None = None
-    """Slurm partition; default: the cluster's default partition."""
+    """Slurm partition, or several (``a,b``), of which Slurm takes the first that can start the job;
+    default: the cluster's default partition."""
     account: SbatchValue | None = None
     """Slurm account (project) to charge."""
     qos: SbatchValue | None = None
     """Slurm quality of service."""
     constraint: SbatchValue | None = None
     """Node features, in Slurm's syntax (``a100&nvlink``)."""
-    reservation: SbatchValue | None = None
-    """Slurm reservation, for example a course's."""
+    reservation: Reservations | None = None
+    """Slurm reservation, for example a course's: its name; or ``{name: …, from: …, until: …}`` or a
+    list of these, which are only used during these times."""
     gpu_type: SbatchValue | None = None
     """Slurm's name for the GPU model, for ``--gpus-per-node=TYPE:N``."""
     exclusive: bool = False
@@ -149,6 +151,14 @@ class SiteProfile(Section):
         """
         return None if self.data_dir is None else expand("data_dir", self.data_dir)
 
+    def current_reservation(self) -> str | None:
+        """Return the reservation that jobs use now."""
+        return in_use(self.reservation)
+
+    def dumps(self) -> str:
+        """Return the profile as YAML."""
+        return yaml.dumps(self.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+
     def check(self, experiment: Experiment) -> None:
         """Check that the experiment's resources are within the site's limits.
 
@@ -196,17 +206,16 @@ def load(name: str | None) -> SiteProfile:
     """Load the profile of a site.
 
     Args:
-        name: a name (``slurm/sites/NAME.yaml``), a YAML file, or ``None`` for ``$HPC_DL_SITE``,
+        name: a name or a YAML file; ``None`` for ``$HPC_DL_SITE``, then the profile of this host,
             else the empty profile.
 
     Raises:
         ConfigError: there is no such profile, or it has faults; each is reported with the file and
             its dotted path.
     """
-    name = name or os.environ.get("HPC_DL_SITE")
-    if not name:
+    path = profile_files.chosen(name)
+    if path is None:
         return SiteProfile()
-    path = _find(name)
     try:
         return parse(SiteProfile, yaml.load(path), "")
     except ConfigError as error:
@@ -226,26 +235,3 @@ def expand(key: str, text: str) -> Path:
     if "$" in expanded:
         raise ConfigError.at(f"site {key}", "contains a variable that is not set here", value=text)
     return Path(expanded).absolute()
-
-
-def _folders() -> list[Path]:
-    named = os.environ.get("HPC_DL_SITES")
-    folders = [Path(named)] if named else []
-    return [*folders, Path("slurm/sites"), shipped.path("slurm/sites")]
-
-
-def _find(name: str) -> Path:
-    if "/" in name or name.endswith((".yaml", ".yml")):
-        return user_path(name, "site")
-    for folder in _folders():
-        if (path := folder / f"{name}.yaml").is_file():
-            return path
-    names = sorted({path.stem for folder in _folders() for path in folder.glob("*.yaml")})
-    raise ConfigError.at(
-        "site",
-        "is unknown",
-        value=name,
-        allowed=", ".join(names) or "there are none in $HPC_DL_SITES or slurm/sites",
-        remedy=nearest(name, names)
-        or "copy slurm/sites/example.yaml (`hpc-dl init` writes it as site.yaml), or specify a file",
-    )

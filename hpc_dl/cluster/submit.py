@@ -19,10 +19,10 @@ from hpc_dl.cluster import site as sites
 from hpc_dl.cluster.job_environment import outside_of_jobs
 from hpc_dl.cluster.job_id import JobId
 from hpc_dl.cluster.rank_process import RankTask
+from hpc_dl.cluster.reservation import not_used
 from hpc_dl.cluster.sbatch_options import ignored_variables
 from hpc_dl.cluster.signal_lead import required_lead_s
 from hpc_dl.compatibility.checks import check_names, check_versions
-from hpc_dl.config import yaml
 from hpc_dl.errors import ClusterError
 from hpc_dl.runs.folder import NAME_CODE_LENGTH, RunFolder
 from hpc_dl.runs.predecessors import predecessors
@@ -73,14 +73,19 @@ def load_site(site: str | SiteProfile | None, say: Callable[[str], None], *, dry
     """
     check_versions()
     profile = sites.load(site) if site is None or isinstance(site, str) else site
-    report_ignored_variables(profile, say)
+    report_site(profile, say)
     if dry_run or uses_slurm(profile):
         check_names("submitit")
     return profile
 
 
-def report_ignored_variables(site: SiteProfile, say: Callable[[str], None]) -> None:
-    """Name the variables of the user's shell that would change a job; sbatch does not get them."""
+def report_site(site: SiteProfile, say: Callable[[str], None]) -> None:
+    """Say what a job goes without: reservations of the profile, variables of the user's shell.
+
+    The variables would change the job; sbatch does not get them.
+    """
+    if line := not_used(site.reservation):
+        say(f"hpc-dl: {line}")
     if site.scheduler != "local" and (ignored := ignored_variables(os.environ)):
         say(
             f"hpc-dl: ignored variables of your shell: {', '.join(ignored)} (`sbatch` in the site profile sets options)"
@@ -108,7 +113,7 @@ def submit_run(
         MaybeQueued: it is unknown whether Slurm accepted the job; the run is marked as failed.
         RunError: a predecessor has ended without a result.
     """
-    write_text(run.site, yaml.dumps(site.model_dump(mode="json", exclude_defaults=True)))
+    write_text(run.site, site.dumps())
     if not uses_slurm(site):
         try:
             dependency.unfinished(predecessors(run))
@@ -257,9 +262,8 @@ def sbatch_message(text: str) -> str:
 
 def _remedy(message: str, experiment: Experiment, site: SiteProfile) -> str:
     current = {f"resources.{key}": value for key, value in experiment.resources.model_dump().items()}
-    current |= {
-        key: getattr(site, key) for key in ("account", "partition", "qos", "constraint", "reservation", "gpu_type")
-    }
+    current |= {key: getattr(site, key) for key in ("account", "partition", "qos", "constraint", "gpu_type")}
+    current["reservation"] = site.current_reservation()
     decided = {*site.sbatch, *(key for key, value in current.items() if value is not None)}
     remedy = slurm_sentences.remedy(
         message, current | ({"sbatch": site.sbatch} if site.sbatch else {}), slurm.partitions

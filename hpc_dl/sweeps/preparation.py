@@ -183,7 +183,7 @@ def create(plan: Plan, site: SiteProfile) -> list[RunFolder]:
                 remedy="restore the sweep's members.json, or remove this folder",
             )
     facts: dict[str, dict[str, Any]] = {}
-    profile = yaml.dumps(site.model_dump(mode="json", exclude_defaults=True))
+    profile = site.dumps()
     # One snapshot for all members: a job array imports from one folder.
     paths = sorted({path for new in plan.new for path in own_code(new.member.experiment)})
     try:

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from hpc_dl.cluster import site
+from hpc_dl.cluster.reservation import Reservation
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ConfigError
+from hpc_dl.schema import field_names
 from tests.conftest import PROJECT
 
 EXPERIMENT = {"name": "x", "data": {"source": "digits"}, "model": {"name": "linear"}}
@@ -16,6 +18,7 @@ EXPERIMENT = {"name": "x", "data": {"source": "digits"}, "model": {"name": "line
 @pytest.fixture
 def sites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HPC_DL_SITES", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.delenv("HPC_DL_SITE", raising=False)
     return tmp_path
 
@@ -31,8 +34,8 @@ def test_shipped_profiles_are_valid(path: Path) -> None:
 
 def test_example_explains_every_key() -> None:
     text = (PROJECT / "slurm" / "sites" / "example.yaml").read_text()
-    for section in (site.SiteProfile, site.Limits, site.Container):
-        for key in section.model_fields:
+    for section in (site.SiteProfile, site.Limits, site.Container, Reservation):
+        for key in field_names(section):
             assert f"{key}:" in text, key
 
 
@@ -46,6 +49,43 @@ def test_environment_names_the_default(sites: Path, monkeypatch: pytest.MonkeyPa
     (sites / "home.yaml").write_text("account: me\n")
     monkeypatch.setenv("HPC_DL_SITE", "home")
     assert site.load(None).account == "me"
+
+
+@pytest.fixture
+def own_sites(sites: Path) -> Path:
+    """The folder of the user's own profiles."""
+    folder = sites / "config" / "hpc_dl" / "sites"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_option_then_environment_then_host_choose(own_sites: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "login2.alpha.example")
+    (own_sites / "alpha.yaml").write_text("hosts: ['login*.alpha.example']\naccount: of_host\n")
+    (own_sites / "beta.yaml").write_text("hosts: [login.beta.example]\naccount: of_beta\n")
+    (own_sites / "broken.yaml").write_text("hosts: [\n")  # perhaps of another cluster
+    assert site.load(None).account == "of_host"
+    monkeypatch.setenv("HPC_DL_SITE", "beta")
+    assert site.load(None).account == "of_beta"
+    assert site.load("alpha").account == "of_host"
+    monkeypatch.delenv("HPC_DL_SITE")
+    monkeypatch.setattr("socket.gethostname", lambda: "laptop")
+    assert site.load(None) == site.SiteProfile()
+
+
+def test_faults_of_the_profile_of_this_host_are_reported(own_sites: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "login2")
+    (own_sites / "alpha.yaml").write_text("hosts: [login2]\npartitoin: gpu\n")
+    with pytest.raises(ConfigError, match=r"alpha.yaml: partitoin: unknown key"):
+        site.load(None)
+
+
+def test_two_profiles_of_one_host_are_refused(own_sites: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "login2")
+    for name in ("a", "b"):
+        (own_sites / f"{name}.yaml").write_text("hosts: ['login?']\n")
+    with pytest.raises(ConfigError, match=r"several profiles name this host, login2: .*a.yaml, .*b.yaml"):
+        site.load(None)
 
 
 def test_unknown_name_suggests_the_nearest(sites: Path) -> None:
