@@ -108,6 +108,7 @@ class Experiment(experiment.Experiment):
         runs: str | Path | None = None,
         data: str | Path | None = None,
         force: bool = False,
+        reuse: bool = False,
         try_batches: bool = True,
         say: Say = print,
         **section: Any,
@@ -119,6 +120,8 @@ class Experiment(experiment.Experiment):
             runs: as for :meth:`submit`.
             data: as for :meth:`submit`.
             force: whether to rerun members that already have a run.
+            reuse: whether finished runs outside of the sweep that equal new members take their
+                place, as copies.
             try_batches: as for :meth:`submit`.
             say: as for :meth:`submit`.
             section: keys of the section ``sweep``, which replace those of the YAML:
@@ -131,12 +134,15 @@ class Experiment(experiment.Experiment):
             HpcDlError: the section or a member has faults, or Slurm refuses the job array.
         """
         from hpc_dl.api.sweep import Sweep
-        from hpc_dl.cluster.folders import data_folder
+        from hpc_dl.cluster.folders import data_folder, runs_folder
         from hpc_dl.cluster.submit import check_site
+        from hpc_dl.sweeps.reuse import reusable
         from hpc_dl.sweeps.start import start
 
         profile = check_site(site, self, say)
         plan = self.plan_sweep(profile, runs=runs, data=data, force=force, try_batches=try_batches, say=say, **section)
+        if reuse and not force:
+            plan = replace(plan, reused=reusable(plan, runs_folder(_path(runs), profile)))
         if remedy := start(plan, profile, data_folder(_path(data), profile)).remedy:
             say(f"hpc-dl: {remedy}")
         return Sweep(plan.sweep)

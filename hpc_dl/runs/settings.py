@@ -78,6 +78,15 @@ def settings_of(run: RunFolder) -> dict[str, Any]:
         if not isinstance(section, Mapping) or raw.keys() & section.keys():
             return {}
         raw |= section
+    return settings_in(raw)
+
+
+def settings_in(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a complete configuration by dotted keys, as :func:`settings_of`; empty for any other.
+
+    Args:
+        raw: as in ``config.yaml``.
+    """
     flat = dict(flattened(raw))
     if "seed" not in flat:  # every complete configuration has one
         return {}

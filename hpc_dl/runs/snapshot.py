@@ -75,6 +75,17 @@ def own_code_digest(*import_paths: str) -> str:
     return _digest(files) if files else ""
 
 
+def own_code_in(snapshot: Path) -> str:
+    """Return the digest of the user's own code in a snapshot, as :func:`own_code_digest`.
+
+    Args:
+        snapshot: as returned by :func:`stored`.
+    """
+    package = f"{Path(hpc_dl.__file__).parent.name}/"
+    files = [(name, path) for name, path in _files_in(snapshot) if not name.startswith(package)]
+    return _digest(files) if files else ""
+
+
 def link(run: RunFolder, snapshot: Path) -> None:
     """Make ``RUN/code`` a link to a snapshot; relative, so that the folder of all runs can move."""
     run.code.symlink_to(os.path.relpath(snapshot, run.path))

@@ -5,7 +5,8 @@
     RUNS/NAME-sweep/
       sweep.yaml         the experiment with its section sweep, as last submitted
       members.json       signature, point and seed of every member, by the name of its run, and
-                         `former` of those that are not part of sweep.yaml anymore
+                         `former` of those that are not part of sweep.yaml anymore, and `reused`,
+                         the run of which a member is a copy
       NAME-1a2b3c/       a member: an ordinary run folder
       .code/             the snapshots of the code that the members link to
       studies/NAME.yaml  only of adaptive sweeps: the experiment and the section, for its tasks

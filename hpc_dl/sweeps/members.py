@@ -55,6 +55,16 @@ class Member:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+def is_signed(key: str) -> bool:
+    """Whether a setting is part of a member's signature.
+
+    Args:
+        key: its dotted key.
+    """
+    section, _, rest = key.partition(".")
+    return section not in _SECTIONS_NOT_SIGNED and rest.partition(".")[0] not in _KEYS_NOT_SIGNED.get(section, ())
+
+
 def members_of(raw: Mapping[str, Any], name: str, sweep: SweepConfig) -> list[Member]:
     """Return the members of a sweep: all seeds of a point, then the next point.
 

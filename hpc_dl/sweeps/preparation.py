@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, RunError
 from hpc_dl.runs import provenance, snapshot
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.sweeps import adaptive
+from hpc_dl.sweeps import adaptive, reuse
 from hpc_dl.sweeps.checks import Say, check_objective, checked
 from hpc_dl.sweeps.config import SweepConfig
 from hpc_dl.sweeps.folder import SweepFolder, member_name
@@ -45,7 +46,7 @@ class NewMember:
 
     def facts(self) -> dict[str, Any]:
         """The entry in the list of members."""
-        facts = {"signature": self.signature, "point": self.member.point, "seed": self.member.seed}
+        facts: dict[str, Any] = {"signature": self.signature, "point": self.member.point, "seed": self.member.seed}
         return facts if self.member.trial is None else facts | {"trial": self.member.trial}
 
 
@@ -62,6 +63,8 @@ class Plan:
         former: names of runs in the folder that are no longer members.
         num_models: how many different models were checked.
         study: name of the study that chooses the points; "" where they are known.
+        reused: finished runs outside of the sweep that take the place of new members, by the names
+            of these.
     """
 
     sweep: SweepFolder
@@ -72,6 +75,7 @@ class Plan:
     former: list[str]
     num_models: int
     study: str = ""
+    reused: Mapping[str, RunFolder] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -159,6 +163,9 @@ def plan(
 def create(plan: Plan, site: SiteProfile) -> list[RunFolder]:
     """Create the run folders of the new members; after a failure none of them is left.
 
+    Returns:
+        Those that have to run.
+
     Args:
         plan: the sweep.
         site: the site profile, saved in each run folder.
@@ -192,6 +199,9 @@ def create(plan: Plan, site: SiteProfile) -> list[RunFolder]:
             run = RunFolder(sweep.path / new.name)
             if run.path.exists():  # by a command that was killed before it could list the member
                 shutil.rmtree(run.path)
+            if (origin := plan.reused.get(new.name)) is not None:
+                reuse.copy(origin, run)
+                continue
             runs.append(RunFolder.create_at(run.path))
             snapshot.link(run, code)
             write_text(run.config, yaml.dumps(new.member.experiment.to_dict()))
@@ -215,6 +225,8 @@ def create(plan: Plan, site: SiteProfile) -> list[RunFolder]:
 def record(plan: Plan) -> None:
     """Write what was asked for last, and which members belong to it."""
     members = plan.sweep.members() | {new.name: new.facts() for new in plan.new}
+    for name, origin in plan.reused.items():
+        members[name]["reused"] = origin.name
     for name, facts in members.items():
         facts.pop("former", None)
         if name in plan.former:

@@ -33,6 +33,8 @@ def start(plan: Plan, site: SiteProfile, data_dir: Path | None) -> Submitted:
             record(plan)
             return Submitted([], [])
         created = create(plan, site)
+        if not created:  # all are copies of finished runs
+            return Submitted([], [])
         try:
             return submit_members(plan.sweep, created, plan.config, plan.new[0].member.experiment, site, data_dir)
         except BaseException as error:
