@@ -20,7 +20,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tutorial gpu-rehearsal quick check lint docs compat bench gpu gpu-wheels zoo fuzz soak clean
+.PHONY: help demo test tutorial gpu-rehearsal quick check lint docs compat bench gpu gpu-wheels zoo fuzz soak failures clean
 
 # Several trainings at a time share the cores here: one thread for each, and threads that wait must not spin.
 test quick tutorial gpu-rehearsal soak: export OMP_NUM_THREADS := 1
@@ -110,6 +110,10 @@ zoo: $(VENV)/.installed
 
 fuzz: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(if $(SEED),--seed $(SEED)) $(FUZZ_ARGS)
+
+failures: $(VENV)/.installed
+	@slurm/dev-cluster/cluster up
+	$(BIN)/python -m tests.failures $(FAILURES_ARGS)
 
 soak: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.soak --seconds $(SOAK_SECONDS) $(if $(SEED),--seed $(SEED))

@@ -54,20 +54,25 @@ def accounting_of(job: JobId) -> Accounting:
     Args:
         job: the job.
     """
-    cluster = ("-M", job.cluster) if job.cluster else ()
-    options = ("--noheader", "--parsable2", f"--format={','.join(_COLUMNS)}", f"--jobs={job}")
-    found = read_sacct(slurm.answer("sacct", *cluster, *options) or "", str(job))
+    found = read_sacct(sacct_rows(job), str(job))
     if found.state:
         return found
     info = slurm.query_jobs([job]).get(job)
     return Accounting(state=info.state) if info and info.state != FORGOTTEN else Accounting()
 
 
+def sacct_rows(job: JobId) -> str:
+    """Return what ``sacct`` prints about a job and its steps; empty without an answer."""
+    cluster = ("-M", job.cluster) if job.cluster else ()
+    options = ("--noheader", "--parsable2", f"--format={','.join(_COLUMNS)}", f"--jobs={job}")
+    return slurm.answer("sacct", *cluster, *options) or ""
+
+
 def read_sacct(text: str, job: str) -> Accounting:
     """Read the rows of ``sacct --parsable2`` about a job and its steps.
 
     Args:
-        text: the rows, with the columns that :func:`accounting_of` asks for.
+        text: the rows, with the columns that :func:`sacct_rows` asks for.
         job: the job's name, ``12`` or ``12_3``.
     """
     rows = [dict(zip(_COLUMNS, line.split("|"), strict=False)) for line in text.splitlines() if "|" in line]

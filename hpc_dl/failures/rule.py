@@ -78,6 +78,7 @@ class Rule(ABC):  # noqa: B024  # abstract for its class attributes
         cause: see :class:`Advice`, as for the following.
         remedy: what to do.
         keys: the keys.
+        overrides: the overrides.
         resume: whether resuming makes sense.
     """
 
@@ -87,6 +88,7 @@ class Rule(ABC):  # noqa: B024  # abstract for its class attributes
     cause: ClassVar[str] = ""
     remedy: ClassVar[str] = ""
     keys: ClassVar[tuple[str, ...]] = ()
+    overrides: ClassVar[tuple[str, ...]] = ()
     resume: ClassVar[bool] = True
 
     def find(self, evidence: Evidence) -> Iterator[Finding]:
@@ -104,7 +106,7 @@ class Rule(ABC):  # noqa: B024  # abstract for its class attributes
         """Return what to say about a finding."""
         fill = _Blank(finding.groups)
         cause = _EMPTY.sub("", self.cause.format_map(fill))
-        return Advice(" ".join(cause.split()), self.remedy.format_map(fill), self.keys, resume=self.resume)
+        return Advice(" ".join(cause.split()), self.remedy.format_map(fill), self.keys, self.overrides, self.resume)
 
 
 class _Blank(dict[str, str]):

@@ -60,8 +60,8 @@ class Case:
             if name != "sacct":
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_text(content, encoding="utf-8")
-        rows = self.files.get("sacct", "")
-        return judge(Evidence(RunFolder(folder), read_sacct(rows, JOB) if rows else Accounting()))
+        rows, job = self.files.get("sacct", ""), json.loads(self.files.get("job.json", "{}")).get("job_id", JOB)
+        return judge(Evidence(RunFolder(folder), read_sacct(rows, job) if rows else Accounting()))
 
     def outcome(self, verdict: Verdict) -> str:
         """Return ``right``, ``unknown``, or what is wrong with a verdict."""

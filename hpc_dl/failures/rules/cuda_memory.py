@@ -21,6 +21,7 @@ class CudaMemory(Rule):
         r"(?:CUDA|HIP) error: out of memory",
         r"HIP out of memory",
         r"CUBLAS_STATUS_ALLOC_FAILED",
+        r"Cuda failure (?:\d+ )?'out of memory'",
         r"torch\.OutOfMemoryError",
     )
 

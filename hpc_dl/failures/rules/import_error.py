@@ -13,6 +13,7 @@ class ImportFailed(Rule):
         r"(?:partially initialized module )?"
         r"'(?P<package>[\w.]+)'",
         r"^AttributeError: module '(?P<package>[\w.]+)' has no attribute '(?P<name>\w+)'",
+        r"^ImportError: .*?(?P<package>[\w.+-]+\.so\S*): undefined symbol: (?!_?Py)(?P<name>\w+)",
         r"^ImportError: (?P<package>.*(?:initialization failed|failed to import|multiarray).*)",
         r"A module that was compiled using (?P<package>NumPy 1\.x) cannot be run in",
     )

@@ -9,6 +9,7 @@ class NoGpu(Rule):
     """What torch and Lightning say."""
 
     patterns = (
+        r"torch sees \d+ GPUs? on this node",
         r"No supported gpu backend found",
         r"No CUDA GPUs are available",
         r"Found no NVIDIA driver on your system",

@@ -1,24 +1,28 @@
-"""The job was requeued as often as it may be."""
+"""The job stopped at its time limit and is not requeued again."""
 
 from __future__ import annotations
 
-from hpc_dl.failures.rule import Rule
+from hpc_dl.failures.evidence import Evidence
+from hpc_dl.failures.rule import Advice, Finding, Rule
 
 
 class RequeueLimit(Rule):
-    """What the run recorded when it stopped."""
+    """What the run recorded when it stopped: it was requeued often enough, or makes no progress."""
 
-    patterns = (
-        r"already requeued (?P<count>\d+) times, the limit",
-        r"not requeued, since .*completed no step",
-    )
+    patterns = (r"already requeued (?P<count>\d+) times, the limit", r"not requeued, since .*completed no step")
     sources = ("reason",)
-    cause = (
-        "the run stopped at its time limit and is not requeued again: the limit of requeues is "
-        "reached, or an attempt made no progress"
-    )
-    remedy = (
-        "request a longer resources.time, so that an attempt does more, or allow more with "
-        "resources.max_requeues; resuming starts the count again"
-    )
-    keys = ("resources.max_requeues", "resources.time")
+
+    def advice(self, finding: Finding, evidence: Evidence) -> Advice:
+        """Propose a longer time limit, or more requeues."""
+        if count := finding.groups.get("count"):
+            return Advice(
+                f"the run stopped at its time limit and was not requeued: it has been requeued {count} times",
+                "allow more with resources.max_requeues, or request a longer resources.time, so that an attempt does "
+                "more; resuming starts the count again",
+                ("resources.max_requeues", "resources.time"),
+            )
+        return Advice(
+            "the run stopped at its time limit before this attempt completed a step, so it was not requeued",
+            "request a longer resources.time, or find out what took so long in the log of rank 0",
+            ("resources.time",),
+        )
