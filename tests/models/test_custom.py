@@ -1,5 +1,6 @@
 """User-defined LightningModules, imported from the current folder."""
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,24 +12,24 @@ from hpc_dl.models.custom import CustomModelConfig
 from hpc_dl.schema import parse
 from tests.experiments import spec, training_recipe
 
-NETS = Path(__file__).with_name("user_networks.py").read_text(encoding="utf-8")
+MODULES = Path(__file__).with_name("modules")
 
-Package = Callable[[str], str]
+Package = Callable[..., str]
 
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Package]:
-    """Write ``nets.py`` of a package in the current folder; each test gets another package name."""
+    """Copy a module as ``nets.py`` of a package in the current folder, named anew in each test."""
     monkeypatch.chdir(tmp_path)
     before_path, before = list(sys.path), set(sys.modules)
     name = f"userpackage_{abs(hash(tmp_path))}"
 
-    def write(source: str) -> str:
+    def copy(file: str = "nets.py") -> str:
         (tmp_path / name).mkdir()
-        (tmp_path / name / "nets.py").write_text(source)
+        shutil.copy(MODULES / file, tmp_path / name / "nets.py")
         return f"{name}.nets"
 
-    yield write
+    yield copy
     sys.path[:] = before_path
     for module in set(sys.modules) - before:
         if module.startswith(name):
@@ -47,7 +48,7 @@ def error_of(config: CustomModelConfig) -> str:
 
 
 def test_arguments_and_data_are_passed(package: Package) -> None:
-    module, data = package(NETS), spec()
+    module, data = package(), spec()
     model = custom(f"{module}.Net", width=3).build(data, training_recipe(data))
     assert type(model).__module__ == module
     assert (model.data, model.width, model.depth) == (data, 3, 1)
@@ -56,11 +57,11 @@ def test_arguments_and_data_are_passed(package: Package) -> None:
 
 def test_data_argument_of_the_user_is_kept(package: Package) -> None:
     data = spec()
-    assert custom(f"{package(NETS)}.Own", data="mine").build(data, training_recipe(data)).data == "mine"
+    assert custom(f"{package()}.Own", data="mine").build(data, training_recipe(data)).data == "mine"
 
 
 def test_unknown_class_suggests_the_nearest(package: Package) -> None:
-    module = package(NETS)
+    module = package()
     assert error_of(custom(f"{module}.Nett")) == (
         f"model.class: is not a LightningModule of {module} (got '{module}.Nett'; allowed: Net, NoData, Own, Raises). "
         "Did you mean 'Net'?"
@@ -69,7 +70,7 @@ def test_unknown_class_suggests_the_nearest(package: Package) -> None:
 
 @pytest.mark.parametrize("name", ["Plain", "function", "torch"])
 def test_other_objects_raise(package: Package, name: str) -> None:
-    module = package(NETS)
+    module = package()
     assert error_of(custom(f"{module}.{name}")).startswith(
         f"model.class: is not a LightningModule of {module} (got '{module}.{name}'; allowed: Net, NoData, Own, Raises)"
     )
@@ -82,25 +83,29 @@ def test_module_without_lightning_modules() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "message", "remedy"),
+    ("file", "message", "remedy"),
     [
         (
-            "import no_such_thing\n",
+            "imports_a_missing_package.py",
             "ModuleNotFoundError: No module named 'no_such_thing'",
             "Install no_such_thing in the environment of hpc-dl",
         ),
         (
-            "import lightning.pytorch as pl\n",
+            "imports_lightning.py",
             "ModuleNotFoundError: No module named 'lightning'",
             "Import pytorch_lightning instead, which hpc_dl trains with",
         ),
-        ("x = 1 / 0\n", "ZeroDivisionError: division by zero", "Correct it; `python -c 'import {module}'` shows"),
-        ("def f(:\n", "SyntaxError: ", "Correct it; `python -c 'import {module}'` shows"),
-        ("raise SystemExit('bye')\n", "SystemExit: bye", "Correct it; `python -c 'import {module}'` shows"),
+        (
+            "divides_by_zero.py",
+            "ZeroDivisionError: division by zero",
+            "Correct it; `python -c 'import {module}'` shows",
+        ),
+        ("syntax_error.txt", "SyntaxError: ", "Correct it; `python -c 'import {module}'` shows"),
+        ("ends_python.py", "SystemExit: bye", "Correct it; `python -c 'import {module}'` shows"),
     ],
 )
-def test_import_errors_raise(package: Package, source: str, message: str, remedy: str) -> None:
-    module = package(source)
+def test_import_errors_raise(package: Package, file: str, message: str, remedy: str) -> None:
+    module = package(file)
     line = error_of(custom(f"{module}.Net"))
     assert line.startswith(f"model.class: cannot import {module}: {message}")
     assert f"). {remedy.format(module=module)}" in line
@@ -117,13 +122,13 @@ def test_import_errors_raise(package: Package, source: str, message: str, remedy
     ],
 )
 def test_invalid_arguments_raise(package: Package, args: dict[str, int], message: str) -> None:
-    module = package(NETS)
+    module = package()
     assert error_of(custom(f"{module}.Net", **args)) == f"model.args: do not fit {module}.Net: {message}"
 
 
 def test_exception_in_init_names_the_line(package: Package) -> None:
-    module = package(NETS)
-    line = NETS.splitlines().index('        raise ValueError(f"width {width} is odd")') + 1
+    module = package()
+    line = (MODULES / "nets.py").read_text().splitlines().index('        raise ValueError(f"width {width} is odd")') + 1
     assert error_of(custom(f"{module}.Raises", width=3)) == (
         f"model.args: {module}.Raises raised ValueError: width 3 is odd, "
         f"in {sys.modules[module].__file__} line {line}: "

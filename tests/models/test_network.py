@@ -17,6 +17,7 @@ from hpc_dl.models.network import Network, NetworkModelConfig
 from hpc_dl.schema import import_paths, parse
 from tests.experiments import spec, training_recipe
 
+MODULES = Path(__file__).with_name("modules")
 FLAT = {"class": "torch.nn.Flatten"}
 
 
@@ -41,12 +42,8 @@ def test_arguments_are_objects_positional_or_named() -> None:
     assert encoder.network.layers[1].linear1.in_features == 8  # type: ignore[union-attr,index]
 
 
-def test_data_may_be_part_of_the_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "factory_of_networks.py").write_text(
-        "import torch\ndef make(data, width=4):\n    return torch.nn.Linear(data.input_shape[0], data.num_outputs)\n"
-    )
+def test_data_may_be_part_of_the_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(MODULES)
     data = spec(input_shape=(5,))
     assert built("factory_of_networks.make", {"width": 2}, data)(torch.zeros(2, 5)).shape == (2, 3)
 
@@ -82,13 +79,8 @@ def test_fault_names_the_key(network: str, args: Any, message: str) -> None:
     assert str(caught.value).startswith(message)
 
 
-def test_string_for_a_module_suggests_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "wrapper_of_networks.py").write_text(
-        "import torch\nfrom torch import nn\nclass Wrapper(nn.Module):\n    def __init__(self, net: nn.Module):\n"
-        "        super().__init__()\n        self.net = net\n"
-    )
+def test_string_for_a_module_suggests_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(MODULES)
     with pytest.raises(ConfigError, match=r"model\.args\.net: must be a module .* net: \{class: torch\.nn\.ReLU"):
         built("wrapper_of_networks.Wrapper", {"net": "torch.nn.ReLU"})
 

@@ -1,4 +1,4 @@
-"""The module of a user: LightningModules and other objects. test_custom.py copies it."""
+"""LightningModules of a user and other objects."""
 
 from typing import Any
 

@@ -1,0 +1,3 @@
+"""Raises an exception while it is imported."""
+
+x = 1 / 0

@@ -1,0 +1,3 @@
+"""Ends Python while it is imported."""
+
+raise SystemExit("bye")
