@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hpc_dl import models
 from tests.conftest import PROJECT
 
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")])
@@ -53,3 +54,8 @@ def test_site_builds_without_warnings(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "site" / "reference" / "python" / "index.html").is_file()
+
+
+def test_readme_counts_the_architectures() -> None:
+    found = re.search(r"\| \*\*Architectures\*\* \| (\d+), each", (PROJECT / "README.md").read_text(encoding="utf-8"))
+    assert found and int(found[1]) == len(models.names())
