@@ -163,4 +163,6 @@ def _follow_until_end(run: RunFolder, as_json: bool, from_now: bool) -> None:
         say(f"hpc-dl: the run {ENDINGS[last['state']]}: {last.get('reason', 'no reason was recorded')}")
         if "log" in last:
             say(f"hpc-dl: its log: {last['log']}")
+        if last["state"] != "pruned":
+            say(f"hpc-dl: what to do: `hpc-dl why {cli_name(run)}`")
         raise typer.Exit(Stopped.exit_status if last["state"] in ("stopped", "pruned") else 1)

@@ -94,6 +94,8 @@ def train_in_foreground(run: RunFolder, experiment: Experiment, as_json: bool, i
         else:  # this process is its job, which is still alive
             say(f"hpc-dl: the run ended with status {exit_status}, which could not be recorded in {run.state}")
         say(f"hpc-dl: its log: {run.log(int(outcome.get('rank') or 0))}")
+        if outcome["state"] in ("failed", "diverged", "lost"):
+            say(f"hpc-dl: what to do: `hpc-dl why {cli_name(run)}`")
         if outcome["state"] == "stopped":
             requeue = "Slurm continues it when it requeues the job, or " if in_batch_script(os.environ) else ""
             say(f"hpc-dl: {requeue}continue it with `hpc-dl resume {cli_name(run)}`")

@@ -12,19 +12,29 @@ def why(name: RunName, runs: RunsDir = None, as_json: AsJson = False) -> None:
 
     Shows one cause, the lines that prove it, the key or command that helps, and whether resuming
     makes sense. The rank that failed first decides. Of a waiting run: Slurm's reason, whether it
-    can start at all, and when.
+    can start at all, and when. Of a sweep, the members that have ended without a result.
 
     Example:
         hpc-dl why latest
+        hpc-dl why mlp-digits-sweep
 
     Exit status:
         0    the run was explained, or nothing is known to be wrong
         2    invalid input
     """
-    from hpc_dl.cli.output import emit, show
-    from hpc_dl.cli.run_selection import select_run
-    from hpc_dl.failures.explanation import explain
+    from hpc_dl.cli.output import emit, say, show
+    from hpc_dl.cli.run_selection import select_run, select_sweep
+    from hpc_dl.failures.explanation import explain, explain_failures
 
+    if (sweep := select_sweep(name, runs)) is not None:
+        members = explain_failures(sweep.runs())
+        if as_json:
+            emit(members)
+        else:
+            say(f"Members of {sweep.name} that have ended without a result: {len(members)}")
+            for member in members:
+                show(f"{member['run']} ({member['state']}): {member['cause']}")
+        return
     found = explain(select_run(name, runs))
     if as_json:
         emit(found)

@@ -50,7 +50,7 @@ def waiting_of(run: RunFolder, facts: Mapping[str, Any]) -> dict[str, Any]:
         cause = f"Slurm says {info.reason}" if info.reason else "Slurm has not looked at it yet"
         return _row(cause, "" if info.reason else "later", slurm.expected_start(job), "", (), sooner)
     cause = f"{sentence.means} ({info.reason})"
-    remedy = sentence.remedy
+    remedy = sentence.remedy.replace("JOB", str(job))
     if sentence.starts == "later" and not remedy:
         remedy = "wait; the command below shows where the same training would start sooner"
     expected = slurm.expected_start(job) if sentence.starts != "never" else None

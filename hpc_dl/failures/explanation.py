@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -11,7 +11,7 @@ from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster import slurm
 from hpc_dl.cluster.accounting import accounting_of
 from hpc_dl.cluster.follow import has_ended
-from hpc_dl.cluster.status import is_final, status
+from hpc_dl.cluster.status import is_final, status, statuses
 from hpc_dl.cluster.waiting import waiting_of
 from hpc_dl.errors import HpcDlError
 from hpc_dl.failures.evidence import Evidence
@@ -24,24 +24,35 @@ FAILED = frozenset({"failed", "lost", "stopped", "cancelled", "diverged"})
 _STAMP = ("state", "time", "attempt", "step", "reason")
 
 
-def explain(run: RunFolder) -> dict[str, Any]:
+def explain(run: RunFolder, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Explain what holds up a run, or why it ended.
 
     Args:
         run: the run.
+        facts: its status; ``None`` if it is not known yet.
 
     Returns:
         ``run``, ``state`` and ``job``; for one that waits the facts of
         :func:`hpc_dl.cluster.waiting.waiting_of`; for one that ended without success those of
         :class:`hpc_dl.failures.verdict.Verdict`; for any other ``cause``, one sentence.
     """
-    facts = status(run)
+    facts = status(run) if facts is None else facts
     common = {"run": run.name, "dir": str(run.path), "state": facts["state"], "job": facts["job"]}
     if facts["state"] == "pending":
         return common | waiting_of(run, facts)
     if facts["state"] in FAILED:
         return common | verdict_of(run, facts).to_dict()
     return common | {"cause": facts.get("reason") or _IDLE.get(facts["state"], f"its state is {facts['state']}")}
+
+
+def explain_failures(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
+    """Explain those of many runs that have ended without success, as :func:`explain` does.
+
+    Args:
+        runs: the runs, such as the members of a sweep.
+    """
+    rows = zip(runs, statuses(runs), strict=True)
+    return [explain(run, facts) for run, facts in rows if facts["state"] in FAILED]
 
 
 _IDLE = {

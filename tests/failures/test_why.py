@@ -79,3 +79,15 @@ def test_other_states(tmp_path: Path) -> None:
     os.mkfifo(run.log(0))
     write_state(run, "failed", reason="x", rank=0)
     assert explain(run)["rule"] == "unknown"
+
+
+def test_members_of_a_sweep(tmp_path: Path) -> None:
+    sweep = tmp_path / "tiny-sweep"
+    sweep.mkdir()
+    (sweep / "sweep.yaml").write_text("{}\n")
+    one, other = failed(sweep, "CUDA out of memory\n"), failed(sweep, "")
+    write_state(other, "finished")
+    members = {run.name: {"signature": "1a2b3c", "point": {}, "seed": 0} for run in (one, other)}
+    (sweep / "members.json").write_text(json.dumps(members))
+    (text,) = outputs([(["why", "tiny-sweep"], 0)])
+    assert f"{one.name} (failed): the GPU's memory is full" in text and other.name not in text

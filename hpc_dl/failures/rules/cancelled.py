@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from hpc_dl.failures.evidence import Evidence, Line
 from hpc_dl.failures.rule import Advice, Finding, Order, Rule
+from hpc_dl.runs.predecessors import obstacle
 
 
 class Cancelled(Rule):
@@ -25,6 +26,11 @@ class Cancelled(Rule):
     def advice(self, finding: Finding, evidence: Evidence) -> Advice:
         """Name the person."""
         by = finding.groups.get("by", "scancel")
+        if evidence.state["state"] == "created" and (reason := obstacle(evidence.run)):
+            return Advice(
+                f"the run was not started, because {reason}",
+                f"find out why that run ended with `hpc-dl why {reason.partition(' ')[0]}`, then resume both",
+            )
         who = "with Slurm's scancel, or by an administrator" if by == "scancel" else f"by {by}"
         start = "from its last checkpoint" if evidence.checkpoint_step is not None else "from the beginning"
         return Advice(f"the run was cancelled {who}", f"resume it if it is needed; it continues {start}")
