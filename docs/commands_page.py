@@ -36,7 +36,7 @@ def page() -> str:
     text = _LIST.sub(_as_code, text.replace("\b", ""))  # click's mark of a paragraph with line breaks
     summaries = {
         name: command.get_short_help_str(limit=200)
-        for commands in (group.commands, group.commands["data"].commands)  # type: ignore[attr-defined]
+        for commands in (group.commands, *(group.commands[name].commands for name in ("data", "site")))  # type: ignore[attr-defined]
         for name, command in commands.items()
     }
     text = _COMMAND.sub(lambda match: f"* `{match[1]}`: {summaries[match[1]]}", text)

@@ -18,8 +18,9 @@ _NEXT = """\
 Next:
 {cd}  hpc-dl validate experiment.yaml
   hpc-dl train experiment.yaml
-On a cluster, fill in site.yaml, then:
-  hpc-dl submit experiment.yaml --site site.yaml"""
+On a cluster, on the login node:
+  hpc-dl site init
+  hpc-dl submit experiment.yaml"""
 
 
 def init(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import hpc_dl
-from hpc_dl.cli import data, generate
+from hpc_dl.cli import data, generate, site
 from hpc_dl.cli.baseline import baseline
 from hpc_dl.cli.best import best
 from hpc_dl.cli.cancel import cancel
@@ -77,7 +77,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "baseline": baseline,
     },
     "Data and architectures": {"data": data.app, "models": models},
-    "Set up": {"init": init},
+    "Set up": {"init": init, "site": site.app},
 }
 """The commands in the order of the help, grouped by its headings."""
 

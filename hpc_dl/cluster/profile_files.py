@@ -47,8 +47,7 @@ def _named(name: str) -> Path:
         "is unknown",
         value=name,
         allowed=", ".join(names) or f"there are none in $HPC_DL_SITES, slurm/sites or {user_folder()}",
-        remedy=nearest(name, names)
-        or "copy slurm/sites/example.yaml (`hpc-dl init` writes it as site.yaml), or specify a file",
+        remedy=nearest(name, names) or "`hpc-dl site init` writes one for this cluster; or specify a file",
     )
 
 

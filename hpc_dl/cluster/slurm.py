@@ -135,7 +135,7 @@ def job_facts(job: JobId) -> dict[str, str]:
 def partition_facts() -> list[dict[str, str]]:
     """Return the controller's facts about each partition; empty if it does not respond."""
     result = _run("scontrol", "--oneliner", "show", "partition")
-    return [_fields(line) for line in result.stdout.splitlines()] if result and not result.returncode else []
+    return [key_values(line) for line in result.stdout.splitlines()] if result and not result.returncode else []
 
 
 def configuration() -> dict[str, str]:
@@ -209,7 +209,7 @@ def _array_task(job: JobId) -> JobId:
 
 def _facts_of(job: JobId, lines: str) -> dict[str, str]:
     """The fields of a job in scontrol's answer, which has a line for every task of an array."""
-    for fields in map(_fields, lines.splitlines()):
+    for fields in map(key_values, lines.splitlines()):
         if job.task:
             found = fields.get("ArrayJobId") == job.number and _includes(fields.get("ArrayTaskId", ""), int(job.task))
         else:
@@ -229,7 +229,8 @@ def _includes(tasks: str, task: int) -> bool:
     return False
 
 
-def _fields(line: str) -> dict[str, str]:
+def key_values(line: str) -> dict[str, str]:
+    """Return the fields of a line of ``scontrol --oneliner``: ``Key=Value Key=Value …``."""
     fields: dict[str, str] = {}
     for key, equals, value in (field.partition("=") for field in line.split()):
         if equals:

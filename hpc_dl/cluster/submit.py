@@ -80,10 +80,12 @@ def load_site(site: str | SiteProfile | None, say: Callable[[str], None], *, dry
 
 
 def report_site(site: SiteProfile, say: Callable[[str], None]) -> None:
-    """Say what a job goes without: reservations of the profile, variables of the user's shell.
+    """Say what a job goes without: a profile, its reservations, variables of the user's shell.
 
     The variables would change the job; sbatch does not get them.
     """
+    if site == sites.SiteProfile() and shutil.which("sbatch"):
+        say("hpc-dl: no site profile, so Slurm's defaults apply; `hpc-dl site init` writes one for this cluster")
     if line := not_used(site.reservation):
         say(f"hpc-dl: {line}")
     if site.scheduler != "local" and (ignored := ignored_variables(os.environ)):

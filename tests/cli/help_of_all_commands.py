@@ -11,7 +11,7 @@ import sys
 
 from hpc_dl.cli.main import COMMANDS, app
 
-GROUPS = {"data": ("list", "make", "inspect", "verify", "pack", "bench")}
+GROUPS = {"data": ("list", "make", "inspect", "verify", "pack", "bench"), "site": ("init",)}
 
 
 def run(*arguments: str) -> tuple[int, str]:

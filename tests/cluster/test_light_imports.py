@@ -10,7 +10,15 @@ import pytest
 from hpc_dl.runs.folder import RunFolder
 from tests.conftest import PROJECT
 
-LIGHT = [["status"], ["results"], ["logs", "--help"], ["submit", "--help"], ["cancel", "--help"], ["data", "list"]]
+LIGHT = [
+    ["status"],
+    ["results"],
+    ["logs", "--help"],
+    ["submit", "--help"],
+    ["cancel", "--help"],
+    ["data", "list"],
+    ["site", "init", "--help"],
+]
 WRONG = [
     (["submit", "cnn-digits", "--site", "TYPO"], "site: is unknown"),
     (["validate", "cnn-digits", "--site", "TYPO"], "site: is unknown"),

@@ -7,6 +7,7 @@ import pytest
 
 from hpc_dl.cluster import site
 from hpc_dl.cluster.reservation import Reservation
+from hpc_dl.cluster.submit import report_site
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ConfigError
 from hpc_dl.schema import field_names
@@ -117,6 +118,19 @@ def test_faults_name_file_and_key(sites: Path, text: str, message: str) -> None:
         site.load("bad")
     assert str(path) in str(caught.value)
     assert message in str(caught.value)
+
+
+def test_submission_without_a_profile_names_site_init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setenv("PATH", str(tmp_path))
+    report_site(site.SiteProfile(), lines.append)
+    assert lines == [], "without Slurm there is nothing to inspect"
+    (tmp_path / "sbatch").write_text("")
+    (tmp_path / "sbatch").chmod(0o755)
+    report_site(site.SiteProfile(partition="gpu"), lines.append)
+    assert not any("site init" in line for line in lines)
+    report_site(site.SiteProfile(), lines.append)
+    assert any("`hpc-dl site init` writes one" in line for line in lines)
 
 
 def test_folders_are_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
