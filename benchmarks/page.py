@@ -87,9 +87,9 @@ def write_section(title: str, lines: Sequence[str]) -> None:
     PAGE.write_text("\n".join([head.strip() + "\n", *sections]), encoding="utf-8")
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a Markdown table, with all columns but the first aligned to the right."""
-    rule = ["---", *["---:"] * (len(head) - 1)]
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> list[str]:
+    """Return a Markdown table, whose columns after the first ``texts`` are aligned to the right."""
+    rule = [*["---"] * texts, *["---:"] * (len(head) - texts)]
     return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
 
 

@@ -184,9 +184,7 @@ def recorded_results() -> dict[str, Any]:
 # --- the page -----------------------------------------------------------------------------------
 
 _HEAD = [
-    "architecture",
-    "data",
-    "metric",
+    "configuration",
     "figure to reach",
     "reached",
     "best simple model",
@@ -204,7 +202,7 @@ def page(results: dict[str, Any]) -> str:
         "",
         *paragraph(
             "*Written by `make zoo`.* Every shipped experiment, trained as configured: `hpc-dl train "
-            "configs/<architecture>-<data>.yaml`, for a variant with the overrides after its name. The figures are "
+            "CONFIGURATION`, for a variant with the overrides after its name. The figures are "
             "the mean ± standard deviation over three seeds if a training takes less than two minutes, otherwise "
             "those of one seed. `hpc-dl baseline` fits the simple models on the same splits."
         ),
@@ -220,7 +218,7 @@ def page(results: dict[str, Any]) -> str:
             "machine."
         ),
         "",
-        *table(_HEAD, [_row(figure, results.get(name)) for name, figure in figures().items()]),
+        *table(_HEAD, [_row(figure, results.get(name)) for name, figure in figures().items()], texts=4),
         "",
         *zoo_corrections.section(list(figures()), results),
     ]
@@ -228,9 +226,8 @@ def page(results: dict[str, Any]) -> str:
 
 
 def _row(figure: Figure, results: dict[str, Any] | None) -> list[str]:
-    architecture, _, source = figure.config.partition("-")
     variant = f" `{' '.join(figure.overrides)}`" if figure.overrides else ""
-    row = [architecture + variant, source, figure.metric, f"{figure.description} ({figure.source})"]
+    row = [figure.config + variant, f"{figure.metric} {figure.description} ({figure.source})"]
     if results is None:
         return [*row, "not trained yet", "", "", "", ""]
     if "problem" in results:

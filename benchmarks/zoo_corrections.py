@@ -74,6 +74,6 @@ def section(names: Sequence[str], results: Mapping[str, Mapping[str, Any]]) -> l
             "not trained again since come first: their results are still those of the method before."
         ),
         "",
-        *table(_HEAD, affected(names, results)),
+        *table(_HEAD, affected(names, results), texts=len(_HEAD)),
         "",
     ]
