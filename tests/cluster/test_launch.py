@@ -92,7 +92,8 @@ def test_crash_of_own_code_is_one_line_with_its_statement(desk: Desk) -> None:
     result = desk.run("train", "tiny.yaml", *OWN, "model.args={crash: true}", status=1)
     run = desk.only_run()
     reason = rf"rank 0 crashed \(SIGABRT\): Aborted, in {desk.folder}/own_model\.py line \d+: `os\.abort\(\)`"
-    assert re.fullmatch(f"hpc-dl: the run failed: {reason}", result.stderr.splitlines()[-2])
+    last = [line for line in result.stderr.splitlines() if line.startswith("hpc-dl: the run")]
+    assert re.fullmatch(f"hpc-dl: the run failed: {reason}", last[-1])
     assert "Current thread" not in result.stderr and "Current thread" in run.log(0).read_text()
     assert re.fullmatch(reason, desk.json("status", "latest")[0]["reason"])
 
