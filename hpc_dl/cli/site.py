@@ -1,4 +1,4 @@
-"""``hpc-dl site``: write a site profile from what the cluster offers."""
+"""``hpc-dl site``: write a site profile from what the cluster offers, and compare them again."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from hpc_dl.cli.arguments import AsJson
 from hpc_dl.cli.command_group import CONTEXT_SETTINGS, CommandGroup, add_commands
 
 
@@ -75,6 +76,53 @@ def init(
     say(f"Next: hpc-dl submit cnn-digits --dry-run{option}")
 
 
+def check(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME|FILE]", help="The profile; by default the one that commands use here."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare a site profile with today's cluster.
+
+    Each line says what does not agree and what to do: partitions, accounts, QoS, reservations,
+    features and GPUs that do not exist or do not go together, limits above the cluster's, modules
+    that cannot be loaded, an image or folders that are missing.
+
+    Example:
+        hpc-dl site check
+
+    Exit status:
+        0  no findings
+        1  findings
+        2  there is no such profile, it is invalid, or Slurm does not respond
+    """
+    from hpc_dl.cli.output import emit, say, show
+    from hpc_dl.cluster import profile_files, site
+    from hpc_dl.cluster.inspection.check import check as compare
+    from hpc_dl.cluster.inspection.queries import inspect
+    from hpc_dl.errors import ConfigError
+
+    path = profile_files.chosen(name)
+    if path is None:
+        raise ConfigError.at(
+            "site", "no profile is chosen on this machine", remedy="run `hpc-dl site init`, or name one"
+        )
+    profile = site.load(str(path.absolute()))
+    say("Asking Slurm …")
+    findings = compare(profile, inspect())
+    for line in findings.unchecked:
+        say(f"Not checked: {line}")
+    if as_json:
+        faults = [{"key": fault.where, "finding": str(fault), "remedy": fault.remedy} for fault in findings.faults]
+        emit({"profile": str(path), "findings": faults, "unchecked": findings.unchecked})
+    for fault in [] if as_json else findings.faults:
+        show(str(fault))
+    count = len(findings.faults)
+    say(f"{path}: {count or 'no'} finding{'' if count == 1 else 's'}")
+    raise typer.Exit(1 if count else 0)
+
+
 def _best_guess(what: str, values: Mapping[str, str], guess: str) -> str:
     from hpc_dl.cli.output import say
 
@@ -108,9 +156,9 @@ def _ask(what: str, values: Mapping[str, str], guess: str) -> str:
 
 app = typer.Typer(
     cls=CommandGroup,
-    help="Write a site profile from what the cluster offers.",
-    epilog="Examples:\n  hpc-dl site init\n",
+    help="Write a site profile from what the cluster offers, and check it.",
+    epilog="Examples:\n  hpc-dl site init\n  hpc-dl site check\n",
     context_settings=CONTEXT_SETTINGS,
     rich_markup_mode=None,
 )
-add_commands(app, {"Site profiles": {"init": init}})
+add_commands(app, {"Site profiles": {"init": init, "check": check}})

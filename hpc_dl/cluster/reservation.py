@@ -26,7 +26,7 @@ class Reservation(Section):
     @classmethod
     def _moment(cls, value: str | None) -> str | None:
         if value is not None:
-            _moment(value)
+            moment(value)
         return value
 
     def state(self, now: datetime.datetime) -> str:
@@ -35,9 +35,9 @@ class Reservation(Section):
         Args:
             now: local time, without a time zone.
         """
-        if self.until is not None and now >= _moment(self.until, end_of_day=True):
+        if self.until is not None and now >= moment(self.until, end_of_day=True):
             return "over"
-        return "not begun" if self.begin is not None and now < _moment(self.begin) else "current"
+        return "not begun" if self.begin is not None and now < moment(self.begin) else "current"
 
 
 #: A name that is always used, one reservation with its time, or several.
@@ -52,7 +52,7 @@ def in_use(reservations: Reservations | None, now: datetime.datetime | None = No
         now: local time; by default the present.
     """
     now = now or datetime.datetime.now()
-    return next((one.name for one in _listed(reservations) if one.state(now) == "current"), None)
+    return next((one.name for one in listed(reservations) if one.state(now) == "current"), None)
 
 
 def not_used(reservations: Reservations | None, now: datetime.datetime | None = None) -> str:
@@ -63,27 +63,38 @@ def not_used(reservations: Reservations | None, now: datetime.datetime | None = 
         now: local time; by default the present.
     """
     now = now or datetime.datetime.now()
-    listed = _listed(reservations)
-    if not listed or in_use(reservations, now):
+    every = listed(reservations)
+    if not every or in_use(reservations, now):
         return ""
     reasons = [
         f"{one.name} ended on {one.until}" if one.state(now) == "over" else f"{one.name} begins on {one.begin}"
-        for one in listed
+        for one in every
     ]
     return f"the job goes without a reservation: {', '.join(reasons)}"
 
 
-def _listed(reservations: Reservations | None) -> list[Reservation]:
+def listed(reservations: Reservations | None) -> list[Reservation]:
+    """Return all reservations of a profile."""
     if isinstance(reservations, str):
         return [Reservation(name=reservations)]
     return [reservations] if isinstance(reservations, Reservation) else reservations or []
 
 
-def _moment(text: str, *, end_of_day: bool = False) -> datetime.datetime:
+def moment(text: str, *, end_of_day: bool = False) -> datetime.datetime:
+    """Read a date or a time.
+
+    Args:
+        text: in ISO format, without a time zone.
+        end_of_day: whether a date without a time means the end of that day.
+
+    Raises:
+        ValueError: it has another form.
+    """
     try:
-        moment = datetime.datetime.fromisoformat(text)
+        read = datetime.datetime.fromisoformat(text)
     except ValueError:
         raise ValueError("must be a date or a time such as 2026-11-30 or 2026-11-30T09:00") from None
-    if moment.tzinfo is not None:
+    if read.tzinfo is not None:
         raise ValueError("must have no time zone: it is local time of the login node")
-    return moment + datetime.timedelta(days=1) if end_of_day and len(text.strip()) <= len("2026-11-30") else moment
+    is_date = len(text.strip()) <= len("2026-11-30")
+    return read + datetime.timedelta(days=1) if end_of_day and is_date else read

@@ -11,7 +11,7 @@ import sys
 
 from hpc_dl.cli.main import COMMANDS, app
 
-GROUPS = {"data": ("list", "make", "inspect", "verify", "pack", "bench"), "site": ("init",)}
+GROUPS = {"data": ("list", "make", "inspect", "verify", "pack", "bench"), "site": ("init", "check")}
 
 
 def run(*arguments: str) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""``hpc-dl site init``: writes a profile once, and asks only on a terminal."""
+"""``hpc-dl site``: writes a profile once, asks only on a terminal, and compares it again."""
 
 from pathlib import Path
 
@@ -59,3 +59,23 @@ def test_existing_file_stays_without_force(hpc_dl: HpcDl, profiles: Path) -> Non
 
 def test_name_cannot_leave_the_folder(hpc_dl: HpcDl, profiles: Path) -> None:
     assert hpc_dl("site", "init", "--name", "../x", "--yes").status == 2
+
+
+def test_check_reports_each_finding_in_a_line(hpc_dl: HpcDl, profiles: Path) -> None:
+    assert hpc_dl("site", "check").status == 2, "no profile yet"
+    hpc_dl("site", "init", "--yes")
+    path = profiles / "gamma.yaml"
+    changed = path.read_text().replace("account: training", "account: gone").replace("nodes: 12", "nodes: 99")
+    path.write_text(changed)
+    answer = hpc_dl("site", "check")
+    assert answer.status == 1
+    keys = [line.partition(":")[0] for line in answer.out.splitlines()]
+    assert {"account", "limits.nodes"} <= set(keys)  # from some day on also the recorded reservation
+    findings = hpc_dl("site", "check", "gamma", "--json").json["findings"]
+    assert [finding["key"] for finding in findings] == keys
+
+
+def test_check_without_findings(hpc_dl: HpcDl, profiles: Path) -> None:
+    Path("mine.yaml").write_text("partition: gpu\naccount: training\n")
+    answer = hpc_dl("site", "check", "mine.yaml")
+    assert answer.status == 0 and answer.out == "" and "no findings" in answer.err

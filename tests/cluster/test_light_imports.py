@@ -23,6 +23,7 @@ WRONG = [
     (["submit", "cnn-digits", "--site", "TYPO"], "site: is unknown"),
     (["validate", "cnn-digits", "--site", "TYPO"], "site: is unknown"),
     (["rehearse", "cnn-digits", "--site", "TYPO"], "site: is unknown"),
+    (["site", "check", "TYPO"], "site: is unknown"),
     (["submit", "cnn-digit"], "cnn-digit: does not exist"),
     (["train", "missing.yaml"], "missing.yaml: does not exist"),
     (["baseline", "cnn-digits", "seed"], "seed: is not an override"),

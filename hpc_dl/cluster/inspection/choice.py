@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from hpc_dl.cluster.inspection.facts import Association, Partition
 from hpc_dl.cluster.inspection.queries import ClusterFacts
@@ -31,6 +32,59 @@ class Combination:
 
 
 @dataclass(frozen=True)
+class LargestJob:
+    """The largest job on a partition; ``None`` is unlimited or unknown.
+
+    Attributes:
+        nodes: number of nodes.
+        gpus_per_node: GPUs on each.
+        cpus_per_node: CPU cores on each.
+        memory_mib: main memory on each.
+        minutes: its time limit.
+    """
+
+    nodes: int | None = None
+    gpus_per_node: int | None = None
+    cpus_per_node: int | None = None
+    memory_mib: int | None = None
+    minutes: int | None = None
+
+    def texts(self) -> dict[str, Any]:
+        """Return the keys of a profile's ``limits``, without the unknown ones."""
+        limits = {
+            "nodes": self.nodes,
+            "gpus_per_node": self.gpus_per_node,
+            "cpus_per_node": self.cpus_per_node,
+            "memory": f"{self.memory_mib}M" if self.memory_mib else None,
+            "time": _slurm_time(self.minutes) if self.minutes else None,
+        }
+        return {key: value for key, value in limits.items() if value is not None}
+
+
+def largest_job(partition: Partition, qos_limits: Mapping[str, str], qos: str) -> LargestJob:
+    """Return the largest job on a partition.
+
+    Args:
+        partition: the partition.
+        qos_limits: the time limit of each QoS, or "".
+        qos: the QoS of the job; "" if unknown.
+    """
+    kinds = partition.nodes
+    times = [partition.time_limit, qos_limits.get(partition.own_qos, ""), qos_limits.get(qos, "")]
+
+    def least(limit: int | None, available: int) -> int | None:
+        return min(filter(None, (limit, available)), default=None)
+
+    return LargestJob(
+        nodes=least(partition.max_nodes, sum(kind.count for kind in kinds)),
+        gpus_per_node=max((kind.num_gpus for kind in kinds), default=None),
+        cpus_per_node=least(partition.max_cpus, max((kind.cpus for kind in kinds), default=0)),
+        memory_mib=least(partition.max_memory_mib, max((kind.memory_mib for kind in kinds), default=0)),
+        minutes=min(map(parse_minutes, filter(_is_time, times)), default=None),
+    )
+
+
+@dataclass(frozen=True)
 class Choice:
     """What a profile names; ``None`` leaves it to Slurm.
 
@@ -38,13 +92,13 @@ class Choice:
         partition: the partition; ``None`` if Slurm listed none.
         account: the account.
         qos: the QoS.
-        time_limit: the shortest of the partition's and those of the QoS; "" for none.
+        largest: the largest job that is possible with these.
     """
 
     partition: Partition | None = None
     account: str | None = None
     qos: str | None = None
-    time_limit: str = ""
+    largest: LargestJob = LargestJob()
 
 
 def combinations(facts: ClusterFacts) -> list[Combination]:
@@ -100,13 +154,11 @@ def choose(facts: ClusterFacts, ask: Ask) -> Choice:
         qos = combination.qos[0]
         if len(combination.qos) > 1:
             qos = ask("qos", {each: limits.get(each, "") for each in combination.qos}, qos)
-    partition = combination.partition
-    time_limits = [partition.time_limit, limits.get(partition.own_qos, ""), limits.get(qos, "")]
     return Choice(
-        partition,
+        combination.partition,
         account or None,
         None if qos == combination.default_qos else qos,
-        min(filter(_is_time, time_limits), key=parse_minutes, default=""),
+        largest_job(combination.partition, limits, qos),
     )
 
 
@@ -123,6 +175,12 @@ def described(partition: Partition) -> str:
 
 def _minutes(partition: Partition) -> float:
     return parse_minutes(partition.time_limit) if _is_time(partition.time_limit) else float("inf")
+
+
+def _slurm_time(minutes: int) -> str:
+    days, minutes = divmod(minutes, 24 * 60)
+    clock = f"{minutes // 60:02}:{minutes % 60:02}:00"
+    return f"{days}-{clock}" if days else clock
 
 
 def _is_time(text: str) -> bool:

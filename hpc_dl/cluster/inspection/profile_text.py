@@ -35,7 +35,7 @@ def profile_text(facts: ClusterFacts, choice: Choice, name: str, today: datetime
     version = facts.configuration.get("SLURM_VERSION", "of an unknown version")
     lines = [
         *_comment(f"Site profile {name}, written by `hpc-dl site init` on {today} on {facts.host}, Slurm {version}."),
-        *_comment("slurm/sites/example.yaml explains all keys."),
+        *_comment("`hpc-dl site check` compares it with the cluster. slurm/sites/example.yaml explains all keys."),
         *_keys(description=f"Slurm cluster {facts.cluster or name}", hosts=[_host_pattern(facts.host)]),
         *_keys(scheduler="slurm"),
         "",
@@ -162,18 +162,10 @@ def _limits(choice: Choice) -> Iterator[str]:
     if choice.partition is None:
         yield from _unknown("limits", "no partition is known")
         return
-    partition, kinds = choice.partition, choice.partition.nodes
-    memory_mib = min(partition.max_memory_mib or 2**60, max((kind.memory_mib for kind in kinds), default=0))
-    num_nodes = sum(kind.count for kind in kinds)
-    limits: dict[str, Any] = {
-        "nodes": min(filter(None, (partition.max_nodes, num_nodes)), default=None),
-        "gpus_per_node": max((kind.num_gpus for kind in kinds), default=None),
-        "cpus_per_node": min(partition.max_cpus or 2**30, max((kind.cpus for kind in kinds), default=0)) or None,
-        "memory": f"{memory_mib}M" if memory_mib else None,
-        "time": choice.time_limit or None,
-    }
-    yield from _comment(f"The largest job on {partition.name}; larger ones are refused before they are submitted.")
-    yield from _keys(limits={key: value for key, value in limits.items() if value is not None})
+    yield from _comment(
+        f"The largest job on {choice.partition.name}; larger ones are refused before they are submitted."
+    )
+    yield from _keys(limits=choice.largest.texts())
 
 
 def _host_pattern(host: str) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+_T = TypeVar("_T")
 _TIMEOUT_S = 5.0
 _VARIABLE = re.compile(r"SCRATCH|WORK|PROJECT")
 _NOT_SHARED = re.compile(r"LOCAL|TMP|^SLURM_|^GITHUB_")
@@ -88,19 +91,27 @@ def _mounts() -> str:
         return ""
 
 
-def _space(path: str) -> tuple[int, int, bool] | None:
-    """Free bytes, free inodes and whether it is writable; ``None`` if there is no such folder."""
-    found: list[tuple[int, int, bool]] = []
+def in_time(question: Callable[[], _T]) -> _T | None:
+    """Return the answer of a file system; ``None`` if it fails or does not respond in time."""
+    found: list[_T] = []
 
     def ask() -> None:
-        try:
-            if os.path.isdir(path):
-                status = os.statvfs(path)
-                found.append((status.f_bavail * status.f_frsize, status.f_favail, os.access(path, os.W_OK)))
-        except OSError:
-            pass
+        with contextlib.suppress(OSError):
+            found.append(question())
 
     thread = threading.Thread(target=ask, daemon=True)  # a file system whose server is gone blocks forever
     thread.start()
     thread.join(_TIMEOUT_S)
     return found[0] if found else None
+
+
+def _space(path: str) -> tuple[int, int, bool] | None:
+    """Free bytes, free inodes and whether it is writable; ``None`` if there is no such folder."""
+
+    def ask() -> tuple[int, int, bool] | None:
+        if not os.path.isdir(path):
+            return None
+        status = os.statvfs(path)
+        return status.f_bavail * status.f_frsize, status.f_favail, os.access(path, os.W_OK)
+
+    return in_time(ask)

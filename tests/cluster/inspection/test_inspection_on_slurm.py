@@ -1,4 +1,4 @@
-"""A profile of the development cluster: written in one command, used by the next."""
+"""A profile of the development cluster: written in one command, used by the next, checked."""
 
 from pathlib import Path
 
@@ -24,5 +24,9 @@ def test_fresh_account_to_a_batch_script_in_two_commands(slurm_desk: Desk, profi
     assert "site init" not in after.stderr
     assert "#SBATCH --partition=main\n" in after.stdout and "#SBATCH --account=dev\n" in after.stdout
     (path,) = profiles.glob("*.yaml")
+    assert slurm_desk.run("site", "check").stdout == ""
+    path.write_text(path.read_text().replace("account: dev", "account: other").replace("  nodes: 2", "  nodes: 3"))
+    found = slurm_desk.run("site", "check", status=1).stdout
+    assert [line.partition(":")[0] for line in found.splitlines()] == ["account", "limits.nodes"]
     limits = site.load(str(path)).limits
-    assert (limits.nodes, limits.gpus_per_node, limits.time) == (2, 4, "1-00:00:00")
+    assert (limits.nodes, limits.gpus_per_node, limits.time) == (3, 4, "1-00:00:00")
