@@ -11,6 +11,7 @@ import typer
 import hpc_dl
 from hpc_dl.cli import data, generate, site
 from hpc_dl.cli.baseline import baseline
+from hpc_dl.cli.batch_size import batch_size
 from hpc_dl.cli.best import best
 from hpc_dl.cli.cancel import cancel
 from hpc_dl.cli.chain import chain
@@ -44,6 +45,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
     "Run experiments": {
         "validate": validate,
         "lr-range": lr_range,
+        "batch-size": batch_size,
         "start-time": start_time,
         "scale": scale,
         "train": train,
