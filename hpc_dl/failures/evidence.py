@@ -218,7 +218,15 @@ class Evidence:
         files = [path for pattern in ("*.out", "*.err", "*.log") for path in sorted(self.run.submitit.glob(pattern))]
         own = str(self.job.get("job_id", ""))
         of_job = [path for path in files if own.isdecimal() and path.name.startswith((f"{own}_", f"{own}."))]
-        return [*(of_job or files)[:_MOST_RANKS], self.run.path / "requeue-refused"]
+        chosen = of_job or [path for path in files if not self._is_before_job(path)] or files
+        return [*chosen[:_MOST_RANKS], self.run.path / "requeue-refused"]
+
+    def _is_before_job(self, path: Path) -> bool:
+        """Whether a file is of an earlier job: those of arrays and local runs do not name it."""
+        with suppress(OSError, ValueError, TypeError):
+            submitted = datetime.datetime.fromisoformat(str(self.job.get("submitted")))
+            return path.stat().st_mtime < submitted.timestamp() - 2
+        return False
 
     def _end_of_output(self, path: Path) -> list[Line]:
         rank = _RANK_OF_OUTPUT.search(path.name)

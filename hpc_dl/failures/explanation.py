@@ -86,11 +86,12 @@ def quick_verdict_of(run: RunFolder) -> Verdict | None:
     """
     if (known := known_verdict(run)) is not None:
         return known
-    evidence = Evidence(run)
-    if not is_final(evidence.state):  # Slurm may know more
-        return None
-    verdict = _kept(evidence, is_final=True)
-    return None if verdict.rule == UNKNOWN else verdict
+    with suppress(OSError, HpcDlError):  # a network file system may fail between two files
+        evidence = Evidence(run)
+        if is_final(evidence.state):  # else Slurm may know more
+            verdict = _kept(evidence, is_final=True)
+            return None if verdict.rule == UNKNOWN else verdict
+    return None
 
 
 def _kept(evidence: Evidence, *, is_final: bool) -> Verdict:

@@ -30,7 +30,7 @@ resources: {nodes: 1, gpus_per_node: 2, cpus_per_gpu: 4, memory: 16G, time: "01:
 _FILES = {
     "layout": "2\n",
     "config.yaml": _CONFIG,
-    "job.json": json.dumps({"job_id": JOB, "host": "login1", "submitted": "2026-11-02T08:00:00+0000"}),
+    "job.json": json.dumps({"job_id": JOB, "host": "login1", "submitted": "2020-01-01T00:00:00+0000"}),
     "state.json": json.dumps({"state": "running", "time": "2026-11-02T09:00:00+0000"}),
 }
 

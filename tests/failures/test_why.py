@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from hpc_dl.atomic_files import write_json
+from hpc_dl.cluster.accounting import Accounting
+from hpc_dl.failures.evidence import Evidence
 from hpc_dl.failures.explanation import explain, known_verdict, quick_verdict_of
+from hpc_dl.failures.verdict import judge
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import write_state
 from tests.cluster.test_light_imports import outputs
@@ -91,3 +95,22 @@ def test_members_of_a_sweep(tmp_path: Path) -> None:
     (sweep / "members.json").write_text(json.dumps(members))
     (text,) = outputs([(["why", "tiny-sweep"], 0)])
     assert f"{one.name} (failed): the GPU's memory is full" in text and other.name not in text
+
+
+def test_memory_that_is_proposed(tmp_path: Path) -> None:
+    run = failed(tmp_path, "")
+    run.config.write_text("seed: 0\nresources: {nodes: 2, memory: 8G}\n")
+    for used, proposed in ((None, 12), (7.9, 12), (11.0, 14)):
+        accounting = Accounting("OUT_OF_MEMORY", used_gib=used, requested_gib=16.0)  # of both nodes
+        verdict = judge(Evidence(run, accounting))
+        assert (verdict.rule, verdict.command.split()[-1]) == ("host_memory", f"resources.memory={proposed}G")
+
+
+def test_output_of_an_earlier_job_does_not_count(tmp_path: Path) -> None:
+    run = failed(tmp_path, "")
+    write_json(run.job, {"job_id": "9_1", "host": "login", "submitted": "2026-11-02T09:00:00+0000"})
+    for name, time_s in (("7_1_0_log.out", 1.7e9), ("8_0_log.out", 1.9e9)):
+        output = run.submitit / name
+        output.write_text("Lmod: module(s) are unknown: x\n" if name[0] == "7" else "apptainer: command not found\n")
+        os.utime(output, (time_s, time_s))
+    assert judge(Evidence(run)).rule == "missing_image"

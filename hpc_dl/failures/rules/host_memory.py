@@ -37,12 +37,10 @@ def more_memory(evidence: Evidence, problem: str) -> Advice:
         evidence: of the run.
         problem: why it ended, up to the amount that it requested.
     """
-    requested = evidence.slurm.requested_gib
-    if requested is None:
-        try:
-            requested = parse_gib(str(evidence.settings.get("resources.memory")))
-        except ValueError:
-            requested = 0.0
+    try:  # sacct has the sum over all nodes
+        requested = parse_gib(str(evidence.settings.get("resources.memory")))
+    except ValueError:
+        requested = 0.0
     used = evidence.slurm.used_gib
     when = "" if evidence.has_trained else ", while it loaded its data or model"
     measured = f" (a task used {used:.3g} GiB when Slurm last measured it)" if used else ""
