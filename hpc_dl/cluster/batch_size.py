@@ -36,7 +36,8 @@ _POLL_S = 0.05
 _TRIAL_S = 120.0  # of one size, with the start of its process
 _RESOLUTION = 8  # the largest size is found to one part in so many
 _NEARLY_AS_FAST = 0.97
-_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|MemoryError|ALLOC_FAILED", re.IGNORECASE)
+# In the reasons of CUDA, cuBLAS, torch on CPUs, and Python.
+_OUT_OF_MEMORY = re.compile(r"out of memory|ALLOC_FAILED|can't allocate memory|^memory: there is not enough")
 _ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}  # also within a step of Slurm
 
 
@@ -165,7 +166,7 @@ def _try(experiment: Experiment, data: DataSpec, size: int, limit: float) -> Tri
         state = read_state(run)
         if not problem and state["state"] != "finished":
             reason = str(state.get("reason", "it ended without giving a reason"))
-            if not _OUT_OF_MEMORY.search(reason):
+            if not is_about_memory(reason):
                 raise RunError.at(f"data.batch_size={size}", f"the training {state['state']}: {reason}")
             problem = "out of memory"
         if problem:
@@ -174,6 +175,15 @@ def _try(experiment: Experiment, data: DataSpec, size: int, limit: float) -> Tri
         if memory["device"] == "cpu" and memory["bytes"] > limit:  # for a moment, between two looks at it
             return Trial(size, problem="out of memory")
         return Trial(size, samples_per_s=size / times["step_s"], memory=memory["bytes"])
+
+
+def is_about_memory(reason: str) -> bool:
+    """Whether a training failed since there was not enough memory on its device or for its process.
+
+    Args:
+        reason: as in the state of its run.
+    """
+    return _OUT_OF_MEMORY.search(reason) is not None
 
 
 def _train(run: RunFolder, limit: float) -> str:

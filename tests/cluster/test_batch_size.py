@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from hpc_dl.cluster import batch_size
-from hpc_dl.cluster.batch_size import Trial, fastest, largest, search
+from hpc_dl.cluster.batch_size import Trial, fastest, is_about_memory, largest, search
+from hpc_dl.errors import environment_fault
 from tests.cli.conftest import HpcDl, config, hpc_dl, image_file
 
 __all__ = ["config", "hpc_dl", "image_file"]
@@ -68,6 +69,23 @@ def test_fastest_is_the_smallest_of_those_that_are_as_fast() -> None:
     best = fastest({size: Trial(size, speed, 1) for size, speed in speeds.items()} | {128: Trial(128, problem="no")})
     assert best is not None and best.size == 16
     assert fastest({}) is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.", True),
+        ("RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        (
+            "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes",
+            True,
+        ),
+        (str(environment_fault(MemoryError())), True),
+        ("ValueError: the memory format is unknown", False),
+    ],
+)
+def test_reasons_that_are_about_memory(reason: str, expected: bool) -> None:
+    assert is_about_memory(reason) is expected
 
 
 @pytest.mark.slow  # trains in several processes

@@ -1,5 +1,7 @@
 """Creating the members of a sweep, and what stays where that fails or is repeated."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,11 @@ from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.cluster.submit import MaybeQueued
 from hpc_dl.config import yaml
 from hpc_dl.errors import ClusterError, ConfigError, RunError
+from hpc_dl.regular_files import read_json
 from hpc_dl.runs.run_files import read_provenance
 from hpc_dl.runs.state import write_state
 from hpc_dl.schema import parse
+from hpc_dl.sweeps import submission
 from hpc_dl.sweeps.checks import Say
 from hpc_dl.sweeps.config import SweepConfig
 from hpc_dl.sweeps.folder import SweepFolder
@@ -29,12 +33,18 @@ def silent(line: str) -> None:
 
 
 def planned(
-    runs: Path, file: Path, *rates: float, objective: str = "val/loss", say: Say = silent, **sections: Any
+    runs: Path,
+    file: Path,
+    *rates: float,
+    objective: str = "val/loss",
+    say: Say = silent,
+    force: bool = False,
+    **sections: Any,
 ) -> Plan:
     section = {"parameters": {"optimizer.lr": {"values": list(rates)}}, "objective": objective}
     config = parse(SweepConfig, section, "sweep")
     raw = experiments.raw(file, **sections)
-    return plan(raw, "tiny", config, runs=runs, data_dir=None, say=say)
+    return plan(raw, "tiny", config, runs=runs, data_dir=None, say=say, force=force)
 
 
 def made(plan: Plan) -> SweepFolder:
@@ -88,6 +98,39 @@ def test_members_stay_if_their_job_may_be_queued(
     with pytest.raises(MaybeQueued if left else ClusterError):
         start(wanted, SiteProfile(scheduler="slurm"), None)
     assert len(wanted.sweep.runs()) == left
+
+
+def test_more_members_than_an_array_may_have_are_several_that_follow_each_other(
+    tmp_path: Path, image_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sbatch = tmp_path / "sbatch"
+    number = f"number=$(($(cat {tmp_path}/number 2>/dev/null) + 1)); echo $number >{tmp_path}/number"
+    sbatch.write_text(
+        f'#!/bin/bash\n{number}\ncp "${{@: -1}}" {tmp_path}/script-$number\necho Submitted batch job $number\n'
+    )
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(submission, "largest_array", lambda: 2)
+    wanted = planned(tmp_path, image_file, 0.1, 0.2, 0.3, 0.4, 0.5)
+    wanted = replace(wanted, config=wanted.config.model_copy(update={"parallel": 2}))
+    submitted = start(wanted, SiteProfile(scheduler="slurm"), None)
+    assert [facts["job_id"] for facts in submitted.submissions] == ["1", "2", "3"]
+    scripts = [(tmp_path / f"script-{number}").read_text() for number in (1, 2, 3)]
+    assert [re.findall(r"--(?:array|dependency)=(.*)", script) for script in scripts] == [
+        ["0-1"], ["0-1", "afterany:1"], ["0-0", "afterany:2"]
+    ]  # fmt: skip
+    jobs = [read_json(run.job)["job_id"] for run in wanted.sweep.runs()]
+    assert jobs == ["1_0", "1_1", "2_0", "2_1", "3_0"]
+
+
+def test_force_gives_members_another_run(tmp_path: Path, image_file: Path) -> None:
+    sweep = made(planned(tmp_path, image_file, 0.1, 0.2))
+    first = set(sweep.members())
+    again = planned(tmp_path, image_file, 0.1, 0.2, force=True)
+    assert (again.existing, set(again.former), len(again.new)) == ([], first, 2)
+    made(again)
+    assert {name for name, facts in sweep.members().items() if facts.get("former")} == first
+    assert len(sweep.members()) == 4, "the earlier runs stay"
 
 
 def test_folder_that_has_run_is_never_replaced(tmp_path: Path, image_file: Path) -> None:

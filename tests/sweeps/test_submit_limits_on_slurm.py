@@ -9,6 +9,7 @@ from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.cluster.submit_limits import allowance
 from hpc_dl.config import yaml
 from hpc_dl.sweeps.folder import SweepFolder
+from hpc_dl.sweeps.submission import largest_array
 from tests.cluster.conftest import Desk, command, desk, digits_folder, slurm_desk, wait_until
 
 __all__ = ["command", "desk", "digits_folder", "slurm_desk"]
@@ -57,6 +58,13 @@ def test_what_the_limit_allows_is_submitted_and_resume_submits_the_rest(limited_
     cancel_jobs(limited_desk)
     again = limited_desk.json("resume", "tiny-sweep", *site)
     assert (len(again["runs"]), len(again["left"])) == (2, 1), "the limit holds for all three"
+
+
+def test_largest_array_is_that_of_this_cluster(slurm_cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in slurm_cluster.items():
+        monkeypatch.setenv(name, value)
+    facts = subprocess.run(["scontrol", "show", "config"], check=True, capture_output=True, text=True).stdout
+    assert f"MaxArraySize            = {largest_array()}\n" in facts
 
 
 def test_only_limits_on_the_number_of_jobs_are_looked_up(
