@@ -20,6 +20,7 @@ from hpc_dl.cluster.submit import sbatch, uses_slurm
 from hpc_dl.errors import ClusterError
 from hpc_dl.runs import snapshot
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.run_files import read_provenance
 from hpc_dl.sweeps.config import SweepConfig
 from hpc_dl.sweeps.folder import SweepFolder
 
@@ -93,7 +94,7 @@ def submit_members(
     while waiting and not (limit and submissions):
         part = waiting[:size]
         array = sweep.new_array()
-        _write_tasks(array, part, by_name[part[0][0]])
+        write_tasks(array, part, by_name[part[0][0]])
         after = submissions[-1]["job_id"] if submissions and config.at_once else None
         make = functools.partial(
             _executor, array, sweep, len(part), config, experiment, site, data_dir, after, adaptive
@@ -176,9 +177,17 @@ def _executor(
     return executor
 
 
-def _write_tasks(array: RunFolder, tasks: Sequence[Sequence[str]], like: RunFolder) -> None:
+def write_tasks(array: RunFolder, tasks: Sequence[Sequence[str]], like: RunFolder) -> None:
+    """Write what the tasks of a job array run.
+
+    Args:
+        array: the folder of the array.
+        tasks: the names of the members of each task.
+        like: a member, whose code and folder of own code all of them have.
+    """
     write_text(array.path / "tasks", "".join(f"{' '.join(names)}\n" for names in tasks))
     snapshot.link(array, like.code.resolve())
+    write_json(array.provenance, {"folder": read_provenance(like).get("folder")})
 
 
 def _start_locally(
@@ -186,7 +195,7 @@ def _start_locally(
 ) -> dict[str, Any]:
     """Start a process that runs the members as far as there are CPU cores for them."""
     array = sweep.new_array()
-    _write_tasks(array, [[run.name] for run in runs], runs[0])
+    write_tasks(array, [[run.name] for run in runs], runs[0])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     at_once = max(1, cores // (experiment.resources.cpus_per_gpu * experiment.resources.world_size))
     at_once = min(at_once, config.at_once or at_once)

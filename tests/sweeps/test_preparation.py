@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from hpc_dl.atomic_files import write_json
+from hpc_dl.cluster.job_environment import import_folders
 from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.cluster.submit import MaybeQueued
 from hpc_dl.config import yaml
+from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ClusterError, ConfigError, RunError
 from hpc_dl.regular_files import read_json
 from hpc_dl.runs.run_files import read_provenance
@@ -23,6 +25,7 @@ from hpc_dl.sweeps.folder import SweepFolder
 from hpc_dl.sweeps.preparation import Plan, create, discard, plan, record
 from hpc_dl.sweeps.ranking import objective_of, ranked
 from hpc_dl.sweeps.start import start
+from hpc_dl.sweeps.submission import write_tasks
 from tests import experiments
 from tests.cli.conftest import HpcDl
 from tests.training import modules
@@ -212,6 +215,21 @@ def test_own_code_of_all_members_is_in_one_snapshot(
     assert (code / "net_a.py").exists() and (code / "net_b.py").exists()
     (tmp_path / "net_b.py").write_text((tmp_path / "net_b.py").read_text() + "\n")
     assert [new.member.point for new in planned().new] == [{"model.network": "net_b.net"}]
+
+
+def test_job_array_finds_own_code_where_the_members_were_prepared(
+    tmp_path: Path, image_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    sweep = made(planned(tmp_path, image_file, 0.1))
+    (run,) = sweep.runs()
+    array = sweep.new_array()
+    monkeypatch.chdir(tmp_path)  # where it is resumed
+    write_tasks(array, [[run.name]], run)
+    own = Experiment.from_dict(experiments.raw(image_file, model={"network": "net.make"}))
+    assert import_folders(array, own) == (str(array.code), str(project))
 
 
 def test_submissions_are_numbered_whatever_else_is_among_them(tmp_path: Path) -> None:
