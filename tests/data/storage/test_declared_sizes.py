@@ -154,17 +154,17 @@ def test_pipe_or_device_is_no_data_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("act", "message"),
+    ("act", "silence_s", "message"),
     [
-        (lambda path, progress: os.abort(), r"does not survive \(SIGABRT\)"),
-        (lambda path, progress: os.kill(os.getpid(), 11), r"does not survive \(SIGSEGV\)"),
-        (lambda path, progress: os.read(os.pipe()[0], 1), "no answer for 0.2 s"),
+        (lambda path, progress: os.abort(), 60.0, r"does not survive \(SIGABRT\)"),
+        (lambda path, progress: os.kill(os.getpid(), 11), 60.0, r"does not survive \(SIGSEGV\)"),
+        (lambda path, progress: os.read(os.pipe()[0], 1), 0.2, "no answer for 0.2 s"),
     ],
     ids=["abort", "crash", "endless"],
 )
-def test_library_that_does_not_return_is_one_line(tmp_path: Path, act: Any, message: str) -> None:
+def test_library_that_does_not_return_is_one_line(tmp_path: Path, act: Any, silence_s: float, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        in_child_process(act, tmp_path / "x.h5", silence_s=0.2)
+        in_child_process(act, tmp_path / "x.h5", silence_s=silence_s)
 
 
 def test_child_process_returns_and_raises(tmp_path: Path) -> None:
