@@ -16,6 +16,7 @@ from hpc_dl.cli.best import best
 from hpc_dl.cli.cancel import cancel
 from hpc_dl.cli.chain import chain
 from hpc_dl.cli.command_group import CONTEXT_SETTINGS, CommandGroup, UsageError, add_commands, usage_message
+from hpc_dl.cli.doctor import doctor
 from hpc_dl.cli.embed import embed
 from hpc_dl.cli.evaluate import evaluate, export, predict
 from hpc_dl.cli.figures import figures
@@ -79,7 +80,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "baseline": baseline,
     },
     "Data and architectures": {"data": data.app, "models": models},
-    "Set up": {"init": init, "site": site.app},
+    "Set up": {"init": init, "site": site.app, "doctor": doctor},
 }
 """The commands in the order of the help, grouped by its headings."""
 

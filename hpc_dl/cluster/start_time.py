@@ -92,7 +92,7 @@ def start_times(
                 found.append(StartTime(shaped, chosen, None, f"the partition's time limit is {limit}"))
                 continue
             say(f"Asking Slurm about {partition or 'the default partition'}, {described(resources)}")
-            found.append(_asked(shaped, chosen, data_dir))
+            found.append(ask(shaped, chosen, data_dir))
     return sorted(found, key=lambda option: (option.start is None, option.start or datetime.datetime.max))
 
 
@@ -131,7 +131,17 @@ def described(resources: Resources) -> str:
     return f"{nodes} x {gpus} GPU{'s' if gpus > 1 else ''}" if gpus else nodes
 
 
-def _asked(experiment: Experiment, site: SiteProfile, data_dir: Path | None) -> StartTime:
+def ask(experiment: Experiment, site: SiteProfile, data_dir: Path | None) -> StartTime:
+    """Ask Slurm about one job, without submitting it.
+
+    Args:
+        experiment: the experiment.
+        site: the site profile.
+        data_dir: folder of the shipped data sources; ``None`` for the default.
+
+    Raises:
+        ClusterError: Slurm does not respond.
+    """
     run = RunFolder(Path.cwd() / f"{experiment.name}-test-only")  # need not exist
     environment = outside_of_jobs(os.environ)
     try:

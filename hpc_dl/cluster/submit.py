@@ -226,7 +226,7 @@ def sbatch(run: RunFolder, make: Callable[[], ScriptExecutor], experiment: Exper
     if "timed out" in message:
         raise _maybe_queued(run, f"sbatch did not respond ({message})")
     _delete_if_new(run)
-    raise ClusterError.at("sbatch", message, remedy=_remedy(message, experiment, site))
+    raise ClusterError.at("sbatch", message, remedy=refusal_remedy(message, experiment, site))
 
 
 def _maybe_queued(run: RunFolder, problem: str) -> MaybeQueued:
@@ -262,7 +262,8 @@ def sbatch_message(text: str) -> str:
     return " – ".join(dict.fromkeys(messages)) or "the job was refused without a reason"
 
 
-def _remedy(message: str, experiment: Experiment, site: SiteProfile) -> str:
+def refusal_remedy(message: str, experiment: Experiment, site: SiteProfile) -> str:
+    """Return what to change after Slurm has refused a job with this message."""
     current = {f"resources.{key}": value for key, value in experiment.resources.model_dump().items()}
     current |= {key: getattr(site, key) for key in ("account", "partition", "qos", "constraint", "gpu_type")}
     current["reservation"] = site.current_reservation()

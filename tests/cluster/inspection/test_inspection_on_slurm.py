@@ -30,3 +30,14 @@ def test_fresh_account_to_a_batch_script_in_two_commands(slurm_desk: Desk, profi
     assert [line.partition(":")[0] for line in found.splitlines()] == ["account", "limits.nodes"]
     limits = site.load(str(path)).limits
     assert (limits.nodes, limits.gpus_per_node, limits.time) == (3, 4, "1-00:00:00")
+
+
+def test_doctor_asks_slurm_about_the_experiment(slurm_desk: Desk, profiles: Path) -> None:
+    slurm_desk.run("site", "init", "--yes")
+    well = slurm_desk.run("doctor", "tiny.yaml").stdout
+    assert "submission: ok" in well and "site profile: ok" in well
+    (path,) = profiles.glob("*.yaml")
+    path.write_text(path.read_text().replace("account: dev", "account: other"))
+    ill = slurm_desk.run("doctor", "tiny.yaml", status=1).stdout
+    assert "submission: Slurm refuses this job: Invalid account" in ill
+    assert "site profile: account: is none of the accounts of" in ill

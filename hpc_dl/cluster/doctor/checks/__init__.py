@@ -1,0 +1,53 @@
+"""The checks, one file each. To add one, add a file here; nothing else needs to change.
+
+A file ``NAME.py`` contains a :class:`hpc_dl.cluster.doctor.check.Check`; the first line of its
+docstring says what it looks at.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from hpc_dl.cluster.doctor.check import Check, Finding, Situation
+from hpc_dl.errors import HpcDlError
+
+
+def names() -> list[str]:
+    """Return the names of all checks, sorted, without importing them."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def run(situation: Situation, only: str | None = None) -> dict[str, list[Finding]]:
+    """Run the checks that apply.
+
+    Args:
+        situation: what is examined.
+        only: the name of the only check to run; ``None`` for all.
+
+    Returns:
+        The findings of each check that ran, by its name.
+    """
+    found: dict[str, list[Finding]] = {}
+    for name in names() if only is None else [only]:
+        check = _check(name)
+        if check.needs_experiment and situation.experiment is None:
+            continue
+        found[name] = []
+        try:
+            found[name].extend(check.findings(situation))
+        except HpcDlError as error:
+            why = "The job would be refused or fail"
+            found[name] += [Finding(f"{fault.where}: {fault.problem}", why, fault.remedy) for fault in error.faults]
+    return found
+
+
+def _check(name: str) -> Check:
+    module = importlib.import_module(f"{__name__}.{name}")
+    classes = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Check) and value.__module__ == module.__name__
+    ]
+    assert len(classes) == 1, f"{module.__file__} must define exactly one Check, not {classes}"
+    return classes[0]()
