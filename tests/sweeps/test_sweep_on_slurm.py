@@ -1,6 +1,8 @@
 """A sweep as a job array on a real Slurm."""
 
 import json
+import os
+import signal
 import subprocess
 
 import pytest
@@ -100,6 +102,21 @@ def test_side_by_side_members_are_cancelled_alone_and_requeued_together(slurm_de
     slurm_desk.run("submit", "own.yaml", *settings, "name=tiny", "--no-try", "--wait")
     (single,) = all_runs(slurm_desk.runs)
     assert differences(single, slow) == []
+
+
+def test_killing_one_task_changes_nothing_in_the_others(slurm_desk: Desk) -> None:
+    go_on = slurm_desk.folder / "go-on"
+    waits = {"model.args": {"slow_until": str(go_on)}, "trainer.limit_train_batches": 40, "trainer.max_epochs": 20}
+    write_sweep(slurm_desk, waits, waits | {"data.batch_size": 16}, per_task=1)
+    slurm_desk.run("sweep", "own.yaml", "--no-try", "name=tiny")
+    killed, other = SweepFolder(slurm_desk.runs / "tiny-sweep").runs()
+    wait_until(lambda: has_started(killed) and has_started(other), "both train", 120)
+    os.kill(int(killed.lock.read_text().split()[1]), signal.SIGKILL)  # the nodes of the cluster are this machine
+    wait_until(lambda: states(slurm_desk)[killed.name] == "lost", "one is lost", 120)
+    go_on.touch()
+    wait_until(lambda: read_state(other)["state"] == "finished", "the other has finished", 120)
+    assert [event["event"] for event in history(other)] == ["started", "ended"]
+    assert states(slurm_desk)[killed.name] == "lost"
 
 
 def has_started(run: RunFolder) -> bool:
