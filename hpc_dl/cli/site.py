@@ -37,7 +37,7 @@ def init(
 
     Exit status:
         0  written
-        2  nothing is written: no Slurm, an existing file, or a question without a terminal
+        2  nothing written: no Slurm, an existing file, or nobody to ask
     """
     import datetime
     import shlex
