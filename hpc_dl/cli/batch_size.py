@@ -35,7 +35,7 @@ def batch_size(
 
     Example:
         hpc-dl batch-size configs/cnn-digits.yaml
-        srun --gpus=1 --mem=16G hpc-dl batch-size configs/cnn-digits.yaml --lr-range
+        srun --gpus=1 hpc-dl batch-size configs/cnn-digits.yaml --lr-range
 
     Exit status:
         0  measured
