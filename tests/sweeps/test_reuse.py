@@ -88,5 +88,5 @@ def test_run_that_is_not_the_same_is_not_reused(hpc_dl: HpcDl, config: Config, i
 @pytest.mark.parametrize("options", [("--force",), ("sweep.method=random", "sweep.trials=2", "--force")])
 def test_reuse_contradicts_force(hpc_dl: HpcDl, config: Config, options: tuple[str, ...]) -> None:
     refused = hpc_dl("sweep", config(sweep=SWEEP), "--reuse", *options)
-    assert (refused.status, refused.err.count("hpc-dl: ")) == (2, 1) and "--reuse: reuses no runs here" in refused.err
+    assert refused.status == 2 and "hpc-dl: --reuse: reuses no runs here" in refused.err, refused.err
     assert not Path("runs").exists()
