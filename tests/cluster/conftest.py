@@ -70,7 +70,7 @@ class Desk:
         return run
 
 
-def wait_until(condition: Callable[[], object], event: str, timeout_s: float = 60) -> None:
+def wait_until(condition: Callable[[], object], event: str, timeout_s: float = 120) -> None:
     """Poll a condition until it is true, or fail after a timeout."""
     deadline = time.monotonic() + timeout_s
     while not condition():

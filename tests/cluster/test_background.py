@@ -22,19 +22,19 @@ def test_submit_without_slurm_runs_in_the_background(desk: Desk) -> None:
 @pytest.mark.slow
 def test_background_run_survives_ctrl_c_and_can_be_cancelled(desk: Desk) -> None:
     submitter = desk.start(
-        "submit", "tiny.yaml", "model={class: own_model.Own, args: {hang_on_rank: 0}}", "optimizer={}", "--wait",
-        start_new_session=True,
+        "submit", "tiny.yaml", "model={class: own_model.Own, args: {slow_until: never}}", "optimizer={}",
+        "trainer.max_epochs=1000", "--wait", start_new_session=True,
     )  # fmt: skip
     wait_until(lambda: list(desk.runs.glob("*/logs/rank-0.log")), "the run has started")
     run = desk.only_run()
-    wait_until(lambda: "hangs" in run.log(0).read_text(), "the training has started")
+    wait_until(lambda: "rank 0 starts" in run.log(0).read_text(), "the training has started")
     os.killpg(submitter.pid, signal.SIGINT)  # like Ctrl-C in a terminal
-    _, err = submitter.communicate(timeout=20)
+    _, err = submitter.communicate(timeout=60)
     assert submitter.returncode == 130
     assert "The run continues" in err and f"hpc-dl logs {run.name} --follow" in err
     assert desk.json("status", "latest")[0]["state"] == "running"
     assert "stop requested" in desk.run("cancel", run.name).stderr
-    wait_until(lambda: desk.json("status", run.name)[0]["state"] == "cancelled", "the run is cancelled", 30)
+    wait_until(lambda: desk.json("status", run.name)[0]["state"] == "cancelled", "the run is cancelled", 90)
     assert "had already ended (cancelled)" in desk.run("cancel", run.name).stderr
 
 
@@ -45,7 +45,7 @@ def test_background_run_resumes_after_its_time_limit(desk: Desk) -> None:
         "trainer.max_epochs=1000", "trainer.limit_train_batches=1.0", "resources.time=1",
     )  # fmt: skip
     run = desk.only_run()
-    wait_until(lambda: len(history(run)) >= 3, "it was stopped and started again", 90)
+    wait_until(lambda: len(history(run)) >= 3, "it was stopped and started again", 180)
     _, ended, started = history(run)[:3]
     assert (ended["state"], ended["cause"]) == ("stopped", "limit")
     assert started["from_step"] == ended["step"] > 0

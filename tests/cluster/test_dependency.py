@@ -168,7 +168,7 @@ def test_runs_in_the_background_wait_for_each_other(desk: Desk) -> None:
         f"waits for {second}, {first}",
     ]
     desk.run("cancel", first)
-    wait_until(lambda: desk.json("status", third)[0]["state"] == "cancelled", "the chain has ended", 30)
+    wait_until(lambda: desk.json("status", third)[0]["state"] == "cancelled", "the chain has ended", 90)
     assert desk.json("status", third)[0]["reason"] == f"not started: {first} was cancelled"
     refused = desk.run("submit", "tiny.yaml", "--after", third, status=2).stderr.strip().splitlines()
     assert len(refused) == 1 and f"{third}: cannot be waited for: it is cancelled" in refused[0]

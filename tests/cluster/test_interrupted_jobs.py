@@ -174,8 +174,8 @@ def test_cancel_of_a_requeued_job(fleet: Fleet) -> None:
     step = read_state(run)["step"]
     assert f"requeued, will resume at step {step}: " in status(run)["reason"]
     assert cancel(run)
-    wait_until(lambda: status(run)["state"] == "cancelled", "it is cancelled", 30)
-    wait_until(lambda: not slurm("squeue", "--noheader", f"--jobs={job_id(run)}"), "its job has left the queue", 30)
+    wait_until(lambda: status(run)["state"] == "cancelled", "it is cancelled", 90)
+    wait_until(lambda: not slurm("squeue", "--noheader", f"--jobs={job_id(run)}"), "its job has left the queue", 90)
     assert cancel(run) is False
 
 
@@ -195,7 +195,7 @@ def test_logs_follow_a_requeued_run(fleet: Fleet, slurm_desk: Desk) -> None:
 def test_scancel_saves_a_checkpoint_and_cancels(fleet: Fleet) -> None:
     run = fleet["scancel"]
     wait_until(lambda: status(run)["state"] == "cancelled", "it is cancelled", 60)
-    wait_until(run.cancelled.exists, "the cancellation is recorded", 30)
+    wait_until(run.cancelled.exists, "the cancellation is recorded", 90)
     assert read_json(run.cancelled)["by"] == "scancel"
     assert run.last_checkpoint.exists()
     assert len(events(run, "started")) == 1
@@ -204,7 +204,7 @@ def test_scancel_saves_a_checkpoint_and_cancels(fleet: Fleet) -> None:
 def test_hpc_dl_cancel_saves_a_checkpoint_and_cancels(fleet: Fleet) -> None:
     run = fleet["cancel"]
     wait_until(lambda: status(run)["state"] == "cancelled", "it is cancelled", 60)
-    wait_until(lambda: events(run, "ended"), "it has stopped", 30)
+    wait_until(lambda: events(run, "ended"), "it has stopped", 90)
     assert read_json(run.cancelled)["by"] != "scancel"
     assert run.last_checkpoint.exists()
     assert not run.requeue.exists()

@@ -79,7 +79,7 @@ def test_killed_rank_is_reported_by_the_launcher(desk: Desk) -> None:
     victim = re.search(r"process (\d+)", run.log(1).read_text())
     assert victim
     psutil.Process(int(victim[1])).kill()
-    launcher.communicate(timeout=30)
+    launcher.communicate(timeout=90)
     assert launcher.returncode == 1
     facts = desk.json("status", "latest")[0]
     assert (facts["state"], facts["rank"]) == ("failed", 1)

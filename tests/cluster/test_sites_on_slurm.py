@@ -99,7 +99,7 @@ def test_job_that_waits_says_whether_it_can_start(submitted: Submit) -> None:
     }
     slurm("scancel", other)
     for run, reason in cases.values():
-        wait_until(lambda: reason in status(run).get("reason", ""), reason, 30)  # noqa: B023
+        wait_until(lambda: reason in status(run).get("reason", ""), reason, 90)  # noqa: B023
         facts = status(run)
         assert facts["state"] == "pending"
         assert "it will never start" in facts["reason"]
@@ -163,7 +163,7 @@ def test_task_of_an_array_is_requeued_and_cancelled_alone(slurm_desk: Desk, monk
         assert status(other)["state"] == "running"
         assert "Restarts=1" in slurm("scontrol", "--oneliner", "show", "job", same)
         assert cancel(requeued)
-        wait_until(lambda: status(requeued)["state"] == "cancelled", "the task is cancelled", 30)
+        wait_until(lambda: status(requeued)["state"] == "cancelled", "the task is cancelled", 90)
         facts = status(other)
         assert facts["state"] == "running"
         assert [event["event"] for event in attempts.history(other)] == ["started"]

@@ -196,7 +196,7 @@ def test_tpe_sweep_trains_and_continues_with_more_trials(hpc_dl: HpcDl, config: 
         return len(trials) == 4 and all(trial.state.name == "COMPLETE" for trial in trials)
 
     wait_until(lambda: {row["state"] for row in statuses(sweep.runs())} == {"finished"}, "all members finished", 240)
-    wait_until(all_recorded, "the study knows all results", 30)
+    wait_until(all_recorded, "the study knows all results", 90)
     best = json.loads(hpc_dl("best", "tiny-sweep", "--json").out)
     assert best["ranking"][0]["values"] == [study(sweep).best_value]
 
