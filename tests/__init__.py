@@ -1,5 +1,0 @@
-"""The tests, whose processes start as those of hpc_dl do: without what Lightning rarely uses."""
-
-from hpc_dl.compatibility.deferred_imports import defer_rarely_used
-
-defer_rarely_used()
