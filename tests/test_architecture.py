@@ -12,8 +12,8 @@ from tests.conftest import PROJECT
 PACKAGE = Path(hpc_dl.__file__).parent
 # From the ground up: a module imports only from its own package and from those before it.
 PACKAGES = (
-    "errors", "regular_files", "atomic_files", "formatting", "compatibility", "shipped", "schema", "nn", "data",
-    "learning", "models", "tracking", "config", "runs", "studies", "baselines",
+    "errors", "regular_files", "atomic_files", "formatting", "one_class_per_file", "compatibility", "shipped", "schema",
+    "nn", "data", "learning", "models", "tracking", "config", "runs", "studies", "baselines",
     "figures", "training", "inference", "cluster", "failures", "sweeps", "chains", "api", "cli",
 )  # fmt: skip
 # The same inside hpc_dl.data.

@@ -6,11 +6,10 @@ LightningModule that it builds.
 
 from __future__ import annotations
 
-import ast
-import importlib
 import pkgutil
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from hpc_dl.one_class_per_file import class_in, first_line
 
 if TYPE_CHECKING:
     from hpc_dl.models.base import ModelConfig
@@ -25,19 +24,11 @@ def names() -> list[str]:
 
 def summary(name: str) -> str:
     """Return the first line of an architecture's docstring without importing it, nor torch."""
-    source = (Path(__path__[0]) / f"{name}.py").read_text(encoding="utf-8")
-    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+    return first_line(__path__[0], name)
 
 
 def config_class(name: str) -> type[ModelConfig]:
     """Return the configuration class of an architecture; this imports its file."""
     from hpc_dl.models.base import ModelConfig
 
-    module = importlib.import_module(f"{__name__}.{name}")
-    classes = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, ModelConfig) and value.__module__ == module.__name__
-    ]
-    assert len(classes) == 1, f"{module.__file__} must define exactly one ModelConfig, not {classes}"
-    return classes[0]
+    return class_in(__name__, name, ModelConfig)  # type: ignore[type-abstract]

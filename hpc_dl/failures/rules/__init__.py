@@ -7,10 +7,11 @@ A file ``NAME.py`` contains a :class:`hpc_dl.failures.rule.Rule`. Examples of it
 from __future__ import annotations
 
 import functools
-import importlib
 import pkgutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from hpc_dl.one_class_per_file import class_in
 
 if TYPE_CHECKING:
     from hpc_dl.failures.rule import Rule
@@ -30,11 +31,4 @@ def all_rules() -> Mapping[str, Rule]:
 def _rule(name: str) -> Rule:
     from hpc_dl.failures.rule import Rule
 
-    module = importlib.import_module(f"{__name__}.{name}")
-    classes = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Rule) and value.__module__ == module.__name__
-    ]
-    assert len(classes) == 1, f"{module.__file__} must define exactly one Rule, not {classes}"
-    return classes[0]()
+    return class_in(__name__, name, Rule)()

@@ -6,11 +6,10 @@ docstring says what the figure shows.
 
 from __future__ import annotations
 
-import ast
-import importlib
 import pkgutil
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from hpc_dl.one_class_per_file import class_in, first_line
 
 if TYPE_CHECKING:
     from hpc_dl.figures.kind import FigureKind
@@ -23,19 +22,11 @@ def names() -> list[str]:
 
 def summary(name: str) -> str:
     """Return what a kind of figure shows, without importing it."""
-    source = (Path(__path__[0]) / f"{name}.py").read_text(encoding="utf-8")
-    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+    return first_line(__path__[0], name)
 
 
 def kind(name: str) -> FigureKind:
     """Return a kind of figure; this imports its file."""
     from hpc_dl.figures.kind import FigureKind
 
-    module = importlib.import_module(f"{__name__}.{name}")
-    classes = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, FigureKind) and value.__module__ == module.__name__
-    ]
-    assert len(classes) == 1, f"{module.__file__} must define exactly one FigureKind, not {classes}"
-    return classes[0]()
+    return class_in(__name__, name, FigureKind)()  # type: ignore[type-abstract]

@@ -9,16 +9,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hpc_dl.figures.frame_panels import in_panels, one_by_one
 from hpc_dl.figures.frames import Frames
 from hpc_dl.figures.kind import FigureKind
 from hpc_dl.figures.kinds.hidden_space import Projection, draw_hidden_plane
-from hpc_dl.figures.observations import evenly_spread
-from hpc_dl.figures.style import panels
 
 if TYPE_CHECKING:
     from hpc_dl.figures.subject import Subject
-
-_PANELS = 6
 
 
 class HiddenSpaceByEpoch(FigureKind):
@@ -34,23 +31,12 @@ class HiddenSpaceByEpoch(FigureKind):
     def draw(self, subject: Subject) -> Figure:
         """Draw two rows of three."""
         frames = subject.frames["hidden"]
-        draw_frame = _drawer(frames)
-        chosen = evenly_spread(len(frames.epochs), _PANELS)
-        figure, axes = panels(_title(frames), 2, 3, height=4.4, images=True)
-        for ax, number in zip(axes, chosen, strict=False):
-            draw_frame(ax, int(number))
-        for ax in axes[len(chosen) :]:
-            ax.set_visible(False)
-        return figure
+        return in_panels(frames, _title(frames), _drawer(frames))
 
     def animation(self, subject: Subject) -> Iterator[Figure]:
         """Draw one panel for each frame."""
         frames = subject.frames["hidden"]
-        draw_frame = _drawer(frames)
-        for number in range(len(frames.epochs)):
-            figure, (ax,) = panels(_title(frames), height=5.0, images=True)
-            draw_frame(ax, number)
-            yield figure
+        return one_by_one(frames, _title(frames), _drawer(frames))
 
 
 def _title(frames: Frames) -> str:

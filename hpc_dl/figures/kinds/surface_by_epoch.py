@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hpc_dl.figures.frame_panels import in_panels, one_by_one
 from hpc_dl.figures.frames import Frames
 from hpc_dl.figures.kind import FigureKind
-from hpc_dl.figures.observations import evenly_spread
-from hpc_dl.figures.style import MARKERS, SEQUENTIAL, class_colors, panels
+from hpc_dl.figures.style import MARKERS, SEQUENTIAL, class_colors
 from hpc_dl.figures.surface_colors import surface_colors
 
 if TYPE_CHECKING:
     from hpc_dl.figures.subject import Subject
-
-_PANELS = 6
 
 
 class SurfaceByEpoch(FigureKind):
@@ -34,24 +33,15 @@ class SurfaceByEpoch(FigureKind):
     def draw(self, subject: Subject) -> Figure:
         """Draw two rows of three."""
         frames = subject.frames["surface"]
-        chosen = evenly_spread(len(frames.epochs), _PANELS)
-        figure, axes = panels("Predictions by input, after some epochs", 2, 3, height=4.4, images=True)
-        for ax, number in zip(axes, chosen, strict=False):
-            draw_frame(ax, frames, int(number))
-        for ax in axes[len(chosen) :]:
-            ax.set_visible(False)
-        return figure
+        return in_panels(frames, "Predictions by input, after some epochs", partial(draw_frame, frames))
 
     def animation(self, subject: Subject) -> Iterator[Figure]:
         """Draw one panel for each frame."""
         frames = subject.frames["surface"]
-        for number in range(len(frames.epochs)):
-            figure, (ax,) = panels("Predictions by input", height=5.0, images=True)
-            draw_frame(ax, frames, number)
-            yield figure
+        return one_by_one(frames, "Predictions by input", partial(draw_frame, frames))
 
 
-def draw_frame(ax: Axes, frames: Frames, number: int) -> None:
+def draw_frame(frames: Frames, ax: Axes, number: int) -> None:
     """Draw one of the recorded surfaces."""
     outputs = np.asarray(frames.values[number], np.float32)
     side = round(len(outputs) ** 0.5)

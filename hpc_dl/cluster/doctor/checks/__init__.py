@@ -6,11 +6,11 @@ docstring says what it looks at.
 
 from __future__ import annotations
 
-import importlib
 import pkgutil
 
 from hpc_dl.cluster.doctor.check import Check, Finding, Situation
 from hpc_dl.errors import HpcDlError
+from hpc_dl.one_class_per_file import class_in
 
 
 def names() -> list[str]:
@@ -43,11 +43,4 @@ def run(situation: Situation, only: str | None = None) -> dict[str, list[Finding
 
 
 def _check(name: str) -> Check:
-    module = importlib.import_module(f"{__name__}.{name}")
-    classes = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Check) and value.__module__ == module.__name__
-    ]
-    assert len(classes) == 1, f"{module.__file__} must define exactly one Check, not {classes}"
-    return classes[0]()
+    return class_in(__name__, name, Check)()  # type: ignore[type-abstract]
