@@ -13,6 +13,7 @@ import inspect
 import linecache
 import os
 import re
+import signal
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -164,10 +165,23 @@ def _lost_worker(error: BaseException) -> Fault | None:
     found = _LOST_WORKER.match(str(error)) if isinstance(error, RuntimeError) else None
     if found is None:
         return None
-    by = found[1] or (_LOST_WORKER.match(str(error.__cause__)) or found)[1]
+    by = found[1] or (_LOST_WORKER.match(str(error.__cause__)) or found)[1] or _signal_of_worker(error)
     how = f"was killed by a signal ({by})" if by else "has ended"
     remedy = _OF_LOST_WORKER.get(by, _CRASH_OF_WORKER)
     return Fault("data loader", f"one of its worker processes {how}", remedy=remedy)
+
+
+def _signal_of_worker(error: BaseException) -> str:
+    """Return which signal killed the worker, as the system calls it, where torch's message does not.
+
+    That happens when the loader notices the end of a worker before the system's signal for it
+    arrives. The processes, with their exit codes, are then local to the frame that raised.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        for worker in frame.f_locals.get("failed_workers", ()):
+            if (code := getattr(worker, "exitcode", None) or 0) < 0:
+                return signal.strsignal(-code) or ""
+    return ""
 
 
 _TRACEBACK = "Traceback (most recent call last):\n"

@@ -2,6 +2,7 @@
 
 import re
 import signal
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,20 @@ def test_lost_worker_of_a_loader_is_one_line(tmp_path: Path, by: int, how: str, 
     line = str(environment_fault(caught.value))
     assert line.startswith(f"data loader: one of its worker processes {how}. {remedy}")
     assert read_state(run)["reason"] == line
+
+
+def test_loss_of_a_worker_is_noticed_before_its_signal_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without torch's handler of the signal, the loader finds the ended process at its next check."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "modules"))
+    loader = import_module("own_loaders").LosesWorker(by=int(signal.SIGKILL)).train_dataloader()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    try:
+        with pytest.raises(RuntimeError, match=r"DataLoader worker \(pid\(s\) \d+\) exited unexpectedly$") as caught:
+            list(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+    line = "data loader: one of its worker processes was killed by a signal (Killed). Request more memory"
+    assert str(environment_fault(caught.value)).startswith(line)
 
 
 def test_module_without_loaders_needs_data() -> None:
