@@ -29,7 +29,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, data: Any) -> None:
     """Write indented JSON atomically, with :func:`json_value`."""
-    write_text(path, json.dumps(json_value(data), indent=2, allow_nan=False) + "\n")
+    write_text(path, json_text(data))
+
+
+def json_text(data: Any) -> str:
+    """Return indented JSON, one key in each line, with :func:`json_value`."""
+    return json.dumps(json_value(data), indent=2, allow_nan=False) + "\n"
 
 
 def json_value(value: Any) -> Any:

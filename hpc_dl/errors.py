@@ -172,7 +172,7 @@ def _lost_worker(error: BaseException) -> Fault | None:
 
 
 def _signal_of_worker(error: BaseException) -> str:
-    """Return which signal killed the worker, as the system calls it, where torch's message does not.
+    """Return the name of the signal that killed the worker, which torch's message lacks.
 
     That happens when the loader notices the end of a worker before the system's signal for it
     arrives. The processes, with their exit codes, are then local to the frame that raised.

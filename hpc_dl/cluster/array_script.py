@@ -23,7 +23,6 @@ worst=0
 for member in $(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" "$array/tasks"); do
 run=$sweep/$member
 if state_is "ENDED" || [[ -e $run/cancelled.json ]]; then continue; fi
-rm -f "$run/requeue" "$run/requeue-refused"  # of an earlier attempt that was killed
 """.strip("\n")
 # Around the ranks and the decision about them: one member after another.
 _IN_TURN = 'exec >>"$run/submitit/${job}_0_log.out" 2>&1'
@@ -89,6 +88,7 @@ def array_executor(
         requeue.STATE_IS,
         requeue.OUTLIVE_SIGNALS,
         *_NEXT_MEMBER.replace("ENDED", ended).splitlines(),
+        *requeue.FORGET_EARLIER_ATTEMPT,
         *([] if together else [_IN_TURN]),
         *([f"if ! {command}; then worst=1; continue; fi"] if before_member else []),
         *(_TOGETHER.splitlines() if together else []),

@@ -54,6 +54,8 @@ def launch(run: RunFolder, experiment: Experiment, *, foreground: bool, in_proce
         os.environ.pop(name, None)  # of another job; the ranks get theirs below
     for left_over in (run.requeue, requeue.refusal_file(run)):
         left_over.unlink(missing_ok=True)  # by an earlier attempt that was killed
+    if read_state(run)["state"] == "stopped":
+        end_state(run, "running")  # the ranks write it again, if they live long enough
     try:
         refuse_several_tasks(os.environ)
         if in_batch_script(os.environ):

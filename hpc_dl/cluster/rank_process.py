@@ -15,6 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from hpc_dl.training.stopping import signals
+
+if __name__ == "__main__":
+    signals.install()  # a signal during the imports below, which take a second, would kill the process
+
 from hpc_dl.cluster.child_processes import die_with_launcher
 from hpc_dl.cluster.dependency import check_before_start
 from hpc_dl.cluster.job_id import JobId
@@ -24,7 +29,6 @@ from hpc_dl.errors import HpcDlError, Stopped, environment_fault, printable
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.lock import AlreadyRunning
 from hpc_dl.runs.state import end_state, record_failure
-from hpc_dl.training.stopping import signals
 
 KEEP_TERMINAL = "--keep-terminal"
 

@@ -29,6 +29,12 @@ from hpc_dl.runs.folder import RunFolder
 
 #: Shell code that defines ``state_is STATE|…``, about the run folder in ``$run``.
 STATE_IS = r"""state_is() { grep -qE "^ *\"state\": \"($1)\"" "$run/state.json" 2>/dev/null; }"""
+#: Of the run in ``$run``: what an earlier attempt left, and its state, which these ranks may not
+#: live long enough to replace.
+FORGET_EARLIER_ATTEMPT = (
+    'rm -f "$run/requeue" "$run/requeue-refused"  # of an earlier attempt that was killed',
+    'sed -i \'/^ *"state":/s/"stopped"/"running"/\' "$run/state.json" 2>/dev/null  # its ranks may die before they do',
+)
 OUTLIVE_SIGNALS = "trap : TERM USR1 USR2  # outlive the ranks; an empty trap ('') would be inherited by them"
 _DECISION = r"""
 requeue() {
@@ -52,6 +58,10 @@ cause=
 { read -r cause <"$run/requeue" && rm -f "$run/requeue"; } 2>/dev/null
 if [[ -z $cause && $status -ne 0 ]] && ! state_is "stopped|finished|failed|diverged|cancelled"; then
     cause=killed  # before the ranks could stop with a checkpoint
+    if [[ $status == 138 || $status == 140 ]]; then  # by USR1 or USR2, before their programs had started
+        printf '%s\n' "$job" >>"$run/warned-early"
+        (($(wc -l <"$run/warned-early") > 5)) || cause=limit
+    fi
 fi
 if [[ -n $cause ]]; then
     facts=" $(scontrol --oneliner show job "$job" 2>/dev/null) "
@@ -78,7 +88,7 @@ def refusal_file(run: RunFolder) -> Path:
 
 def setup_lines(run: RunFolder) -> list[str]:
     """The lines of bash before the ranks are started."""
-    return [*_variables(run), 'rm -f "$run/requeue" "$run/requeue-refused"  # of an earlier attempt that was killed']
+    return [*_variables(run), *FORGET_EARLIER_ATTEMPT]
 
 
 def teardown_lines() -> list[str]:

@@ -22,6 +22,7 @@
       rehearsal.json     only in a rehearsal: the step at which the training waits for its signal
       lock               held by the training that is running in this folder
       requeue            marker for the batch script: requeue the stopped job
+      warned-early       jobs that the time limit's warning ended before their ranks could stop
       requeue-refused    Slurm's message when it refused to requeue the job
       heartbeats/        progress of each rank, from which the others detect a stalled rank
       checkpoints/       step-N.ckpt to resume from, best-N.ckpt to keep; links last.ckpt, best.ckpt

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import socket
 import time
 from typing import Any
 
-from hpc_dl.atomic_files import write_json
+from hpc_dl.atomic_files import json_text, write_json
 from hpc_dl.errors import HpcDlError, describe
 from hpc_dl.regular_files import DamagedFile
 from hpc_dl.runs.folder import RunFolder
@@ -52,7 +51,7 @@ def write_state(folder: RunFolder, state: State, /, **details: Any) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not folder.state.is_file():
             raise
         with open(folder.state, "r+b", buffering=0) as file:
-            file.truncate(file.write(json.dumps(content).encode()))
+            file.truncate(file.write(json_text(content).encode()))
 
 
 def end_state(folder: RunFolder, state: State, /, **details: Any) -> None:

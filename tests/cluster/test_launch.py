@@ -13,7 +13,7 @@ from hpc_dl.cluster import job_environment, launch
 from hpc_dl.cluster.rank_process import rank_of
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.runs.state import read_state
+from hpc_dl.runs.state import read_state, write_state
 from hpc_dl.tracking.journal import read_journal
 from tests.cluster.conftest import Desk, wait_until
 
@@ -45,6 +45,24 @@ def test_single_rank_ignores_the_ranks_of_another_job(monkeypatch: pytest.Monkey
     assert not set(job_environment.RANK_VARIABLES) & os.environ.keys()
 
 
+def test_rank_that_dies_at_once_does_not_leave_the_earlier_stop(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "x")
+    write_state(run, "stopped", step=3, reason="warned of its time limit")
+    rank = run.code / "hpc_dl" / "cluster" / "rank_process.py"
+    rank.parent.mkdir(parents=True)
+    for package in (rank.parent.parent, rank.parent):
+        (package / "__init__.py").touch()
+    rank.write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    content = {"name": "x", "data": {"source": "digits"}, "model": {"name": "linear"}}
+    status = launch.launch(run, Experiment.from_dict(content), foreground=False, in_process=False)
+    state = read_state(run)
+    assert (status, state["state"], state["reason"]) == (
+        1,
+        "failed",
+        "rank 0 was killed by SIGKILL (often: out of memory)",
+    )
+
+
 @pytest.mark.slow
 def test_two_ranks_train_together(desk: Desk) -> None:
     # Left over from another job; with them, the ranks would wait for peers that do not exist.
@@ -62,7 +80,7 @@ def test_two_ranks_train_together(desk: Desk) -> None:
 def test_failing_rank_ends_the_other_and_is_reported(desk: Desk) -> None:
     started = time.monotonic()
     outcome = desk.json("train", *TWO_RANKS, *OWN, "model.args={fail_on_rank: 1, hang_on_rank: 0}", status=1)
-    assert time.monotonic() - started < 60, "the other rank sleeps for ten minutes"
+    assert time.monotonic() - started < 240, "the other rank sleeps for ten minutes"
     assert (outcome["state"], outcome["rank"]) == ("failed", 1)
     statement = r'RuntimeError: deliberate, in \S+/own_model\.py line \d+: `raise RuntimeError\("deliberate"\)`'
     assert re.fullmatch(statement, outcome["reason"])

@@ -1,8 +1,10 @@
 """The end of the batch script: what Slurm reports about the job decides about the requeue."""
 
+import errno
 import os
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,9 @@ import pytest
 from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster import requeue
 from hpc_dl.regular_files import read_json
+from hpc_dl.runs import state
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.state import write_state
 
 _RUNNING = "JobState=RUNNING Reason=None Restarts=0"
 _REFUSAL = "Requested operation is presently disabled for job 7"
@@ -111,6 +115,53 @@ def test_requeue_of_killed_ranks(run: RunFolder, report: str, requeued: bool, ca
     status = 75 if requeued else 143
     assert end_of_script(run, report, cause=None, state="running", status=143) == (status, requeued)
     assert run.cancelled.exists() is cancelled
+
+
+@pytest.mark.parametrize(("status", "earlier", "requeued"), [(140, 0, True), (138, 4, True), (140, 5, False)])
+def test_ranks_that_a_warning_ended_before_they_could_handle_it(
+    run: RunFolder, status: int, earlier: int, requeued: bool
+) -> None:
+    """They are requeued, but not forever."""
+    (run.path / "warned-early").write_text("7\n" * earlier)
+    done = end_of_script(run, _RUNNING, cause=None, state="running", status=status)
+    assert done == (75 if requeued else status, requeued)
+
+
+def test_state_of_an_earlier_attempt_is_replaced_before_the_ranks_start(run: RunFolder) -> None:
+    facts = {"state": "stopped", "attempt": 2, "reason": 'it was "stopped"'}
+    write_json(run.state, facts)
+    subprocess.run(["bash", "-c", "\n".join(requeue.setup_lines(run))], check=True, timeout=30)
+    assert read_json(run.state) == facts | {"state": "running"}
+    write_json(run.state, {"state": "finished"})
+    subprocess.run(["bash", "-c", "\n".join(requeue.setup_lines(run))], check=True, timeout=30)
+    assert read_json(run.state) == {"state": "finished"}
+
+
+def test_state_written_in_place_on_a_full_disk_is_understood(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_state(run, "running")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(state, "write_json", full)
+    write_state(run, "stopped", step=3)
+    script = f"run={shlex.quote(str(run.path))}\n{requeue.STATE_IS}\nstate_is 'failed|stopped'"
+    subprocess.run(["bash", "-c", script], check=True, timeout=30)
+
+
+def test_signals_are_handled_before_the_imports_of_a_rank() -> None:
+    code = """
+import os, runpy, signal, sys
+class Report:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("hpc_dl.cluster.") and name != "hpc_dl.cluster.rank_process":
+            print(name, signal.getsignal(signal.SIGUSR2) is not signal.SIG_DFL, "pydantic" in sys.modules, flush=True)
+            os._exit(0)
+sys.meta_path.insert(0, Report())
+runpy.run_module("hpc_dl.cluster.rank_process", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "hpc_dl.cluster.child_processes True False\n"
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def test_lost_worker_of_a_loader_is_one_line(tmp_path: Path, by: int, how: str, 
 
 
 def test_loss_of_a_worker_is_noticed_before_its_signal_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without torch's handler of the signal, the loader finds the ended process at its next check."""
+    """Without torch's handler of the signal, the loader finds the process at its next check."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "modules"))
     loader = import_module("own_loaders").LosesWorker(by=int(signal.SIGKILL)).train_dataloader()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})

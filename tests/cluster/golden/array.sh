@@ -29,6 +29,7 @@ for member in $(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" "$array/tasks"); do
 run=$sweep/$member
 if state_is "finished|failed|diverged|cancelled" || [[ -e $run/cancelled.json ]]; then continue; fi
 rm -f "$run/requeue" "$run/requeue-refused"  # of an earlier attempt that was killed
+sed -i '/^ *"state":/s/"stopped"/"running"/' "$run/state.json" 2>/dev/null  # its ranks may die before they do
 exec >>"$run/submitit/${job}_0_log.out" 2>&1
 
 # command
@@ -60,6 +61,10 @@ cause=
 { read -r cause <"$run/requeue" && rm -f "$run/requeue"; } 2>/dev/null
 if [[ -z $cause && $status -ne 0 ]] && ! state_is "stopped|finished|failed|diverged|cancelled"; then
     cause=killed  # before the ranks could stop with a checkpoint
+    if [[ $status == 138 || $status == 140 ]]; then  # by USR1 or USR2, before their programs had started
+        printf '%s\n' "$job" >>"$run/warned-early"
+        (($(wc -l <"$run/warned-early") > 5)) || cause=limit
+    fi
 fi
 if [[ -n $cause ]]; then
     facts=" $(scontrol --oneliner show job "$job" 2>/dev/null) "

@@ -33,6 +33,7 @@ job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID} job=${job:
 state_is() { grep -qE "^ *\"state\": \"($1)\"" "$run/state.json" 2>/dev/null; }
 trap : TERM USR1 USR2  # outlive the ranks; an empty trap ('') would be inherited by them
 rm -f "$run/requeue" "$run/requeue-refused"  # of an earlier attempt that was killed
+sed -i '/^ *"state":/s/"stopped"/"running"/' "$run/state.json" 2>/dev/null  # its ranks may die before they do
 
 # command
 export SUBMITIT_EXECUTOR=slurm
@@ -62,6 +63,10 @@ cause=
 { read -r cause <"$run/requeue" && rm -f "$run/requeue"; } 2>/dev/null
 if [[ -z $cause && $status -ne 0 ]] && ! state_is "stopped|finished|failed|diverged|cancelled"; then
     cause=killed  # before the ranks could stop with a checkpoint
+    if [[ $status == 138 || $status == 140 ]]; then  # by USR1 or USR2, before their programs had started
+        printf '%s\n' "$job" >>"$run/warned-early"
+        (($(wc -l <"$run/warned-early") > 5)) || cause=limit
+    fi
 fi
 if [[ -n $cause ]]; then
     facts=" $(scontrol --oneliner show job "$job" 2>/dev/null) "
