@@ -1,4 +1,4 @@
-"""The run time of ``status`` and ``results`` in a folder of many finished runs.
+"""The cost of many runs: ``status`` and ``results`` of finished ones, ``sweep`` of new ones.
 
 ``python -m benchmarks.many_runs`` writes benchmarks/many_runs.json and a section of
 docs/reference/benchmarks.md. ``--quick`` makes 300 runs; its results go to ``--json FILE`` only.
@@ -31,6 +31,8 @@ COMMANDS = {
     "results --group --best 10": ["results", "--group", "--best", "10"],
     "results --where seed=7": ["results", "--where", "seed=7"],
 }
+NUM_MEMBERS = 1_000
+MODELS = (10, NUM_MEMBERS)
 _SETTLED_S = 10.0  # files as new as this may still change unnoticed, so no command relies on them
 
 
@@ -69,6 +71,39 @@ def measured(command: list[str], environment: dict[str, str]) -> dict[str, float
     return {"wall": time.perf_counter() - start, "cpu": cpu}
 
 
+def prepared_sweep(folder: Path, members: int, models: int) -> dict[str, float]:
+    """Return the cost of ``hpc-dl sweep`` for members of some different models.
+
+    A program that only counts its calls takes the place of sbatch.
+    """
+    widths, rates = range(8, 8 + models), range(members // models)
+    content = {
+        **Experiment.load(Path("mlp-digits"), "trainer.max_epochs=1").to_dict(),
+        "sweep": {
+            "method": "grid",
+            "parameters": {
+                "model.width": {"values": list(widths)},
+                "optimizer.lr": {"values": [1e-4 * (1 + rate) for rate in rates]},
+            },
+        },
+    }
+    folder.mkdir()
+    config, sbatch, runs = folder / "sweep.yaml", folder / "bin" / "sbatch", folder / "runs"
+    config.write_text(yaml.dumps(content), encoding="utf-8")
+    sbatch.parent.mkdir()
+    sbatch.write_text(f"#!/bin/sh\necho call >>'{folder}/calls'\necho Submitted batch job 7\n", encoding="utf-8")
+    sbatch.chmod(0o755)
+    profile = folder / "site.yaml"
+    profile.write_text("{}", encoding="utf-8")
+    hpc_dl = str(Path(sys.executable).with_name("hpc-dl"))
+    environment = os.environ | {"PATH": f"{sbatch.parent}:{os.environ['PATH']}"}
+    seconds = measured([hpc_dl, "sweep", str(config), "--site", str(profile), "--runs", str(runs)], environment)
+    files = [path for path in runs.rglob("*") if path.is_file() and not path.is_symlink()]
+    calls = (folder / "calls").read_text(encoding="utf-8").count("call")
+    return {**seconds, "members": members, "models": models, "files": len(files), "calls": calls,
+            "bytes": sum(512 * path.stat().st_blocks for path in files)}  # fmt: skip
+
+
 def section(results: dict[str, Any]) -> list[str]:
     """Return the lines of the section."""
     text = (
@@ -83,7 +118,19 @@ def section(results: dict[str, Any]) -> list[str]:
         for name, (first, later) in results["commands"].items()
     ]  # fmt: skip
     head = ["command", "first, CPU s", "later, CPU s", "later, wall s", "first / later", "later / `hpc-dl --help`"]
-    return [*paragraph(text), "", *table(head, rows)]
+    sweeps = [
+        [f"{it['members']:,} members, {it['models']:,} models", f"{it['cpu']:.1f}", f"{it['wall']:.1f}",
+         f"{it['files'] / it['members']:.1f}", f"{it['bytes'] / 1e6:.0f}", f"{it['calls']}"]
+        for it in results["sweeps"]
+    ]  # fmt: skip
+    text_of_sweeps = (
+        "`hpc-dl sweep` prepares and submits a new sweep of mlp-digits. Each different model is built once to check "
+        "it. Only sbatch was replaced by a program that counts its calls."
+    )
+    head_of_sweeps = ["sweep", "CPU s", "wall s", "files of a member", "MB of all", "calls of sbatch"]
+    return [
+        *paragraph(text), "", *table(head, rows), "", *paragraph(text_of_sweeps), "", *table(head_of_sweeps, sweeps),
+    ]  # fmt: skip
 
 
 def main() -> None:
@@ -91,6 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.many_runs", description=__doc__)
     options = page.parse(parser, quick="300 runs")
     number, repeats = (300, 1) if options.quick else (NUM_RUNS, REPEATS)
+    members, models = (20, (2,)) if options.quick else (NUM_MEMBERS, MODELS)
     results: dict[str, Any] = {"machine": page.machine(), "num_runs": number, "repeats": repeats, "commands": {}}
     hpc_dl = str(Path(sys.executable).with_name("hpc-dl"))
     with tempfile.TemporaryDirectory() as folder:
@@ -102,6 +150,7 @@ def main() -> None:
             environment = os.environ | {"HPC_DL_RUNS": str(Path(folder, "runs")), "XDG_CACHE_HOME": str(cache)}
             first, *later = (measured([hpc_dl, *arguments], environment) for _ in range(1 + repeats))
             results["commands"][name] = [first, min(later, key=lambda seconds: seconds["cpu"])]
+        results["sweeps"] = [prepared_sweep(Path(folder, f"sweep-{count}"), members, count) for count in models]
     page.publish("many_runs", results, options.json)
 
 

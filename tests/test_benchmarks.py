@@ -74,6 +74,9 @@ def test_many_runs_times_commands_with_and_without_the_index(tmp_path: Path) -> 
     results = quick_results("many_runs", tmp_path)
     assert list(results["commands"]) == list(many_runs.COMMANDS)
     assert all(0 < later["cpu"] < first["cpu"] for first, later in results["commands"].values())
+    (sweep,) = results["sweeps"]
+    assert (sweep["members"], sweep["models"], sweep["calls"]) == (20, 2, 1)
+    assert sweep["cpu"] > 0 and sweep["files"] > 20 and sweep["bytes"] > 0
 
 
 @pytest.mark.slow
