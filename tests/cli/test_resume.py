@@ -67,7 +67,7 @@ def train_until_signal(number: int, config: Path) -> None:
                 assert time.monotonic() < deadline and process.poll() is None, messages.read_text()
                 time.sleep(0.02)
             process.send_signal(number)
-            process.wait(60)
+            process.wait(300)
         finally:
             process.kill()
     assert process.returncode == 75, messages.read_text()

@@ -47,7 +47,7 @@ class Desk:
         self.background.append(process)
         return process
 
-    def run(self, *arguments: str, status: int = 0, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, status: int = 0, timeout_s: float = 360) -> subprocess.CompletedProcess[str]:
         """Run ``hpc-dl ARGUMENTS`` and check its exit status."""
         result = subprocess.run(
             ["hpc-dl", *arguments],
@@ -71,8 +71,8 @@ class Desk:
 
 
 def wait_until(condition: Callable[[], object], event: str, timeout_s: float = 120) -> None:
-    """Poll a condition until it is true, or fail after a timeout."""
-    deadline = time.monotonic() + timeout_s
+    """Poll until a condition is true; fail after three times the timeout of a quiet machine."""
+    deadline = time.monotonic() + 3 * timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {event}"
         time.sleep(0.1)

@@ -29,7 +29,7 @@ def test_background_run_survives_ctrl_c_and_can_be_cancelled(desk: Desk) -> None
     run = desk.only_run()
     wait_until(lambda: "rank 0 starts" in run.log(0).read_text(), "the training has started")
     os.killpg(submitter.pid, signal.SIGINT)  # like Ctrl-C in a terminal
-    _, err = submitter.communicate(timeout=60)
+    _, err = submitter.communicate(timeout=300)
     assert submitter.returncode == 130
     assert "The run continues" in err and f"hpc-dl logs {run.name} --follow" in err
     assert desk.json("status", "latest")[0]["state"] == "running"

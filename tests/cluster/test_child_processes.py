@@ -30,14 +30,14 @@ def test_one_failure_ends_the_others() -> None:
     started = time.monotonic()
     failure = run_together([command("sleep"), command("fail", 3)])
     assert failure and (failure.index, failure.returncode) == (1, 3)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25
 
 
 def test_child_that_ignores_sigterm_is_killed() -> None:
     started = time.monotonic()
     failure = run_together([command("sleep_without_sigterm"), command("fail", 1, 1)], failure_grace_s=1)
     assert failure and failure.index == 1
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 25
 
 
 def test_failure_names_the_signal() -> None:
@@ -56,7 +56,7 @@ def test_signals_are_forwarded_once(tmp_path: Path, number: signal.Signals) -> N
     process = launcher("end_on_signal", int(number), tmp_path / "ready", stderr=subprocess.STDOUT)
     wait_until((tmp_path / "ready").exists, "the child is ready")
     process.send_signal(number)
-    assert process.communicate(timeout=60)[0].split() == ["got", str(int(number)), "None"]
+    assert process.communicate(timeout=300)[0].split() == ["got", str(int(number)), "None"]
 
 
 def test_only_a_second_ctrl_c_kills_slow_children(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_only_a_second_ctrl_c_kills_slow_children(tmp_path: Path) -> None:
         wait_until(lambda: len(messages.read_text()) >= len(expected), "the child got the signal")  # noqa: B023
         assert messages.read_text() == expected
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=60)[0] == "interrupted\n"
+    assert process.communicate(timeout=300)[0] == "interrupted\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
@@ -81,7 +81,7 @@ def test_children_die_with_a_killed_launcher(tmp_path: Path) -> None:
     wait_until(lambda: pid_file.exists() and pid_file.read_text(), "the child is ready")
     pid = int(pid_file.read_text())
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=300)
     wait_until(lambda: _has_ended(pid), "the child has ended", 10)
 
 

@@ -184,7 +184,7 @@ def test_logs_follow_a_requeued_run(fleet: Fleet, slurm_desk: Desk) -> None:
     follower = slurm_desk.start("logs", str(run.path), "--follow")
     slurm("scancel", "--signal=USR2", job_id(run))
     fleet.assert_resumes_and_finishes("usr2")
-    out, err = follower.communicate(timeout=60)
+    out, err = follower.communicate(timeout=300)
     assert follower.returncode == 0
     assert re.search(
         r"\[pending\] requeued, will resume at step \d+: .*\n(.*\n)*\[running\].*\n(.*\n)*\[finished\]", err

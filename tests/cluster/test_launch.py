@@ -97,7 +97,7 @@ def test_killed_rank_is_reported_by_the_launcher(desk: Desk) -> None:
     victim = re.search(r"process (\d+)", run.log(1).read_text())
     assert victim
     psutil.Process(int(victim[1])).kill()
-    launcher.communicate(timeout=90)
+    launcher.communicate(timeout=300)
     assert launcher.returncode == 1
     facts = desk.json("status", "latest")[0]
     assert (facts["state"], facts["rank"]) == ("failed", 1)
@@ -143,7 +143,7 @@ def test_signals_stop_the_training_with_a_checkpoint(
     for number in sent:
         training.send_signal(number)
         time.sleep(0.06)  # the launcher polls every 0.05 s, and two equal signals at once count as one
-    err = training.communicate(timeout=60)[1]
+    err = training.communicate(timeout=300)[1]
     assert training.returncode == status
     assert read_state(run)["state"] == state
     assert desk.json("status", run.name)[0]["state"] == state

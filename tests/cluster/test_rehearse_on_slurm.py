@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -32,10 +31,8 @@ def all_cancelled(desk: Desk) -> bool:
 @pytest.mark.slow
 @pytest.mark.timeout(700)  # the jobs of other tests may be ahead in the queue
 def test_rehearsal_of_two_nodes_with_two_ranks(slurm_desk: Desk) -> None:
-    started = time.monotonic()
     arguments = ("rehearse", "tiny.yaml", *FOUR_RANKS, "--site", "dev", "--json")
     result = slurm_desk.run(*arguments, timeout_s=600)
-    seconds = time.monotonic() - started
     assert "Sending a real SIGUSR2" in result.stderr and "[pending] requeued, will resume at step" in result.stderr
     report = json.loads(result.stdout)
     assert report["passed"] and report["identical"] and report["problems"] == []
@@ -46,7 +43,6 @@ def test_rehearsal_of_two_nodes_with_two_ranks(slurm_desk: Desk) -> None:
         "requeue_wait", "restart_to_first_step",
     }  # fmt: skip
     assert report["seconds"]["requeue_wait"] >= 5
-    assert seconds - report["seconds"]["queue_wait"] - report["seconds"]["requeue_wait"] < 120
     run = RunFolder(Path(report["interrupted"]))
     starts = [line for line in attempts.history(run) if line["event"] == "started"]
     assert [(line["from_step"], line["world_size"]) for line in starts] == [(0, 4), (report["step"], 4)]

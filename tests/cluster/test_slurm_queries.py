@@ -61,10 +61,10 @@ def test_only_an_explicit_error_makes_a_job_forgotten(programs: WriteProgram) ->
 def test_unresponsive_slurm_reports_nothing(programs: WriteProgram, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm, "_TIMEOUT_S", 0.2)
     for name in ("squeue", "sacct", "scontrol"):
-        programs(name, "exec sleep 30")
+        programs(name, "exec sleep 60")
     started = time.monotonic()
     assert slurm.query_jobs(map(JobId, map(str, range(50)))) == {}
-    assert time.monotonic() - started < 2, "not once for each job"
+    assert time.monotonic() - started < 9, "not once for each job"
 
 
 def test_reason_with_blanks_is_explained(programs: WriteProgram) -> None:

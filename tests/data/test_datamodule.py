@@ -146,7 +146,7 @@ def test_workers_survive_signals_of_the_job_but_not_their_parent(own_file: Path)
     parent.stdin.flush()
     assert parent.stdout.readline() == "6\n"  # all batches arrived
     try:
-        assert parent.wait(timeout=30) == 0  # multiprocessing ends its persistent workers at exit
+        assert parent.wait(timeout=150) == 0  # multiprocessing ends its persistent workers at exit
     except subprocess.TimeoutExpired:
         for pid in (*workers, parent.pid):
             os.kill(pid, signal.SIGKILL)

@@ -254,11 +254,11 @@ def test_unreachable_server_is_waited_for_once(
         unused.bind(("127.0.0.1", 0))  # not listening
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{unused.getsockname()[1]}")
         forget_settings()
-        monkeypatch.setattr(SharedPatience, "UNREACHED_S", 0.5)
+        monkeypatch.setattr(SharedPatience, "UNREACHED_S", 3)
         monkeypatch.setattr(SharedPatience, "FIRST_WAIT_S", 0.1)
         started = time.monotonic()
         done = sync(*[run] * 8)
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 8 * 3, "not one after the other"
     assert all("cannot be reached (" in one.problem and "efused" in one.problem for one in done)
 
 

@@ -40,7 +40,7 @@ def test_killed_uploads_lose_and_repeat_no_row(run: ReportedRun, wandb_server: F
             step += 20
             attempt._add({"late": 1.0}, step - chance.randrange(1, 40))  # of a row that may be sent already
         forks.stdin.close()
-        assert forks.wait(60) == 0
+        assert forks.wait(300) == 0
     attempt.end()
     assert run.sync().problem == ""
     run.check(step)

@@ -107,7 +107,7 @@ def test_two_resumed_ranks_have_the_same_bits() -> None:
         for number in range(2)
     ]
     try:
-        outputs = [process.communicate(timeout=100) for process in processes]
+        outputs = [process.communicate(timeout=300) for process in processes]
     finally:
         for process in processes:
             process.kill()

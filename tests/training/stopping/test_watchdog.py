@@ -145,7 +145,7 @@ def test_rank_that_never_starts_is_named(run: RunFolder, earlier_attempt: str | 
         run.heartbeats.mkdir()
         replace(HEARTBEAT, rank=1, attempt=earlier_attempt).write(run.heartbeats)
     with watched_process(run, 2, 1, step_s=60) as process:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     state = read_state(run)
     assert state["reason"] in errors
@@ -161,7 +161,7 @@ def test_time_of_a_suspended_process_does_not_count(run: RunFolder) -> None:
         process.send_signal(signal.SIGSTOP)
         time.sleep(3)  # longer than the timeout; there is nothing to poll in a stopped process
         process.send_signal(signal.SIGCONT)
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=300)
     assert (process.returncode, errors) == (0, "")
     assert read_state(run)["state"] == "running"
 
@@ -169,7 +169,7 @@ def test_time_of_a_suspended_process_does_not_count(run: RunFolder) -> None:
 @pytest.mark.parametrize(("patience", "status"), [(1.0, 1), (6.0, 0)])
 def test_patient_phase_may_take_longer(run: RunFolder, patience: float, status: int) -> None:
     with watched_process(run, 1, 1, step_s=5.0, patience=patience) as process:
-        process.communicate(timeout=120)
+        process.communicate(timeout=300)
     assert process.returncode == status
 
 
