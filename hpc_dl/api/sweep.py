@@ -88,7 +88,7 @@ class Sweep:
         Raises:
             HpcDlError: data or code of a member changed, or Slurm refuses.
         """
-        runs, submitted = resume_sweep(self.folder, site, only_failed=failed, trust=trust)
+        runs, submitted, _ = resume_sweep(self.folder, site, only_failed=failed, trust=trust)
         if submitted and submitted.remedy:
             say(f"hpc-dl: {submitted.remedy}")
         return [Run(run) for run in runs]

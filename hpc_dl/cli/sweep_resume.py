@@ -22,9 +22,10 @@ def resume_sweep(sweep: SweepFolder, site: str | None, *, only_failed: bool, yes
         HpcDlError: data or code of a member changed, or Slurm refuses.
     """
     from hpc_dl.cli.output import LOADING, emit, say
+    from hpc_dl.formatting import shortened
     from hpc_dl.sweeps import resumable
 
-    runs, submitted = resumable.resume_sweep(
+    runs, submitted, waiting = resumable.resume_sweep(
         sweep, site, only_failed=only_failed, trust=yes, before_loading=lambda: say(LOADING)
     )
     kind = "failed or were lost" if only_failed else "ended without a result"
@@ -35,11 +36,17 @@ def resume_sweep(sweep: SweepFolder, site: str | None, *, only_failed: bool, yes
                 "runs": [run.name for run in runs],
                 "submissions": submitted.submissions if submitted else [],
                 "left": [run.name for run in submitted.left] if submitted else [],
+                "waiting": [run.name for run in waiting],
             }
         )
-    if submitted is None:
-        say(f"{sweep.name} has no members that {kind}.")
-        return
-    say(f"Submitted {len(runs)} of {len(sweep.members())} members of {sweep.name} again: those that {kind}")
-    if submitted.remedy:
+    if submitted:
+        say(f"Submitted {len(runs)} of {len(sweep.members())} members of {sweep.name} again: those that {kind}")
+    else:
+        say(f"{sweep.name} has no members that {kind}{' and can be submitted' if waiting else ''}.")
+    if waiting:
+        say(
+            f"Left out: {shortened([run.name for run in waiting], 5)}, cancelled before their turn in a job that still "
+            "runs other members. Resume the sweep again when that job has ended."
+        )
+    if submitted and submitted.remedy:
         say(f"hpc-dl: {submitted.remedy}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hpc_dl.cluster import site as sites
 from hpc_dl.cluster.resumable import reached_later
@@ -20,6 +20,33 @@ _FAILED = ("failed", "lost")
 _UNFINISHED = (*_FAILED, "diverged", "stopped", "cancelled", "created")
 
 
+class Resumable(NamedTuple):
+    """Members of a sweep that ended without a result.
+
+    Attributes:
+        ready: can be submitted.
+        waiting: were cancelled before their turn in a job, or a process of this machine, that still
+            runs other members.
+    """
+
+    ready: list[RunFolder]
+    waiting: list[RunFolder]
+
+
+class Resumed(NamedTuple):
+    """What became of the members that ended without a result.
+
+    Attributes:
+        runs: the members that were submitted.
+        submitted: Slurm's answer; ``None`` if no member was ready.
+        waiting: as in :class:`Resumable`.
+    """
+
+    runs: list[RunFolder]
+    submitted: Submitted | None
+    waiting: list[RunFolder]
+
+
 def resume_sweep(
     sweep: SweepFolder,
     site: str | None,
@@ -27,7 +54,7 @@ def resume_sweep(
     only_failed: bool,
     trust: bool,
     before_loading: Callable[[], None] = lambda: None,
-) -> tuple[list[RunFolder], Submitted | None]:
+) -> Resumed:
     """Submit members again that have no result, each from its newest checkpoint.
 
     Args:
@@ -37,16 +64,13 @@ def resume_sweep(
         trust: whether the user agrees to run the code of another user's run folder.
         before_loading: called before imports that take seconds.
 
-    Returns:
-        The members that were submitted, and the answer of Slurm; ``None`` without such members.
-
     Raises:
         HpcDlError: data or code of a member changed, or Slurm refuses.
     """
     with sweep.locked():  # two commands at once would submit the same members twice
-        runs = resumable_members(sweep, only_failed=only_failed)
+        runs, waiting = resumable_members(sweep, only_failed=only_failed)
         if not runs:
-            return [], None
+            return Resumed([], None, waiting)
         for run in runs:
             check_trusted(run, "resuming it runs its code and loads all objects in its checkpoint", yes=trust)
         profile = sites.load(site or (str(runs[0].site) if runs[0].site.exists() else None))
@@ -55,11 +79,11 @@ def resume_sweep(
 
         submitted = resume_members(sweep, runs, profile, sys.argv)
         left = set(submitted.left)
-        return [run for run in runs if run not in left], submitted
+        return Resumed([run for run in runs if run not in left], submitted, waiting)
 
 
-def resumable_members(sweep: SweepFolder, *, only_failed: bool) -> list[RunFolder]:
-    """Return the members that have ended without a result and that no job or process will reach.
+def resumable_members(sweep: SweepFolder, *, only_failed: bool) -> Resumable:
+    """Return the members that have ended without a result.
 
     Args:
         sweep: the sweep.
@@ -69,4 +93,4 @@ def resumable_members(sweep: SweepFolder, *, only_failed: bool) -> list[RunFolde
     runs = sweep.runs()
     ended = [run for run, facts in zip(runs, statuses(runs), strict=True) if facts["state"] in states]
     later = reached_later(ended)
-    return [run for run in ended if run not in later]
+    return Resumable([run for run in ended if run not in later], [run for run in ended if run in later])

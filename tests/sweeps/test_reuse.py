@@ -1,6 +1,8 @@
 """Finished runs outside of a sweep take the place of members that equal them."""
 
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 
 from hpc_dl.atomic_files import write_json
+from hpc_dl.cli.main import main
 from hpc_dl.cluster.prepare import prepare
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.regular_files import read_json
@@ -63,6 +66,29 @@ def test_equal_run_becomes_a_member_that_outlives_it(hpc_dl: HpcDl, config: Conf
     assert hpc_dl("best", sweep.name, "--json").json["ranking"][0]["runs"] == [member.name]
     assert [row["run"] for row in hpc_dl("results", sweep.name, "--json").json] == [member.name]
     assert hpc_dl("remove", sweep.name, "--yes").status == 0 and not sweep.path.exists()
+
+
+@pytest.mark.slow  # prepares a run and a sweep
+def test_terminal_is_asked(config: Config, image_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = finished_run(image_file, 0.1)
+    path = config(sweep={"parameters": {"optimizer.lr": {"values": [0.1]}}}, optimizer={"name": "sgd", "lr": 0.5})
+    keyboard, terminal = os.openpty()
+    os.write(keyboard, b"y\n")
+    with (
+        os.fdopen(keyboard, "rb", buffering=0) as screen,
+        os.fdopen(terminal, "r") as typed,
+        open(os.dup(terminal), "w", buffering=1) as printed,
+    ):
+        monkeypatch.setattr(sys, "stdin", typed)
+        monkeypatch.setattr(sys, "stderr", printed)
+        monkeypatch.setattr(sys, "argv", ["hpc-dl", "sweep", str(path)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0
+        shown = screen.read(1 << 16).decode()
+    assert f"finished runs outside of the sweep ({run.name}). Take their results instead of training" in shown
+    (facts,) = read_json(SweepFolder(Path("runs/tiny-sweep")).member_list).values()
+    assert facts["reused"] == run.name
 
 
 @pytest.mark.slow  # plans the sweep four times
