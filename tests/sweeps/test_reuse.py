@@ -84,7 +84,7 @@ def test_terminal_is_asked(config: Config, image_file: Path, monkeypatch: pytest
         monkeypatch.setattr(sys, "argv", ["hpc-dl", "sweep", str(path)])
         with pytest.raises(SystemExit) as ended:
             main()
-        assert ended.value.code == 0
+        assert not ended.value.code
         shown = screen.read(1 << 16).decode()
     assert f"finished runs outside of the sweep ({run.name}). Take their results instead of training" in shown
     (facts,) = read_json(SweepFolder(Path("runs/tiny-sweep")).member_list).values()
