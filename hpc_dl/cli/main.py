@@ -20,6 +20,7 @@ from hpc_dl.cli.doctor import doctor
 from hpc_dl.cli.embed import embed
 from hpc_dl.cli.evaluate import evaluate, export, predict
 from hpc_dl.cli.figures import figures
+from hpc_dl.cli.goodput import goodput
 from hpc_dl.cli.init import init
 from hpc_dl.cli.labels import note, tag
 from hpc_dl.cli.logs import logs
@@ -60,6 +61,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
     "Inspect runs": {
         "status": status,
         "why": why,
+        "goodput": goodput,
         "logs": logs,
         "results": results,
         "best": best,

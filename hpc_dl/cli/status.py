@@ -55,6 +55,8 @@ def status(
     print_runs(columns, [rows[number] for number in order], remarks="reason", hidden=further)
     if len(order) == 1 and "wandb" in rows[order[0]]:
         show(f"W&B: {rows[order[0]]['wandb']}")
+    if len(order) == 1 and (line := _goodput(selected[order[0]], facts_of_runs[order[0]])):
+        show(line)
     for name in names or []:
         if (sweep := select_sweep(name, runs)) is not None:
             members = set(sweep.members())
@@ -95,6 +97,24 @@ def _cause(run: RunFolder, facts: dict[str, Any]) -> dict[str, str]:
     if verdict is None or any(quote.file in ("state.json", "cancelled.json") for quote in verdict.evidence):
         return {}
     return {"cause": verdict.cause}
+
+
+def _goodput(run: RunFolder, facts: dict[str, Any]) -> str:
+    """One line about where the time of a run went; without a query to Slurm."""
+    from contextlib import suppress
+
+    from hpc_dl.cluster.goodput import largest_losses
+    from hpc_dl.errors import HpcDlError
+    from hpc_dl.formatting import duration
+    from hpc_dl.runs.goodput import goodput_of
+
+    with suppress(HpcDlError, OSError):
+        if (found := goodput_of(run, is_running=facts["state"] == "running")) is not None:
+            row = found.to_dict()
+            losses = largest_losses(row)
+            rest = f"; {losses}" if losses else ""
+            return f"Goodput: {found.share:.1%} of {duration(found.allocated_s)} advanced the training{rest}"
+    return ""
 
 
 def _progress(facts: dict[str, Any]) -> str:

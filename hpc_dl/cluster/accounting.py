@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 
 from hpc_dl.cluster import slurm
 from hpc_dl.cluster.job_id import JobId
 from hpc_dl.cluster.job_info import FORGOTTEN
+from hpc_dl.runs.goodput import Allocation
 
 _COLUMNS = ("JobID", "State", "ExitCode", "MaxRSS", "ReqMem", "NodeList", "Elapsed", "Timelimit")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGTP]?)[nc]?")  # n and c: for each node, for each core (before Slurm 21.08)
@@ -59,6 +63,43 @@ def accounting_of(job: JobId) -> Accounting:
         return found
     info = slurm.query_jobs([job]).get(job)
     return Accounting(state=info.state) if info and info.state != FORGOTTEN else Accounting()
+
+
+def allocations_of(jobs: Collection[JobId]) -> dict[str, list[Allocation]]:
+    """Return when jobs had nodes, by the names of the jobs, oldest first; empty without ``sacct``.
+
+    A job that was requeued has one allocation for each start.
+
+    Args:
+        jobs: the jobs.
+    """
+    named: dict[str, list[Allocation]] = {}
+    for cluster in sorted({job.cluster for job in jobs}):
+        names = ",".join(sorted({str(job) for job in jobs if job.cluster == cluster}))
+        options = ("--noheader", "--parsable2", "--allocations", "--duplicates", "--format=JobID,Start,End")
+        found = read_allocations(
+            slurm.answer("sacct", *(("-M", cluster) if cluster else ()), *options, f"--jobs={names}") or ""
+        )
+        named |= found
+    return named
+
+
+def read_allocations(text: str) -> dict[str, list[Allocation]]:
+    """Read the rows ``JOB|START|END`` of ``sacct --parsable2``."""
+    found: dict[str, list[Allocation]] = {}
+    for line in text.splitlines():
+        job, _, times = line.partition("|")
+        start, _, end = times.partition("|")
+        if (started := _moment(start)) is not None:
+            found.setdefault(job, []).append(Allocation(started, _moment(end)))
+    return {job: sorted(several, key=lambda one: one.start) for job, several in found.items()}
+
+
+def _moment(text: str) -> float | None:
+    """A date of Slurm, in the time zone of this machine; ``None`` for ``Unknown``."""
+    with suppress(ValueError):
+        return datetime.fromisoformat(text).timestamp()
+    return None
 
 
 def sacct_rows(job: JobId) -> str:

@@ -25,6 +25,7 @@
       warned-early       jobs that the time limit's warning ended before their ranks could stop
       requeue-refused    Slurm's message when it refused to requeue the job
       heartbeats/        progress of each rank, from which the others detect a stalled rank
+      usage/             what each attempt spent its time on
       checkpoints/       step-N.ckpt to resume from, best-N.ckpt to keep; links last.ckpt, best.ckpt
       logs/              rank-N.log, one file per rank
       submitit/          the batch script and its output
@@ -234,6 +235,11 @@ class RunFolder:
     def heartbeats(self) -> Path:
         """Folder of the ranks' heartbeats."""
         return self.path / "heartbeats"
+
+    @property
+    def usage(self) -> Path:
+        """Folder of what each attempt spent its time on."""
+        return self.path / "usage"
 
     @property
     def journal(self) -> Path:

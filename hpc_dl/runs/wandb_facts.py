@@ -13,6 +13,8 @@ from hpc_dl.errors import ConfigError
 from hpc_dl.regular_files import read_bytes, read_json
 from hpc_dl.runs import attempts
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.goodput import goodput_of
+from hpc_dl.runs.state import read_state
 from hpc_dl.schema import parse
 from hpc_dl.tracking.wandb_config import WandbConfig
 from hpc_dl.tracking.wandb_description import Description
@@ -65,7 +67,7 @@ def describe(run: RunFolder) -> Description:
                 **own["config"],
             }
         ),
-        summary=_strict({**own["summary"], **_summary(result, facts)}),
+        summary=_strict({**own["summary"], **_summary(result, facts), **_goodput(run)}),
         commit=facts["commit"],
         started=_time(started[0].get("time")) if started else 0.0,
     )
@@ -80,6 +82,12 @@ def _summary(result: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, A
     if isinstance(baseline := result.get("baseline"), dict):
         values["baseline"] = baseline
     return {**values, **_inner(result, "metrics")}
+
+
+def _goodput(run: RunFolder) -> dict[str, float]:
+    """The share of the time that advanced the training; each upload has the newest value."""
+    found = goodput_of(run, is_running=read_state(run)["state"] == "running")
+    return {} if found is None else {"goodput": round(found.share, 4)}
 
 
 def _inner(mapping: Mapping[str, Any], name: str) -> dict[str, Any]:

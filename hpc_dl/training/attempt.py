@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from hpc_dl.training.console import log_only, say
 from hpc_dl.training.frames import FrameRecorder
 from hpc_dl.training.loggers import Loggers, step_of
 from hpc_dl.training.model_building import build_model, num_parameters
+from hpc_dl.training.phase_timer import PhaseTimer
 from hpc_dl.training.pretrained import load_pretrained
 from hpc_dl.training.ranks import Ranks
 from hpc_dl.training.step_times import StepTimes, step_times_file
@@ -64,6 +65,7 @@ class Attempt:
         checkpointing: the callback that saves, and stops the training when requested.
         group: for agreement among the ranks.
         watchdog: ends the process if it stalls.
+        timer: measures what the attempt spends its time on.
         resumed_from: the checkpoint to resume from; ``None`` for a fresh start.
     """
 
@@ -80,6 +82,7 @@ class Attempt:
     checkpointing: Checkpointing
     group: RankGroup
     watchdog: Watchdog
+    timer: PhaseTimer
     resumed_from: Checkpoint | None
 
     @property
@@ -100,6 +103,7 @@ def prepare_attempt(
     number: int,
     started_at: float,
     watchdog: Watchdog,
+    timer: PhaseTimer,
     cleanup: ExitStack,
 ) -> Attempt:
     """Build everything that the attempt needs; afterward the ranks are connected.
@@ -111,6 +115,7 @@ def prepare_attempt(
         number: number of the attempt, from 0.
         started_at: when it started, by ``time.monotonic()``.
         watchdog: already watching.
+        timer: already measuring.
         cleanup: gets what to do at the end of the attempt, however it ends.
 
     Raises:
@@ -122,7 +127,7 @@ def prepare_attempt(
         data = open_spec(experiment.data)
     newest = None
     if ranks.rank == 0:
-        with watchdog.phase("verifying the newest checkpoint"):
+        with watchdog.phase("verifying the newest checkpoint"), timer.spending("restoring"):
             newest = _newest_checkpoint(run)
     loggers = Loggers(run, experiment, ranks, number, newest.step if newest else 0)
     cleanup.callback(loggers.close)
@@ -141,7 +146,7 @@ def prepare_attempt(
         patience=_patience(experiment),
         facts=resume_conditions(experiment, data),
         say=say,
-        writing=lambda: watchdog.phase("writing a checkpoint"),
+        writing=lambda kind, step: _writing(watchdog, timer, kind, step),
         before_save=loggers.journal.sync,
         check_data=files.check,
         ends_at=_job_end(os.environ),
@@ -154,6 +159,7 @@ def prepare_attempt(
         callbacks.append(pruning)
     if experiment.trainer.step_times:
         callbacks.append(StepTimes(step_times_file(run)))
+    callbacks.append(timer)  # the last: the work of the others after a step is not waiting for data
     trainer = build_trainer(run, experiment, ranks, loggers.all(), callbacks)
     if experiment.trainer.channels_last and not isinstance(trainer.accelerator, CPUAccelerator):
         use_channels_last(model)
@@ -170,8 +176,9 @@ def prepare_attempt(
         load_pretrained(model, Path(experiment.model.init_from), say if group.rank == 0 else log_only)
     attempt = Attempt(
         run, number, started_at, experiment, data, files, model, batches, trainer, loggers, checkpointing, group,
-        watchdog, resumed_from,
+        watchdog, timer, resumed_from,
     )  # fmt: skip
+    timer.from_step = attempt.from_step
     if trainer.is_global_zero:
         facts = {
             "from_step": attempt.from_step,
@@ -184,6 +191,12 @@ def prepare_attempt(
         cleanup.callback(_write_timings, run, checkpointing)
         log_summary(experiment, data, model, batches, trainer, resumed_from)
     return attempt
+
+
+@contextmanager
+def _writing(watchdog: Watchdog, timer: PhaseTimer, kind: str, step: int) -> Iterator[None]:
+    with watchdog.phase("writing a checkpoint"), timer.writing(kind, step):
+        yield
 
 
 def _length(experiment: Experiment, data: DataSpec) -> dict[str, int]:

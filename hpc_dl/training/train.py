@@ -32,6 +32,7 @@ from hpc_dl.training.diagnosis import diagnose
 from hpc_dl.training.end_figures import draw_end_figures
 from hpc_dl.training.metrics_by_group import metrics_by_group
 from hpc_dl.training.outcome import record_divergence, record_result, record_stop
+from hpc_dl.training.phase_timer import PhaseTimer
 from hpc_dl.training.ranks import Ranks, cpus_per_rank
 from hpc_dl.training.stopping import signals
 from hpc_dl.training.stopping.divergence import TrainingDiverged
@@ -81,9 +82,14 @@ def _train(run: RunFolder, ranks: Ranks, number: int, started_at: float) -> None
     _check_ranks(ranks, experiment)
     _configure_process(experiment)
     # The cleanup comes after the watchdog has ended, since W&B may take long to finish.
-    with ExitStack() as cleanup:  # noqa: SIM117
+    with ExitStack() as cleanup:
+        timer = PhaseTimer(run, number)
+        if ranks.rank == 0:
+            timer.start_writing()
+            cleanup.callback(timer.close)
         with Watchdog(run, ranks.rank, ranks.world_size, stall_timeout_s(experiment)) as watchdog:
-            attempt = prepare_attempt(run, experiment, ranks, number, started_at, watchdog, cleanup)
+            attempt = prepare_attempt(run, experiment, ranks, number, started_at, watchdog, timer, cleanup)
+            cleanup.callback(timer.finish)
             try:
                 best = fit(attempt)
                 metrics = evaluate(attempt, best)
@@ -109,11 +115,13 @@ def fit(attempt: Attempt) -> Checkpoint:
     if resumed_from is None:
         trainer.fit(model, batches)
     else:
+        attempt.timer.enter("restoring")
         entry = examine(resumed_from, resume_conditions(attempt.experiment, attempt.data), model)
         batches.start_at(entry.position.epoch, entry.position.batch)
         trainer.num_sanity_val_steps = 0  # done in the first attempt
         if entry.complete:
             attempt.checkpointing.skip_training(entry)
+            attempt.timer.enter("end")
         else:
             trainer.fit(model, batches, ckpt_path=str(resumed_from.path), weights_only=False)
     check_has_batches(attempt.experiment, trainer)

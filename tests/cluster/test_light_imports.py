@@ -12,6 +12,7 @@ from tests.conftest import PROJECT
 
 LIGHT = [
     ["status"],
+    ["goodput"],
     ["results"],
     ["logs", "--help"],
     ["submit", "--help"],

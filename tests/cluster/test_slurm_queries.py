@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpc_dl.cluster import slurm
+from hpc_dl.cluster.accounting import allocations_of
 from hpc_dl.cluster.job_id import JobId
 
 WriteProgram = Callable[[str, str], None]
@@ -141,3 +142,15 @@ def test_cancel_reports_a_job_that_goes_on(
     assert slurm.cancel([JobId("11")]) == {}
     names = (tmp_path / "cancelled").read_text().split()
     assert names == ["11_0", "11_1"], "never the number of the whole array"
+
+
+def test_each_start_of_a_requeued_job_is_an_allocation(programs: WriteProgram) -> None:
+    rows = "7|2027-01-15T10:00:00|2027-01-15T11:00:00\n8_1|2027-01-15T09:00:00|Unknown\n9|Unknown|Unknown\n"
+    programs(
+        "sacct", f"case \"$*\" in *--duplicates*--jobs=7,8_1,9) printf '%s' '{rows}7|2027-01-15T08:00:00|None\n'; esac"
+    )
+    found = allocations_of([JobId("7"), JobId("8", "1"), JobId("9")])
+    first, second = found["7"]
+    assert (second.start - first.start, first.end, second.end) == (7200, None, second.start + 3600)
+    assert found["8_1"][0].end is None and "9" not in found
+    assert allocations_of([]) == {}

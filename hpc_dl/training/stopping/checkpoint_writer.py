@@ -54,7 +54,7 @@ class CheckpointWriter:
         say: Callable[[str], None],
         before_save: Callable[[], None],
         check_data: Callable[..., None],
-        writing: Callable[[], AbstractContextManager[None]],
+        writing: Callable[[str, int], AbstractContextManager[Any]],
     ) -> None:
         """Write nothing yet.
 
@@ -67,7 +67,7 @@ class CheckpointWriter:
             say: shows the user one line.
             before_save: brings to disk what must not be older than the checkpoint: the journal.
             check_data: raises DataError if the data changed since the training started.
-            writing: a context for the time of a write, such as a phase of the watchdog.
+            writing: a context for the time of a write, given the kind of file and the step.
         """
         self._run = run
         self._group = group
@@ -145,7 +145,7 @@ class CheckpointWriter:
         self._refuse_changed_data()
         start = time.monotonic()
         problem: OSError | None = None
-        with self._writing():
+        with self._writing(kind, step):
             if self._group.rank == 0:
                 try:
                     self._before_save()

@@ -57,7 +57,7 @@ class Checkpointing(Callback):
         ends_at: float | None = None,
         before_save: Callable[[], None] = lambda: None,
         check_data: Callable[..., None] = lambda at_once=False: None,
-        writing: Callable[[], AbstractContextManager[None]] = nullcontext,
+        writing: Callable[[str, int], AbstractContextManager[Any]] = lambda kind, step: nullcontext(),
     ) -> None:
         """Store the options; :meth:`attach` must follow.
 
@@ -71,7 +71,7 @@ class Checkpointing(Callback):
             ends_at: when the job ends at the latest (``time.time()``); ``None`` if unknown.
             before_save: brings to disk what must not be older than the checkpoint: the journal.
             check_data: raises DataError if the data changed; ``at_once``: even if just checked.
-            writing: a context for the time of a write, such as a phase of the watchdog.
+            writing: a context for the time of a write, given the kind of file and the step.
         """
         self._run = run
         self._config = config

@@ -114,7 +114,7 @@ def test_no_checkpoint_is_due_during_a_validation(training: bool, request_: int)
         say=print,
         before_save=lambda: None,
         check_data=lambda at_once: None,
-        writing=nullcontext,
+        writing=lambda kind, step: nullcontext(),
     )
     callback._writer.last_time -= 1000
     assert callback._agreed_request(trainer) == request_  # type: ignore[arg-type]

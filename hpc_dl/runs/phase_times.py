@@ -1,0 +1,95 @@
+"""What an attempt spent its time on: one small file per attempt, in the folder ``usage`` of a run.
+
+Rank 0 replaces its file every few seconds, so that an attempt that is killed leaves one behind.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hpc_dl.errors import HpcDlError
+from hpc_dl.regular_files import read_json
+
+#: What an attempt does, in the order of a report.
+PHASES = ("training", "data", "validation", "checkpoints", "start_up", "restoring", "end")
+
+_NAME = re.compile(r"attempt-([0-9]{1,9})\.json")
+
+
+@dataclass(frozen=True)
+class PhaseTimes:
+    """What an attempt has spent its time on so far. Moments are in seconds since the Unix epoch.
+
+    Attributes:
+        attempt: number of the attempt, from 0.
+        job: the Slurm job as Slurm names it; empty outside of one.
+        allocated: when Slurm started the job; ``None`` if it did not say so (before Slurm 23.02).
+        started: when the process of rank 0 started.
+        time: when this was written.
+        from_step: the step from which the attempt resumed.
+        phase: what it was doing then, one of :data:`PHASES`.
+        seconds: the time spent in each phase, from ``started`` to ``time``.
+        saved: for the newest checkpoints, the step, and the seconds of training and of waiting for
+            data until then.
+    """
+
+    attempt: int
+    job: str
+    allocated: float | None
+    started: float
+    time: float
+    from_step: int
+    phase: str
+    seconds: dict[str, float]
+    saved: tuple[tuple[int, float, float], ...]
+
+    def write(self, folder: Path) -> None:
+        """Replace the file of the attempt.
+
+        Without fsync: a crash of the node may lose the last seconds, and nothing depends on them.
+
+        Raises:
+            OSError: the disk is full or unavailable.
+        """
+        folder.mkdir(exist_ok=True)
+        name = f"attempt-{self.attempt:03d}.json"
+        new = folder / f".{name}"
+        new.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+        new.replace(folder / name)
+
+
+def read_phase_times(folder: Path) -> list[PhaseTimes]:
+    """Return the times of a run's attempts, oldest first; damaged files are skipped.
+
+    Args:
+        folder: the folder ``usage`` of a run; may not exist.
+    """
+    found = []
+    for path in folder.glob("attempt-*.json") if folder.is_dir() else ():
+        if _NAME.fullmatch(path.name):
+            with suppress(HpcDlError, OSError, LookupError, TypeError, ValueError, AttributeError):
+                found.append(_checked(read_json(path)))
+    return sorted(found, key=lambda times: times.attempt)
+
+
+def _checked(raw: dict[str, Any]) -> PhaseTimes:
+    times = PhaseTimes(
+        attempt=int(raw["attempt"]),
+        job=str(raw["job"]),
+        allocated=None if raw["allocated"] is None else float(raw["allocated"]),
+        started=float(raw["started"]),
+        time=float(raw["time"]),
+        from_step=int(raw["from_step"]),
+        phase=str(raw["phase"]),
+        seconds={phase: float(raw["seconds"].get(phase, 0.0)) for phase in PHASES},
+        saved=tuple((int(step), float(training), float(data)) for step, training, data in raw["saved"]),
+    )
+    if times.phase not in PHASES or not all(map(math.isfinite, (times.started, times.time, *times.seconds.values()))):
+        raise ValueError("not the times of an attempt")
+    return times

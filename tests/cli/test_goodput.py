@@ -1,0 +1,43 @@
+"""``hpc-dl goodput`` and its line in ``hpc-dl status``."""
+
+from pathlib import Path
+
+import pytest
+
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.phase_times import PHASES, PhaseTimes
+from hpc_dl.runs.state import write_state
+from tests.cli.conftest import HpcDl
+
+
+@pytest.fixture
+def runs(hpc_dl: HpcDl) -> list[RunFolder]:
+    """Two runs of 100 s with 80 s and 60 s of training, and one without a record."""
+    runs = [RunFolder.create(Path("runs"), name) for name in ("a", "b", "old")]
+    for run, training in zip(runs, (80.0, 60.0), strict=False):
+        seconds = dict.fromkeys(PHASES, 0.0) | {"training": training, "start_up": 100 - training}
+        PhaseTimes(0, "", None, 1000.0, 1100.0, 0, "end", seconds, ((9, training, 0.0),)).write(run.usage)
+        run.attempts.write_text('{"event": "ended", "attempt": 0, "state": "finished"}\n')
+    for run in runs:
+        run.config.write_text("name: x\n")
+        write_state(run, "finished")
+    return runs
+
+
+def test_one_run_shows_its_parts(hpc_dl: HpcDl, runs: list[RunFolder]) -> None:
+    answer = hpc_dl("goodput", "a")
+    lines = [line.split() for line in answer.out.splitlines()]
+    assert ["training", "1:20", "min", "80.0%"] in lines
+    assert ["start-up", "20.0", "s", "20.0%"] in lines
+    assert ["allocated", "1:40", "min", "100.0%"] in lines
+    status = hpc_dl("status", "a").out
+    assert "Goodput: 80.0% of 1:40 min advanced the training; start-up 20.0%\n" in status
+
+
+def test_several_runs_are_rows_with_a_total(hpc_dl: HpcDl, runs: list[RunFolder]) -> None:
+    answer = hpc_dl("goodput")
+    assert "70.0%" in answer.out.splitlines()[-1] and "total" in answer.out.splitlines()[-1]
+    assert f"{runs[2].name}: has not recorded" in answer.err
+    rows = {row["run"]: row for row in hpc_dl("goodput", "--json").json}
+    assert rows[runs[1].name]["goodput"] == 0.6 and rows[runs[1].name]["queue_s"] == 0
+    assert "goodput" not in rows[runs[2].name]
