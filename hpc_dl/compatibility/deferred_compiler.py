@@ -1,8 +1,9 @@
 """torch's compiler, imported when something is compiled.
 
 Lightning imports ``torch._dynamo`` to recognize compiled modules and to exclude two methods from
-compilation. torch itself imports it to exclude its optimizers, and ``torch._inductor`` to set one
-option. That takes a third of the start of a training which compiles nothing.
+compilation. torch itself imports it to exclude its optimizers, and to ask when ranks meet whether
+their models are compiled, and ``torch._inductor`` to set one option. That takes a third of the
+start of a training which compiles nothing.
 """
 
 from __future__ import annotations
@@ -94,11 +95,26 @@ def _disable(function: Callable[..., Any], recursive: bool = True, **options: An
     return call
 
 
-def _graph_break(*_: object, **__: object) -> None:
-    """``torch._dynamo.graph_break`` outside of compiled code, where it does nothing."""
+def _nothing(*_: object, **__: object) -> None:
+    """What clears or ends something of the compiler, before there is anything."""
 
 
-_DYNAMO = _Module("torch._dynamo", OptimizedModule=_OptimizedModule, disable=_disable, graph_break=_graph_break)
+def _optimize_ddp_mode() -> str:
+    """The mode of a compiler whose option ``optimize_ddp`` nobody has set."""
+    return "ddp_optimizer"
+
+
+# torch asks these two where a process group and a DDP model begin.
+_RULES = _Module("torch._dynamo.trace_rules", clear_lru_cache=_nothing)
+_UTILS = _Module("torch._dynamo.utils", get_optimize_ddp_mode=_optimize_ddp_mode)
+_DYNAMO = _Module(
+    "torch._dynamo",
+    OptimizedModule=_OptimizedModule,
+    disable=_disable,
+    graph_break=_nothing,
+    trace_rules=_RULES,
+    utils=_UTILS,
+)
 _INDUCTOR = _Module("torch._inductor")
 _CONFIG = _Module("torch._inductor.config")
 

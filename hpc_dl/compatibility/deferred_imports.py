@@ -1,8 +1,8 @@
-"""Lightning and torchmetrics, imported without large packages that they load and rarely use.
+"""torch, Lightning and torchmetrics, imported without what they load and rarely use.
 
 torchmetrics imports ``scipy.signal`` only to add a name that SciPy removed, and matplotlib for
-plots of metrics; Lightning imports torch's compiler. Together that is half of the time in which a
-command imports Lightning.
+plots of metrics; torch and Lightning import torch's compiler. Together that is half of the time in
+which a command imports Lightning.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Finder(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return the usual description of such a package, but with our loader."""
-        if fullname not in ("torchmetrics", "lightning_fabric", "pytorch_lightning"):
+        if fullname not in ("torch", "torchmetrics", "lightning_fabric", "pytorch_lightning"):
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and isinstance(spec.loader, SourceFileLoader):

@@ -11,8 +11,9 @@ START = """
 import sys
 from hpc_dl.compatibility.deferred_imports import defer_rarely_used
 defer_rarely_used()
-import pytorch_lightning as pl
 import torch
+torch.optim.Adam([torch.ones(1)])  # as the check of the packages does, before Lightning is imported
+import pytorch_lightning as pl
 import torchmetrics
 for name in ("scipy.signal", "matplotlib", "matplotlib.pyplot", "torch._dynamo.utils"):
     assert name not in sys.modules, name
@@ -48,10 +49,17 @@ assert pl.utilities.compile._maybe_unwrap_optimized(module) is module
 from hpc_dl.figures.undisturbed import undisturbed
 with undisturbed(torch.nn.Linear(1, 1)):
     pass
+torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+ranks = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(1, 1))
+ranks(torch.ones(1, 1)).sum().backward()
+mode = torch._dynamo.utils.get_optimize_ddp_mode()
 assert "torch._dynamo.utils" not in sys.modules and "torch._inductor.utils" not in sys.modules
 compiled = torch.compile(module)
 from torch._dynamo import OptimizedModule
 assert isinstance(compiled, OptimizedModule)
+assert torch._dynamo.utils is sys.modules["torch._dynamo.utils"]
+assert mode == torch._dynamo.utils.get_optimize_ddp_mode()
+torch.distributed.destroy_process_group()
 assert torch._inductor.config.deterministic and torch._inductor.config.max_autotune is not None
 assert pl.utilities.compile._maybe_unwrap_optimized(compiled) is module
 from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection
