@@ -51,6 +51,8 @@ def test_cpus_per_rank() -> None:
 _LAUNCH = """
 import sys
 from pathlib import Path
+from hpc_dl.compatibility.deferred_imports import defer_rarely_used
+defer_rarely_used()
 from hpc_dl.cluster.launch import launch
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment

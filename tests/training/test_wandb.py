@@ -202,6 +202,8 @@ def test_stopped_and_resumed_training_has_each_row_once(
 _TRAIN = """
 import sys
 from pathlib import Path
+from hpc_dl.compatibility.deferred_imports import defer_rarely_used
+defer_rarely_used()
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.training.train import train
 train(RunFolder(Path(sys.argv[1])))

@@ -2,11 +2,15 @@
 
 import sys
 
-import pytorch_lightning as pl
-import torch
+from hpc_dl.compatibility.deferred_imports import defer_rarely_used
 
-from hpc_dl.data.datamodule import HDF5DataModule
-from tests.data.recorder import Recorder, trainer
+defer_rarely_used()  # as a rank does
+
+import pytorch_lightning as pl  # noqa: E402
+import torch  # noqa: E402
+
+from hpc_dl.data.datamodule import HDF5DataModule  # noqa: E402
+from tests.data.recorder import Recorder, trainer  # noqa: E402
 
 FILE, FOLDER, USE_DISTRIBUTED_SAMPLER = sys.argv[1:]
 

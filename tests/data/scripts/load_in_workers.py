@@ -3,8 +3,12 @@
 import signal
 import sys
 
-from hpc_dl.data.datamodule import HDF5DataModule
-from tests.data.recorder import unchanged
+from hpc_dl.compatibility.deferred_imports import defer_rarely_used
+
+defer_rarely_used()  # as a training does
+
+from hpc_dl.data.datamodule import HDF5DataModule  # noqa: E402
+from tests.data.recorder import unchanged  # noqa: E402
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent may have ignored it

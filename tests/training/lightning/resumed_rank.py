@@ -2,10 +2,14 @@
 
 import signal
 
-import torch.distributed
+from hpc_dl.compatibility.deferred_imports import defer_rarely_used
 
-from hpc_dl.training.lightning.epoch_loop import Position
-from tests.training.lightning.resumed_training import MIDDLE, after, fit
+defer_rarely_used()  # as a rank does
+
+import torch.distributed  # noqa: E402
+
+from hpc_dl.training.lightning.epoch_loop import Position  # noqa: E402
+from tests.training.lightning.resumed_training import MIDDLE, after, fit  # noqa: E402
 
 
 def main() -> None:

@@ -8,8 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-from hpc_dl.runs.folder import RunFolder
-from hpc_dl.training.stopping.watchdog import Watchdog
+from hpc_dl.compatibility.deferred_imports import defer_rarely_used
+
+defer_rarely_used()  # as a rank does
+
+from hpc_dl.runs.folder import RunFolder  # noqa: E402
+from hpc_dl.training.stopping.watchdog import Watchdog  # noqa: E402
 
 TIMEOUT_S = 2.0
 

@@ -14,14 +14,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-import torch
-import torch.distributed
-from pytorch_lightning.strategies import DDPStrategy
+from hpc_dl.compatibility.deferred_imports import defer_rarely_used
 
-from hpc_dl.runs.folder import RunFolder
-from hpc_dl.training.ranks import Ranks
-from hpc_dl.training.stopping.watchdog import Watchdog
+defer_rarely_used()  # as a rank does
+
+import pytorch_lightning as pl  # noqa: E402
+import torch  # noqa: E402
+import torch.distributed  # noqa: E402
+from pytorch_lightning.strategies import DDPStrategy  # noqa: E402
+
+from hpc_dl.runs.folder import RunFolder  # noqa: E402
+from hpc_dl.training.ranks import Ranks  # noqa: E402
+from hpc_dl.training.stopping.watchdog import Watchdog  # noqa: E402
 
 HANG_S = 120
 
