@@ -1,7 +1,7 @@
 """The cost of many runs: ``status`` and ``results`` of finished ones, ``sweep`` of new ones.
 
 ``python -m benchmarks.many_runs`` writes benchmarks/many_runs.json and a section of
-docs/reference/benchmarks.md. ``--quick`` makes 300 runs; its results go to ``--json FILE`` only.
+docs/reference/benchmarks.md. ``--quick`` makes 100 runs; its results go to ``--json FILE`` only.
 """
 
 from __future__ import annotations
@@ -136,8 +136,8 @@ def section(results: dict[str, Any]) -> list[str]:
 def main() -> None:
     """Measure every command, and publish the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.many_runs", description=__doc__)
-    options = page.parse(parser, quick="300 runs")
-    number, repeats = (300, 1) if options.quick else (NUM_RUNS, REPEATS)
+    options = page.parse(parser, quick="100 runs")
+    number, repeats = (100, 1) if options.quick else (NUM_RUNS, REPEATS)
     members, models = (20, (2,)) if options.quick else (NUM_MEMBERS, MODELS)
     results: dict[str, Any] = {"machine": page.machine(), "num_runs": number, "repeats": repeats, "commands": {}}
     hpc_dl = str(Path(sys.executable).with_name("hpc-dl"))

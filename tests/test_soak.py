@@ -19,7 +19,9 @@ from tests.conftest import PROJECT
 @pytest.mark.skipif(sys.platform != "linux", reason="sessions and limits of other processes are Linux's")
 def test_runs_with_faults_are_identical_to_undisturbed_ones(tmp_path: Path) -> None:
     report = tmp_path / "soak.json"
-    command = [sys.executable, "-m", "benchmarks.soak", "--seconds", "25", "--seed", "11", "--json", str(report)]
+    # One run of two ranks and one of one: two stops, two kills, and a damaged checkpoint.
+    limits = ["--runs", "2", "--seconds", "200", "--seed", "637"]
+    command = [sys.executable, "-m", "benchmarks.soak", *limits, "--json", str(report)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads(report.read_text())
@@ -28,6 +30,7 @@ def test_runs_with_faults_are_identical_to_undisturbed_ones(tmp_path: Path) -> N
         assert trial["survived"] and trial["identical"], trial
     stops = [row for row in results["faults"] if row["fault"].startswith(("SIGUSR", "SIGTERM", "SIGINT"))]
     assert sum(row["tries"] for row in stops) > 0
+    assert {trial["run"] for trial in results["trials"]} == {1, 2}
     assert not any(row["most_steps_lost"] for row in stops), stops
 
 

@@ -23,6 +23,7 @@ def main() -> int:
     """Run the soak test; return 1 when anything was not as promised."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=soak.__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="duration, without the undisturbed runs")
+    parser.add_argument("--runs", type=int, default=None, help="end after so many runs, if there is time for more")
     parser.add_argument("--seed", type=int, default=None, help="determines the faults; random by default")
     parser.add_argument("--json", type=Path, default=None, metavar="PATH", help="write all results to this file")
     parser.add_argument("--attempt", type=Path, default=None, help=argparse.SUPPRESS)
@@ -36,7 +37,7 @@ def main() -> int:
     start = time.monotonic()
     test = Soak(Path(tempfile.mkdtemp(prefix="hpc-dl-soak-")), seed)
     try:
-        test.run_for(options.seconds, lambda trial: print(report.describe(trial), flush=True))
+        test.run_for(options.seconds, lambda trial: print(report.describe(trial), flush=True), options.runs)
     finally:
         seconds = time.monotonic() - start
         rows = report.by_kind(test.trials)

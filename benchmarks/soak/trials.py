@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import time
@@ -89,15 +90,16 @@ class Soak:
     references: dict[str, Reference] = field(default_factory=dict)
     runs: int = 0
 
-    def run_for(self, seconds: float, show: Callable[[Trial], None]) -> None:
+    def run_for(self, seconds: float, show: Callable[[Trial], None], most_runs: int | None = None) -> None:
         """Disturb runs until the time is over; the last run is brought to its end.
 
         Args:
             seconds: time limit, to which the undisturbed runs do not count.
             show: is called with each trial when its run has ended.
+            most_runs: end after so many runs; as many as there is time for by default.
         """
         deadline = time.monotonic() + seconds
-        for configuration, faults in schedule(self.seed):
+        for configuration, faults in itertools.islice(schedule(self.seed), most_runs):
             if time.monotonic() >= deadline:
                 return
             start = time.monotonic()
