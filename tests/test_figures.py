@@ -1,9 +1,10 @@
-"""The fast shipped experiments, trained on the CPU as configured, reach their figures."""
+"""The fast shipped experiments, trained on the CPU as configured, reach their figures.
+
+`make zoo` trains all of them; tests/docs/test_topics.py two more.
+"""
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,11 @@ from hpc_dl import models
 from hpc_dl.data import sources
 from hpc_dl.errors import DataError
 from hpc_dl.nn import initialization
+from tests.cli.conftest import HpcDl, hpc_dl
 from tests.conftest import PROJECT
 from tests.models.samples import combinations
+
+__all__ = ["hpc_dl"]
 
 #: Configurations without a result, and since when.
 UNTRAINED = {"transformer-kjv": "2026-11-21", "vit-fashion_mnist": "2026-11-21"}
@@ -29,14 +33,15 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("config", [name for name, figure in figures().items() if figure.fast])
-def test_shipped_experiment_reaches_its_recorded_result(config: str, data_folder: Path, tmp_path: Path) -> None:
+def test_shipped_experiment_reaches_its_recorded_result(
+    config: str, data_folder: Path, tmp_path: Path, hpc_dl: HpcDl, monkeypatch: pytest.MonkeyPatch
+) -> None:
     try:
         sources.ensure(config.partition("-")[2], data_folder)
     except DataError as error:
         if os.environ.get("CI"):
             raise
         pytest.skip(f"the data set is not available here: {error}")
-    command = [sys.executable, "-c", "from hpc_dl.cli.main import main; main()", *figures()[config].command]
     options = [
         "wandb.mode=disabled",
         "trainer.accelerator=cpu",
@@ -47,9 +52,10 @@ def test_shipped_experiment_reaches_its_recorded_result(config: str, data_folder
         "--data",
         str(data_folder),
     ]
-    done = subprocess.run([*command, *options], cwd=PROJECT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    metrics, figure = json.loads(done.stdout)["metrics"], figures()[config]
+    monkeypatch.chdir(PROJECT)
+    trained, figure = hpc_dl(*figures()[config].command, *options), figures()[config]
+    assert trained.status == 0, trained.err
+    metrics = trained.json["metrics"]
     assert figure.is_reached(metrics[figure.metric], metrics), (
         f"{figure.metric} {metrics[figure.metric]}, required {figure.description}"
     )

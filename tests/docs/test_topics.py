@@ -16,7 +16,10 @@ from benchmarks import zoo
 from hpc_dl.cli.main import app
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.figures import kinds
+from tests.cli.conftest import HpcDl, hpc_dl
 from tests.conftest import PROJECT
+
+__all__ = ["hpc_dl"]
 
 TOPICS = (PROJECT / "docs" / "topics.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", TOPICS, re.MULTILINE | re.DOTALL)
@@ -100,12 +103,12 @@ def test_results_are_those_of_the_zoo() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", ["perceptron-xor", "mlp-xor"])
-def test_command_reaches_the_result_and_draws_the_figure(experiment: str, tmp_path: Path) -> None:
+def test_command_reaches_the_result_and_draws_the_figure(experiment: str, tmp_path: Path, hpc_dl: HpcDl) -> None:
     (row,) = [row for row in ROWS if row.arguments == ["train", experiment]]
     metric, is_bound, number = row.expected or ("", False, "")
     runs = ["--runs", str(tmp_path / "runs")]
-    result = zoo.run([*row.arguments, "wandb.mode=disabled", *runs, "--data", str(tmp_path / "data")])
-    reached = result["metrics"][metric]
+    trained = hpc_dl(*row.arguments, "wandb.mode=disabled", *runs, "--data", tmp_path / "data", "--json")
+    reached = trained.json["metrics"][metric]
     assert reached <= float(number) if is_bound else reached == pytest.approx(float(number))
-    drawn = zoo.run(["figures", "latest", *(f"--only={kind}" for kind in row.kinds), *runs])["figures"]
+    drawn = hpc_dl("figures", "latest", *(f"--only={kind}" for kind in row.kinds), *runs, "--json").json["figures"]
     assert row.kinds and [Path(figure["file"]).is_file() for figure in drawn] == [True] * len(row.kinds)
