@@ -17,6 +17,7 @@ from hpc_dl.cli.cancel import cancel
 from hpc_dl.cli.chain import chain
 from hpc_dl.cli.command_group import CONTEXT_SETTINGS, CommandGroup, UsageError, add_commands, usage_message
 from hpc_dl.cli.doctor import doctor
+from hpc_dl.cli.efficiency import efficiency
 from hpc_dl.cli.embed import embed
 from hpc_dl.cli.evaluate import evaluate, export, predict
 from hpc_dl.cli.figures import figures
@@ -62,6 +63,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "status": status,
         "why": why,
         "goodput": goodput,
+        "efficiency": efficiency,
         "logs": logs,
         "results": results,
         "best": best,

@@ -25,7 +25,7 @@
       warned-early       jobs that the time limit's warning ended before their ranks could stop
       requeue-refused    Slurm's message when it refused to requeue the job
       heartbeats/        progress of each rank, from which the others detect a stalled rank
-      usage/             what each attempt spent its time on
+      usage/             what each attempt spent its time on; samples of what each rank used
       checkpoints/       step-N.ckpt to resume from, best-N.ckpt to keep; links last.ckpt, best.ckpt
       logs/              rank-N.log, one file per rank
       submitit/          the batch script and its output
@@ -238,7 +238,7 @@ class RunFolder:
 
     @property
     def usage(self) -> Path:
-        """Folder of what each attempt spent its time on."""
+        """Folder of what each attempt spent its time on, and of what each rank used."""
         return self.path / "usage"
 
     @property

@@ -56,6 +56,10 @@ class PhaseTimer(Callback):
         self._thread = threading.Thread(target=self._keep_writing, name="phase times", daemon=True)
         self._thread.start()
 
+    def waited_s(self) -> float:
+        """Seconds of waiting for data so far."""
+        return self._seconds["data"]
+
     def enter(self, phase: str) -> None:
         """End the present phase and begin another one."""
         now = time.perf_counter()

@@ -34,6 +34,7 @@ from hpc_dl.training.metrics_by_group import metrics_by_group
 from hpc_dl.training.outcome import record_divergence, record_result, record_stop
 from hpc_dl.training.phase_timer import PhaseTimer
 from hpc_dl.training.ranks import Ranks, cpus_per_rank
+from hpc_dl.training.resource_sampler import ResourceSampler
 from hpc_dl.training.stopping import signals
 from hpc_dl.training.stopping.divergence import TrainingDiverged
 from hpc_dl.training.stopping.resume_point import examine
@@ -87,6 +88,7 @@ def _train(run: RunFolder, ranks: Ranks, number: int, started_at: float) -> None
         if ranks.rank == 0:
             timer.start_writing()
             cleanup.callback(timer.close)
+        cleanup.callback(ResourceSampler(run, ranks.rank, ranks.local_rank, timer.waited_s).stop)
         with Watchdog(run, ranks.rank, ranks.world_size, stall_timeout_s(experiment)) as watchdog:
             attempt = prepare_attempt(run, experiment, ranks, number, started_at, watchdog, timer, cleanup)
             cleanup.callback(timer.finish)

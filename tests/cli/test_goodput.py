@@ -1,4 +1,4 @@
-"""``hpc-dl goodput`` and its line in ``hpc-dl status``."""
+"""``hpc-dl goodput``, its line in ``hpc-dl status``, and ``hpc-dl efficiency``."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import pytest
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.phase_times import PHASES, PhaseTimes
 from hpc_dl.runs.state import write_state
+from hpc_dl.runs.usage_samples import Sample, SampleFile
 from tests.cli.conftest import HpcDl
 
 
@@ -19,7 +20,7 @@ def runs(hpc_dl: HpcDl) -> list[RunFolder]:
         PhaseTimes(0, "", None, 1000.0, 1100.0, 0, "end", seconds, ((9, training, 0.0),)).write(run.usage)
         run.attempts.write_text('{"event": "ended", "attempt": 0, "state": "finished"}\n')
     for run in runs:
-        run.config.write_text("name: x\n")
+        run.config.write_text("name: x\nseed: 1\n")
         write_state(run, "finished")
     return runs
 
@@ -41,3 +42,17 @@ def test_several_runs_are_rows_with_a_total(hpc_dl: HpcDl, runs: list[RunFolder]
     rows = {row["run"]: row for row in hpc_dl("goodput", "--json").json}
     assert rows[runs[1].name]["goodput"] == 0.6 and rows[runs[1].name]["queue_s"] == 0
     assert "goodput" not in rows[runs[2].name]
+
+
+def test_efficiency_shows_what_to_request(hpc_dl: HpcDl, runs: list[RunFolder]) -> None:
+    for run in runs[:2]:
+        SampleFile(run.usage, 0).append(Sample(1050.0, 50.0, rss_gib=1.2, cpus=0.9))
+    answer = hpc_dl("efficiency", "a")
+    assert (
+        answer.out.splitlines()[-1] == "Next time: resources.memory=2G resources.cpus_per_gpu=1 resources.time=00:05:00"
+    )
+    assert "1.20 GiB" in answer.out
+    answer = hpc_dl("efficiency")
+    assert "Next time: resources.memory=2G" in answer.out and "total" in answer.out
+    assert f"{runs[2].name}: has not recorded" in answer.err
+    assert hpc_dl("efficiency", "a", "--json").json[0]["next"]["cpus_per_gpu"] == 1

@@ -13,6 +13,7 @@ from tests.conftest import PROJECT
 LIGHT = [
     ["status"],
     ["goodput"],
+    ["efficiency"],
     ["results"],
     ["logs", "--help"],
     ["submit", "--help"],
