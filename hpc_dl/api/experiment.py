@@ -80,6 +80,7 @@ class Experiment(experiment.Experiment):
         from hpc_dl.cluster.dependency import unfinished
         from hpc_dl.cluster.folders import data_folder, runs_folder
         from hpc_dl.cluster.prepare import prepare
+        from hpc_dl.cluster.right_sizing import memory_for, request_warning
         from hpc_dl.cluster.submit import check_site, submit_run, uses_slurm
         from hpc_dl.runs.predecessors import record, waits_for
 
@@ -90,7 +91,14 @@ class Experiment(experiment.Experiment):
             local = profile.scheduler == "local"
             reason = "The site profile has `scheduler: local`" if local else "This machine has no Slurm (no sbatch)"
             say(f"{reason}: the run starts in the background of this machine.")
-        run = prepare(self, runs=runs_dir, data_dir=data_dir, command=sys.argv, say=say, try_batches=try_batches)
+        resources, explanation = memory_for(self.resources, [runs_dir], self.name)
+        if explanation:
+            say(explanation)
+        sized = replace(self, resources=resources)
+        profile.check(sized)
+        run = prepare(sized, runs=runs_dir, data_dir=data_dir, command=sys.argv, say=say, try_batches=try_batches)
+        if warning := request_warning(resources, [runs_dir], self.name):
+            say(f"hpc-dl: {warning}")
         if warning := signal_lead.time_limit_warning(
             self.resources.minutes, signal_lead.required_lead_s(runs_dir, self.name)
         ):
@@ -98,7 +106,7 @@ class Experiment(experiment.Experiment):
         if earlier:
             record(run, earlier)
             say(f"The run {waits_for(run)}.")
-        submit_run(run, self, profile, data_dir)
+        submit_run(run, sized, profile, data_dir)
         return Run(run)
 
     def sweep(

@@ -65,6 +65,7 @@ def submit(
     from hpc_dl.cluster import site as sites
     from hpc_dl.cluster.dependency import unfinished
     from hpc_dl.cluster.folders import data_folder, runs_folder
+    from hpc_dl.cluster.right_sizing import memory_for
     from hpc_dl.cluster.submit import batch_script, check_site, uses_slurm
     from hpc_dl.compatibility.checks import check_versions
     from hpc_dl.runs.run_files import read_job
@@ -86,6 +87,10 @@ def submit(
         where = option.partition or "The default partition"
         say(f"{where} with {described(option.resources)} would start first: {option.start}")
     if dry_run:
+        resources, explanation = memory_for(experiment.resources, [runs_dir], experiment.name)
+        if explanation:
+            say(explanation)
+        experiment = replace(experiment, resources=resources)
         check_site(profile, experiment, say, dry_run=True)
         text = batch_script(runs_dir, experiment, profile, data_dir, earlier)
         emit({"script": text}) if as_json else print(text, end="")

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hpc_dl.cluster.status import statuses
-from hpc_dl.config.resources import Resources
+from hpc_dl.config.resources import Resources, parse_gib
 from hpc_dl.errors import HpcDlError, RunError
 from hpc_dl.runs import attempts
 from hpc_dl.runs.folder import RunFolder
@@ -86,9 +86,9 @@ def proposal(requested: Resources, use: Use, *, has_finished: bool) -> dict[str,
     """
     changes: dict[str, Any] = {}
     if use.memory_gib is not None:
-        gib = math.ceil(MARGIN * use.memory_gib + _BASE_GIB)
-        if not 0.8 * requested.memory_gib <= gib <= 1.1 * requested.memory_gib:
-            changes["memory"] = f"{gib}G"
+        memory = memory_to_request(use.memory_gib)
+        if not 0.8 * requested.memory_gib <= parse_gib(memory) <= 1.1 * requested.memory_gib:
+            changes["memory"] = memory
     if use.cpus is not None:
         starved = (use.data or 0.0) > _STARVED_SHARE and use.cpus > 0.8 * requested.cpus_per_gpu
         cpus = math.ceil(1.5 * requested.cpus_per_gpu) if starved else max(1, math.ceil(use.cpus - 0.1))
@@ -99,6 +99,11 @@ def proposal(requested: Resources, use: Use, *, has_finished: bool) -> dict[str,
         if not 0.8 * requested.minutes <= minutes <= 1.1 * requested.minutes:
             changes["time"] = f"{minutes // 60:02}:{minutes % 60:02}:00"
     return changes
+
+
+def memory_to_request(used_gib: float) -> str:
+    """Return the memory to request where this much was used, with a margin: ``4G``."""
+    return f"{math.ceil(MARGIN * used_gib + _BASE_GIB)}G"
 
 
 def cost(requested: Resources, use: Use) -> dict[str, float]:

@@ -14,6 +14,7 @@ from hpc_dl.atomic_files import write_text
 from hpc_dl.cluster import requeue
 from hpc_dl.cluster.job_environment import import_folders
 from hpc_dl.cluster.prepare import check, take_code, user_module
+from hpc_dl.cluster.right_sizing import memory_for
 from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.cluster.submit import MaybeQueued, submit_run
 from hpc_dl.config import overrides, yaml
@@ -71,6 +72,8 @@ def apply_changes(run: RunFolder, changes: list[str]) -> Experiment:
     raw = overrides.apply(yaml.load(run.config), changes)
     global_batch_size = old.batch_size_per_device * old.resources.world_size
     new = Experiment.from_dict(raw)
+    resources, _ = memory_for(new.resources, [run.path.parent], new.name)
+    raw["resources"]["memory"], new = resources.memory, replace(new, resources=resources)
     if new.resources.world_size != old.resources.world_size and isinstance(new.data, OwnLoadersConfig):
         raise ConfigError.at(
             "resources",

@@ -15,6 +15,10 @@ _TIME = re.compile(
     r"|(?:(?P<m3>\d+)(?::(?P<s3>\d+))?)"  # MM[:SS]
 )
 _MEMORY = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[MGT])(?:i?B)?", re.IGNORECASE)
+#: With this, a submission takes what the last run of the experiment used, with a margin.
+AUTO = "auto"
+#: What ``auto`` means as long as no run has measured it.
+DEFAULT_MEMORY = "16G"
 _GIB = {"M": 1 / 1024, "G": 1.0, "T": 1024.0}
 
 
@@ -64,8 +68,9 @@ class Resources(Section):
     """GPUs on each node; every GPU has one rank (process). 0: one rank on the CPUs of each node."""
     cpus_per_gpu: Annotated[int, Field(ge=1), Unit("CPU cores")] = 4
     """CPU cores for each rank, used by the training and by the threads that read data."""
-    memory: Annotated[str, Unit("per node")] = "16G"
-    """Main memory on each node, with its unit: ``800M`` or ``16G``."""
+    memory: Annotated[str, Unit("per node")] = DEFAULT_MEMORY
+    """Main memory on each node, with its unit: ``800M`` or ``16G``. ``auto``: what the last
+    finished run of the same name used, with a margin; 16G as long as there is none."""
     time: Annotated[str | int, Unit("minutes, HH:MM:SS or D-HH:MM:SS")] = "01:00:00"
     """Time limit of the job in one of Slurm's formats; a number without colons is minutes."""
     max_requeues: Annotated[int, Field(ge=0), Unit("times")] = 20
@@ -81,6 +86,8 @@ class Resources(Section):
     @field_validator("memory", mode="before")
     @classmethod
     def _memory(cls, value: object) -> object:
+        if value == AUTO:
+            return value
         parse_gib(str(value))  # before the type check: a number gets the message about its missing unit
         return value
 
@@ -102,4 +109,4 @@ class Resources(Section):
     @property
     def memory_gib(self) -> float:
         """The memory on each node in GiB."""
-        return parse_gib(self.memory)
+        return parse_gib(DEFAULT_MEMORY if self.memory == AUTO else self.memory)

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from hpc_dl.atomic_files import write_json, write_text
 from hpc_dl.cluster.prepare import own_code, user_module, with_data
+from hpc_dl.cluster.right_sizing import memory_for
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
+from hpc_dl.config.resources import AUTO
 from hpc_dl.data.spec import DataSpec
 from hpc_dl.errors import ConfigError, RunError
 from hpc_dl.runs import provenance, snapshot
@@ -114,6 +116,12 @@ def plan(
         adaptive.check_installed(config.method)
         points = adaptive.probes(config.parameters, Experiment.from_dict(raw, default_name=name).to_dict())
         fixed = config.model_copy(update={"method": "list", "points": points, "repeats": 1})
+    if (raw.get("resources") or {}).get("memory") == AUTO:
+        first = Experiment.from_dict(raw, default_name=name)
+        folders = [runs, SweepFolder.of(runs, first.name).path]
+        resources, explanation = memory_for(first.resources, folders, first.name)
+        say(explanation)
+        raw = {**raw, "resources": {**raw["resources"], "memory": resources.memory}}
     members = members_of(raw, name, fixed)
     if config.side_by_side and (ranks := members[0].experiment.resources.world_size) > 1:
         raise ConfigError.at(
