@@ -69,7 +69,8 @@ def test_equal_run_becomes_a_member_that_outlives_it(hpc_dl: HpcDl, config: Conf
 
 
 @pytest.mark.slow  # prepares a run and a sweep
-def test_terminal_is_asked(config: Config, image_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_is_asked(config: Config, image_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     run = finished_run(image_file, 0.1)
     path = config(sweep={"parameters": {"optimizer.lr": {"values": [0.1]}}}, optimizer={"name": "sgd", "lr": 0.5})
     keyboard, terminal = os.openpty()
