@@ -14,11 +14,12 @@ import submitit
 
 from hpc_dl.cluster import requeue, sbatch_options, signal_lead
 from hpc_dl.cluster.container import python_in_container
-from hpc_dl.cluster.job_environment import RANK_VARIABLES, import_folders
+from hpc_dl.cluster.job_environment import RANK_VARIABLES
 from hpc_dl.cluster.job_id import JobId
 from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.errors import ClusterError
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.import_folders import import_folders
 
 if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment

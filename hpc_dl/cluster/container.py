@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpc_dl.cluster.job_environment import import_folders
 from hpc_dl.cluster.site import Container, expand
 from hpc_dl.data.sources import path_of
 from hpc_dl.errors import ClusterError
 from hpc_dl.inference.model_task import ModelTask
 from hpc_dl.runs.folder import CODE_STORE, RunFolder
+from hpc_dl.runs.import_folders import import_folders
 from hpc_dl.runs.predecessors import predecessors
 
 if TYPE_CHECKING:

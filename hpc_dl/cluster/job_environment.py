@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpc_dl.runs.attempts import history
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.runs.run_files import read_provenance
+from hpc_dl.runs.import_folders import import_folders
 
 if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
@@ -49,26 +47,6 @@ _NAMES = """
 _SRUN_DEFAULTS = frozenset(_NAMES.split())
 # Settings of Slurm's commands; all other SLURM_* variables describe the job that we run in.
 _CLIENT_SETTINGS = frozenset({"SLURM_CONF", "SLURM_JWT"})
-
-
-def import_folders(run: RunFolder, experiment: Experiment) -> tuple[str, str | None]:
-    """Return the folders to put before and after the PYTHONPATH of a job.
-
-    The snapshot comes first. For a user's own model the folder where the code was taken comes last,
-    so that modules missing from the snapshot are found there but never replace those in it.
-
-    Args:
-        run: the run.
-        experiment: the experiment.
-    """
-    return str(run.code), _folder_of_own_code(run) if experiment.model.import_paths else None
-
-
-def _folder_of_own_code(run: RunFolder) -> str:
-    """The folder where a run was prepared, or its code last updated; where unknown, this one."""
-    updates = [event["folder"] for event in history(run) if isinstance(event.get("folder"), str)]
-    folder = updates[-1] if updates else read_provenance(run).get("folder")
-    return folder if isinstance(folder, str) and os.path.isdir(folder) else str(Path.cwd())
 
 
 def for_python(environment: Mapping[str, str], run: RunFolder, experiment: Experiment) -> dict[str, str]:

@@ -12,7 +12,6 @@ from typing import Any
 
 from hpc_dl.atomic_files import write_text
 from hpc_dl.cluster import requeue
-from hpc_dl.cluster.job_environment import import_folders
 from hpc_dl.cluster.prepare import check, take_code, user_module
 from hpc_dl.cluster.right_sizing import memory_for
 from hpc_dl.cluster.site import SiteProfile
@@ -24,6 +23,7 @@ from hpc_dl.errors import ConfigError, Fault, HpcDlError, RunError
 from hpc_dl.models.construction import importing_from
 from hpc_dl.runs import attempts, checkpoints, snapshot
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.import_folders import import_folders
 from hpc_dl.runs.provenance import commits, redact
 from hpc_dl.runs.run_files import read_provenance
 from hpc_dl.runs.state import read_state, write_state

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,11 @@ from hpc_dl.learning.abilities import COMMANDS, Ability, WritesSequences
 from hpc_dl.learning.supervised import Supervised
 from hpc_dl.learning.training_module import TrainingModule
 from hpc_dl.models.base import ModelSection
-from hpc_dl.models.construction import import_object
+from hpc_dl.models.construction import import_object, importing_from
 from hpc_dl.models.custom import CustomModelConfig
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.import_folders import import_folders
 from hpc_dl.training.batches import Batches, batches_of
 from hpc_dl.training.model_building import build_model, restores_itself
 from hpc_dl.training.train import has_test
@@ -68,6 +69,11 @@ class TrainedModel:
         """
         run, best, data = trained.run, trained.checkpoint, trained.data
         experiment = Experiment.from_dict(yaml.load(run.config))
+        with _importing_own_code(run, experiment):
+            return cls._load(run, experiment, data, best)
+
+    @classmethod
+    def _load(cls, run: RunFolder, experiment: Experiment, data: DataSpec, best: Checkpoint) -> TrainedModel:
         content = _weights(best.path, experiment.model)
         data_state = content.get(_DATA_MODULE_KEY)
         if isinstance(data_state, dict) and (classes := data_state.get("classes")):  # the labels that it learned
@@ -135,6 +141,18 @@ class TrainedModel:
         commands = ["evaluate"] if has_test(self.model) else []
         commands += [command for ability in self._abilities for command in COMMANDS[ability]]
         return f"commands for this model: {', '.join(commands)}" if commands else ""
+
+
+def _importing_own_code(run: RunFolder, experiment: Experiment) -> AbstractContextManager[None]:
+    """Return a context in which Python finds a user's own code, from any folder.
+
+    In the folder where the run was prepared the current code counts: a ``predict_step`` may have
+    been added. Elsewhere it is the code that was trained, not another module of the same name.
+    """
+    first, last = import_folders(run, experiment)
+    if last is None or Path(last).samefile(Path.cwd()):
+        return nullcontext()
+    return importing_from(first, last)
 
 
 def _weights(path: Path, model: ModelSection) -> dict[str, Any]:

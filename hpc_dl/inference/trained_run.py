@@ -11,9 +11,10 @@ from hpc_dl.data.config import DataConfig
 from hpc_dl.data.open_spec import open_spec
 from hpc_dl.data.own_data_config import data_section
 from hpc_dl.data.spec import SPLITS, DataSpec
-from hpc_dl.errors import RunError
+from hpc_dl.errors import Fault, RunError
 from hpc_dl.runs.checkpoints import Checkpoint, listed, problem_of
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.state import DONE, ENDED, read_state
 from hpc_dl.runs.trust import check_trusted, names_code
 
 
@@ -41,9 +42,7 @@ class TrainedRun:
         """
         best = listed(run.checkpoints, "best")
         if not best:
-            raise RunError.at(
-                run.name, "has no weights yet", remedy="wait for its first validation (see `hpc-dl status`)"
-            )
+            raise RunError(_without_weights(run))
         config = run_data(run)
         if problem := problem_of(best[-1]):
             raise RunError.at(best[-1].path, f"is damaged: {problem}", remedy="restore it from a copy")
@@ -63,6 +62,16 @@ class TrainedRun:
         splits = SPLITS if self.own_loaders else tuple(self.data.sizes)
         if split not in splits:
             raise RunError.at("--split", "is not a split of the data", value=split, allowed=", ".join(splits))
+
+
+def _without_weights(run: RunFolder) -> Fault:
+    state = read_state(run)["state"]
+    if state in DONE:
+        return Fault(run.name, "has no weights anymore", remedy=f"restore {run.checkpoints} from a copy")
+    if state in ENDED:
+        remedy = "`hpc-dl why` shows the reason, and `hpc-dl resume` continues it"
+        return Fault(run.name, "has no weights: it ended before its first validation", remedy=remedy)
+    return Fault(run.name, "has no weights yet", remedy="wait for its first validation (see `hpc-dl status`)")
 
 
 def check_model_trusted(run: RunFolder, *, yes: bool) -> None:

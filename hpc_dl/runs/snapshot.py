@@ -6,6 +6,7 @@ in each of these run folders is a link to it.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import itertools
@@ -13,9 +14,11 @@ import os
 import secrets
 import shutil
 import site
+import sys
 import sysconfig
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import hpc_dl
@@ -46,7 +49,8 @@ def stored(runs: Path, *import_paths: str) -> Path:
     Args:
         runs: the folder of the runs.
         import_paths: import paths of the user's own classes. Their top-level packages or files are
-            copied, unless they are installed (in site-packages), where edits are not expected.
+            copied, and those that these import, unless they are installed (in site-packages), where
+            edits are not expected.
 
     Raises:
         OSError: the snapshot cannot be written.
@@ -137,17 +141,41 @@ def remove_unused(runs: Path, used: Iterable[RunFolder]) -> list[Path]:
 
 def origin_of(module: str) -> Path | None:
     """The folder of a module's top-level package, or the file of a top-level module."""
-    spec = importlib.util.find_spec(module.partition(".")[0])
+    try:
+        spec = importlib.util.find_spec(module.partition(".")[0])
+    except (ImportError, ValueError):  # of a module that was imported in an unusual way
+        return None
     if spec and spec.submodule_search_locations:
         return Path(next(iter(spec.submodule_search_locations)))
     return Path(spec.origin) if spec and spec.origin else None
 
 
 def _own_files(import_paths: Iterable[str]) -> Iterator[tuple[str, Path]]:
-    for module in sorted({path.partition(".")[0] for path in import_paths}):
+    """Yield the files of the user's own modules, and of all that they import."""
+    modules = [path.partition(".")[0] for path in import_paths]
+    seen = {"hpc_dl", *sys.stdlib_module_names}  # hpc_dl is copied anyway
+    while modules:
+        module = modules.pop()
+        if module in seen:
+            continue
+        seen.add(module)
         origin = origin_of(module)
-        if origin is not None and not _is_installed(origin):
-            yield from _files_of_package(origin)
+        if origin is not None and origin.exists() and not _is_installed(origin):
+            for name, path in _files_of_package(origin):
+                yield name, path
+                modules += _imported_by(path)
+
+
+def _imported_by(file: Path) -> Iterator[str]:
+    """Yield the top-level modules that the statements of a Python file import, anywhere in it."""
+    if file.suffix != ".py":
+        return
+    with suppress(SyntaxError, ValueError):  # not a file that Python could import
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if isinstance(node, ast.Import):
+                yield from (alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                yield node.module.partition(".")[0]
 
 
 def _files_of_package(origin: Path) -> Iterator[tuple[str, Path]]:

@@ -10,6 +10,8 @@ import onnxruntime
 import pytest
 from PIL import Image
 
+from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.state import State, write_state
 from tests import experiments
 from tests.cli.conftest import HpcDl
 
@@ -110,8 +112,15 @@ def test_faults_of_evaluate(hpc_dl: HpcDl, run: Path) -> None:
     )
     for checkpoint in (run / "checkpoints").glob("best*"):
         checkpoint.unlink()
-    answer = hpc_dl("evaluate", run)
-    assert answer.status == 2 and "has no weights yet" in answer.err
+    problems: list[tuple[State, str]] = [
+        ("finished", "has no weights anymore"),
+        ("failed", "has no weights: it ended before"),
+        ("running", "has no weights yet"),
+    ]
+    for state, problem in problems:
+        write_state(RunFolder(run), state)
+        answer = hpc_dl("evaluate", run)
+        assert answer.status == 2 and problem in answer.err
 
 
 def test_exported_model_matches_predict(hpc_dl: HpcDl, run: Path, image_file: Path, tmp_path: Path) -> None:

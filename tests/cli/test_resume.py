@@ -217,4 +217,11 @@ def test_own_module_is_found_from_any_folder(
     monkeypatch.chdir(elsewhere)
     result = hpc_dl("resume", run.path.name, "trainer.max_epochs=2", "--runs", project / "runs")
     assert result.status == 0, result.err
-    assert read_state(RunFolder(project / "runs" / run.name))["state"] == "finished"
+    resumed = RunFolder(project / "runs" / run.name)
+    assert read_state(resumed)["state"] == "finished"
+    for name in ("resumed_elsewhere", "linear_net"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    (elsewhere / "linear_net.py").write_text("raise RuntimeError('another module of this name')")
+    evaluated = hpc_dl("evaluate", resumed.path, "--json")
+    assert evaluated.status == 0, evaluated.err
+    assert evaluated.json["metrics"]["loss"] == pytest.approx(read_json(resumed.result)["metrics"]["test/loss"])

@@ -149,3 +149,23 @@ def test_links_in_a_circle_are_followed_once(run: RunFolder, importable: Path) -
     (importable / "circular" / "again").symlink_to(importable / "circular")
     snapshot.take(run, "circular.net.Net")
     assert [path.name for path in (run.code / "circular").rglob("*")] == ["net.py"]
+
+
+def test_imports_of_own_modules_are_copied_as_well(run: RunFolder, importable: Path) -> None:
+    (importable / "own_layers").mkdir()
+    (importable / "own_layers" / "__init__.py").write_text("from . import inner\nimport own_net, torch, os\n")
+    (importable / "own_layers" / "inner.py").write_text("def late():\n    import own_data.files\n")
+    (importable / "own_data").mkdir()
+    (importable / "own_data" / "files.py").write_text("import missing_package\n")
+    (importable / "own_net.py").write_text("from own_layers.inner import late\nimport broken_net\n")
+    (importable / "broken_net.py").write_text("this is no Python\n")
+    (importable / "unused.py").write_text("")
+    snapshot.take(run, "own_net.Net")
+    copied = {path.relative_to(run.code).as_posix() for path in run.code.rglob("own*/*.py")}
+    assert copied == {"own_layers/__init__.py", "own_layers/inner.py", "own_data/files.py"}
+    assert {path.name for path in run.code.iterdir()} == {
+        "hpc_dl", "own_layers", "own_data", "own_net.py", "broken_net.py"
+    }  # fmt: skip
+    before = snapshot.own_code_digest("own_net.Net")
+    (importable / "own_data" / "files.py").write_text("changed = True\n")
+    assert snapshot.own_code_digest("own_net.Net") != before == snapshot.own_code_in(run.code.resolve())

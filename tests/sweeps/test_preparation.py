@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from hpc_dl.atomic_files import write_json
-from hpc_dl.cluster.job_environment import import_folders
 from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.cluster.submit import MaybeQueued
 from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.errors import ClusterError, ConfigError, RunError
 from hpc_dl.regular_files import read_json
+from hpc_dl.runs.import_folders import import_folders
 from hpc_dl.runs.run_files import read_provenance
 from hpc_dl.runs.state import write_state
 from hpc_dl.schema import parse

@@ -1,4 +1,4 @@
-"""Its run is resumed from another folder; ``linear_net`` is not in the snapshot of its code."""
+"""Its run is resumed and evaluated from another folder."""
 
 from typing import Any
 
@@ -11,3 +11,6 @@ class Net(LinearNet):
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         return self.loss(batch)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("test/loss", self.loss(batch))
