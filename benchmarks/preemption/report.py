@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.page import describe, paragraph, table
+from benchmarks.preemption.goodput import KILLS_PER_HOUR, best_interval_s, goodput
+from hpc_dl.training.stopping.checkpoint_interval import FIRST_AUTO_S
 
 BOUND_STEP_S = 0.010  # the duration of a step to which the bound of 1 % refers
 #: Descriptions of figures whose name in the JSON file is terse.
@@ -25,7 +27,17 @@ def section(results: dict[str, Any]) -> list[str]:
         f"medians. {describe(results['machine'])} Other programs share the cores, so CPU time is more reliable than "
         "wall time."
     )
-    return [*lines, "", *_steps(results), "", *_restarts(results["stops"]), "", *_checkpoints(results["checkpoints"])]
+    return [
+        *lines,
+        "",
+        *_steps(results),
+        "",
+        *_restarts(results["stops"]),
+        "",
+        *_goodput(results["stops"]),
+        "",
+        *_checkpoints(results["checkpoints"]),
+    ]
 
 
 def _steps(results: dict[str, Any]) -> list[str]:
@@ -85,6 +97,42 @@ def _restarts(stops: list[dict[str, Any]]) -> list[str]:
             label = DESCRIPTIONS.get(name, name)
             rows.append([f"– {label}", *[f"{measured['start_s'][name]:.3f}" for measured in stops]])
     return [*lines, *table(head, rows)]
+
+
+def _goodput(stops: list[dict[str, Any]]) -> list[str]:
+    lines = [
+        f"### Goodput at {KILLS_PER_HOUR} kills an hour",
+        "",
+        *paragraph(
+            "The share of the allocated time that advances the training, without the time in the queue; computed from "
+            "the figures above, not measured in one run. Assumed: kills come at random moments; each costs one start; "
+            "a kill without a signal destroys half of the interval between two checkpoints; there is no validation, "
+            "and no waiting for data. `hpc-dl goodput RUN` measures the same of a real run."
+        ),
+        "",
+    ]
+    intervals = [best_interval_s(measured["checkpoint_s"]) for measured in stops]
+    best = " and ".join(f"{interval:.0f} s" for interval in intervals)
+    head = ["", *[f"{_size(measured['ballast_bytes'])} checkpoint" for measured in stops]]
+    rows = [
+        [
+            "with a signal ahead (preemption, time limit), `checkpoint.every: auto`",
+            *[f"{goodput(m, interval_s=FIRST_AUTO_S, is_warned=True):.1%}" for m in stops],
+        ],
+        [
+            f"SIGKILL, `checkpoint.every` of {best}",
+            *[f"{goodput(m, interval_s=i, is_warned=False):.1%}" for m, i in zip(stops, intervals, strict=True)],
+        ],
+        [
+            "SIGKILL, `checkpoint.every: auto`",
+            *[f"{goodput(m, interval_s=FIRST_AUTO_S, is_warned=False):.1%}" for m in stops],
+        ],
+    ]
+    note = (
+        "`auto` suits a few kills a day. If a cluster kills without a signal several times an hour, shorten the "
+        "interval to √(2 · seconds of a checkpoint · seconds between kills) (Young, 1974)."
+    )
+    return [*lines, *table(head, rows), "", *paragraph(note)]
 
 
 def _checkpoints(sizes: list[dict[str, Any]]) -> list[str]:

@@ -55,6 +55,8 @@ def status(
     print_runs(columns, [rows[number] for number in order], remarks="reason", hidden=further)
     if len(order) == 1 and "wandb" in rows[order[0]]:
         show(f"W&B: {rows[order[0]]['wandb']}")
+    if len(order) == 1 and (line := _expected_end(facts_of_runs[order[0]])):
+        show(line)
     if len(order) == 1 and (line := _goodput(selected[order[0]], facts_of_runs[order[0]])):
         show(line)
     for name in names or []:
@@ -97,6 +99,20 @@ def _cause(run: RunFolder, facts: dict[str, Any]) -> dict[str, str]:
     if verdict is None or any(quote.file in ("state.json", "cancelled.json") for quote in verdict.evidence):
         return {}
     return {"cause": verdict.cause}
+
+
+def _expected_end(facts: dict[str, Any]) -> str:
+    """When a job will have ended that has to be requeued until then."""
+    import datetime
+
+    from hpc_dl.formatting import duration
+
+    if not facts.get("requeues_left"):
+        return ""
+    end = datetime.datetime.now() + datetime.timedelta(seconds=facts["completion_s"])
+    times = "once" if facts["requeues_left"] == 1 else f"{facts['requeues_left']} times"
+    wait = duration(facts["mean_wait_s"], whole_seconds=True)
+    return f"Expected end: {end:%Y-%m-%d %H:%M}, requeued {times} until then, {wait} in the queue each time"
 
 
 def _goodput(run: RunFolder, facts: dict[str, Any]) -> str:

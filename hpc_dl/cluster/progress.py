@@ -8,9 +8,13 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from hpc_dl.cluster.completion import expected_completion
+from hpc_dl.config.resources import parse_minutes
 from hpc_dl.errors import HpcDlError
 from hpc_dl.runs import attempts
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.goodput import goodput_of
+from hpc_dl.runs.run_files import read_job
 from hpc_dl.tracking.journal import read_journal
 from hpc_dl.tracking.wandb_record import WandbRecord
 
@@ -31,7 +35,9 @@ def progress_of(run: RunFolder, facts: Mapping[str, Any], settings: Mapping[str,
     Returns:
         Where known: ``waited_s``, from the submission to the start, or until now; ``total_steps``
         and ``epochs`` of the whole training, ``epoch_done`` (0 to 1), ``samples_per_s``, and
-        ``left_s``, at the speed of the last journal rows and without early stopping.
+        ``left_s``, at the speed of the last journal rows and without early stopping; in a Slurm job
+        also ``completion_s`` until the expected end and ``requeues_left``, see
+        :func:`hpc_dl.cluster.completion.expected_completion`.
     """
     if facts["state"] not in ("pending", "running"):
         return {}
@@ -43,6 +49,7 @@ def progress_of(run: RunFolder, facts: Mapping[str, Any], settings: Mapping[str,
             known["waited_s"] = max(0.0, (time.time() if first is None else first) - submitted)
         if started and facts["state"] == "running":
             known |= _of_training(run, started[-1], facts, settings)
+            known |= _completion(run, known.get("left_s"), settings)
         return {key: value for key, value in known.items() if value is not None}
     return {}
 
@@ -72,6 +79,21 @@ def _of_training(
         step_s = (rows[-1]["time"] - rows[0]["time"]) / steps
         known["left_s"] = max(0.0, (total - rows[-1]["step"]) * step_s - (time.time() - rows[-1]["time"]))
     return known
+
+
+def _completion(run: RunFolder, left_s: float | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The expected end of a job that Slurm ends at its time limit and starts again."""
+    if left_s is None or "job_id" not in read_job(run) or (goodput := goodput_of(run, is_running=True)) is None:
+        return {}
+    with suppress(ValueError):
+        limit_s = 60.0 * parse_minutes(str(settings.get("resources.time")))
+        if (expected := expected_completion(left_s, goodput, limit_s)) is not None:
+            return {
+                "completion_s": expected.seconds,
+                "requeues_left": expected.requeues,
+                "mean_wait_s": expected.wait_s,
+            }
+    return {}
 
 
 def _count(value: Any) -> int | None:

@@ -49,12 +49,14 @@ class Goodput:
         parts: seconds by part, see :data:`PARTS`; together they are the allocated time.
         waits_s: how long the job waited in the queue before each start; empty outside of Slurm.
         starts: the number of attempts.
+        lengths_s: how long the allocation of each attempt lasted.
     """
 
     allocated_s: float
     parts: dict[str, float]
     waits_s: tuple[float, ...]
     starts: int
+    lengths_s: tuple[float, ...]
 
     @property
     def share(self) -> float:
@@ -104,7 +106,7 @@ def goodput_of(
     allocated_s = sum(span.end - span.start for span in spans) + sum(without_attempt)
     parts["other"] += allocated_s - sum(parts.values())
     starts = len(spans) + len(without_attempt)
-    return Goodput(allocated_s, parts, _waits(run, spans), starts)
+    return Goodput(allocated_s, parts, _waits(run, spans), starts, tuple(span.end - span.start for span in spans))
 
 
 @dataclass(frozen=True)
