@@ -162,6 +162,8 @@ def default_field_of_view(section: type[ModelConfig]) -> tuple[list[int], list[i
 def _field_of_view(model: pl.LightningModule, data: DataSpec) -> list[int] | None:
     if not isinstance(model, Supervised):
         return None
+    if any(isinstance(layer, nn.RNNBase) for layer in model.modules()):
+        return None  # it reads all steps; without values, torch would do so one by one, which takes seconds
     device = next((parameter.device for parameter in model.parameters()), None)
     field = receptive_field(model.eval(), torch.zeros(2, *data.input_shape, device=device))
     if field is None:
