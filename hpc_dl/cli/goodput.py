@@ -8,12 +8,12 @@ from hpc_dl.cli.arguments import AsJson, OptionalRunNames, RunsDir
 
 
 def goodput(names: OptionalRunNames = None, runs: RunsDir = None, as_json: AsJson = False) -> None:
-    """Show which share of the allocated time advanced the training, and where the rest went.
+    """Show which share of the allocated time advanced the training.
 
-    Start-up lasts from the allocation until the end of the first step. Repeated steps are those
-    after the last checkpoint of an attempt that was killed. The end is what follows the last step:
-    the diagnosis, figures, and what the job did after its training. Validation includes the test.
-    The time in the queue is no part of the allocated time.
+    It also shows where the rest went. Start-up lasts from the allocation until the end of the first
+    step. Repeated steps are those after the last checkpoint of an attempt that was killed. The end
+    is what follows the last step: the diagnosis, figures, and what the job did after its training.
+    Validation includes the test. The time in the queue is no part of the allocated time.
 
     Example:
         hpc-dl goodput latest
