@@ -1,5 +1,6 @@
 """What all commands have in common: fast and complete help, completion, one line for a mistake."""
 
+import functools
 import json
 import os
 import subprocess
@@ -19,6 +20,7 @@ PROJECT = Path(__file__).parents[2]
 HEAVY = ["torch", "pytorch_lightning", "h5py", "wandb", "numpy", "submitit", "torchmetrics", "pydantic", "ruamel"]
 
 
+@functools.cache
 def help_of_all_commands(columns: int) -> dict[str, Any]:
     completed = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("help_of_all_commands.py")), json.dumps(HEAVY)],

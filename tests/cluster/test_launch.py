@@ -120,9 +120,8 @@ def test_crash_of_own_code_is_one_line_with_its_statement(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("ranks", "sent", "status", "state"),
     [
-        (1, [signal.SIGINT], 75, "stopped"),
+        # Each signal alone is in tests/training/stopping/test_stop_signals.py.
         (1, [signal.SIGUSR1], 75, "stopped"),
-        (2, [signal.SIGTERM], 75, "stopped"),
         (2, [signal.SIGUSR2, signal.SIGINT], 75, "stopped"),
         (2, [signal.SIGINT, signal.SIGINT], 130, "cancelled"),
     ],
