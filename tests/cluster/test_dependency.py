@@ -161,8 +161,8 @@ def test_a_damaged_list_is_reported(tmp_path: Path) -> None:
 def test_runs_in_the_background_wait_for_each_other(desk: Desk) -> None:
     own = ("model={class: own_model.Own, args: {slow_until: go}}", "optimizer={}", "trainer.max_epochs=1000")
     first = desk.json("submit", "tiny.yaml", *own, "--no-try")["run"]
-    second = desk.json("submit", "tiny.yaml", "--after", first)["run"]
-    third = desk.json("submit", "tiny.yaml", "--after", f"{second},{first}")["run"]
+    second = desk.json("submit", "tiny.yaml", "--after", first, "--no-try")["run"]
+    third = desk.json("submit", "tiny.yaml", "--after", f"{second},{first}", "--no-try")["run"]
     assert [desk.json("status", name)[0]["reason"] for name in (second, third)] == [
         f"waits for {first}",
         f"waits for {second}, {first}",
@@ -175,4 +175,3 @@ def test_runs_in_the_background_wait_for_each_other(desk: Desk) -> None:
     (desk.folder / "go").touch()
     desk.run("resume", first, "--wait")
     desk.run("resume", second, "--wait")
-    desk.run("submit", "tiny.yaml", "--after", second, "--wait")

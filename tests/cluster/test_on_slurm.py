@@ -12,9 +12,11 @@ import pytest
 
 from hpc_dl.regular_files import read_json
 from hpc_dl.runs.search import all_runs
+from tests.cli.conftest import HpcDl, hpc_dl
 from tests.cluster.conftest import Desk, wait_until
 from tests.conftest import PROJECT
 
+__all__ = ["hpc_dl"]
 pytestmark = pytest.mark.slurm
 
 FOUR_RANKS = ("resources.nodes=2", "resources.gpus_per_node=2")
@@ -160,14 +162,21 @@ def test_dry_run_prints_the_submitted_script(slurm_desk: Desk) -> None:
     ],
 )
 def test_refused_job_is_explained_and_its_folder_deleted(
-    slurm_desk: Desk, profile: str, override: str, messages: tuple[str, ...]
+    slurm_desk: Desk,
+    hpc_dl: HpcDl,
+    monkeypatch: pytest.MonkeyPatch,
+    profile: str,
+    override: str,
+    messages: tuple[str, ...],
 ) -> None:
-    (slurm_desk.folder / "site.yaml").write_text(profile + "\n")
-    arguments = ("submit", "tiny.yaml", override, "data.batch_size=4", "--site", "./site.yaml")
-    result = slurm_desk.run(*arguments, status=2)
+    for name, value in slurm_desk.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(slurm_desk.folder)
+    Path("site.yaml").write_text(profile + "\n")
+    result = hpc_dl("submit", "tiny.yaml", override, "data.batch_size=4", "--site", "./site.yaml")
+    assert result.status == 2
     for message in messages:
-        assert message.lower() in result.stderr.lower()
-    assert "Traceback" not in result.stderr
+        assert message.lower() in result.err.lower()
     assert list(all_runs(slurm_desk.runs)) == []
 
 
