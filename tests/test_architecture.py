@@ -106,7 +106,6 @@ def test_benchmarks_do_not_import_tests() -> None:
     assert [str(path) for path, text in sources.items() if "from tests" in text or "import tests" in text] == []
 
 
-@pytest.mark.slow
 def test_files_are_short_and_named_and_documented() -> None:
     assert [fault for path in FILES for fault in faults_of(path)] == []
 

@@ -20,7 +20,7 @@ def chain(
     no_try: NoTry = False,
     as_json: AsJson = False,
 ) -> None:
-    """Submit runs that follow each other, such as pre-training first.
+    """Submit runs that start one after another, such as pre-training.
 
     All steps are checked before the first is submitted. Each is a run of its own, which starts when
     those that it needs have finished. If one fails, those after it are cancelled, and `hpc-dl

@@ -8,7 +8,7 @@ from hpc_dl.cli.arguments import AsJson, OptionalRunNames, RunsDir
 
 
 def efficiency(names: OptionalRunNames = None, runs: RunsDir = None, as_json: AsJson = False) -> None:
-    """Show what runs requested, used and cost, and what to request next time.
+    """Show what runs requested and used, and what to request next.
 
     Each rank measures itself every 10 s. Memory is that of a node: of the job's cgroup without the
     cache of files, or else of the processes. CPU cores are those of a rank that were busy, exceeded

@@ -56,7 +56,7 @@ def results(
     parquet: Parquet = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the final metrics of runs, one row for each run.
+    """Show the validation metrics of runs, one row for each run.
 
     Runs are compared by their validation metrics, next to the settings in which they differ. A
     sweep stands for all of its members. --json has the metrics of all splits.

@@ -10,7 +10,7 @@ from hpc_dl.cli.arguments import AsJson, Config, DataDir, Overrides, Site
 def start_time(
     config: Config, overrides: Overrides = None, site: Site = None, data: DataDir = None, as_json: AsJson = False
 ) -> None:
-    """Show when Slurm would start an experiment, and where earliest.
+    """Show when and where Slurm would start an experiment.
 
     Asks Slurm (`sbatch --test-only`) about each partition of the site profile (`partition: a,b`;
     without one, about all of the cluster) and about all ways to spread the same GPUs over nodes,

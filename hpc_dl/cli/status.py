@@ -10,6 +10,8 @@ from hpc_dl.cli.run_table import Row, Sort
 if TYPE_CHECKING:
     from hpc_dl.runs.folder import RunFolder
 
+_SHORT_S = 60.0  # of a shorter run most is start-up, which needs no attention
+
 
 def status(
     names: OptionalRunNames = None,
@@ -125,7 +127,8 @@ def _goodput(run: RunFolder, facts: dict[str, Any]) -> str:
     from hpc_dl.runs.goodput import goodput_of
 
     with suppress(HpcDlError, OSError):
-        if (found := goodput_of(run, is_running=facts["state"] == "running")) is not None:
+        found = goodput_of(run, is_running=facts["state"] == "running")
+        if found is not None and found.allocated_s >= _SHORT_S:
             row = found.to_dict()
             losses = largest_losses(row)
             rest = f"; {losses}" if losses else ""

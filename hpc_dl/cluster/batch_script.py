@@ -149,7 +149,7 @@ def executor(
 
 
 def _changes(experiment: Experiment, site: SiteProfile) -> dict[str, str | None]:
-    """The changes to submitit's #SBATCH lines: by the site profile, then by the user's shell."""
+    """The changes to submitit's #SBATCH lines; those of the profile replace those of the shell."""
     changes = sbatch_options.for_resources(site.sbatch, experiment.resources)
     written = {name for name in ("account", "partition", "qos", "constraint") if getattr(site, name)}
     written |= {"reservation"} if site.current_reservation() else set()

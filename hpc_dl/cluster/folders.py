@@ -14,7 +14,7 @@ from hpc_dl.cluster import site
 from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.data.sources import default_data_dir
 from hpc_dl.errors import HpcDlError
-from hpc_dl.runs.folder import SWEEP_FILE, RunFolder, default_runs
+from hpc_dl.runs.folder import SWEEP_FILE, RunFolder
 
 
 def runs_folder(option: Path | None = None, profile: SiteProfile | None = None) -> Path:
@@ -27,7 +27,7 @@ def runs_folder(option: Path | None = None, profile: SiteProfile | None = None) 
     Raises:
         ConfigError: the default site's profile is invalid, or its folder has an unset variable.
     """
-    return option or (profile or site.load(None)).runs() or default_runs()
+    return option or (profile or site.load(None)).runs() or _default_runs()
 
 
 def data_folder(option: Path | None = None, profile: SiteProfile | None = None) -> Path:
@@ -55,3 +55,7 @@ def cli_name(run: RunFolder) -> str:
     except HpcDlError:  # an invalid site profile, which the command would report
         found_by_name = False
     return shlex.quote(run.name if found_by_name else str(run.path))
+
+
+def _default_runs() -> Path:
+    return Path(os.environ.get("HPC_DL_RUNS") or "runs").expanduser()

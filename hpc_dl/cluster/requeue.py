@@ -1,11 +1,17 @@
 """The end of a batch script: shell code that decides whether the job is requeued.
 
-Only this code requeues jobs. Whether a run may be requeued at all (its progress, the number of
-requeues) is decided before, by ``record_stop`` in ``hpc_dl/training/outcome.py``. It is shell
-because it runs outside of a container, where ``scontrol`` exists, and after the ranks have ended.
-When a training stops with a checkpoint, rank 0 writes the cause (``limit`` or ``term``) to
-``RUN/requeue``. What Slurm reports about the job then decides. Measured on Slurm
-22.05::
+hpc_dl requeues jobs only here. It is shell code because it runs outside of a container, where
+``scontrol`` exists, and after the ranks have ended. Three things bound the number of requeues:
+
+- A training that stopped with a checkpoint: ``record_stop`` in ``hpc_dl/training/outcome.py``
+  writes the cause (``limit`` or ``term``) to ``RUN/requeue``, unless the run makes no progress or
+  has been requeued ``resources.max_requeues`` times.
+- Ranks that the warning of the time limit killed before they could handle it: five times
+  (``RUN/warned-early``).
+- Ranks that a preemption killed, and jobs that Slurm itself requeues (a failed node, a preemption
+  without grace time): as often as that happens.
+
+What Slurm reports about the job decides. Measured on Slurm 22.05::
 
     event                              scontrol show job, after the ranks have ended
     ---------------------------------  --------------------------------------------------------

@@ -202,18 +202,18 @@ class HDF5DataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Return shuffled batches of equal size; the last, incomplete one is dropped."""
-        return self._loader("train", shuffle=True)
+        return self._loader("train", training=True)
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """Return all validation samples, each once; no loader if there is no such split."""
-        return self._loader("val", shuffle=False) if "val" in self.spec.sizes else []
+        return self._loader("val", training=False) if "val" in self.spec.sizes else []
 
     def test_dataloader(self) -> Loader:
         """Return all samples of ``evaluated_split``, each once."""
-        return self._loader(self.evaluated_split, shuffle=False)
+        return self._loader(self.evaluated_split, training=False)
 
     def first_training_batch(self) -> Batch:
-        """Return a stored training batch of the usual size: the first samples, not in order."""
+        """Return a batch of the usual size: the first samples of the training split, as stored."""
         size = batch_size_per_device(self.config, self.trainer.world_size if self.trainer else 1)
         return self.read_batch("train", np.arange(size))
 
@@ -279,17 +279,17 @@ class HDF5DataModule(pl.LightningDataModule):
             self._data = open_data(data_path(self.config), self.config)
         return self._data
 
-    def _loader(self, split: str, *, shuffle: bool) -> Loader:
+    def _loader(self, split: str, *, training: bool) -> Loader:
         threads, buffer = torch.get_num_threads(), self.config.shuffle_buffer
         reader = self._opened().reader(split, seed=self.seed, threads=threads, window_mib=buffer)
         self._readers.append(reader)
         trainer = self.trainer
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         device = trainer.strategy.root_device if trainer else torch.device("cpu")
-        order = batch_order(reader, self.config, shuffle=shuffle, seed=self.seed, rank=rank, world_size=world_size)
-        if shuffle:
+        order = batch_order(reader, self.config, training=training, seed=self.seed, rank=rank, world_size=world_size)
+        if training:
             order.epoch, order.start_batch = self._start
-        return choose_loader(reader, order, self.config, device, self._transform if shuffle else None)
+        return choose_loader(reader, order, self.config, device, self._transform if training else None)
 
 
 def _plain(argument: Any) -> Any:

@@ -56,9 +56,9 @@ def explain_failures(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
 
 
 _IDLE = {
-    "finished": "nothing is wrong: the run has finished",
-    "pruned": "nothing is wrong: its sweep ended it early",
-    "running": "nothing is known to be wrong: it is running",
+    "finished": "nothing is wrong",
+    "pruned": "its sweep ended it early, which is no failure",
+    "running": "nothing is known to be wrong",
     "created": "it was prepared, but never launched; `hpc-dl submit` starts a new run",
 }
 

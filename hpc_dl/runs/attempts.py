@@ -55,8 +55,8 @@ def history(run: RunFolder) -> list[dict[str, Any]]:
     return events
 
 
-def requeues(run: RunFolder) -> int:
-    """The number of requeues since a user last submitted or resumed the run."""
+def requeues_at_time_limit(run: RunFolder) -> int:
+    """The number of requeues at the time limit since a user last submitted or resumed the run."""
     count = 0
     for event in history(run):
         if event["event"] == "resumed":

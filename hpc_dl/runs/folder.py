@@ -52,7 +52,6 @@ from pathlib import Path
 from hpc_dl.errors import Fault, RunError
 from hpc_dl.regular_files import DamagedFile, read_bytes
 
-DEFAULT_RUNS = "runs"
 #: The folder in a folder of runs that holds the snapshots of the code, each once.
 CODE_STORE = ".code"
 #: The file that marks a folder as that of a sweep, whose members are runs.
@@ -299,8 +298,3 @@ class RunFolder:
 def _not_creatable(where: Path, error: OSError) -> RunError:
     problem = f"a run folder cannot be created here: {error.strerror}"
     return RunError.at(where, problem, remedy="choose another folder with --runs DIR")
-
-
-def default_runs() -> Path:
-    """The folder of all runs where no option or site gives one: ``$HPC_DL_RUNS``, or ``./runs``."""
-    return Path(os.environ.get("HPC_DL_RUNS") or DEFAULT_RUNS).expanduser()

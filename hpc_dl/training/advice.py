@@ -21,7 +21,7 @@ _BY_FIT = {
     ),
     "underfit": (
         "Training and validation loss are high: the model underfits.",
-        "Try a larger model, longer training, another learning rate or less regularization. If none of these helps, "
+        "Try longer training, a larger model, another learning rate or less regularization. If none of these helps, "
         "the inputs may not determine the targets.",
     ),
     "unlikely": (

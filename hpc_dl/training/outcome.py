@@ -18,7 +18,7 @@ from hpc_dl.training.model_building import num_parameters
 from hpc_dl.training.stopping.divergence import TrainingDiverged
 from hpc_dl.training.stopping.signals import TrainingStopped
 
-# A job may be preempted early by chance, but not every time: it needs longer to start than it gets.
+# One early preemption is chance; five in a row mean that starting takes longer than it may.
 _MOST_IDLE_ATTEMPTS = 5
 _REASONS = {
     "limit": "warned of its time limit",
@@ -95,7 +95,7 @@ def record_stop(attempt: Attempt, stop: TrainingStopped) -> Stopped:
     if requeue and stop.step <= attempt.from_step:
         requeue = False
         reason += "; not requeued, since this attempt completed no step"
-    elif requeue and (requeues := attempts.requeues(run)) >= attempt.experiment.resources.max_requeues:
+    elif requeue and (requeues := attempts.requeues_at_time_limit(run)) >= attempt.experiment.resources.max_requeues:
         requeue = False
         reason += f"; already requeued {requeues} times, the limit (resources.max_requeues)"
     state: State = "cancelled" if cancelled else "pruned" if stop.cause == "pruned" else "stopped"

@@ -177,7 +177,7 @@ def _limit_faults(experiment: Experiment, split: str, size: int) -> list[Fault]:
     end.
     """
     batches = len(
-        BatchOrder(size, experiment.batch_size_per_device, shuffle=False, world_size=experiment.resources.world_size)
+        BatchOrder(size, experiment.batch_size_per_device, training=False, world_size=experiment.resources.world_size)
     )
     limit = getattr(experiment.trainer, f"limit_{split}_batches")
     if isinstance(limit, int) or limit == 0 or batches * limit >= 1:

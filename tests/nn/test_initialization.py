@@ -168,7 +168,7 @@ def spread(weights: WeightsName, name: ActivationName, layers: int = 20) -> floa
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_auto_is_he_for_relatives_of_relu_and_glorot_otherwise(name: str) -> None:
+def test_auto_is_glorot_for_five_activations_and_he_otherwise(name: str) -> None:
     torch.manual_seed(0)
     layer = initialized(nn.Conv2d(40, 90, 3), name)
     outputs = {"maxout": 45}.get(name, 90)  # units of two pieces

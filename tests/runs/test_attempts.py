@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hpc_dl.runs.attempts import attempts_without_progress, history, record, requeues
+from hpc_dl.runs.attempts import attempts_without_progress, history, record, requeues_at_time_limit
 from hpc_dl.runs.folder import RunFolder
 
 
@@ -41,20 +41,20 @@ def test_damaged_lines_are_skipped(run: RunFolder, damage: bytes) -> None:
         file.write(damage)
     record(run, "ended", requeue=True)
     assert [line["event"] for line in history(run)] == ["ended", "ended"]
-    assert requeues(run) == 2
+    assert requeues_at_time_limit(run) == 2
 
 
 def test_requeues_are_counted_since_the_last_resume(run: RunFolder) -> None:
-    assert requeues(run) == 0
+    assert requeues_at_time_limit(run) == 0
     for requeue in (True, False, True):
         record(run, "started")
         record(run, "ended", requeue=requeue)
-    assert requeues(run) == 2
+    assert requeues_at_time_limit(run) == 2
     record(run, "resumed")
-    assert requeues(run) == 0
+    assert requeues_at_time_limit(run) == 0
     record(run, "ended", requeue=True)
     record(run, "ended", state="finished")
-    assert requeues(run) == 1
+    assert requeues_at_time_limit(run) == 1
 
 
 def test_attempts_without_progress_are_the_latest_from_one_step(run: RunFolder) -> None:

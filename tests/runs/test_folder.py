@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpc_dl.errors import RunError
-from hpc_dl.runs.folder import LAYOUT_VERSION, RunFolder, default_runs
+from hpc_dl.runs.folder import LAYOUT_VERSION, RunFolder
 from hpc_dl.runs.search import all_runs, find
 from hpc_dl.runs.state import read_state, write_state
 
@@ -97,13 +97,6 @@ def test_find_without_any_runs(tmp_path: Path, name: str) -> None:
     assert list(all_runs(tmp_path / "none")) == []
     with pytest.raises(RunError, match="no such run in"):
         find(name, tmp_path / "none")
-
-
-def test_default_runs_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HPC_DL_RUNS", raising=False)
-    assert default_runs() == Path("runs")
-    monkeypatch.setenv("HPC_DL_RUNS", "/scratch/runs")
-    assert default_runs() == Path("/scratch/runs")
 
 
 def test_write_state_replaces_all_details(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def reference_training(
     model = build_model(experiment, open_spec(experiment.data))
     losses, steps, norms, step = [], [], [], 0
     for epoch in range(epochs):
-        order = BatchOrder(len(y), BATCH, shuffle=True, seed=SEED)
+        order = BatchOrder(len(y), BATCH, training=True, seed=SEED)
         order.set_epoch(epoch)
         for batch, numbers in enumerate(itertools.islice(order, batches)):
             rows = torch.from_numpy(numbers)

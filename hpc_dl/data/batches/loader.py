@@ -142,7 +142,7 @@ class BatchLoader:
 
     def _read(self, samples: NDArray[np.intp]) -> Samples:
         order = self.sampler
-        columns = self._reader.read(samples, order.epoch if order.shuffle else None)
+        columns = self._reader.read(samples, order.epoch if order.training else None)
         return Samples(tuple(map(_pinned, columns)) if self._pin_memory else columns)
 
 

@@ -37,7 +37,7 @@ class Transform:
 
 
 def batch_order(
-    reader: SplitReader, config: DataConfig, *, shuffle: bool, seed: int, rank: int, world_size: int
+    reader: SplitReader, config: DataConfig, *, training: bool, seed: int, rank: int, world_size: int
 ) -> BatchOrder:
     """Return the order of a split's samples, for one rank.
 
@@ -56,11 +56,11 @@ def batch_order(
     return BatchOrder(
         len(reader),
         batch_size_per_device(config, world_size),
-        shuffle=shuffle,
+        training=training,
         seed=seed,
         rank=rank,
         world_size=world_size,
-        blocks=_blocks(reader, config, shuffle=shuffle),
+        blocks=_blocks(reader, config, training=training),
         where=reader.place,
     )
 
@@ -108,13 +108,13 @@ def batch_size_per_device(config: DataConfig, world_size: int) -> int:
     return global_size // world_size
 
 
-def _blocks(reader: SplitReader, config: DataConfig, *, shuffle: bool) -> Blocks | None:
+def _blocks(reader: SplitReader, config: DataConfig, *, training: bool) -> Blocks | None:
     """Return the blocks to shuffle by; None for the exact shuffle.
 
     They depend on file and configuration only, since the order must be the same on every machine.
     """
-    setting = config.shuffle if shuffle else "auto"
-    small = not shuffle or len(reader) * reader.bytes_per_sample <= _MAX_EXACT_BYTES
+    setting = config.shuffle if training else "auto"
+    small = not training or len(reader) * reader.bytes_per_sample <= _MAX_EXACT_BYTES
     if setting == "exact" or (setting == "auto" and reader.stored_one_by_one and small):
         return None
     return reader.blocks()

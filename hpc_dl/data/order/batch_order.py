@@ -77,7 +77,7 @@ class Blocks:
 class BatchOrder:
     """The samples of one process's batches, in the order in which they are used.
 
-    Training (``shuffle=True``): an epoch is a line of all samples in random order. The last,
+    Training (``training=True``): an epoch is a line of all samples in random order. The last,
     incomplete global batch is dropped, so every rank has the same number of batches of the same
     size. Otherwise the average of the ranks' gradients would not be the gradient of the batch, and
     a rank without a batch would leave the others waiting forever. Each epoch drops other samples.
@@ -91,7 +91,7 @@ class BatchOrder:
       ``blocks.blocks_per_window`` blocks the samples are shuffled individually. Samples farther
       apart in the line never share a batch.
 
-    Evaluation (``shuffle=False``): every sample is used exactly once. Each rank takes one
+    Evaluation (``training=False``): every sample is used exactly once. Each rank takes one
     consecutive part and cuts it into batches. Parts and batches differ by at most one sample in
     size, and all ranks have the same number of batches, so collective operations in a step involve
     all ranks. (A batch has one sample more than ``batch_size`` if that is 1 and the samples do not
@@ -108,7 +108,7 @@ class BatchOrder:
         num_samples: int,
         batch_size: int,
         *,
-        shuffle: bool,
+        training: bool,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -120,7 +120,7 @@ class BatchOrder:
         Args:
             num_samples: samples in the split.
             batch_size: samples per batch on each rank.
-            shuffle: True for training, False for evaluation.
+            training: whether the order is for training; otherwise for evaluation.
             seed: seed of the order.
             rank: rank of this process, from 0.
             world_size: number of processes that share the work.
@@ -131,7 +131,7 @@ class BatchOrder:
             DataError: there are fewer samples than one global batch (training) or than ranks
                 (evaluation).
         """
-        if shuffle and num_samples < batch_size * world_size:
+        if training and num_samples < batch_size * world_size:
             raise DataError.at(
                 where,
                 f"{num_samples} samples cannot fill one batch of {batch_size} on each of {world_size} devices",
@@ -145,7 +145,7 @@ class BatchOrder:
             )
         self.num_samples = num_samples
         self.batch_size = batch_size
-        self.shuffle = shuffle
+        self.training = training
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
@@ -155,7 +155,7 @@ class BatchOrder:
 
     def __len__(self) -> int:
         """Return the number of batches of this rank in a whole epoch."""
-        if self.shuffle:
+        if self.training:
             return self.num_samples // (self.batch_size * self.world_size)
         smallest_part, remainder = divmod(self.num_samples, self.world_size)
         largest_part = smallest_part + bool(remainder)
@@ -167,7 +167,7 @@ class BatchOrder:
 
     def sizes(self) -> Iterator[int]:
         """Yield the number of samples in each batch, from ``start_batch`` on."""
-        smaller, remainder = (self.batch_size, 0) if self.shuffle else divmod(self._part()[1], len(self))
+        smaller, remainder = (self.batch_size, 0) if self.training else divmod(self._part()[1], len(self))
         for batch in range(self.start_batch, len(self)):
             yield smaller + (batch < remainder)
 
@@ -180,7 +180,7 @@ class BatchOrder:
             max_samples: size of a piece without blocks, rounded down to whole batches (at least
                 one).
         """
-        if self.shuffle:
+        if self.training:
             return self._shuffled_exactly(max_samples) if self.blocks is None else self._shuffled_by_blocks(self.blocks)
         return self._in_sequence(max_samples)
 

@@ -11,9 +11,9 @@ from hpc_dl.errors import DataError
 CASES = [(7, 1, 1), (7, 3, 2), (64, 8, 2), (65, 8, 2), (100, 7, 3), (5, 1, 4), (12, 5, 4), (129, 64, 2), (33, 4, 8)]
 
 
-def orders(num_samples: int, batch_size: int, world_size: int, *, shuffle: bool, epoch: int = 0) -> list[BatchOrder]:
+def orders(num_samples: int, batch_size: int, world_size: int, *, training: bool, epoch: int = 0) -> list[BatchOrder]:
     made = [
-        BatchOrder(num_samples, batch_size, shuffle=shuffle, seed=3, rank=rank, world_size=world_size)
+        BatchOrder(num_samples, batch_size, training=training, seed=3, rank=rank, world_size=world_size)
         for rank in range(world_size)
     ]
     for order in made:
@@ -22,7 +22,7 @@ def orders(num_samples: int, batch_size: int, world_size: int, *, shuffle: bool,
 
 
 def epoch_order(num_samples: int, seed: int, epoch: int, blocks: Blocks | None = None) -> np.ndarray:
-    order = BatchOrder(num_samples, 1, shuffle=True, seed=seed, blocks=blocks)
+    order = BatchOrder(num_samples, 1, training=True, seed=seed, blocks=blocks)
     order.set_epoch(epoch)
     return np.concatenate(list(order))
 
@@ -55,14 +55,14 @@ def test_training_batches_are_complete_and_disjoint(
 ) -> None:
     if num_samples < batch_size * world_size:
         with pytest.raises(DataError):
-            orders(num_samples, batch_size, world_size, shuffle=True)
+            orders(num_samples, batch_size, world_size, training=True)
         return
-    ranks = [list(order) for order in orders(num_samples, batch_size, world_size, shuffle=True, epoch=epoch)]
+    ranks = [list(order) for order in orders(num_samples, batch_size, world_size, training=True, epoch=epoch)]
     global_size = batch_size * world_size
     assert {len(batches) for batches in ranks} == {num_samples // global_size}
     assert {len(batch) for batches in ranks for batch in batches} == {batch_size}
     # One process with the global batch sees the same batches, sample for sample.
-    (alone,) = orders(num_samples, global_size, 1, shuffle=True, epoch=epoch)
+    (alone,) = orders(num_samples, global_size, 1, training=True, epoch=epoch)
     for parts, global_batch in zip(zip(*ranks, strict=True), alone, strict=True):
         np.testing.assert_array_equal(np.concatenate(parts), global_batch)
 
@@ -71,9 +71,9 @@ def test_training_batches_are_complete_and_disjoint(
 def test_evaluation_uses_every_sample_once(num_samples: int, batch_size: int, world_size: int) -> None:
     if num_samples < world_size:
         with pytest.raises(DataError):
-            orders(num_samples, batch_size, world_size, shuffle=False)
+            orders(num_samples, batch_size, world_size, training=False)
         return
-    made = orders(num_samples, batch_size, world_size, shuffle=False)
+    made = orders(num_samples, batch_size, world_size, training=False)
     ranks = [list(order) for order in made]
     flat = np.concatenate([batch for batches in ranks for batch in batches])
     np.testing.assert_array_equal(flat, np.arange(num_samples))
@@ -84,7 +84,7 @@ def test_evaluation_uses_every_sample_once(num_samples: int, batch_size: int, wo
 
 
 def test_order_starts_in_mid_epoch() -> None:
-    order = BatchOrder(40, 8, shuffle=True)
+    order = BatchOrder(40, 8, training=True)
     order.set_epoch(2)
     epoch = list(order)
     order.start_batch = 3
@@ -96,15 +96,15 @@ def test_order_starts_in_mid_epoch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shuffle", "message"),
+    ("training", "message"),
     [
         (True, "F:/train: 7 samples cannot fill one batch of 4 on each of 9 devices. Lower `data.batch_size`"),
         (False, r"F:/train: has fewer samples \(7\) than there are devices \(9\)\. Use at most 7 devices"),
     ],
 )
-def test_too_few_samples_are_rejected(shuffle: bool, message: str) -> None:
+def test_too_few_samples_are_rejected(training: bool, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        BatchOrder(7, 4, shuffle=shuffle, world_size=9, where="F:/train")
+        BatchOrder(7, 4, training=training, world_size=9, where="F:/train")
 
 
 def blocks(num_samples: int, seed: int, rows: np.ndarray | None) -> Blocks:
@@ -114,15 +114,15 @@ def blocks(num_samples: int, seed: int, rows: np.ndarray | None) -> Blocks:
 
 
 @pytest.mark.parametrize("seed", range(60))
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_orders_by_blocks_are_complete_and_resumable(seed: int, shuffle: bool) -> None:
+@pytest.mark.parametrize("training", [True, False])
+def test_orders_by_blocks_are_complete_and_resumable(seed: int, training: bool) -> None:
     draw = np.random.default_rng(seed)
     size, world_size = int(draw.integers(1, 12)), int(draw.integers(1, 5))
     num = int(draw.integers(size * world_size, 300))
     rows = np.sort(draw.choice(500, num, replace=False)) if seed % 2 else None  # a split that is part of a dataset
     cuts = blocks(num, seed, rows)
     made = [
-        BatchOrder(num, size, shuffle=shuffle, seed=3, rank=rank, world_size=world_size, blocks=cuts)
+        BatchOrder(num, size, training=training, seed=3, rank=rank, world_size=world_size, blocks=cuts)
         for rank in range(world_size)
     ]
     for order in made:
@@ -130,7 +130,7 @@ def test_orders_by_blocks_are_complete_and_resumable(seed: int, shuffle: bool) -
     ranks = [list(order) for order in made]
     assert {len(batches) for batches in ranks} == {len(order) for order in made} == {len(made[0])}
     seen = np.concatenate([batch for batches in ranks for batch in batches])
-    assert len(np.unique(seen)) == len(seen) == (len(made[0]) * size * world_size if shuffle else num)
+    assert len(np.unique(seen)) == len(seen) == (len(made[0]) * size * world_size if training else num)
     start = int(draw.integers(0, len(made[0]) + 1))
     for order, batches in zip(made, ranks, strict=True):
         order.start_batch = start
@@ -142,7 +142,7 @@ def test_orders_by_blocks_are_complete_and_resumable(seed: int, shuffle: bool) -
 
 def test_block_is_in_one_window_of_one_rank_except_at_cuts() -> None:
     cuts = Blocks.of(1000, rows_together=10, window_samples=70)
-    made = [BatchOrder(1000, 8, shuffle=True, rank=rank, world_size=3, blocks=cuts) for rank in range(3)]
+    made = [BatchOrder(1000, 8, training=True, rank=rank, world_size=3, blocks=cuts) for rank in range(3)]
     windows = [[np.unique(window // 10) for window in order.pieces()] for order in made]
     for rank_windows in windows:
         assert min(map(len, rank_windows)) >= 4 and max(map(len, rank_windows)) <= 7
