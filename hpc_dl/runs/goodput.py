@@ -94,11 +94,14 @@ def goodput_of(
     parts = dict.fromkeys(PARTS, 0.0)
     for number, span in enumerate(spans):
         is_last = number == len(spans) - 1
-        end = ended.get(span.times.attempt)
+        is_repeated = not is_last and spans[number + 1].times.attempt == span.times.attempt
+        end = None if is_repeated else ended.get(span.times.attempt)
         seconds = span.seconds(was_killed=end is None and not (is_last and is_running))
         lost: dict[str, float] = {}
         if not (is_last and is_running) and not (end and end.get("state") in _NOTHING_LOST):
-            lost = _lost(span.times, seconds, _newest_step(run) if is_last else spans[number + 1].times.from_step)
+            later = (after.times.from_step for after in spans[number + 1 :])
+            resumed_at = next((step for step in later if step is not None), None)
+            lost = _lost(span.times, seconds, _newest_step(run) if resumed_at is None else resumed_at)
         for phase in PHASES:
             parts[phase] += seconds[phase] - lost.get(phase, 0.0)
         parts["repeated"] += sum(lost.values())

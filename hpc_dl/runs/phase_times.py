@@ -1,4 +1,4 @@
-"""What an attempt spent its time on: one small file per attempt, in the folder ``usage`` of a run.
+"""What an attempt spent its time on: one small file per start, in the folder ``usage`` of a run.
 
 Rank 0 replaces its file every few seconds, so that an attempt that is killed leaves one behind.
 """
@@ -19,7 +19,7 @@ from hpc_dl.regular_files import read_json
 #: What an attempt does, in the order of a report.
 PHASES = ("training", "data", "validation", "checkpoints", "start_up", "restoring", "end")
 
-_NAME = re.compile(r"attempt-([0-9]{1,9})\.json")
+_NAME = re.compile(r"start-([0-9]{1,9})\.json")
 
 
 @dataclass(frozen=True)
@@ -27,24 +27,27 @@ class PhaseTimes:
     """What an attempt has spent its time on so far. Moments are in seconds since the Unix epoch.
 
     Attributes:
+        start: number of the start, from 0. An attempt that is killed before it has logged anything
+            does not count as an attempt: the next one has the same number.
         attempt: number of the attempt, from 0.
         job: the Slurm job as Slurm names it; empty outside of one.
         allocated: when Slurm started the job; ``None`` if it did not say so (before Slurm 23.02).
         started: when the process of rank 0 started.
         time: when this was written.
-        from_step: the step from which the attempt resumed.
+        from_step: the step from which the attempt resumed; ``None`` if it is not that far.
         phase: what it was doing then, one of :data:`PHASES`.
         seconds: the time spent in each phase, from ``started`` to ``time``.
         saved: for the newest checkpoints, the step, and the seconds of training and of waiting for
             data until then.
     """
 
+    start: int
     attempt: int
     job: str
     allocated: float | None
     started: float
     time: float
-    from_step: int
+    from_step: int | None
     phase: str
     seconds: dict[str, float]
     saved: tuple[tuple[int, float, float], ...]
@@ -58,7 +61,7 @@ class PhaseTimes:
             OSError: the disk is full or unavailable.
         """
         folder.mkdir(exist_ok=True)
-        name = f"attempt-{self.attempt:03d}.json"
+        name = f"start-{self.start:03d}.json"
         new = folder / f".{name}"
         new.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
         new.replace(folder / name)
@@ -71,21 +74,27 @@ def read_phase_times(folder: Path) -> list[PhaseTimes]:
         folder: the folder ``usage`` of a run; may not exist.
     """
     found = []
-    for path in folder.glob("attempt-*.json") if folder.is_dir() else ():
+    for path in folder.glob("start-*.json") if folder.is_dir() else ():
         if _NAME.fullmatch(path.name):
             with suppress(HpcDlError, OSError, LookupError, TypeError, ValueError, AttributeError):
                 found.append(_checked(read_json(path)))
-    return sorted(found, key=lambda times: times.attempt)
+    return sorted(found, key=lambda times: times.start)
+
+
+def number_of_starts(folder: Path) -> int:
+    """Return how many files there are, damaged ones included."""
+    return sum(1 for path in folder.glob("start-*.json")) if folder.is_dir() else 0
 
 
 def _checked(raw: dict[str, Any]) -> PhaseTimes:
     times = PhaseTimes(
+        start=int(raw["start"]),
         attempt=int(raw["attempt"]),
         job=str(raw["job"]),
         allocated=None if raw["allocated"] is None else float(raw["allocated"]),
         started=float(raw["started"]),
         time=float(raw["time"]),
-        from_step=int(raw["from_step"]),
+        from_step=None if raw["from_step"] is None else int(raw["from_step"]),
         phase=str(raw["phase"]),
         seconds={phase: float(raw["seconds"].get(phase, 0.0)) for phase in PHASES},
         saved=tuple((int(step), float(training), float(data)) for step, training, data in raw["saved"]),

@@ -178,7 +178,7 @@ def prepare_attempt(
         run, number, started_at, experiment, data, files, model, batches, trainer, loggers, checkpointing, group,
         watchdog, timer, resumed_from,
     )  # fmt: skip
-    timer.from_step = attempt.from_step
+    timer.resumes_from(attempt.from_step)
     if trainer.is_global_zero:
         facts = {
             "from_step": attempt.from_step,

@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import Callback
 
 from hpc_dl.errors import HpcDlError
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.runs.phase_times import PHASES, PhaseTimes
+from hpc_dl.runs.phase_times import PHASES, PhaseTimes, number_of_starts
 from hpc_dl.runs.run_files import read_job
 
 _INTERVAL_S = 10.0
@@ -41,7 +41,8 @@ class PhaseTimer(Callback):
         self._run = run
         self._attempt = attempt
         self._started = _start_of_attempt(run)
-        self.from_step = 0
+        self._from_step: int | None = None
+        self._number = number_of_starts(run.usage)
         self._seconds = dict.fromkeys(PHASES, 0.0)
         self._saved: list[tuple[int, float, float]] = []
         self._phase = "start_up"
@@ -55,6 +56,12 @@ class PhaseTimer(Callback):
         self.write()
         self._thread = threading.Thread(target=self._keep_writing, name="phase times", daemon=True)
         self._thread.start()
+
+    def resumes_from(self, step: int) -> None:
+        """Record the step from which the attempt resumes."""
+        self._from_step = step
+        if self._thread is not None:
+            self.write()
 
     def waited_s(self) -> float:
         """Seconds of waiting for data so far."""
@@ -98,12 +105,13 @@ class PhaseTimer(Callback):
         now, phase = time.perf_counter(), self._phase
         seconds = {**self._seconds, phase: self._seconds[phase] + now - self._since}
         times = PhaseTimes(
+            start=self._number,
             attempt=self._attempt,
             job=_job(os.environ),
             allocated=_allocated(os.environ),
             started=round(self._started, 3),
             time=round(time.time(), 3),
-            from_step=self.from_step,
+            from_step=self._from_step,
             phase=phase,
             seconds={name: round(value, 3) for name, value in seconds.items()},
             saved=tuple(self._saved),

@@ -17,7 +17,7 @@ def runs(hpc_dl: HpcDl) -> list[RunFolder]:
     runs = [RunFolder.create(Path("runs"), name) for name in ("a", "b", "old")]
     for run, training in zip(runs, (80.0, 60.0), strict=False):
         seconds = dict.fromkeys(PHASES, 0.0) | {"training": training, "start_up": 100 - training}
-        PhaseTimes(0, "", None, 1000.0, 1100.0, 0, "end", seconds, ((9, training, 0.0),)).write(run.usage)
+        PhaseTimes(0, 0, "", None, 1000.0, 1100.0, 0, "end", seconds, ((9, training, 0.0),)).write(run.usage)
         run.attempts.write_text('{"event": "ended", "attempt": 0, "state": "finished"}\n')
     for run in runs:
         run.config.write_text("name: x\nseed: 1\n")

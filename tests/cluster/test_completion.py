@@ -52,7 +52,7 @@ def test_progress_of_a_slurm_job_has_it(tmp_path: Path) -> None:
     rows += [{"step": step, "epoch": 0, "time": now - 90 + step} for step in (10, 80)]
     (run.journal / "attempt-000.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     seconds = dict.fromkeys(PHASES, 0.0) | {"start_up": 10.0, "training": 90.0}
-    PhaseTimes(0, "7", None, now - 100, now, 0, "training", seconds, ()).write(run.usage)
+    PhaseTimes(0, 0, "7", None, now - 100, now, 0, "training", seconds, ()).write(run.usage)
     facts = {"state": "running", "submitted": submitted, "epoch": 0, "step": 80}
     known = progress_of(run, facts, {"resources.time": "12:00:00"})
     assert known["left_s"] == pytest.approx(99_920, abs=30)

@@ -61,7 +61,7 @@ def runs(tmp_path: Path) -> list[RunFolder]:
         if memory is None:
             continue
         seconds = dict.fromkeys(PHASES, 0.0) | {"training": 600.0}
-        PhaseTimes(0, "", None, 1000.0, 1600.0, 0, "end", seconds, ()).write(run.usage)
+        PhaseTimes(0, 0, "", None, 1000.0, 1600.0, 0, "end", seconds, ()).write(run.usage)
         for rank in range(2):
             file = SampleFile(run.usage, rank)
             for time in range(60):

@@ -31,7 +31,7 @@ def used(runs: Path, gib: float, *, name: str = "tiny-k3f", state: Any = "finish
     run.result.write_text("{}")
     os.utime(run.result, (1e9 - age_s, 1e9 - age_s))
     seconds = dict.fromkeys(PHASES, 0.0) | {"training": 60 * MINUTES}
-    PhaseTimes(0, "", None, 1000.0, 1000.0 + 60 * MINUTES, 0, "end", seconds, ()).write(run.usage)
+    PhaseTimes(0, 0, "", None, 1000.0, 1000.0 + 60 * MINUTES, 0, "end", seconds, ()).write(run.usage)
     SampleFile(run.usage, 0).append(Sample(1010.0, 10.0, rss_gib=gib, cpus=1.0))
     return run
 

@@ -28,7 +28,9 @@ def run(tmp_path: Path) -> RunFolder:
     return run
 
 
-def attempt(run: RunFolder, number: int, started: float, *, state: str = "", from_step: int = 0, **facts: Any) -> None:
+def attempt(
+    run: RunFolder, number: int, started: float, *, state: str = "", from_step: int | None = 0, **facts: Any
+) -> None:
     """Record an attempt of 100 s: 10 s of start-up, 70 s of training, 20 s of other phases."""
     seconds = {"start_up": 10.0, "training": 70.0, "data": 5.0, "validation": 9.0, "checkpoints": 6.0}
     values: dict[str, Any] = {
@@ -36,11 +38,16 @@ def attempt(run: RunFolder, number: int, started: float, *, state: str = "", fro
         "seconds": dict.fromkeys(PHASES, 0.0) | seconds,
     }  # fmt: skip
     times = PhaseTimes(
-        attempt=number, started=T0 + started, time=T0 + started + 100, from_step=from_step, **(values | facts)
+        start=number,
+        attempt=facts.pop("attempt", number),
+        started=T0 + started,
+        time=T0 + started + 100,
+        from_step=from_step,
+        **(values | facts),
     )
     times.write(run.usage)
-    events = [{"event": "started", "attempt": number, "from_step": from_step}]
-    events += [{"event": "ended", "attempt": number, "state": state}] if state else []
+    events = [{"event": "started", "attempt": times.attempt, "from_step": from_step}]
+    events += [{"event": "ended", "attempt": times.attempt, "state": state}] if state else []
     with run.attempts.open("a") as file:
         file.write("".join(json.dumps(event) + "\n" for event in events))
 
@@ -78,6 +85,16 @@ def test_steps_after_the_checkpoint_of_a_killed_attempt_are_repeated(run: RunFol
     assert found.parts["training"] == 30 + 70
     assert found.waits_s == (10, 34)
     assert (found.starts, found.parts["end"]) == (2, 0)
+
+
+def test_attempt_that_is_killed_before_it_has_resumed(run: RunFolder) -> None:
+    attempt(run, 0, 10)
+    early = {"seconds": dict.fromkeys(PHASES, 0.0) | {"start_up": 100.0}, "phase": "start_up", "saved": ()}
+    attempt(run, 1, 150, attempt=1, from_step=None, **early)
+    attempt(run, 2, 300, attempt=1, from_step=90, state="finished")
+    found = measured(run)
+    assert (found.starts, found.parts["start_up"]) == (3, 120)
+    assert found.parts["repeated"] == 75 - 64, "the first attempt loses what follows step 90, not everything"
 
 
 def test_node_that_was_silent_for_long_before_slurm_ended_the_job(run: RunFolder) -> None:
@@ -121,6 +138,6 @@ def test_allocation_of_several_runs_is_not_that_of_one(run: RunFolder) -> None:
 def test_damaged_and_missing_records(run: RunFolder, damage: str) -> None:
     assert goodput_of(run) is None
     run.usage.mkdir()
-    (run.usage / "attempt-000.json").write_text(damage)
+    (run.usage / "start-000.json").write_text(damage)
     assert read_phase_times(run.usage) == []
     assert goodput_of(run) is None

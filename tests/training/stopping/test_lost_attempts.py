@@ -13,6 +13,7 @@ from hpc_dl.runs import attempts as history
 from hpc_dl.runs.checkpoints import listed, problem_of
 from hpc_dl.runs.comparison import differences
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.goodput import goodput_of
 from hpc_dl.runs.state import read_state
 from tests import experiments
 from tests.training.attempts import WAIT_S, Stop, done, finish, kill, output, start, wait
@@ -41,6 +42,10 @@ def test_killed_at_arbitrary_points(saved_run: RunFolder, saved_reference: RunFo
         assert read_state(saved_run)["state"] == "running"
     assert wait(start(saved_run)) == 0, output(saved_run)
     assert differences(saved_run, saved_reference) == []
+    goodput = goodput_of(saved_run)
+    assert goodput is not None and 0 < goodput.share < 1
+    assert goodput.starts == sum(line["event"] == "started" for line in history.history(saved_run))
+    assert abs(goodput.parts["other"]) <= 0.01 * goodput.allocated_s
 
 
 def _newest_rows(run: RunFolder) -> list[dict[str, Any]]:
