@@ -150,7 +150,7 @@ def test_files_of_a_finished_run(tmp_path: Path, image_file: Path) -> None:
     assert best in ("best-00000006.ckpt", "best-00000012.ckpt")
     assert {path.name for path in run.path.iterdir()} == {
         "config.yaml", "provenance.json", "code", "lock", "state.json", "journal", "checkpoints", "logs", "submitit",
-        "result.json", "attempts.jsonl", "timings.json", "layout",
+        "result.json", "attempts.jsonl", "timings.json", "layout", "usage",
     }  # fmt: skip
     started, ended = history(run)
     assert (started["event"], started["attempt"], started["from_step"], started["world_size"]) == ("started", 0, 0, 1)
