@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from hpc_dl.compatibility.deferred_imports import defer_rarely_used
 from tests.tracking.fake_wandb import FakeWandb
+
+defer_rarely_used()  # in these processes, as in those of hpc_dl; saves seconds in each of pytest's workers
 
 WANDB_KEY = "5ec3e7" + "0123456789" * 3 + "abcd"
 PROJECT = Path(__file__).parent.parent
