@@ -8,6 +8,7 @@ which a command imports Lightning.
 from __future__ import annotations
 
 import functools
+import gc
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -44,8 +45,20 @@ class _Finder(MetaPathFinder):
 class _Loader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         """Import a package while placeholders stand for what it rarely uses."""
-        with _placeholders():
+        with _placeholders(), _without_garbage_collection():
             super().exec_module(module)
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Look for no garbage: what an import creates stays, and looking takes a sixth of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _style_context(style: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

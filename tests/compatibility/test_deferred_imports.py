@@ -13,8 +13,10 @@ from hpc_dl.compatibility.deferred_imports import defer_rarely_used
 defer_rarely_used()
 import torch
 torch.optim.Adam([torch.ones(1)])  # as the check of the packages does, before Lightning is imported
+import gc
 import pytorch_lightning as pl
 import torchmetrics
+assert gc.isenabled()
 for name in ("scipy.signal", "matplotlib", "matplotlib.pyplot", "torch._dynamo.utils"):
     assert name not in sys.modules, name
 """
