@@ -1,6 +1,6 @@
-"""The fast shipped experiments, trained on the CPU as configured, reach their figures.
+"""Three shipped experiments, trained on the CPU as configured, reach their figures.
 
-`make zoo` trains all of them; tests/docs/test_topics.py two more.
+They are `fast` in benchmarks/zoo.yaml. `make zoo` trains all; tests/docs/test_topics.py two more.
 """
 
 import json
