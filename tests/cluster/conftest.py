@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from hpc_dl.cli.main import main
+from hpc_dl.cluster import sbatch_options, slurm
 from hpc_dl.data import sources
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.search import all_runs
@@ -20,6 +22,7 @@ from tests.child_processes import start
 from tests.conftest import PROJECT
 
 FOLDER = Path(__file__).parent
+IN_THIS_PROCESS = ("cancel", "chain", "resume", "results", "status", "submit", "sweep")
 
 
 @dataclass
@@ -29,11 +32,13 @@ class Desk:
     Attributes:
         folder: the current folder.
         environment: the shell's environment variables.
+        output: of this process.
         background: the commands started so far.
     """
 
     folder: Path
     environment: dict[str, str]
+    output: pytest.CaptureFixture[str]
     background: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
@@ -48,18 +53,37 @@ class Desk:
         return process
 
     def run(self, *arguments: str, status: int = 0, timeout_s: float = 360) -> subprocess.CompletedProcess[str]:
-        """Run ``hpc-dl ARGUMENTS`` and check its exit status."""
-        result = subprocess.run(
-            ["hpc-dl", *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-        )
+        """Run ``hpc-dl ARGUMENTS`` and check its exit status.
+
+        What neither trains nor waits runs in this process, which has imported torch already.
+        """
+        if arguments[0] in IN_THIS_PROCESS and "--wait" not in arguments:
+            result = self._run_here(*arguments)
+        else:
+            options: Any = {"cwd": self.folder, "env": self.environment, "capture_output": True, "text": True}
+            result = subprocess.run(["hpc-dl", *arguments], timeout=timeout_s, **options)
         output = f"{result.stdout}\n{result.stderr}"
         assert result.returncode == status, f"{arguments}: status {result.returncode}\n{output}"
         return result
+
+    def _run_here(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        slurm.local_cluster.cache_clear()  # each desk has another Slurm, or none
+        sbatch_options._options_of_this_sbatch.cache_clear()
+        with pytest.MonkeyPatch.context() as patch:
+            for name in os.environ.keys() - self.environment.keys():
+                patch.delenv(name)
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            patch.chdir(self.folder)
+            patch.setattr(sys, "path", [str(self.folder), *sys.path])
+            patch.setattr(sys, "argv", ["hpc-dl", *arguments])
+            self.output.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                main()
+        for file in self.folder.glob("*.py"):
+            sys.modules.pop(file.stem, None)  # another desk has its own
+        out, err = self.output.readouterr()
+        return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), out, err)
 
     def json(self, *arguments: str, status: int = 0) -> Any:
         """Run ``hpc-dl ARGUMENTS --json`` and return its JSON document."""
@@ -105,7 +129,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, digits_folder: Path, command: Path) -> Iterator[Desk]:
+def desk(tmp_path: Path, digits_folder: Path, command: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Desk]:
     """A working folder on a machine without Slurm."""
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -125,7 +149,7 @@ def desk(tmp_path: Path, digits_folder: Path, command: Path) -> Iterator[Desk]:
         "HPC_DL_DATA": str(digits_folder),
         "COLUMNS": "200",
     }
-    desk = Desk(work, environment)
+    desk = Desk(work, environment, capfd)
     yield desk
     for process in desk.background:
         if process.poll() is None:
