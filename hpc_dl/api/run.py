@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hpc_dl.cluster import status as job
 from hpc_dl.cluster.follow import follow_run
 from hpc_dl.errors import RunError
+from hpc_dl.failures.explanation import explain
 from hpc_dl.inference.trained_run import TrainedRun, check_model_trusted
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.run_files import read_result
@@ -41,6 +42,10 @@ class Run:
     def status(self) -> dict[str, Any]:
         """Return what it is doing, as in ``hpc-dl status --json``: ``state``, ``job``, …."""
         return job.status(self.folder)
+
+    def why(self) -> dict[str, Any]:
+        """Return why it failed, stopped or waits: ``cause``, ``remedy``, …, as ``hpc-dl why``."""
+        return explain(self.folder)
 
     def wait(self) -> dict[str, Any]:
         """Wait until it has ended, also through requeues.

@@ -74,6 +74,7 @@ def test_submitted_run_gives_journal_metrics_and_model(config: Path, capfd: pyte
     metrics = run.wait()
     assert "the run starts in the background" in capfd.readouterr().out
     assert run.status()["state"] == "finished"
+    assert run.why()["cause"] == "nothing is wrong"
     assert metrics == run.metrics() and metrics["val/loss"] > 0
     losses = [row["val/loss"] for row in run.journal() if "val/loss" in row]
     assert metrics["val/loss"] in losses and len(losses) == 2
