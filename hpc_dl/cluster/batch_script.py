@@ -179,7 +179,7 @@ def _parameters(run: RunFolder, experiment: Experiment, site: SiteProfile, lead_
         "additional_parameters": {"requeue": True} | ({"reservation": reservation} if reservation else {}),
         "signal_delay_s": signal_lead.granted_lead_s(resources.minutes, lead_s),
         "setup": [*_setup(run, experiment, site), *requeue.setup_lines(run)],
-        "teardown": requeue.teardown_lines(),
+        "teardown": requeue.teardown_lines(_grow(experiment, site)),
         # --cpus-per-task: in many versions of Slurm srun does not inherit it from sbatch. --export:
         # SBATCH_EXPORT in the user's shell would hide the variables set above from the ranks.
         "srun_args": [*cpus_of_a_rank(experiment, site), "--kill-on-bad-exit=1", "--export=ALL"],
@@ -188,6 +188,13 @@ def _parameters(run: RunFolder, experiment: Experiment, site: SiteProfile, lead_
         gpu_type = f"{site.gpu_type}:" if site.gpu_type else ""
         parameters["gpus_per_node"] = f"{gpu_type}{resources.gpus_per_node}"
     return parameters
+
+
+def _grow(experiment: Experiment, site: SiteProfile) -> str:
+    """The command after the ranks that ran out of memory; in a container there is no sbatch."""
+    if experiment.resources.on_oom != "grow" or site.container is not None:
+        return ""
+    return f"{shlex.quote(sys.executable)} -m hpc_dl.failures.grow"
 
 
 def cpus_of_a_rank(experiment: Experiment, site: SiteProfile) -> list[str]:

@@ -135,7 +135,7 @@ def efficiency_of_runs(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
             requested = requested_by(run)
             if (use := use_of(run, requested)) is not None:
                 row |= {
-                    "requested": requested.model_dump(exclude={"max_requeues"}),
+                    "requested": requested.model_dump(exclude={"max_requeues", "on_oom"}),
                     "used": {name: round(v, 3) for name, v in asdict(use).items() if v is not None},
                     "cost": cost(requested, use),
                     "next": proposal(requested, use, has_finished=facts["state"] == "finished"),

@@ -97,13 +97,18 @@ def setup_lines(run: RunFolder) -> list[str]:
     return [*_variables(run), *FORGET_EARLIER_ATTEMPT]
 
 
-def teardown_lines() -> list[str]:
+def teardown_lines(grow: str = "") -> list[str]:
     """The lines of bash after the ranks, whose exit status is in ``$?``; they end the shell.
 
     They need :func:`setup_lines`. Exit status: 75 if the run stopped, requeued or not; 0 if it
     finished; else that of the ranks.
+
+    Args:
+        grow: the command that submits a run again that ran out of memory; "" for none.
     """
-    return ["status=$?", *_DECISION.replace("STOPPED", str(Stopped.exit_status)).splitlines()]
+    *decision, stopped, finished, failed = _DECISION.replace("STOPPED", str(Stopped.exit_status)).splitlines()
+    again = [f'{grow} "$run"'] if grow else []
+    return ["status=$?", *decision, stopped, finished, *again, failed]
 
 
 def teardown_command(run: RunFolder, status: int, job: JobId | None = None) -> list[str]:

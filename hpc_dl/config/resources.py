@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -76,6 +76,10 @@ class Resources(Section):
     max_requeues: Annotated[int, Field(ge=0), Unit("times")] = 20
     """How often a job that reaches its time limit is requeued. A job that has made no progress
     since the last time is not requeued."""
+    on_oom: Literal["stop", "grow"] = "stop"
+    """After a job has run out of main memory. ``grow``: it is submitted again once, with half as
+    much memory again, and continues from its checkpoint. Not in a container, where the job cannot
+    submit another one, and not for members of a sweep."""
 
     @field_validator("time")
     @classmethod
