@@ -14,6 +14,7 @@ from hpc_dl.errors import HpcDlError, RunError
 from hpc_dl.runs import attempts
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.goodput import goodput_of
+from hpc_dl.runs.run_files import read_job
 from hpc_dl.runs.settings import settings_of
 from hpc_dl.runs.usage_samples import Sample, samples_of_ranks
 
@@ -62,7 +63,8 @@ def use_of(run: RunFolder, requested: Resources) -> Use | None:
     if not samples:
         return None
     goodput = goodput_of(run)
-    of_job = _most(samples, "cgroup_gib")
+    # The memory of a job that trains several members of a sweep is not that of one.
+    of_job = None if read_job(run).get("members") else _most(samples, "cgroup_gib")
     of_rank = _most(samples, "rss_gib")
     return Use(
         memory_gib=of_job if of_job is not None or of_rank is None else of_rank * requested.ranks_per_node,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster.efficiency import Use, cost, efficiency_of_runs, proposal, proposal_for_all
 from hpc_dl.config import yaml
 from hpc_dl.config.resources import Resources
@@ -83,3 +84,5 @@ def test_runs_and_a_request_for_all(runs: list[RunFolder]) -> None:
 def test_memory_of_the_job_precedes_that_of_its_processes(runs: list[RunFolder]) -> None:
     SampleFile(runs[0].usage, 0).append(Sample(700.0, 10.0, rss_gib=9.0, cgroup_gib=5.0))
     assert efficiency_of_runs(runs[:1])[0]["used"]["memory_gib"] == 5.0
+    write_json(runs[0].job, {"host": "login", "job_id": "7", "members": 4})
+    assert efficiency_of_runs(runs[:1])[0]["used"]["memory_gib"] == 18.0, "of two ranks; others share the job"
