@@ -20,14 +20,15 @@ def main() -> None:
     """Measure, and publish the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.preemption", description=preemption.__doc__)
     options = page.parse(parser, quick="one short training of each kind")
-    sizes, ranks, pairs, stops, fewer = list(CHECKPOINT_BYTES), [1, 2], PAIRS, STOPS, {}
+    sizes, ranks, pairs, stops, long, short = list(CHECKPOINT_BYTES), [1, 2], PAIRS, STOPS, LONG, SHORT
     if options.quick:
-        sizes, ranks, pairs, stops, fewer = [CHECKPOINT_BYTES[0]], [1], 1, 2, {"measure": 100}
+        sizes, ranks, pairs, stops = [CHECKPOINT_BYTES[0]], [1], 1, 2
+        long, short = LONG | {"width": 64, "measure": 100}, SHORT | {"measure": 100}
     results: dict[str, Any] = {"machine": page.machine("torch", "pytorch-lightning")}
     with tempfile.TemporaryDirectory(prefix="hpc-dl-bench-") as temporary:
         folder = Path(temporary)
-        results["long"] = [overhead(folder, LONG | fewer, number, pairs) for number in ranks]
-        results["short"] = [overhead(folder, SHORT | fewer, number, pairs) for number in ranks]
+        results["long"] = [overhead(folder, long, number, pairs) for number in ranks]
+        results["short"] = [overhead(folder, short, number, pairs) for number in ranks]
         results["stops"] = [stops_and_starts(folder, size, stops) for size in sizes]
         results["checkpoints"] = [checkpoint_times(folder, size) for size in sizes]
     page.publish("preemption", results, options.json)

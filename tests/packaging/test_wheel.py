@@ -74,7 +74,8 @@ def test_new_project_trains_and_passes_its_test(run: Run, tmp_path: Path) -> Non
     project = tmp_path / "project"
     location = run("python", "-c", "import hpc_dl; print(hpc_dl.__file__)", cwd=project).stdout
     assert not location.startswith(str(PROJECT))
-    trained = run("hpc-dl", "train", "experiment.yaml", "trainer.max_epochs=2", cwd=project)
+    short = ("trainer.max_epochs=2", "trainer.figures=false")
+    trained = run("hpc-dl", "train", "experiment.yaml", *short, cwd=project)
     assert "Finished after 32 steps" in trained.stdout + trained.stderr
     run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project)
     script = run("hpc-dl", "submit", "experiment.yaml", "--site", "site.yaml", "--dry-run", cwd=project).stdout
