@@ -227,5 +227,8 @@ def _write(snapshot: Path, files: dict[str, Path]) -> None:
 
 
 def _is_installed(path: Path) -> bool:
+    # Also in the site-packages of another environment: clusters put those on PYTHONPATH.
+    if {"site-packages", "dist-packages"} & {*path.resolve().parts}:
+        return True
     roots = [*site.getsitepackages(), site.getusersitepackages(), sysconfig.get_path("stdlib")]
     return any(path.resolve().is_relative_to(Path(root).resolve()) for root in roots)
