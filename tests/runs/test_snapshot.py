@@ -169,3 +169,14 @@ def test_imports_of_own_modules_are_copied_as_well(run: RunFolder, importable: P
     before = snapshot.own_code_digest("own_net.Net")
     (importable / "own_data" / "files.py").write_text("changed = True\n")
     assert snapshot.own_code_digest("own_net.Net") != before == snapshot.own_code_in(run.code.resolve())
+
+
+def test_packages_of_other_environments_are_not_copied(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "environment" / "lib" / "python3" / "site-packages"
+    (other / "large_library").mkdir(parents=True)
+    (other / "large_library" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(str(other))
+    snapshot.take(run, "large_library.Net")
+    assert [path.name for path in run.code.iterdir()] == ["hpc_dl"]
