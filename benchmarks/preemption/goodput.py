@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 KILLS_PER_HOUR = 10
@@ -24,8 +23,3 @@ def goodput(measured: dict[str, Any], *, interval_s: float, is_warned: bool) -> 
     available_s: float = cycle_s - measured["start_s"]["together"] - lost_s
     share_of_steps: float = 1 / (1 + measured["checkpoint_s"] / interval_s)
     return share_of_steps * available_s / cycle_s
-
-
-def best_interval_s(checkpoint_s: float) -> float:
-    """Return the interval between checkpoints that loses the least (Young, 1974), at least 1 s."""
-    return max(1.0, math.sqrt(2 * checkpoint_s * 3600 / KILLS_PER_HOUR))

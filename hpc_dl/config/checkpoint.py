@@ -23,7 +23,8 @@ class CheckpointConfig(Section):
     every: Annotated[str, Field(validate_default=True)] = "auto"
     """Longest interval between two checkpoints, which is the most work that a crash can lose:
     ``500 steps``, ``30 s``, ``10 min`` or ``1 h``. ``auto``: one minute, or longer if saving takes
-    more than 2% of the time."""
+    more than 2% of the time; after a kill without a warning, the interval that loses the least
+    time with as many kills as the run has had."""
     monitor: str = "auto"
     """Metric that selects the best checkpoint. ``auto``: the loss of the validation, ``val/loss``
     for the shipped architectures; for your own module the one it logs (``val_loss``,

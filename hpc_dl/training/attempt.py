@@ -36,6 +36,7 @@ from hpc_dl.training.phase_timer import PhaseTimer
 from hpc_dl.training.pretrained import load_pretrained
 from hpc_dl.training.ranks import Ranks
 from hpc_dl.training.step_times import StepTimes, step_times_file
+from hpc_dl.training.stopping.checkpoint_interval import CheckpointInterval, mean_time_between_kills
 from hpc_dl.training.stopping.checkpointing import Checkpointing
 from hpc_dl.training.stopping.divergence import Divergence
 from hpc_dl.training.stopping.early_stopping import Patience
@@ -141,7 +142,7 @@ def prepare_attempt(
     divergence = Divergence(experiment.trainer.on_nan, say if ranks.rank == 0 else log_only)
     checkpointing = Checkpointing(
         run,
-        experiment.checkpoint,
+        CheckpointInterval(experiment.checkpoint, mean_time_between_kills(run, timer.start)),
         divergence=divergence,
         patience=_patience(experiment),
         facts=resume_conditions(experiment, data),

@@ -29,6 +29,9 @@ class PhaseTimer(Callback):
     A step costs two readings of the clock. The first step belongs to the start, because caches
     fill and kernels are chosen or compiled in it. Waiting for data is the time from the end of a
     step until the next batch is there; on a GPU, which computes meanwhile, this is an upper bound.
+
+    Attributes:
+        start: number of this start of the run, from 0.
     """
 
     def __init__(self, run: RunFolder, attempt: int) -> None:
@@ -42,7 +45,7 @@ class PhaseTimer(Callback):
         self._attempt = attempt
         self._started = _start_of_attempt(run)
         self._from_step: int | None = None
-        self._number = number_of_starts(run.usage)
+        self.start = number_of_starts(run.usage)
         self._seconds = dict.fromkeys(PHASES, 0.0)
         self._saved: list[tuple[int, float, float]] = []
         self._phase = "start_up"
@@ -105,7 +108,7 @@ class PhaseTimer(Callback):
         now, phase = time.perf_counter(), self._phase
         seconds = {**self._seconds, phase: self._seconds[phase] + now - self._since}
         times = PhaseTimes(
-            start=self._number,
+            start=self.start,
             attempt=self._attempt,
             job=_job(os.environ),
             allocated=_allocated(os.environ),

@@ -15,14 +15,13 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from hpc_dl.config.checkpoint import CheckpointConfig
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.run_files import read_timings
 from hpc_dl.training.lightning.epoch_loop import EpochLoop, Position
 from hpc_dl.training.lightning.logged_rows import LoggedRows
 from hpc_dl.training.stopping import rehearsal, signals
-from hpc_dl.training.stopping.checkpoint_interval import is_due
+from hpc_dl.training.stopping.checkpoint_interval import CheckpointInterval
 from hpc_dl.training.stopping.checkpoint_writer import CheckpointWriter, epoch_random
 from hpc_dl.training.stopping.divergence import Divergence
 from hpc_dl.training.stopping.early_stopping import Patience
@@ -48,7 +47,7 @@ class Checkpointing(Callback):
     def __init__(
         self,
         run: RunFolder,
-        config: CheckpointConfig,
+        interval: CheckpointInterval,
         *,
         facts: dict[str, Any],
         say: Callable[[str], None],
@@ -63,7 +62,7 @@ class Checkpointing(Callback):
 
         Args:
             run: the run folder.
-            config: the ``checkpoint`` section.
+            interval: when a checkpoint is due; has the ``checkpoint`` section.
             facts: plain values for each checkpoint, by which a later attempt checks that it fits.
             say: shows the user one line.
             divergence: finds out that the training has diverged; ``None`` for one that stops it.
@@ -74,10 +73,10 @@ class Checkpointing(Callback):
             writing: a context for the time of a write, given the kind of file and the step.
         """
         self._run = run
-        self._config = config
+        self._interval = interval
         self._say = say
         self._divergence = divergence or Divergence("stop", say)
-        self._monitor = Monitor(config, say, required=patience is not None)
+        self._monitor = Monitor(interval.config, say, required=patience is not None)
         self._writer_options: dict[str, Any] = {
             "divergence": self._divergence, "facts": facts, "say": say,
             "before_save": before_save, "check_data": check_data, "writing": writing,
@@ -148,7 +147,7 @@ class Checkpointing(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best value and the patience from a checkpoint."""
         self._writer.best.load_state_dict(state_dict)
-        if self._config.monitor == "auto":
+        if self._interval.config.monitor == "auto":
             self._monitor.set(state_dict.get("monitor"))
             self._writer.best.mode = self._monitor.mode
         if self._patience is not None and state_dict["patience"] is not None:
@@ -277,12 +276,10 @@ class Checkpointing(Callback):
         return self._group.highest(request)
 
     def _is_due(self, trainer: pl.Trainer, now: float) -> bool:
-        writer = self._writer
-        return is_due(
-            self._config,
-            steps=trainer.global_step - writer.last_step,
-            seconds=now - writer.last_time,
-            checkpoint_s=writer.checkpoint_s,
+        return self._interval.is_due(
+            steps=trainer.global_step - self._writer.last_step,
+            seconds=now - self._writer.last_time,
+            checkpoint_s=self._writer.checkpoint_s,
             num_ranks=self._group.size,
         )
 

@@ -11,9 +11,11 @@ from hpc_dl.config.checkpoint import CheckpointConfig
 from hpc_dl.config.trainer import EarlyStopping
 from hpc_dl.errors import Stopped
 from hpc_dl.regular_files import read_json
+from hpc_dl.runs import attempts
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.phase_times import PHASES, PhaseTimes
 from hpc_dl.training.stopping import checkpoint_interval, checkpoint_writer, checkpointing
-from hpc_dl.training.stopping.checkpoint_interval import is_due
+from hpc_dl.training.stopping.checkpoint_interval import CheckpointInterval, mean_time_between_kills
 from hpc_dl.training.stopping.checkpoint_writer import CheckpointWriter
 from hpc_dl.training.stopping.checkpointing import Checkpointing
 from hpc_dl.training.stopping.early_stopping import Patience
@@ -68,9 +70,17 @@ def test_short_training_writes_one_checkpoint_and_the_best_weights(
     assert written(tmp_path, many_images, monkeypatch) == [("best", BATCHES), ("step", BATCHES)]
 
 
-def due(every: str, *, seconds: float, checkpoint_s: float = 0.0, steps: int = 7, num_ranks: int = 1) -> bool:
-    config = CheckpointConfig(every=every)
-    return is_due(config, steps=steps, seconds=seconds, checkpoint_s=checkpoint_s, num_ranks=num_ranks)
+def due(
+    every: str,
+    *,
+    seconds: float,
+    checkpoint_s: float = 0.0,
+    steps: int = 7,
+    num_ranks: int = 1,
+    between_kills_s: float | None = None,
+) -> bool:
+    interval = CheckpointInterval(CheckpointConfig(every=every), between_kills_s)
+    return interval.is_due(steps=steps, seconds=seconds, checkpoint_s=checkpoint_s, num_ranks=num_ranks)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +102,41 @@ def test_interval_in_time(every: str, checkpoint_s: float, interval_s: float) ->
     assert due(every, seconds=interval_s + 0.01, checkpoint_s=checkpoint_s)
 
 
+@pytest.mark.parametrize(
+    ("every", "checkpoint_s", "between_kills_s", "interval_s"),
+    [
+        ("auto", 0.5, 400, 20),  # √(2 · 0.5 · 400)
+        ("auto", 0.0, 400, 1),
+        ("auto", 0.5, 1e6, 60),  # killed once in eleven days: as without a kill
+        ("auto", 3, 1e6, 150),
+        ("5 min", 0.5, 400, 300),  # the user's interval holds
+    ],
+)
+def test_interval_after_a_kill(every: str, checkpoint_s: float, between_kills_s: float, interval_s: float) -> None:
+    for shift, expected in ((-0.01, False), (0.01, True)):
+        facts = {"checkpoint_s": checkpoint_s, "between_kills_s": between_kills_s}
+        assert due(every, seconds=interval_s + shift, **facts) is expected
+
+
+def test_time_between_kills_counts_starts_without_an_end(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "a")
+
+    def start(number: int, attempt: int, seconds: float) -> None:
+        phases = dict.fromkeys(PHASES, 0.0)
+        PhaseTimes(number, attempt, "7", None, 1e9, 1e9 + seconds, 0, "training", phases, ()).write(run.usage)
+
+    start(0, 0, 100)
+    attempts.record(run, "ended", attempt=0, state="stopped")
+    start(1, 1, 50)  # the present one
+    assert mean_time_between_kills(run, 1) is None
+    start(2, 1, 30)  # the one before was killed before it logged a row, so this has the same number
+    assert mean_time_between_kills(run, 2) == 150
+    start(3, 2, 10)
+    assert mean_time_between_kills(run, 3) == (100 + 50 + 30) / 2
+    attempts.record(run, "ended", attempt=1, state="stopped")
+    assert mean_time_between_kills(run, 3) == 100 + 50 + 30
+
+
 def test_interval_in_steps() -> None:
     assert [due("7 steps", seconds=1e9, steps=steps) for steps in (6, 7, 8)] == [False, True, True]
     # The other ranks learn of it one batch later.
@@ -101,7 +146,10 @@ def test_interval_in_steps() -> None:
 @pytest.mark.parametrize(("training", "request_"), [(True, checkpointing._SAVE), (False, checkpointing._NOTHING)])
 def test_no_checkpoint_is_due_during_a_validation(training: bool, request_: int) -> None:
     callback = Checkpointing(
-        RunFolder(Path("/nowhere")), CheckpointConfig(every="30 s"), facts={}, say=lambda line: pytest.fail(line)
+        RunFolder(Path("/nowhere")),
+        CheckpointInterval(CheckpointConfig(every="30 s")),
+        facts={},
+        say=lambda line: pytest.fail(line),
     )
     trainer = SimpleNamespace(training=training, global_step=7, fit_loop=None)
     callback._group = RankGroup()
