@@ -36,6 +36,7 @@ def validate(
     from hpc_dl.cli.output import emit, say, table
     from hpc_dl.cluster import site as sites
     from hpc_dl.cluster.folders import data_folder, runs_folder
+    from hpc_dl.cluster.submit import check_paths_and_modules
     from hpc_dl.compatibility.checks import check_versions
 
     check_versions()
@@ -43,6 +44,7 @@ def validate(
     runs_dir, data_dir = runs_folder(None, profile), data_folder(data, profile)
     experiment = load_experiment(config, overrides, announce=False)
     profile.check(experiment)
+    check_paths_and_modules(profile, say)
     from hpc_dl.cluster.prepare import check
     from hpc_dl.training.model_building import field_of_view
     from hpc_dl.training.training_length import batches_per_epoch, total_steps

@@ -23,7 +23,7 @@ from hpc_dl.cluster.reservation import not_used
 from hpc_dl.cluster.sbatch_options import ignored_variables
 from hpc_dl.cluster.signal_lead import required_lead_s
 from hpc_dl.compatibility.checks import check_names, check_versions
-from hpc_dl.errors import ClusterError
+from hpc_dl.errors import ClusterError, ConfigError, Fault
 from hpc_dl.runs.folder import NAME_CODE_LENGTH, RunFolder
 from hpc_dl.runs.predecessors import predecessors
 from hpc_dl.runs.state import write_state
@@ -57,7 +57,32 @@ def check_site(
     """
     profile = load_site(site, say, dry_run=dry_run)
     profile.check(experiment)
+    if not dry_run:
+        check_paths_and_modules(profile, say)
     return profile
+
+
+def check_paths_and_modules(site: SiteProfile, say: Callable[[str], None]) -> None:
+    """Check that what the profile names exists here, before a job waits for it in the queue.
+
+    Modules that cannot be loaded are only reported: compute nodes may have others.
+
+    Args:
+        site: the site profile.
+        say: prints one line for the user.
+
+    Raises:
+        ConfigError: a folder cannot be used, or the image or a folder that it binds is missing.
+    """
+    if not (site.runs_dir or site.data_dir or site.container or site.modules):
+        return
+    from hpc_dl.cluster.inspection.check import paths_and_modules
+
+    faults = [found for found in paths_and_modules(site) if isinstance(found, Fault)]
+    for fault in (fault for fault in faults if fault.where == "modules"):
+        say(f"hpc-dl: {fault}")
+    if missing := [fault for fault in faults if fault.where != "modules"]:
+        raise ConfigError(*missing)
 
 
 def load_site(site: str | SiteProfile | None, say: Callable[[str], None], *, dry_run: bool = False) -> SiteProfile:

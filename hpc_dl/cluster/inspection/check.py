@@ -39,7 +39,9 @@ def check(profile: SiteProfile, facts: ClusterFacts, now: datetime.datetime | No
         facts: what the cluster offers.
         now: local time; by default the present.
     """
-    found = [*_of_slurm(profile, facts, now or datetime.datetime.now()), *_of_this_machine(profile, facts)]
+    found = [*_of_slurm(profile, facts, now or datetime.datetime.now()), *paths_and_modules(profile)]
+    if profile.container is not None and not facts.containers:
+        found.append("container: neither apptainer nor singularity is on this machine; compute nodes may have it")
     return Findings(
         [each for each in found if isinstance(each, Fault)], [each for each in found if isinstance(each, str)]
     )
@@ -158,7 +160,15 @@ def _limits(profile: SiteProfile, facts: ClusterFacts, partitions: list[Partitio
             )
 
 
-def _of_this_machine(profile: SiteProfile, facts: ClusterFacts) -> Iterator[Fault | str]:
+def paths_and_modules(profile: SiteProfile) -> Iterator[Fault | str]:
+    """Yield what is missing on this machine: folders, the image, what it binds, modules.
+
+    Args:
+        profile: the profile.
+
+    Yields:
+        A fault, or what could not be checked and why.
+    """
     for key in ("runs_dir", "data_dir"):
         if text := getattr(profile, key):
             yield from _folder(key, text)
@@ -166,8 +176,6 @@ def _of_this_machine(profile: SiteProfile, facts: ClusterFacts) -> Iterator[Faul
         for text in (profile.container.image, *(bind.partition(":")[0] for bind in profile.container.binds)):
             key = "container.image" if text == profile.container.image else "container.binds"
             yield from _existing(key, text)
-        if not facts.containers:
-            yield "container: neither apptainer nor singularity is on this machine; compute nodes may have it"
     if profile.modules:
         done = module_command("load", *profile.modules)
         if done is None:

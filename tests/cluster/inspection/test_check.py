@@ -5,13 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from hpc_dl.cli.main import app
 from hpc_dl.cluster.inspection.check import Findings, check
 from hpc_dl.cluster.inspection.choice import choose
 from hpc_dl.cluster.inspection.profile_text import profile_text
 from hpc_dl.cluster.inspection.queries import inspect
 from hpc_dl.cluster.site import SiteProfile
+from hpc_dl.cluster.submit import check_paths_and_modules
 from hpc_dl.config import yaml
+from hpc_dl.errors import ConfigError
 from hpc_dl.schema import parse
 from tests.cluster.inspection.recorded_cluster import use_cluster, write_program
 
@@ -114,3 +118,20 @@ def test_modules_are_loaded_on_trial(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert check(SiteProfile(partition="main", modules=["cuda/12"]), inspect(), NOW).faults == []
     (fault,) = check(SiteProfile(partition="main", modules=["cuda/11"]), inspect(), NOW).faults
     assert str(fault).startswith("modules: cannot be loaded: ERROR: Unable to locate a modulefile for 'cuda/11'")
+    said: list[str] = []
+    check_paths_and_modules(SiteProfile(modules=["cuda/11"]), said.append)
+    assert said == [f"hpc-dl: {fault}"]
+
+
+def test_missing_image_is_reported_before_a_job_waits(tmp_path: Path) -> None:
+    config, profile = tmp_path / "tiny.yaml", tmp_path / "site.yaml"
+    config.write_text("{name: tiny, data: {source: digits}, model: {name: linear}}")
+    profile.write_text(f"scheduler: local\ncontainer: {{image: {tmp_path}/missing.sif, binds: [/nowhere:/data]}}\n")
+    for command in ("validate", "submit", "sweep"):
+        values = ["sweep={parameters: {seed: {values: [1]}}}"] if command == "sweep" else []
+        answer = CliRunner().invoke(app, [command, str(config), *values, "--site", str(profile)])
+        assert isinstance(answer.exception, ConfigError), answer.output
+        assert str(answer.exception) == (
+            f"container.image: does not exist (got '{tmp_path}/missing.sif'). Correct the path, or create it\n"
+            "container.binds: does not exist (got '/nowhere'). Correct the path, or create it"
+        )
