@@ -37,7 +37,9 @@ def status(
     from hpc_dl.cli.run_selection import select_runs, select_sweep
     from hpc_dl.cli.run_table import columns_of_settings, matching, print_runs, sort_order
     from hpc_dl.cli.sweep_summary import sweep_summary
+    from hpc_dl.cluster.folders import cli_name
     from hpc_dl.cluster.overview import overview
+    from hpc_dl.cluster.progress import NOT_UPLOADED
     from hpc_dl.runs.settings import shown
 
     selected = select_runs(names, runs)
@@ -56,7 +58,9 @@ def status(
     columns = ["run", "state", "tags", *differing, "job", "progress", "samples/s", "left", "waited"]
     print_runs(columns, [rows[number] for number in order], remarks="reason", hidden=further)
     if len(order) == 1 and "wandb" in rows[order[0]]:
-        show(f"W&B: {rows[order[0]]['wandb']}")
+        page = rows[order[0]]["wandb"]
+        hint = f"; `hpc-dl sync {cli_name(selected[order[0]])}` uploads it" if page == NOT_UPLOADED else ""
+        show(f"W&B: {page}{hint}")
     if len(order) == 1 and (line := _expected_end(facts_of_runs[order[0]])):
         show(line)
     if len(order) == 1 and (line := _goodput(selected[order[0]], facts_of_runs[order[0]])):

@@ -9,7 +9,7 @@ from hpc_dl.figures.drawing import at_end, draw
 from hpc_dl.figures.subject import Subject
 from hpc_dl.runs.checkpoints import Checkpoint
 from hpc_dl.training.attempt import Attempt
-from hpc_dl.training.console import log_only, say
+from hpc_dl.training.console import say
 
 _SECONDS = 0.5  # for reading the validation data, after the first batch
 
@@ -32,6 +32,6 @@ def draw_end_figures(attempt: Attempt, best: Checkpoint) -> None:
             else:
                 subject = Subject(attempt.run)
             paths = draw(subject, at_end(subject), attempt.run.figures)
-            log_only(f"Figures: {', '.join(path.name for path in paths)} in {attempt.run.figures}")
+            say(f"Figures in {attempt.run.figures}: {', '.join(path.name for path in paths)}")
         except Exception as error:
             say(f"The figures could not be drawn: {type(error).__name__}: {error}")

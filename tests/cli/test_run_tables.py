@@ -138,5 +138,9 @@ def test_progress_of_a_running_training(hpc_dl: HpcDl, monkeypatch: pytest.Monke
     header = {"attempt": 0, "from_step": 0, "time": start}
     (run.journal / "attempt-000.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (header, *rows)))
     header_line, line, wandb = hpc_dl("status", "latest").out.splitlines()
-    assert "  epoch 2/4 (50%), step 15/40  " in line and "  1,234  " in line and wandb == "W&B: not uploaded"
+    assert (
+        "  epoch 2/4 (50%), step 15/40  " in line
+        and "  1,234  " in line
+        and wandb.startswith("W&B: not uploaded; `hpc-dl sync ")
+    )
     assert header_line.split()[-3:] == ["samples/s", "left", "waited"] and line.split()[-1] == "min"
