@@ -16,6 +16,7 @@ from hpc_dl.cli.best import best
 from hpc_dl.cli.cancel import cancel
 from hpc_dl.cli.chain import chain
 from hpc_dl.cli.command_group import CONTEXT_SETTINGS, CommandGroup, UsageError, add_commands, usage_message
+from hpc_dl.cli.disk import disk
 from hpc_dl.cli.doctor import doctor
 from hpc_dl.cli.efficiency import efficiency
 from hpc_dl.cli.embed import embed
@@ -71,6 +72,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "sync": sync,
         "tag": tag,
         "note": note,
+        "disk": disk,
         "remove": remove,
     },
     "Evaluate and use models": {

@@ -6,16 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from hpc_dl.cluster.disk import CACHES
 from hpc_dl.cluster.doctor.check import Check, Finding, Situation
-
-# Variables and where their programs write without them.
-_CACHES = {
-    "HF_HOME": "~/.cache/huggingface",
-    "TORCH_HOME": "~/.cache/torch",
-    "PIP_CACHE_DIR": "~/.cache/pip",
-    "WANDB_CACHE_DIR": "~/.cache/wandb",
-    "APPTAINER_CACHEDIR": "~/.apptainer",
-}
 
 
 class Caches(Check):
@@ -30,7 +22,7 @@ class Caches(Check):
         home = Path.home()
         in_home = [
             name
-            for name, default in _CACHES.items()
+            for name, default in CACHES.items()
             if (path := Path(os.environ.get(name, default)).expanduser()).is_relative_to(home) and path.is_dir()
         ]
         if in_home:

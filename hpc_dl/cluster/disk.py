@@ -1,0 +1,108 @@
+"""What runs, their code, data sets and caches occupy, and what of it can go. Free of torch."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpc_dl.cluster.folders import cli_name
+from hpc_dl.cluster.overview import RunOverview, overview
+from hpc_dl.data import sources
+from hpc_dl.runs.disk_usage import KINDS, DiskUsage, usage_of_folder, usage_of_run
+from hpc_dl.runs.folder import CODE_STORE
+from hpc_dl.runs.search import all_runs
+from hpc_dl.sweeps.search import all_sweeps
+
+#: Caches of the programs that hpc_dl uses: their variables, and where they are without them.
+CACHES = {
+    "HF_HOME": "~/.cache/huggingface",
+    "TORCH_HOME": "~/.cache/torch",
+    "PIP_CACHE_DIR": "~/.cache/pip",
+    "WANDB_CACHE_DIR": "~/.cache/wandb",
+    "APPTAINER_CACHEDIR": "~/.apptainer",
+}
+_WITHOUT_RESULT = ("failed", "lost", "cancelled", "diverged")
+_MOST_NAMED = 5  # runs in one command
+
+
+@dataclass
+class DiskReport:
+    """What occupies the disk.
+
+    Attributes:
+        parts: by what it is: the kinds of files of all runs, the code that they share, data sets.
+        runs: one row for each run, the largest first: ``run``, ``state``, ``bytes``, ``files``.
+        caches: by their folder; only those that exist.
+        can_go: what can be deleted, and the command that does it.
+    """
+
+    parts: dict[str, DiskUsage] = field(default_factory=dict)
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    caches: dict[str, DiskUsage] = field(default_factory=dict)
+    can_go: list[dict[str, Any]] = field(default_factory=list)
+
+
+def disk_report(runs_dir: Path, data_dir: Path, environment: Mapping[str, str]) -> DiskReport:
+    """Return what occupies the disk, and what of it can go.
+
+    Args:
+        runs_dir: the folder of all runs.
+        data_dir: the folder of the data files.
+        environment: the user's variables, which may move a cache.
+
+    Raises:
+        RunError: the folder of the runs cannot be read.
+    """
+    report, seen = DiskReport(), set[tuple[int, int]]()
+    sweeps = all_sweeps(runs_dir)
+    runs = [*all_runs(runs_dir), *(run for sweep in sweeps for run in sweep.runs())]
+    totals = dict.fromkeys(KINDS, DiskUsage())
+    known = overview(runs)
+    for run, one in zip(runs, known, strict=True):
+        kinds = usage_of_run(run, seen)
+        for kind, usage in kinds.items():
+            totals[kind] += usage
+        total = sum(kinds.values(), DiskUsage())
+        name, state = cli_name(run), one.facts["state"]
+        report.runs.append({"run": name, "state": state, "bytes": total.bytes, "files": total.files})
+    report.runs.sort(key=lambda row: -row["bytes"])
+    report.parts = {f"runs: {kind}": usage for kind, usage in totals.items() if usage.files}
+    stores = {runs_dir, *(sweep.path for sweep in sweeps)}
+    snapshots = sum((usage_of_folder(folder / CODE_STORE, seen) for folder in sorted(stores)), DiskUsage())
+    report.parts |= {"code of the runs": snapshots} if snapshots.files else {}
+    if (data := usage_of_folder(data_dir, seen)).files:
+        report.parts["data files"] = data
+    for name, default in CACHES.items():
+        folder = Path(environment.get(name) or default).expanduser()
+        if (usage := usage_of_folder(folder, seen)).files:
+            report.caches[str(folder)] = usage
+    report.can_go = [*_runs_without_result(report.runs), *_data_that_can_be_made(data_dir, known)]
+    return report
+
+
+def _runs_without_result(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    chosen = [row for row in rows if row["state"] in _WITHOUT_RESULT]
+    if not chosen:
+        return []
+    names = [shlex.quote(row["run"]) for row in chosen[:_MOST_NAMED]]
+    what = f"{len(chosen)} runs without a result" if len(chosen) > 1 else "1 run without a result"
+    largest = f", the {_MOST_NAMED} largest with" if len(chosen) > _MOST_NAMED else ""
+    return [{"what": what + largest, "bytes": sum(row["bytes"] for row in chosen[:_MOST_NAMED]),
+             "command": f"hpc-dl remove {' '.join(names)}"}]  # fmt: skip
+
+
+def _data_that_can_be_made(data_dir: Path, runs: Sequence[RunOverview]) -> list[dict[str, Any]]:
+    """Data sets that hpc_dl made and no run uses; none if a run's configuration cannot be read."""
+    if not all(one.settings for one in runs):
+        return []
+    used = {str(one.settings.get("data.file")) for one in runs}
+    found = []
+    for name in sources.names():
+        path = sources.path_of(name, data_dir)
+        if path.is_file() and str(path.absolute()) not in used:
+            what = f"{name}, which no run uses and `hpc-dl data make` can make again"
+            found.append({"what": what, "bytes": path.stat().st_size, "command": f"rm {shlex.quote(str(path))}"})
+    return found
