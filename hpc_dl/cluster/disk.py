@@ -25,7 +25,7 @@ CACHES = {
     "APPTAINER_CACHEDIR": "~/.apptainer",
 }
 _WITHOUT_RESULT = ("failed", "lost", "cancelled", "diverged")
-_MOST_NAMED = 5  # runs in one command
+_MOST_NAMED = 5  # in one command
 
 
 @dataclass
@@ -83,15 +83,10 @@ def disk_report(runs_dir: Path, data_dir: Path, environment: Mapping[str, str]) 
     return report
 
 
-def _runs_without_result(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    chosen = [row for row in rows if row["state"] in _WITHOUT_RESULT]
-    if not chosen:
-        return []
-    names = [shlex.quote(row["run"]) for row in chosen[:_MOST_NAMED]]
-    what = f"{len(chosen)} runs without a result" if len(chosen) > 1 else "1 run without a result"
-    largest = f", the {_MOST_NAMED} largest with" if len(chosen) > _MOST_NAMED else ""
-    return [{"what": what + largest, "bytes": sum(row["bytes"] for row in chosen[:_MOST_NAMED]),
-             "command": f"hpc-dl remove {' '.join(names)}"}]  # fmt: skip
+def _runs_without_result(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs that have ended without a result; ``rows`` are the largest first."""
+    chosen = {row["run"]: int(row["bytes"]) for row in rows if row["state"] in _WITHOUT_RESULT}
+    return _suggestion("hpc-dl remove", chosen, "run", "without a result")
 
 
 def _data_that_can_be_made(data_dir: Path, runs: Sequence[RunOverview]) -> list[dict[str, Any]]:
@@ -99,10 +94,22 @@ def _data_that_can_be_made(data_dir: Path, runs: Sequence[RunOverview]) -> list[
     if not all(one.settings for one in runs):
         return []
     used = {str(one.settings.get("data.file")) for one in runs}
-    found = []
-    for name in sources.names():
-        path = sources.path_of(name, data_dir)
-        if path.is_file() and str(path.absolute()) not in used:
-            what = f"{name}, which no run uses and `hpc-dl data make` can make again"
-            found.append({"what": what, "bytes": path.stat().st_size, "command": f"rm {shlex.quote(str(path))}"})
-    return found
+    paths = [sources.path_of(name, data_dir) for name in sources.names()]
+    sizes = {str(path): path.stat().st_size for path in paths if path.is_file() and str(path.absolute()) not in used}
+    largest_first = dict(sorted(sizes.items(), key=lambda item: -item[1]))
+    return _suggestion("rm", largest_first, "data set", "that no run uses and `hpc-dl data make` can make again")
+
+
+def _suggestion(command: str, sizes: Mapping[str, int], what: str, which: str) -> list[dict[str, Any]]:
+    """The command for what can go, or for the largest of it; nothing without any."""
+    if not sizes:
+        return []
+    named = list(sizes)[:_MOST_NAMED]
+    some = f"  # the {_MOST_NAMED} largest" if len(sizes) > len(named) else ""
+    return [
+        {
+            "what": f"{len(sizes)} {what}{'s' if len(sizes) > 1 else ''} {which}",
+            "bytes": sum(sizes.values()),
+            "command": f"{command} {' '.join(map(shlex.quote, named))}{some}",
+        }
+    ]

@@ -67,7 +67,7 @@ def test_data_that_no_run_uses_can_go(hpc_dl: HpcDl, runs: list[RunFolder]) -> N
     lines = [line for line in answer.out.splitlines() if line.startswith("Can go: ")]
     assert len(lines) == 2 and lines[0].startswith("Can go: 1 run without a result (")
     assert lines[1] == (
-        "Can go: digits, which no run uses and `hpc-dl data make` can make again (0.3 MB): rm data/digits.h5"
+        "Can go: 1 data set that no run uses and `hpc-dl data make` can make again (0.3 MB): rm data/digits.h5"
     )
     assert "data files" in answer.out and "cache: " in answer.out
     runs[1].config.write_text("damaged: [")
