@@ -25,17 +25,17 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     ("trainer", "steps", "stops"),
     [
-        ({}, 3 * BATCHES, 8),
-        pytest.param({"accumulate_grad_batches": 5, "max_epochs": 2}, 2 * 5, 3, marks=pytest.mark.slow),
-        pytest.param({"val_check_interval": 7}, 3 * BATCHES, 4, marks=pytest.mark.slow),
-        ({"val_check_interval": 0.25, "accumulate_grad_batches": 4}, 3 * 6, 4),
-        pytest.param({"limit_train_batches": 11, "limit_val_batches": 2}, 3 * 11, 3, marks=pytest.mark.slow),
-        ({"limit_train_batches": 0.5, "val_check_interval": 0.5}, 3 * 12, 3),
-        pytest.param({"max_epochs": None, "max_steps": 59}, 59, 3, marks=pytest.mark.slow),
-        ({"max_epochs": 5, "max_steps": 50, "val_check_interval": 5}, 50, 4),
-        pytest.param({"max_epochs": 4, "check_val_every_n_epoch": 2}, 4 * BATCHES, 4, marks=pytest.mark.slow),
-        ({"precision": "bf16-mixed", "gradient_clip_val": 0.5, "num_sanity_val_steps": 2}, 3 * BATCHES, 4),
-        pytest.param({"limit_val_batches": 0}, 3 * BATCHES, 3, marks=pytest.mark.slow),
+        ({}, 3 * BATCHES, 10),
+        pytest.param({"accumulate_grad_batches": 5, "max_epochs": 2}, 2 * 5, 4, marks=pytest.mark.slow),
+        pytest.param({"val_check_interval": 7}, 3 * BATCHES, 6, marks=pytest.mark.slow),
+        ({"val_check_interval": 0.25, "accumulate_grad_batches": 4}, 3 * 6, 6),
+        pytest.param({"limit_train_batches": 11, "limit_val_batches": 2}, 3 * 11, 5, marks=pytest.mark.slow),
+        ({"limit_train_batches": 0.5, "val_check_interval": 0.5}, 3 * 12, 5),
+        pytest.param({"max_epochs": None, "max_steps": 59}, 59, 5, marks=pytest.mark.slow),
+        ({"max_epochs": 5, "max_steps": 50, "val_check_interval": 5}, 50, 6),
+        pytest.param({"max_epochs": 4, "check_val_every_n_epoch": 2}, 4 * BATCHES, 5, marks=pytest.mark.slow),
+        ({"precision": "bf16-mixed", "gradient_clip_val": 0.5, "num_sanity_val_steps": 2}, 3 * BATCHES, 5),
+        pytest.param({"limit_val_batches": 0}, 3 * BATCHES, 4, marks=pytest.mark.slow),
     ],
     ids=lambda value: "-".join(value) or "plain" if isinstance(value, dict) else "",
 )
@@ -78,7 +78,7 @@ def test_user_module_stopped_at_arbitrary_steps(
 ) -> None:
     model = {"class": f"{module}.Net"}
     reference = finish(prepared(tmp_path, many_images, model=model, trainer=trainer))
-    run = finish(prepared(tmp_path, many_images, model=model, trainer=trainer), *seeded_stops(steps, 4))
+    run = finish(prepared(tmp_path, many_images, model=model, trainer=trainer), *seeded_stops(steps, 6))
     assert differences(run, reference) == []
     if "max_steps" not in trainer and module == "plateau_and_early_stopping":
         assert read_json(run.result)["epochs"] < trainer["max_epochs"], "it was not stopped early"
