@@ -1,4 +1,4 @@
-"""``hpc-dl disk``: what occupies the disk, and what can go."""
+"""``hpc-dl disk``: what takes disk space, and what can be removed."""
 
 from __future__ import annotations
 

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 _LABELS = {
     "queue_wait": "in the queue",
-    "start_to_first_step": "start until the end of the first step",
+    "start_to_first_step": "from start to the end of the first step",
     "step": "one step (median)",
     "checkpoint": "slowest checkpoint",
-    "signal_to_end_of_training": "signal until checkpoint and end",
-    "signal_to_requeue": "signal until requeue",
+    "signal_to_end_of_training": "from signal to checkpoint and end",
+    "signal_to_requeue": "from signal to requeue",
     "requeue_wait": "in the queue after the requeue",
-    "restart_to_first_step": "second start until the end of its first step",
+    "restart_to_first_step": "from second start to the end of its first step",
 }
 _EXACT = ("step", "checkpoint", "signal_to_end_of_training")  # the others are based on Slurm's whole seconds
 

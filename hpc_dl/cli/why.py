@@ -56,7 +56,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
     if found.get("remedy"):
         lines.append(f"Remedy: {found['remedy']}")
     if found.get("resume") is not None:
-        lines.append("Resume: yes, after that" if found["resume"] else "Resume: no, a new run is needed")
+        lines.append("Resume: yes, after the remedy" if found["resume"] else "Resume: no, a new run is needed")
     if found.get("command"):
         lines.append(f"  {found['command']}")
     return lines

@@ -17,7 +17,7 @@ from hpc_dl.runs.run_files import read_job
 _STARTS = {
     "later": "it starts by itself",
     "held": "it starts only after somebody acts",
-    "never": "it will never start as it was requested",
+    "never": "it will never start as requested",
     "": "it is not known whether it starts by itself",
 }
 

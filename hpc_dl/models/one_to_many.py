@@ -92,7 +92,7 @@ class OneToMany(SequenceWriter):
         return code
 
     def encoded(self, x: Tensor) -> Encoded:
-        """See :class:`SequenceWriter`; there is nothing to attend to but one vector."""
+        """See :class:`SequenceWriter`; attention has only one vector to attend to."""
         code = self.dropout(self.embed(x))
         states = self.initial_state(code).tanh().unflatten(1, self.state_shape).movedim(0, 2)
         state = [tuple(layer[:, None].contiguous()) if len(layer) == 2 else layer.contiguous() for layer in states]

@@ -64,7 +64,7 @@ def test_refused_requeue_explains_what_to_ask_the_administrators(slurm_desk: Des
     last = result.stdout.splitlines()[-1]
     assert last.startswith("failed: the requeue and the second start: the run stopped: ")
     assert refusal in last and "Show the administrators" in last and "hpc-dl resume tiny-rehearsal-" in last
-    assert "signal until checkpoint and end" in result.stdout, "the measured times are reported anyway"
+    assert "from signal to checkpoint and end" in result.stdout, "the measured times are reported anyway"
     assert "second start" not in result.stdout.replace(last, "")
 
 

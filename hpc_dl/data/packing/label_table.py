@@ -74,7 +74,7 @@ class LabelTable:
             if (other := self._used.setdefault(line.number, file)) != file:
                 raise DataError.at(
                     f"{self.path}: line {line.number}",
-                    "may mean two files",
+                    "matches two files",
                     value=f"{other}, {file}",
                     remedy="name files with their folders",
                 )
@@ -83,7 +83,7 @@ class LabelTable:
     def notes(self) -> list[str]:
         """Say which lines no file belongs to, after all files have been looked up."""
         unused = [line.name for lines in self._lines.values() for line in lines if line.number not in self._used]
-        return [f"{len(unused):,} lines of {self.path.name} name no file: {shortened(unused, 5)}"] if unused else []
+        return [f"{len(unused):,} lines of {self.path.name} match no file: {shortened(unused, 5)}"] if unused else []
 
 
 def is_table(name: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""How the hidden layers bend the plane of two input features until a line divides the classes."""
+"""How the hidden layers bend the plane of two input features until a line separates the classes."""
 
 from __future__ import annotations
 

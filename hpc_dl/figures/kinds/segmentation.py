@@ -1,4 +1,4 @@
-"""Images or slices of volumes with their true and their predicted classes on top."""
+"""Images or slices of volumes overlaid with true and predicted classes."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_files_of_one_name_are_distinguished_by_their_folders(table: str, folder
 @pytest.mark.parametrize(
     ("table", "problem"),
     [
-        ("0.png,x\n1.png,y\n", "line 1: may mean two files.*with their folders"),
+        ("0.png,x\n1.png,y\n", "line 1: matches two files.*with their folders"),
         ("a/0.png,x\na/0.png,y\n", "line 2: has another label for the same file.*got 'y'; allowed: x, as in line 1"),
         ("a/0.png,nan\n", "0.png: has no label"),
         ("name,split,age\na/0.png,train,3\n", "has 3 columns, and it is unclear which are the file and the label"),
@@ -65,7 +65,7 @@ def test_a_label_that_is_not_clear_is_no_label(table: str | bytes, problem: str,
 def test_lines_and_names_that_may_be_mistakes_are_noted(folder: Path) -> None:
     table = "file,label\na/0.png,Cat\nb/0.png,cat\na/1.png,dog\nb/1.png,dog\nc/9.png,dog\n"
     notes = "; ".join(labels_of(folder, table)[1]["notes"])  # type: ignore[arg-type]
-    assert "1 lines of labels.csv name no file: 9.png" in notes
+    assert "1 lines of labels.csv match no file: 9.png" in notes
     assert "different classes: 'Cat' and 'cat'" in notes
 
 

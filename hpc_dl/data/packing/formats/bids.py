@@ -58,7 +58,7 @@ def open_bids(path: Path, options: PackOptions) -> Source:
     """Open a BIDS folder.
 
     Raises:
-        DataError: the files to take are not unique, or some have no target.
+        DataError: it is ambiguous which files to use, or some have no target.
     """
     subjects = [child for child in sorted(path.glob("sub-*")) if child.is_dir()]
     files = [file for subject in subjects for file in files_below(subject, SUFFIXES)]
