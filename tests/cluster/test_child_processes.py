@@ -46,9 +46,11 @@ def test_failure_names_the_signal() -> None:
 
 
 def test_missing_program_leaves_no_child_running() -> None:
+    before = set(psutil.Process().children())  # of other tests in this process
     with pytest.raises(FileNotFoundError):
         run_together([command("sleep"), Command(["/no/such/program"], os.environ)])
-    assert [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE] == []
+    new = set(psutil.Process().children()) - before
+    assert [child for child in new if child.status() != psutil.STATUS_ZOMBIE] == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2])
