@@ -20,18 +20,15 @@ def efficiency(names: OptionalRunNames = None, runs: RunsDir = None, as_json: As
         hpc-dl efficiency latest
         hpc-dl efficiency mlp-digits-sweep
     """
-    from hpc_dl.cli.output import emit, say, show, table
-    from hpc_dl.cli.run_selection import select_runs
+    from hpc_dl.cli.output import emit, show, table
+    from hpc_dl.cli.run_selection import select_runs, with_record
     from hpc_dl.cluster.efficiency import efficiency_of_runs, proposal_for_all
 
     rows = efficiency_of_runs(select_runs(names, runs))
     if as_json:
         emit(rows)
         return
-    for row in rows:
-        if "used" not in row:
-            say(f"{row['run']}: has not recorded what it used")
-    known = [row for row in rows if "used" in row]
+    known = with_record(rows, "used", "what it used")
     if not known:
         return
     if len(known) == 1:

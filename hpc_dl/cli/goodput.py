@@ -19,18 +19,15 @@ def goodput(names: OptionalRunNames = None, runs: RunsDir = None, as_json: AsJso
         hpc-dl goodput latest
         hpc-dl goodput mlp-digits-sweep
     """
-    from hpc_dl.cli.output import emit, say
-    from hpc_dl.cli.run_selection import select_runs
+    from hpc_dl.cli.output import emit
+    from hpc_dl.cli.run_selection import select_runs, with_record
     from hpc_dl.cluster.goodput import goodput_of_runs
 
     rows = goodput_of_runs(select_runs(names, runs))
     if as_json:
         emit(rows)
         return
-    for row in rows:
-        if "goodput" not in row:
-            say(f"{row['run']}: has not recorded what its time was spent on")
-    known = [row for row in rows if "goodput" in row]
+    known = with_record(rows, "goodput", "what its time was spent on")
     if len(known) == 1:
         _show_parts(known[0])
     elif known:

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from hpc_dl.runs.folder import RunFolder
     from hpc_dl.sweeps.folder import SweepFolder
+
+
+def with_record(rows: list[dict[str, Any]], key: str, what: str) -> list[dict[str, Any]]:
+    """Return the rows that have a key, and say which runs have not recorded it.
+
+    Args:
+        rows: one for each run.
+        key: what only runs have that recorded it.
+        what: the same in words, for the message.
+    """
+    from hpc_dl.cli.output import say
+
+    for row in rows:
+        if key not in row:
+            say(f"{row['run']}: has not recorded {what}")
+    return [row for row in rows if key in row]
 
 
 def select_run(name: str, runs: Path | None) -> RunFolder:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 
 from hpc_dl.cluster import slurm
 from hpc_dl.cluster.job_id import JobId
 from hpc_dl.cluster.job_info import FORGOTTEN
 from hpc_dl.runs.goodput import Allocation
+from hpc_dl.runs.run_files import timestamp
 
 _COLUMNS = ("JobID", "State", "ExitCode", "MaxRSS", "ReqMem", "NodeList", "Elapsed", "Timelimit")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGTP]?)[nc]?")  # n and c: for each node, for each core (before Slurm 21.08)
@@ -77,10 +76,8 @@ def allocations_of(jobs: Collection[JobId]) -> dict[str, list[Allocation]]:
     for cluster in sorted({job.cluster for job in jobs}):
         names = ",".join(sorted({str(job) for job in jobs if job.cluster == cluster}))
         options = ("--noheader", "--parsable2", "--allocations", "--duplicates", "--format=JobID,Start,End")
-        found = read_allocations(
-            slurm.answer("sacct", *(("-M", cluster) if cluster else ()), *options, f"--jobs={names}") or ""
-        )
-        named |= found
+        on_cluster = ("-M", cluster) if cluster else ()
+        named |= read_allocations(slurm.answer("sacct", *on_cluster, *options, f"--jobs={names}") or "")
     return named
 
 
@@ -90,16 +87,9 @@ def read_allocations(text: str) -> dict[str, list[Allocation]]:
     for line in text.splitlines():
         job, _, times = line.partition("|")
         start, _, end = times.partition("|")
-        if (started := _moment(start)) is not None:
-            found.setdefault(job, []).append(Allocation(started, _moment(end)))
+        if (started := timestamp(start)) is not None:
+            found.setdefault(job, []).append(Allocation(started, timestamp(end)))
     return {job: sorted(several, key=lambda one: one.start) for job, several in found.items()}
-
-
-def _moment(text: str) -> float | None:
-    """A date of Slurm, in the time zone of this machine; ``None`` for ``Unknown``."""
-    with suppress(ValueError):
-        return datetime.fromisoformat(text).timestamp()
-    return None
 
 
 def sacct_rows(job: JobId) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime
 from typing import Any
 
 from hpc_dl.cluster.completion import expected_completion
@@ -14,7 +13,7 @@ from hpc_dl.errors import HpcDlError
 from hpc_dl.runs import attempts
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.goodput import goodput_of
-from hpc_dl.runs.run_files import read_job
+from hpc_dl.runs.run_files import read_job, timestamp
 from hpc_dl.tracking.journal import read_journal
 from hpc_dl.tracking.wandb_record import WandbRecord
 
@@ -43,7 +42,7 @@ def progress_of(run: RunFolder, facts: Mapping[str, Any], settings: Mapping[str,
         return {}
     with suppress(HpcDlError, OSError):
         started = [event for event in attempts.history(run) if event["event"] == "started"]
-        submitted, first = _seconds(facts.get("submitted")), _seconds(started[0].get("time")) if started else None
+        submitted, first = timestamp(facts.get("submitted")), timestamp(started[0].get("time")) if started else None
         known: dict[str, Any] = {}
         if submitted is not None and (first is not None or facts["state"] == "pending"):
             known["waited_s"] = max(0.0, (time.time() if first is None else first) - submitted)
@@ -72,7 +71,7 @@ def _of_training(
     step, epoch = facts.get("step"), facts.get("epoch")
     if in_epoch and step is not None and epoch is not None:
         known["epoch_done"] = min(1.0, max(0.0, step / in_epoch - epoch))
-    begun = _seconds(start.get("time")) or 0.0
+    begun = timestamp(start.get("time")) or 0.0
     rows = [row for row in read_journal(run.journal) if row.get("time", 0.0) >= begun][-_LATEST_ROWS:]
     known["samples_per_s"] = next((row[_SPEED] for row in reversed(rows) if row.get(_SPEED) is not None), None)
     if total and len(rows) > 1 and (steps := rows[-1]["step"] - rows[0]["step"]):
@@ -98,10 +97,3 @@ def _completion(run: RunFolder, left_s: float | None, settings: Mapping[str, Any
 
 def _count(value: Any) -> int | None:
     return value if type(value) is int and value > 0 else None
-
-
-def _seconds(text: Any) -> float | None:
-    """The time of an ISO date, in seconds since 1970."""
-    with suppress(TypeError, ValueError):
-        return datetime.fromisoformat(text).timestamp()
-    return None

@@ -13,6 +13,7 @@ from hpc_dl.config.resources import AUTO, DEFAULT_MEMORY, Resources
 from hpc_dl.errors import HpcDlError
 from hpc_dl.formatting import duration
 from hpc_dl.runs.folder import NAME_CODE, NAME_CODE_LENGTH, RunFolder
+from hpc_dl.runs.search import newest_with
 from hpc_dl.runs.state import read_state
 
 _FAR = 4  # times what was used
@@ -29,13 +30,7 @@ def last_use(folders: Sequence[Path], experiment_name: str) -> tuple[RunFolder, 
         experiment_name: the name of the experiment.
     """
     run_name = re.compile(rf"{re.escape(experiment_name)}-(?:[{NAME_CODE}]{{{NAME_CODE_LENGTH},}}|[0-9a-f]{{6,}})")
-    times: dict[Path, float] = {}
-    for path in (path for folder in folders for path in folder.glob("*/result.json")):
-        if run_name.fullmatch(path.parent.name):
-            with suppress(OSError):
-                times[path.parent] = path.stat().st_mtime
-    for path in sorted(times, key=times.__getitem__, reverse=True)[:_MOST_RUNS]:
-        run = RunFolder(path)
+    for run in newest_with("result.json", run_name, folders)[:_MOST_RUNS]:
         with suppress(HpcDlError, OSError):
             if read_state(run)["state"] == "finished" and (use := use_of(run, requested_by(run))) is not None:
                 return run, use

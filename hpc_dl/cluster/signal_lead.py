@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hpc_dl.cluster import slurm
 from hpc_dl.runs.folder import NAME_CODE, NAME_CODE_LENGTH, RunFolder
 from hpc_dl.runs.run_files import read_timings
+from hpc_dl.runs.search import newest_with
 
 #: Seconds for the current step, the checkpoint and the requeue, if nothing was measured.
 DEFAULT_LEAD_S = 120
@@ -118,13 +118,8 @@ def grace_warnings(timings: Mapping[str, Any], partition: str | None) -> list[st
 def _newest_timings(runs: Path, experiment_name: str) -> dict[str, Any]:
     names = "|".join(re.escape(name) for name in (experiment_name, rehearsal_name(experiment_name)))
     run_name = re.compile(f"(?:{names}){_CODE}")
-    times: dict[Path, float] = {}
-    for path in runs.glob("*/timings.json"):
-        if run_name.fullmatch(path.parent.name):
-            with suppress(OSError):
-                times[path] = path.stat().st_mtime
-    newest_first = sorted(times, key=times.__getitem__, reverse=True)
-    return next((timings for path in newest_first if (timings := timings_of(RunFolder(path.parent)))), {})
+    newest_first = newest_with("timings.json", run_name, [runs])
+    return next((timings for run in newest_first if (timings := timings_of(run))), {})
 
 
 def _lead_from(timings: Mapping[str, float]) -> int:

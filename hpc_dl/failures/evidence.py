@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from hpc_dl.cluster.accounting import Accounting
+from hpc_dl.cluster.accounting import Accounting, accounting_of
+from hpc_dl.cluster.slurm import job_of
 from hpc_dl.errors import HpcDlError
 from hpc_dl.regular_files import check_regular
 from hpc_dl.runs import attempts, checkpoints
@@ -92,6 +93,12 @@ class Evidence:
         """
         self.run = run
         self.slurm = slurm or Accounting()
+
+    @classmethod
+    def with_accounting(cls, run: RunFolder) -> Evidence:
+        """Return the evidence of a run with what Slurm's accounting says; asks Slurm."""
+        job = job_of(cls(run).job)
+        return cls(run, accounting_of(job) if job is not None else None)
 
     @functools.cached_property
     def state(self) -> dict[str, Any]:

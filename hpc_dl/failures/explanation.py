@@ -8,8 +8,6 @@ from typing import Any
 
 import hpc_dl
 from hpc_dl.atomic_files import write_json
-from hpc_dl.cluster import slurm
-from hpc_dl.cluster.accounting import accounting_of
 from hpc_dl.cluster.follow import has_ended
 from hpc_dl.cluster.status import is_final, status, statuses
 from hpc_dl.cluster.waiting import waiting_of
@@ -72,9 +70,7 @@ def verdict_of(run: RunFolder, facts: Mapping[str, Any]) -> Verdict:
     """
     if (known := known_verdict(run)) is not None:
         return known
-    evidence = Evidence(run)
-    if (job := slurm.job_of(evidence.job)) is not None:
-        evidence = Evidence(run, accounting_of(job))
+    evidence = Evidence.with_accounting(run)
     return _kept(evidence, is_final=has_ended(dict(facts)))
 
 

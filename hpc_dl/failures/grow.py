@@ -10,8 +10,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from hpc_dl.cluster import slurm
-from hpc_dl.cluster.accounting import accounting_of
 from hpc_dl.errors import HpcDlError
 from hpc_dl.failures.evidence import Evidence
 from hpc_dl.failures.rules.host_memory import HostMemory, more_memory
@@ -33,9 +31,7 @@ def grown_memory(run: RunFolder) -> str:
             if event.get("command") == [_COMMAND]:
                 return ""  # once, until a user resumes the run
             break
-    evidence = Evidence(run)
-    if (job := slurm.job_of(evidence.job)) is not None:
-        evidence = Evidence(run, accounting_of(job))
+    evidence = Evidence.with_accounting(run)
     if evidence.cancelled_by or judge(evidence).rule != HostMemory.__module__.rpartition(".")[2]:
         return ""
     return next(iter(more_memory(evidence, "").overrides), "")

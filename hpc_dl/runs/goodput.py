@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from hpc_dl.errors import HpcDlError
 from hpc_dl.runs import attempts, checkpoints
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.runs.phase_times import PHASES, PhaseTimes, read_phase_times
-from hpc_dl.runs.run_files import read_job, read_provenance
+from hpc_dl.runs.phase_times import PHASES, PhaseTimes, read_phase_times, recorded_ends
+from hpc_dl.runs.run_files import read_job, read_provenance, timestamp
 
 #: Where allocated time goes; only ``training`` counts as goodput.
 PARTS = ("training", "start_up", "restoring", "checkpoints", "repeated", "data", "validation", "end", "other")
@@ -90,12 +89,9 @@ def goodput_of(
     spans, without_attempt = _spans(run, records, allocations or {})
     if not spans:
         return None
-    ended = {event.get("attempt"): event for event in attempts.history(run) if event["event"] == "ended"}
     parts = dict.fromkeys(PARTS, 0.0)
-    for number, span in enumerate(spans):
+    for number, (span, end) in enumerate(zip(spans, recorded_ends(run, records), strict=True)):
         is_last = number == len(spans) - 1
-        is_repeated = not is_last and spans[number + 1].times.attempt == span.times.attempt
-        end = None if is_repeated else ended.get(span.times.attempt)
         seconds = span.seconds(was_killed=end is None and not (is_last and is_running))
         lost: dict[str, float] = {}
         if not (is_last and is_running) and not (end and end.get("state") in _NOTHING_LOST):
@@ -187,7 +183,7 @@ def _waits(run: RunFolder, spans: Sequence[_Span]) -> tuple[float, ...]:
     """How long the run waited before each start: from its submission, or from the end before."""
     if not _has_own_job(run):
         return ()
-    resumed = [_seconds(event.get("time")) for event in attempts.history(run) if event["event"] == "resumed"]
+    resumed = [timestamp(event.get("time")) for event in attempts.history(run) if event["event"] == "resumed"]
     known = [_first_submission(run), *resumed]
     waits = []
     for before, span in zip([None, *spans], spans, strict=False):
@@ -200,12 +196,5 @@ def _waits(run: RunFolder, spans: Sequence[_Span]) -> tuple[float, ...]:
 
 def _first_submission(run: RunFolder) -> float | None:
     with suppress(HpcDlError, OSError):
-        return _seconds(read_provenance(run).get("time"))
-    return None
-
-
-def _seconds(text: Any) -> float | None:
-    """The time of an ISO date, in seconds since the epoch."""
-    with suppress(TypeError, ValueError):
-        return datetime.fromisoformat(text).timestamp()
+        return timestamp(read_provenance(run).get("time"))
     return None

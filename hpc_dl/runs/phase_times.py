@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 
 from hpc_dl.errors import HpcDlError
 from hpc_dl.regular_files import read_json
+from hpc_dl.runs import attempts
+from hpc_dl.runs.folder import RunFolder
 
 #: What an attempt does, in the order of a report.
 PHASES = ("training", "data", "validation", "checkpoints", "start_up", "restoring", "end")
@@ -84,6 +87,22 @@ def read_phase_times(folder: Path) -> list[PhaseTimes]:
 def number_of_starts(folder: Path) -> int:
     """Return how many files there are, damaged ones included."""
     return sum(1 for path in folder.glob("start-*.json")) if folder.is_dir() else 0
+
+
+def recorded_ends(run: RunFolder, starts: Sequence[PhaseTimes]) -> list[dict[str, Any] | None]:
+    """Return what each start recorded at its end; ``None`` if it was killed, or is running.
+
+    Args:
+        run: the run.
+        starts: oldest first.
+    """
+    ended = {event.get("attempt"): event for event in attempts.history(run) if event["event"] == "ended"}
+    # Of several starts with the number of one attempt, only the last can have recorded an end.
+    later = [*(times.attempt for times in starts[1:]), None]
+    return [
+        None if times.attempt == following else ended.get(times.attempt)
+        for times, following in zip(starts, later, strict=False)
+    ]
 
 
 def _checked(raw: dict[str, Any]) -> PhaseTimes:

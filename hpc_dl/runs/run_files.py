@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -161,3 +163,13 @@ def _read(path: Path, checks: Mapping[str, _Check]) -> dict[str, Any]:
                 path, f"is damaged, or from another version of hpc_dl: `{name}` is invalid", value=value
             )
     return content
+
+
+def timestamp(text: Any) -> float | None:
+    """Return an ISO date in seconds since the epoch; ``None`` for anything else.
+
+    Without a time zone, as in Slurm's answers, it is in that of this machine.
+    """
+    with suppress(TypeError, ValueError):
+        return datetime.fromisoformat(text).timestamp()
+    return None

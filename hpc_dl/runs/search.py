@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -93,3 +94,19 @@ def _by_name(name: str, runs: Path) -> RunFolder:
         allowed=shortened([run.name for run in reversed(matches)], most=5),
         remedy="type more of the name, or `latest`",
     )
+
+
+def newest_with(file: str, run_name: re.Pattern[str], folders: Iterable[Path]) -> list[RunFolder]:
+    """Return the runs of a name that have a file, by the age of that file, the newest first.
+
+    Args:
+        file: its name in the run folder.
+        run_name: matches the names of the runs.
+        folders: where they may be.
+    """
+    times: dict[Path, float] = {}
+    for path in (path for folder in folders for path in folder.glob(f"*/{file}")):
+        if run_name.fullmatch(path.parent.name):
+            with suppress(OSError):
+                times[path.parent] = path.stat().st_mtime
+    return [RunFolder(path) for path in sorted(times, key=times.__getitem__, reverse=True)]

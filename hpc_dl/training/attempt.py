@@ -140,9 +140,11 @@ def prepare_attempt(
         compile_forward(model, mode, lambda: watchdog.phase("compiling", patience=6.0))
     batches = batches_of(experiment, data, model)
     divergence = Divergence(experiment.trainer.on_nan, say if ranks.rank == 0 else log_only)
+    # Only rank 0 decides when a checkpoint is due.
+    between_kills_s = mean_time_between_kills(run, timer.start) if ranks.rank == 0 else None
     checkpointing = Checkpointing(
         run,
-        CheckpointInterval(experiment.checkpoint, mean_time_between_kills(run, timer.start)),
+        CheckpointInterval(experiment.checkpoint, between_kills_s),
         divergence=divergence,
         patience=_patience(experiment),
         facts=resume_conditions(experiment, data),

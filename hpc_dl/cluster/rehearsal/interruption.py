@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import time
-from contextlib import suppress
-from datetime import datetime
 from typing import Any
 
 import psutil
@@ -20,6 +18,7 @@ from hpc_dl.errors import HpcDlError
 from hpc_dl.regular_files import read_json
 from hpc_dl.runs import attempts
 from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.run_files import timestamp
 from hpc_dl.runs.state import read_state
 from hpc_dl.training.stopping.rehearsal import file
 
@@ -110,20 +109,13 @@ def _event(run: RunFolder, kind: str, attempt: int) -> dict[str, Any] | None:
 def _queue_time(run: RunFolder) -> float | None:
     """When the run was last queued."""
     if job_id := slurm.job_of(read_json(run.job)):
-        return _timestamp(slurm.job_facts(job_id).get("SubmitTime"))
+        return timestamp(slurm.job_facts(job_id).get("SubmitTime"))
     ends = [event["time"] for event in attempts.history(run) if event["event"] == "ended"]
-    return _timestamp(ends[-1] if ends else read_json(run.job)["submitted"])
+    return timestamp(ends[-1] if ends else read_json(run.job)["submitted"])
 
 
 def _start_time(run: RunFolder) -> float | None:
     """When the run's job last started."""
     if job_id := slurm.job_of(read_json(run.job)):
-        return _timestamp(slurm.job_facts(job_id).get("StartTime"))
-    return _timestamp(re.findall(r"^=== (\S+) rank", run.log(0).read_text(encoding="utf-8"), re.MULTILINE)[-1])
-
-
-def _timestamp(text: str | None) -> float | None:
-    """Seconds since the epoch; Slurm's times are local, without a time zone."""
-    with suppress(TypeError, ValueError):
-        return datetime.fromisoformat(text).timestamp()  # type: ignore[arg-type]
-    return None
+        return timestamp(slurm.job_facts(job_id).get("StartTime"))
+    return timestamp(re.findall(r"^=== (\S+) rank", run.log(0).read_text(encoding="utf-8"), re.MULTILINE)[-1])

@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 
 from hpc_dl.config.checkpoint import CheckpointConfig
-from hpc_dl.runs import attempts
 from hpc_dl.runs.folder import RunFolder
-from hpc_dl.runs.phase_times import read_phase_times
+from hpc_dl.runs.phase_times import read_phase_times, recorded_ends
 
 #: With ``checkpoint.every: auto`` checkpoints are at least this many seconds apart …
 FIRST_AUTO_S = 60.0
@@ -70,7 +69,5 @@ def mean_time_between_kills(run: RunFolder, start: int) -> float | None:
         start: number of the present start, which does not count.
     """
     starts = [times for times in read_phase_times(run.usage) if times.start < start]
-    ended = {event.get("attempt") for event in attempts.history(run) if event["event"] == "ended"}
-    last_of_attempt = {times.attempt: times.start for times in starts}
-    killed = [times for times in starts if times.attempt not in ended or last_of_attempt[times.attempt] != times.start]
-    return sum(times.time - times.started for times in starts) / len(killed) if killed else None
+    kills = recorded_ends(run, starts).count(None)
+    return sum(times.time - times.started for times in starts) / kills if kills else None
