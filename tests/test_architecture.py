@@ -4,8 +4,6 @@ import ast
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import pytest
-
 import hpc_dl
 from tests.conftest import PROJECT
 
@@ -72,7 +70,6 @@ def test_every_module_is_in_the_list() -> None:
     assert modules_of(PACKAGE / "data") == set(DATA)
 
 
-@pytest.mark.slow
 def test_imports_go_down_the_list() -> None:
     assert upward_imports(PACKAGE) == []
     assert upward_imports(PACKAGE, DATA, "data") == []

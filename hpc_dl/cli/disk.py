@@ -27,9 +27,13 @@ def disk(runs: RunsDir = None, data: DataDir = None, most: Most = 10, as_json: A
     from hpc_dl.cluster.disk import disk_report
     from hpc_dl.cluster.folders import data_folder, runs_folder
     from hpc_dl.formatting import megabytes
+    from hpc_dl.runs.search import all_runs
+    from hpc_dl.sweeps.search import all_sweeps
 
     runs_dir, data_dir = runs_folder(runs), data_folder(data)
-    report = disk_report(runs_dir, data_dir, os.environ)
+    sweeps = all_sweeps(runs_dir)
+    known = [*all_runs(runs_dir), *(member for sweep in sweeps for member in sweep.runs())]
+    report = disk_report(known, [runs_dir, *(sweep.path for sweep in sweeps)], data_dir, os.environ)
     if as_json:
         emit(asdict(report))
         return

@@ -12,9 +12,7 @@ from hpc_dl.cluster.folders import cli_name
 from hpc_dl.cluster.overview import RunOverview, overview
 from hpc_dl.data import sources
 from hpc_dl.runs.disk_usage import KINDS, DiskUsage, usage_of_folder, usage_of_run
-from hpc_dl.runs.folder import CODE_STORE
-from hpc_dl.runs.search import all_runs
-from hpc_dl.sweeps.search import all_sweeps
+from hpc_dl.runs.folder import CODE_STORE, RunFolder
 
 #: Caches of the programs that hpc_dl uses: their variables, and where they are without them.
 CACHES = {
@@ -45,20 +43,18 @@ class DiskReport:
     can_go: list[dict[str, Any]] = field(default_factory=list)
 
 
-def disk_report(runs_dir: Path, data_dir: Path, environment: Mapping[str, str]) -> DiskReport:
+def disk_report(
+    runs: Sequence[RunFolder], run_folders: Sequence[Path], data_dir: Path, environment: Mapping[str, str]
+) -> DiskReport:
     """Return what occupies the disk, and what of it can go.
 
     Args:
-        runs_dir: the folder of all runs.
+        runs: all runs, members of sweeps included.
+        run_folders: the folders that contain them: the one of all runs, and those of the sweeps.
         data_dir: the folder of the data files.
         environment: the user's variables, which may move a cache.
-
-    Raises:
-        RunError: the folder of the runs cannot be read.
     """
     report, seen = DiskReport(), set[tuple[int, int]]()
-    sweeps = all_sweeps(runs_dir)
-    runs = [*all_runs(runs_dir), *(run for sweep in sweeps for run in sweep.runs())]
     totals = dict.fromkeys(KINDS, DiskUsage())
     known = overview(runs)
     for run, one in zip(runs, known, strict=True):
@@ -70,8 +66,7 @@ def disk_report(runs_dir: Path, data_dir: Path, environment: Mapping[str, str]) 
         report.runs.append({"run": name, "state": state, "bytes": total.bytes, "files": total.files})
     report.runs.sort(key=lambda row: -row["bytes"])
     report.parts = {f"runs: {kind}": usage for kind, usage in totals.items() if usage.files}
-    stores = {runs_dir, *(sweep.path for sweep in sweeps)}
-    snapshots = sum((usage_of_folder(folder / CODE_STORE, seen) for folder in sorted(stores)), DiskUsage())
+    snapshots = sum((usage_of_folder(folder / CODE_STORE, seen) for folder in run_folders), DiskUsage())
     report.parts |= {"code of the runs": snapshots} if snapshots.files else {}
     if (data := usage_of_folder(data_dir, seen)).files:
         report.parts["data files"] = data

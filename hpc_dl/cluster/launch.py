@@ -19,6 +19,7 @@ from hpc_dl.cluster.child_processes import LAUNCHER_PID, Command, run_together
 from hpc_dl.cluster.crash import crash_in
 from hpc_dl.cluster.job_id import JobId
 from hpc_dl.cluster.rank_process import KEEP_TERMINAL, run_rank
+from hpc_dl.cluster.rendezvous_port import free_port
 from hpc_dl.errors import ClusterError, Stopped
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.lock import AlreadyRunning
@@ -138,7 +139,7 @@ def _with_local_ranks(run: RunFolder, experiment: Experiment, foreground: bool, 
         "LOCAL_WORLD_SIZE": str(world_size),
         "NODE_RANK": "0",
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(_free_port()),
+        "MASTER_PORT": str(free_port()),
         LAUNCHER_PID: str(os.getpid()),
     }
     commands = [
@@ -179,10 +180,3 @@ def _record_failure(run: RunFolder, reason: str, rank: int | None, replace: bool
     """
     if replace or read_state(run)["state"] not in ENDED:
         write_state(run, "failed", reason=reason, rank=rank, log=str(run.log(rank or 0)))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

@@ -7,7 +7,6 @@ import copy
 import functools
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -22,6 +21,7 @@ from torch import nn
 from torch.onnx._internal.exporter import _registration
 
 from hpc_dl import models
+from hpc_dl.cluster.rendezvous_port import free_port
 from hpc_dl.data.spec import PER_POSITION, InputKind, TaskName
 from hpc_dl.errors import ConfigError
 from hpc_dl.inference.onnx_export import to_onnx
@@ -260,9 +260,7 @@ def test_onnx_computes_the_same(combination: Combination, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_two_ranks_learn_the_same_weights() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
     ranks = [
         subprocess.Popen(

@@ -6,7 +6,6 @@ import faulthandler
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from hpc_dl.cluster.rendezvous_port import free_port
 from hpc_dl.config import yaml
 from hpc_dl.errors import Stopped
 from hpc_dl.runs.checkpoints import listed
@@ -182,9 +182,7 @@ def start(run: RunFolder, *stops: Stop, before: Callable[[], None] | None = None
     resources = yaml.load(run.config)["resources"]
     per_node = max(1, resources["gpus_per_node"])
     ranks = resources["nodes"] * per_node
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     processes = []
     for rank in range(ranks):
         own = {"RANK": str(rank), "LOCAL_RANK": str(rank % per_node), "NODE_RANK": str(rank // per_node)}

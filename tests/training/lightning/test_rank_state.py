@@ -3,7 +3,6 @@
 import io
 import os
 import random
-import socket
 import subprocess
 import sys
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from hpc_dl.cluster.rendezvous_port import free_port
 from hpc_dl.training.lightning import random_state
 from hpc_dl.training.lightning.epoch_loop import Position
 from tests.conftest import PROJECT
@@ -89,16 +89,13 @@ def test_resumed_training_on_a_gpu_has_the_same_bits() -> None:
 
 @pytest.mark.slow
 def test_two_resumed_ranks_have_the_same_bits() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     outside = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.training.lightning.resumed_rank"],
             env=outside
             | {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-            | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+            | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())},
             cwd=PROJECT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

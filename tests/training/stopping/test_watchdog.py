@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from hpc_dl.cluster.child_processes import Command, Failure, run_together
+from hpc_dl.cluster.rendezvous_port import free_port
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import read_state, write_state
 from hpc_dl.training.stopping.watchdog import Watchdog
@@ -36,9 +37,6 @@ def run(tmp_path: Path) -> RunFolder:
 
 def train(run: RunFolder, world_size: int, failure: str, timeout_s: float = TIMEOUT_S) -> Failure | None:
     """Train with a number of ranks, as our launcher would."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     outside = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
     shared = outside | {
         "PYTHONPATH": str(PROJECT),
@@ -46,7 +44,7 @@ def train(run: RunFolder, world_size: int, failure: str, timeout_s: float = TIME
         "LOCAL_WORLD_SIZE": str(world_size),
         "NODE_RANK": "0",
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "MASTER_PORT": str(free_port()),
     }
     script = str(SCRIPTS / "watched_rank.py")
     commands = [
