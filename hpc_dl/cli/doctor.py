@@ -29,8 +29,8 @@ def doctor(
     """Examine this login node, the site profile and an experiment.
 
     Slurm's commands, the profile against today's cluster, whether Slurm takes the job (nothing is
-    submitted), disk space, caches in $HOME, installed packages, the data file, W&B, the clock. Each
-    finding is one line: what, why it matters, the command or key that helps.
+    submitted), disk space, quotas, caches in $HOME, installed packages, the data file, W&B, the
+    clock. Each finding is one line: what, why it matters, the command or key that helps.
 
     Example:
         hpc-dl doctor configs/cnn-digits.yaml

@@ -97,6 +97,15 @@ def test_disk_space(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "GiB are free for" in line and "`hpc-dl remove RUN`" in line
 
 
+def test_quotas(look: Look, tmp_path: Path) -> None:
+    assert look("quotas") == []
+    rows = "/dev/sda 950 0 1000 0 20 0 0 0\n/dev/sdb 1 0 1000 0 101 100 120 0"
+    write_program(tmp_path / "bin" / "quota", f"echo '{rows}'")
+    nearly, over = look("quotas")
+    assert nearly.startswith("/dev/sda: 0.0 of 0.0 GiB, 95% of the quota. ") and "`hpc-dl disk`" in nearly
+    assert over.startswith("/dev/sdb: 101 of 100 files, 101% of the quota. ")
+
+
 def test_caches(look: Look, tmp_path: Path) -> None:
     assert look("caches", scratch=True) == []
     (tmp_path / "home" / ".cache" / "pip").mkdir(parents=True)
