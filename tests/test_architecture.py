@@ -16,8 +16,8 @@ PACKAGES = (
 )  # fmt: skip
 # The same inside hpc_dl.data.
 DATA = (
-    "spec", "split_config", "config", "own_data_config", "ragged", "storage", "order", "files", "read_speed", "packing",
-    "sources", "preprocessed_spec", "open_spec", "preprocessing", "batches", "own_loaders", "datamodule",
+    "spec", "split_config", "config", "own_data_config", "ragged", "storage", "staging", "order", "files", "read_speed",
+    "packing", "sources", "preprocessed_spec", "open_spec", "preprocessing", "batches", "own_loaders", "datamodule",
 )  # fmt: skip
 NOT_CODE = {"__init__", "__pycache__", "py.typed", "project_template"}
 FOLDERS = ("hpc_dl", "benchmarks", "slurm", "tests", "docs", "containers")

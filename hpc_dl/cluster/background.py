@@ -42,14 +42,14 @@ def start(run: RunFolder, experiment: Experiment, site: SiteProfile) -> dict[str
     Args:
         run: the run folder.
         experiment: the run's experiment.
-        site: only its ``environment`` is used.
+        site: only its ``environment`` and ``scratch_dir`` are used.
 
     Returns:
         The content of ``job.json``: launcher, process id, start time of the process (seconds since
         the epoch), host and time of submission.
     """
     environment = (
-        job_environment.for_python(job_environment.outside_of_jobs(os.environ), run, experiment) | site.environment
+        job_environment.for_python(job_environment.outside_of_jobs(os.environ), run, experiment) | site.variables()
     )
     facts = start_detached(["hpc_dl.cluster.background", str(run.path)], environment, run)
     write_json(run.job, facts)

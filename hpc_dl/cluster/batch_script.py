@@ -17,6 +17,7 @@ from hpc_dl.cluster.container import python_in_container
 from hpc_dl.cluster.job_environment import RANK_VARIABLES
 from hpc_dl.cluster.job_id import JobId
 from hpc_dl.cluster.site import SiteProfile
+from hpc_dl.data.staging.scratch import SCRATCH
 from hpc_dl.errors import ClusterError
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.import_folders import import_folders
@@ -211,6 +212,8 @@ def _setup(run: RunFolder, experiment: Experiment, site: SiteProfile) -> list[st
         lines.append(f"module load {shlex.join(site.modules)} || exit 1")
     lines += site.setup
     lines += [f"export {name}={shlex.quote(value)}" for name, value in site.environment.items()]
+    if experiment.data.stage == "node":
+        lines += _scratch_lines(site)
     first, last = import_folders(run, experiment)
     after = f":{shlex.quote(last)}" if last else ""
     return [
@@ -220,6 +223,16 @@ def _setup(run: RunFolder, experiment: Experiment, site: SiteProfile) -> list[st
         "export PYTHONSAFEPATH=1  # do not import from the current folder, which may have been edited",
         'export HDF5_USE_FILE_LOCKING="${HDF5_USE_FILE_LOCKING:-FALSE}"',
     ]
+
+
+def _scratch_lines(site: SiteProfile) -> list[str]:
+    """The shell lines for the scratch folder of the nodes, which must be visible in a container."""
+    folder = site.scratch_dir or "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}"
+    lines = [f'export {SCRATCH}="{folder}"']
+    if site.container is not None:
+        binds = f'"${{APPTAINER_BIND:+$APPTAINER_BIND,}}${SCRATCH}"'
+        lines.append(f"[[ ! -d ${SCRATCH} ]] || export APPTAINER_BIND={binds}")
+    return lines
 
 
 def _python(

@@ -15,6 +15,7 @@ from hpc_dl.cluster.reservation import Reservations, in_use
 from hpc_dl.cluster.sbatch_options import SbatchValue
 from hpc_dl.config import yaml
 from hpc_dl.config.resources import parse_gib, parse_minutes
+from hpc_dl.data.staging.scratch import SCRATCH
 from hpc_dl.errors import ConfigError, Fault, nearest
 from hpc_dl.schema import Section, Unit, parse
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# In double quotes in the batch script, and in a list of folders for the container.
+_SCRATCH_DIR = re.compile(r"[/$][^\s\"`\\(,:]*")
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
 
 
@@ -108,6 +111,9 @@ class SiteProfile(Section):
     expanded."""
     data_dir: str | None = None
     """Folder of the data files; like ``runs_dir``."""
+    scratch_dir: str | None = None
+    """Folder on a disk of each node, for ``data.stage: node``; ``$VARIABLES`` are expanded on the
+    node. Default: ``$SLURM_TMPDIR``, ``$TMPDIR`` or ``/tmp``, the first that exists there."""
     container: Container | None = None
     """Image to run the job in."""
     limits: Limits = Limits()
@@ -125,6 +131,13 @@ class SiteProfile(Section):
                 )
         return value
 
+    @field_validator("scratch_dir")
+    @classmethod
+    def _scratch_dir(cls, value: str | None) -> str | None:
+        if value is not None and not _SCRATCH_DIR.fullmatch(value):
+            raise ValueError('must begin with / or a $VARIABLE, without spaces and any of " ` \\ ( , :')
+        return value
+
     @field_validator("sbatch")
     @classmethod
     def _sbatch(cls, value: dict[str, str | int | float | bool | None]) -> dict[str, str | int | float | bool | None]:
@@ -134,6 +147,10 @@ class SiteProfile(Section):
         if pair := sbatch_options.contradiction(value):
             raise ValueError(f"{pair[0]} and {pair[1]} exclude each other: omit one of them")
         return value
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables of a job without a batch script."""
+        return self.environment | ({SCRATCH: self.scratch_dir} if self.scratch_dir else {})
 
     def runs(self) -> Path | None:
         """Return the expanded ``runs_dir``; ``None`` if the profile has none.

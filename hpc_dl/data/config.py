@@ -15,6 +15,7 @@ DEFAULT_BATCH_SIZE = 64  # samples per device
 # Keys that describe the layout of a file. A shipped source has a known layout.
 _FILE_ONLY = ("inputs", "splits", "channels")
 
+Stage = Literal["none", "node", "ram"]
 ImputationMethod = Literal["none", "mean", "median", "most_frequent", "own_class"]
 ScalingMethod = Literal["auto", "none", "unit", "center", "standardize"]
 ProjectionMethod = Literal["none", "pca", "whiten", "zca"]
@@ -92,6 +93,13 @@ class DataConfig(Section):
     file: str | None = None
     """Path of an HDF5 file, instead of ``source``. A relative path is resolved from the current
     folder.
+    """
+    stage: Stage = "none"
+    """Read a copy of the file, which a job makes once per node before the training: ``node`` in the
+    node's scratch folder (``scratch_dir`` of the site profile, else ``$SLURM_TMPDIR``, ``$TMPDIR``
+    or ``/tmp``), ``ram`` in its memory (``/dev/shm``, which counts as memory of the job). The
+    result is the same. If there is no copy, for example for lack of space, the log says why, and
+    the training reads the original.
     """
     inputs: Names = "inputs"
     """Path of the dataset with the inputs, relative to each split's group if the file is split by

@@ -153,7 +153,7 @@ class HDF5DataModule(pl.LightningDataModule):
             spec: what ``open_spec`` returned for this section; names the file.
             seed: seed of the order of the training samples.
         """
-        others = ("source", "file", "group")  # the group of a sample is in no batch
+        others = ("source", "file", "stage", "group")  # the group of a sample is in no batch
         keys = [key for key in type(config).model_fields if key not in others]
         return cls(spec.file, **{key: getattr(config, key) for key in keys}, seed=seed)
 

@@ -12,7 +12,7 @@ from hpc_dl.errors import ConfigError
 from hpc_dl.runs.folder import RunFolder
 
 # Sections that do not affect what is learned, and the first part of the run's own name.
-_IRRELEVANT = ("name", "resources.", "wandb.", "checkpoint.every")
+_IRRELEVANT = ("name", "resources.", "wandb.", "checkpoint.every", "data.stage")
 _LONG = {"data.file": "/", "model.init_from": "/", "model": "."}  # shown by their last part
 
 

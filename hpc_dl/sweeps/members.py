@@ -16,7 +16,11 @@ from hpc_dl.sweeps.points import Point, described, points_of
 
 # What does not change what is learned: names, paths, tracking, and what a job requests in time.
 _SECTIONS_NOT_SIGNED = ("name", "wandb")
-_KEYS_NOT_SIGNED = {"data": ("file", "source"), "resources": ("time", "memory", "on_oom"), "trainer": ("figures",)}
+_KEYS_NOT_SIGNED = {
+    "data": ("file", "source", "stage"),
+    "resources": ("time", "memory", "on_oom"),
+    "trainer": ("figures",),
+}
 _MOST_FAULTS = 10
 
 

@@ -200,7 +200,7 @@ def _start_locally(
     at_once = max(1, cores // (experiment.resources.cpus_per_gpu * experiment.resources.world_size))
     at_once = min(at_once, config.at_once or at_once)
     arguments = ["hpc_dl.sweeps.background", str(array.path), str(at_once)]
-    environment = outside_of_jobs(os.environ) | site.environment
+    environment = outside_of_jobs(os.environ) | site.variables()
     facts = {**background.start_detached(arguments, environment, array), "at_once": at_once}
     for run in runs:  # so that their status, and what waits for them, know that they will be started
         write_json(run.job, facts | {"members": len(runs)})

@@ -35,6 +35,7 @@ from hpc_dl.training.model_building import build_model, num_parameters
 from hpc_dl.training.phase_timer import PhaseTimer
 from hpc_dl.training.pretrained import load_pretrained
 from hpc_dl.training.ranks import Ranks
+from hpc_dl.training.staged_data import StagedData, stage
 from hpc_dl.training.step_times import StepTimes, step_times_file
 from hpc_dl.training.stopping.checkpoint_interval import CheckpointInterval, mean_time_between_kills
 from hpc_dl.training.stopping.checkpointing import Checkpointing
@@ -124,8 +125,11 @@ def prepare_attempt(
     """
     with watchdog.phase("opening the data"):
         files = watched_files(experiment.data)
+        staged = stage(experiment.data, watchdog, stall_timeout_s(experiment))
+        cleanup.callback(staged.release)
+        files.add(staged.copies)
         cleanup.callback(files.close)
-        data = open_spec(experiment.data)
+        data = open_spec(staged.config)
     newest = None
     if ranks.rank == 0:
         with watchdog.phase("verifying the newest checkpoint"), timer.spending("restoring"):
@@ -191,7 +195,7 @@ def prepare_attempt(
             **slurm_facts(),
         }
         attempts.record(run, "started", attempt=number, **facts)
-        cleanup.callback(_write_timings, run, checkpointing)
+        cleanup.callback(_write_timings, run, checkpointing, staged)
         log_summary(experiment, data, model, batches, trainer, resumed_from)
     return attempt
 
@@ -237,6 +241,6 @@ def _job_end(environment: Mapping[str, str]) -> float | None:
     return float(end_time) if end_time.isdigit() else None
 
 
-def _write_timings(run: RunFolder, checkpointing: Checkpointing) -> None:
+def _write_timings(run: RunFolder, checkpointing: Checkpointing, staged: StagedData) -> None:
     with suppress(OSError):  # the result must not be lost for lack of disk space
-        write_json(run.timings, checkpointing.timings())
+        write_json(run.timings, checkpointing.timings() | staged.timings())

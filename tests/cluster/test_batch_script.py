@@ -73,6 +73,32 @@ def test_hostile_values_are_quoted(tmp_path: Path) -> None:
     assert not (tmp_path / "pwned").exists()
 
 
+@pytest.mark.parametrize(
+    ("scratch_dir", "environment", "expected"),
+    [
+        (None, {}, "/tmp"),
+        (None, {"TMPDIR": "/var/tmp"}, "/var/tmp"),
+        (None, {"TMPDIR": "/var/tmp", "SLURM_TMPDIR": "/local/7"}, "/local/7"),
+        ("$LOCAL/x", {"LOCAL": "/local", "TMPDIR": "/var/tmp"}, "/local/x"),
+    ],
+)
+def test_scratch_folder_is_found_on_the_node(
+    tmp_path: Path, scratch_dir: str | None, environment: dict[str, str], expected: str
+) -> None:
+    experiment = Experiment.from_dict(EXPERIMENT | {"data": {"source": "digits", "stage": "node"}})
+    profile = site.SiteProfile(scratch_dir=scratch_dir, container=CONTAINER.container)
+    setup = batch_script(tmp_path, experiment, profile).split("# setup\n")[1].split("# command")[0]
+    printed = subprocess.run(
+        ["bash", "-c", f'{setup}\nprintf "%s\n" "$HPC_DL_SCRATCH" "$APPTAINER_BIND"'],
+        env={"PATH": os.environ["PATH"], "APPTAINER_BIND": "/a"} | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    # A folder that does not exist would keep the container from starting.
+    assert printed == [expected, f"/a,{expected}" if Path(expected).is_dir() else "/a"]
+
+
 @pytest.mark.parametrize("folder", ["50%j", "it's", 'say "x"', "new\nline", "back\\slash"])
 def test_paths_that_sbatch_would_misread_are_refused(tmp_path: Path, folder: str) -> None:
     with pytest.raises(ClusterError, match="the path of a runs folder for Slurm must not contain"):

@@ -105,6 +105,8 @@ def test_unknown_name_suggests_the_nearest(sites: Path) -> None:
         ('account: "x\\nrm -rf /"', "account: "),
         ("environment: {A-B: '1'}", "'A-B' is not the name of an environment variable"),
         ("environment: {WANDB_API_KEY: '1'}", "WANDB_API_KEY looks like a secret"),
+        ("scratch_dir: '/a b'", "scratch_dir: must begin with / or a $VARIABLE"),
+        ("scratch_dir: $(rm -rf /)", "scratch_dir: must begin with / or a $VARIABLE"),
         ("limits: {memory: much}", "limits.memory: must be a size"),
         ("limits: {time: soon}", "limits.time: must be a Slurm time"),
         ("container: {}", "container.image: is required"),

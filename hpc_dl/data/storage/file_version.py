@@ -115,6 +115,10 @@ class WatchedFiles:
         """Remember the present versions; files that cannot be opened are left out."""
         self._descriptors: list[int] = []
         self._versions: list[FileVersion] = []
+        self.add(paths)
+
+    def add(self, paths: Iterable[Path]) -> None:
+        """Watch more files, from their present versions on."""
         for path in paths:
             try:
                 # Open for as long as it is watched, or a new file could get the number of its

@@ -104,6 +104,10 @@ class Watchdog(Callback):
         finally:
             self._progress = self._progress._replace(phase="", patience=1.0)
 
+    def advance(self) -> None:
+        """Record progress within a phase, such as another part of a large file."""
+        self._progress = self._progress._replace()
+
     def _record(self, boundary: str, batch: int | None = None, *, minor: bool = False) -> None:
         major, minor_count, _, last_batch, epoch, *_ = self._progress
         if minor:
