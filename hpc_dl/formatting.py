@@ -1,4 +1,4 @@
-"""Text for users: shortened lists, and durations."""
+"""Text for users: values of tables, shortened lists, and durations."""
 
 from __future__ import annotations
 
@@ -36,3 +36,14 @@ def duration(seconds: float, *, whole_seconds: bool = False) -> str:
 def megabytes(num_bytes: float) -> str:
     """A size in megabytes, or in gigabytes if it is large: ``46.9 MB``, ``1.23 GB``."""
     return f"{num_bytes / 1e9:,.2f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.1f} MB"
+
+
+def text_of(value: object) -> str:
+    """Return a value as tables show it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ", ".join(map(text_of, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -12,7 +12,7 @@ PACKAGE = Path(hpc_dl.__file__).parent
 PACKAGES = (
     "errors", "regular_files", "atomic_files", "formatting", "one_class_per_file", "compatibility", "shipped", "schema",
     "nn", "data", "learning", "models", "tracking", "config", "runs", "studies", "baselines",
-    "figures", "training", "inference", "cluster", "failures", "sweeps", "chains", "api", "cli",
+    "figures", "training", "inference", "cluster", "failures", "sweeps", "chains", "report", "api", "cli",
 )  # fmt: skip
 # The same inside hpc_dl.data.
 DATA = (

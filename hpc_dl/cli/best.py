@@ -75,8 +75,8 @@ def best(
 
 def _ranking(points: list[RankedPoint], objective: str) -> list[str]:
     """The best points, one line each, and whether the first is better than chance explains."""
-    from hpc_dl.cli.sweep_summary import value_of
     from hpc_dl.sweeps.points import described
+    from hpc_dl.sweeps.ranking import comparison, value_of
 
     lines = [f"Best {objective} on {len(points)} points:"]
     lines += [
@@ -84,18 +84,5 @@ def _ranking(points: list[RankedPoint], objective: str) -> list[str]:
         for number, point in enumerate(points[:_MOST_ROWS], start=1)
     ]
     if len(points) > 1:
-        lines.append(_comparison(points[0], points[1]))
+        lines.append(comparison(points[0], points[1]))
     return lines
-
-
-def _comparison(first: RankedPoint, second: RankedPoint) -> str:
-    import math
-
-    from hpc_dl.learning.intervals import student_t
-
-    (one, half_one), (other, half_other) = student_t(first.values), student_t(second.values)
-    if math.isnan(half_one) or math.isnan(half_other):
-        return "With a single seed for a point, chance may decide between the first two: use sweep.repeats."
-    if abs(one - other) > half_one + half_other:
-        return "The intervals of the first two (95%, Student's t) do not overlap."
-    return "The intervals of the first two (95%, Student's t) overlap: the difference may be chance."

@@ -31,6 +31,7 @@ from hpc_dl.cli.models import models
 from hpc_dl.cli.output import say
 from hpc_dl.cli.rehearse import rehearse
 from hpc_dl.cli.remove import remove
+from hpc_dl.cli.report import report
 from hpc_dl.cli.results import results
 from hpc_dl.cli.resume import resume
 from hpc_dl.cli.scale import scale
@@ -68,6 +69,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
         "logs": logs,
         "results": results,
         "best": best,
+        "report": report,
         "figures": figures,
         "sync": sync,
         "tag": tag,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hpc_dl.formatting import text_of
+
 if TYPE_CHECKING:
     from hpc_dl.errors import HpcDlError
 
@@ -137,14 +139,3 @@ def print_runs(columns: list[str], rows: Sequence[Row], remarks: str = "", hidde
         show(line)
     if hidden:
         show(f"\n{len(hidden)} more settings differ: {shortened(hidden, 8)}")
-
-
-def text_of(value: object) -> str:
-    """Return a value as tables show it."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return ", ".join(map(text_of, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

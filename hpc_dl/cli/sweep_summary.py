@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hpc_dl.cluster.overview import RunOverview
     from hpc_dl.sweeps.folder import SweepFolder
-    from hpc_dl.sweeps.ranking import RankedPoint
 
 
 def sweep_summary(sweep: SweepFolder, members: Sequence[RunOverview]) -> str:
@@ -21,7 +20,7 @@ def sweep_summary(sweep: SweepFolder, members: Sequence[RunOverview]) -> str:
     """
     from hpc_dl.formatting import duration
     from hpc_dl.sweeps.points import described
-    from hpc_dl.sweeps.ranking import objective_of, ranked
+    from hpc_dl.sweeps.ranking import objective_of, ranked, value_of
     from hpc_dl.sweeps.time_left import time_left_s
 
     facts = [one.facts for one in members]
@@ -36,11 +35,3 @@ def sweep_summary(sweep: SweepFolder, members: Sequence[RunOverview]) -> str:
         best = points[0]
         line += f"; best {objective} so far: {value_of(best)} with {described(best.point)}"
     return line
-
-
-def value_of(point: RankedPoint) -> str:
-    """The objective of a point, with the interval over its seeds where there are several."""
-    from hpc_dl.learning.intervals import student_t, with_interval
-
-    text = with_interval(*student_t(point.values))
-    return text if len(point.values) == 1 else f"{text} ({len(point.values)} seeds)"

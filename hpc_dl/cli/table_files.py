@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hpc_dl.cli.run_table import Row, text_of
+from hpc_dl.cli.run_table import Row
+from hpc_dl.formatting import text_of
 
 
 def check_new_file(path: Path) -> None:

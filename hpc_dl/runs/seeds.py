@@ -39,11 +39,22 @@ def over_seeds(
         mean, ``METRIC/sd`` and ``METRIC/interval`` (half the width of the 95% interval, Student's
         t); the last two only with several seeds.
     """
+    return [
+        _summary([rows[number] for number in group], settings[group[0]], metrics) for group in same_but_seed(settings)
+    ]
+
+
+def same_but_seed(settings: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+    """Return the numbers of the runs, grouped by their settings up to the seed.
+
+    Args:
+        settings: the complete settings of each run.
+    """
     groups: dict[str, list[int]] = {}
     for number, values in enumerate(settings):
         relevant = {key: value for key, value in values.items() if key != "seed" and not is_irrelevant(key)}
         groups.setdefault(json.dumps(relevant, sort_keys=True, default=str), []).append(number)
-    return [_summary([rows[n] for n in group], settings[group[0]], metrics) for group in groups.values()]
+    return list(groups.values())
 
 
 def _summary(rows: list[Mapping[str, Any]], settings: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, Any]:

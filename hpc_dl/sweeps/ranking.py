@@ -11,6 +11,7 @@ from typing import Any
 
 from hpc_dl.errors import ConfigError
 from hpc_dl.learning.direction import known_direction
+from hpc_dl.learning.intervals import student_t, with_interval
 from hpc_dl.sweeps.config import DEFAULT_OBJECTIVE
 from hpc_dl.sweeps.folder import SweepFolder
 
@@ -69,3 +70,19 @@ def objective_of(sweep: SweepFolder) -> str:
     if not isinstance(objective, str):
         raise ConfigError.at(sweep.config, "has no valid `sweep` section", remedy="start the sweep again")
     return objective
+
+
+def value_of(point: RankedPoint) -> str:
+    """The objective of a point, with the interval over its seeds where there are several."""
+    text = with_interval(*student_t(point.values))
+    return text if len(point.values) == 1 else f"{text} ({len(point.values)} seeds)"
+
+
+def comparison(first: RankedPoint, second: RankedPoint) -> str:
+    """Return whether the first point is better than the second by more than chance explains."""
+    (one, half_one), (other, half_other) = student_t(first.values), student_t(second.values)
+    if math.isnan(half_one) or math.isnan(half_other):
+        return "With a single seed for a point, chance may decide between the first two: use sweep.repeats."
+    if abs(one - other) > half_one + half_other:
+        return "The intervals of the first two (95%, Student's t) do not overlap."
+    return "The intervals of the first two (95%, Student's t) overlap: the difference may be chance."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,12 +11,12 @@ from matplotlib.ticker import MaxNLocator
 
 from hpc_dl.figures.kind import FigureKind
 from hpc_dl.figures.style import COLORS, LINES, TRAIN, VAL, label, panels
-from hpc_dl.learning.metric_names import split_and_metric, without_forks
+from hpc_dl.learning.metric_names import split_and_metric
+from hpc_dl.tracking.curves import EpochsDone, curves_of
 
 if TYPE_CHECKING:
     from hpc_dl.figures.subject import Subject
 
-_NOT_METRICS = {"step", "epoch", "time", "train/gradient_norm", "train/lr", "train/samples_per_s"}
 _MOST_METRICS = 6
 _WIDE_RANGE = 50  # from the smallest to the largest value, from which on an axis is logarithmic
 
@@ -61,36 +60,6 @@ class Curves(FigureKind):
         return figure
 
 
-def curves_of(rows: list[dict[str, Any]]) -> dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
-    """The steps and the finite values of each metric, training first, without the test."""
-    names = without_forks({name for row in rows for name in row} - _NOT_METRICS)
-    curves = {}
-    for name in sorted(names, key=lambda name: (split_and_metric(name)[0] != "train", name)):
-        if split_and_metric(name)[0] == "test":
-            continue
-        points = [(row["step"], float(row[name])) for row in rows if _is_finite(row.get(name))]
-        if points:
-            steps, values = zip(*points, strict=True)
-            curves[name] = (np.array(steps), np.array(values))
-    return curves
-
-
-class EpochsDone:
-    """Converts steps to epochs, where the journal has a row at the end of each epoch."""
-
-    def __init__(self, rows: list[dict[str, Any]]) -> None:
-        ends: dict[int, int] = {}
-        for row in rows:
-            if row.get("epoch") is not None:
-                ends[int(row["epoch"])] = row["step"]
-        self._steps = [0, *ends.values()]
-        self._epochs = [0, *[epoch + 1 for epoch in ends]]
-
-    def __call__(self, steps: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """The number of epochs done after each of these steps, a fraction within an epoch."""
-        return np.asarray(np.interp(steps, self._steps, self._epochs))
-
-
 def _draw_curve(ax: Axes, name: str, x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], number: int) -> None:
     split, metric = split_and_metric(name)
     color = {"train": TRAIN, "val": VAL}.get(split or "", COLORS[(number + 2) % len(COLORS)])
@@ -98,10 +67,6 @@ def _draw_curve(ax: Axes, name: str, x: np.ndarray[Any, Any], y: np.ndarray[Any,
         color = COLORS[number % len(COLORS)]
     marker = "." if len(x) <= 30 else None
     ax.plot(x, y, color=color, linestyle=LINES[number % len(LINES)], marker=marker, label=label(name, 24))
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _is_share(points: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]) -> bool:
