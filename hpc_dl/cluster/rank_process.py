@@ -66,7 +66,7 @@ def run_rank(run: RunFolder, *, redirect: bool, checked: bool = False, stacks: T
     signals.install(lambda: end_state(run, "cancelled", reason="interrupted by a second Ctrl-C"))
     rank = rank_of(os.environ)
     if redirect:
-        _redirect_output(run.log(rank), rank)
+        redirect_output(run.log(rank), rank)
     faulthandler.enable(stacks or sys.stderr)  # a crash in C code leaves the Python statement in the log
     # Many parallel file systems do not support HDF5's locks; HDF5 reads this when it is imported.
     os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
@@ -138,7 +138,7 @@ def exit_as_rank(status: int) -> None:
     exit_unless_finished(status)
 
 
-def _redirect_output(log: Path, rank: int) -> None:
+def redirect_output(log: Path, rank: int) -> None:
     """Append stdout and stderr to the log, including those of C++ code and of child processes."""
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()

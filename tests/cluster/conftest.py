@@ -22,7 +22,7 @@ from tests.child_processes import start
 from tests.conftest import PROJECT
 
 FOLDER = Path(__file__).parent
-IN_THIS_PROCESS = ("cancel", "chain", "resume", "results", "status", "submit", "sweep")
+IN_THIS_PROCESS = ("cancel", "chain", "doctor", "resume", "results", "status", "submit", "sweep")
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from hpc_dl.cluster.inspection.queries import ClusterFacts
 from hpc_dl.cluster.site import SiteProfile
+from hpc_dl.errors import HpcDlError
 
 if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
@@ -53,6 +54,12 @@ class Finding:
     def __str__(self) -> str:
         """The finding in one line."""
         return f"{self.what}. {self.why}. {self.remedy[:1].upper()}{self.remedy[1:]}"
+
+
+def of_faults(error: HpcDlError) -> list[Finding]:
+    """Return the faults of an error as findings."""
+    why = "The job would be refused or fail"
+    return [Finding(f"{fault.where}: {fault.problem}", why, fault.remedy) for fault in error.faults]
 
 
 class Check(ABC):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pkgutil
 
-from hpc_dl.cluster.doctor.check import Check, Finding, Situation
+from hpc_dl.cluster.doctor.check import Check, Finding, Situation, of_faults
 from hpc_dl.errors import HpcDlError
 from hpc_dl.one_class_per_file import class_in
 
@@ -37,8 +37,7 @@ def run(situation: Situation, only: str | None = None) -> dict[str, list[Finding
         try:
             found[name].extend(check.findings(situation))
         except HpcDlError as error:
-            why = "The job would be refused or fail"
-            found[name] += [Finding(f"{fault.where}: {fault.problem}", why, fault.remedy) for fault in error.faults]
+            found[name] += of_faults(error)
     return found
 
 
