@@ -13,8 +13,6 @@ from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.state import write_state
 from hpc_dl.sweeps.folder import SweepFolder
 
-pandas = pytest.importorskip("pandas")
-
 
 def finished(runs: Path, lr: float, loss: float | str) -> RunFolder:
     run = RunFolder.create(runs, "net")
@@ -25,6 +23,7 @@ def finished(runs: Path, lr: float, loss: float | str) -> RunFolder:
 
 
 def test_frame_has_settings_and_metrics_and_test_metrics_on_request(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
     first, second = finished(tmp_path, 0.1, 0.5), finished(tmp_path, 0.01, "nan")
     waiting = RunFolder.create(tmp_path, "net")
     frame = Runs(tmp_path).frame()

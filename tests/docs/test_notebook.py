@@ -6,12 +6,12 @@ import pytest
 
 from tests.conftest import PROJECT
 
-nbclient = pytest.importorskip("nbclient")
 NOTEBOOK = PROJECT / "docs" / "how-to" / "python.ipynb"
 
 
 @pytest.mark.slow  # trains three times
 def test_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nbclient = pytest.importorskip("nbclient")
     import nbformat
 
     for name in ("HPC_DL_RUNS", "HPC_DL_DATA"):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
-from sklearn.manifold import trustworthiness
 
 from hpc_dl.figures import kinds
 from hpc_dl.figures.drawing import fitting
@@ -217,6 +216,8 @@ def test_embeddings(subject: Subjects) -> None:
 
 
 def test_tsne_keeps_neighbors_together(subject: Subjects) -> None:
+    from sklearn.manifold import trustworthiness
+
     of = subject("autoencoder")
     (ax,) = drawn(of, "tsne").axes
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("t-SNE 1", "t-SNE 2")

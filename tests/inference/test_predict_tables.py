@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
-import zarr
 from PIL import Image
 
 from hpc_dl.data.packing.open_source import open_source
@@ -170,6 +169,8 @@ def save(kind: str, folder: Path, values: np.ndarray) -> None:
     elif kind == "npz":
         np.savez(folder / "scans.npz", x=values, subject=np.arange(2))
     elif kind == "zarr":
+        import zarr
+
         group = zarr.open_group(folder / "scans.zarr", mode="w")
         group.create_array("inputs", data=values)
         group.create_array("ages", data=np.arange(2.0))

@@ -4,7 +4,6 @@ import math
 from dataclasses import replace
 
 import pytest
-import sklearn.metrics
 import torch
 from torch import Tensor
 
@@ -66,6 +65,8 @@ def test_balanced_accuracy_of_the_majority_class() -> None:
 @pytest.mark.parametrize("average", ["macro", "micro", "weighted"])
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_f1_averages_equal_those_of_scikit_learn(average: str, num_classes: int) -> None:
+    import sklearn.metrics
+
     found, true = ([min(y, num_classes - 1) for y in classes] for classes in (FOUND, TRUE))
     data = spec(num_outputs=num_classes)
     actual = computed(data, certain(found, num_classes), torch.tensor(true), f"f1_{average}", "f1", first=3)

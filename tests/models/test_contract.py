@@ -13,12 +13,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
 import pytest
 import torch
 from packaging.version import Version
 from torch import nn
-from torch.onnx._internal.exporter import _registration
 
 from hpc_dl import models
 from hpc_dl.cluster.rendezvous_port import free_port
@@ -238,6 +236,8 @@ def test_training_overfits_one_batch(combination: Combination) -> None:
 @pytest.fixture(scope="module")
 def shared_onnx_operators() -> Iterator[None]:
     """Torch builds its table of ONNX operators once, not for each export: most of the time."""
+    from torch.onnx._internal.exporter import _registration  # imports sympy and onnxscript
+
     with pytest.MonkeyPatch.context() as patch:
         build = functools.cache(_registration.ONNXRegistry.from_torchlib)
         patch.setattr(_registration.ONNXRegistry, "from_torchlib", staticmethod(build))
@@ -247,6 +247,8 @@ def shared_onnx_operators() -> Iterator[None]:
 @pytest.mark.usefixtures("shared_onnx_operators")
 @parametrize(EXPORTED, quick=[], group="onnx")  # in the worker that built the table
 def test_onnx_computes_the_same(combination: Combination, tmp_path: Path) -> None:
+    import onnxruntime
+
     model = copy.deepcopy(initial_model(combination))
     x, _ = model.inputs_and_targets(batch_of(combination.data))
     to_onnx(model, x, tmp_path / "model.onnx", "outputs")

@@ -19,7 +19,6 @@ from hpc_dl.tracking.journal import read_journal
 from hpc_dl.tracking.wandb_on_demand import AfterImport
 from hpc_dl.tracking.wandb_record import WandbRecord
 from hpc_dl.tracking.wandb_rows import LOGGED
-from hpc_dl.tracking.wandb_run import end_globals
 from hpc_dl.training.loggers import Loggers
 from hpc_dl.training.ranks import Ranks
 from hpc_dl.training.train import train
@@ -149,6 +148,8 @@ def test_unknown_attribute_of_the_experiment_says_what_to_use(tmp_path: Path, im
 def test_other_ranks_may_call_wandb(tmp_path: Path, image_file: Path, wandb_server: FakeWandb) -> None:
     """A module calls it on every rank; only the calls of rank 0 are recorded, as with Lightning."""
     import wandb
+
+    from hpc_dl.tracking.wandb_run import end_globals
 
     run = prepared(tmp_path, image_file)
     loggers = Loggers(run, Experiment.from_dict(yaml.load(run.config)), Ranks(1, 1, 2, False), 0, 0)
