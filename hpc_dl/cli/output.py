@@ -68,7 +68,7 @@ def table(columns: list[str], rows: list[list[Any]], title: str = "", *, unbroke
             if number:
                 print()
             for row in texts:
-                cells = (row[i] + " " * (widths[i] - cell_len(row[i])) for i in block)
+                cells = (row[i] + " " * (widths[i] - _columns(row[i])) for i in block)
                 print("".join(cells).rstrip())
         return
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -97,7 +97,12 @@ def _width() -> float:
 
 
 def _natural_widths(texts: list[list[str]]) -> list[int]:
-    return [max(map(cell_len, column)) + _GAP for column in zip(*texts, strict=True)]
+    return [max(map(_columns, column)) + _GAP for column in zip(*texts, strict=True)]
+
+
+def _columns(text: str) -> int:
+    """The columns of the terminal that a text takes; a shortcut for most texts."""
+    return len(text) if text.isascii() else cell_len(text)
 
 
 def _blocks(widths: list[int]) -> list[list[int]]:

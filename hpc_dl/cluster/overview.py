@@ -40,32 +40,31 @@ def overview(runs: Sequence[RunFolder]) -> list[RunOverview]:
         runs: the runs.
     """
     indexes: dict[Path, RunIndex] = {}
-    known: dict[RunFolder, RunOverview] = {}
-    stamps: dict[RunFolder, str] = {}
-    for run in runs:
+    known: list[RunOverview | None] = []
+    not_indexed: list[tuple[int, RunFolder, str]] = []
+    for place, run in enumerate(runs):
         if (folder := run.path.parent) not in indexes:
             indexes[folder] = RunIndex(folder)
-        index = indexes[folder]
-        stamps[run] = index.stamp(run)
-        if (indexed := index.get(run, stamps[run])) is not None:
+        stamp = indexes[folder].stamp(run)
+        if (indexed := indexes[folder].get(run, stamp)) is not None:
             facts, settings = indexed
-            known[run] = RunOverview(
-                {"run": run.name, "dir": str(run.path), **facts["status"]}, facts["result"], settings
-            )
-    others = [run for run in stamps if run not in known]
-    for run, facts in zip(others, statuses(others), strict=True):
+            of_place = {"run": run.name, "dir": str(run.path)}
+            known.append(RunOverview(of_place | facts["status"], facts["result"], settings))
+        else:
+            known.append(None)
+            not_indexed.append((place, run, stamp))
+    read = statuses([run for _, run, _ in not_indexed])
+    for (place, run, stamp), facts in zip(not_indexed, read, strict=True):
         settings = settings_of(run)
         facts |= shown_labels(run) | progress_of(run, facts, settings) | wandb_of(run, settings)
-        known[run] = RunOverview(facts, _single_values(run, facts), settings)
+        found = RunOverview(facts, _single_values(run, facts), settings)
         if _has_ended_for_good(run, facts):
-            entry = {
-                "status": {key: value for key, value in facts.items() if key not in _OF_PLACE},
-                "result": known[run].result,
-            }
-            indexes[run.path.parent].add(run, stamps[run], entry, known[run].settings)
+            status = {key: value for key, value in facts.items() if key not in _OF_PLACE}
+            indexes[run.path.parent].add(run, stamp, {"status": status, "result": found.result}, settings)
+        known[place] = found
     for index in indexes.values():
         index.save()
-    return [known[run] for run in runs]
+    return [one for one in known if one is not None]
 
 
 def _has_ended_for_good(run: RunFolder, facts: dict[str, Any]) -> bool:

@@ -60,9 +60,10 @@ class RunIndex:
             run: the run; take its stamp before its files are read.
         """
         facts, newest = [], 0
+        folder = str(run.path)
         for name in _FILES:
             try:
-                found = os.stat(f"{run.path}/{name}")
+                found = os.stat(f"{folder}/{name}")
             except OSError:
                 facts.append((0, 0, 0))
                 continue

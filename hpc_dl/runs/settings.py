@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from operator import itemgetter
 from typing import Any
 
 from hpc_dl.config import yaml
@@ -29,13 +31,14 @@ def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     if len(readable) < 2:
         return []
     first, *others = readable
-    return [
-        key
-        for key, value in first.items()
-        if not is_irrelevant(key)
-        and all(key in values for values in others)
-        and any(values[key] != value for values in others)
-    ]
+    different = []
+    for key, value in first.items():
+        if is_irrelevant(key):
+            continue
+        with suppress(KeyError):  # one of the others has no such setting
+            if list(map(itemgetter(key), others)).count(value) < len(others):
+                different.append(key)
+    return different
 
 
 def is_irrelevant(key: str) -> bool:
