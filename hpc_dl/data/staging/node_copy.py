@@ -100,6 +100,7 @@ def _shared_copy(files: tuple[SourceFile, ...], copy: Path, advanced: Callable[[
                 if (times := read_facts(copy)) is not None:
                     return NodeCopy(lock, copy, files, times, is_new)
                 raise NotStaged.at(copy, "has been damaged, and other processes still read it")
+            waited = not is_alone and lock.is_making
             if lock.modified != touched:
                 touched, heard_at = lock.modified, time.monotonic()
                 advanced(0)
@@ -109,7 +110,6 @@ def _shared_copy(files: tuple[SourceFile, ...], copy: Path, advanced: Callable[[
         lock.release()
         if time.monotonic() - heard_at > _SILENCE_S:
             raise NotStaged.at(copy, f"another process that makes it has been silent for {_SILENCE_S:g} s")
-        waited = not is_alone
         time.sleep(_POLL_S)
 
 
@@ -122,6 +122,7 @@ def _make(
             raise NotStaged.at(copy, "another process could not make it; its log says why")
         lock.delete_copies()
         delete_unused(copy.parent, keep=copy.name)
+        lock.mark(1)
         check_space(copy.parent, sum(file.num_bytes for file in files))
 
         def step(done: int) -> None:
@@ -130,6 +131,7 @@ def _make(
 
         copy_files(files, lock.partial, step)
         lock.partial.rename(copy)
+        lock.mark(0)
     except BaseException:
         lock.delete()
         raise
@@ -159,6 +161,14 @@ class _Lock:
 
     def touch(self) -> None:
         os.utime(self._descriptor)
+
+    @property
+    def is_making(self) -> bool:
+        """Whether its process makes the copy, rather than deletes one that no process reads."""
+        return os.fstat(self._descriptor).st_size > 0
+
+    def mark(self, making: int) -> None:
+        os.ftruncate(self._descriptor, making)
 
     def is_current(self) -> bool:
         """Whether this is still the lock: it is deleted with the copy."""

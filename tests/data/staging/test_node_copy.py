@@ -209,6 +209,7 @@ def test_copy_that_another_process_could_not_make_is_not_tried_again(
     (lock,) = [scratch / f"{copying.copy_name(copying.source_files(file))}.lock"]
     held = module._Lock(lock)
     assert held.try_exclusive()
+    held.mark(1)
     errors: list[NotStaged] = []
 
     def attempt() -> None:
