@@ -146,6 +146,9 @@ def executor(
     slurm = ScriptExecutor(folder=run.submitit, python=_python(run, experiment, site, data_dir, shared))
     slurm.update_parameters(**_parameters(run, experiment, site, lead_s))
     slurm.options = _changes(experiment, site)
+    if site.notify is not None and shared is None:  # not each member of a sweep
+        slurm.parameters["setup"] += site.notify.setup_lines()
+        slurm.options |= site.notify.sbatch_options()
     return slurm
 
 

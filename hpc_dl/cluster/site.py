@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, field_validator
 
 from hpc_dl.cluster import profile_files, sbatch_options
+from hpc_dl.cluster.notify_config import Notify
 from hpc_dl.cluster.reservation import Reservations, in_use
 from hpc_dl.cluster.sbatch_options import SbatchValue
 from hpc_dl.config import yaml
@@ -116,6 +117,8 @@ class SiteProfile(Section):
     node. Default: ``$SLURM_TMPDIR``, ``$TMPDIR`` or ``/tmp``, the first that exists there."""
     container: Container | None = None
     """Image to run the job in."""
+    notify: Notify | None = None
+    """What reports the end of a run."""
     limits: Limits = Limits()
     """The largest job that the site allows, checked before a job is submitted."""
 
