@@ -52,7 +52,7 @@ class Plot:
     """An interactive plot, with its description and its numbers for those who cannot see it.
 
     Attributes:
-        form: ``lines``, ``parallel`` or ``scatter``: how page/report.js draws it.
+        form: ``lines``, ``parallel`` or ``slice``: how page/report.js draws it.
         title: above the plot.
         description: what it shows, in a sentence.
         data: plain data, as page/report.js expects it.

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from hpc_dl.cluster.efficiency import efficiency_of_runs
+from hpc_dl.cluster.goodput import goodput_of_runs
 from hpc_dl.cluster.overview import RunOverview, overview
 from hpc_dl.errors import HpcDlError
 from hpc_dl.learning.direction import direction_of_name
@@ -117,6 +119,16 @@ class Material:
         with suppress(HpcDlError, OSError):
             return read_result(self.runs[name])
         return {}
+
+    @functools.cached_property
+    def efficiency(self) -> list[dict[str, Any]]:
+        """What each run requested, used and cost, as ``hpc-dl efficiency --json``."""
+        return efficiency_of_runs(list(self.runs.values()))
+
+    @functools.cached_property
+    def goodput(self) -> list[dict[str, Any]]:
+        """Where the allocated time of each run went, as ``hpc-dl goodput --json``."""
+        return goodput_of_runs(list(self.runs.values()))
 
     def best_run(self) -> str | None:
         """Return the run that answers for the best group: its best seed, or the only run."""

@@ -99,7 +99,7 @@ def test_numbers_are_those_of_the_results_and_the_journal(hpc_dl: HpcDl) -> None
     grouped = page.table("place", "seeds")
     (best, _) = hpc_dl("results", "--group", "--json", "--sort", "val/loss").json
     assert grouped[0]["val/loss"].startswith(f"{best['val/loss']:.4g} ± {best['val/loss/interval']:.2g}")
-    loss = next(plot for plot in page.plots if plot["y"] == "loss")
+    loss = next(plot for plot in page.plots if "series" in plot and plot["y"] == "loss")
     line = next(one for one in loss["series"] if one["dashed"] and "0.01" in one["name"])
     journals = [[row["train/loss"] for row in read_journal(run.journal)] for run in runs[:2]]
     assert [point[1] for point in line["points"]] == pytest.approx([sum(v) / 2 for v in zip(*journals, strict=True)])
@@ -158,7 +158,7 @@ def test_long_run_stays_small_and_keeps_its_extremes(hpc_dl: HpcDl) -> None:
     header = {"attempt": 1, "from_step": 0}
     (run.journal / "attempt-001.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in (header, *rows)))
     page, text = page_of(hpc_dl, run.name)
-    loss = next(plot for plot in page.plots if plot["y"] == "loss")
+    loss = next(plot for plot in page.plots if "series" in plot and plot["y"] == "loss")
     points = next(one for one in loss["series"] if one["name"] == "train/loss")["points"]
     assert len(points) < 300 and max(point[1] for point in points) == 77.0
     assert len(text.encode()) < 900_000

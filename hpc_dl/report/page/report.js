@@ -103,12 +103,12 @@
     parallel: { left: 55, right: 75, top: 42, bottom: 28, parallelAxisDefault: { nameLocation: "end", nameGap: 14,
       nameTextStyle: { color: css("--text"), overflow: "truncate", width: 130 }, axisLabel: { color: css("--soft"), formatter: short }, axisLine: { lineStyle: { color: css("--soft") } } } },
     parallelAxis: data.axes.map((a, dim) => ({ dim, name: a.name, type: a.values ? "category" : a.log ? "log" : "value", scale: true, ...(a.values ? { data: a.values } : {}) })),
-    visualMap: { show: true, type: "continuous", dimension: data.axes.length - 1, min: data.range[0], max: data.range[1], right: 0, top: "middle", itemHeight: 110, precision: 4,
-      textStyle: { color: css("--soft") }, inRange: { color: data.lower ? scale() : scale().reverse() }, calculable: true },
+    visualMap: { show: false, type: "continuous", dimension: data.axes.length - 1, min: data.range[0], max: data.range[1],
+      inRange: { color: data.lower ? scale() : scale().reverse() } },
     series: [{ type: "parallel", lineStyle: { width: 2, opacity: 0.75 }, data: data.rows.map((row) => ({ name: row.name, value: row.value })) }],
   });
 
-  const scatter = (data) => ({
+  const slice = (data) => ({
     animation: false, grid: { left: 62, right: 18, top: 18, bottom: 44 },
     tooltip: tooltip({ formatter: (p) => `${p.value[2]}\n${data.x.name}: ${short(p.value[0])}\n${data.y}: ${short(p.value[1])}` }),
     xAxis: data.x.values ? { ...axis(data.x.name, false, { nameGap: 27 }), type: "category", data: data.x.values } : axis(data.x.name, data.x.log, { nameGap: 27 }),
@@ -116,7 +116,7 @@
     series: [{ type: "scatter", symbolSize: 9, itemStyle: { color: color(0), opacity: 0.7 }, data: data.points }],
   });
 
-  const forms = { lines, parallel, scatter };
+  const forms = { lines, parallel, slice };
   const charts = [];
   for (const figure of document.querySelectorAll("figure.plot")) {
     const data = JSON.parse(figure.querySelector("script").textContent);

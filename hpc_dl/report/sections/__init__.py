@@ -8,7 +8,9 @@ from hpc_dl.report.blocks import Section
 from hpc_dl.report.material import Material
 
 #: In the order of the page.
-SECTIONS = ("summary", "results", "curves", "configuration", "provenance")
+SECTIONS = (
+    "summary", "results", "failures", "sweep", "curves", "fit", "baselines", "cost", "configuration", "provenance",
+)  # fmt: skip
 
 
 def sections(material: Material) -> list[Section]:

@@ -10,7 +10,7 @@ from hpc_dl.report.material import Material
 from hpc_dl.runs.seeds import interval_column
 
 _MOST_METRICS = 8
-_FOLDED_FROM = 40  # rows
+_MOST_ROWS = 12  # that are shown at once below a table by settings
 _MOST_KEYS = 8
 
 
@@ -26,7 +26,7 @@ def section(material: Material) -> Section:
         blocks.append(_by_settings(material, metrics))
     if len(material.runs) == 1 and not metrics:
         metrics = material.metric_names("train") + material.metric_names("test")
-    blocks.append(_by_run(material, metrics))
+    blocks.append(_by_run(material, metrics, folded=bool(blocks) and len(material.runs) > _MOST_ROWS))
     unreadable = [
         f"{name}: {one.facts.get('reason', '')}" for name, one in material.known.items() if _has_reason(one.facts)
     ]
@@ -53,7 +53,7 @@ def _by_settings(material: Material, metrics: list[str]) -> Table:
     return Table(("place", *metrics[:1], *keys, *metrics[1:], "seeds"), cells, caption, best=best)
 
 
-def _by_run(material: Material, metrics: list[str]) -> Table:
+def _by_run(material: Material, metrics: list[str], *, folded: bool) -> Table:
     order = [name for group in material.groups for name in group.runs]
     keys = material.keys[:_MOST_KEYS]
     cells = []
@@ -65,7 +65,7 @@ def _by_run(material: Material, metrics: list[str]) -> Table:
         cells.append([name, facts["state"], *measured[:1], *settings, *measured[1:], *end])
     best = order.index(chosen) if (chosen := material.best_run()) in order and len(order) > 1 else None
     columns = ("run", "state", *metrics[:1], *keys, *metrics[1:], "fit", "seconds")
-    return Table(columns, cells, "By run", best=best, folded=len(order) > _FOLDED_FROM)
+    return Table(columns, cells, "By run", best=best, folded=folded)
 
 
 def _cell(value: object) -> object:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from hpc_dl.cluster.goodput import total_of
 from hpc_dl.formatting import duration, text_of
 from hpc_dl.report.blocks import Answers, Section, Text
 from hpc_dl.report.diagnoses import fit_of, sentence_of
 from hpc_dl.report.material import Material
+from hpc_dl.report.sections.failures import has_pictures, weakest_class
 from hpc_dl.report.sections.provenance import command_of
 from hpc_dl.sweeps.ranking import comparison, value_of
 
+_UNITS = {"gpu_hours": "GPU h", "cpu_hours": "CPU h", "gpu_kwh": "kWh of the GPUs"}
 _ALONE = "There is nothing to compare it with: only one setting has a result."
 
 
@@ -21,7 +24,8 @@ def section(material: Material) -> Section:
     Args:
         material: the runs.
     """
-    items = [_best(material), _difference(material), _fit(material), _cost(material), _repeat(material)]
+    answers = (_best, _difference, _fit, _failures, _cost, _repeat)
+    items = [answer(material) for answer in answers]
     return Section("summary", "At a glance", [Text(_states(material)), Answers([item for item in items if item])])
 
 
@@ -77,14 +81,24 @@ def _fit(material: Material) -> tuple[str, str, str] | None:
     return "Did it overfit?", short, f"{sentence_of(material.result(name or ''))}{others}"
 
 
+def _failures(material: Material) -> tuple[str, str, str] | None:
+    weakest = weakest_class(material, material.best_run())
+    where = "The pictures below show its worst mistakes." if has_pictures(material) else ""
+    if weakest:
+        return "Where does it fail?", f"Weakest: {weakest}", where
+    return ("Where does it fail?", "See Where it fails", where) if where else None
+
+
 def _cost(material: Material) -> tuple[str, str, str] | None:
-    seconds = [
-        value for name in material.runs if isinstance(value := material.result(name).get("seconds"), int | float)
-    ]
-    if not seconds:
-        return None
-    longest = f"The longest run took {duration(max(seconds))}." if len(seconds) > 1 else ""
-    return "What did it cost?", f"{duration(sum(seconds))} of training", longest
+    total, used = total_of(material.goodput), [row["cost"] for row in material.efficiency if "cost" in row]
+    goodput = f"{total['goodput']:.0%} of the allocated time advanced the training (goodput)." if total else ""
+    if used:
+        hours = {key: sum(cost.get(key, 0.0) for cost in used) for key in ("gpu_hours", "cpu_hours", "gpu_kwh")}
+        parts = [f"{hours[key]:.3g} {unit}" for key, unit in _UNITS.items() if hours[key]]
+        return "What did it cost?", ", ".join(parts) or "0 CPU h", goodput
+    known = [material.result(name).get("seconds") for name in material.runs]
+    seconds = [value for value in known if isinstance(value, int | float)]
+    return ("What did it cost?", f"{duration(sum(seconds))} of training", goodput) if seconds else None
 
 
 def _repeat(material: Material) -> tuple[str, str, str] | None:
