@@ -93,7 +93,7 @@ def test_cost_is_that_of_the_commands(hpc_dl: HpcDl, runs: list[RunFolder]) -> N
     for row in measured:
         assert rows[row["run"]]["CPU h"] == f"{row['cost']['cpu_hours']:.4g}"
     goodput = hpc_dl("goodput").out
-    assert all(row["share"] in goodput for row in page.table("part", "share"))
+    assert all(row["share"] in goodput for row in page.table("part", "share")[:-1])  # the last one is 100 %
     assert "What did it cost?" in text
 
 
