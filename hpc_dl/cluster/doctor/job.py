@@ -21,9 +21,11 @@ from hpc_dl.cluster.child_processes import LAUNCHER_PID, Command, run_together
 from hpc_dl.cluster.doctor import job_checks
 from hpc_dl.cluster.doctor.check import Finding, Situation
 from hpc_dl.cluster.doctor.rank_process import report_file
+from hpc_dl.cluster.follow import LogReader
 from hpc_dl.cluster.job_environment import like_this_process, outside_of_jobs
 from hpc_dl.cluster.job_id import JobId
 from hpc_dl.cluster.rendezvous_port import free_port
+from hpc_dl.cluster.status import log_of
 from hpc_dl.cluster.submit import sbatch, uses_slurm
 from hpc_dl.config import yaml
 from hpc_dl.errors import ClusterError, HpcDlError
@@ -40,6 +42,7 @@ _FOLDER = ".doctor"  # hidden, so that no command takes it for a run
 _RANKS = "ranks"
 _POLL_FILES_S, _POLL_SLURM_S = 0.3, 5.0
 _LEAD_S = 30
+_MOST_OUTPUT = 4096  # bytes of a log that are read
 
 
 @dataclass
@@ -78,7 +81,8 @@ def examine(situation: Situation, *, timeout_s: float, say: Callable[[str], None
         else:
             ended = _here(run, experiment, situation, say)
         reports = _reports(run, experiment)
-        report = judged(reports, experiment, ended)
+        because = [text for text in (ended, _last_words(run, reports, experiment)) if text]
+        report = judged(reports, experiment, "; ".join(because))
         keep = bool(report.found[_RANKS]) and run.path.is_dir()
         if keep:
             say(f"The output of the job is in {run.path}")
@@ -174,7 +178,7 @@ def _wait(run: RunFolder, job: JobId, experiment: Experiment, timeout_s: float, 
                     return text
                 if text != said and not ended:
                     said = text
-                    say(f"  [{'pending' if info.waits else 'running'}] {text}")
+                    say(f"  [pending] {text}" if info.waits else f"  [running] {info.explanation}".rstrip())
         time.sleep(_POLL_FILES_S)
     return ""
 
@@ -221,6 +225,15 @@ def _report(path: Path) -> dict[str, Any] | None:
 def _all_done(run: RunFolder, experiment: Experiment) -> bool:
     reports = _reports(run, experiment)
     return len(reports) == experiment.resources.world_size and all(report["done"] for report in reports)
+
+
+def _last_words(run: RunFolder, reports: list[dict[str, Any]], experiment: Experiment) -> str:
+    """The last line of the output of the first rank that is not done; "" if all are, or without."""
+    done = {report["rank"] for report in reports if report["done"]}
+    first = min({*range(experiment.resources.world_size)} - done, default=None)
+    path = None if first is None else log_of(run, first)
+    lines = [line.strip() for line in LogReader(path, _MOST_OUTPUT).remaining_lines() if line.strip()] if path else []
+    return f"its output ends with {lines[-1]!r}" if lines else ""
 
 
 def _silent_ranks(reports: list[dict[str, Any]], experiment: Experiment, ended: str) -> list[Finding]:

@@ -15,7 +15,7 @@ from hpc_dl.runs.folder import RunFolder
 if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
 
-_MEETING_S = 90.0  # for all ranks to start: imports from a slow file system take a minute
+_MEETING_S = 180.0  # for all ranks to start: imports from a slow file system take a minute
 
 
 @dataclass

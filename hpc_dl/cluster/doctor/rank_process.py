@@ -19,7 +19,7 @@ from hpc_dl.config import yaml
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.runs.folder import RunFolder
 
-_MOST_S = 300.0  # of one process; a hanging file system or network ends no check by itself
+_MOST_S = 480.0  # of one process; a hanging file system or network ends no check by itself
 
 
 def report_file(run: RunFolder, rank: int) -> Path:

@@ -81,6 +81,17 @@ def test_job_on_two_nodes(slurm_desk: Desk) -> None:
 
 
 @pytest.mark.slurm
+def test_job_whose_setup_fails_says_why(slurm_desk: Desk) -> None:
+    (slurm_desk.folder / "broken.yaml").write_text('setup: ["echo no such module; exit 3"]\n')
+    found = slurm_desk.json("doctor", "tiny.yaml", "--job", "--site", "broken.yaml", status=1)
+    (line,) = [each["what"] for each in found if each["check"] == "ranks"]
+    assert line.startswith("rank 0 measured nothing: Slurm reports FAILED: ")
+    assert line.endswith("its output ends with 'no such module'")
+    (folder,) = slurm_desk.runs.glob(".doctor-*")
+    assert "no such module" in next((folder / "submitit").glob("*.out")).read_text()
+
+
+@pytest.mark.slurm
 @pytest.mark.slow
 def test_ctrl_c_cancels_the_waiting_job(slurm_desk: Desk) -> None:
     sbatch = slurm_desk.folder.parent / "bin" / "sbatch"
