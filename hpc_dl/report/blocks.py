@@ -74,11 +74,13 @@ class Picture:
     Attributes:
         caption: what it shows.
         png: the content of the file.
+        folded: whether the page shows it on request only.
     """
 
     kind: ClassVar = "picture"
     caption: str
     png: bytes
+    folded: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +18,37 @@ from markupsafe import Markup
 import hpc_dl
 from hpc_dl.errors import printable
 from hpc_dl.formatting import text_of
-from hpc_dl.report.blocks import Plot, Section
+from hpc_dl.report.blocks import Picture, Plot, Section, Text
 
 MOST_BYTES = 3_000_000
-"""The largest page; pictures that do not fit are left out."""
+"""The largest page with pictures."""
 _PAGE = Path(__file__).with_name("page")
 _LONG = 60  # characters of a cell, from which on it is broken
 _FILTER_FROM = 8  # rows, from which on a table can be filtered
 
 
 def html_of(title: str, sections: Sequence[Section], *, refresh_s: int = 0) -> str:
-    """Return the page.
+    """Return the page, without pictures if it would be too large with them.
 
     Args:
         title: of the page.
         sections: its content. Texts in it may be hostile: they are escaped.
         refresh_s: after how many seconds a browser loads the page again; 0 for never.
     """
+    page = _rendered(title, sections, refresh_s)
+    if len(page.encode()) <= MOST_BYTES:
+        return page
+    left_out = Text("There are no pictures: with them, the page would be larger than 3 MB.")
+    without = [
+        replace(section, blocks=[*(b for b in section.blocks if not isinstance(b, Picture)), left_out])
+        if any(isinstance(block, Picture) for block in section.blocks)
+        else section
+        for section in sections
+    ]
+    return _rendered(title, without, refresh_s)
+
+
+def _rendered(title: str, sections: Sequence[Section], refresh_s: int) -> str:
     environment = Environment(
         loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=_printable,

@@ -105,7 +105,12 @@ def test_numbers_are_those_of_the_results_and_the_journal(hpc_dl: HpcDl) -> None
     assert [point[1] for point in line["points"]] == pytest.approx([sum(v) / 2 for v in zip(*journals, strict=True)])
     assert [low for _, low, _ in line["band"]] == pytest.approx(journals[0])
     assert [high for _, _, high in line["band"]] == pytest.approx(journals[1])
-    assert "optimizer.lr=0.1" in text and "Did it overfit?" in text and "<strong>Yes</strong>" in text
+    assert (
+        "optimizer.lr=0.1" in text
+        and "Did it overfit?" in text
+        and "--only mistakes" in text
+        and "<strong>Yes</strong>" in text
+    )
 
 
 def test_texts_of_runs_are_never_markup(hpc_dl: HpcDl) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from hpc_dl.atomic_files import write_json
+from hpc_dl.report.blocks import Picture, Section, Table
+from hpc_dl.report.html import MOST_BYTES, html_of
 from hpc_dl.report.material import Material
 from hpc_dl.report.sections.failures import MOST_PICTURE_BYTES
 from hpc_dl.runs.folder import RunFolder
@@ -53,6 +55,14 @@ def test_pictures_are_those_of_the_best_and_worst_runs_and_fit(hpc_dl: HpcDl) ->
     captions = text.split("<figcaption>")
     assert any(caption.startswith(f"{trained_runs[0].name} (best): ") for caption in captions)
     assert not any(caption.startswith(trained_runs[5].name) for caption in captions)
+
+
+def test_page_that_would_be_too_large_has_no_pictures() -> None:
+    table = Table(("name",), [["x" * 100]] * 20_000)
+    pictures = Picture("first", PNG + b"x" * 500_000), Picture("second", PNG + b"x" * 500_000, folded=True)
+    assert html_of("small", [Section("a", "A", pictures)]).count("<img") == 2
+    page = html_of("large", [Section("a", "A", [table, *pictures])])
+    assert len(page.encode()) < MOST_BYTES and "<img" not in page and "There are no pictures" in page
 
 
 def test_weakest_class_of_an_evaluation(hpc_dl: HpcDl) -> None:

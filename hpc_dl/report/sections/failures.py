@@ -149,7 +149,7 @@ def _pictures(material: Material) -> Iterator[Picture]:
             left -= len(png)
             kind = "worst" if name in worst else "best" if len(names) > 1 else ""
             place = f" ({kind})" if kind else ""
-            yield Picture(f"{name}{place}: {_summary(path.stem)}", png)
+            yield Picture(f"{name}{place}: {_summary(path.stem)}", png, folded=name not in first)
 
 
 def _files(folder: Path, known: set[str]) -> list[tuple[int, Path]]:

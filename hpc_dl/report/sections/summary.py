@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from typing import Any
 
@@ -86,7 +87,12 @@ def _failures(material: Material) -> tuple[str, str, str] | None:
     where = "The pictures below show its worst mistakes." if has_pictures(material) else ""
     if weakest:
         return "Where does it fail?", f"Weakest: {weakest}", where
-    return ("Where does it fail?", "See Where it fails", where) if where else None
+    if where:
+        return "Where does it fail?", "Its worst mistakes are shown below", ""
+    if (name := material.best_run()) is None or not material.result(name):
+        return None
+    command = f"hpc-dl figures {shlex.quote(name)} --only mistakes --only confusion"
+    return "Where does it fail?", "Not drawn yet", f"`{command}` draws the mistakes of the best run; then report again."
 
 
 def _cost(material: Material) -> tuple[str, str, str] | None:

@@ -19,7 +19,7 @@ from hpc_dl.sweeps.importance import LEAST_POINTS, importance
 
 _MOST_AXES = 8
 _MOST_SLICES = 6
-_WIDE_RANGE = 20  # from the smallest to the largest value, from which on an axis is logarithmic
+_WIDE_RANGE = 8  # from the smallest to the largest value, from which on an axis is logarithmic
 
 Point = tuple[str, Mapping[str, Any], float]
 """The name of a finished run, its settings, and its objective."""
