@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpc_dl.atomic_files import write_json
-from hpc_dl.cluster import dependency, job_environment
+from hpc_dl.cluster import dependency, job_environment, notification
 from hpc_dl.cluster.crash import crash_in
 from hpc_dl.cluster.folders import cli_name
 from hpc_dl.cluster.signal_lead import granted_lead_s, required_lead_s
 from hpc_dl.config import yaml
 from hpc_dl.config.resources import Resources
-from hpc_dl.runs.folder import RunFolder
+from hpc_dl.runs.folder import SWEEP_FILE, RunFolder
 from hpc_dl.runs.state import ENDED, read_state, write_state
 from hpc_dl.schema import parse
 from hpc_dl.training.stopping import signals
@@ -146,6 +146,8 @@ def main() -> None:
             f"`hpc-dl resume {cli_name(run)}`"
         )
         write_state(run, "failed", reason=reason, log=str(run.log(0)))
+    if not (run.path.parent / SWEEP_FILE).exists():  # not each member of a sweep
+        notification.report(run, 0)
 
 
 def _wait(controller: subprocess.Popen[bytes], kill_at: list[float]) -> None:

@@ -123,9 +123,13 @@ def _was_requeued(job: JobId, environment: Mapping[str, str]) -> bool:
     return restarts.isdigit() and before.isdigit() and int(restarts) > int(before)
 
 
-def main() -> None:
-    """Report the end of the run, if its site profile asks for it."""
-    run, status = RunFolder(Path(sys.argv[1])), int(sys.argv[2])
+def report(run: RunFolder, status: int) -> None:
+    """Report the end of a run, if its site profile asks for it; a problem is one line on stderr.
+
+    Args:
+        run: the run.
+        status: exit status of what has run it.
+    """
     try:
         config = parse(Notify, (yaml.load(run.site) or {}).get("notify") or {}, "notify")
         facts = facts_of(run, status, os.environ)
@@ -134,6 +138,11 @@ def main() -> None:
         problems = [f"notify failed: {error}"]
     for problem in problems:
         print(problem, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """``python -m hpc_dl.cluster.notification RUN STATUS``: report the end of the run."""
+    report(RunFolder(Path(sys.argv[1])), int(sys.argv[2]))
 
 
 if __name__ == "__main__":

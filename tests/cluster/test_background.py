@@ -1,10 +1,15 @@
 """Background runs on a machine without Slurm."""
 
+import json
 import os
 import signal
+import sys
+from pathlib import Path
 
 import pytest
 
+from hpc_dl.cluster.notify_config import Notify
+from hpc_dl.cluster.site import SiteProfile
 from hpc_dl.runs.attempts import history
 from hpc_dl.runs.state import read_state
 from tests.cluster.conftest import Desk, wait_until
@@ -17,6 +22,20 @@ def test_submit_without_slurm_runs_in_the_background(desk: Desk) -> None:
     assert '"state": "finished"' in result.stdout
     assert '"test/accuracy"' in result.stdout
     assert "epoch 1/1" in result.stderr  # rank 0's log
+
+
+@pytest.mark.slow
+def test_end_of_a_background_run_is_reported(desk: Desk, tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    write = f"import sys; open({str(report)!r}, 'a').write(sys.stdin.read() + '\\n')"
+    profile = SiteProfile(notify=Notify(command=[sys.executable, "-c", write]))
+    (desk.folder / "own.yaml").write_text(profile.dumps(), encoding="utf-8")
+    desk.run("submit", "tiny.yaml", "--site", "own.yaml")
+    wait_until(lambda: report.exists() and report.read_text().endswith("\n"), "the end was reported")
+    (line,) = report.read_text().splitlines()
+    facts = json.loads(line)
+    assert (facts["event"], facts["run"], facts["job"]) == ("finished", desk.only_run().name, "")
+    assert "test/accuracy" in facts["metrics"]
 
 
 @pytest.mark.slow
