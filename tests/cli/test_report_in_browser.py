@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,18 @@ from tests.cli.test_report import HOSTILE, trained
 
 pytestmark = pytest.mark.slow
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def test_command_imports_neither_torch_nor_matplotlib(hpc_dl: HpcDl) -> None:
+    trained(0, 0.1, 0.9)
+    trained(0, 0.2, 0.8)
+    code = "from hpc_dl.cli.main import main\ntry:\n    main()\nfinally:\n"
+    code += "    print({'torch', 'matplotlib'} & {*sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.argv = ['hpc-dl', 'report']\n{code}"],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "set()"
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
@@ -27,6 +40,6 @@ def test_page_draws_its_plots_without_errors(hpc_dl: HpcDl, tmp_path: Path) -> N
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert "CONSOLE" not in done.stderr
-    number = done.stdout.count('<figure class="plot"')
+    number = done.stdout.count('<figure class="plot ')
     assert number >= 2 and f'data-ready="{number}"' in done.stdout and done.stdout.count("<svg") == number
     assert "<th aria-sort" not in done.stdout and "Sort by this column" in done.stdout

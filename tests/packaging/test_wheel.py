@@ -66,6 +66,8 @@ def test_wheel_carries_what_a_clone_has_next_to_the_package(wheel: Path) -> None
     expected |= {f"slurm/sites/{name}.yaml" for name in ("example", "local", "dev")} | {"slurm/train.sbatch"}
     assert shipped == expected
     assert {"hpc_dl/py.typed", "hpc_dl/data/sources/digits.csv.gz"} <= set(names)
+    page = ("page.html", "style.css", "report.js", "echarts.min.js", "LICENSE-echarts")
+    assert {f"hpc_dl/report/page/{name}" for name in page} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
 
 
