@@ -80,9 +80,11 @@ def doctor(
     found, summaries = checks.run(situation), {}
     if job and not any(each.fatal for each in found["submission"]):
         from hpc_dl.cluster.doctor.job import examine
+        from hpc_dl.cluster.termination import termination_as_interrupt
 
         try:
-            report = examine(situation, timeout_s=60 * timeout, say=say)
+            with termination_as_interrupt():
+                report = examine(situation, timeout_s=60 * timeout, say=say)
             found, summaries = found | report.found, report.summaries
         except HpcDlError as error:
             found["job"] = of_faults(error)

@@ -67,17 +67,19 @@ def rehearse(
     profile.check(experiment)
     check_names("submitit")
     from hpc_dl.cluster.rehearsal.rehearse import rehearse_experiment
+    from hpc_dl.cluster.termination import termination_as_interrupt
 
     try:
-        report = rehearse_experiment(
-            experiment,
-            profile,
-            runs=runs_dir,
-            data_dir=data_dir,
-            command=sys.argv,
-            timeout_s=60 * timeout,
-            say=say,
-        )
+        with termination_as_interrupt():
+            report = rehearse_experiment(
+                experiment,
+                profile,
+                runs=runs_dir,
+                data_dir=data_dir,
+                command=sys.argv,
+                timeout_s=60 * timeout,
+                say=say,
+            )
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     emit(report.to_dict()) if as_json else show("\n".join(_lines(report)))

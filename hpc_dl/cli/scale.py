@@ -69,11 +69,13 @@ def scale(
     runs_dir, data_dir = runs_folder(runs, profile), data_folder(data, profile)
     experiment = load_experiment(config, overrides)
     from hpc_dl.cluster.scaling import experiments, measure, measurements, recommendation, shapes
+    from hpc_dl.cluster.termination import termination_as_interrupt
 
     found = shapes(experiment.resources, *counts)
     planned = experiments(experiment, found, steps=steps, weak=weak, lr_rule=lr_rule)  # type: ignore[arg-type]
     try:
-        folders = measure(planned, profile, runs=runs_dir, data_dir=data_dir, command=sys.argv, say=say)
+        with termination_as_interrupt():
+            folders = measure(planned, profile, runs=runs_dir, data_dir=data_dir, command=sys.argv, say=say)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     results = measurements(folders, planned)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 import hpc_dl
 from hpc_dl.errors import printable
@@ -57,6 +57,7 @@ def _rendered(title: str, sections: Sequence[Section], refresh_s: int) -> str:
         "cell": _cell,
         "number": _number,
         "long": _long,
+        "code": _code_spans,
         "base64": lambda data: base64.b64encode(data).decode(),
     }
     scripts = [_source("echarts.min.js")] if any(isinstance(b, Plot) for s in sections for b in s.blocks) else []
@@ -113,6 +114,17 @@ def _finite(value: Any) -> Any:
 def _printable(value: Any) -> Any:
     """Text without control characters, and without lone surrogates, which UTF-8 cannot express."""
     return value if isinstance(value, Markup) else printable(value) if isinstance(value, str) else value
+
+
+def _code_spans(text: str) -> Markup:
+    """Escape a sentence, and mark what is in backticks as code."""
+    parts = printable(text).split("`")
+    if len(parts) % 2 == 0:  # one of the backticks belongs to something else
+        return escape(printable(text))
+    marked = [
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
+    ]
+    return Markup("").join(marked)
 
 
 def _cell(value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hpc_dl.atomic_files import write_json
-from hpc_dl.report.blocks import Picture, Section, Table
+from hpc_dl.report.blocks import Picture, Section, Table, Text
 from hpc_dl.report.html import MOST_BYTES, html_of
 from hpc_dl.report.material import Material
 from hpc_dl.report.sections.failures import MOST_PICTURE_BYTES
@@ -55,6 +55,13 @@ def test_pictures_are_those_of_the_best_and_worst_runs_and_fit(hpc_dl: HpcDl) ->
     captions = text.split("<figcaption>")
     assert any(caption.startswith(f"{trained_runs[0].name} (best): ") for caption in captions)
     assert not any(caption.startswith(trained_runs[5].name) for caption in captions)
+
+
+def test_text_in_backticks_is_code_and_never_markup() -> None:
+    texts = [Text("Type `hpc-dl why <b>` now."), Text("5` of <i>")]
+    page = html_of("title", [Section("any", "Any", texts)])
+    assert "<p>Type <code>hpc-dl why &lt;b&gt;</code> now.</p>" in page
+    assert "<p>5` of &lt;i&gt;</p>" in page
 
 
 def test_page_that_would_be_too_large_has_no_pictures() -> None:

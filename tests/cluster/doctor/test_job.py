@@ -93,7 +93,7 @@ def test_job_whose_setup_fails_says_why(slurm_desk: Desk) -> None:
 
 @pytest.mark.slurm
 @pytest.mark.slow
-def test_ctrl_c_cancels_the_waiting_job(slurm_desk: Desk) -> None:
+def test_sigterm_cancels_the_waiting_job(slurm_desk: Desk) -> None:
     sbatch = slurm_desk.folder.parent / "bin" / "sbatch"
     sbatch.write_text(f'#!/bin/sh\nexec {shutil.which("sbatch")} --hold "$@"\n')
     sbatch.chmod(0o755)
@@ -101,7 +101,7 @@ def test_ctrl_c_cancels_the_waiting_job(slurm_desk: Desk) -> None:
     with messages.open("w") as file:
         process = slurm_desk.start("doctor", "tiny.yaml", "--job", stderr=file)
     wait_until(lambda: "[pending] it is held" in messages.read_text(), "it says why the job waits")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)  # as Ctrl-C: tests/cluster/test_rehearse_on_slurm.py
     process.communicate(timeout=200)
     assert process.returncode == 130 and "Traceback" not in messages.read_text()
     assert nothing_left(slurm_desk)
