@@ -20,7 +20,7 @@ from tests.conftest import PROJECT
 
 # Packages that the machine with the GPU may lack.
 OPTIONAL = ("wandb", "submitit", "hdf5plugin", "isal", "matplotlib")
-PRESENT = ("torch", "pytorch-lightning", "torchmetrics", "h5py", "numpy")
+PRESENT = ("torch", "pytorch-lightning", "torchmetrics", "h5py", "numpy", "jinja2")  # torch requires jinja2
 HIDE = """
 import importlib.machinery as machinery
 import importlib.metadata as metadata

@@ -30,7 +30,7 @@ def report(
     watch: Watch = False,
     runs: RunsDir = None,
 ) -> None:
-    """Write runs or a sweep as one page: results, curves, mistakes, cost.
+    """Write runs or a sweep as one page: results, curves, cost.
 
     The page is a single HTML file of at most 3 MB that needs no network: which run is best, whether
     the difference is real, whether it overfits, what it cost, and how to repeat it.

@@ -7,6 +7,7 @@ became of the run.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import subprocess
@@ -59,7 +60,7 @@ def facts_of(run: RunFolder, status: int, environment: Mapping[str, str]) -> dic
     event = "cancelled" if run.cancelled.exists() else _EVENTS.get(state["state"])
     if event is None:
         return {}
-    if state["state"] in ("running", "created"):
+    if event == "failed" and state["state"] in ("running", "created"):
         reason = f"its ranks were killed before they could report why (exit status {status})"
     text = f"hpc_dl: {run.name} {event}" + (f": {reason}" if reason and event != "finished" else "")
     metrics: dict[str, Any] = {}
@@ -112,7 +113,7 @@ def _post(url: str, content: bytes) -> str:
                 return ""
         except urllib.error.HTTPError as error:
             problem = f"HTTP status {error.code}"
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             problem = type(error).__name__
     return problem
 

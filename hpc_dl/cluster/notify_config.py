@@ -56,5 +56,5 @@ class Notify(Section):
         """Return the shell line that reports the end of the batch script; it needs ``$run``."""
         if self.command is None and self.webhook_env is None:
             return []
-        command = f'{shlex.quote(sys.executable)} -m hpc_dl.cluster.notification "$run" $?'
+        command = f'{shlex.quote(sys.executable)} -m hpc_dl.cluster.notification "$run" $? || :'
         return [f"trap {shlex.quote(command)} EXIT"]

@@ -28,7 +28,8 @@ def free_port() -> int:
     """
     first, last = _ephemeral_ports()
     ports = [port for port in _PORTS if not first <= port <= last] or list(_PORTS)
-    for port in random.sample(ports, min(_TRIES, len(ports))):
+    # Not the generator that trainings seed: two of the same seed would choose the same port.
+    for port in random.SystemRandom().sample(ports, min(_TRIES, len(ports))):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

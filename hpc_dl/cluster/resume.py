@@ -35,6 +35,7 @@ _CHANGEABLE = (
     "resources.",
     "checkpoint.every",
     "data.device_resident",
+    "data.stage",
     "trainer.max_epochs",
     "trainer.max_steps",
     "trainer.accelerator",

@@ -58,7 +58,7 @@ def _rendered(title: str, sections: Sequence[Section], refresh_s: int) -> str:
         "number": _number,
         "long": _long,
         "code": _code_spans,
-        "base64": lambda data: base64.b64encode(data).decode(),
+        "base64": _base64,
     }
     scripts = [_source("echarts.min.js")] if any(isinstance(b, Plot) for s in sections for b in s.blocks) else []
     scripts.append(_source("report.js"))
@@ -114,6 +114,10 @@ def _finite(value: Any) -> Any:
 def _printable(value: Any) -> Any:
     """Text without control characters, and without lone surrogates, which UTF-8 cannot express."""
     return value if isinstance(value, Markup) else printable(value) if isinstance(value, str) else value
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _code_spans(text: str) -> Markup:

@@ -16,7 +16,7 @@ from hpc_dl.training.stopping import signals
 from hpc_dl.training.stopping.watchdog import Watchdog
 
 _ANNOUNCED_EVERY_S = 30.0
-_LONGEST_S = 3600.0
+_LONGEST_S = 1200.0  # ranks of other nodes wait for 30 min: torch's default
 _SHARE_OF_TIMEOUT = 1.5  # the ranks of other nodes wait for twice the timeout
 
 
@@ -59,7 +59,7 @@ def stage(config: DataConfig, watchdog: Watchdog, stall_timeout_s: float | None)
     Args:
         config: the ``data`` section.
         watchdog: in a phase; learns about the progress of the copy.
-        stall_timeout_s: limits the time of the copy; ``None`` for an hour.
+        stall_timeout_s: limits the time of the copy; ``None`` for 20 minutes.
     """
     staged = StagedData(config)
     if config.stage != "none" and (config.source is not None or config.file is not None):

@@ -84,7 +84,7 @@ def test_failing_webhook_is_one_line_without_the_url(server: Server) -> None:
     (problem,) = notify(Notify(webhook_env="HOOK"), FACTS, environment(server))
     assert problem == "notify.webhook_env: the webhook in HOOK failed: HTTP status 500"
     assert len(server.received) == 2
-    for url in ("file:///etc/passwd", "http://127.0.0.1:1/secret", "http://[secret"):
+    for url in ("file:///etc/passwd", "http://127.0.0.1:1/secret", "http://[secret", "http://127.0.0.1:1/a secret"):
         (problem,) = notify(Notify(webhook_env="HOOK"), FACTS, ENVIRONMENT | {"HOOK": url})
         assert "secret" not in problem and "failed" in problem
     assert notify(Notify(webhook_env="HOOK"), FACTS, ENVIRONMENT) == ["notify.webhook_env: HOOK is not set in the job"]

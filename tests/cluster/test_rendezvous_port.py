@@ -1,5 +1,6 @@
 """The port at which ranks of one machine meet is free, and not one for outgoing connections."""
 
+import random
 import socket
 from pathlib import Path
 
@@ -28,6 +29,16 @@ def test_unreadable_range(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(rendezvous_port, "EPHEMERAL_PORTS", tmp_path / "range")
     port = free_port()
     assert not 32768 <= port <= 60999
+
+
+def test_seed_of_a_training_does_not_choose_the_port() -> None:
+    chosen = set()
+    for _ in range(5):
+        random.seed(0)
+        before = random.getstate()
+        chosen.add(free_port())
+        assert random.getstate() == before
+    assert len(chosen) > 1
 
 
 def test_a_used_port_is_not_returned(monkeypatch: pytest.MonkeyPatch) -> None:

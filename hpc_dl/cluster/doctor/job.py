@@ -118,7 +118,8 @@ def doctor_executor(run: RunFolder, experiment: Experiment, situation: Situation
     """
     from hpc_dl.cluster.batch_script import RankCommand, executor
 
-    slurm_executor = executor(run, experiment, situation.site, situation.data_dir, _LEAD_S)
+    site = situation.site.model_copy(update={"notify": None})
+    slurm_executor = executor(run, experiment, site, situation.data_dir, _LEAD_S)
     parameters = slurm_executor.parameters
     parameters["setup"] = [line for line in parameters["setup"] if line not in requeue.setup_lines(run)]
     parameters["teardown"] = []

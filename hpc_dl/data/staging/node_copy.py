@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hpc_dl.data.staging.copying import CopyTimes, SourceFile, copy_files, copy_name, read_facts, source_files
-from hpc_dl.data.staging.scratch import NotStaged, check_space, make_private
+from hpc_dl.data.staging.scratch import NotStaged, check_space, is_private, make_private
 
 _POLL_S = 0.1
 _SILENCE_S = 60.0  # after which a copy that another process makes is given up
@@ -43,8 +43,9 @@ class NodeCopy:
 
     def release(self) -> None:
         """Stop reading it; the last reader deletes it."""
-        if self._lock.try_exclusive():
-            self._lock.delete()
+        with contextlib.suppress(OSError):  # a copy that cannot be deleted is no failure of the training
+            if self._lock.try_exclusive():
+                self._lock.delete()
         self._lock.release()
 
 
@@ -73,9 +74,12 @@ def delete_unused(folder: Path, keep: str = "") -> None:
     """Delete the copies that no process reads: their last readers were killed.
 
     Args:
-        folder: of the user's copies on this node; may not exist.
+        folder: of the user's copies on this node; may not exist. Nothing is deleted where others
+            could have put something, such as a link to another folder of the user.
         keep: the name of a copy that will be read.
     """
+    if not is_private(folder):
+        return
     with contextlib.suppress(OSError):
         for path in folder.glob("*.lock"):
             if path.stem != keep and (lock := _Lock.existing(path)) is not None:

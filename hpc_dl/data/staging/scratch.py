@@ -50,11 +50,19 @@ def make_private(folder: Path) -> None:
     """
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        status = folder.lstat()
     except OSError as error:
         raise NotStaged.at(folder, f"cannot be created: {error.strerror}") from None
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+    if not is_private(folder):
         raise NotStaged.at(folder, "is not a folder that only you can change")
+
+
+def is_private(folder: Path) -> bool:
+    """Whether this is a folder, not a link, that nobody else can change."""
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
 def check_space(folder: Path, num_bytes: int) -> None:

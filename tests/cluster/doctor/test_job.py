@@ -13,6 +13,7 @@ import pytest
 from hpc_dl.cluster.doctor import job_checks
 from hpc_dl.cluster.doctor.check import Situation
 from hpc_dl.cluster.doctor.job import doctor_executor
+from hpc_dl.cluster.notify_config import Notify
 from hpc_dl.config.experiment import Experiment
 from hpc_dl.runs.folder import RunFolder
 from tests.cluster.conftest import Desk, command, desk, digits_folder, slurm_desk, wait_until
@@ -29,7 +30,9 @@ def nothing_left(desk: Desk) -> bool:
 
 def test_script_is_that_of_a_training_with_another_command() -> None:
     run, experiment = RunFolder(Path("/runs/.doctor-xxx")), Experiment.from_dict(EXPERIMENT)
-    script = doctor_executor(run, experiment, Situation(CONTAINER, Path("/runs"), Path("/data"))).script()
+    site = CONTAINER.model_copy(update={"notify": Notify(command=["/bin/true"], mail="me@cluster.example")})
+    script = doctor_executor(run, experiment, Situation(site, Path("/runs"), Path("/data"))).script()
+    assert "trap" not in script and "mail" not in script, "an examination is not the end of a run"
     script = script.replace(shlex.quote(sys.executable), "PYTHON")
     (srun,) = [line for line in script.splitlines() if line.startswith("srun")]
     assert srun.endswith(

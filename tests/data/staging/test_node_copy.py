@@ -260,6 +260,14 @@ def test_folder_of_someone_else_is_refused(tmp_path: Path) -> None:
         make_private(tmp_path / "missing" / "own")
 
 
+def test_nothing_is_deleted_behind_a_link(tmp_path: Path) -> None:
+    (tmp_path / "project" / "uv").mkdir(parents=True)
+    (tmp_path / "project" / "uv.lock").touch()
+    (tmp_path / "scratch").symlink_to(tmp_path / "project")
+    delete_unused(tmp_path / "scratch")
+    assert (tmp_path / "project" / "uv").is_dir() and (tmp_path / "project" / "uv.lock").exists()
+
+
 def test_scratch_folder_is_the_first_that_exists(tmp_path: Path) -> None:
     own = f"hpc_dl-{os.geteuid()}"
     assert scratch_folder("ram", {}) == Path("/dev/shm") / own

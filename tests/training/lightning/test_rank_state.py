@@ -90,12 +90,13 @@ def test_resumed_training_on_a_gpu_has_the_same_bits() -> None:
 @pytest.mark.slow
 def test_two_resumed_ranks_have_the_same_bits() -> None:
     outside = {name: value for name, value in os.environ.items() if not name.startswith("SLURM")}
+    port = str(free_port())
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "tests.training.lightning.resumed_rank"],
             env=outside
             | {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-            | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())},
+            | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
             cwd=PROJECT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -95,6 +95,7 @@ def test_stalled_rank_is_named(run: RunFolder, failure: str, rank: int, reason: 
     ended = train(run, 2, failure)
     assert ended and ended.returncode == 1, logs(run)
     state = read_state(run)
+    assert "rank" in state, logs(run)
     assert (state["state"], state["rank"], state["log"]) == ("failed", rank, str(run.log(rank)))
     assert re.match(f"training: {reason.replace('HOST', re.escape(HOST))}. Look for the cause in ", state["reason"])
     output = logs(run)
