@@ -15,11 +15,11 @@ import psutil
 from hpc_dl.atomic_files import write_json
 from hpc_dl.cluster import job_environment, requeue, slurm
 from hpc_dl.cluster.allocation import in_batch_script, refuse_several_tasks
-from hpc_dl.cluster.child_processes import LAUNCHER_PID, Command, run_together
+from hpc_dl.cluster.child_processes import Command, run_together
 from hpc_dl.cluster.crash import crash_in
 from hpc_dl.cluster.job_id import JobId
+from hpc_dl.cluster.local_ranks import local_rank_commands
 from hpc_dl.cluster.rank_process import KEEP_TERMINAL, run_rank
-from hpc_dl.cluster.rendezvous_port import free_port
 from hpc_dl.errors import ClusterError, Stopped
 from hpc_dl.runs.folder import RunFolder
 from hpc_dl.runs.lock import AlreadyRunning
@@ -132,21 +132,8 @@ def _with_srun(run: RunFolder, experiment: Experiment, foreground: bool) -> int:
 
 
 def _with_local_ranks(run: RunFolder, experiment: Experiment, foreground: bool, environment: Mapping[str, str]) -> int:
-    world_size = experiment.resources.world_size
-    shared = {
-        **environment,
-        "WORLD_SIZE": str(world_size),
-        "LOCAL_WORLD_SIZE": str(world_size),
-        "NODE_RANK": "0",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        LAUNCHER_PID: str(os.getpid()),
-    }
-    commands = [
-        Command(_rank_command(run, foreground), shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
-        for rank in range(world_size)
-    ]
-    failure = run_together(commands)
+    argv = _rank_command(run, foreground)
+    failure = run_together(local_rank_commands(argv, experiment.resources.world_size, environment))
     state = read_state(run)["state"]
     if state == "finished":
         return 0

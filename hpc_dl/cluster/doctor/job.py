@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from hpc_dl.atomic_files import write_text
 from hpc_dl.cluster import requeue, slurm, slurm_sentences
-from hpc_dl.cluster.child_processes import LAUNCHER_PID, Command, run_together
+from hpc_dl.cluster.child_processes import run_together
 from hpc_dl.cluster.doctor import job_checks
 from hpc_dl.cluster.doctor.check import Finding, Situation
 from hpc_dl.cluster.doctor.rank_process import report_file
 from hpc_dl.cluster.follow import LogReader
 from hpc_dl.cluster.job_environment import like_this_process, outside_of_jobs
 from hpc_dl.cluster.job_id import JobId
-from hpc_dl.cluster.rendezvous_port import free_port
+from hpc_dl.cluster.local_ranks import local_rank_commands
 from hpc_dl.cluster.status import log_of
 from hpc_dl.cluster.submit import sbatch, uses_slurm
 from hpc_dl.config import yaml
@@ -192,20 +192,9 @@ def _here(run: RunFolder, experiment: Experiment, situation: Situation, say: Cal
             "resources.nodes", "several nodes need Slurm", value=resources.nodes, remedy="set resources.nodes=1"
         )
     say(f"Measuring with {resources.world_size} rank{'s' if resources.world_size > 1 else ''} on this machine …")
-    shared = {
-        **like_this_process(outside_of_jobs(os.environ)),
-        **situation.site.environment,
-        "WORLD_SIZE": str(resources.world_size),
-        "LOCAL_WORLD_SIZE": str(resources.world_size),
-        "NODE_RANK": "0",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        LAUNCHER_PID: str(os.getpid()),
-    }
+    environment = like_this_process(outside_of_jobs(os.environ)) | situation.site.environment
     argv = [sys.executable, "-m", "hpc_dl.cluster.doctor.rank_process", str(run.path)]
-    failure = run_together(
-        [Command(argv, shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(resources.world_size)]
-    )
+    failure = run_together(local_rank_commands(argv, resources.world_size, environment))
     if failure and failure.returncode == -signal.SIGINT:
         raise KeyboardInterrupt
     return f"rank {failure.index} {failure}" if failure else ""

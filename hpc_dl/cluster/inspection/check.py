@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hpc_dl.cluster.inspection.choice import LargestJob, combinations, largest_job
 from hpc_dl.cluster.inspection.facts import Partition
 from hpc_dl.cluster.inspection.queries import ClusterFacts, module_command
-from hpc_dl.cluster.inspection.storage import in_time
+from hpc_dl.cluster.inspection.storage import existing_folder, in_time
 from hpc_dl.cluster.reservation import Reservation, listed, moment
 from hpc_dl.cluster.site import SiteProfile, expand
 from hpc_dl.config.resources import parse_gib, parse_minutes
@@ -196,7 +196,7 @@ def _folder(key: str, text: str) -> Iterator[Fault | str]:
     def usable() -> bool:
         if key == "data_dir" and path.is_dir():
             return os.access(path, os.R_OK | os.X_OK)
-        existing = next(folder for folder in (path, *path.parents) if folder.exists())
+        existing = existing_folder(path)
         return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
     answer = in_time(usable)

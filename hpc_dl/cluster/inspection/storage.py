@@ -105,6 +105,11 @@ def in_time(question: Callable[[], _T]) -> _T | None:
     return found[0] if found else None
 
 
+def existing_folder(path: Path) -> Path:
+    """Return a folder, or the nearest one above it that exists; ask for it with :func:`in_time`."""
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
 def _space(path: str) -> tuple[int, int, bool] | None:
     """Free bytes, free inodes and whether it is writable; ``None`` if there is no such folder."""
 

@@ -38,8 +38,16 @@ def disk_speed(path: Path, seconds: float) -> float | None:
     Returns:
         Bytes per second; None if the file cannot be evicted from memory.
     """
-    if not evict(path):
-        return None
+    return read_speed(path, seconds) if evict(path) else None
+
+
+def read_speed(path: Path, seconds: float) -> float:
+    """Measure how many bytes per second are read sequentially, from memory or from disk.
+
+    Args:
+        path: the file to read.
+        seconds: maximum duration.
+    """
     buffer = bytearray(_READ_BYTES)
     num_bytes = 0
     start = time.perf_counter()

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 from hpc_dl.cluster.doctor.check import Check, Finding, Situation
-from hpc_dl.cluster.inspection.storage import in_time
+from hpc_dl.cluster.inspection.storage import existing_folder, in_time
 
 _LEAST_GIB, _LEAST_INODES = 2.0, 2000
 
@@ -17,11 +17,7 @@ class DiskSpace(Check):
     def findings(self, situation: Situation) -> Iterator[Finding]:
         """Yield one for each kind of space that runs out."""
         path = situation.runs_dir.absolute()
-
-        def ask() -> os.statvfs_result:
-            return os.statvfs(next(folder for folder in (path, *path.parents) if folder.exists()))
-
-        status = in_time(ask)
+        status = in_time(lambda: os.statvfs(existing_folder(path)))
         if status is None:
             remedy = "try again, or choose another folder with `runs_dir` in the site profile"
             yield Finding(f"the file system of {path} does not respond", "Runs could not be written", remedy)

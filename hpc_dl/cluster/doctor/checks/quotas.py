@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from hpc_dl.cluster.doctor.check import Check, Finding, Situation
 from hpc_dl.cluster.inspection.quotas import Quota, quotas
-from hpc_dl.cluster.inspection.storage import in_time
+from hpc_dl.cluster.inspection.storage import existing_folder, in_time
 from hpc_dl.runs.provenance import user
 
 _MOST = 0.9
@@ -18,7 +19,10 @@ class Quotas(Check):
 
     def findings(self, situation: Situation) -> Iterator[Finding]:
         """Yield one for each quota of which more than 90 % is used."""
-        folders = dict.fromkeys(_existing(path) for path in (situation.runs_dir, situation.data_dir, Path.home()))
+        folders = dict.fromkeys(
+            in_time(partial(existing_folder, path.absolute()))
+            for path in (situation.runs_dir, situation.data_dir, Path.home())
+        )
         for quota in quotas([folder for folder in folders if folder], user()):
             if quota.share > _MOST:
                 yield Finding(
@@ -27,12 +31,6 @@ class Quotas(Check):
                     "see what can go with `hpc-dl disk`, or set `runs_dir` in the site profile to another file system",
                     fatal=quota.share >= 1,
                 )
-
-
-def _existing(path: Path) -> Path | None:
-    """The folder, or the one in which it will be created."""
-    absolute = path.absolute()
-    return in_time(lambda: next(folder for folder in (absolute, *absolute.parents) if folder.exists()))
 
 
 def _described(quota: Quota) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from hpc_dl.config.experiment import Experiment
 
 _SECONDS = 2.0
-_READ_BYTES = 4 << 20
 _MUCH_SLOWER = 3.0
 _LEAST_BYTES = 16 << 20  # a smaller file says nothing about the speed
 
@@ -34,7 +32,7 @@ class DataReading(JobCheck):
         Small files are only opened.
         """
         from hpc_dl.data.open_spec import open_spec
-        from hpc_dl.data.read_speed.machine import disk_speed
+        from hpc_dl.data.read_speed.machine import disk_speed, read_speed
 
         if rank.experiment.data.file is None:
             return {}
@@ -48,7 +46,7 @@ class DataReading(JobCheck):
         if path.stat().st_size < _LEAST_BYTES:
             return {}
         speed = disk_speed(path, _SECONDS)
-        return {"bytes_per_s": speed or _from_memory(path), "from_disk": speed is not None}
+        return {"bytes_per_s": speed or read_speed(path, _SECONDS), "from_disk": speed is not None}
 
     def findings(self, measured: Sequence[Measured], experiment: Experiment) -> Iterator[Finding]:
         """Yield one for each node that is much slower than the fastest."""
@@ -65,11 +63,3 @@ class DataReading(JobCheck):
         slowest = min(measured, key=lambda each: each.values["bytes_per_s"])
         where = "" if slowest.values["from_disk"] else " from memory"
         return f"{megabytes(slowest.values['bytes_per_s'])}/s{where} on {slowest.node}, the slowest node"
-
-
-def _from_memory(path: Path) -> float:
-    num_bytes, start = 0, time.perf_counter()
-    with path.open("rb", buffering=0) as file:
-        while (block := file.read(_READ_BYTES)) and time.perf_counter() - start < _SECONDS:
-            num_bytes += len(block)
-    return num_bytes / (time.perf_counter() - start)
